@@ -1,0 +1,1 @@
+"""A Ray-distributed hyperparameter study and experiment tracker."""

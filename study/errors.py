@@ -1,0 +1,88 @@
+"""The one error tree of the project.
+
+StudyError                  exit code 1: one message, no traceback
+├── SpecError               exit code 2: every fault of a study file, each with its place
+├── UsageError              exit code 2: a command line that cannot mean anything
+├── DataError               images that cannot be read, split or found
+├── WeightsError            pretrained weights that are missing or do not fit
+├── TrainingError           a trial that cannot go on
+│   └── NonFiniteLossError  the loss became NaN or infinite
+├── LedgerError             the durable state of a study is missing, in use or damaged
+├── EngineError             Ray cannot place or run the trials
+├── TrackingError           MLflow cannot be reached or refuses
+└── ExportError             a checkpoint that cannot be turned into a bundle
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class StudyError(Exception):
+    """A fault the user can mend; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(StudyError):
+    """A command line that cannot mean anything."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault of a study file; line and column count from 1, 0 means unknown."""
+
+    message: str
+    line: int = 0
+    column: int = 0
+
+
+class SpecError(StudyError):
+    """Every fault of a study file at once, each as ``file:line:column: message``."""
+
+    exit_code = 2
+
+    def __init__(self, path: str, faults: Sequence[Fault]) -> None:
+        self.path = path
+        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+        super().__init__("\n".join(_located(path, fault) for fault in self.faults))
+
+
+def _located(path: str, fault: Fault) -> str:
+    place = f"{path}:{fault.line}:{fault.column}" if fault.line else path
+    return f"{place}: {fault.message}"
+
+
+class DataError(StudyError):
+    """Images that cannot be read, split or found."""
+
+
+class WeightsError(StudyError):
+    """Pretrained weights that are missing or do not fit."""
+
+
+class TrainingError(StudyError):
+    """A trial that cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss became NaN or infinite; raised before the optimizer steps."""
+
+
+class LedgerError(StudyError):
+    """The durable state of a study is missing, in use or damaged."""
+
+
+class EngineError(StudyError):
+    """Ray cannot place or run the trials."""
+
+
+class TrackingError(StudyError):
+    """MLflow cannot be reached or refuses."""
+
+
+class ExportError(StudyError):
+    """A checkpoint that cannot be turned into a bundle."""

@@ -1,0 +1,87 @@
+"""What happens during a study, as values, and the Protocol of whoever listens; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from study.records import DataSummary, EpochMetrics, StudyOutcome, TrialRecord
+from study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class StudyStarted:
+    """The engine begins or goes on; ``study_id`` never changes over a study's life.
+
+    ``finished`` counts trials that had ended before; ``notices`` are facts the record must keep, such as a dropped
+    value or skipped files.
+    """
+
+    study: str
+    study_id: str
+    spec: StudySpec
+    study_file: str
+    data: DataSummary
+    resumed: bool
+    finished: int
+    slots: int
+    device: str
+    notices: tuple[str, ...]
+    at_s: float
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    """A trial was placed on a worker, for the first time or again (``attempt`` counts from 1)."""
+
+    record: TrialRecord
+    attempt: int
+    at_s: float
+
+
+@dataclass(frozen=True)
+class EpochReported:
+    """One epoch of a trial is over and acknowledged by the ledger; reported once per (trial, epoch)."""
+
+    study: str
+    trial: int
+    metrics: EpochMetrics
+    best_value: float
+    best_epoch: int
+    at_s: float
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """A trial ended and its record is final."""
+
+    record: TrialRecord
+    at_s: float
+
+
+@dataclass(frozen=True)
+class StudyEnded:
+    """The engine stopped; after an interruption the study can be resumed."""
+
+    study: str
+    outcome: StudyOutcome
+    best: TrialRecord | None
+    counts: dict[str, int]
+    at_s: float
+
+
+Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | StudyEnded
+
+
+class Recorder(Protocol):
+    """Receives every event, in order, from the engine's thread; must return at once and not raise for outages."""
+
+    def record(self, event: Event) -> None:
+        """Take one event."""
+
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> object:
+        """Hear of trials that had ended before a resume, after StudyStarted; most are known already."""
+
+    def close(self) -> None:
+        """Flush what is pending within reason; called once, after the last event."""

@@ -1,0 +1,128 @@
+"""Where every file of a results folder lies, and how files are written whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote, unquote
+
+LAST_CHECKPOINT = "last.pt"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Every path below one results folder."""
+
+    results: Path
+
+    @property
+    def mlflow_db(self) -> Path:
+        """MLflow's default database."""
+        return self.results / "mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """MLflow's default artifact root."""
+        return self.results / "mlartifacts"
+
+    def study(self, name: str) -> StudyLayout:
+        """Return the paths of one study."""
+        return StudyLayout(self.results / "studies" / encode_name(name))
+
+    def studies(self) -> Iterator[tuple[str, StudyLayout]]:
+        """Yield every study that has a ledger, the most recently written first."""
+        found = [StudyLayout(path.parent) for path in self.results.glob("studies/*/ledger.journal")]
+        for layout in sorted(found, key=lambda one: one.ledger.stat().st_mtime, reverse=True):
+            yield unquote(layout.root.name), layout
+
+
+@dataclass(frozen=True)
+class StudyLayout:
+    """Every path of one study."""
+
+    root: Path
+
+    @property
+    def ledger(self) -> Path:
+        """The durable state: Optuna's journal."""
+        return self.root / "ledger.journal"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the driver that runs the study."""
+        return self.root / "driver.lock"
+
+    @property
+    def study_file(self) -> Path:
+        """The study file as it was given."""
+        return self.root / "study.yaml"
+
+    @property
+    def outbox(self) -> Path:
+        """Events for the tracker, one JSON object a line."""
+        return self.root / "outbox.jsonl"
+
+    @property
+    def outbox_position(self) -> Path:
+        """How far the tracker acknowledged the outbox."""
+        return self.root / "outbox.position.json"
+
+    @property
+    def runs(self) -> Path:
+        """MLflow run ids by trial number, as JSON."""
+        return self.root / "runs.json"
+
+    @property
+    def log(self) -> Path:
+        """What Ray, Optuna and MLflow say while the study runs."""
+        return self.root / "study.log"
+
+    def trial(self, number: int) -> Path:
+        """Folder of one trial: checkpoints, validation scores, traceback."""
+        return self.root / "trials" / f"{number:05d}"
+
+    def last_checkpoint(self, number: int) -> Path:
+        """What an interrupted trial goes on from; deleted when it ends."""
+        return self.trial(number) / LAST_CHECKPOINT
+
+    def trial_error(self, number: int) -> Path:
+        """Traceback of a failed trial."""
+        return self.trial(number) / "error.txt"
+
+
+def encode_name(name: str) -> str:
+    """Turn a study name into one path component, reversibly."""
+    coded = quote(name, safe="-_ ")
+    return "".join("%2E" if char == "." and at == 0 else char for at, char in enumerate(coded))
+
+
+def cache_dir() -> Path:
+    """Return the folder for rendered and decoded data; STUDY_CACHE moves it."""
+    if own := os.environ.get("STUDY_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ray-study"
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True) -> None:
+    """Write a file so that it exists whole or not at all: temporary sibling, flush, fsync, replace."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            if sync:
+                os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all."""
+    write_atomic(path, lambda file: file.write(text.encode()))

@@ -1,0 +1,216 @@
+"""The words of a study file as frozen, validated models; no I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated, Literal, TypeAlias, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Scalar: TypeAlias = bool | int | float | str
+Mode = Literal["max", "min"]
+Depth = Literal[10, 18, 34, 50, 101, 152]
+Init = Literal["kaiming", "xavier", "imagenet"]
+Augmentation = Literal["none", "flip", "rotate"]
+Optimizer = Literal["sgd", "adam"]
+Precision = Literal["auto", "fp32", "bf16"]
+Sampler = Literal["tpe", "random"]
+Pruner = Literal["asha", "median", "none"]
+
+DEFAULT_SGD_MOMENTUM = 0.9
+
+
+class Frozen(BaseModel):
+    """Base of every model here: immutable, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Objective(Frozen):
+    """What a trial's value is: the best epoch of one reported metric."""
+
+    metric: str
+    mode: Mode
+
+
+class DataSpec(Frozen):
+    """Where the images come from.
+
+    ``count`` is the number of train + val + test images of the built-in generator;
+    ``fractions`` are the shares of train, val and test in it, or in a folder that has no such sub-folders.
+    """
+
+    source: Literal["faces", "folder"] = "faces"
+    path: str | None = None
+    image_size_px: Annotated[int, Field(ge=16, le=1024)] = 64
+    count: Annotated[int, Field(ge=40, le=1_000_000)] = 2000
+    fractions: Annotated[
+        tuple[
+            Annotated[float, Field(gt=0, lt=1)],
+            Annotated[float, Field(gt=0, lt=1)],
+            Annotated[float, Field(ge=0, lt=1)],
+        ],
+        Field(strict=False),
+    ] = (0.6, 0.2, 0.2)
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class Hyperparameters(Frozen):
+    """Every hyperparameter of the training function, with its default.
+
+    ``momentum`` belongs to SGD alone: None means ``DEFAULT_SGD_MOMENTUM`` there and nothing for Adam.
+    ``precision`` and ``channels_last`` "auto" take what the hardware is fast at.
+    """
+
+    depth: Depth = 18
+    init: Init = "kaiming"
+    augmentation: Augmentation = "none"
+    optimizer: Optimizer = "adam"
+    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    max_epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
+    precision: Precision = "auto"
+    channels_last: Literal["auto", True, False] = "auto"
+
+
+class TrialConfig(Hyperparameters):
+    """One trial as it is run: its hyperparameters, its place in the design and its seed.
+
+    ``point`` numbers the configurations of a design, ``replicate`` the repetitions of one of them.
+    """
+
+    seed: int
+    point: int
+    replicate: int = 0
+
+    def resolved_momentum(self) -> float | None:
+        """Return the momentum SGD really uses, None for an optimizer without one."""
+        if self.optimizer != "sgd":
+            return None
+        return DEFAULT_SGD_MOMENTUM if self.momentum is None else self.momentum
+
+
+class Choice(Frozen):
+    """One of the listed values."""
+
+    kind: Literal["choice"] = "choice"
+    values: Annotated[tuple[Scalar, ...], Field(strict=False)]
+
+
+class Uniform(Frozen):
+    """A real number in [low, high], on a log scale or in steps if asked."""
+
+    kind: Literal["uniform"] = "uniform"
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+
+
+class Integer(Frozen):
+    """An integer in [low, high], both ends included."""
+
+    kind: Literal["int"] = "int"
+    low: int
+    high: int
+    step: int = 1
+    log: bool = False
+
+
+class Constant(Frozen):
+    """One fixed value."""
+
+    kind: Literal["constant"] = "constant"
+    value: Scalar
+
+
+Domain = Annotated[Choice | Uniform | Integer | Constant, Field(discriminator="kind")]
+
+
+class Condition(Frozen):
+    """The parameter must have one of these values."""
+
+    parameter: str
+    values: Annotated[tuple[Scalar, ...], Field(strict=False)]
+
+    def holds(self, value: object) -> bool:
+        """Whether this value of the parameter is one of those asked for."""
+        return any(same_value(value, one) for one in self.values)
+
+
+class Exclusion(Frozen):
+    """A value of a choice that cannot be run beside some values of another parameter."""
+
+    value: Scalar
+    beside: Condition
+
+
+class Parameter(Frozen):
+    """A searched hyperparameter; it exists in a trial only where all its conditions hold.
+
+    ``excluded`` is found out when a study starts, such as weights that are missing for one depth only.
+    """
+
+    name: str
+    domain: Domain
+    when: Annotated[tuple[Condition, ...], Field(strict=False)] = ()
+    excluded: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
+
+
+class SearchSpec(Frozen):
+    """How points are suggested and weak trials are stopped.
+
+    ``min_epochs`` is the age at which the pruner may stop a trial first; ``reduction_factor`` is
+    ASHA's: of all trials that reached a rung the best 1/reduction_factor go on.
+    """
+
+    sampler: Sampler = "tpe"
+    trials: Annotated[int, Field(ge=1, le=100_000)] = 16
+    seed: Annotated[int, Field(ge=0)] = 0
+    pruner: Pruner = "asha"
+    min_epochs: Annotated[int, Field(ge=1)] = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 2
+
+
+class ResourceSpec(Frozen):
+    """What one trial may use, and how often it is placed again after its worker died."""
+
+    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
+    gpus_per_trial: Literal["auto"] | Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)] = "auto"
+    max_concurrent_trials: Annotated[int, Field(ge=1)] | None = None
+    worker_retries: Annotated[int, Field(ge=0)] = 2
+
+
+class StudySpec(Frozen):
+    """A whole study file after every check; ``space`` is ordered so that conditions come after what they ask."""
+
+    name: Annotated[str, Field(min_length=1, max_length=150)]
+    objective: Objective = Objective(metric="val_auc", mode="max")
+    data: DataSpec = DataSpec()
+    trial: Hyperparameters = Hyperparameters()
+    space: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
+    search: SearchSpec = SearchSpec()
+    resources: ResourceSpec = ResourceSpec()
+    on_missing_weights: Literal["drop", "fail"] = "drop"
+
+    def searched(self) -> tuple[str, ...]:
+        """Return the names of the searched parameters (constants are not), conditions after what they ask."""
+        return tuple(parameter.name for parameter in self.space if not isinstance(parameter.domain, Constant))
+
+
+def choices_of(literal: object) -> tuple[Scalar, ...]:
+    """Return the values a Literal type admits."""
+    return get_args(literal)
+
+
+def same_value(one: object, other: object) -> bool:
+    """Whether two values are the same one: 1 is 1.0 but not true, though Python calls all three equal."""
+    return isinstance(one, bool) is isinstance(other, bool) and one == other
+
+
+def stable_seed(*parts: object) -> int:
+    """Derive a seed in [0, 2**63) from parts with a stable text form; the one source of randomness."""
+    digest = hashlib.sha256("\x1f".join(map(repr, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
