@@ -1,0 +1,177 @@
+"""Ask Optuna for values of a space and make trials of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from study.spec import (
+    DEFAULT_SGD_MOMENTUM,
+    Choice,
+    Condition,
+    Constant,
+    Integer,
+    Parameter,
+    Scalar,
+    StudySpec,
+    TrialConfig,
+    Uniform,
+    same_value,
+    stable_seed,
+)
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def suggest(trial: optuna.Trial, space: Sequence[Parameter]) -> dict[str, Scalar]:
+    """Suggest a value for every searched parameter that exists in this trial.
+
+    Args:
+        trial: an Optuna trial, or anything with its ``suggest_*`` methods.
+        space: ordered so that parents come before children, as in a StudySpec.
+
+    Returns:
+        The searched values in the order of the space; constants are not among them.
+    """
+    params: dict[str, Scalar] = {}
+    known = constants(space)
+    for parameter in space:
+        if not isinstance(parameter.domain, Constant) and is_active(parameter, known):
+            params[parameter.name] = known[parameter.name] = _suggest_one(trial, parameter, known)
+    return params
+
+
+def _suggest_one(trial: optuna.Trial, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
+    name, asked = parameter.name, distribution(parameter)
+    value: Any
+    if isinstance(parameter.domain, Choice) and isinstance(asked, CategoricalDistribution):
+        removed = [one.value for one in parameter.excluded if one.beside.holds(known.get(one.beside.parameter))]
+        if removed:
+            # Optuna wants one fixed list of choices per name, so the shorter list has a name of its own.
+            left: Any = _others(parameter.domain.values, removed)
+            value = trial.suggest_categorical(f"{name} without {removed}", left)
+        else:
+            value = trial.suggest_categorical(name, asked.choices)
+    elif isinstance(asked, IntDistribution):
+        value = int(trial.suggest_int(name, asked.low, asked.high, step=asked.step, log=asked.log))
+    else:
+        assert isinstance(asked, FloatDistribution)
+        value = float(trial.suggest_float(name, asked.low, asked.high, step=asked.step, log=asked.log))
+    chosen: Scalar = value
+    return chosen
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """Return Optuna's form of a domain; a step that does not divide the range lowers its upper end.
+
+    A constant becomes a choice of one value.
+    """
+    match parameter.domain:
+        case Choice(values=values):
+            return CategoricalDistribution(values)
+        case Constant(value=value):
+            return CategoricalDistribution((value,))
+        case Integer(low=low, high=high, step=step, log=log):
+            return IntDistribution(low, low + (high - low) // step * step, log=log, step=step)
+        case Uniform(low=low, high=high, step=None, log=log):
+            return FloatDistribution(low, high, log=log)
+        case Uniform(low=low, high=high, step=float(step)):
+            return FloatDistribution(low, _last_step(low, high, step), step=step)
+    raise AssertionError(f"unknown domain {parameter.domain!r}")
+
+
+def _last_step(low: float, high: float, step: float) -> float:
+    """Return the largest low + k * step <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
+    first, last, by = (Decimal(str(one)) for one in (low, high, step))
+    return float(first + (last - first) // by * by)
+
+
+def constants(space: Iterable[Parameter]) -> dict[str, Scalar]:
+    """Return the values of the parameters that a space fixes."""
+    return {one.name: one.domain.value for one in space if isinstance(one.domain, Constant)}
+
+
+def is_active(parameter: Parameter, params: Mapping[str, Scalar]) -> bool:
+    """Whether a parameter exists beside these values: every condition holds, and so its parents exist."""
+    return all(one.parameter in params and one.holds(params[one.parameter]) for one in parameter.when)
+
+
+def trial_config(spec: StudySpec, params: Mapping[str, Scalar], *, point: int, replicate: int = 0) -> TrialConfig:
+    """Make one trial from suggested values.
+
+    The seed depends on the study's seed and the replicate alone, so that the same replicate of every
+    configuration sees the same data order and augmentations and comparisons are paired. A momentum
+    given as a constant is left out for an optimizer that has none; one that is not given is SGD's default.
+
+    Raises:
+        ValueError: a name is not a hyperparameter, or a value is not admitted.
+    """
+    values: dict[str, Any] = {**spec.trial.model_dump(), **constants(spec.space), **params}
+    if values["optimizer"] != "sgd" and "momentum" not in params:
+        values["momentum"] = None
+    elif values["optimizer"] == "sgd" and values["momentum"] is None:
+        values["momentum"] = DEFAULT_SGD_MOMENTUM
+    return TrialConfig(
+        **values, seed=stable_seed(spec.search.seed, "replicate", replicate), point=point, replicate=replicate
+    )
+
+
+def without_values(spec: StudySpec, parameter: str, values: Iterable[Scalar]) -> StudySpec:
+    """Remove values of a hyperparameter from what a study may choose.
+
+    Conditions that ask only for removed values take their parameter, and its children, with them.
+
+    Raises:
+        ValueError: nothing would remain: every choice is removed, or the value is fixed.
+    """
+    removed = tuple(values)
+    if parameter not in {one.name for one in spec.space}:
+        _refuse_fixed(parameter, getattr(spec.trial, parameter), removed)
+    space: list[Parameter] = []
+    gone: set[str] = set()
+    for one in spec.space:
+        kept = _without_in(one, parameter, removed, gone)
+        if kept is None:
+            gone.add(one.name)
+        else:
+            space.append(kept)
+    return spec.model_copy(update={"space": tuple(space)})
+
+
+def _without_in(one: Parameter, parameter: str, removed: Sequence[Scalar], gone: set[str]) -> Parameter | None:
+    """Return a parameter as it is after the removal, None where it can no longer exist."""
+    if one.name == parameter:
+        return _narrow(one, removed)
+    if any(condition.parameter in gone for condition in one.when):
+        return None
+    when = tuple(
+        Condition(parameter=parameter, values=_others(condition.values, removed))
+        if condition.parameter == parameter
+        else condition
+        for condition in one.when
+    )
+    return one.model_copy(update={"when": when}) if all(condition.values for condition in when) else None
+
+
+def _narrow(one: Parameter, removed: Sequence[Scalar]) -> Parameter:
+    if isinstance(one.domain, Constant):
+        _refuse_fixed(one.name, one.domain.value, removed)
+    if not isinstance(one.domain, Choice):
+        return one
+    remaining = _others(one.domain.values, removed)
+    if not remaining:
+        raise ValueError(f"{one.name} must keep at least one value, but all of {list(one.domain.values)} are removed")
+    return one.model_copy(update={"domain": Choice(values=remaining)})
+
+
+def _refuse_fixed(name: str, value: object, removed: Sequence[Scalar]) -> None:
+    if any(same_value(value, one) for one in removed):
+        raise ValueError(f"{name} must keep its value, but it is fixed at {value!r}, which is removed")
+
+
+def _others(values: Iterable[Scalar], removed: Sequence[Scalar]) -> tuple[Scalar, ...]:
+    return tuple(one for one in values if not any(same_value(one, other) for other in removed))

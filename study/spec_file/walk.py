@@ -1,0 +1,86 @@
+"""Compare a document with the models: unknown keys, missing keys, wrong types."""
+
+from __future__ import annotations
+
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+
+from study.spec import StudySpec
+from study.spec_file.document import Loc, Tree
+from study.spec_file.report import Report, dotted
+from study.spec_file.words import admits, describe, kind_of, nearest, reject, show, unknown_key, unwrap
+
+
+def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report, skip: tuple[str, ...] = ()) -> Tree:
+    """Report what a mapping has wrong and return the rest, sections as nested dicts.
+
+    Args:
+        model: what the mapping must look like.
+        value: the mapping; null counts as an empty one, as a section whose lines are all commented out reads.
+        loc: where it stands.
+        report: takes the faults.
+        skip: keys that somebody else checks.
+    """
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        report.value(loc, f"{dotted(loc)} must be a mapping such as {{{_example(model)}}}, got {show(value)}")
+        return {}
+    for key in value:
+        if key not in model.model_fields:
+            report.key((*loc, key), unknown_key(key, dotted(loc) or "the study file", model.model_fields, _hint(key)))
+    for name, field in model.model_fields.items():
+        if name not in value and field.is_required():
+            what = describe(kind_of(model, name))
+            report.key((*loc, name), f"{dotted((*loc, name))} is missing; it must be {what}")
+    known = (name for name in model.model_fields if name in value and name not in skip)
+    sound = ((name, _check_field(model, name, value[name], (*loc, name), report)) for name in known)
+    return {name: checked for name, checked in sound if not isinstance(checked, _Nothing)}
+
+
+class _Nothing:
+    """A value that could not be used."""
+
+
+def _check_field(model: type[BaseModel], name: str, value: object, loc: Loc, report: Report) -> Any:
+    nested = section_of(model, name)
+    if nested is not None:
+        return check_model(nested, value, loc, report)
+    return value if _check_value(kind_of(model, name), value, loc, report) else _Nothing()
+
+
+def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> bool:
+    core, _ = unwrap(kind)
+    if get_origin(core) is tuple and isinstance(value, list) and len(value) == len(get_args(core)):
+        items = zip(get_args(core), value, strict=True)
+        checked = [_check_value(item, one, (*loc, at), report) for at, (item, one) in enumerate(items)]
+        return all(checked)
+    if admits(kind, value):
+        return True
+    report.value(loc, reject(dotted(loc), kind, value))
+    return False
+
+
+def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """Return the model of a field that is a section, None for a plain value."""
+    kind = model.model_fields[name].annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _example(model: type[BaseModel]) -> str:
+    name = next(iter(model.model_fields))
+    return f"{name}: ..."
+
+
+def _hint(key: str) -> str:
+    """Say which section knows this key, exactly or nearly."""
+    sections = {name: section for name in StudySpec.model_fields if (section := section_of(StudySpec, name))}
+    if key in sections:
+        return f"; `{key}` is a section of its own, at the left margin"
+    for near in (False, True):
+        for name, section in sections.items():
+            found = nearest(key, section.model_fields) if near else key
+            if found in section.model_fields and (not near or len(key) > 3):
+                return f"; did you mean `{name}.{found}`?"
+    return ""

@@ -1,0 +1,180 @@
+"""Say in plain words what a field admits and what it got instead."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import math
+from collections.abc import Iterable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from study.spec import Scalar
+
+_NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+
+
+@functools.cache
+def kind_of(model: type[BaseModel], name: str) -> Any:
+    """Return the type of a field with its bounds, as one annotation."""
+    field = model.model_fields[name]
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
+def unwrap(kind: Any) -> tuple[Any, dict[str, Any]]:
+    """Split an annotation into the bare type and its bounds by name (ge, gt, le, lt, min_length, max_length)."""
+    if get_origin(kind) is not Annotated:
+        return kind, {}
+    core, *metadata = get_args(kind)
+    bounds: dict[str, Any] = {}
+    for item in metadata:
+        for constraint in item.metadata if isinstance(item, FieldInfo) else [item]:
+            names = ("ge", "gt", "le", "lt", "min_length", "max_length")
+            bounds |= {name: found for name in names if (found := getattr(constraint, name, None)) is not None}
+    return core, bounds
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """Return the alternatives of a union without null, or the type itself."""
+    core, _ = unwrap(kind)
+    if get_origin(core) in (Union, UnionType):
+        return tuple(one for one in get_args(core) if one is not NoneType)
+    return (kind,)
+
+
+def listed_values(kind: Any) -> tuple[Scalar, ...] | None:
+    """Return the values of a type that lists them all, None for one that does not."""
+    values: list[Scalar] = []
+    for member in members(kind):
+        core, _ = unwrap(member)
+        if get_origin(core) is not Literal:
+            return None
+        values += get_args(core)
+    return tuple(values)
+
+
+def numbers_of(kind: Any) -> frozenset[type]:
+    """Return which of int and float a type has among its alternatives."""
+    return frozenset(core for member in members(kind) if (core := unwrap(member)[0]) in (int, float))
+
+
+def describe(kind: Any) -> str:
+    """Say what a type admits: "a whole number >= 1 and <= 10000"."""
+    parts = members(kind)
+    if len(parts) > 1:
+        real = float in numbers_of(kind)
+        return " or ".join(describe(one) for one in parts if not (real and unwrap(one)[0] is int))
+    core, bounds = unwrap(parts[0])
+    if (listed := listed_values(core)) is not None:
+        return f"one of {', '.join(map(show_bare, listed))}" if len(listed) > 1 else show_bare(listed[0])
+    if get_origin(core) is tuple:
+        return f"a list of {len(get_args(core))} values"
+    if core is str and bounds:
+        return f"text of {bounds.get('min_length', 0)} to {bounds['max_length']} characters"
+    limits = [f"{sign} {bounds[name]}" for name, sign in _BOUNDS if name in bounds]
+    return f"{_NOUNS.get(core, core)} {' and '.join(limits)}".rstrip()
+
+
+@functools.lru_cache(maxsize=256)
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+
+
+def admits(kind: Any, value: object) -> bool:
+    """Whether a type takes a value as it is; an int is a real number too, true is no number."""
+    for member in members(kind):
+        core, _ = unwrap(member)
+        if get_origin(core) is Literal:
+            # pydantic's Literal takes 18.0 for 18 and 1 for true
+            if any(type(value) is type(one) and value == one for one in get_args(core)):
+                return True
+        elif _validates(member, value):
+            return True
+    return value is None and NoneType in get_args(unwrap(kind)[0])
+
+
+def _validates(kind: Any, value: object) -> bool:
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def reject(name: str, kind: Any, value: object) -> str:
+    """Say that a value is not admitted, and the way out."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{name} must be finite, got {show(value)}"
+    if value is None and not admits(kind, value):
+        return f"{name} has no value; it must be {describe(kind)}"
+    return f"{name} must be {describe(kind)}, got {show(value)}{_way_out(kind, value)}"
+
+
+def _way_out(kind: Any, value: object) -> str:
+    if isinstance(value, str):
+        for plain, known in (("true", True), ("false", False)):
+            if value == plain and admits(kind, known):
+                return "; remove the quotes"
+        if any(admits(kind, number) for number in _numbers(value)):
+            return "; remove the quotes"
+        return did_you_mean(value, [one for one in listed_values(kind) or () if isinstance(one, str)])
+    if isinstance(value, float) and value.is_integer() and admits(kind, int(value)):
+        return f"; write {int(value)}"
+    if isinstance(value, int | float | bool) and admits(kind, show_bare(value)):
+        return f'; put it in quotes: "{show_bare(value)}"'
+    return ""
+
+
+def _numbers(text: str) -> list[int | float]:
+    found: list[int | float] = []
+    for read in (int, float):
+        try:
+            found.append(read(text))
+        except ValueError:
+            continue
+    return found
+
+
+def show(value: object) -> str:
+    """Write a value as in the study file, cut short; text stands in quotes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return show_bare(value)
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, float):
+        return repr(value)
+    written = json.dumps(value, ensure_ascii=False, default=str)
+    return written if len(written) <= 60 else f"{written[:57]}..."
+
+
+def show_bare(value: object) -> str:
+    """Write a scalar without quotes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+    return value if isinstance(value, str) else show(value)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most like this one, None when none is."""
+    lowered = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.55)
+    return lowered[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean `x`?", or nothing when nothing is near."""
+    near = nearest(name, known)
+    return f"; did you mean `{near}`?" if near else ""
+
+
+def unknown_key(key: str, where: str, known: Iterable[str], hint: str = "") -> str:
+    """Say that a key is unknown, with the nearest name and all of them."""
+    names = list(known)
+    meant = did_you_mean(key, names) or hint
+    stop = "" if meant.endswith("?") else "."
+    return f"unknown key `{key}` in {where}{meant}{stop} Known: {', '.join(names)}"
