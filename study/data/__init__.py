@@ -1,0 +1,7 @@
+"""Images in: rendered or read, decoded once, as arrays."""
+
+from study.data.bundle import DataBundle, ImageSet, fingerprint
+from study.data.decode import decode_image
+from study.data.loading import load_data
+
+__all__ = ["DataBundle", "ImageSet", "decode_image", "fingerprint", "load_data"]

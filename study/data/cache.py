@@ -1,0 +1,149 @@
+"""Keep decoded images on disk, so that the next study on the same data starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from study.data.bundle import DataBundle, ImageSet, make_bundle, sets_of
+from study.errors import DataError
+from study.layout import write_atomic, write_text_atomic
+
+_log = logging.getLogger(__name__)
+
+CACHE_FORM = 1
+MANIFEST = "manifest.json"
+STALE_AFTER_S = 24 * 3600
+DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, EOFError, AssertionError, DataError)
+
+
+def cache_key(source: str, *parts: object) -> str:
+    """Name a cache entry after everything its contents depend on; parts must have a stable text form."""
+    digest = hashlib.sha256(repr((CACHE_FORM, *parts)).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{source}-{digest[:32]}"
+
+
+def load_entry(entry: Path) -> DataBundle | None:
+    """Return the bundle kept in ``entry``, its images mapped from disk; None if there is none or it is damaged.
+
+    Every byte is compared with the fingerprint taken when the entry was written.
+    """
+    if not entry.is_dir():
+        return None
+    try:
+        return _read(entry)
+    except DAMAGE as exc:
+        _log.warning("cache entry %s is damaged and is built again: %s", entry, exc)
+        return None
+
+
+def save_entry(entry: Path, bundle: DataBundle) -> None:
+    """Write an entry as a whole folder, in place of a damaged one; if another writer was faster, keep its entry.
+
+    A cache that cannot be written costs time, not the study: that is logged.
+    """
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(entry.parent)
+        staging = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}.", suffix=".part"))
+        try:
+            _write(staging, bundle)
+            _publish(staging, entry)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except OSError as exc:
+        _log.warning("the images could not be cached in %s, the next study reads them again: %s", entry, exc)
+
+
+def _read(entry: Path) -> DataBundle:
+    signed = json.loads((entry / MANIFEST).read_text("utf-8"))
+    manifest: dict[str, Any] = signed["manifest"]
+    if signed["sha256"] != _checksum(manifest):
+        raise ValueError(f"{MANIFEST} does not fit its checksum")
+    sets = {name: _read_set(entry, at, names) for at, (name, names) in enumerate(manifest["names"].items())}
+    bundle = make_bundle(
+        manifest["source"],
+        manifest["image_size_px"],
+        tuple(manifest["classes"]),
+        sets,
+        skipped=tuple(manifest["skipped"]),
+    )
+    if bundle.summary.fingerprint != manifest["fingerprint"]:
+        raise ValueError("the images do not fit their fingerprint")
+    return bundle
+
+
+def _read_set(entry: Path, at: int, names: list[str]) -> ImageSet:
+    images = np.load(entry / f"{at}.images.npy", mmap_mode="r")
+    return ImageSet(np.asarray(images), np.load(entry / f"{at}.labels.npy"), tuple(names))
+
+
+def _write(folder: Path, bundle: DataBundle) -> None:
+    sets = sets_of(bundle)
+    for at, one in enumerate(sets.values()):
+        _write_array(folder / f"{at}.images.npy", one.images)
+        _write_array(folder / f"{at}.labels.npy", one.labels)
+    manifest = {
+        "source": bundle.summary.source,
+        "image_size_px": bundle.summary.image_size_px,
+        "classes": list(bundle.classes),
+        "names": {name: list(one.names) for name, one in sets.items()},
+        "skipped": list(bundle.summary.skipped),
+        "fingerprint": bundle.summary.fingerprint,
+    }
+    write_text_atomic(folder / MANIFEST, json.dumps({"sha256": _checksum(manifest), "manifest": manifest}))
+
+
+def _write_array(path: Path, array: npt.NDArray[Any]) -> None:
+    # The fingerprint finds what a power cut leaves half written, so this need not wait for the disk.
+    write_atomic(path, lambda file: np.save(file, array), sync=False)
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _publish(staging: Path, entry: Path) -> None:
+    """Rename into place; renaming onto a folder with files fails, which is how a faster writer shows."""
+    try:
+        os.rename(staging, entry)
+        return
+    except OSError:
+        if not entry.is_dir():
+            raise
+    if _is_intact(entry):
+        return
+    aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}.", suffix=".part"))
+    try:
+        os.rename(entry, aside)
+        os.rename(staging, entry)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_intact(entry: Path) -> bool:
+    try:
+        _read(entry)
+    except DAMAGE:
+        return False
+    return True
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed writers left behind."""
+    for part in folder.glob(".*.part"):
+        try:
+            if time.time() - part.stat().st_mtime > STALE_AFTER_S:
+                shutil.rmtree(part, ignore_errors=True)
+        except FileNotFoundError:
+            continue

@@ -1,0 +1,121 @@
+"""Turn one picture file, whatever its format and mode, into a square RGB array."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from study.errors import DataError
+
+DECODER_VERSION = 1
+SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+BACKGROUND = (255, 255, 255, 255)
+# Twice the target keeps the antialiasing of the last step clean (Pillow's own choice for thumbnails).
+DRAFT_GAP = 2
+TO_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(source: Path | bytes, image_size_px: int) -> npt.NDArray[np.uint8]:
+    """Decode a picture, set it upright, cut out its central square and resize that.
+
+    The square is as large as the shorter side; it is shrunk with an antialiasing Lanczos filter or enlarged with a
+    bicubic one. Transparent parts lie on white. Grey of 16 bit is scaled to 8 bit, not clipped. Of several frames
+    the first counts. Colour profiles are not applied.
+
+    Args:
+        source: a file, or its contents.
+        image_size_px: side S of the result.
+
+    Returns:
+        uint8 RGB [S, S, 3].
+
+    Raises:
+        DataError: the picture cannot be read; the message is the reason, without the path.
+    """
+    try:
+        contents = source if isinstance(source, bytes) else source.read_bytes()
+    except OSError as exc:
+        raise DataError(exc.strerror or str(exc)) from exc
+    if not contents:
+        raise DataError("the file is empty")
+    try:
+        return _decode(contents, image_size_px)
+    except (DataError, MemoryError):
+        raise
+    except UnidentifiedImageError as exc:
+        raise DataError(f"not a picture in one of the formats {', '.join(FORMATS)}") from exc
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
+        raise DataError(f"more than {Image.MAX_IMAGE_PIXELS} pixels, refused as a decompression bomb") from exc
+    except Exception as exc:  # a damaged file can raise anything out of a decoder
+        raise DataError(f"damaged: {exc or type(exc).__name__}") from exc
+
+
+def quiet_pillow() -> None:
+    """Keep Pillow's complaints about odd metadata off the screen and make its size limit an error.
+
+    Changes the process-wide filters: call it inside ``warnings.catch_warnings``, outside the threads.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def _decode(contents: bytes, image_size_px: int) -> npt.NDArray[np.uint8]:
+    with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
+        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise Image.DecompressionBombError
+        image.draft(None, (image_size_px * DRAFT_GAP, image_size_px * DRAFT_GAP))  # JPEG only: decode at 1/2, 1/4, 1/8
+        image.load()
+        upright = _set_upright(_flatten(image), _orientation(image))
+    return np.array(_resize_centre(upright, image_size_px).convert("RGB"), np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return how the camera was held, 1 to 8; ask after loading, because PNG may hold it behind the pixels."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # unreadable metadata says nothing about the pixels
+        return 1
+
+
+def _set_upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = TO_UPRIGHT.get(orientation)
+    return image if method is None else image.transpose(method)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Return the image as 8-bit L or RGB without transparency."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        wide = np.asarray(image).astype(np.int32)
+        return Image.fromarray(((wide + 128) // 257).astype(np.uint8))  # 65535 = 255 * 257
+    if image.mode in ("I", "F"):
+        raise DataError("the pixels are 32-bit numbers of unknown range; save it with 8 or 16 bit")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, BACKGROUND), image).convert("RGB")
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+
+
+def _resize_centre(image: Image.Image, size_px: int) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    shrinks = side > size_px
+    return image.resize(
+        (size_px, size_px),
+        Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC,
+        box=(left, top, left + side, top + side),
+        reducing_gap=3.0 if shrinks else None,
+    )
