@@ -1,0 +1,161 @@
+"""The outbox: what is written comes back whole, in order, and survives a torn end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recorders import Script
+
+from study.errors import TrackingError
+from study.events import EpochReported, TrialFinished
+from study.records import EpochMetrics
+from tracking.outbox import Outbox, Position, load_position, read_lines, save_position
+from tracking.progress import fold
+from tracking.provenance import Provenance
+
+ORIGIN = Provenance("c0ffee", True, "host", "user", "3.11", "Linux", {"mlflow": "3"})
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "studies" / "x" / "outbox.jsonl"
+
+
+def test_every_event_comes_back_equal_and_numbered(path: Path) -> None:
+    events = list(Script().whole(Path("checkpoint")))
+    outbox = Outbox(path)
+    assert [outbox.append(event) for event in events] == list(range(1, len(events) + 1))
+    outbox.close()
+    lines = list(read_lines(path))
+    assert [line.event for line in lines] == events
+    assert [line.number for line in lines] == list(range(1, len(events) + 1))
+    assert lines[-1].end == path.stat().st_size
+
+
+def test_non_finite_numbers_and_histories_survive(path: Path) -> None:
+    finished = Script().finish(0)
+    history = (EpochMetrics(1, {"val_auc": float("nan"), "val_loss": float("inf"), "train_loss": float("-inf")}),)
+    outbox = Outbox(path)
+    outbox.append(TrialFinished(replace(finished.record, history=history, value=float("nan")), 1.0))
+    outbox.close()
+    (line,) = read_lines(path)
+    assert isinstance(line.event, TrialFinished)
+    assert str(line.event.record.history) == str(history)
+    assert line.event.record.value != line.event.record.value
+
+
+def test_provenance_travels_with_its_event(path: Path) -> None:
+    outbox = Outbox(path)
+    outbox.append(Script().start(), ORIGIN)
+    outbox.append(Script().begin(0))
+    outbox.close()
+    assert [line.provenance for line in read_lines(path)] == [ORIGIN, None]
+
+
+@pytest.mark.parametrize("torn", [b'{"n":3,"kind":"Tri', b"\x00\x00\x00", b"x" * 200_000])
+def test_torn_last_line_is_cut_and_said(path: Path, torn: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    script = Script()
+    outbox = Outbox(path)
+    outbox.append(script.start())
+    outbox.append(script.begin(0))
+    outbox.close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + torn)
+    assert len(list(read_lines(path))) == 2
+    outbox = Outbox(path)
+    assert path.read_bytes() == whole
+    assert f"cut a torn last line of {len(torn)} bytes" in caplog.text
+    assert outbox.append(script.begin(1)) == 3
+    outbox.close()
+    assert [line.number for line in read_lines(path)] == [1, 2, 3]
+
+
+def test_torn_only_line_leaves_an_empty_outbox(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b'{"n":1,')
+    outbox = Outbox(path)
+    assert outbox.append(Script().start()) == 1
+    outbox.close()
+    assert len(list(read_lines(path))) == 1
+
+
+def test_damaged_line_in_the_middle_is_skipped_and_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    script = Script()
+    outbox = Outbox(path)
+    for event in (script.start(), script.begin(0), script.begin(1)):
+        outbox.append(event)
+    outbox.close()
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(first + second[:20] + b"\n" + third)
+    assert [line.number for line in read_lines(path)] == [1, 3]
+    assert "is damaged and was skipped" in caplog.text
+
+
+def test_long_last_line_is_found_whole(path: Path) -> None:
+    script = Script()
+    outbox = Outbox(path)
+    outbox.append(script.start())
+    outbox.append(replace(script.start(), study_file="y" * 300_000))
+    outbox.close()
+    outbox = Outbox(path)
+    assert outbox.append(script.begin(0)) == 3
+    outbox.close()
+
+
+def test_full_disk_leaves_nothing_of_the_event(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script()
+    outbox = Outbox(path)
+    outbox.append(script.start())
+    before = path.read_bytes()
+
+    def refuse(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", refuse)
+        with pytest.raises(TrackingError, match="No space left"):
+            outbox.append(script.begin(0))
+    assert path.read_bytes() == before
+    assert outbox.append(script.begin(0)) == 2
+    outbox.close()
+
+
+def test_reading_from_the_middle_and_without_reports(path: Path) -> None:
+    outbox = Outbox(path)
+    for event in Script().whole():
+        outbox.append(event)
+    outbox.close()
+    lines = list(read_lines(path))
+    assert list(read_lines(path, lines[4].end)) == lines[5:]
+    rest = list(read_lines(path, reports=False))
+    assert rest == [line for line in lines if not isinstance(line.event, EpochReported)]
+
+
+def test_position_belongs_to_one_server_and_one_file(tmp_path: Path, path: Path) -> None:
+    outbox = Outbox(path)
+    outbox.append(Script().start())
+    outbox.close()
+    size, file = path.stat().st_size, tmp_path / "position.json"
+    assert load_position(file, "a", path) == Position("a")
+    save_position(file, Position("a", 1, size))
+    assert load_position(file, "a", path) == Position("a", 1, size)
+    assert load_position(file, "b", path) == Position("b")
+    save_position(file, Position("a", 9, size + 1))
+    assert load_position(file, "a", path) == Position("a")
+    file.write_text("{")
+    assert load_position(file, "a", path) == Position("a")
+
+
+def test_progress_is_the_same_when_told_twice(path: Path) -> None:
+    outbox = Outbox(path)
+    for event in Script().whole():
+        outbox.append(event, ORIGIN)
+    outbox.close()
+    lines = list(read_lines(path))
+    once, twice = fold(lines), fold([*lines, *lines])
+    assert once == twice
+    assert once.best is not None
+    assert once.best.trial == 3
+    assert len(once.finished) == 4

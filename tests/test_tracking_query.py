@@ -1,0 +1,113 @@
+"""Reading back: what MLflow remembers becomes records again, in the server's order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from recorders import Script, play
+
+from study.errors import TrackingError
+from study.records import StopReason, StudyOutcome, TrialState
+from tracking import query
+from tracking.ui import UiServer, serve
+from tracking.uri import default_tracking_uri
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+
+@pytest.fixture
+def uri(played: Backend) -> str:
+    return default_tracking_uri(played.layout, played.uri)
+
+
+def test_studies_are_summed_up(uri: str) -> None:
+    (found,) = [one for one in query.studies(uri) if one.name == "played"]
+    assert (found.state, found.planned, found.metric, found.mode) == ("finished", 4, "val_auc", "max")
+    assert (found.trials, found.complete, found.pruned, found.failed, found.running) == (4, 2, 1, 1, 0)
+    assert found.best == pytest.approx(0.73)
+    assert found.created_at_s == Script().start().at_s
+
+
+def test_trials_come_in_the_servers_order_and_no_more_than_asked(uri: str) -> None:
+    assert [one.trial for one in query.trials(uri, "played", "val_auc")] == [3, 1, 0, 2]
+    assert [one.trial for one in query.trials(uri, "played", "val_auc", "min")] == [0, 1, 3, 2]
+    assert [one.trial for one in query.trials(uri, "played", "val_auc", top=2)] == [3, 1]
+    assert [one.trial for one in query.trials(uri, "played")] == [0, 1, 2, 3]
+
+
+def test_records_come_back_as_they_were(uri: str, played: Backend) -> None:
+    first, pruned, failed, _ = query.trials(uri, "played")
+    script = Script("played")
+    told = script.finish(0).record
+    assert first.params == told.params
+    assert first.config == {name: value for name, value in told.config.items() if value is not None}
+    assert (first.value, first.epoch, first.epochs_run, first.seed) == (told.value, 2, 2, 7)
+    assert first.metrics == told.metrics
+    assert first.run_id == played.runs()["trial 0000"].id
+    assert [one.state for one in (first, pruned, failed)] == [
+        TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED,
+    ]  # fmt: skip
+    assert failed.stop_reason is StopReason.ERROR
+    assert failed.value is None
+
+
+def test_checkpoint_can_be_fetched_from_anywhere(uri: str, tmp_path: Path) -> None:
+    first, pruned, *_ = query.trials(uri, "played")
+    assert pruned.checkpoint is None
+    assert first.checkpoint is not None
+    assert first.run_id is not None
+    fetched = query.fetch_checkpoint(uri, first.run_id, tmp_path)
+    assert (fetched / "model.safetensors").read_bytes() == b"weights" * 1000
+
+
+def test_interrupted_trials_wait(database: Backend) -> None:
+    script = Script()
+    play(database.open(), [script.start(), script.begin(0), script.end(StudyOutcome.INTERRUPTED)])
+    uri = default_tracking_uri(database.layout, None)
+    assert [one.state for one in query.trials(uri, "faces")] == [TrialState.WAITING]
+    assert query.studies(uri)[0].state == "interrupted"
+
+
+def test_running_study_counts_its_running_trials(database: Backend) -> None:
+    script = Script()
+    play(database.open(), [script.start(), script.begin(0), script.begin(1), script.finish(0)])
+    (found,) = query.studies(default_tracking_uri(database.layout, None))
+    assert (found.state, found.running, found.complete, found.trials) == ("running", 1, 1, 2)
+
+
+def test_unknown_study_lists_what_there_is(uri: str) -> None:
+    with pytest.raises(TrackingError, match=r"'nope' is not; there are: .*played"):
+        query.trials(uri, "nope")
+
+
+def test_dead_server_is_a_tracking_error() -> None:
+    with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9 cannot list experiments"):
+        query.studies("http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("text", ["1e-05", "True", "7", "0.25", "sgd", "1_0", "007", "1e5", "nan?"])
+def test_scalars_survive_as_text(text: str) -> None:
+    value = query._scalar(text)
+    assert str(value) == text
+
+
+def test_taken_port_is_said_with_the_way_out(server: UiServer, tmp_path: Path) -> None:
+    port = int(server.address.rpartition(":")[2])
+    with pytest.raises(TrackingError, match=rf"127\.0\.0\.1:{port} is not .*choose another --port"):
+        serve(f"sqlite:///{tmp_path}/x.db", tmp_path, port=port)
+
+
+def test_server_needs_no_serving(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match=r"http://ann:\*\*\*@host is a server"):
+        serve("http://ann:s3cret@host", tmp_path)
+
+
+def test_server_that_cannot_start_shows_why(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="ended with status"):
+        serve("nonsense://x:s3cret@y", tmp_path, port=0)

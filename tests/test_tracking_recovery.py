@@ -1,0 +1,290 @@
+"""Outages, kills and replays: nothing is lost, nothing is there twice, nothing stays RUNNING."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from recorders import Script, play
+
+from study.errors import TrackingError
+from study.events import Event, StudyEnded
+from study.records import StudyOutcome, TrialState
+from tracking.content import Batch
+from tracking.door import Door
+from tracking.drain import Drain
+from tracking.outbox import Outbox, Position, load_position, read_lines, save_position
+from tracking.runs import load_runs
+from tracking.sync import sync
+from tracking.uri import default_tracking_uri, mask_uri
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend, Forwarder
+
+    from tracking.ui import UiServer
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+
+def _content(backend: Backend) -> dict[str, object]:
+    """Return everything a replay could spoil; times apart, they are the events' own."""
+    runs = backend.runs()
+    return {name: (run, {metric: backend.history(run, metric) for metric in run.metrics}) for name, run in runs.items()}
+
+
+def _acknowledged(backend: Backend) -> Position:
+    uri = mask_uri(default_tracking_uri(backend.layout, backend.uri))
+    return load_position(backend.study().outbox_position, uri, backend.study().outbox)
+
+
+def test_replaying_everything_changes_nothing(backend: Backend, capfd: pytest.CaptureFixture[str]) -> None:
+    play(backend.open(), Script().whole())
+    assert capfd.readouterr() == ("", ""), "MLflow must not print on the screen"
+    before = _content(backend)
+    report = sync(backend.layout, backend.study(), backend.uri, everything=True)
+    assert report.sent == 18
+    assert _content(backend) == before
+    assert sync(backend.layout, backend.study(), backend.uri).sent == 0
+
+
+def test_crash_between_sending_and_acknowledging_makes_no_second_run(database: Backend) -> None:
+    play(database.open(), Script().whole())
+    before = _content(database)
+    lines = list(read_lines(database.study().outbox))
+    for last in (lines[0], lines[3], lines[9], lines[14]):
+        position = replace(_acknowledged(database), number=last.number, offset=last.end)
+        save_position(database.study().outbox_position, position)
+        assert sync(database.layout, database.study()).sent == len(lines) - last.number
+        assert _content(database) == before
+    database.study().outbox_position.unlink()
+    database.study().runs.unlink()
+    sync(database.layout, database.study())
+    assert _content(database) == before
+
+
+def test_outages_in_mid_sending_change_nothing(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    play(database.open(), Script().whole())
+    before = _content(database)
+    calm = Door.send
+    calls = 0
+
+    def stormy(door: Door, run_id: str, batch: Batch) -> None:
+        nonlocal calls
+        calls += 1
+        calm(door, run_id, batch)
+        if calls in (2, 6, 9, 15, 26):
+            raise TrackingError("the answer was lost")
+
+    monkeypatch.setattr(Door, "send", stormy)
+    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain.rewind()
+    for _ in range(5):
+        with pytest.raises(TrackingError, match="lost"):
+            drain.run()
+    assert drain.run() == 18
+    drain.close()
+    assert _content(database) == before
+
+
+def test_interruption_leaves_nothing_running_and_resume_reuses_the_runs(backend: Backend) -> None:
+    script = Script()
+    started = [script.start(), script.begin(0), script.begin(1), script.report(1, 1)]
+    play(backend.open(), [*started, script.finish(0), script.end(StudyOutcome.INTERRUPTED)])
+    runs = backend.runs()
+    assert {name: run.status for name, run in runs.items()} == {
+        "faces": "KILLED", "trial 0000": "FINISHED", "trial 0001": "KILLED",
+    }  # fmt: skip
+    assert runs["faces"].tags["study.state"] == "interrupted"
+    assert runs["trial 0001"].tags["study.state"] == "INTERRUPTED"
+    ids = {name: run.id for name, run in runs.items()}
+
+    recorder = backend.open()
+    recorder.record(script.start(resumed=True, finished=1))
+    recorder.record(script.begin(1, attempt=2))
+    _until(lambda: backend.runs()["trial 0001"].status == "RUNNING")
+    running = backend.runs()
+    assert running["faces"].status == "RUNNING"
+    assert running["trial 0001"].tags["study.state"] == "RUNNING"
+    assert running["trial 0001"].tags["study.attempts"] == "2"
+    play(recorder, [script.report(1, 2), script.finish(1), script.end()])
+    after = backend.runs()
+    assert {name: run.id for name, run in after.items()} == ids
+    assert {run.status for run in after.values()} == {"FINISHED"}
+    assert after["faces"].metrics["trials.complete"] == 2
+
+
+def test_killed_driver_is_tidied_up_by_the_next_start(database: Backend) -> None:
+    script = Script()
+    recorder = database.open()
+    for event in (script.start(), script.begin(0), script.begin(1)):
+        recorder.record(event)
+    _until(lambda: _acknowledged(database).number == 3)
+    recorder.close()
+    assert {run.status for run in database.runs().values()} == {"RUNNING"}
+    recorder = database.open()
+    play(recorder, [script.start(resumed=True), script.begin(1, attempt=2)])
+    statuses = {name: run.status for name, run in database.runs().items()}
+    assert statuses == {"faces": "RUNNING", "trial 0000": "KILLED", "trial 0001": "RUNNING"}
+
+
+def test_more_trials_on_resume_keep_the_param_and_move_the_tag(database: Backend) -> None:
+    script = Script(planned=4)
+    play(database.open(), [script.start(), script.end(StudyOutcome.INTERRUPTED)])
+    script.planned = 9
+    play(database.open(), [script.start(resumed=True), script.end()])
+    parent = database.runs()["faces"]
+    assert (parent.params["study.trials"], parent.tags["study.planned"]) == ("4", "9")
+
+
+def test_failed_study_is_failed(database: Backend) -> None:
+    script = Script()
+    play(database.open(), [script.start(), script.begin(0), script.end(StudyOutcome.FAILED)])
+    assert {name: run.status for name, run in database.runs().items()} == {"faces": "FAILED", "trial 0000": "KILLED"}
+
+
+def test_trials_only_the_ledger_knows_are_caught_up(database: Backend) -> None:
+    script = Script()
+    recorder = database.open()
+    for event in (script.start(), script.begin(0), script.begin(1), script.finish(0)):
+        recorder.record(event)
+    ended = [script.finish(n, TrialState.PRUNED).record for n in (0, 1)]
+    assert recorder.catch_up([*ended, script.record(2)], script.tick()) == 1
+    play(recorder, [script.end()])
+    runs = database.runs()
+    assert sorted(runs) == ["faces", "trial 0000", "trial 0001"]
+    assert (runs["trial 0000"].status, runs["trial 0001"].status) == ("FINISHED", "KILLED")
+    assert runs["trial 0001"].tags["study.state"] == "PRUNED"
+
+
+def test_two_drivers_may_create_one_experiment(database: Backend) -> None:
+    scripts = [Script(study_id=f"id-{n}") for n in range(2)]
+    other = database.layout.study("elsewhere")
+    drains = []
+    for script, study in zip(scripts, (database.study(), other), strict=True):
+        outbox = Outbox(study.outbox)
+        for event in (script.start(), script.begin(0), script.finish(0), script.end()):
+            outbox.append(event)
+        outbox.close()
+        drains.append(Drain(study, default_tracking_uri(database.layout, None)))
+    threads = [threading.Thread(target=_drain_stubbornly, args=(drain,)) for drain in drains]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    door = database.door()
+    (experiment,) = [one for one in door.experiments() if one.id != "0"]
+    keys = sorted(run.tags["study.key"] for run in door.search([experiment.id], ""))
+    assert keys == ["id-0", "id-0/0", "id-1", "id-1/0"]
+
+
+def test_wiped_server_gets_everything_again(database: Backend, empty_database: Path) -> None:
+    script = Script()
+    play(database.open(), [script.start(), script.begin(0), script.end(StudyOutcome.INTERRUPTED)])
+    uri = f"sqlite:///{database.layout.results / 'other.db'}"
+    (database.layout.results / "other.db").write_bytes(empty_database.read_bytes())
+    position = replace(_acknowledged(database), tracking_uri=uri)
+    save_position(database.study().outbox_position, position)
+    assert sync(database.layout, database.study(), uri).sent == 3
+    runs = load_runs(database.study().runs)
+    assert runs is not None
+    assert runs.tracking_uri == uri
+    assert list(runs.trials) == [0]
+
+
+def test_one_process_at_a_time_sends(database: Backend) -> None:
+    recorder = database.open()
+    recorder.record(Script().start())
+    _until(lambda: _acknowledged(database).number == 1)
+    with pytest.raises(TrackingError, match="One process at a time"):
+        sync(database.layout, database.study())
+    recorder.close()
+    assert sync(database.layout, database.study()).sent == 0
+
+
+def test_sync_without_an_outbox_is_refused(database: Backend) -> None:
+    with pytest.raises(TrackingError, match="must have an outbox"):
+        sync(database.layout, database.study())
+
+
+def test_checkpoint_is_linked_not_copied_and_a_missing_one_is_said(
+    database: Backend, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    weights = tmp_path / "kept" / "model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"weights")
+    script = Script()
+    ends = [script.finish(0, checkpoint=weights.parent), script.finish(1, checkpoint=tmp_path / "gone")]
+    play(database.open(), [script.start(), *ends, script.end()])
+    runs = database.runs()
+    stored = database.layout.mlflow_artifacts / "faces" / runs["trial 0000"].id / "artifacts/checkpoint" / weights.name
+    assert os.path.samefile(stored, weights)
+    assert runs["trial 0001"].status == "FINISHED"
+    assert "gone is not there" in caplog.text
+
+
+def test_server_that_is_away_and_comes_back_gets_everything(
+    remote: Backend, server: UiServer, forwarding: type[Forwarder], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "tracking")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    remote.uri = f"http://127.0.0.1:{port}"
+    events: list[Event] = list(Script().whole())
+    recorder = remote.open()
+    slowest_s = 0.0
+    for event in events:
+        begin = time.perf_counter()
+        recorder.record(event)
+        slowest_s = max(slowest_s, time.perf_counter() - begin)
+    assert isinstance(events[-1], StudyEnded)
+    assert slowest_s < 1.0
+    _until(lambda: "is away" in caplog.text)
+    forwarder = forwarding(port, int(server.address.rpartition(":")[2]))
+    _until(lambda: "is back" in caplog.text)
+    recorder.close()
+    remote.uri = server.address
+    forwarder.close()
+    assert {name: run.status for name, run in remote.runs().items()} == {
+        "faces": "FINISHED", "trial 0000": "FINISHED", "trial 0001": "KILLED",
+        "trial 0002": "FAILED", "trial 0003": "FINISHED",
+    }  # fmt: skip
+    assert remote.history(remote.runs()["trial 0003"], "train_loss") == [(1, 1.0), (2, 0.5)]
+    assert caplog.text.count("is away") == caplog.text.count("is back") == 1
+
+
+def test_close_does_not_wait_for_a_dead_server(database: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    database.uri = "http://127.0.0.1:9"
+    recorder = database.open()
+    begin = time.perf_counter()
+    play(recorder, Script().whole())
+    assert time.perf_counter() - begin < 10
+    assert "18 events could not be sent" in caplog.text
+    database.uri = None
+    assert sync(database.layout, database.study()).sent == 18
+    assert database.runs()["faces"].status == "FINISHED"
+
+
+def _drain_stubbornly(drain: Drain) -> None:
+    for _ in range(5):
+        try:
+            drain.run()
+            break
+        except TrackingError:
+            time.sleep(0.3)
+    drain.close()
+
+
+def _until(condition: object, timeout_s: float = 60.0) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)

@@ -1,0 +1,216 @@
+"""The tracker's small parts, without a database: addresses, words, the background thread, imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recorders import Script
+
+from study.errors import TrackingError
+from study.layout import Layout
+from study.records import TrialState
+from study.spec import StudySpec
+from tracking import content
+from tracking.progress import Progress
+from tracking.provenance import collect_provenance
+from tracking.runs import Runs, load_runs, save_runs
+from tracking.uri import artifact_location, default_tracking_uri, local_path, mask_text, mask_uri, own_tracking_uri
+from tracking.view import RANKING, study_views, view_path
+from tracking.writer import Writer
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:////data/mlflow.db", "sqlite:////data/mlflow.db"),
+        ("http://host:5000", "http://host:5000"),
+        ("http://ann:s3cret@host:5000/x", "http://ann:***@host:5000/x"),
+        ("postgresql+psycopg2://ann:p@ss@host/db", "postgresql+psycopg2://ann:***@host/db"),
+        ("mysql://ann@host/db?password=s3cret&ssl=1", "mysql://ann@host/db?password=***&ssl=1"),
+    ],
+)
+def test_secrets_of_a_uri_are_masked(uri: str, shown: str) -> None:
+    assert mask_uri(uri) == shown
+    assert mask_text(f"cannot connect to {uri}", uri) == f"cannot connect to {shown}"
+
+
+def test_a_secret_is_masked_in_the_words_of_others_too() -> None:
+    assert mask_text("user ann, password p/w refused", "http://ann:p%2Fw@host") == "user ann, password *** refused"
+
+
+def test_explicit_uri_goes_before_environment_before_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert default_tracking_uri(layout, None) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://env")
+    assert default_tracking_uri(layout, None) == "http://env"
+    assert default_tracking_uri(layout, "http://explicit") == "http://explicit"
+
+
+def test_artifacts_of_a_sqlite_file_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = Layout(tmp_path / "a b#c")
+    place = artifact_location(own_tracking_uri(layout), "x/ü")
+    assert place is not None
+    assert local_path(place) == layout.mlflow_artifacts / "x%2F%C3%BC"
+    monkeypatch.chdir(tmp_path)
+    assert artifact_location("sqlite:///own.db?timeout=9", "x") == (tmp_path / "mlartifacts" / "x").as_uri()
+    assert artifact_location("http://host", "x") is None
+    assert artifact_location("sqlite:///:memory:", "x") is None
+    with pytest.raises(TrackingError, match="no '\\?' in its path"):
+        own_tracking_uri(Layout(tmp_path / "a?b"))
+
+
+def test_remote_artifacts_have_no_local_path() -> None:
+    assert local_path("mlflow-artifacts:/1/x") is None
+    assert local_path("s3://bucket/x") is None
+    assert local_path("/plain/path") == Path("/plain/path")
+
+
+def test_keys_that_filters_cannot_quote_are_hashed() -> None:
+    assert content.trial_key("a-b.c_1", 3) == "a-b.c_1/3"
+    hashed = content.study_key('it\'s "odd"')
+    assert len(hashed) == 64
+    assert hashed != content.study_key("it's odd")
+
+
+def test_searched_params_come_first_and_none_is_left_out() -> None:
+    record = Script().record(1)
+    turned = replace(record, config=dict(reversed(list(record.config.items()))))
+    params = content.trial_params(turned)
+    assert list(params)[:2] == ["optimizer", "learning_rate"]
+    assert "momentum" not in params
+
+
+def test_pruned_trials_do_not_become_the_running_best() -> None:
+    from tracking.outbox import Line
+
+    script, progress = Script(), Progress()
+    events = [script.start(), script.finish(0), script.finish(9, TrialState.PRUNED)]
+    for number, event in enumerate(events):
+        progress.take(Line(number, event, None, 0))
+    assert progress.best is not None
+    assert progress.best.trial == 0
+
+
+def test_runs_survive_a_round_trip_and_damage(tmp_path: Path) -> None:
+    path = tmp_path / "runs.json"
+    assert load_runs(path) is None
+    runs = Runs("http://ann:***@host", "1", "abc", {0: "d", 10: "e"})
+    save_runs(path, runs)
+    assert load_runs(path) == runs
+    path.write_text("[]")
+    assert load_runs(path) is None
+
+
+def test_provenance_of_a_repository_and_of_a_bare_folder(tmp_path: Path) -> None:
+    bare = collect_provenance(tmp_path)
+    assert (bare.commit, bare.dirty) == (None, None)
+    assert "mlflow" in bare.packages
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b.c", "-C", str(tmp_path)]
+    (tmp_path / "file").write_text("1")
+    for arguments in (["init", "-q"], ["add", "file"], ["commit", "-qm", "x"]):
+        subprocess.run([*git, *arguments], check=True)
+    clean = collect_provenance(tmp_path)
+    assert clean.commit is not None
+    assert (len(clean.commit), clean.dirty) == (40, False)
+    (tmp_path / "file").write_text("2")
+    assert collect_provenance(tmp_path).dirty is True
+
+
+def test_views_show_searched_params_and_the_best_metric() -> None:
+    spec = Script().spec()
+    ranking = study_views(spec)[f"mlflow.sharedViewState.{RANKING}"]
+    assert "params.`learning_rate`" in ranking
+    assert '"orderByKey": "metrics.`best.val_auc`", "orderByAsc": false' in ranking
+    low = StudySpec.model_validate({**spec.model_dump(), "objective": {"metric": "val_loss", "mode": "min"}})
+    assert '"orderByAsc": true' in study_views(low)[f"mlflow.sharedViewState.{RANKING}"]
+    assert view_path("7").startswith("/#/experiments/7/runs?workflowType=machine_learning")
+
+
+def test_importing_the_tracker_does_not_import_mlflow() -> None:
+    modules = "recorder, sync, query, ui, mirror, door, provenance"
+    program = f"import sys; from tracking import {modules}; print('mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+class FakeDrain:
+    """A drain that does what a list of outcomes says, then succeeds."""
+
+    def __init__(self, *outcomes: Exception | None, takes_s: float = 0.0) -> None:
+        self.outcomes = list(outcomes)
+        self.takes_s = takes_s
+        self.runs = 0
+        self.closed = threading.Event()
+
+    def run(self, is_over: object) -> int:
+        self.runs += 1
+        time.sleep(self.takes_s)
+        if self.outcomes and (fault := self.outcomes.pop(0)) is not None:
+            raise fault
+        return 0
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def _writer(drain: FakeDrain) -> Writer:
+    writer = Writer(drain, "somewhere")  # type: ignore[arg-type]
+    writer.start()
+    return writer
+
+
+def test_short_hiccup_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    drain = FakeDrain(TrackingError("locked"))
+    writer = _writer(drain)
+    while drain.runs < 2:
+        time.sleep(0.02)
+    assert writer.close(5.0)
+    assert drain.closed.wait(5.0)
+    assert caplog.text == ""
+
+
+def test_bug_of_the_tracker_stays_in_its_thread(caplog: pytest.LogCaptureFixture) -> None:
+    drain = FakeDrain(ValueError("a bug"))
+    writer = _writer(drain)
+    assert drain.closed.wait(5.0)
+    writer.wake()
+    assert not writer.close(5.0)
+    assert "a bug" in caplog.text
+    assert "the events stay in the outbox" in caplog.text
+
+
+def test_close_gives_up_after_its_time() -> None:
+    drain = FakeDrain(takes_s=1.5)
+    writer = _writer(drain)
+    begin = time.perf_counter()
+    assert not writer.close(0.1)
+    assert time.perf_counter() - begin < 1.0
+    assert drain.closed.wait(5.0)
+
+
+def test_what_arrives_just_before_close_is_still_sent() -> None:
+    drain = FakeDrain()
+    writer = _writer(drain)
+    while drain.runs < 1:
+        time.sleep(0.01)
+    writer.wake()
+    assert writer.close(5.0)
+    assert drain.runs >= 2
+
+
+def test_idle_writer_sleeps() -> None:
+    drain = FakeDrain()
+    writer = _writer(drain)
+    writer.wake()
+    time.sleep(0.8)
+    runs = drain.runs
+    time.sleep(0.5)
+    assert drain.runs == runs <= 2
+    writer.close(5.0)

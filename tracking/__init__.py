@@ -1,0 +1,1 @@
+"""MLflow's only home: outbox, mirror, query, provenance, UI server."""

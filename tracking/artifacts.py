@@ -1,0 +1,58 @@
+"""Store a checkpoint folder with a run, by hard link where the artifacts lie on the same file system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from study.errors import TrackingError
+from tracking.door import Door, RefusedError, Run
+from tracking.uri import local_path
+
+CHECKPOINT = "checkpoint"
+
+
+def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT) -> None:
+    """Make ``folder`` the artifact ``name`` of a run; doing it again changes nothing.
+
+    Raises:
+        RefusedError: the folder does not exist.
+        TrackingError: the store cannot be written.
+    """
+    if not folder.is_dir():
+        raise RefusedError(f"A checkpoint to be kept must be a folder, but {folder} is not there")
+    target = local_path(run.artifact_uri)
+    if target is None:
+        door.log_folder(run.id, name, folder)
+        return
+    try:
+        _link_folder(folder, target / name)
+    except OSError as exc:
+        raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
+
+
+def _link_folder(source: Path, target: Path) -> None:
+    wanted = {path.relative_to(source): path for path in sorted(source.rglob("*")) if path.is_file()}
+    for relative, path in wanted.items():
+        _link_file(path, target / relative)
+    if not target.is_dir():
+        return
+    for path in list(target.rglob("*")):
+        if path.is_file() and path.relative_to(target) not in wanted:
+            path.unlink()
+
+
+def _link_file(source: Path, target: Path) -> None:
+    """Put a file in place whole: linked if the file system allows it, copied otherwise."""
+    if target.exists() and os.path.samefile(source, target):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".part-") as scratch:
+        part = Path(scratch) / target.name
+        try:
+            os.link(source, part)
+        except OSError:
+            shutil.copy2(source, part)
+        os.replace(part, target)

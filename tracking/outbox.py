@@ -1,0 +1,181 @@
+"""Keep events in an append-only file until the tracker has acknowledged them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+
+from study.errors import TrackingError
+from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.layout import write_text_atomic
+from tracking.provenance import Provenance
+
+_log = logging.getLogger("tracking")
+_KINDS: Final[dict[str, TypeAdapter[Any]]] = {
+    kind.__name__: TypeAdapter(kind) for kind in (StudyStarted, TrialStarted, EpochReported, TrialFinished, StudyEnded)
+}
+_PROVENANCE = TypeAdapter(Provenance)
+_REPORT_MARK = b'"kind":"EpochReported"'
+_MARK_WITHIN_BYTES = 64
+_TAIL_BLOCK_BYTES = 65_536
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event of the outbox; ``number`` counts from 1, ``end`` is the byte offset behind the line."""
+
+    number: int
+    event: Event
+    provenance: Provenance | None
+    end: int
+
+
+@dataclass(frozen=True)
+class Position:
+    """The outbox was acknowledged up to here by this server (its URI without secrets)."""
+
+    tracking_uri: str
+    number: int = 0
+    offset: int = 0
+
+
+class Outbox:
+    """The writing end: one per study, owned by the driver that holds the study's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._number = _mend(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        _sync_folder(path.parent)
+
+    def append(self, event: Event, provenance: Provenance | None = None) -> int:
+        """Write one event durably and return its number.
+
+        Raises:
+            TrackingError: the disk refuses; nothing of the event is left in the file.
+        """
+        line = _encode(self._number + 1, event, provenance)
+        size = os.fstat(self._file).st_size
+        try:
+            _write_all(self._file, line)
+            os.fsync(self._file)
+        except OSError as exc:
+            os.ftruncate(self._file, size)
+            raise TrackingError(f"An event must be on disk before it is sent, but {self._path}: {exc}") from exc
+        self._number += 1
+        return self._number
+
+    def close(self) -> None:
+        """Close the file; what is in it stays."""
+        os.close(self._file)
+
+
+def read_lines(path: Path, offset: int = 0, *, reports: bool = True) -> Iterator[Line]:
+    """Yield whole lines from a byte offset on, stopping before a torn one.
+
+    Args:
+        path: The outbox; a missing file has no lines.
+        offset: Where a line begins.
+        reports: Whether epoch reports are wanted; skipping them unparsed is ten times faster.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            offset += len(raw)
+            if not reports and _REPORT_MARK in raw[:_MARK_WITHIN_BYTES]:
+                continue
+            if (line := _decode(raw, offset, path)) is not None:
+                yield line
+
+
+def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
+    """Return how far this server acknowledged; the beginning for another server or an unreadable file."""
+    start = Position(tracking_uri)
+    try:
+        found = Position(**json.loads(path.read_text()))
+        size = outbox.stat().st_size
+    except (OSError, ValueError, TypeError):
+        return start
+    return found if found.tracking_uri == tracking_uri and 0 <= found.offset <= size else start
+
+
+def save_position(path: Path, position: Position) -> None:
+    """Write the position, whole or not at all."""
+    write_text_atomic(path, json.dumps(vars(position)))
+
+
+def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:
+    kind = type(event).__name__
+    body: dict[str, object] = {"n": number, "kind": kind, "event": _KINDS[kind].dump_python(event)}
+    if provenance is not None:
+        body["provenance"] = _PROVENANCE.dump_python(provenance)
+    # Non-finite numbers stay NaN and Infinity: pydantic's own JSON would make them null.
+    return json.dumps(body, separators=(",", ":")).encode() + b"\n"
+
+
+def _decode(raw: bytes, end: int, path: Path) -> Line | None:
+    try:
+        body = json.loads(raw)
+        event = _KINDS[body["kind"]].validate_json(json.dumps(body["event"]))
+        provenance = body.get("provenance")
+        origin = None if provenance is None else _PROVENANCE.validate_python(provenance)
+        return Line(int(body["n"]), event, origin, end)
+    except (ValueError, KeyError, TypeError, ValidationError) as exc:
+        _log.error("%s: the line that ends at byte %d is damaged and was skipped: %s", path, end, exc)
+        return None
+
+
+def _mend(path: Path) -> int:
+    """Cut a torn last line and return the number of the last whole one."""
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        end, last = _last_line(file.fileno(), size)
+        if end < size:
+            file.truncate(end)
+            os.fsync(file.fileno())
+            _log.warning("%s: cut a torn last line of %d bytes; its event was never acknowledged", path, size - end)
+    try:
+        return int(json.loads(last)["n"]) if last else 0
+    except (ValueError, KeyError, TypeError):
+        return max((line.number for line in read_lines(path)), default=0)
+
+
+def _last_line(file: int, size: int) -> tuple[int, bytes]:
+    """Return the offset behind the last whole line, and that line."""
+    block = _TAIL_BLOCK_BYTES
+    while True:
+        start = max(0, size - block)
+        tail = os.pread(file, size - start, start)
+        end = tail.rfind(b"\n") + 1
+        begin = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
+        if start == 0 or (end and begin):
+            return start + end, tail[begin:end]
+        block *= 4
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
