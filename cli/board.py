@@ -1,0 +1,140 @@
+"""Keep what a live view shows: trials, the best so far, the time left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.output import STATE_STYLES, duration, number
+from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.records import TrialRecord, TrialState, is_better
+from study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+RECENT = 8
+
+
+class Board:
+    """The state of a running study, told by its events alone."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.name = spec.name
+        self._spec = spec
+        self._started_at_s = 0.0
+        self._now_s = 0.0
+        self._slots = 1
+        self._running: dict[int, tuple[TrialRecord, EpochReported | None]] = {}
+        self._ended: dict[int, TrialRecord] = {}
+        self._spent_s: list[float] = []
+        self._best: tuple[float, int] | None = None  # value and trial
+
+    def take(self, event: Event) -> str | None:
+        """Note one event; return a line about it if it is worth one."""
+        self._now_s = event.at_s
+        match event:
+            case StudyStarted():
+                return self._begin(event)
+            case TrialStarted(record=record):
+                self._running[record.trial] = (record, None)
+                again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+                return f"trial {record.trial} runs{again}: {_params(record)}"
+            case EpochReported():
+                return self._report(event)
+            case TrialFinished(record=record):
+                return self._finish(record)
+            case StudyEnded():
+                return self._end(event)
+
+    def time_left_s(self) -> float | None:
+        """Estimate the time left from the trials that ended, None before the first."""
+        if not self._spent_s:
+            return None
+        left = self._spec.search.trials - len(self._ended)
+        return max(0.0, left * sum(self._spent_s) / len(self._spent_s) / self._slots)
+
+    def table(self) -> RenderableType:
+        """Return what a terminal shows: one line of state, the running trials, the last that ended."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for column in ("trial", "state", "epoch", self._spec.objective.metric, "params"):
+            table.add_column(column, no_wrap=True, overflow="ellipsis")
+        for record, report in self._running.values():
+            epoch = report.metrics.epoch if report else record.epochs_run
+            best = report.best_value if report else record.value
+            table.add_row(
+                str(record.trial), "[cyan]RUNNING[/]", f"{epoch}/{self._epochs}", number(best), _params(record)
+            )
+        for record in list(self._ended.values())[: -RECENT - 1 : -1]:
+            state = f"[{STATE_STYLES[record.state.value]}]{record.state.value}[/]"
+            table.add_row(
+                str(record.trial), state, f"{record.epochs_run}/{self._epochs}", number(record.value), _params(record)
+            )
+        return Group(Text(self._headline(), style="bold"), table)
+
+    @property
+    def _epochs(self) -> int:
+        return self._spec.trial.max_epochs
+
+    def _headline(self) -> str:
+        best = "none yet" if self._best is None else f"{number(self._best[0], 5)} (trial {self._best[1]})"
+        return (
+            f"{self.name}: {len(self._ended)} of {self._spec.search.trials} trials ended, "
+            f"{len(self._running)} running; best {self._spec.objective.metric} {best}; "
+            f"{duration(self._now_s - self._started_at_s)} gone, about {duration(self.time_left_s())} left"
+        )
+
+    def _begin(self, event: StudyStarted) -> str:
+        self._started_at_s, self._slots = event.at_s, event.slots
+        self._spec = event.spec
+        sizes = ", ".join(f"{name} {count}" for name, count in event.data.sizes.items())
+        verb = f"goes on after {event.finished} ended trials" if event.resumed else "starts"
+        return (
+            f"{self.name} {verb}: {event.spec.search.trials} trials, {event.slots} at once on {event.device}; "
+            f"data {event.data.source} at {event.data.image_size_px} px ({sizes})"
+        )
+
+    def _report(self, event: EpochReported) -> str:
+        record = self._running[event.trial][0]
+        self._running[event.trial] = (record, event)
+        metric = self._spec.objective.metric
+        self._note_best(event.best_value, event.trial)
+        return (
+            f"trial {event.trial} epoch {event.metrics.epoch}/{self._epochs} "
+            f"{metric} {number(event.metrics.values[metric])} (its best {number(event.best_value)})"
+        )
+
+    def _finish(self, record: TrialRecord) -> str:
+        self._running.pop(record.trial, None)
+        self._ended[record.trial] = record
+        if (
+            record.started_at_s is not None
+            and record.finished_at_s is not None
+            and record.started_at_s >= self._started_at_s > 0
+        ):
+            self._spent_s.append(record.finished_at_s - record.started_at_s)
+        if record.value is not None and record.checkpoint is not None:
+            self._note_best(record.value, record.trial)
+        value = f"{self._spec.objective.metric} {number(record.value)} at epoch {record.epoch}" if record.epoch else ""
+        why = record.error if record.state is TrialState.FAILED else value
+        return f"trial {record.trial} {record.state.value}: {why}   [{self._headline()}]"
+
+    def _note_best(self, value: float, trial: int) -> None:
+        if is_better(value, None if self._best is None else self._best[0], self._spec.objective.mode):
+            self._best = (value, trial)
+
+    def _end(self, event: StudyEnded) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in sorted(event.counts.items()))
+        best = (
+            ""
+            if event.best is None
+            else f"; best {self._spec.objective.metric} {number(event.best.value, 5)} by trial {event.best.trial}"
+        )
+        return f"{self.name} {event.outcome.value} after {duration(event.at_s - self._started_at_s)}: {counts}{best}"
+
+
+def _params(record: TrialRecord) -> str:
+    return " ".join(f"{key}={number(value)}" for key, value in record.params.items())

@@ -1,0 +1,119 @@
+"""Commands that hand something over: export-best, ui, sync."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import RESULTS, Json, Metric, Name, Results, TrackingUri
+from cli.output import print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("export-best")(export_best)
+    app.command("ui")(ui)
+    app.command("sync")(sync)
+
+
+def export_best(
+    name: Name = None,
+    metric: Metric = None,
+    out: Annotated[Path, typer.Option("--out", help="A new or empty folder for the bundle.", metavar="DIR")] = Path(
+        "bundle"
+    ),
+    results: Results = RESULTS,
+    json: Json = False,
+) -> None:
+    """Write the best checkpoint as a folder somebody can deploy, after loading it again and checking its scores."""
+    from cli.ranked import require_best
+    from cli.reading import open_study
+    from study.data import load_data
+    from study.export import Provenance, export_checkpoint, refuse_occupied
+
+    refuse_occupied(out)
+    found, winner = require_best(results, None, name, metric)
+    study = open_study(results, found.study)
+    record = winner.record
+    assert record.checkpoint is not None
+    validation = load_data(study.ledger.spec.data)
+    study.ledger.require_data(validation.summary.fingerprint)
+    origin = Provenance(
+        study=found.study, study_id=study.ledger.study_id, trial=record.trial, run_id=record.run_id,
+        ranked_by=found.metric, candidates=sum(row.rank is not None for row in found.rows),
+    )  # fmt: skip
+    bundle = export_checkpoint(Path(record.checkpoint), out, validation.val.images, origin)
+    if json:
+        print_json({"out": str(out), "study": found.study, "trial": record.trial, "run_id": record.run_id,
+                    "metric": found.metric, "value": winner.value, "max_score_difference": bundle.max_score_difference,
+                    "files": [str(one) for one in bundle.files]})  # fmt: skip
+        return
+    typer.echo(f"wrote {out}: trial {record.trial} of {found.study}, {found.metric} {winner.value:.5f}")
+    typer.echo(
+        f"loaded again and scored {len(validation.val)} validation images: "
+        f"largest difference {bundle.max_score_difference:.2g}"
+    )
+    for file in bundle.files:
+        typer.echo(f"  {file}")
+
+
+def ui(
+    name: Name = None,
+    results: Results = RESULTS,
+    tracking_uri: TrackingUri = None,
+    host: Annotated[str, typer.Option("--host", help="Another than 127.0.0.1 lets other machines in.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Where to listen; 0 takes a free port.")] = 5000,
+) -> None:
+    """Serve MLflow's UI on this machine, opened on a study."""
+    import signal
+
+    from cli.reading import resolve_name
+    from study.layout import Layout
+    from tracking.runs import load_runs
+    from tracking.ui import serve
+    from tracking.uri import default_tracking_uri, mask_uri
+    from tracking.view import RANKING, view_path
+
+    layout = Layout(results)
+    runs = load_runs(layout.study(resolve_name(results, name)).runs)
+    experiment = runs.experiment_id if runs else None
+    uri = default_tracking_uri(layout, tracking_uri)
+    if uri.startswith(("http://", "https://")):
+        typer.echo(f"a server runs already: {mask_uri(uri).rstrip('/')}{view_path(experiment, RANKING)}")
+        return
+    signal.signal(signal.SIGTERM, _leave)  # so that the server does not outlive this command
+    server = serve(uri, layout.mlflow_artifacts, host=host, port=port, experiment_id=experiment)
+    try:
+        typer.echo(f"MLflow's UI: {server.url}\nCtrl-C stops it")
+        server.wait()
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+    finally:
+        server.stop()
+
+
+def _leave(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def sync(
+    name: Name = None,
+    everything: Annotated[bool, typer.Option("--all", help="Send everything again, as to another server.")] = False,
+    results: Results = RESULTS,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> None:
+    """Send MLflow what it has not acknowledged yet."""
+    from cli.reading import resolve_name
+    from study.layout import Layout
+    from tracking.sync import sync as send
+
+    layout = Layout(results)
+    study = resolve_name(results, name)
+    report = send(layout, layout.study(study), tracking_uri, everything=everything)
+    if json:
+        print_json({"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent})
+        return
+    typer.echo(f"{study}: sent {report.sent} events to {report.tracking_uri}")

@@ -1,0 +1,46 @@
+"""Assemble the command line; every command lives in a module of its own and imports what is heavy only when run."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+import typer
+
+from cli import data_commands, export_commands, read_commands, run_commands
+from study.errors import StudyError
+
+app = typer.Typer(
+    name="study",
+    help="Run hyperparameter studies of image classifiers, compare their runs, hand over the best checkpoint.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for commands in (run_commands, read_commands, export_commands):
+    commands.register(app)
+app.add_typer(data_commands.app, name="data")
+
+
+def main() -> None:
+    """Run a command; a StudyError is one message and its exit code, a bug keeps its traceback."""
+    try:
+        status = app(standalone_mode=False)
+    except StudyError as error:
+        print(f"error: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Commands that run trials: run, resume, validate."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import RESULTS, Address, Json, Overrides, Results, StudyFile, TrackingUri
+from cli.output import print_json
+
+if TYPE_CHECKING:
+    from study.engine.runner import Progress
+    from study.events import Recorder, StudyEnded
+    from study.layout import StudyLayout
+    from study.spec import StudySpec
+
+EXIT_INTERRUPTED = 130
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("run")(run)
+    app.command("resume")(resume)
+    app.command("validate")(validate)
+
+
+def run(
+    file: StudyFile,
+    name: Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Another number of trials.", metavar="N")
+    ] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    results: Results = RESULTS,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> int:
+    """Run a study file: trials in parallel, every run in MLflow."""
+    from study.layout import Layout
+    from study.ledger import refuse_existing
+    from study.spec_file import load_spec
+
+    loaded = load_spec(file, overrides or (), name=name, trials=trials)
+    spec = _anchored(loaded.spec)
+    layout = Layout(results).study(spec.name)
+    refuse_existing(layout, spec.name)
+    fresh = not layout.root.exists()
+
+    def start(recorder: Callable[[], Recorder], progress: Progress) -> StudyEnded:
+        from study.engine.runner import start_study
+
+        return start_study(spec, loaded.text, layout, recorder, progress, address=address)
+
+    try:
+        return _watch(spec, layout, start, results, tracking_uri, json)
+    finally:
+        if fresh and not layout.ledger.exists():
+            shutil.rmtree(layout.root, ignore_errors=True)  # nothing began, so the name stays free
+
+
+def resume(
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the study; default: the newest.", metavar="[NAME]")
+    ] = None,
+    address: Address = None,
+    results: Results = RESULTS,
+    tracking_uri: TrackingUri = None,
+    json: Json = False,
+) -> int:
+    """Go on with an interrupted study; no trial is lost or run twice."""
+    from cli.reading import open_study
+
+    study = open_study(results, name)
+
+    def start(recorder: Callable[[], Recorder], progress: Progress) -> StudyEnded:
+        from study.engine.runner import resume_study
+
+        return resume_study(study.layout, recorder, progress, address=address)
+
+    if study.state == "finished":
+        typer.echo(f"`{study.name}` is finished already; `study compare {study.name}` ranks its trials", err=True)
+    return _watch(study.ledger.spec, study.layout, start, results, tracking_uri, json)
+
+
+def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -> None:
+    """Check a study file; print every fault with its place."""
+    from study.spec_file import load_spec
+
+    spec = load_spec(file, overrides or ()).spec
+    if json:
+        print_json({"valid": True, "spec": spec.model_dump(mode="json")})
+        return
+    searched = ", ".join(spec.searched()) or "nothing"
+    typer.echo(f"{file}: valid; {spec.search.trials} trials of up to {spec.trial.max_epochs} epochs over {searched}")
+
+
+def _anchored(spec: StudySpec) -> StudySpec:
+    """Make the data's path absolute, so that a resume from another folder finds it."""
+    if spec.data.path is None:
+        return spec
+    path = str(Path(spec.data.path).expanduser().absolute())
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"path": path})})
+
+
+def _watch(
+    spec: StudySpec,
+    layout: StudyLayout,
+    start: Callable[[Callable[[], Recorder], Progress], StudyEnded],
+    results: Path,
+    tracking_uri: str | None,
+    json: bool,
+) -> int:
+    """Run with a live view on the real screen and everybody else's output in the study's log."""
+    from cli.live import open_view
+    from cli.recorders import Tee, WarningLines
+    from study.engine.quiet import quiet
+    from study.layout import Layout
+    from study.records import StudyOutcome
+    from tracking.recorder import open_recorder
+
+    with quiet(layout.log) as screen, open_view(spec, layout, screen.err if json else screen.out) as view:
+        handler = WarningLines(view.say)
+        logging.getLogger("tracking").addHandler(handler)
+        try:
+            ended = start(lambda: Tee([open_recorder(Layout(results), layout, tracking_uri), view]), view.progress())
+        finally:
+            logging.getLogger("tracking").removeHandler(handler)
+    if ended.outcome is StudyOutcome.INTERRUPTED:
+        typer.echo(f"stopped; go on with: study resume {_quoted(spec.name)}{_results_option(results)}", err=json)
+    elif not json:
+        name, option = _quoted(spec.name), _results_option(results)
+        typer.echo(f"next: study best {name}{option}   study compare {name}{option}   study ui{option}")
+    if json:
+        print_json(
+            {"study": ended.study, "outcome": ended.outcome.value, "counts": ended.counts, "log": str(layout.log)}
+        )
+    return EXIT_INTERRUPTED if ended.outcome is StudyOutcome.INTERRUPTED else 0
+
+
+def _quoted(name: str) -> str:
+    import shlex
+
+    return shlex.quote(name)
+
+
+def _results_option(results: Path) -> str:
+    return "" if results == RESULTS else f" --results {_quoted(str(results))}"

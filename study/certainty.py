@@ -1,0 +1,61 @@
+"""Judge whether a winner really won, from what the validation images can tell apart; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from study.ranking import RankedRow
+from study.statistics import auc_standard_error, proportion_standard_error
+
+TWO_SIDED_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How sure the first place is.
+
+    ``standard_error`` is that of the winner's metric on its validation images, None for a metric without a formula;
+    ``tied`` counts other trials within 1.96 standard errors.
+    """
+
+    lead: float | None
+    standard_error: float | None
+    tied: int | None
+    text: str
+
+
+def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = ()) -> Verdict:
+    """Compare the winner with the others.
+
+    Args:
+        rows: a ranking, best first.
+        metric: what it ranks by.
+        class_counts: validation images of the negative and the positive class.
+    """
+    placed = [row for row in rows if row.rank is not None and row.value is not None]
+    if not placed:
+        return Verdict(None, None, None, "no: nothing is finished yet")
+    values = [row.value for row in placed if row.value is not None]
+    if len(values) == 1:
+        return Verdict(None, None, 0, "nothing to compare with: one trial only")
+    lead, error = abs(values[0] - values[1]), _standard_error(metric, values[0], class_counts)
+    once = "each configuration ran once, so the spread between seeds is unknown"
+    if error is None:
+        return Verdict(lead, None, None, f"not known: the lead over the next is {lead:.2g} and {once}")
+    tied = sum(abs(values[0] - value) <= TWO_SIDED_95 * error for value in values[1:])
+    blur, images = TWO_SIDED_95 * error, sum(class_counts)
+    ahead = f"the lead over the next is {lead:.4f}; {images} validation images alone blur it by +-{blur:.4f}"
+    if tied:
+        return Verdict(lead, error, tied, f"no: {ahead}, which {tied} other trials are within; {once}")
+    return Verdict(lead, error, 0, f"on these images yes: {ahead}; but {once}")
+
+
+def _standard_error(metric: str, value: float, class_counts: Sequence[int]) -> float | None:
+    if len(class_counts) != 2 or min(class_counts) == 0:
+        return None
+    if metric == "val_auc":
+        return auc_standard_error(value, class_counts[1], class_counts[0])
+    if metric == "val_accuracy":
+        return proportion_standard_error(value, sum(class_counts))
+    return None

@@ -1,0 +1,78 @@
+"""Turn trial records into a ranking; pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from study.errors import UsageError
+from study.records import METRICS, StudySummary, TrialRecord, TrialState
+from study.spec import Mode, StudySpec
+from study.spec_file.words import did_you_mean
+
+
+@dataclass(frozen=True)
+class RankedRow:
+    """A trial and its place; trials without a checkpoint to hand over (running, failed) have none."""
+
+    rank: int | None
+    value: float | None
+    record: TrialRecord
+
+
+def rank(records: Iterable[TrialRecord], metric: str, mode: Mode) -> list[RankedRow]:
+    """Rank trials by a metric of their selected checkpoint, best first; equals keep the order they were asked in.
+
+    A pruned trial has a place too: its checkpoint is as real as any other.
+    """
+    placed: list[TrialRecord] = []
+    others: list[TrialRecord] = []
+    for record in records:
+        (placed if is_candidate(record, metric) else others).append(record)
+    sign = -1 if mode == "max" else 1
+    placed.sort(key=lambda one: (sign * one.metrics[metric], one.trial))
+    rows = [RankedRow(place, one.metrics[metric], one) for place, one in enumerate(placed, start=1)]
+    return rows + [RankedRow(None, one.metrics.get(metric), one) for one in sorted(others, key=lambda one: one.trial)]
+
+
+def is_candidate(record: TrialRecord, metric: str) -> bool:
+    """Whether a trial ended with a checkpoint that has this metric."""
+    ended = record.state in (TrialState.COMPLETE, TrialState.PRUNED)
+    return ended and record.checkpoint is not None and metric in record.metrics
+
+
+def mode_of(metric: str, spec: StudySpec) -> Mode:
+    """Return which direction of a metric is better.
+
+    Raises:
+        UsageError: no trial reports it, or neither direction is better.
+    """
+    if metric == spec.objective.metric:
+        return spec.objective.mode
+    known = METRICS.get(metric)
+    if known is None or known.mode is None:
+        usable = [name for name, one in METRICS.items() if one.mode is not None]
+        raise UsageError(
+            f"--metric must be one a checkpoint can be ranked by, got `{metric}`{did_you_mean(metric, usable)}"
+        )
+    return known.mode
+
+
+def summarize(spec: StudySpec, state: str, records: Sequence[TrialRecord], created_at_s: float) -> StudySummary:
+    """Return one line about a study."""
+    counts = {one: sum(record.state is one for record in records) for one in TrialState}
+    rows = rank(records, spec.objective.metric, spec.objective.mode)
+    return StudySummary(
+        name=spec.name,
+        state=state,
+        trials=len(records),
+        complete=counts[TrialState.COMPLETE],
+        pruned=counts[TrialState.PRUNED],
+        failed=counts[TrialState.FAILED],
+        running=counts[TrialState.RUNNING],
+        planned=spec.search.trials,
+        metric=spec.objective.metric,
+        mode=spec.objective.mode,
+        best=rows[0].value if rows and rows[0].rank else None,
+        created_at_s=created_at_s,
+    )
