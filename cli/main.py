@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 
 from cli import data_commands, export_commands, read_commands, run_commands
-from study.errors import StudyError
+from study.errors import SpecError, StudyError
 
 app = typer.Typer(
     name="study",
@@ -26,20 +25,11 @@ app.add_typer(data_commands.app, name="data")
 def main() -> None:
     """Run a command; a StudyError is one message and its exit code, a bug keeps its traceback."""
     try:
-        status = app(standalone_mode=False)
+        app()
     except StudyError as error:
-        print(f"error: {error}" if "\n" not in str(error) else str(error), file=sys.stderr)
+        # Located faults stand as they are, so that editors can jump to them.
+        print(error if isinstance(error, SpecError) else f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        print("stopped", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(1)
-    sys.exit(status if isinstance(status, int) else 0)
 
 
 if __name__ == "__main__":

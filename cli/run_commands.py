@@ -40,7 +40,7 @@ def run(
     results: Results = RESULTS,
     tracking_uri: TrackingUri = None,
     json: Json = False,
-) -> int:
+) -> None:
     """Run a study file: trials in parallel, every run in MLflow."""
     from study.layout import Layout
     from study.ledger import refuse_existing
@@ -58,7 +58,7 @@ def run(
         return start_study(spec, loaded.text, layout, recorder, progress, address=address)
 
     try:
-        return _watch(spec, layout, start, results, tracking_uri, json)
+        _watch(spec, layout, start, results, tracking_uri, json)
     finally:
         if fresh and not layout.ledger.exists():
             shutil.rmtree(layout.root, ignore_errors=True)  # nothing began, so the name stays free
@@ -72,7 +72,7 @@ def resume(
     results: Results = RESULTS,
     tracking_uri: TrackingUri = None,
     json: Json = False,
-) -> int:
+) -> None:
     """Go on with an interrupted study; no trial is lost or run twice."""
     from cli.reading import open_study
 
@@ -85,7 +85,7 @@ def resume(
 
     if study.state == "finished":
         typer.echo(f"`{study.name}` is finished already; `study compare {study.name}` ranks its trials", err=True)
-    return _watch(study.ledger.spec, study.layout, start, results, tracking_uri, json)
+    _watch(study.ledger.spec, study.layout, start, results, tracking_uri, json)
 
 
 def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -> None:
@@ -115,7 +115,7 @@ def _watch(
     results: Path,
     tracking_uri: str | None,
     json: bool,
-) -> int:
+) -> None:
     """Run with a live view on the real screen and everybody else's output in the study's log."""
     from cli.live import open_view
     from cli.recorders import Tee, WarningLines
@@ -140,7 +140,8 @@ def _watch(
         print_json(
             {"study": ended.study, "outcome": ended.outcome.value, "counts": ended.counts, "log": str(layout.log)}
         )
-    return EXIT_INTERRUPTED if ended.outcome is StudyOutcome.INTERRUPTED else 0
+    if ended.outcome is StudyOutcome.INTERRUPTED:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _quoted(name: str) -> str:

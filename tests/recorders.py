@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,11 +19,15 @@ class MemoryRecorder:
     """A Recorder that keeps what it was given."""
 
     events: list[Event] = field(default_factory=list)
+    caught_up: list[TrialRecord] = field(default_factory=list)
     closed: bool = False
 
     def record(self, event: Event) -> None:
         assert not self.closed, "record() after close()"
         self.events.append(event)
+
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+        self.caught_up.extend(records)
 
     def close(self) -> None:
         self.closed = True

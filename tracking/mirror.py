@@ -12,7 +12,7 @@ from typing import ParamSpec
 from study.errors import TrackingError
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.layout import StudyLayout
-from study.records import StudyOutcome, TrialState
+from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking import content
 from tracking.artifacts import CHECKPOINT, store_folder
 from tracking.content import Batch
@@ -111,6 +111,8 @@ class Mirror:
         run, created = self._registry.open_trial(event.record, event.attempt, event.at_s, self._progress)
         batch = self._batch(run)
         batch.params.update(content.trial_params(event.record))
+        if created and self._progress.study is not None:
+            self._try(self._door.log_dataset, run.id, self._progress.study.data)
         if not created:
             batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
             self._try(self._door.set_status, run.id, "RUNNING")
@@ -128,13 +130,18 @@ class Mirror:
         batch.tags.update(content.finish_tags(record))
         self._flush(run.id)
         if record.error:
-            self._try(self._door.log_text, run.id, "error.txt", record.error)
+            self._try(self._door.log_text, run.id, "error.txt", self._traceback(record))
         if record.checkpoint is not None:
             self._try(self._store_checkpoint, run, Path(record.checkpoint))
         # The status comes last: a run that is not RUNNING is complete.
         self._try(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
         self._registry.release(record.trial)
         self._batch(self._parent()).points.extend(content.progress_points(self._progress, event.at_s))
+
+    def _traceback(self, record: TrialRecord) -> str:
+        """Return the traceback kept beside the trial's files, or at least its last line."""
+        file = self._layout.trial_error(record.trial)
+        return file.read_text(encoding="utf-8") if file.exists() else record.error or ""
 
     def _store_checkpoint(self, run: Run, folder: Path) -> None:
         store_folder(self._door, run, folder)

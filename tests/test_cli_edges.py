@@ -1,0 +1,70 @@
+"""The command line before any study exists: help, validation, bad files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from commands import ROOT, TINY, study
+
+
+def test_help_loads_nothing_heavy() -> None:
+    heavy = ("ray", "torch", "mlflow", "optuna", "numpy", "rich.live")
+    code = f"import sys, cli.main; print([one for one in {heavy} if one in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_validate_prints_all_faults_with_their_places(tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text(
+        TINY.replace("optimizer:     {choice: [sgd, adam]}", "optimiser: {choice: []}").replace("1e-3", "0.0")
+    )
+    done = study("validate", file)
+    assert done.returncode == 2
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) >= 3
+    assert all(line.startswith(f"{file}:") for line in lines)
+    assert any(":5:3:" in line and "did you mean `optimizer`" in line for line in lines)
+    assert any("learning_rate" in line and "log" in line for line in lines)
+
+
+def test_validate_accepts_every_file_that_ships() -> None:
+    shipped = study("spaces").stdout.split()
+    assert any(one.endswith("ablation.yaml") for one in shipped)
+    for one in shipped:
+        assert study("validate", one).returncode == 0
+
+
+def test_validate_as_json_gives_the_whole_spec(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    done = study("validate", tmp_path / "tiny.yaml", "--set", "trial.max_epochs=7", "--json")
+    assert json.loads(done.stdout)["spec"]["trial"]["max_epochs"] == 7
+
+
+def test_run_of_a_bad_file_starts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("name: x\nserach: {}\n")
+    done = study("run", tmp_path / "bad.yaml", "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert not (tmp_path / "results").exists()
+
+
+def test_run_on_a_folder_without_images_leaves_the_name_free(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    sets = ("--set", "data.source=folder", "--set", f"data.path={tmp_path / 'images'}")
+    done = study("run", tmp_path / "tiny.yaml", *sets, "--results", tmp_path / "results")
+    assert done.returncode == 1
+    assert "images" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results" / "studies" / "tiny").exists()
+
+
+def test_without_a_study_the_commands_say_how_to_make_one(tmp_path: Path) -> None:
+    for command in ("best", "compare", "show", "resume", "export-best", "ui", "sync"):
+        done = study(command, "--results", tmp_path / "none")
+        assert done.returncode == 1, command
+        assert "study run FILE" in done.stderr, command
+    assert study("list", "--results", tmp_path / "none").returncode == 0

@@ -1,0 +1,135 @@
+"""A whole study through the command line: run, look, export."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import TINY, study
+
+from study.export import load_bundle
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run one tiny study; the tests below only look at it."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "tiny.yaml").write_text(TINY)
+    ran = study("run", folder / "tiny.yaml", "--results", folder / "results")
+    assert ran.returncode == 0, ran.stderr
+    (folder / "screen.txt").write_text(ran.stdout)
+    return folder / "results"
+
+
+def as_json(*arguments: object) -> object:
+    done = study(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_run_says_what_happens_and_nothing_of_ray(results: Path) -> None:
+    screen = (results.parent / "screen.txt").read_text()
+    assert "tiny starts: 3 trials" in screen
+    assert screen.count("COMPLETE: val_auc") == 3
+    assert "study best tiny" in screen
+    assert str(results / "studies" / "tiny" / "study.log") in screen
+    for chatter in ("raylet", "Tune Status", "WARNING", "mlflow.store"):
+        assert chatter not in screen
+
+
+def test_list_counts_trials_by_state(results: Path) -> None:
+    (row,) = as_json("list", "--results", results)  # type: ignore[misc]
+    expected = {"name": "tiny", "state": "finished", "trials": 3, "complete": 3, "pruned": 0, "failed": 0, "running": 0}
+    assert {key: row[key] for key in expected} == expected
+
+
+def test_compare_ranks_by_any_metric_in_its_own_direction(results: Path) -> None:
+    by_auc = as_json("compare", "--results", results)
+    by_loss = as_json("compare", "tiny", "--metric", "val_loss", "--results", results)
+    assert isinstance(by_auc, list)
+    assert isinstance(by_loss, list)
+    assert [row["rank"] for row in by_auc] == [1, 2, 3]
+    assert [row["value"] for row in by_auc] == sorted((row["value"] for row in by_auc), reverse=True)
+    assert [row["value"] for row in by_loss] == sorted(row["value"] for row in by_loss)
+    assert len(as_json("compare", "--top", 2, "--results", results)) == 2  # type: ignore[arg-type]
+
+
+def test_best_hands_over_the_checkpoint_its_value_belongs_to(results: Path) -> None:
+    best = as_json("best", "tiny", "--metric", "val_auc", "--results", results)
+    assert isinstance(best, dict)
+    assert {"study", "trial", "run_id", "metric", "value", "epoch", "checkpoint", "params"} <= set(best)
+    card = json.loads((Path(best["checkpoint"]) / "checkpoint.json").read_text())
+    assert card["epoch"] == best["epoch"]
+    assert card["metrics"]["val_auc"] == best["value"]
+    assert "momentum" not in best["params"] or best["params"]["optimizer"] == "sgd"
+
+
+def test_best_says_in_words_how_sure_it_is(results: Path) -> None:
+    screen = study("best", "--results", results).stdout
+    assert "certain?" in screen
+    assert "ran once" in screen
+
+
+def test_mlflow_has_one_finished_run_per_trial_under_one_parent(results: Path) -> None:
+    best = as_json("best", "--results", results)
+    assert isinstance(best, dict)
+    with sqlite3.connect(f"file:{results / 'mlflow.db'}?mode=ro", uri=True) as database:
+        statuses = dict(database.execute("SELECT run_uuid, status FROM runs").fetchall())
+        parents = [row[0] for row in database.execute("SELECT value FROM tags WHERE key = 'mlflow.parentRunId'")]
+        query = "SELECT value FROM metrics WHERE run_uuid = ? AND key = 'best.val_auc'"
+        ((value,),) = database.execute(query, (best["run_id"],)).fetchall()
+    assert len(statuses) == 4
+    assert set(statuses.values()) == {"FINISHED"}
+    assert len(parents) == 3
+    assert set(parents) <= set(statuses)
+    assert value == best["value"]
+
+
+def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: Path, tmp_path: Path) -> None:
+    exported = as_json("export-best", "--out", tmp_path / "bundle", "--results", results)
+    assert isinstance(exported, dict)
+    assert exported["max_score_difference"] <= 0.05
+    assert {one.name for one in (tmp_path / "bundle").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.config["classes"] == ["not_wearing_mask", "wearing_mask"]
+    scores = bundle.scores(np.zeros((2, 24, 24, 3), dtype=np.uint8))
+    assert scores.shape == (2,)
+    again = study("export-best", "--out", tmp_path / "bundle", "--results", results)
+    assert again.returncode == 1
+    assert "new or empty" in again.stderr
+
+
+def test_show_tells_the_space_and_the_data(results: Path) -> None:
+    screen = study("show", "tiny", "--results", results).stdout
+    assert "3 of 3 trials" in screen
+    assert "momentum" in screen
+    assert "when optimizer is sgd" in screen
+    assert "fingerprint" in screen
+
+
+def test_a_name_that_is_taken_is_refused_with_both_ways_on(results: Path) -> None:
+    again = study("run", results.parent / "tiny.yaml", "--results", results)
+    assert again.returncode == 1
+    assert "study resume tiny" in again.stderr
+    assert "--name" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("best", "tinny"), 1, "did you mean `tiny`"),
+        (("best", "--metric", "val_acc"), 2, "did you mean `val_auc`"),
+        (("compare", "--metric", "learning_rate"), 2, "--metric"),
+        (("resume", "other"), 1, "no study `other`"),
+        (("compare", "--top", "0"), 2, "top"),
+        (("no-such-command",), 2, "no-such-command"),
+    ],
+)
+def test_a_command_that_cannot_be_says_so(results: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
+    done = study(*arguments, "--results", results) if arguments[0] != "no-such-command" else study(*arguments)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,103 @@
+"""Ranking and certainty on made-up records."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.certainty import judge
+from study.errors import UsageError
+from study.ranking import mode_of, rank, summarize
+from study.records import TrialRecord, TrialState
+from study.spec import SearchSpec, StudySpec
+from study.statistics import auc_standard_error, proportion_standard_error
+
+COUNTS = (250, 150)
+
+
+def record(trial: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> TrialRecord:
+    metrics = {} if value is None else {"val_auc": value, "val_loss": 1 - value}
+    checkpoint = None if value is None or state is TrialState.FAILED else f"trials/{trial}"
+    return TrialRecord("s", trial, state, {}, {}, metrics=metrics, value=value, checkpoint=checkpoint)
+
+
+def test_best_first_and_the_unfinished_last_without_a_rank() -> None:
+    records = [
+        record(0, 0.7),
+        record(1, 0.9, TrialState.PRUNED),
+        record(2, 0.99, TrialState.RUNNING),
+        record(3, 0.95, TrialState.FAILED),
+        record(4, 0.8),
+    ]
+    rows = rank(records, "val_auc", "max")
+    assert [(row.record.trial, row.rank) for row in rows] == [(1, 1), (4, 2), (0, 3), (2, None), (3, None)]
+
+
+def test_less_is_better_for_a_loss() -> None:
+    rows = rank([record(0, 0.7), record(1, 0.9)], "val_loss", "min")
+    assert [row.record.trial for row in rows] == [1, 0]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_ranks_are_a_permutation_and_equals_keep_their_order(values: list[float]) -> None:
+    rows = rank([record(trial, value) for trial, value in enumerate(values)], "val_auc", "max")
+    keys = [(-row.record.metrics["val_auc"], row.record.trial) for row in rows]
+    assert keys == sorted(keys)
+    assert [row.rank for row in rows] == list(range(1, len(values) + 1))
+
+
+def test_mode_of_a_metric() -> None:
+    spec = StudySpec(name="s")
+    assert mode_of("val_loss", spec) == "min"
+    assert mode_of("val_auc", spec) == "max"
+    with pytest.raises(UsageError, match="val_auc"):
+        mode_of("val_acu", spec)
+
+
+def test_summary_counts_states() -> None:
+    spec = StudySpec(name="s", search=SearchSpec(trials=5))
+    records = [record(0, 0.7), record(1, 0.9, TrialState.PRUNED), record(2, None, TrialState.FAILED)]
+    summary = summarize(spec, "interrupted", records, 1.0)
+    assert (summary.trials, summary.complete, summary.pruned, summary.failed, summary.running) == (3, 1, 1, 1, 0)
+    assert (summary.planned, summary.best) == (5, 0.9)
+
+
+def test_auc_standard_error_is_what_resampling_gives() -> None:
+    rng = np.random.default_rng(0)
+    aucs = []
+    for _ in range(400):
+        negative, positive = rng.normal(0, 1, 80), rng.normal(1.5, 1, 60)
+        aucs.append((positive[:, None] > negative[None]).mean())
+    expected = auc_standard_error(float(np.mean(aucs)), 60, 80)
+    assert expected == pytest.approx(np.std(aucs), rel=0.25)
+
+
+def test_auc_standard_error_of_the_papers_example() -> None:
+    # Hanley & McNeil 1982, table II: 0.893 on 58 normal and 51 abnormal, standard error about 0.032.
+    assert auc_standard_error(0.893, 51, 58) == pytest.approx(0.032, abs=0.0015)
+
+
+def test_a_perfect_fraction_is_not_certain() -> None:
+    assert 0 < proportion_standard_error(1.0, 20) < 0.1
+    assert proportion_standard_error(0.5, 10_000) == pytest.approx(0.005, rel=0.01)
+
+
+def test_a_small_lead_is_not_called_a_win() -> None:
+    close = judge(rank([record(0, 0.95), record(1, 0.951)], "val_auc", "max"), "val_auc", COUNTS)
+    assert close.tied == 1
+    assert close.text.startswith("no:")
+    far = judge(rank([record(0, 0.5), record(1, 0.951)], "val_auc", "max"), "val_auc", COUNTS)
+    assert far.tied == 0
+    assert "yes" in far.text
+    assert far.lead == pytest.approx(0.451)
+
+
+def test_without_a_formula_the_verdict_says_so() -> None:
+    verdict = judge(rank([record(0, 0.95), record(1, 0.951)], "val_loss", "min"), "val_loss", COUNTS)
+    assert verdict.standard_error is None
+    assert "not known" in verdict.text
+    assert math.isclose(verdict.lead or 0, 0.001, rel_tol=1e-6)
