@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cli.output import STATE_STYLES, duration, number
@@ -18,11 +20,12 @@ RECENT = 8
 class Board:
     """The state of a running study, told by its events alone."""
 
-    def __init__(self, spec: StudySpec) -> None:
+    def __init__(self, spec: StudySpec, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.name = spec.name
         self._spec = spec
         self._started_at_s = 0.0
-        self._now_s = 0.0
+        self._ended_at_s: float | None = None
         self._slots = 1
         self._running: dict[int, tuple[TrialRecord, EpochReported | None]] = {}
         self._ended: dict[int, TrialRecord] = {}
@@ -31,7 +34,6 @@ class Board:
 
     def take(self, event: Event) -> str | None:
         """Note one event; return a line about it if it is worth one."""
-        self._now_s = event.at_s
         match event:
             case StudyStarted():
                 return self._begin(event)
@@ -73,19 +75,27 @@ class Board:
             table.add_row(
                 str(record.trial), state, f"{record.epochs_run}/{self._epochs}", number(record.value), _params(record)
             )
-        return Group(Text(self._headline(), style="bold"), table)
+        return Group(Text(self.headline(), style="bold"), table)
 
     @property
     def _epochs(self) -> int:
         return self._spec.trial.max_epochs
 
-    def _headline(self) -> str:
+    def headline(self) -> str:
+        """Return one line of state: how many trials, the best so far, time gone and left."""
         best = "none yet" if self._best is None else f"{number(self._best[0], 5)} (trial {self._best[1]})"
+        if not self._started_at_s:
+            return f"{self.name}: preparing"
+        if not self._running and not self._ended:
+            return f"{self.name}: workers are starting; {duration(self._gone_s())} gone"
         return (
             f"{self.name}: {len(self._ended)} of {self._spec.search.trials} trials ended, "
             f"{len(self._running)} running; best {self._spec.objective.metric} {best}; "
-            f"{duration(self._now_s - self._started_at_s)} gone, about {duration(self.time_left_s())} left"
+            f"{duration(self._gone_s())} gone, about {duration(self.time_left_s())} left"
         )
+
+    def _gone_s(self) -> float:
+        return (self._ended_at_s or self._clock()) - self._started_at_s
 
     def _begin(self, event: StudyStarted) -> str:
         self._started_at_s, self._slots = event.at_s, event.slots
@@ -120,13 +130,14 @@ class Board:
             self._note_best(record.value, record.trial)
         value = f"{self._spec.objective.metric} {number(record.value)} at epoch {record.epoch}" if record.epoch else ""
         why = record.error if record.state is TrialState.FAILED else value
-        return f"trial {record.trial} {record.state.value}: {why}   [{self._headline()}]"
+        return f"trial {record.trial} {record.state.value}: {why}"
 
     def _note_best(self, value: float, trial: int) -> None:
         if is_better(value, None if self._best is None else self._best[0], self._spec.objective.mode):
             self._best = (value, trial)
 
     def _end(self, event: StudyEnded) -> str:
+        self._ended_at_s = event.at_s
         counts = ", ".join(f"{count} {state}" for state, count in sorted(event.counts.items()))
         best = (
             ""

@@ -26,8 +26,8 @@ COUNT_EVERY_S = 5.0
 class View:
     """A recorder that shows what it hears; lines go above the live table if there is one."""
 
-    def __init__(self, spec: StudySpec, layout: StudyLayout, console: Console, live: Live | None) -> None:
-        self._board = Board(spec)
+    def __init__(self, board: Board, layout: StudyLayout, console: Console, live: Live | None) -> None:
+        self._board = board
         self._layout = layout
         self._console = console
         self._live = live
@@ -48,23 +48,18 @@ class View:
         """Take one event."""
         line = self._board.take(event)
         if line is not None and (self._live is None or not isinstance(event, EpochReported | TrialStarted)):
-            self.say(line)
-        self._refresh()
+            ended = self._live is None and isinstance(event, TrialFinished)
+            self.say(f"{line}   [{self._board.headline()}]" if ended else line)
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
         """Count trials that had ended before."""
         for record in records:
             self._board.take(TrialFinished(record, at_s))
-        self._refresh()
 
     def close(self) -> None:
         """Leave the screen as it is."""
         if self._live is not None:
             self._live.stop()
-
-    def _refresh(self) -> None:
-        if self._live is not None:
-            self._live.update(self._board.table())
 
     def _count(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()
@@ -83,9 +78,16 @@ def open_view(spec: StudySpec, layout: StudyLayout, screen: TextIO) -> Iterator[
     from rich.console import Console
     from rich.live import Live
 
-    console = Console(file=screen)
+    console, board = Console(file=screen), Board(spec)
     if not console.is_terminal:
-        yield View(spec, layout, Console(file=screen, width=200), None)
+        yield View(board, layout, Console(file=screen, width=200), None)
         return
-    with Live(console=console, refresh_per_second=REFRESHES_PER_S, transient=False, redirect_stdout=False) as live:
-        yield View(spec, layout, console, live)
+    # Standard output and error are the log file now: redirecting them would bring their chatter back to the screen.
+    with Live(
+        console=console,
+        get_renderable=board.table,
+        refresh_per_second=REFRESHES_PER_S,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    ) as live:
+        yield View(board, layout, console, live)

@@ -73,8 +73,9 @@ def test_on_a_terminal_epochs_update_the_table_and_ends_stay_as_lines(tmp_path: 
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     from rich.live import Live
 
-    with Live(console=console, auto_refresh=False) as live:
-        view = View(script.spec(), StudyLayout(tmp_path), console, live)
+    board = Board(script.spec())
+    with Live(console=console, auto_refresh=False, get_renderable=board.table) as live:
+        view = View(board, StudyLayout(tmp_path), console, live)
         for event in script.whole():
             view.record(event)
         live.refresh()
