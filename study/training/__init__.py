@@ -1,0 +1,1 @@
+"""The ResNet training function: plain torch, no Ray, Optuna or MLflow."""

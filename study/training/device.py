@@ -1,0 +1,75 @@
+"""Know the device a trial runs on: what it computes fast, how much memory it used."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from study.spec import TrialConfig
+
+
+def pick_device() -> torch.device:
+    """Return the first visible GPU, else the CPU; Ray shows a worker only the GPUs it was given."""
+    return torch.device("cuda") if torch.cuda.is_available() else torch.device("cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is computed in hardware: Ampere and later GPUs, AVX512-BF16 and AMX processors."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_lists("avx512_bf16", "amx_bf16")
+
+
+def _cpu_lists(*flags: str) -> bool:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    listed = next((line for line in lines if line.startswith("flags")), "").split()
+    return any(flag in listed for flag in flags)
+
+
+def resolve_precision(config: TrialConfig, device: torch.device) -> tuple[str, bool]:
+    """Return (precision, channels_last) with every "auto" decided."""
+    fast = has_fast_bf16(device)
+    precision = config.precision if config.precision != "auto" else ("bf16" if fast else "fp32")
+    channels_last = config.channels_last if config.channels_last != "auto" else fast
+    return precision, channels_last
+
+
+def describe(device: torch.device) -> str:
+    """Name the device for records: the GPU's name or the processor's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return "cpu"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Give back what the last trial freed and start a new peak, so that a warm worker does not report that trial's."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError, AttributeError):  # only glibc has it; it keeps hundreds of megabytes of a freed model
+        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(OSError):  # only Linux has it, and a container may refuse
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Return the peak since ``reset_peak_memory``: allocated on a GPU, resident of the process on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,271 @@
+"""One trial from its first step to its selected epoch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
+
+from study.errors import NonFiniteLossError
+from study.records import METRICS, EpochMetrics, is_better
+from study.spec import Objective, TrialConfig
+from study.training import checkpoint, metrics
+from study.training.batches import IMAGENET_MEAN, IMAGENET_STD, DeviceImages, batch_bounds, epoch_order
+from study.training.checkpoint import Progress, best_folder, load_scores, load_weights, read_card
+from study.training.loop import make_learner, score, train, train_epoch
+from study.training.models import build_model
+from study.training.network import place
+from study.training.tiny_conv import TinyConv2d
+
+DATA = noisy_halves(train=48, val=24)
+
+
+def test_an_epoch_reports_every_metric_the_study_file_may_name(tmp_path: Path) -> None:
+    progress = run(short_trial(max_epochs=1), DATA, tmp_path)
+    (epoch,) = progress.history
+    assert set(epoch.values) == set(METRICS)
+    assert all(np.isfinite(value) for value in epoch.values.values())
+    assert epoch.values["images_per_s"] > 0
+    assert epoch.values["epoch_s"] > 0
+    assert epoch.values["peak_memory_bytes"] > 50 * 2**20
+    assert epoch.values["learning_rate"] == 1e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_two_runs_are_equal_to_the_last_bit(tmp_path: Path, precision: str) -> None:
+    config = short_trial(augmentation="rotate", precision=precision, channels_last=precision == "bf16")
+    one, two = run(config, DATA, tmp_path / "1"), run(config, DATA, tmp_path / "2")
+    assert numbers(one) == numbers(two)
+    assert one.best_epoch is not None
+    weights = [load_weights(best_folder(tmp_path / name, one.best_epoch)) for name in "12"]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_another_seed_gives_other_numbers(tmp_path: Path) -> None:
+    one, two = (run(short_trial(seed=seed, max_epochs=1), DATA, tmp_path / str(seed)) for seed in (1, 2))
+    assert numbers(one) != numbers(two)
+
+
+def test_what_ran_before_in_the_same_process_changes_nothing(tmp_path: Path) -> None:
+    trials = [
+        short_trial(max_epochs=1, optimizer="sgd", learning_rate=0.05),
+        short_trial(max_epochs=1, precision="bf16", channels_last=True, augmentation="flip"),
+        short_trial(max_epochs=1, init="xavier", batch_size=16),
+    ]
+    there = [numbers(run(config, DATA, tmp_path / f"a{at}")) for at, config in enumerate(trials)]
+    torch.rand(100)
+    back = [numbers(run(config, DATA, tmp_path / f"b{at}")) for at, config in reversed(list(enumerate(trials)))]
+    assert there == back[::-1]
+
+
+@pytest.mark.parametrize(
+    "count, size, sizes",
+    [(64, 32, [32, 32]), (65, 32, [32, 33]), (66, 32, [32, 32, 2]), (1, 8, [1]), (5, 64, [5]), (9, 8, [9])],
+)
+def test_a_last_batch_of_one_image_joins_the_one_before(count: int, size: int, sizes: list[int]) -> None:
+    bounds = list(batch_bounds(count, size))
+    assert [stop - start for start, stop in bounds] == sizes
+    assert bounds[0][0] == 0
+    assert all(before[1] == after[0] for before, after in pairwise(bounds))
+
+
+def test_one_image_too_many_trains_on_maps_of_one_pixel(tmp_path: Path) -> None:
+    assert run(short_trial(max_epochs=1), noisy_halves(train=33), tmp_path).epoch == 1
+
+
+def test_every_epoch_has_its_own_order_of_all_images() -> None:
+    first, second = epoch_order(50, 3, 1), epoch_order(50, 3, 2)
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(50))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, epoch_order(50, 3, 1))
+
+
+def test_a_loss_that_is_not_finite_raises_before_the_optimizer_steps() -> None:
+    config = short_trial()
+    learner = make_learner(config, CPU)
+    model = learner.network.model
+    with torch.no_grad():
+        model.get_parameter("fc.bias").fill_(float("nan"))
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    images = DeviceImages(DATA.train_images, DATA.train_labels, CPU)
+    with pytest.raises(NonFiniteLossError, match="is nan in epoch 4 after 0 images"):
+        train_epoch(learner, images, config, 4)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.named_parameters() if name != "fc.bias")
+    assert not learner.optimizer.state
+
+
+def test_logits_that_are_not_finite_are_no_score() -> None:
+    with pytest.raises(NonFiniteLossError, match="validation logits"):
+        score(np.array([0.0, np.inf]), np.array([0, 1]))
+
+
+Update = Callable[[TrialConfig, list[torch.Tensor], list[torch.Tensor], list[list[torch.Tensor]]], list[torch.Tensor]]
+
+
+def sgd_by_hand(
+    config: TrialConfig, weights: list[torch.Tensor], gradients: list[torch.Tensor], past: list[list[torch.Tensor]]
+) -> list[torch.Tensor]:
+    """Return the weights after a step of v = 0.9 v + g + decay w, w = w - rate v."""
+    speeds = [gradient + config.weight_decay * weight for gradient, weight in zip(gradients, weights, strict=True)]
+    if past:
+        speeds = [0.9 * old + new for old, new in zip(past[-1], speeds, strict=True)]
+    past.append(speeds)
+    return [weight - config.learning_rate * speed for weight, speed in zip(weights, speeds, strict=True)]
+
+
+def adam_by_hand(
+    config: TrialConfig, weights: list[torch.Tensor], gradients: list[torch.Tensor], past: list[list[torch.Tensor]]
+) -> list[torch.Tensor]:
+    """Return the weights after a step as algorithm 1 of Kingma & Ba 2015 has it, in sums over all gradients."""
+    past.append([gradient + config.weight_decay * weight for gradient, weight in zip(gradients, weights, strict=True)])
+    step, moved = len(past), []
+    for at, weight in enumerate(weights):
+        seen = [gradients_then[at].double() for gradients_then in past]
+        mean = sum(0.1 * 0.9 ** (step - 1 - back) * one for back, one in enumerate(seen)) / (1 - 0.9**step)
+        square = sum(0.001 * 0.999 ** (step - 1 - back) * one**2 for back, one in enumerate(seen)) / (1 - 0.999**step)
+        assert isinstance(mean, torch.Tensor)
+        assert isinstance(square, torch.Tensor)
+        moved.append(weight - (config.learning_rate * mean / (square.sqrt() + 1e-8)).float())
+    return moved
+
+
+@pytest.mark.parametrize("optimizer, update", [("sgd", sgd_by_hand), ("adam", adam_by_hand)])
+def test_two_steps_are_those_of_a_plain_computation(optimizer: str, update: Update) -> None:
+    config = short_trial(optimizer=optimizer, learning_rate=0.01, weight_decay=0.1, batch_size=48)
+    learner = make_learner(config, CPU)
+    model = copy.deepcopy(learner.network.model).train()
+    pixels, labels = torch.from_numpy(DATA.train_images), torch.from_numpy(DATA.train_labels).float()
+    normal = (pixels / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    past: list[list[torch.Tensor]] = []
+    images = DeviceImages(DATA.train_images, DATA.train_labels, CPU)
+    for epoch in (1, 2):
+        order = epoch_order(48, config.seed, epoch)
+        probability = model(normal[order].permute(0, 3, 1, 2).contiguous())[:, 0].double().sigmoid()
+        right = torch.where(labels[order] == 1, probability, 1 - probability)
+        loss = -right.log().mean()
+        weights = list(model.parameters())
+        gradients = list(torch.autograd.grad(loss, weights))
+        with torch.no_grad():
+            for weight, moved in zip(weights, update(config, weights, gradients, past), strict=True):
+                weight.copy_(moved)
+        values = train_epoch(learner, images, config, epoch)
+        assert values["train_loss"] == pytest.approx(loss.item(), rel=1e-3)
+        assert values["train_accuracy"] == pytest.approx(float((right > 0.5).double().mean()))
+        for ours, expected in zip(learner.network.model.parameters(), weights, strict=True):
+            # Adam divides by the gradient's size: where that is next to nothing, rounding is all there is.
+            far = (ours - expected).abs() > 1e-4
+            assert far.double().mean() < 1e-3
+        model.load_state_dict(learner.network.model.state_dict())  # or rounding would grow with every step
+
+
+def test_momentum_is_sgds_alone_and_0_9_by_default() -> None:
+    sgd = make_learner(short_trial(optimizer="sgd"), CPU).optimizer.param_groups[0]
+    assert sgd["momentum"] == 0.9
+    assert make_learner(short_trial(optimizer="sgd", momentum=0.0), CPU).optimizer.param_groups[0]["momentum"] == 0
+    assert "momentum" not in make_learner(short_trial(optimizer="adam"), CPU).optimizer.param_groups[0]
+
+
+@pytest.mark.parametrize("objective", [MAX_AUC, MIN_LOSS, Objective(metric="train_accuracy", mode="min")])
+def test_the_selected_epoch_is_the_first_best_one(tmp_path: Path, objective: Objective) -> None:
+    last = run(short_trial(max_epochs=3, learning_rate=0.05), noisy_halves(train=48, contrast=6), tmp_path, objective)
+    seen = [one.values[objective.metric] for one in last.history]
+    best = max(seen) if objective.mode == "max" else min(seen)
+    assert last.best_value == best
+    assert last.best_epoch == seen.index(best) + 1
+    assert [path.name for path in tmp_path.glob("epoch-*")] == [f"epoch-{last.best_epoch:04d}"]
+
+
+def test_a_tie_keeps_the_earlier_epoch() -> None:
+    assert is_better(0.5, 0.4, "max")
+    assert not is_better(0.5, 0.5, "max")
+    assert not is_better(0.5, 0.5, "min")
+
+
+def test_the_checkpoint_is_the_selected_epoch_and_nothing_later(tmp_path: Path) -> None:
+    config = short_trial(max_epochs=4, learning_rate=0.02, precision="bf16", channels_last=True)
+    data = noisy_halves(contrast=15)
+    last = run(config, data, tmp_path)
+    assert last.best_epoch is not None
+    assert last.best_epoch < 4, "take another seed: the last epoch must not be the selected one here"
+    folder = best_folder(tmp_path, last.best_epoch)
+    card = read_card(folder)
+    kept = last.history[last.best_epoch - 1].values
+    assert (card.epoch, card.metrics, card.precision, card.depth) == (last.best_epoch, kept, "bf16", 10)
+    scores, labels = load_scores(folder)
+    assert np.array_equal(labels, data.val_labels)
+    assert metrics.roc_auc(scores, labels) == kept["val_auc"]
+
+    model = build_model(10)
+    model.load_state_dict(load_weights(folder))
+    network = place(model.eval(), CPU, card.precision, channels_last=True)
+    images, _ = DeviceImages(data.val_images, data.val_labels, CPU).take(torch.arange(len(labels)), channels_last=True)
+    with torch.inference_mode():
+        again = network.logits(images).numpy().astype(np.float64)
+    assert np.array_equal(metrics.sigmoid(again), scores)
+    assert metrics.log_loss(again, labels) == kept["val_loss"]
+
+
+def test_weights_on_disk_are_plain_float32(tmp_path: Path) -> None:
+    run(short_trial(max_epochs=1, precision="bf16", channels_last=True), DATA, tmp_path)
+    stored = load_weights(best_folder(tmp_path, 1))
+    assert stored.keys() == build_model(10).state_dict().keys()
+    assert all(one.is_contiguous() for one in stored.values())
+    assert {one.dtype for one in stored.values()} == {torch.float32, torch.int64}
+
+
+def test_bf16_scores_an_easy_set_as_float32_does(tmp_path: Path) -> None:
+    data = noisy_halves(train=64, val=64)
+    exact = run(short_trial(max_epochs=3), data, tmp_path / "fp32")
+    coarse = run(short_trial(max_epochs=3, precision="bf16", channels_last=True), data, tmp_path / "bf16")
+    assert exact.best_value is not None
+    assert coarse.best_value is not None
+    assert exact.best_value > 0.95
+    assert abs(exact.best_value - coarse.best_value) <= 0.01
+
+
+def test_bf16_on_the_cpu_uses_the_short_way_and_float32_does_not() -> None:
+    def tiny(config: TrialConfig) -> int:
+        modules: list[nn.Module] = list(make_learner(config, CPU).network.model.modules())
+        return sum(isinstance(module, TinyConv2d) for module in modules)
+
+    assert tiny(short_trial(precision="bf16", channels_last=True)) > 0
+    assert tiny(short_trial()) == 0
+
+
+def test_files_follow_the_umask(tmp_path: Path) -> None:
+    expected = (tmp_path / "plain").touch() or (tmp_path / "plain").stat().st_mode
+    run(short_trial(max_epochs=1), DATA, tmp_path / "trial")
+    files = [path for path in (tmp_path / "trial").rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert {path.stat().st_mode for path in files} == {expected}
+
+
+def test_a_large_trial_before_does_not_count_in_the_peak_of_a_small_one(tmp_path: Path) -> None:
+    def peak(at: int, **changed: int) -> float:
+        last = run(short_trial(max_epochs=1, **changed), noisy_halves(train=64, val=8), tmp_path / str(at))
+        return last.history[0].values["peak_memory_bytes"]
+
+    peak(0)
+    small = peak(1)
+    large = peak(2, depth=34, batch_size=64)
+    assert large > small + 200e6
+    assert peak(3) < small + 100e6
+
+
+def test_a_trial_can_be_left_after_any_epoch(tmp_path: Path) -> None:
+    epochs = train(short_trial(max_epochs=9), DATA, MAX_AUC, tmp_path, device=CPU)
+    assert next(epochs).epoch == 1
+    epochs.close()  # type: ignore[attr-defined]
+    assert (best_folder(tmp_path, 1) / checkpoint.WEIGHTS).is_file()
+
+
+def test_progress_counts_from_its_history() -> None:
+    assert Progress().epoch == 0
+    assert Progress((EpochMetrics(1, {}), EpochMetrics(2, {}))).epoch == 2

@@ -1,0 +1,160 @@
+"""A trial that was interrupted ends as if it had not been."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
+
+from study.layout import LAST_CHECKPOINT
+from study.spec import TrialConfig
+from study.training import loop
+from study.training.checkpoint import Progress, best_folder, load_weights
+from study.training.loop import train
+from study.training.models import build_model
+
+DATA = noisy_halves(train=32, val=24, contrast=6)
+TRIALS = {
+    "adam": short_trial(max_epochs=3, optimizer="adam", learning_rate=0.01, augmentation="rotate"),
+    "sgd": short_trial(max_epochs=3, optimizer="sgd", learning_rate=0.05, precision="bf16", channels_last=True),
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Progress, Path]]:
+    """Every trial without an interruption."""
+    folders = {name: tmp_path_factory.mktemp(name) for name in TRIALS}
+    return {name: (run(config, DATA, folders[name]), folders[name]) for name, config in TRIALS.items()}
+
+
+@pytest.fixture(scope="module")
+def halted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trial ``adam`` after two of three epochs."""
+    folder = tmp_path_factory.mktemp("halted")
+    interrupted(TRIALS["adam"], folder, 2)
+    return folder
+
+
+def interrupted(config: TrialConfig, folder: Path, after: int) -> None:
+    for _ in islice(train(config, DATA, MAX_AUC, folder, device=CPU), after):
+        pass
+
+
+def assert_same(found: Progress, folder: Path, expected: tuple[Progress, Path]) -> None:
+    assert numbers(found) == numbers(expected[0])
+    assert (found.best_epoch, found.best_value) == (expected[0].best_epoch, expected[0].best_value)
+    assert found.best_epoch is not None
+    ours, theirs = (load_weights(best_folder(where, found.best_epoch)) for where in (folder, expected[1]))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [path.name for path in folder.glob("*epoch-*")] == [f"epoch-{found.best_epoch:04d}"]
+
+
+@pytest.mark.parametrize("name", list(TRIALS))
+@pytest.mark.parametrize("after", [1, 2])
+def test_going_on_after_an_epoch_changes_nothing(
+    tmp_path: Path, whole: dict[str, tuple[Progress, Path]], name: str, after: int
+) -> None:
+    interrupted(TRIALS[name], tmp_path, after)
+    progresses = list(train(TRIALS[name], DATA, MAX_AUC, tmp_path, device=CPU))
+    assert [one.epoch for one in progresses] == list(range(after, 4))
+    assert_same(progresses[-1], tmp_path, whole[name])
+
+
+def lose_last(folder: Path) -> None:
+    (folder / LAST_CHECKPOINT).unlink()
+
+
+def cut_last(folder: Path) -> None:
+    path = folder / LAST_CHECKPOINT
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty_last(folder: Path) -> None:
+    (folder / LAST_CHECKPOINT).write_bytes(b"")
+
+
+def replace_last(folder: Path) -> None:
+    (folder / LAST_CHECKPOINT).write_text("not a checkpoint at all")
+
+
+def older_last(folder: Path) -> None:
+    torch.save({"format": 1}, folder / LAST_CHECKPOINT)
+
+
+def lose_best(folder: Path) -> None:
+    for path in folder.glob("epoch-*"):
+        shutil.rmtree(path)
+
+
+def leave_debris(folder: Path) -> None:
+    (folder / ".epoch-0002.part").mkdir()
+    (folder / ".epoch-0002.part" / "model.safetensors").write_bytes(b"half")
+    (folder / f".{LAST_CHECKPOINT}.0123.part").write_bytes(b"half")
+
+
+ACCIDENTS = [lose_last, cut_last, empty_last, replace_last, older_last, lose_best, leave_debris]
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS)
+def test_a_damaged_disk_costs_time_but_no_result(
+    tmp_path: Path, halted: Path, whole: dict[str, tuple[Progress, Path]], accident: Callable[[Path], None]
+) -> None:
+    shutil.copytree(halted, tmp_path, dirs_exist_ok=True)
+    accident(tmp_path)
+    assert_same(run(TRIALS["adam"], DATA, tmp_path), tmp_path, whole["adam"])
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_death_between_the_two_checkpoints_is_survived(
+    tmp_path: Path, whole: dict[str, tuple[Progress, Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    interrupted(TRIALS["adam"], tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "save_last", die)
+        patch.setattr(loop, "is_better", lambda *_: True)  # the second epoch is written as the best one, too
+        with pytest.raises(Killed):
+            run(TRIALS["adam"], DATA, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("epoch-*")) == ["epoch-0001", "epoch-0002"]
+    assert_same(run(TRIALS["adam"], DATA, tmp_path), tmp_path, whole["adam"])
+
+
+def test_a_finished_trial_is_replayed_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = short_trial(max_epochs=1)
+    done = run(config, DATA, tmp_path)
+
+    def build(*_: object) -> None:
+        raise AssertionError("nothing is left to train")
+
+    monkeypatch.setattr(loop, "make_learner", build)
+    (again,) = train(config, DATA, MAX_AUC, tmp_path, device=CPU)
+    assert again == done
+
+
+def test_only_an_epoch_that_something_follows_keeps_the_optimizer(tmp_path: Path) -> None:
+    sizes = [
+        (tmp_path / LAST_CHECKPOINT).stat().st_size
+        for _ in train(short_trial(max_epochs=2), DATA, MAX_AUC, tmp_path, device=CPU)
+    ]
+    weights = sum(one.numel() * 4 for one in build_model(10).state_dict().values())
+    assert sizes[0] > 3 * weights  # Adam keeps two numbers beside each weight
+    assert sizes[1] < 20_000
+
+
+def test_another_configuration_objective_or_data_starts_again(tmp_path: Path) -> None:
+    config = short_trial(max_epochs=1)
+    run(config, DATA, tmp_path)
+    assert [one.epoch for one in train(config, DATA, MIN_LOSS, tmp_path, device=CPU)] == [1]
+    other = short_trial(max_epochs=1, learning_rate=0.002)
+    first = next(train(other, DATA, MIN_LOSS, tmp_path, device=CPU))
+    assert first.history[0].values["learning_rate"] == 0.002
