@@ -1,0 +1,1 @@
+"""Ray's only home: places trials, listens to them, retries and stops them."""

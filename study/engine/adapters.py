@@ -1,0 +1,111 @@
+"""Speak Tune's interfaces: searcher, scheduler, callback and stopper, each a thin voice of the conductor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from study.engine.conductor import Conductor
+from study.engine.report import Failure
+from study.layout import StudyLayout
+
+
+class LedgerSearcher(Searcher):
+    """Hand out the ledger's trials; Tune's own bookkeeping of them is disposable."""
+
+    def __init__(self, conductor: Conductor, layout: StudyLayout) -> None:
+        super().__init__()
+        self._conductor = conductor
+        self._layout = layout
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial's configuration, or that there is none."""
+        assignment = None
+        with self._conductor.guarding():
+            assignment = self._conductor.next_assignment()
+        if assignment is None:
+            return Searcher.FINISHED  # type: ignore[return-value]  # Tune's own declaration leaves this value out
+        return {
+            "number": assignment.trial,
+            "trial": assignment.config.model_dump(),
+            "directory": str(self._layout.trial(assignment.trial).absolute()),
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the scheduler tells the ledger, so that there is one teller."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger is the only durable state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the ledger is the only durable state."""
+
+
+class LedgerScheduler(FIFOScheduler):
+    """Stop trials when the ledger's pruner says so, and end those that cannot go on."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._conductor = conductor
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Take one report of a worker."""
+        stop = True
+        with self._conductor.guarding():
+            stop = self._conductor.ingest(trial.config["number"], result["report"])
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+class EventCallback(Callback):
+    """Tell the conductor what only Tune knows: placements and dead workers."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self._conductor = conductor
+
+    def __getstate__(self) -> dict[str, object]:
+        """Give nothing to pickle, as the conductor does."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Note the placement."""
+        with self._conductor.guarding():
+            self._conductor.place(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """End a trial whose workers died more often than allowed."""
+        number = trial.config["number"]
+        if self._conductor.is_running(number):
+            error = trial.get_error()
+            kind = type(error).__name__ if error is not None else "unknown"
+            failure = Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error))
+            with self._conductor.guarding():
+                self._conductor.fail(number, failure)
+
+
+class InterruptStopper(Stopper):
+    """Stop all trials once the user asked for it; Tune asks between any two events."""
+
+    def __init__(self, conductor: Conductor, on_interrupt: Callable[[], None]) -> None:
+        self._conductor = conductor
+        self._on_interrupt = on_interrupt
+        self._said = False
+
+    def __getstate__(self) -> dict[str, object]:
+        """Give nothing to pickle, as the conductor does."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Stop no single trial; the scheduler does."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the user asked to stop, or the study cannot go on."""
+        if self._conductor.interrupted and not self._said:
+            self._said = True
+            self._on_interrupt()
+        return self._conductor.interrupted

@@ -1,0 +1,205 @@
+"""A study without Ray: simulated workers, a listener that remembers, and kills at any write."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from study.engine.conductor import Conductor
+from study.engine.report import TrialReport
+from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished
+from study.layout import StudyLayout
+from study.ledger import Ledger, driver_lock
+from study.ledger.journal import WholeLines
+from study.records import DataSummary, EpochMetrics, TrialRecord
+from study.spec import (
+    Choice,
+    Condition,
+    Hyperparameters,
+    Objective,
+    Parameter,
+    Pruner,
+    Sampler,
+    SearchSpec,
+    StudySpec,
+    TrialConfig,
+    Uniform,
+)
+
+DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
+SPACE = (
+    Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))),
+    Parameter(
+        name="momentum",
+        domain=Uniform(low=0.0, high=0.99),
+        when=(Condition(parameter="optimizer", values=("sgd",)),),
+    ),
+    Parameter(name="learning_rate", domain=Uniform(low=1e-4, high=1e-1, log=True)),
+)
+
+
+E = TypeVar("E")
+
+
+class Killed(BaseException):
+    """SIGKILL, as near as one process can have it."""
+
+
+def make_spec(
+    trials: int = 4, *, epochs: int = 3, sampler: Sampler = "random", pruner: Pruner = "asha", seed: int = 3
+) -> StudySpec:
+    return StudySpec(
+        name="crash",
+        objective=Objective(metric="val_auc", mode="max"),
+        trial=Hyperparameters(max_epochs=epochs),
+        space=SPACE,
+        search=SearchSpec(sampler=sampler, pruner=pruner, trials=trials, seed=seed),
+    )
+
+
+def make_ledger(root: Path, spec: StudySpec | None = None) -> tuple[Ledger, StudyLayout]:
+    layout = StudyLayout(root)
+    root.mkdir(parents=True, exist_ok=True)
+    return Ledger.create(layout, spec or make_spec(), "name: crash\n", data=DATA), layout
+
+
+def metrics(epoch: int, value: float) -> EpochMetrics:
+    return EpochMetrics(epoch, {"val_auc": value, "train_loss": 1.0 / epoch})
+
+
+def learning_curve(config: TrialConfig, epoch: int) -> float:
+    """Give a value that depends on the configuration and the epoch alone, and not always rises."""
+    return 0.5 + 0.4 * math.sin(1e4 * config.learning_rate + 2.0 * epoch) * epoch / (epoch + 1)
+
+
+@dataclass
+class Listener:
+    """A Recorder whose events survive the driver, as an outbox does."""
+
+    events: list[Event] = field(default_factory=list)
+    on_record: Callable[[Callable[[], object]], None] = lambda append: append() and None
+
+    def record(self, event: Event) -> None:
+        self.on_record(lambda: self.events.append(event))
+
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+        known = {one.record.trial for one in self.of(TrialFinished)}
+        for record in records:
+            if record.trial not in known:
+                self.record(TrialFinished(record, record.finished_at_s or at_s))
+
+    def close(self) -> None:
+        """Nothing waits."""
+
+    def of(self, kind: type[E]) -> list[E]:
+        return [one for one in self.events if isinstance(one, kind)]
+
+
+def work(config: TrialConfig, folder: Path) -> Iterator[TrialReport]:
+    """Train like a worker: a checkpoint is on disk before its epoch is reported, and a new worker goes on from it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.pt"
+    history = [metrics(*one) for one in json.loads(last.read_text())] if last.exists() else []
+    if history:
+        yield _report(tuple(history), history, config, folder)
+    for epoch in range(len(history) + 1, config.max_epochs + 1):
+        history.append(metrics(epoch, learning_curve(config, epoch)))
+        last.write_text(json.dumps([(one.epoch, one.values["val_auc"]) for one in history]))
+        yield _report((history[-1],), history, config, folder)
+
+
+def _report(
+    new: tuple[EpochMetrics, ...], history: list[EpochMetrics], config: TrialConfig, folder: Path
+) -> TrialReport:
+    best = max(history, key=lambda one: one.values["val_auc"])
+    finished = history[-1].epoch >= config.max_epochs
+    return TrialReport(epochs=new, checkpoint=str(folder / f"epoch-{best.epoch:04d}"), finished=finished)
+
+
+def started(ledger: Ledger, *, resumed: bool = True) -> StudyStarted:
+    return StudyStarted(
+        ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, resumed, 0, 1, "cpu", (), 1.0
+    )  # fmt: skip
+
+
+def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1) -> StudyEnded:
+    """Go on with a study until all its trials ended, as Tune would with warm workers."""
+    with driver_lock(layout):
+        ledger = Ledger.open(layout)
+        conductor = Conductor(ledger, layout, listener)
+        conductor.begin(started(ledger))
+        busy: list[tuple[int, Iterator[TrialReport]]] = []
+        while True:
+            while len(busy) < slots and (assignment := conductor.next_assignment()) is not None:
+                conductor.place(assignment.trial)
+                busy.append((assignment.trial, work(assignment.config, layout.trial(assignment.trial))))
+            if not busy:
+                return conductor.end()
+            number, reports = busy.pop(0)
+            if not conductor.ingest(number, next(reports)):
+                busy.append((number, reports))
+
+
+@dataclass
+class Executioner:
+    """Kills the driver at its n-th write to the journal or the listener: before it, in the middle or after it."""
+
+    at: int = 0
+    moment: str = "after"
+    writes: int = 0
+
+    def install(self, patch: pytest.MonkeyPatch, listener: Listener) -> None:
+        append = WholeLines._append
+        patch.setattr("os.fsync", lambda handle: None)
+
+        def append_or_die(journal: WholeLines, lines: bytes) -> None:
+            self._strike(lambda: append(journal, lines), lambda: append(journal, lines[: len(lines) // 2]))
+
+        patch.setattr(WholeLines, "_append", append_or_die)
+        listener.on_record = lambda write: self._strike(write, lambda: None)
+
+    def _strike(self, write: Callable[[], object], half: Callable[[], object]) -> None:
+        self.writes += 1
+        if self.writes != self.at:
+            write()
+            return
+        if self.moment == "after":
+            write()
+        elif self.moment == "torn":
+            half()
+        raise Killed
+
+
+def story(record: TrialRecord) -> tuple[object, ...]:
+    """Return all of a record that must not depend on interruptions."""
+    return (
+        record.trial, record.state, dict(record.params), dict(record.config), record.stop_reason, record.value,
+        record.epoch, record.history, record.checkpoint, record.error,
+    )  # fmt: skip
+
+
+def check_whole(layout: StudyLayout, listener: Listener) -> list[TrialRecord]:
+    """Check everything that must hold of a study that ended, however often it was interrupted."""
+    records = Ledger.open(layout).records()
+    spec = Ledger.open(layout).spec
+    assert [one.trial for one in records] == list(range(spec.search.trials))
+    assert all(one.state.is_finished for one in records)
+    lines = [json.loads(line) for line in layout.ledger.read_text().splitlines()]
+    told = [line["trial_id"] for line in lines if line.get("state") in (1, 2, 3) and "trial_id" in line]
+    assert sorted(told) == [one.trial for one in records], "each trial is told once"
+    for record in records:
+        assert [one.epoch for one in record.history] == list(range(1, record.epochs_run + 1))
+        reports = [one for one in listener.of(EpochReported) if one.trial == record.trial]
+        assert {one.metrics.epoch for one in reports} == {one.epoch for one in record.history}
+        words = {(one.metrics.epoch, one.at_s, one.best_value, one.best_epoch) for one in reports}
+        assert len(words) == record.epochs_run, "an epoch told twice is told in the same words"
+        assert record.trial in {one.record.trial for one in listener.of(TrialFinished)}
+        assert not (layout.trial(record.trial) / "last.pt").exists()
+        assert record.checkpoint is None or record.checkpoint.endswith(f"epoch-{record.epoch:04d}")
+    return records

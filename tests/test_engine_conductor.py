@@ -1,0 +1,178 @@
+"""The conductor without Ray: how trials begin, advance and end, and who hears of it."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from engine_fakes import Listener, check_whole, drive, learning_curve, make_ledger, make_spec, metrics, started, work
+
+from study.engine.conductor import Conductor
+from study.engine.report import Failure, TrialReport
+from study.errors import EngineError, LedgerError, TrackingError
+from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
+from study.layout import StudyLayout
+from study.ledger import Ledger
+from study.records import StopReason, StudyOutcome, TrialState
+from study.spec import StudySpec
+
+NO_PRUNER = make_spec(trials=3, pruner="none")
+
+
+def conduct(root: Path, spec: StudySpec = NO_PRUNER) -> tuple[Conductor, Listener, Ledger, StudyLayout]:
+    ledger, layout = make_ledger(root / "study", spec)
+    listener = Listener()
+    return Conductor(ledger, layout, listener), listener, ledger, layout
+
+
+def take(conductor: Conductor) -> int:
+    assignment = conductor.next_assignment()
+    assert assignment is not None
+    conductor.place(assignment.trial)
+    return assignment.trial
+
+
+def test_epochs_are_stored_before_they_are_told(tmp_path: Path) -> None:
+    conductor, listener, ledger, _ = conduct(tmp_path)
+    trial = take(conductor)
+    stored: list[int] = []
+
+    def look(write: Callable[[], object]) -> None:
+        stored.append(len(ledger.record(trial).history))
+        write()
+
+    listener.on_record = look
+    for epoch in (1, 2):
+        assert not conductor.ingest(trial, TrialReport((metrics(epoch, 0.5 + epoch / 10),), "c"))
+    assert stored == [1, 2]
+    assert [(one.best_value, one.best_epoch) for one in listener.of(EpochReported)] == [(0.6, 1), (0.7, 2)]
+
+
+def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> None:
+    conductor, listener, ledger, _ = conduct(tmp_path)
+    trial = take(conductor)
+    conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "c"))
+    conductor.place(trial)  # the first worker died
+    assert not conductor.ingest(trial, TrialReport((metrics(1, 0.5), metrics(2, 0.6)), "c"))
+    assert [one.metrics.epoch for one in listener.of(EpochReported)] == [1, 2]
+    assert [one.attempt for one in listener.of(TrialStarted)] == [1, 2]
+    assert ledger.record(trial).attempts == 2
+
+
+def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) -> None:
+    conductor, listener, ledger, layout = conduct(tmp_path)
+    trial = take(conductor)
+    assert conductor.ingest(trial, TrialReport(failure=Failure("MemoryError", "Traceback: all of it")))
+    record = ledger.record(trial)
+    assert (record.state, record.stop_reason, record.error) == (TrialState.FAILED, StopReason.ERROR, "MemoryError")
+    assert layout.trial_error(trial).read_text() == "Traceback: all of it"
+    assert [one.record for one in listener.of(TrialFinished)] == [record]
+    assert take(conductor) == trial + 1
+
+
+def test_a_report_after_the_end_is_ignored(tmp_path: Path) -> None:
+    conductor, listener, ledger, _ = conduct(tmp_path)
+    trial = take(conductor)
+    conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "c", finished=True))
+    before, heard = ledger.record(trial), len(listener.events)
+    assert conductor.ingest(trial, TrialReport((metrics(2, 0.9),), "d", finished=True))
+    assert conductor.ingest(trial, TrialReport(failure=Failure("late", "late")))
+    conductor.place(trial)
+    assert ledger.record(trial) == before
+    assert len(listener.events) == heard
+
+
+def test_a_pruned_trial_is_pruned_with_its_best_checkpoint(tmp_path: Path) -> None:
+    conductor, _, ledger, _ = conduct(tmp_path, make_spec(trials=2, epochs=9))
+    first, second = take(conductor), take(conductor)
+    assert not conductor.ingest(first, TrialReport((metrics(1, 0.9),), "first"))
+    assert conductor.ingest(second, TrialReport((metrics(1, 0.1),), "second"))
+    record = ledger.record(second)
+    assert (record.state, record.stop_reason, record.value) == (TrialState.PRUNED, StopReason.PRUNED, 0.1)
+    assert record.checkpoint == "second"
+
+
+def test_a_full_disk_stops_the_study_and_blames_no_trial(tmp_path: Path) -> None:
+    conductor, _, ledger, layout = conduct(tmp_path)
+    trial = take(conductor)
+    full = Failure("OSError: [Errno 28] No space left on device", "Traceback", disk=True)
+    with conductor.guarding():
+        conductor.ingest(trial, TrialReport(failure=full))
+    assert conductor.interrupted
+    assert conductor.next_assignment() is None
+    assert ledger.record(trial).state is TrialState.RUNNING
+    assert not layout.trial_error(trial).exists()
+    with pytest.raises(EngineError, match=r"No space left on device.*go on with `study resume`"):
+        conductor.raise_fault()
+
+
+@pytest.mark.parametrize("fault", [LedgerError("full"), TrackingError("full"), OSError(errno.ENOSPC, "full")])
+def test_the_first_fault_of_this_side_stops_the_run_and_is_raised(tmp_path: Path, fault: Exception) -> None:
+    conductor, *_ = conduct(tmp_path)
+    for one in (fault, RuntimeError("a consequence")):
+        with conductor.guarding():
+            raise one
+    assert conductor.interrupted
+    with pytest.raises(type(fault), match="full"):
+        conductor.raise_fault()
+
+
+def test_an_interruption_leaves_trials_running_and_a_resume_ends_them(tmp_path: Path) -> None:
+    conductor, listener, ledger, layout = conduct(tmp_path)
+    assignment = conductor.next_assignment()
+    assert assignment is not None
+    conductor.place(0)
+    reports = work(assignment.config, layout.trial(0))
+    conductor.ingest(0, next(reports))
+    assert conductor.interrupt() is False
+    assert conductor.interrupt() is True
+    assert conductor.next_assignment() is None
+    event = conductor.end()
+    assert (event.outcome, event.counts) == (StudyOutcome.INTERRUPTED, {"RUNNING": 1})
+    assert not ledger.is_finished
+    assert drive(layout, listener).outcome is StudyOutcome.FINISHED
+    records = check_whole(layout, listener)
+    assert [one.attempts for one in records] == [2, 1, 1]
+    assert records[0].history[0].values["val_auc"] == learning_curve(assignment.config, 1)
+
+
+def test_what_a_killed_driver_left_is_made_up_for_at_the_start(tmp_path: Path) -> None:
+    conductor, _, ledger, layout = conduct(tmp_path)
+    trial = take(conductor)
+    ledger.report(trial, metrics(1, 0.5), "c")  # and then the kill, before anybody heard
+    ledger.report(take(conductor), metrics(3, 0.7), "d")  # this one had its last epoch
+    for folder in (layout.trial(0), layout.trial(1)):
+        (folder / ".epoch-0004.part").mkdir(parents=True)
+        (folder / "last.pt").write_text("[]")
+    again, listener = Ledger.open(layout), Listener()
+    Conductor(again, layout, listener).begin(started(again))
+    assert [(one.trial, one.metrics.epoch) for one in listener.of(EpochReported)] == [(0, 1), (1, 3)]
+    assert [one.record.trial for one in listener.of(TrialFinished)] == [1]
+    assert not list(layout.trial(1).iterdir())
+    assert (layout.trial(0) / "last.pt").exists()
+    assert (again.ask() or pytest.fail("lost")).trial == 0
+
+
+def test_files_of_a_trial_told_before_the_kill_are_tidied(tmp_path: Path) -> None:
+    conductor, listener, ledger, layout = conduct(tmp_path)
+    trial = take(conductor)
+    ledger.report(trial, metrics(1, 0.5), "c")
+    ledger.tell(trial, TrialState.COMPLETE, StopReason.FINISHED)
+    layout.trial(trial).mkdir(parents=True)
+    layout.last_checkpoint(trial).write_text("[]")
+    Conductor(Ledger.open(layout), layout, listener).begin(started(ledger))
+    assert not layout.last_checkpoint(trial).exists()
+    assert [one.record.trial for one in listener.of(TrialFinished)] == [trial]
+
+
+@pytest.mark.parametrize("slots", [1, 3, 50])
+def test_every_planned_trial_runs_once_whatever_the_slots(tmp_path: Path, slots: int) -> None:
+    _, layout = make_ledger(tmp_path / "study", make_spec(trials=7, pruner="none"))
+    listener = Listener()
+    event = drive(layout, listener, slots=slots)
+    assert event.counts == {"COMPLETE": 7}
+    assert event.best == max(check_whole(layout, listener), key=lambda one: one.value or 0)
+    assert Ledger.open(layout).is_finished
+    assert [one.outcome for one in listener.of(StudyEnded)] == [StudyOutcome.FINISHED]

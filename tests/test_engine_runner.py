@@ -1,0 +1,102 @@
+"""The engine around Tune: faults before a study exists, addresses that do not answer, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from engine_fakes import Listener, drive, make_ledger, make_spec
+
+from study.engine import runner
+from study.engine.cluster import Slots, cluster
+from study.engine.quiet import quiet
+from study.engine.signals import handlers_kept, quit_on_signals, stop_on_signals
+from study.errors import DataError, EngineError, LedgerError
+from study.layout import StudyLayout
+from study.ledger import driver_lock
+from study.records import StudyOutcome
+from study.spec import DataSpec
+
+SILENT = runner.Progress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
+
+
+@contextmanager
+def no_cluster(address: str | None) -> Iterator[None]:
+    yield
+
+
+def never() -> Listener:
+    raise AssertionError("nothing began, so nobody listens")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_an_address_that_does_not_answer_is_said_within_seconds(address: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(EngineError, match=f"cannot reach or start the Ray cluster at {address}"), cluster(address):
+        raise AssertionError("somebody answered")
+    assert time.monotonic() - began < 10
+
+
+def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "cluster", no_cluster)
+    monkeypatch.setattr(runner, "plan_slots", lambda resources, trials: Slots(1, 0, 1))
+    spec = make_spec().model_copy(update={"data": DataSpec(source="folder", path=str(tmp_path / "nowhere"))})
+    layout = StudyLayout(tmp_path / "study")
+    with pytest.raises(DataError):
+        runner.start_study(spec, "", layout, never, SILENT)
+    assert not layout.ledger.exists()
+    make_ledger(layout.root)
+
+
+def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, layout = make_ledger(tmp_path / "study", make_spec(pruner="none"))
+    drive(layout, Listener())
+    before = layout.ledger.read_bytes()
+    monkeypatch.setattr(runner, "cluster", lambda address: pytest.fail("a cluster for nothing"))
+    event = runner.resume_study(layout, never, SILENT)
+    assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
+    assert layout.ledger.read_bytes() == before
+
+
+def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
+    _, layout = make_ledger(tmp_path / "study")
+    with driver_lock(layout), pytest.raises(LedgerError, match=f"process {os.getpid()} already runs"):
+        runner.resume_study(layout, never, SILENT)
+
+
+def test_the_first_signal_stops_and_the_second_quits() -> None:
+    said: list[bool] = []
+
+    def stop() -> bool:
+        said.append(True)
+        return len(said) > 1
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stop_on_signals(stop):
+        signal.raise_signal(signal.SIGTERM)
+        assert said == [True]
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_handlers_that_others_take_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGUSR1)
+    with handlers_kept():
+        signal.signal(signal.SIGUSR1, lambda number, frame: None)
+        quit_on_signals()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGUSR1) is before
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EngineError, match="must be writable"), quiet(tmp_path / "file" / "study.log"):
+        raise AssertionError("no log")

@@ -1,0 +1,140 @@
+"""A worker's own duties: say every fault in plain words, and never share a trial's folder."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study.engine.faults import describe
+from study.engine.report import TrialReport
+from study.engine.trainable import FolderInUseError, Shared, TrialWorker, hold_folder
+from study.spec import Hyperparameters, Objective, TrialConfig
+
+IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
+SHARED = Shared(IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "f", Objective(metric="val_auc", mode="max"), 1, {})
+
+
+class UnprintableError(Exception):
+    """Can be neither printed nor pickled."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+    def __reduce__(self) -> str:
+        raise RuntimeError("no pickle")
+
+
+def caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "summary", "disk"),
+    [
+        (ValueError("low\nhigh"), "ValueError: low", False),
+        (MemoryError(), "MemoryError", False),
+        (OSError(errno.ENOENT, "No such file"), "FileNotFoundError: [Errno 2] No such file", False),
+        (OSError(errno.ENOSPC, "No space left on device"), "OSError: [Errno 28] No space left on device", True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "RuntimeError: I/O error", True),
+        (caused(RuntimeError("writer failed"), OSError(errno.EDQUOT, "quota")), "RuntimeError: writer failed", True),
+    ],
+)
+def test_faults_are_said_in_one_line_and_the_disk_is_known(error: Exception, summary: str, disk: bool) -> None:
+    failure = describe(error)
+    assert failure.summary.startswith(summary)
+    assert "\n" not in failure.summary
+    assert failure.disk is disk
+    assert type(error).__name__ in failure.traceback
+
+
+def worker(config: dict[str, Any]) -> TrialWorker:
+    made = TrialWorker.__new__(TrialWorker)
+    made.setup(config, shared=SHARED)
+    return made
+
+
+def given(folder: Path, **changes: object) -> dict[str, Any]:
+    config = TrialConfig(**Hyperparameters(depth=10, max_epochs=2, batch_size=4).model_dump(), seed=1, point=0)
+    return {"trial": {**config.model_dump(), **changes}, "directory": str(folder)}
+
+
+def raising(error: BaseException) -> Callable[..., Iterator[Any]]:
+    def train(*args: object, **kwargs: object) -> Iterator[Any]:
+        raise error
+        yield
+
+    return train
+
+
+@pytest.mark.parametrize("error", [MemoryError(), UnprintableError(), ZeroDivisionError("no")])
+def test_an_exception_of_the_training_is_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr("study.training.loop.train", raising(error))
+    report = worker(given(tmp_path)).step()["report"]
+    assert isinstance(report, TrialReport)
+    assert report.failure is not None
+    assert report.failure.summary.startswith(type(error).__name__) or "UnprintableError" in report.failure.summary
+    assert "raise error" in report.failure.traceback
+
+
+def test_a_trial_that_cannot_even_begin_is_a_report_and_the_worker_takes_the_next(tmp_path: Path) -> None:
+    one = worker(given(tmp_path / "bad", depth=11))
+    failure = one.step()["report"].failure
+    assert "ValidationError" in failure.summary
+    assert one.reset_config(given(tmp_path / "good"))
+    report = one.step()["report"]
+    assert report.failure is None
+    assert [epoch.epoch for epoch in report.epochs] == [1]
+    assert Path(report.checkpoint).is_dir()
+    one.cleanup()
+
+
+def test_a_worker_lets_go_of_a_folder_when_its_trial_ends(tmp_path: Path) -> None:
+    one = worker(given(tmp_path))
+    one.step()
+    with pytest.raises(FolderInUseError, match="another process"):
+        hold_folder(tmp_path, wait_s=0.1)
+    one.reset_config(given(tmp_path / "next"))
+    other = worker(given(tmp_path))
+    assert [epoch.epoch for epoch in other.step()["report"].epochs] == [1]
+    other.cleanup()
+
+
+def test_a_folder_in_use_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.engine.trainable.hold_folder", lambda folder: hold_folder(folder, wait_s=0.1))
+    first, second = worker(given(tmp_path)), worker(given(tmp_path))
+    first.step()
+    with pytest.raises(FolderInUseError):
+        second.step()
+    first.cleanup()
+
+
+def _hold(folder: Path, held: Event) -> None:
+    hold_folder(folder)
+    held.set()
+    time.sleep(60)
+
+
+def test_the_folder_of_a_killed_worker_is_free_at_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    orphan = context.Process(target=_hold, args=(tmp_path, held))
+    orphan.start()
+    assert held.wait(30)
+    with pytest.raises(FolderInUseError):
+        hold_folder(tmp_path, wait_s=0.1)
+    orphan.kill()
+    began = time.monotonic()
+    hold_folder(tmp_path, wait_s=20)
+    assert time.monotonic() - began < 10
+    orphan.join()

@@ -1,0 +1,216 @@
+"""The ledger: what is asked, reported and told stays so, whatever happens in between."""
+
+from __future__ import annotations
+
+import errno
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from engine_fakes import Executioner, Killed, Listener, learning_curve, make_ledger, make_spec, metrics
+
+from study.errors import LedgerError
+from study.layout import StudyLayout
+from study.ledger import Ledger, driver_lock, is_driven
+from study.records import StopReason, TrialState
+from study.spec import Sampler
+
+
+def reopened(layout: StudyLayout) -> Ledger:
+    with driver_lock(layout):
+        return Ledger.open(layout)
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Refuse to write files beyond a size, as a full disk does: part of a line is written first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def run_one(ledger: Ledger) -> None:
+    """Take one trial from its start to its end."""
+    assignment = ledger.ask()
+    assert assignment is not None
+    for epoch in (1, 2, 3):
+        ledger.report(assignment.trial, metrics(epoch, learning_curve(assignment.config, epoch)), f"epoch-{epoch}")
+    ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+
+
+def test_interrupted_trials_come_first_and_keep_their_values(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    run_one(ledger)
+    asked = [ledger.ask(), ledger.ask()]
+    again = reopened(layout)
+    found = [again.ask(), again.ask(), again.ask(), again.ask()]
+    assert [one and one.trial for one in found] == [1, 2, 3, None]
+    assert [one and one.config for one in found[:2]] == [one and one.config for one in asked]
+    assert [one.record.attempts for one in found[:3] if one] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(tmp_path: Path, sampler: Sampler) -> None:
+    spec = make_spec(trials=16, sampler=sampler, pruner="none")
+    whole, _ = make_ledger(tmp_path / "whole", spec)
+    for _ in range(16):
+        run_one(whole)
+    _, layout = make_ledger(tmp_path / "resumed", spec)
+    for _ in range(16):
+        run_one(reopened(layout))
+    assert [one.params for one in whole.records()] == [one.params for one in Ledger.open(layout).records()]
+    assert len({str(one.params) for one in whole.records()}) == 16
+
+
+@pytest.mark.parametrize("moment", ["before", "torn"])
+def test_create_is_all_or_nothing(tmp_path: Path, moment: str) -> None:
+    at = 0
+    while True:
+        at += 1
+        layout = StudyLayout(tmp_path / str(at))
+        with pytest.MonkeyPatch.context() as patch:
+            Executioner(at, moment).install(patch, Listener())
+            try:
+                make_ledger(layout.root)
+            except Killed:
+                assert not layout.ledger.exists()
+            else:
+                break
+        ledger, _ = make_ledger(layout.root)
+        assert ledger.spec == make_spec()
+    assert at > 5
+
+
+def test_a_name_is_used_once(tmp_path: Path) -> None:
+    make_ledger(tmp_path / "s")
+    with pytest.raises(LedgerError, match="`study resume crash` goes on"):
+        make_ledger(tmp_path / "s")
+
+
+def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    run_one(ledger)
+    before, size = ledger.records(), layout.ledger.stat().st_size
+    refusals = []
+    for room in range(0, 20_000, 401):
+        try:
+            with file_size_limit(size + room):
+                run_one(ledger)
+        except LedgerError as error:
+            refusals.append(str(error))
+        assert layout.ledger.read_bytes().endswith(b"\n")
+        ledger = reopened(layout)
+        assert ledger.records()[0] == before[0]
+        if len(ledger.records()) == 2 and ledger.record(1).state.is_finished:
+            break
+    assert ledger.record(1).state is TrialState.COMPLETE
+    assert len(refusals) > 10
+    assert all("must be able to write" in one for one in refusals)
+
+
+def test_a_concurrent_reader_never_sees_half_a_line(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    run_one(ledger)
+    whole = layout.ledger.read_bytes()
+    records = ledger.records()
+    last_line = whole.rstrip(b"\n").rfind(b"\n") + 1
+    for size in range(last_line, len(whole)):
+        layout.ledger.write_bytes(whole[:size])
+        (record,) = Ledger.open(layout).records()
+        assert record.history == records[0].history
+        assert record.state is TrialState.RUNNING
+
+
+@pytest.mark.parametrize("tail", [b'{"op_code":6,"wor', b"\0\0\0\0", b"\0\0\0\n"])
+def test_what_a_kill_or_a_power_cut_left_of_a_line_is_cut(tmp_path: Path, tail: bytes) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    run_one(ledger)
+    with layout.ledger.open("ab") as file:
+        file.write(tail)
+    again = reopened(layout)
+    run_one(again)
+    assert [one.state for one in Ledger.open(layout).records()] == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.parametrize("damage", ["empty", "middle", "head"])
+def test_a_damaged_ledger_is_refused_with_a_way_out(tmp_path: Path, damage: str) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    run_one(ledger)
+    lines = layout.ledger.read_bytes().splitlines(keepends=True)
+    broken = {"empty": [], "middle": [*lines[:9], b"no json\n", *lines[10:]], "head": lines[3:]}[damage]
+    layout.ledger.write_bytes(b"".join(broken))
+    with pytest.raises(LedgerError, match="restore it from a backup"):
+        Ledger.open(layout)
+
+
+def test_a_trial_is_told_once_and_for_ever(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    run_one(ledger)
+    before = layout.ledger.read_bytes()
+    with pytest.raises(AssertionError, match="told before"):
+        ledger.tell(0, TrialState.FAILED, StopReason.ERROR)
+    assert layout.ledger.read_bytes() == before
+
+
+def test_an_epoch_reported_twice_is_stored_once_and_one_trained_again_takes_its_place(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    ledger.ask()
+    assert ledger.report(0, metrics(1, 0.5), "a")
+    size = layout.ledger.stat().st_size
+    assert not ledger.report(0, metrics(1, 0.5), "a")
+    assert layout.ledger.stat().st_size == size
+    assert ledger.report(0, metrics(1, 0.625), "b")
+    record = ledger.tell(0, TrialState.PRUNED, StopReason.PRUNED)
+    assert (record.value, record.checkpoint, len(record.history)) == (0.625, "b", 1)
+
+
+def test_an_error_that_was_stored_but_not_told_is_forgotten(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s")
+    ledger.ask()
+    with pytest.MonkeyPatch.context() as patch:
+        Executioner(2, "before").install(patch, Listener())
+        with pytest.raises(Killed):
+            ledger.tell(0, TrialState.FAILED, StopReason.ERROR, error="MemoryError")
+    again = reopened(layout)
+    assert again.record(0).error is None
+    run_one(again)
+    assert (again.record(0).state, again.record(0).error) == (TrialState.COMPLETE, None)
+
+
+def test_a_second_driver_is_refused(tmp_path: Path) -> None:
+    _, layout = make_ledger(tmp_path / "s")
+    assert not is_driven(layout)
+    with driver_lock(layout):
+        assert is_driven(layout)
+        with pytest.raises(LedgerError, match="already runs `s`"), driver_lock(layout):
+            raise AssertionError("two drivers")
+    assert not is_driven(layout)
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(LedgerError, match="must be writable"), driver_lock(StudyLayout(tmp_path / "file" / "s")):
+        raise AssertionError("no lock")
+
+
+def test_changed_data_is_refused(tmp_path: Path) -> None:
+    ledger, _ = make_ledger(tmp_path / "s")
+    ledger.require_data("f" * 64)
+    with pytest.raises(LedgerError, match="data must stay the same"):
+        ledger.require_data("e" * 64)
+
+
+def test_the_disk_error_keeps_the_systems_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, _ = make_ledger(tmp_path / "s")
+
+    def refuse(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(LedgerError, match="No space left on device"):
+        ledger.ask()
