@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
+from uuid import uuid4
 
 LAST_CHECKPOINT = "last.pt"
 
@@ -110,16 +110,16 @@ def cache_dir() -> Path:
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True) -> None:
     """Write a file so that it exists whole or not at all: temporary sibling, flush, fsync, replace."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:  # not mkstemp: the file follows the umask
             write(file)
             file.flush()
             if sync:
                 os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -239,6 +239,15 @@ def test_bf16_on_the_cpu_uses_the_short_way_and_float32_does_not() -> None:
     assert tiny(short_trial()) == 0
 
 
+def test_bf16_on_the_smallest_images_is_reproducible(tmp_path: Path) -> None:
+    config = short_trial(precision="bf16", channels_last=True)
+    data = noisy_halves(train=32, val=16, size=16)
+    one = run(config, data, tmp_path / "1")
+    junk = [torch.full((512, 256, 3, 3), float("nan")) for _ in range(3)]  # what freed memory may hold
+    del junk
+    assert numbers(run(config, data, tmp_path / "2")) == numbers(one)
+
+
 def test_files_follow_the_umask(tmp_path: Path) -> None:
     expected = (tmp_path / "plain").touch() or (tmp_path / "plain").stat().st_mode
     run(short_trial(max_epochs=1), DATA, tmp_path / "trial")

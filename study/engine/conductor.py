@@ -141,7 +141,7 @@ class Conductor:
             self._end(trial, TrialState.PRUNED, StopReason.PRUNED)
 
     def _take_failure(self, trial: int, failure: Failure) -> None:
-        if False:
+        if failure.disk:
             raise EngineError(
                 f"trials must be able to write below {self._layout.root}, but trial {trial} could not: "
                 f"{failure.summary}; make room and go on with `study resume`"

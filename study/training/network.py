@@ -36,7 +36,7 @@ def place(model: nn.Module, device: torch.device, precision: str, channels_last:
     model.to(device)
     if channels_last:
         model.to(memory_format=torch.channels_last)
-    if device.type == "cpu" and precision == "bf16" and channels_last:
+    if device.type == "cpu" and precision == "bf16":
         use_tiny_conv(model)
     return Network(model, device, precision, channels_last)
 

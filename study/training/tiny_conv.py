@@ -2,6 +2,8 @@
 
 Late stages of a ResNet on 32 to 64 px images see maps of 1x1 to 4x4 pixels. There a 3x3 kernel has more elements than
 the map has pixels, and the weight gradient of ``torch.conv2d`` costs two to ten times the arithmetic it needs.
+It is also wrong in one case (torch 2.15, oneDNN on AVX512-BF16): for a bf16 3x3 kernel of stride 2 on a 1x1 map, which
+16 px images have, the elements that reach no pixel get whatever was in memory.
 Which way is taken depends on shapes alone, never on a measurement, so that runs stay reproducible.
 """
 
