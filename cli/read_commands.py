@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import RESULTS, Json, Metric, Name, Results, TrackingUri
-from cli.output import STATE_STYLES, duration, make_table, moment, number, print_json, print_table
+from cli.output import STATE_STYLES, duration, make_table, moment, number, print_json, print_table, short_path
 
 if TYPE_CHECKING:
     from study.ranking import RankedRow
@@ -116,7 +116,7 @@ def best(
     others = [key for key in ("val_auc", "val_accuracy", "val_f1", "val_loss") if key != found.metric]
     typer.echo("  also         " + "  ".join(f"{key} {number(record.metrics.get(key))}" for key in others))
     typer.echo(f"  params       {params or '-'}")
-    typer.echo(f"  checkpoint   {record.checkpoint}")
+    typer.echo(f"  checkpoint   {short_path(record.checkpoint)}")
     typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
     typer.echo(f"  certain?     {verdict.text}")
 

@@ -42,6 +42,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a study file: trials in parallel, every run in MLflow."""
+    from study.errors import DataError, WeightsError
     from study.layout import Layout
     from study.ledger import refuse_existing
     from study.spec_file import load_spec
@@ -59,9 +60,12 @@ def run(
 
     try:
         _watch(spec, layout, start, results, tracking_uri, json)
-    finally:
-        if fresh and not layout.ledger.exists():
-            shutil.rmtree(layout.root, ignore_errors=True)  # nothing began, so the name stays free
+    except (DataError, WeightsError, KeyboardInterrupt) as stop:
+        if fresh and not layout.ledger.exists():  # nothing began; after any other fault the log is worth keeping
+            shutil.rmtree(layout.root, ignore_errors=True)
+        if isinstance(stop, KeyboardInterrupt) and not layout.ledger.exists():
+            typer.echo("stopped before anything began", err=True)
+        raise
 
 
 def resume(

@@ -1,13 +1,15 @@
 """Render whole splits over processes; the pictures do not depend on how many."""
 
+import ctypes
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,6 +29,7 @@ Result = TypeVar("Result")
 # Starting processes takes about as long as rendering this many images.
 _IN_PROCESS_BELOW = 200
 _CHUNK = 32
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def _results(work: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: 
     pickle.dumps(work)
     # Forking a process that already has threads (OpenCV, BLAS) can hang, so the workers start afresh.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
         waiting: dict[Future[Result], Chunk] = {pool.submit(work, chunk): chunk for chunk in chunks}
         try:
             while waiting:
@@ -171,6 +174,13 @@ def _results(work: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: 
             ) from exc
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_worker() -> None:
+    """Hold OpenCV to one thread, and end with the parent: a pool whose parent is killed would wait for ever."""
+    cv2.setNumThreads(1)
+    with suppress(OSError, AttributeError):  # Linux alone can ask for it
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

@@ -1,0 +1,29 @@
+"""A short study on real photographs: faces are told from pictures of other things."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from commands import study
+from lfw import write_lfw_folder
+
+STUDY = """\
+name: photographs
+data: {source: folder, path: PHOTOS, image_size_px: 32}
+trial: {depth: 10, max_epochs: 5, batch_size: 20, augmentation: flip}
+space:
+  learning_rate: {loguniform: [5e-4, 2e-3]}
+search: {sampler: random, trials: 2, seed: 0, pruner: none}
+resources: {cpus_per_trial: 1, gpus_per_trial: auto}
+"""
+
+
+def test_a_short_study_on_real_photographs_reaches_its_auc(tmp_path: Path) -> None:
+    photos = write_lfw_folder(tmp_path / "photos")
+    (tmp_path / "study.yaml").write_text(STUDY.replace("PHOTOS", str(photos)))
+    ran = study("run", tmp_path / "study.yaml", "--results", tmp_path / "results", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["counts"] == {"COMPLETE": 2}
+    best = json.loads(study("best", "photographs", "--results", tmp_path / "results", "--json").stdout)
+    assert best["value"] >= 0.95
