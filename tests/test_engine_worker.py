@@ -17,9 +17,12 @@ from study.engine.faults import describe
 from study.engine.report import TrialReport
 from study.engine.trainable import FolderInUseError, Shared, TrialWorker, hold_folder
 from study.spec import Hyperparameters, Objective, TrialConfig
+from study.training.data import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
-SHARED = Shared(IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "f", Objective(metric="val_auc", mode="max"), 1, {})
+SHARED = Shared(
+    TrainingData(IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "f"), Objective(metric="val_auc", mode="max"), 1, {}
+)
 
 
 class UnprintableError(Exception):

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from study.spec import Objective, TrialConfig
-from study.training.batches import TrainingData
 from study.training.checkpoint import Progress
+from study.training.data import TrainingData
 from study.training.loop import train
 
 torch.set_num_threads(1)  # the nets are too small to share, and the numbers do not depend on the machine's cores

@@ -13,7 +13,8 @@ from study.errors import EngineError
 from study.events import EpochReported, Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Assignment, Ledger
-from study.records import StopReason, StudyOutcome, TrialRecord, TrialState, is_better
+from study.ranking import rank
+from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 
 
 class Conductor:
@@ -167,25 +168,15 @@ class Conductor:
 
 def ended(ledger: Ledger, outcome: StudyOutcome) -> StudyEnded:
     """Sum up a study as it stands."""
-    records = ledger.records()
+    records, objective = ledger.records(), ledger.spec.objective
+    rows = rank(records, objective.metric, objective.mode)
     return StudyEnded(
         study=ledger.name,
         outcome=outcome,
-        best=best_record(records, ledger),
+        best=rows[0].record if rows and rows[0].rank else None,
         counts=dict(Counter(record.state.value for record in records)),
         at_s=time.time(),
     )
-
-
-def best_record(records: list[TrialRecord], ledger: Ledger) -> TrialRecord | None:
-    """Return the record with the best value among those that have a checkpoint; the earlier one of equals."""
-    best: TrialRecord | None = None
-    for record in records:
-        if record.value is None or record.checkpoint is None:
-            continue
-        if is_better(record.value, None if best is None else best.value, ledger.spec.objective.mode):
-            best = record
-    return best
 
 
 def _finished(records: list[TrialRecord]) -> int:

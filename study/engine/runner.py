@@ -26,6 +26,7 @@ from study.layout import StudyLayout
 from study.ledger import Ledger, driver_lock, refuse_existing
 from study.records import StudyOutcome
 from study.spec import StudySpec
+from study.training.data import TrainingData
 
 SCRATCH = ".tune-"
 
@@ -161,13 +162,16 @@ def _started(ledger: Ledger, data: DataBundle, slots: Slots, *, resumed: bool) -
 
 
 def _share(spec: StudySpec, data: DataBundle, weights: dict[int, Arrays]) -> Shared:
-    return Shared(
+    training = TrainingData(
         train_images=data.train.images,
         train_labels=data.train.labels,
         val_images=data.val.images,
         val_labels=data.val.labels,
         classes=data.classes,
         fingerprint=data.summary.fingerprint,
+    )
+    return Shared(
+        data=training,
         objective=spec.objective,
         threads=spec.resources.cpus_per_trial,
         weights=weights,

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 from ray import tune
 
 from study.engine.faults import describe
 from study.engine.report import TrialReport
 from study.spec import Objective, TrialConfig
+from study.training.data import TrainingData
 
 if TYPE_CHECKING:
-    from study.training.batches import TrainingData
     from study.training.checkpoint import Progress
 
 FOLDER_WAIT_S = 60.0
@@ -33,12 +32,7 @@ class Shared:
     ``weights`` maps a depth to its ImageNet state dict.
     """
 
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    val_images: NDArray[np.uint8]
-    val_labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    fingerprint: str
+    data: TrainingData
     objective: Objective
     threads: int
     weights: dict[int, dict[str, NDArray[Any]]]
@@ -121,20 +115,7 @@ class TrialWorker(tune.Trainable):
         if self._config.init == "imagenet":
             arrays = self._shared.weights[self._config.depth]
             weights = {name: torch.tensor(array) for name, array in arrays.items()}
-        return train(self._config, self._data(), self._shared.objective, self._directory, weights=weights)
-
-    def _data(self) -> TrainingData:
-        from study.training.batches import TrainingData
-
-        shared = self._shared
-        return TrainingData(
-            train_images=shared.train_images,
-            train_labels=shared.train_labels,
-            val_images=shared.val_images,
-            val_labels=shared.val_labels,
-            classes=shared.classes,
-            fingerprint=shared.fingerprint,
-        )
+        return train(self._config, self._shared.data, self._shared.objective, self._directory, weights=weights)
 
 
 class FolderInUseError(Exception):

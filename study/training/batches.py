@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,27 +13,6 @@ from study.spec import stable_seed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What a trial learns from and is judged on.
-
-    Attributes:
-        train_images: uint8 [N, S, S, 3], RGB.
-        train_labels: int64 [N], 0 or 1.
-        val_images: uint8 [M, S, S, 3], RGB.
-        val_labels: int64 [M], 0 or 1.
-        classes: names of the labels 0 and 1.
-        fingerprint: hash of the whole data set.
-    """
-
-    train_images: NDArray[np.uint8]
-    train_labels: NDArray[np.int64]
-    val_images: NDArray[np.uint8]
-    val_labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    fingerprint: str
 
 
 class DeviceImages:

@@ -23,12 +23,12 @@ from study.training.batches import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     DeviceImages,
-    TrainingData,
     augmentation_generator,
     batch_bounds,
     epoch_order,
 )
 from study.training.checkpoint import CheckpointCard, Progress
+from study.training.data import TrainingData
 from study.training.initializers import Weights, initialize
 from study.training.models import build_model
 from study.training.network import Network, place, predict
