@@ -45,6 +45,8 @@ def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values
     if len(searched.domain.values) == 1:
         raise ValueError(f"{name} must keep at least one value where {beside} is one of {list(beside_values)}")
     excluded = Exclusion(value=value, beside=Condition(parameter=beside, values=tuple(beside_values)))
+    if excluded in searched.excluded:
+        return spec
     changed = searched.model_copy(update={"excluded": (*searched.excluded, excluded)})
     space = [changed if one.name == name else one for one in spec.space]
     ordered = _in_order(space)

@@ -107,10 +107,11 @@ def test_missing_weights_are_dropped_with_a_line_or_refused() -> None:
     assert wanted_depths(spec) == (10, 18)
     assert wanted_depths(spec_of(DEPTH)) == ()
     left, lines = without_missing(spec, {10: "no such weights"})
-    assert lines == ("init: imagenet is left out for depth 10: no such weights",)
+    assert lines == ("init: imagenet is left out for depth 10, weights are missing: depth 10: no such weights",)
+    assert without_missing(left, {10: "no such weights"})[0] == left  # as a resume finds it
     assert wanted_depths(left) == (10, 18)
     assert without_missing(spec, {}) == (spec, ())
-    with pytest.raises(WeightsError, match="on_missing_weights is `fail`: no such weights"):
+    with pytest.raises(WeightsError, match="on_missing_weights is `fail`: depth 10: no such weights"):
         without_missing(spec.model_copy(update={"on_missing_weights": "fail"}), {10: "no such weights"})
     with pytest.raises(WeightsError, match="must keep"):
         without_missing(spec_of(DEPTH, init="imagenet"), {10: "none", 18: "none"})

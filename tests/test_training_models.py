@@ -150,7 +150,7 @@ def test_weights_come_from_the_hub_folder(hub_folder: Path) -> None:
 
 
 def test_without_a_network_the_error_names_the_file(hub_folder: Path) -> None:
-    with pytest.raises(WeightsError, match=r"depth 18 .* no route to host.* put the file at") as error:
+    with pytest.raises(WeightsError, match=r"depth 18: .*no route to host.* put the file at") as error:
         imagenet_weights(18)
     assert str(hub_folder / "resnet18-f37072fd.pth") in str(error.value)
 
@@ -159,7 +159,7 @@ def test_a_damaged_file_is_to_be_deleted(hub_folder: Path) -> None:
     path = hub_folder / "resnet18-f37072fd.pth"
     for content in (b"", b"<html>not found</html>", b"PK\x03\x04 cut off"):
         path.write_bytes(content)
-        with pytest.raises(WeightsError, match=r"are damaged .* delete that file") as error:
+        with pytest.raises(WeightsError, match=r"is damaged .* delete that file") as error:
             imagenet_weights(18)
         assert str(path) in str(error.value)
 

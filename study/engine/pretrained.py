@@ -49,15 +49,15 @@ def fetched(fetching: ray.ObjectRef[Any] | None) -> Fetched:
 # An environment of its own means a process of its own: a worker that ran a task is never given a trial.
 @ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": "weights"}})
 def _fetch(depths: tuple[int, ...]) -> Fetched:
-    from study.training.weights import imagenet_weights
+    from study.training.weights import MissingWeightsError, imagenet_weights
 
     weights: dict[int, Arrays] = {}
     missing: dict[int, str] = {}
     for depth in depths:
         try:
             weights[depth] = {name: np.asarray(tensor) for name, tensor in imagenet_weights(depth).items()}
-        except WeightsError as error:
-            missing[depth] = str(error)
+        except MissingWeightsError as error:
+            missing[depth] = error.why
     return Fetched(weights, missing)
 
 
@@ -79,7 +79,7 @@ def without_missing(spec: StudySpec, missing: Mapping[int, str]) -> tuple[StudyS
     """
     if not missing:
         return spec, ()
-    reasons = "; ".join(missing.values())
+    reasons = _reasons(missing)
     if spec.on_missing_weights == "fail":
         raise WeightsError(f"on_missing_weights is `fail`: {reasons}")
     depths = tuple(int(depth) for depth in admitted_values(spec, "depth"))
@@ -89,4 +89,12 @@ def without_missing(spec: StudySpec, missing: Mapping[int, str]) -> tuple[StudyS
     except ValueError as error:
         raise WeightsError(f"{error}: {reasons}") from error
     where = "" if len(gone) == len(depths) else f" for depth {', '.join(map(str, gone))}"
-    return left, (f"init: imagenet is left out{where}: {reasons}",)
+    return left, (f"init: imagenet is left out{where}, weights are missing: {reasons}",)
+
+
+def _reasons(missing: Mapping[int, str]) -> str:
+    """Say each reason once, with the depths it holds for."""
+    depths: dict[str, list[int]] = {}
+    for depth, why in missing.items():
+        depths.setdefault(why, []).append(depth)
+    return "; ".join(f"depth {' and '.join(map(str, found))}: {why}" for why, found in depths.items())

@@ -34,6 +34,14 @@ IMAGENET_WEIGHTS: dict[int, WeightsEnum] = {
 }
 
 
+class MissingWeightsError(WeightsError):
+    """Weights of one depth that are not to be had; ``why`` is worded so that several depths can share it."""
+
+    def __init__(self, depth: int, why: str, way_out: str = "") -> None:
+        super().__init__(f"no ImageNet weights for depth {depth}: {why}{way_out}")
+        self.why = why
+
+
 def imagenet_weights(depth: int) -> dict[str, torch.Tensor]:
     """Return the state dict torchvision publishes for a depth, downloading it if the hub cache lacks it.
 
@@ -42,7 +50,7 @@ def imagenet_weights(depth: int) -> dict[str, torch.Tensor]:
     """
     published = IMAGENET_WEIGHTS.get(depth)
     if published is None:
-        raise WeightsError(f"torchvision publishes no ImageNet weights for depth {depth}")
+        raise MissingWeightsError(depth, "torchvision publishes none")
     cached = Path(hub.get_dir()) / "checkpoints" / published.url.rsplit("/", 1)[-1]
     damaged = cached.exists()
     try:
@@ -51,13 +59,11 @@ def imagenet_weights(depth: int) -> dict[str, torch.Tensor]:
                 published.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
             )
     except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        cause = str(getattr(error, "reason", None) or f"{type(error).__name__}: {error}").splitlines()[0]
         if damaged:
-            raise WeightsError(f"the ImageNet weights in {cached} are damaged ({cause}); delete that file") from error
-        raise WeightsError(
-            f"the ImageNet weights for depth {depth} are not in the cache and cannot be downloaded "
-            f"({cause}); put the file at {cached}"
-        ) from error
+            raise MissingWeightsError(depth, f"{cached} is damaged ({cause})", "; delete that file") from error
+        why = f"not in {cached.parent} and not to be downloaded ({cause})"
+        raise MissingWeightsError(depth, why, f"; put the file at {cached}") from error
     return dict(state)
 
 
