@@ -30,7 +30,6 @@ class Board:
         self._running: dict[int, tuple[TrialRecord, EpochReported | None]] = {}
         self._ended: dict[int, TrialRecord] = {}
         self._spent_s: list[float] = []
-        self._best: tuple[float, int] | None = None  # value and trial
 
     def take(self, event: Event) -> str | None:
         """Note one event; return a line about it if it is worth one."""
@@ -64,7 +63,7 @@ class Board:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for column in ("trial", "state", "epoch", self._spec.objective.metric, "params"):
             table.add_column(column, no_wrap=True, overflow="ellipsis")
-        for record, report in self._running.values():
+        for record, report in list(self._running.values()):
             epoch = report.metrics.epoch if report else record.epochs_run
             best = report.best_value if report else record.value
             table.add_row(
@@ -83,7 +82,8 @@ class Board:
 
     def headline(self) -> str:
         """Return one line of state: how many trials, the best so far, time gone and left."""
-        best = "none yet" if self._best is None else f"{number(self._best[0], 5)} (trial {self._best[1]})"
+        found = self._best()
+        best = "none yet" if found is None else f"{number(found[0], 5)} (trial {found[1]})"
         if not self._started_at_s:
             return f"{self.name}: preparing"
         if not self._running and not self._ended:
@@ -111,7 +111,6 @@ class Board:
         record = self._running[event.trial][0]
         self._running[event.trial] = (record, event)
         metric = self._spec.objective.metric
-        self._note_best(event.best_value, event.trial)
         return (
             f"trial {event.trial} epoch {event.metrics.epoch}/{self._epochs} "
             f"{metric} {number(event.metrics.values[metric])} (its best {number(event.best_value)})"
@@ -126,15 +125,19 @@ class Board:
             and record.started_at_s >= self._started_at_s > 0
         ):
             self._spent_s.append(record.finished_at_s - record.started_at_s)
-        if record.value is not None and record.checkpoint is not None:
-            self._note_best(record.value, record.trial)
         value = f"{self._spec.objective.metric} {number(record.value)} at epoch {record.epoch}" if record.epoch else ""
         why = record.error if record.state is TrialState.FAILED else value
         return f"trial {record.trial} {record.state.value}: {why}"
 
-    def _note_best(self, value: float, trial: int) -> None:
-        if is_better(value, None if self._best is None else self._best[0], self._spec.objective.mode):
-            self._best = (value, trial)
+    def _best(self) -> tuple[float, int] | None:
+        """Return value and trial of the best so far: of trials that ended with a checkpoint or still run."""
+        values = [(one.value, one.trial) for one in list(self._ended.values()) if one.checkpoint is not None]
+        values += [(report.best_value, report.trial) for _, report in list(self._running.values()) if report]
+        best: tuple[float, int] | None = None
+        for value, trial in values:
+            if value is not None and is_better(value, None if best is None else best[0], self._spec.objective.mode):
+                best = (value, trial)
+        return best
 
     def _end(self, event: StudyEnded) -> str:
         self._ended_at_s = event.at_s

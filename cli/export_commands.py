@@ -65,33 +65,42 @@ def ui(
     tracking_uri: TrackingUri = None,
     host: Annotated[str, typer.Option("--host", help="Another than 127.0.0.1 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Where to listen; 0 takes a free port.")] = 5000,
+    json: Json = False,
 ) -> None:
     """Serve MLflow's UI on this machine, opened on a study."""
     import signal
 
     from cli.reading import resolve_name
     from study.layout import Layout
-    from tracking.runs import load_runs
+    from tracking.runs import load_runs, tracking_uri_of
     from tracking.ui import serve
     from tracking.uri import default_tracking_uri, mask_uri
     from tracking.view import RANKING, view_path
 
     layout = Layout(results)
-    runs = load_runs(layout.study(resolve_name(results, name)).runs)
-    experiment = runs.experiment_id if runs else None
-    uri = default_tracking_uri(layout, tracking_uri)
+    study = layout.study(resolve_name(results, name))
+    runs = load_runs(study.runs)
+    uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
+    experiment = runs.experiment_id if runs and runs.tracking_uri == mask_uri(uri) else None
     if uri.startswith(("http://", "https://")):
-        typer.echo(f"a server runs already: {mask_uri(uri).rstrip('/')}{view_path(experiment, RANKING)}")
+        _say_where(f"{mask_uri(uri).rstrip('/')}{view_path(experiment, RANKING)}", "a server runs already", json)
         return
     signal.signal(signal.SIGTERM, _leave)  # so that the server does not outlive this command
     server = serve(uri, layout.mlflow_artifacts, host=host, port=port, experiment_id=experiment)
     try:
-        typer.echo(f"MLflow's UI: {server.url}\nCtrl-C stops it")
+        _say_where(server.url, "MLflow's UI, Ctrl-C stops it", json)
         server.wait()
     except KeyboardInterrupt:
-        typer.echo("stopped")
+        typer.echo("stopped", err=True)
     finally:
         server.stop()
+
+
+def _say_where(url: str, what: str, json: bool) -> None:
+    if json:
+        print_json({"url": url})
+    else:
+        typer.echo(f"{what}: {url}")
 
 
 def _leave(signum: int, frame: object) -> None:
@@ -108,11 +117,13 @@ def sync(
     """Send MLflow what it has not acknowledged yet."""
     from cli.reading import resolve_name
     from study.layout import Layout
+    from tracking.runs import tracking_uri_of
     from tracking.sync import sync as send
 
     layout = Layout(results)
     study = resolve_name(results, name)
-    report = send(layout, layout.study(study), tracking_uri, everything=everything)
+    uri = tracking_uri_of(layout.study(study), tracking_uri)
+    report = send(layout, layout.study(study), uri, everything=everything)
     if json:
         print_json({"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent})
         return

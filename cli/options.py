@@ -16,6 +16,10 @@ TrackingUri = Annotated[
         "--tracking-uri", help="MLflow server or database; default: MLFLOW_TRACKING_URI, else RESULTS/mlflow.db."
     ),
 ]
+ReadUri = Annotated[
+    str | None,
+    typer.Option("--tracking-uri", help="Read an MLflow server or database instead of the results folder."),
+]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; default: start one here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="Rank by this metric; default: the study's objective.")]

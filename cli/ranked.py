@@ -63,7 +63,7 @@ def _ranked_on_server(tracking_uri: str, name: str | None, metric: str | None) -
 
     known = query.studies(tracking_uri)
     if name is None and not known:
-        raise LedgerError(f"no study on {tracking_uri}; `study run FILE` makes one")
+        raise LedgerError("no study on that server; `study run FILE` makes one")
     summary = next((one for one in known if one.name == (name or known[0].name)), None)
     if summary is None:
         raise LedgerError(f"no study `{name}` there; there are: {', '.join(one.name for one in known[:10]) or 'none'}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, Metric, Name, Results, TrackingUri
+from cli.options import RESULTS, Json, Metric, Name, ReadUri, Results
 from cli.output import STATE_STYLES, duration, make_table, moment, number, print_json, print_table, short_path
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     app.command("spaces")(spaces)
 
 
-def list_studies(results: Results = RESULTS, tracking_uri: TrackingUri = None, json: Json = False) -> None:
+def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """List the studies, the newest first."""
     from cli.reading import summaries
 
@@ -40,7 +40,7 @@ def list_studies(results: Results = RESULTS, tracking_uri: TrackingUri = None, j
         print_json([asdict(one) for one in found])
         return
     if not found:
-        typer.echo(f"no study in {tracking_uri or results} yet; `study run FILE` makes one")
+        typer.echo(f"no study in {'the server' if tracking_uri else results} yet; `study run FILE` makes one")
         return
     columns = ["name", "state", "trials", "complete", "pruned", "failed", "running", "best", "metric", "begun"]
     rows = [
@@ -72,7 +72,7 @@ def compare(
     metric: Metric = None,
     top: Top = None,
     results: Results = RESULTS,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
     """Rank the trials of a study."""
@@ -97,7 +97,7 @@ def best(
     name: Name = None,
     metric: Metric = None,
     results: Results = RESULTS,
-    tracking_uri: TrackingUri = None,
+    tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
     """Name the best checkpoint, and say whether it really is the best."""

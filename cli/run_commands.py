@@ -79,8 +79,10 @@ def resume(
 ) -> None:
     """Go on with an interrupted study; no trial is lost or run twice."""
     from cli.reading import open_study
+    from tracking.runs import tracking_uri_of
 
     study = open_study(results, name)
+    tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
     def start(recorder: Callable[[], Recorder], progress: Progress) -> StudyEnded:
         from study.engine.runner import resume_study

@@ -118,9 +118,20 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool 
             if sync:
                 os.fsync(file.fileno())
         os.replace(part, path)
+        if sync:
+            sync_folder(path.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's new names survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text_atomic(path: Path, text: str) -> None:

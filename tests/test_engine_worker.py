@@ -21,7 +21,7 @@ from study.training.data import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
 SHARED = Shared(
-    TrainingData(IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "f"), Objective(metric="val_auc", mode="max"), 1, {}
+    TrainingData(IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "f"), Objective(metric="val_auc", mode="max"), 1, 0.0, {}
 )
 
 

@@ -13,13 +13,14 @@ import pytest
 from recorders import Script
 
 from study.errors import TrackingError
-from study.layout import Layout
+from study.events import TrialFinished
+from study.layout import Layout, StudyLayout
 from study.records import TrialState
 from study.spec import StudySpec
 from tracking import content
 from tracking.progress import Progress
 from tracking.provenance import collect_provenance
-from tracking.runs import Runs, load_runs, save_runs
+from tracking.runs import Runs, load_runs, save_runs, tracking_uri_of
 from tracking.uri import artifact_location, default_tracking_uri, local_path, mask_text, mask_uri, own_tracking_uri
 from tracking.view import RANKING, study_views, view_path
 from tracking.writer import Writer
@@ -87,15 +88,17 @@ def test_searched_params_come_first_and_none_is_left_out() -> None:
     assert "momentum" not in params
 
 
-def test_pruned_trials_do_not_become_the_running_best() -> None:
+def test_the_running_best_is_any_trial_with_a_checkpoint_but_never_a_failed_one() -> None:
     from tracking.outbox import Line
 
     script, progress = Script(), Progress()
-    events = [script.start(), script.finish(0), script.finish(9, TrialState.PRUNED)]
+    lost = replace(script.finish(8, TrialState.FAILED).record, value=0.99)
+    failed = TrialFinished(lost, script.tick())
+    events = [script.start(), script.finish(0), script.finish(7, TrialState.PRUNED), failed]
     for number, event in enumerate(events):
         progress.take(Line(number, event, None, 0))
     assert progress.best is not None
-    assert progress.best.trial == 0
+    assert progress.best.trial == 7
 
 
 def test_runs_survive_a_round_trip_and_damage(tmp_path: Path) -> None:
@@ -214,3 +217,19 @@ def test_idle_writer_sleeps() -> None:
     time.sleep(0.5)
     assert drain.runs == runs <= 2
     writer.close(5.0)
+
+
+def test_a_study_goes_on_at_the_server_its_runs_are_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = StudyLayout(tmp_path)
+    assert tracking_uri_of(study, None) is None
+    save_runs(study.runs, Runs("http://server:5000"))
+    assert tracking_uri_of(study, None) == "http://server:5000"
+    assert tracking_uri_of(study, "http://other") == "http://other"
+    save_runs(study.runs, Runs(f"sqlite:///{tmp_path / 'gone.db'}"))
+    assert tracking_uri_of(study, None) is None
+    secret = "http://me:word@server:5000"
+    save_runs(study.runs, Runs(mask_uri(secret)))
+    with pytest.raises(TrackingError, match="--tracking-uri"):
+        tracking_uri_of(study, None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", secret)
+    assert tracking_uri_of(study, None) == secret

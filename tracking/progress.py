@@ -48,7 +48,7 @@ class Progress:
         self.started.add(record.trial)
         self.finished[record.trial] = record.state
         value = record.value
-        if self.study is None or record.state is not TrialState.COMPLETE or value is None or not math.isfinite(value):
+        if self.study is None or record.state is TrialState.FAILED or value is None or not math.isfinite(value):
             return
         if is_better(value, None if self.best is None else self.best.value, self.study.spec.objective.mode):
             self.best = record

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from study.layout import write_text_atomic
+from study.errors import TrackingError
+from study.layout import StudyLayout, write_text_atomic
+from tracking.uri import MASK, SQLITE, mask_uri
 
 
 @dataclass(frozen=True)
@@ -39,3 +42,22 @@ def save_runs(path: Path, runs: Runs) -> None:
         "trials": {str(trial): run for trial, run in sorted(runs.trials.items())},
     }
     write_text_atomic(path, json.dumps(body, indent=1))
+
+
+def tracking_uri_of(study: StudyLayout, explicit: str | None) -> str | None:
+    """Return the explicit URI, else the one a study's runs are on already; None where it has none that is left.
+
+    Raises:
+        TrackingError: that URI had a password, which is stored nowhere.
+    """
+    runs = load_runs(study.runs)
+    if explicit or runs is None:
+        return explicit
+    known = runs.tracking_uri
+    if MASK not in known:
+        database = Path(known.removeprefix(SQLITE).partition("?")[0])
+        return None if known.startswith(SQLITE) and not database.exists() else known
+    given = os.environ.get("MLFLOW_TRACKING_URI")
+    if given is None or mask_uri(given) != known:
+        raise TrackingError(f"The study's runs are at {known} and its password is stored nowhere; give --tracking-uri")
+    return given

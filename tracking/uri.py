@@ -10,8 +10,8 @@ from urllib.request import url2pathname
 from study.errors import TrackingError
 from study.layout import Layout, encode_name
 
-_MASK = "***"
-_SQLITE = "sqlite:///"
+MASK = "***"
+SQLITE = "sqlite:///"
 _SECRET_WORDS = ("password", "passwd", "pwd", "token", "secret", "key")
 
 
@@ -32,7 +32,7 @@ def own_tracking_uri(layout: Layout) -> str:
             f"The results folder of a sqlite tracker must have no '?' in its path, but it is {path.parent}; "
             "use another --results or give --tracking-uri"
         )
-    return f"{_SQLITE}{path}"
+    return f"{SQLITE}{path}"
 
 
 def artifact_location(tracking_uri: str, study: str) -> str | None:
@@ -40,8 +40,8 @@ def artifact_location(tracking_uri: str, study: str) -> str | None:
 
     MLflow itself would put those of a sqlite file into the folder the program happens to run in.
     """
-    database = tracking_uri.removeprefix(_SQLITE).partition("?")[0]
-    if not tracking_uri.startswith(_SQLITE) or database in ("", ":memory:"):
+    database = tracking_uri.removeprefix(SQLITE).partition("?")[0]
+    if not tracking_uri.startswith(SQLITE) or database in ("", ":memory:"):
         return None
     return (Path(database).resolve().parent / "mlartifacts" / encode_name(study)).as_uri()
 
@@ -52,10 +52,10 @@ def mask_uri(uri: str) -> str:
     netloc = parts.netloc
     if "@" in netloc:
         user, _, host = netloc.rpartition("@")
-        netloc = f"{user.partition(':')[0]}:{_MASK}@{host}" if ":" in user else netloc
+        netloc = f"{user.partition(':')[0]}:{MASK}@{host}" if ":" in user else netloc
     query = parts.query
     if any(_is_secret(key) for key, _ in parse_qsl(query)):
-        pairs = [(key, _MASK if _is_secret(key) else value) for key, value in parse_qsl(query)]
+        pairs = [(key, MASK if _is_secret(key) else value) for key, value in parse_qsl(query)]
         query = urlencode(pairs, safe="*/:")
     if (netloc, query) == (parts.netloc, parts.query):
         return uri
@@ -69,7 +69,7 @@ def mask_text(text: str, uri: str) -> str:
     password = user.partition(":")[2]
     secrets = [password, unquote(password), *(value for key, value in parse_qsl(parts.query) if _is_secret(key))]
     for secret in filter(None, secrets):
-        text = text.replace(secret, _MASK)
+        text = text.replace(secret, MASK)
     return text
 
 

@@ -63,7 +63,7 @@ class Writer:
         self._wake.clear()
         try:
             self._drain.run(self._abandoned.is_set)
-        except TrackingError as exc:
+        except (TrackingError, OSError) as exc:  # a full disk here is an outage too
             self._failures += 1
             self._tell_away(exc)
         else:
@@ -79,7 +79,7 @@ class Writer:
             self._wake.wait()
             self._closing.wait(_LINGER_S)
 
-    def _tell_away(self, exc: TrackingError) -> None:
+    def _tell_away(self, exc: Exception) -> None:
         if not self._told and self._failures >= _FAILURES_BEFORE_WORD:
             self._told = True
             _log.warning("MLflow at %s is away; the study goes on and its events wait on disk: %s", self._where, exc)

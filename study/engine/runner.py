@@ -22,7 +22,7 @@ from study.engine.signals import stop_on_signals
 from study.engine.trainable import Shared, TrialWorker
 from study.errors import StudyError, WeightsError
 from study.events import Recorder, StudyEnded, StudyStarted
-from study.layout import StudyLayout
+from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Ledger, driver_lock, refuse_existing
 from study.records import StudyOutcome
 from study.spec import StudySpec
@@ -70,6 +70,7 @@ def start_study(
     refuse_existing(layout, spec.name)
     with driver_lock(layout), cluster(address):
         data, weights, spec, notices = _prepare(spec, progress)
+        write_text_atomic(layout.study_file, study_file)
         ledger = Ledger.create(layout, spec, study_file, data=data.summary, notices=notices)
         return _drive(ledger, layout, data, weights, recorder(), progress, resumed=False)
 
@@ -132,7 +133,7 @@ def _drive(
         with stop_on_signals(conductor.interrupt):
             conductor.begin(_started(ledger, data, slots, resumed=resumed))
             if conductor.has_work():
-                _tune(conductor, layout, ledger.spec, _share(ledger.spec, data, weights), slots, progress)
+                _tune(conductor, layout, ledger.spec, _share(ledger.spec, data, weights, slots), slots, progress)
             conductor.raise_fault()
     except BaseException as fault:
         with suppress(StudyError, OSError):  # they would hide what happened first
@@ -161,7 +162,7 @@ def _started(ledger: Ledger, data: DataBundle, slots: Slots, *, resumed: bool) -
     )
 
 
-def _share(spec: StudySpec, data: DataBundle, weights: dict[int, Arrays]) -> Shared:
+def _share(spec: StudySpec, data: DataBundle, weights: dict[int, Arrays], slots: Slots) -> Shared:
     training = TrainingData(
         train_images=data.train.images,
         train_labels=data.train.labels,
@@ -173,7 +174,8 @@ def _share(spec: StudySpec, data: DataBundle, weights: dict[int, Arrays]) -> Sha
     return Shared(
         data=training,
         objective=spec.objective,
-        threads=spec.resources.cpus_per_trial,
+        threads=slots.cpus,
+        gpus=slots.gpus,
         weights=weights,
     )
 

@@ -35,6 +35,7 @@ class Shared:
     data: TrainingData
     objective: Objective
     threads: int
+    gpus: float
     weights: dict[int, dict[str, NDArray[Any]]]
 
 
@@ -115,7 +116,11 @@ class TrialWorker(tune.Trainable):
         if self._config.init == "imagenet":
             arrays = self._shared.weights[self._config.depth]
             weights = {name: torch.tensor(array) for name, array in arrays.items()}
-        return train(self._config, self._shared.data, self._shared.objective, self._directory, weights=weights)
+        # Ray leaves every GPU visible to a worker that asked for none.
+        device = None if self._shared.gpus else torch.device("cpu")
+        return train(
+            self._config, self._shared.data, self._shared.objective, self._directory, weights=weights, device=device
+        )
 
 
 class FolderInUseError(Exception):

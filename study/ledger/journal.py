@@ -18,7 +18,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from study.errors import LedgerError
-from study.layout import StudyLayout
+from study.layout import StudyLayout, sync_folder
 
 logger = logging.getLogger(__name__)
 
@@ -93,11 +93,7 @@ def open_storage(journal: Path) -> JournalStorage:
 def publish(staging: Path, journal: Path) -> None:
     """Give a finished journal its name, durably."""
     staging.replace(journal)
-    folder = os.open(journal.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(journal.parent)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as serialize
 from torch import nn
 
-from study.layout import LAST_CHECKPOINT, write_atomic, write_text_atomic
+from study.layout import LAST_CHECKPOINT, sync_folder, write_atomic, write_text_atomic
 from study.records import EpochMetrics
 
 FORMAT = 1
@@ -91,6 +91,7 @@ def save_best(
     write_text_atomic(staging / CARD, json.dumps(asdict(card), indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(staging, folder)
+    sync_folder(directory)
     return folder
 
 
