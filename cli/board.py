@@ -91,8 +91,12 @@ class Board:
         return (
             f"{self.name}: {len(self._ended)} of {self._spec.search.trials} trials ended, "
             f"{len(self._running)} running; best {self._spec.objective.metric} {best}; "
-            f"{duration(self._gone_s())} gone, about {duration(self.time_left_s())} left"
+            f"{duration(self._gone_s())} gone{self._left()}"
         )
+
+    def _left(self) -> str:
+        left = self.time_left_s()
+        return "" if left is None or self._ended_at_s else f", about {duration(left)} left"
 
     def _gone_s(self) -> float:
         return (self._ended_at_s or self._clock()) - self._started_at_s
@@ -141,7 +145,8 @@ class Board:
 
     def _end(self, event: StudyEnded) -> str:
         self._ended_at_s = event.at_s
-        counts = ", ".join(f"{count} {state}" for state, count in sorted(event.counts.items()))
+        words = {"RUNNING": "to resume"}
+        counts = ", ".join(f"{count} {words.get(state, state)}" for state, count in sorted(event.counts.items()))
         best = (
             ""
             if event.best is None

@@ -70,7 +70,8 @@ def short_path(path: str | None) -> str:
     if path is None:
         return "-"
     here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    inside = Path(path).is_relative_to(here) and here != Path(here.anchor)
+    return str(Path(path).relative_to(here)) if inside else path
 
 
 def moment(at_s: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,15 +91,25 @@ def resume(
         return resume_study(study.layout, recorder, progress, address=address)
 
     if study.state == "finished":
-        typer.echo(f"`{study.name}` is finished already; `study compare {study.name}` ranks its trials", err=True)
+        if json:
+            print_json({"study": study.name, "outcome": study.state, "log": str(study.layout.log)})
+        else:
+            typer.echo(f"{study.name} is finished already; `study compare {_quoted(study.name)}` ranks its trials")
+        return
     _watch(study.ledger.spec, study.layout, start, results, tracking_uri, json)
 
 
 def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -> None:
     """Check a study file; print every fault with its place."""
+    from study.errors import SpecError
     from study.spec_file import load_spec
 
-    spec = load_spec(file, overrides or ()).spec
+    try:
+        spec = load_spec(file, overrides or ()).spec
+    except SpecError as error:
+        if json:
+            print_json({"valid": False, "faults": [asdict(fault) for fault in error.faults]})
+        raise
     if json:
         print_json({"valid": True, "spec": spec.model_dump(mode="json")})
         return
@@ -126,6 +137,7 @@ def _watch(
     from cli.live import open_view
     from cli.recorders import Tee, WarningLines
     from study.engine.quiet import quiet
+    from study.errors import EngineError
     from study.layout import Layout
     from study.records import StudyOutcome
     from tracking.recorder import open_recorder
@@ -139,7 +151,7 @@ def _watch(
             logging.getLogger("tracking").removeHandler(handler)
     if ended.outcome is StudyOutcome.INTERRUPTED:
         typer.echo(f"stopped; go on with: study resume {_quoted(spec.name)}{_results_option(results)}", err=json)
-    elif not json:
+    elif not json and ended.best is not None:
         name, option = _quoted(spec.name), _results_option(results)
         typer.echo(f"next: study best {name}{option}   study compare {name}{option}   study ui{option}")
     if json:
@@ -148,6 +160,11 @@ def _watch(
         )
     if ended.outcome is StudyOutcome.INTERRUPTED:
         raise typer.Exit(EXIT_INTERRUPTED)
+    if ended.best is None:
+        raise EngineError(
+            f"a study needs a trial that ends with a checkpoint, but all failed; `study show {_quoted(spec.name)}"
+            f"{_results_option(results)}` says why"
+        )
 
 
 def _quoted(name: str) -> str:

@@ -16,13 +16,15 @@ SHOWN = 5
 def print_study(study: OpenStudy, summary: StudySummary) -> None:
     """Print what was searched, how far it is and what it found."""
     spec, data = study.ledger.spec, study.ledger.data
-    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, {summary.running} running"
+    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, "
+    counts += f"{summary.running} {'to resume' if summary.state == 'interrupted' else 'running'}"
     sizes = ", ".join(f"{name} {count}" for name, count in data.sizes.items())
     typer.echo(f"{summary.name}: {summary.state}, {summary.trials} of {summary.planned} trials ({counts})")
     typer.echo(f"  begun      {moment(summary.created_at_s)}")
     typer.echo(f"  objective  {spec.objective.mode} {spec.objective.metric}, best so far {number(summary.best, 5)}")
     typer.echo(f"  search     {spec.search.sampler}, pruner {spec.search.pruner}, seed {spec.search.seed}")
     typer.echo(f"  data       {data.source} at {data.image_size_px} px: {sizes} (fingerprint {data.fingerprint[:12]})")
+    typer.echo(f"  classes    {data.classes[0]} (0), {data.classes[1]} (1, the positive class)")
     for parameter in spec.space:
         typer.echo(f"  {parameter.name:14s} {_domain(parameter)}")
     for notice in study.ledger.notices:

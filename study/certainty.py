@@ -47,7 +47,7 @@ def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = 
     blur, images = TWO_SIDED_95 * error, sum(class_counts)
     ahead = f"the lead over the next is {lead:.4f}; {images} validation images alone blur it by +-{blur:.4f}"
     if tied:
-        return Verdict(lead, error, tied, f"no: {ahead}, which {tied} other trials are within; {once}")
+        return Verdict(lead, error, tied, f"no: {ahead}, with {tied} of the others inside that; {once}")
     return Verdict(lead, error, 0, f"on these images yes: {ahead}; but {once}")
 
 

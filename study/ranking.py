@@ -21,7 +21,7 @@ class RankedRow:
 
 
 def rank(records: Iterable[TrialRecord], metric: str, mode: Mode) -> list[RankedRow]:
-    """Rank trials by a metric of their selected checkpoint, best first; equals keep the order they were asked in.
+    """Rank trials by a metric of their selected checkpoint, best first; equals go by val_loss, then by number.
 
     A pruned trial has a place too: its checkpoint is as real as any other.
     """
@@ -30,7 +30,7 @@ def rank(records: Iterable[TrialRecord], metric: str, mode: Mode) -> list[Ranked
     for record in records:
         (placed if is_candidate(record, metric) else others).append(record)
     sign = -1 if mode == "max" else 1
-    placed.sort(key=lambda one: (sign * one.metrics[metric], one.trial))
+    placed.sort(key=lambda one: (sign * one.metrics[metric], one.metrics.get("val_loss", 0.0), one.trial))
     rows = [RankedRow(place, one.metrics[metric], one) for place, one in enumerate(placed, start=1)]
     return rows + [RankedRow(None, one.metrics.get(metric), one) for one in sorted(others, key=lambda one: one.trial)]
 

@@ -31,6 +31,15 @@ def test_validate_prints_all_faults_with_their_places(tmp_path: Path) -> None:
     assert any("learning_rate" in line and "log" in line for line in lines)
 
 
+def test_validate_as_json_lists_the_faults(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(TINY.replace("search:", "serach:"))
+    done = study("validate", tmp_path / "bad.yaml", "--json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert told["valid"] is False
+    assert [(one["line"], one["column"]) for one in told["faults"]] == [(8, 1)]
+
+
 def test_validate_accepts_every_file_that_ships() -> None:
     shipped = study("spaces").stdout.split()
     assert any(one.endswith("ablation.yaml") for one in shipped)

@@ -6,12 +6,14 @@ import errno
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from study.engine.faults import describe
 from study.engine.report import TrialReport
@@ -141,3 +143,20 @@ def test_the_folder_of_a_killed_worker_is_free_at_once(tmp_path: Path) -> None:
     hold_folder(tmp_path, wait_s=20)
     assert time.monotonic() - began < 10
     orphan.join()
+
+
+def test_a_trial_without_a_gpu_stays_on_the_cpu_where_ray_leaves_one_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def train(*args: object, device: object, **kwargs: object) -> Iterator[Any]:
+        asked.append(device)
+        raise ZeroDivisionError
+        yield
+
+    monkeypatch.setattr("study.training.loop.train", train)
+    worker(given(tmp_path)).step()
+    monkeypatch.setattr(f"{__name__}.SHARED", replace(SHARED, gpus=1.0))
+    worker(given(tmp_path)).step()
+    assert asked == [torch.device("cpu"), None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,6 +80,19 @@ def test_auc_standard_error_is_what_resampling_gives() -> None:
 def test_auc_standard_error_of_the_papers_example() -> None:
     # Hanley & McNeil 1982, table II: 0.893 on 58 normal and 51 abnormal, standard error about 0.032.
     assert auc_standard_error(0.893, 51, 58) == pytest.approx(0.032, abs=0.0015)
+
+
+def test_a_perfect_auc_on_few_images_is_not_certain() -> None:
+    assert auc_standard_error(1.0, 6, 6) > 0.05
+    assert 0 < auc_standard_error(1.0, 150, 250) < 0.01
+    verdict = judge(rank([record(0, 1.0), record(1, 0.99)], "val_auc", "max"), "val_auc", (6, 6))
+    assert verdict.tied == 1
+
+
+def test_equal_places_go_by_loss() -> None:
+    first, second = record(0, 1.0), record(1, 1.0)
+    rows = rank([replace(first, metrics={"val_auc": 1.0, "val_loss": 0.7}), second], "val_auc", "max")
+    assert [row.record.trial for row in rows] == [1, 0]
 
 
 def test_a_perfect_fraction_is_not_certain() -> None:

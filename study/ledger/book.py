@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import uuid
 from collections.abc import Sequence
@@ -263,6 +264,6 @@ def refuse_existing(layout: StudyLayout, name: str) -> None:
     """
     if layout.ledger.exists():
         raise LedgerError(
-            f"a study's name must be new, but `{name}` exists; `study resume {name}` goes on with it, "
+            f"a study's name must be new, but `{name}` exists; `study resume {shlex.quote(name)}` goes on with it, "
             "`study run FILE --name OTHER` starts another"
         )

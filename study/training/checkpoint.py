@@ -46,7 +46,7 @@ class CheckpointCard:
     """What a selected checkpoint says of itself, so that it can be used without its study.
 
     ``preprocessing`` gives image_size_px, resize, mean and std; ``metrics`` are those of ``epoch``;
-    ``precision`` is what its validation scores were computed in.
+    ``precision`` and ``device`` (cpu or cuda) are what its validation scores were computed in and on.
     """
 
     depth: int
@@ -57,6 +57,7 @@ class CheckpointCard:
     config: Mapping[str, Any]
     data_fingerprint: str
     precision: str
+    device: str = "cpu"
     format: int = FORMAT
 
 

@@ -209,6 +209,7 @@ def _save(
             config=config.model_dump(),
             data_fingerprint=data.fingerprint,
             precision=learner.network.precision,
+            device=learner.network.device.type,
         )
         checkpoint.save_best(directory, model, card, metrics.sigmoid(logits), data.val_labels)
     if progress.epoch < config.max_epochs:
