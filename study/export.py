@@ -207,7 +207,7 @@ from study.data import decode_image
 from study.export import load_bundle
 
 bundle = load_bundle(Path("."))
-print(bundle.scores(decode_image("photo.jpg", {steps["image_size_px"]})[None]))
+print(bundle.scores(decode_image(Path("photo.jpg"), {steps["image_size_px"]})[None]))
 ```
 
 Without this package: the state dict is that of torchvision's `ResNet` with one output (depth 10 is

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from training_kit import noisy_halves, run, short_trial
 
@@ -52,6 +53,19 @@ def test_a_bundle_reloads_and_gives_the_same_scores(checkpoint: Path, tmp_path: 
     assert expected.std() > 1e-4, "scores that are all alike would fit any bundle"
     assert config["classes"] == ["off", "on"]
     assert config["provenance"]["trial"] == 3
+
+
+def test_the_code_on_the_card_runs_as_it_stands(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "bundle"
+    export_checkpoint(checkpoint, out, DATA.val_images, ORIGIN)
+    Image.fromarray(DATA.val_images[0]).save(out / "photo.jpg", quality=100)
+    code = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(out)
+    exec(code, {})
+    score = float(capsys.readouterr().out.strip(" []\n"))
+    assert 0 <= score <= 1
 
 
 def test_one_bundle_scores_in_both_precisions(checkpoint: Path, tmp_path: Path) -> None:
