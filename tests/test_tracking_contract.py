@@ -63,7 +63,8 @@ def test_parent_run_says_what_ran(played: Backend) -> None:
     assert "2 complete, 1 pruned, 1 failed" in parent.tags["mlflow.note.content"]
     assert parent.metrics["best.val_auc"] == pytest.approx(0.73)
     assert played.history(parent, "best.val_auc") == [(1, pytest.approx(0.7))] + [
-        (step, pytest.approx(value)) for step, value in [(2, 0.7), (3, 0.7), (4, 0.73)]
+        (step, pytest.approx(value))
+        for step, value in [(2, 0.71), (3, 0.71), (4, 0.73)]  # the pruned trial leads for a while
     ]
 
 
