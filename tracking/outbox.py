@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from study.errors import TrackingError
 from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished, TrialStarted
-from study.layout import write_text_atomic
+from study.layout import sync_folder, write_text_atomic
 from tracking.provenance import Provenance
 
 _log = logging.getLogger("tracking")
@@ -54,7 +54,7 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._number = _mend(path)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     def append(self, event: Event, provenance: Provenance | None = None) -> int:
         """Write one event durably and return its number.
@@ -171,11 +171,3 @@ def _write_all(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
