@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from study.hyperparameters import Scalar
 from study.space import without_values
-from study.spec import Choice, Condition, Constant, Exclusion, Integer, Parameter, Scalar, StudySpec, same_value
+from study.spec import Choice, Condition, Constant, Exclusion, Integer, Parameter, StudySpec, same_value
 
 
 def admitted_values(spec: StudySpec, name: str) -> tuple[Scalar, ...]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from study.spec import Mode, Scalar
+from study.hyperparameters import Scalar
+from study.spec import Mode
 
 
 class TrialState(StrEnum):

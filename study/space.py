@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
+from study.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
 from study.spec import (
-    DEFAULT_SGD_MOMENTUM,
     Choice,
     Condition,
     Constant,
     Integer,
     Parameter,
-    Scalar,
     StudySpec,
-    TrialConfig,
     Uniform,
     same_value,
     stable_seed,

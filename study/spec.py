@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal, TypeAlias, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Scalar: TypeAlias = bool | int | float | str
+from study.hyperparameters import Augmentation, Frozen, Hyperparameters, Scalar
+
 Mode = Literal["max", "min"]
-Depth = Literal[10, 18, 34, 50, 101, 152]
-Init = Literal["kaiming", "xavier", "imagenet"]
-Augmentation = Literal["none", "flip", "rotate"]
-Optimizer = Literal["sgd", "adam"]
-Precision = Literal["auto", "fp32", "bf16"]
 Sampler = Literal["tpe", "random"]
 Pruner = Literal["asha", "median", "none"]
-
-DEFAULT_SGD_MOMENTUM = 0.9
-
-
-class Frozen(BaseModel):
-    """Base of every model here: immutable, no unknown keys, no silent conversion."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Objective(Frozen):
@@ -38,6 +26,9 @@ class DataSpec(Frozen):
 
     ``count`` is the number of train + val + test images of the built-in generator;
     ``fractions`` are the shares of train, val and test in it, or in a folder that has no such sub-folders.
+    ``classes`` maps folder names (of the built-in faces: masked, unmasked, nose, chin) to class names;
+    ``shifted`` maps names to folders of further images that only score a trial's selected checkpoint;
+    ``group_by`` is a regular expression whose first group, or whole match, in a file name keeps files in one split.
     """
 
     source: Literal["faces", "folder"] = "faces"
@@ -53,43 +44,23 @@ class DataSpec(Frozen):
         Field(strict=False),
     ] = (0.6, 0.2, 0.2)
     seed: Annotated[int, Field(ge=0)] = 0
+    stratify: bool = True
+    group_by: str | None = None
+    resize: Literal["crop", "stretch", "pad"] = "crop"
+    classes: dict[str, str] = Field(default_factory=dict)
+    shifted: dict[str, str] = Field(default_factory=dict)
 
 
-class Hyperparameters(Frozen):
-    """Every hyperparameter of the training function, with its default.
+class RotationSpec(Frozen):
+    """How ``init: rotation`` is prepared: by telling turned training images apart, before the trials.
 
-    ``momentum`` belongs to SGD alone: None means ``DEFAULT_SGD_MOMENTUM`` there and nothing for Adam.
-    ``precision`` and ``channels_last`` "auto" take what the hardware is fast at.
+    ``batch_size`` counts images before they are turned; each then comes in all four directions.
     """
 
-    depth: Depth = 18
-    init: Init = "kaiming"
-    augmentation: Augmentation = "none"
-    optimizer: Optimizer = "adam"
-    momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    max_epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
-    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 64
-    precision: Precision = "auto"
-    channels_last: Literal["auto", True, False] = "auto"
-
-
-class TrialConfig(Hyperparameters):
-    """One trial as it is run: its hyperparameters, its place in the design and its seed.
-
-    ``point`` numbers the configurations of a design, ``replicate`` the repetitions of one of them.
-    """
-
-    seed: int
-    point: int
-    replicate: int = 0
-
-    def resolved_momentum(self) -> float | None:
-        """Return the momentum SGD really uses, None for an optimizer without one."""
-        if self.optimizer != "sgd":
-            return None
-        return DEFAULT_SGD_MOMENTUM if self.momentum is None else self.momentum
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
+    augmentation: Augmentation = "none"
 
 
 class Choice(Frozen):
@@ -190,6 +161,7 @@ class StudySpec(Frozen):
     objective: Objective = Objective(metric="val_auc", mode="max")
     data: DataSpec = DataSpec()
     trial: Hyperparameters = Hyperparameters()
+    rotation: RotationSpec = RotationSpec()
     space: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
     search: SearchSpec = SearchSpec()
     resources: ResourceSpec = ResourceSpec()

@@ -14,23 +14,12 @@ import pytest
 from study.engine.conductor import Conductor
 from study.engine.report import TrialReport
 from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished
+from study.hyperparameters import Hyperparameters, TrialConfig
 from study.layout import StudyLayout
 from study.ledger import Ledger, driver_lock
 from study.ledger.journal import WholeLines
 from study.records import DataSummary, EpochMetrics, TrialRecord
-from study.spec import (
-    Choice,
-    Condition,
-    Hyperparameters,
-    Objective,
-    Parameter,
-    Pruner,
-    Sampler,
-    SearchSpec,
-    StudySpec,
-    TrialConfig,
-    Uniform,
-)
+from study.spec import Choice, Condition, Objective, Parameter, Pruner, Sampler, SearchSpec, StudySpec, Uniform
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
 SPACE = (

@@ -18,7 +18,8 @@ import torch
 from study.engine.faults import describe
 from study.engine.report import TrialReport
 from study.engine.trainable import FolderInUseError, Shared, TrialWorker, hold_folder
-from study.spec import Hyperparameters, Objective, TrialConfig
+from study.hyperparameters import Hyperparameters, TrialConfig
+from study.spec import Objective
 from study.training.data import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)

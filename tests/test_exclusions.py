@@ -10,10 +10,11 @@ from engine_fakes import DATA
 from study.engine.pretrained import wanted_depths, without_missing
 from study.errors import WeightsError
 from study.exclusions import admitted_values, forbid
+from study.hyperparameters import Hyperparameters
 from study.layout import StudyLayout
 from study.ledger import Ledger
 from study.records import StopReason, TrialState
-from study.spec import Choice, Condition, Constant, Hyperparameters, Parameter, SearchSpec, StudySpec, Uniform
+from study.spec import Choice, Condition, Constant, Parameter, SearchSpec, StudySpec, Uniform
 
 INIT = Parameter(name="init", domain=Choice(values=("kaiming", "imagenet")))
 DEPTH = Parameter(name="depth", domain=Choice(values=(10, 18)))

@@ -8,20 +8,9 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from study.hyperparameters import Hyperparameters, Scalar
 from study.space import constants, distribution, is_active, suggest, trial_config, without_values
-from study.spec import (
-    Choice,
-    Condition,
-    Constant,
-    Domain,
-    Hyperparameters,
-    Integer,
-    Parameter,
-    Scalar,
-    SearchSpec,
-    StudySpec,
-    Uniform,
-)
+from study.spec import Choice, Condition, Constant, Domain, Integer, Parameter, SearchSpec, StudySpec, Uniform
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

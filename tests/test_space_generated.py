@@ -14,8 +14,9 @@ from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
 from study.errors import SpecError
+from study.hyperparameters import Scalar
 from study.space import suggest, trial_config
-from study.spec import Scalar, StudySpec
+from study.spec import StudySpec
 from study.spec_file import load_spec
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

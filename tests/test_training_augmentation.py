@@ -10,7 +10,7 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate as rotate_one
 
-from study.spec import Augmentation
+from study.hyperparameters import Augmentation
 from study.training.augmentation import AUGMENTATIONS, MAX_ROTATION_DEG, flip, rotate, rotate_by
 
 

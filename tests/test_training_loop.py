@@ -14,8 +14,9 @@ from torch import nn
 from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
 
 from study.errors import NonFiniteLossError
+from study.hyperparameters import TrialConfig
 from study.records import METRICS, EpochMetrics, is_better
-from study.spec import Objective, TrialConfig
+from study.spec import Objective
 from study.training import checkpoint, metrics
 from study.training.batches import IMAGENET_MEAN, IMAGENET_STD, DeviceImages, batch_bounds, epoch_order
 from study.training.checkpoint import Progress, best_folder, load_scores, load_weights, read_card

@@ -15,7 +15,7 @@ from torch import hub, nn
 from training_kit import CPU, MAX_AUC, noisy_halves, short_trial
 
 from study.errors import WeightsError
-from study.spec import Depth, Init, Optimizer
+from study.hyperparameters import Depth, Init, Optimizer
 from study.training.initializers import INITIALIZERS, initialize
 from study.training.loop import make_learner, train
 from study.training.models import MODELS, build_model

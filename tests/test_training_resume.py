@@ -11,8 +11,8 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
 
+from study.hyperparameters import TrialConfig
 from study.layout import LAST_CHECKPOINT
-from study.spec import TrialConfig
 from study.training import loop
 from study.training.checkpoint import Progress, best_folder, load_weights
 from study.training.loop import train

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from study.spec import Objective, TrialConfig
+from study.hyperparameters import TrialConfig
+from study.spec import Objective
 from study.training.checkpoint import Progress
 from study.training.data import TrainingData
 from study.training.loop import train

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from study.events import EpochReported, StudyStarted, TrialFinished
+from study.hyperparameters import Scalar
 from study.records import StopReason, TrialRecord, TrialState
-from study.spec import Scalar
 from tracking.progress import Progress
 from tracking.provenance import Provenance
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from study.errors import TrackingError
+from study.hyperparameters import Scalar
 from study.records import StopReason, StudySummary, TrialRecord, TrialState
-from study.spec import Mode, Scalar
+from study.spec import Mode
 from tracking.artifacts import CHECKPOINT
 from tracking.content import INTERRUPTED
 from tracking.door import Door, Experiment, Run

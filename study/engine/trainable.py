@@ -16,7 +16,8 @@ from ray import tune
 
 from study.engine.faults import describe
 from study.engine.report import TrialReport
-from study.spec import Objective, TrialConfig
+from study.hyperparameters import TrialConfig
+from study.spec import Objective
 from study.training.data import TrainingData
 
 if TYPE_CHECKING:

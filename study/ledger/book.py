@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from study.errors import LedgerError
+from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout
 from study.ledger.entries import ASKED, ATTEMPTS, DECIDED, ENDED, EPOCH_PREFIX, TOLD, Epoch, stored_epochs, to_record
 from study.ledger.journal import open_storage, publish
@@ -22,7 +23,7 @@ from study.ledger.pruners import build_pruner
 from study.ledger.samplers import SeededTrial, build_sampler
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
 from study.space import suggest, trial_config
-from study.spec import StudySpec, TrialConfig
+from study.spec import StudySpec
 
 _ENDED_AT = "ended_at_s"
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from study.spec import Choice, Condition, Constant, Domain, Hyperparameters, Parameter, Scalar, Uniform, same_value
+from study.hyperparameters import Hyperparameters, Scalar
+from study.spec import Choice, Condition, Constant, Domain, Parameter, Uniform, same_value
 from study.spec_file.document import Loc
 from study.spec_file.forms import Draft
 from study.spec_file.report import Report

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from study.spec import Choice, Constant, Domain, Hyperparameters, Integer, Scalar, Uniform
+from study.hyperparameters import Hyperparameters, Scalar
+from study.spec import Choice, Constant, Domain, Integer, Uniform
 from study.spec_file.document import Loc, Tree
 from study.spec_file.report import Report
 from study.spec_file.words import admits, describe, did_you_mean, kind_of, listed_values, numbers_of, reject, show

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.hyperparameters import Scalar
 from study.layout import encode_name
 from study.records import METRICS
-from study.spec import Choice, Constant, Integer, Parameter, Scalar, StudySpec
+from study.spec import Choice, Constant, Integer, Parameter, StudySpec
 from study.spec_file.conditions import requirements
 from study.spec_file.document import Tree
 from study.spec_file.report import Report

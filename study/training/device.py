@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from study.spec import TrialConfig
+from study.hyperparameters import TrialConfig
 
 
 def pick_device() -> torch.device:

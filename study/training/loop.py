@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from study.errors import NonFiniteLossError
+from study.hyperparameters import TrialConfig
 from study.records import EpochMetrics, is_better
-from study.spec import Objective, TrialConfig, stable_seed
+from study.spec import Objective, stable_seed
 from study.training import checkpoint, metrics
 from study.training import device as devices
 from study.training.augmentation import AUGMENTATIONS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import nn
 
-from study.spec import TrialConfig
+from study.hyperparameters import TrialConfig
 
 
 def sgd(parameters: Iterable[nn.Parameter], config: TrialConfig) -> torch.optim.Optimizer:

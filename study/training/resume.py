@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from study.hyperparameters import TrialConfig
 from study.layout import LAST_CHECKPOINT, write_atomic
 from study.records import EpochMetrics
-from study.spec import Objective, TrialConfig
+from study.spec import Objective
 from study.training.checkpoint import Progress, best_folder
 
 FORMAT = 2
