@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, Metric, Name, Results, TrackingUri
+from cli.options import RESULTS, Json, LookAgain, Metric, Name, Results, TrackingUri
 from cli.output import print_json
 
 
@@ -24,37 +25,44 @@ def export_best(
     out: Annotated[Path, typer.Option("--out", help="A new or empty folder for the bundle.", metavar="DIR")] = Path(
         "bundle"
     ),
+    look_again: LookAgain = False,
     results: Results = RESULTS,
     json: Json = False,
 ) -> None:
     """Write the best checkpoint as a folder somebody can deploy, after loading it again and checking its scores."""
+    from cli.final_look import final_scores
     from cli.ranked import require_best
     from cli.reading import open_study
     from study.data import load_data
     from study.export import Provenance, export_checkpoint, refuse_occupied
+    from study.records import SHIFTED_PREFIX
 
     refuse_occupied(out)
     found, winner = require_best(results, None, name, metric)
     study = open_study(results, found.study)
     record = winner.record
     assert record.checkpoint is not None
-    validation = load_data(study.ledger.spec.data)
-    study.ledger.require_data(validation.summary.fingerprint)
+    data = load_data(study.ledger.spec.data)
+    study.ledger.require_data(data.summary.fingerprint)
+    test = final_scores(study, found, winner, data.test.images, data.test.labels, again=look_again)
     origin = Provenance(
         study=found.study, study_id=study.ledger.study_id, trial=record.trial, run_id=record.run_id,
         ranked_by=found.metric, candidates=sum(row.rank is not None for row in found.rows),
     )  # fmt: skip
-    bundle = export_checkpoint(Path(record.checkpoint), out, validation.val.images, origin)
+    shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_PREFIX)}
+    bundle = export_checkpoint(Path(record.checkpoint), out, data.val.images, origin, test, shifted)
     if json:
         print_json({"out": str(out), "study": found.study, "trial": record.trial, "run_id": record.run_id,
                     "metric": found.metric, "value": winner.value, "max_score_difference": bundle.max_score_difference,
-                    "files": [str(one) for one in bundle.files]})  # fmt: skip
+                    "test": asdict(test), "files": [str(one) for one in bundle.files]})  # fmt: skip
         return
     typer.echo(f"wrote {out}: trial {record.trial} of {found.study}, {found.metric} {winner.value:.5f}")
     typer.echo(
-        f"loaded again and scored {len(validation.val)} validation images: "
+        f"loaded again and scored {len(data.val)} validation images: "
         f"largest difference {bundle.max_score_difference:.2g}"
     )
+    shown = "  ".join(f"{key} {test.metrics[key]:.4f}" for key in ("auc", "accuracy", "f1") if key in test.metrics)
+    typer.echo(f"test images: {shown + '; ' if shown else ''}{test.note}")
     for file in bundle.files:
         typer.echo(f"  {file}")
 

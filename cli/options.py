@@ -30,4 +30,9 @@ Overrides = Annotated[
     typer.Option("--set", help="Override one field, as in --set trial.max_epochs=1.", metavar="KEY=VALUE"),
 ]
 
+LookAgain = Annotated[
+    bool,
+    typer.Option("--look-again", help="Score the test images although another checkpoint was scored on them before."),
+]
+
 RESULTS = Path("results")

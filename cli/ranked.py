@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.reading import open_study
-from study.errors import LedgerError
+from study.errors import LedgerError, UsageError
 from study.ranking import RankedRow, mode_of, rank
-from study.records import METRICS
+from study.records import metric_named, shifted_sets
 from study.spec import Mode
+from study.spec_file.words import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,25 @@ def ranked_rows(results: Path, tracking_uri: str | None, name: str | None, metri
     metric = metric or spec.objective.metric
     mode = mode_of(metric, spec)
     data = study.ledger.data
-    counts = tuple(data.class_counts.get("val", {}).get(one, 0) for one in data.classes)
+    sets = shifted_sets(metric)
+    images = f"shifted/{sets[0]}" if sets else "val"
+    counts = tuple(data.class_counts.get(images, {}).get(one, 0) for one in data.classes)
     return Ranked(study.name, metric, mode, rank(study.records, metric, mode), counts)
+
+
+def require_metrics(columns: str | None, found: Ranked) -> list[str]:
+    """Return the metrics named in ``columns``, separated by commas.
+
+    Raises:
+        UsageError: no trial of the ranking has one of them.
+    """
+    named = [one.strip() for one in (columns or "").split(",") if one.strip()]
+    known = sorted({metric for row in found.rows for metric in row.record.metrics})
+    for name in named:
+        if name not in known:
+            listed = ", ".join(known) or "none yet"
+            raise UsageError(f"--columns: no trial reports `{name}`{did_you_mean(name, known)}; there are: {listed}")
+    return named
 
 
 def require_best(
@@ -68,7 +86,7 @@ def _ranked_on_server(tracking_uri: str, name: str | None, metric: str | None) -
     if summary is None:
         raise LedgerError(f"no study `{name}` there; there are: {', '.join(one.name for one in known[:10]) or 'none'}")
     metric = metric or summary.metric
-    natural = METRICS[metric].mode if metric in METRICS else None
-    mode: Mode = summary.mode if metric == summary.metric else natural or "max"
+    natural = metric_named(metric)
+    mode: Mode = summary.mode if metric == summary.metric else (natural and natural.mode) or "max"
     records = query.trials(tracking_uri, summary.name, metric, mode)
     return Ranked(summary.name, metric, mode, rank(records, metric, mode))

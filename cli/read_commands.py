@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, Metric, Name, ReadUri, Results
+from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
 from cli.output import STATE_STYLES, duration, make_table, moment, number, print_json, print_table, short_path
 
 if TYPE_CHECKING:
+    from cli.ranked import Ranked
     from study.ranking import RankedRow
+    from study.records import FinalLook
 
 Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
 
@@ -71,23 +73,26 @@ def compare(
     name: Name = None,
     metric: Metric = None,
     top: Top = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="More metrics to show, as in val_f1,shifted.dark.auc.")
+    ] = None,
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
     """Rank the trials of a study."""
-    from cli.ranked import ranked_rows
+    from cli.ranked import ranked_rows, require_metrics
 
     found = ranked_rows(results, tracking_uri, name, metric)
+    more = require_metrics(columns, found)
     rows = found.rows[:top]
     if json:
         print_json([row_json(row, found.metric) for row in rows])
         return
     params = list(dict.fromkeys(key for row in rows for key in row.record.params))
-    columns = ["rank", "trial", "state", found.metric, "epoch", *params, "time"]
-    table = make_table(
-        columns, [_row(row, params) for row in rows], right=["rank", "trial", found.metric, "epoch", "time"]
-    )
+    headings = ["rank", "trial", "state", found.metric, *more, "epoch", *params, "time"]
+    cells = [_row(row, more, params) for row in rows]
+    table = make_table(headings, cells, right=["rank", "trial", found.metric, *more, "epoch", "time"])
     table.title = f"{found.study}: {len(found.rows)} trials by {found.metric}"
     table.title_justify = "left"
     print_table(table)
@@ -96,6 +101,10 @@ def compare(
 def best(
     name: Name = None,
     metric: Metric = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="Score it on the test images too; they are to be looked at once.")
+    ] = False,
+    look_again: LookAgain = False,
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
     json: Json = False,
@@ -103,22 +112,58 @@ def best(
     """Name the best checkpoint, and say whether it really is the best."""
     from cli.ranked import require_best
     from study.certainty import judge
+    from study.errors import UsageError
 
+    if test and tracking_uri:
+        raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
     found, winner = require_best(results, tracking_uri, name, metric)
     verdict = judge(found.rows, found.metric, found.class_counts)
+    looks = () if tracking_uri else _looks(results, found, winner, score=test, again=look_again)
+    own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
     if json:
-        print_json({**row_json(winner, found.metric), "certainty": asdict(verdict)})
+        print_json({**row_json(winner, found.metric), "certainty": asdict(verdict), "test": own and asdict(own),
+                    "test_looks": [asdict(one) for one in looks]})  # fmt: skip
         return
+    _print_best(found, winner, verdict.text)
+    if own is not None:
+        from cli.final_look import describe_looks
+
+        scored = "  ".join(f"{key} {number(own.metrics.get(key))}" for key in ("auc", "accuracy", "f1", "loss"))
+        typer.echo(f"  test images  {scored}  ({describe_looks(looks, own)})")
+    elif looks:
+        typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
+
+
+def _looks(results: Path, found: Ranked, winner: RankedRow, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
+    """Return the looks at the test images, after one at the winner if asked."""
+    from cli.final_look import look, refreshed, require_first_look
+    from cli.reading import open_study
+
+    study = open_study(results, found.study)
+    if not score:
+        return study.ledger.looks
+    require_first_look(study, winner, again=again)
+    from study.data import load_data
+
+    data = load_data(study.ledger.spec.data)
+    study.ledger.require_data(data.summary.fingerprint)
+    look(study, found, winner, data.test.images, data.test.labels, again=again)
+    return refreshed(study).ledger.looks
+
+
+def _print_best(found: Ranked, winner: RankedRow, verdict: str) -> None:
     record = winner.record
     params = "  ".join(f"{key}={number(value)}" for key, value in record.params.items())
     typer.echo(f"best of {found.study} by {found.metric}: trial {record.trial} ({record.state})")
     typer.echo(f"  {found.metric:12s} {number(winner.value, 5)} at epoch {record.epoch} of {record.epochs_run}")
     others = [key for key in ("val_auc", "val_accuracy", "val_f1", "val_loss") if key != found.metric]
     typer.echo("  also         " + "  ".join(f"{key} {number(record.metrics.get(key))}" for key in others))
+    if shifted := [key for key in record.metrics if key.startswith("shifted.") and key.endswith(".auc")]:
+        typer.echo("  elsewhere    " + "  ".join(f"{key} {number(record.metrics[key])}" for key in shifted))
     typer.echo(f"  params       {params or '-'}")
     typer.echo(f"  checkpoint   {short_path(record.checkpoint)}")
     typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
-    typer.echo(f"  certain?     {verdict.text}")
+    typer.echo(f"  certain?     {verdict}")
 
 
 def spaces(json: Json = False) -> None:
@@ -157,11 +202,12 @@ def row_json(row: RankedRow, metric: str) -> dict[str, Any]:
     }
 
 
-def _row(row: RankedRow, params: list[str]) -> list[str]:
+def _row(row: RankedRow, metrics: list[str], params: list[str]) -> list[str]:
     record = row.record
     spent = record.finished_at_s - record.started_at_s if record.finished_at_s and record.started_at_s else None
     style = STATE_STYLES[record.state.value]
     cells = [number(record.params.get(key)) for key in params]
+    values = [number(record.metrics.get(key)) for key in metrics]
     state = f"[{style}]{record.state.value}[/]"
     rank = "-" if row.rank is None else str(row.rank)
-    return [rank, str(record.trial), state, number(row.value), number(record.epoch), *cells, duration(spent)]
+    return [rank, str(record.trial), state, number(row.value), *values, number(record.epoch), *cells, duration(spent)]

@@ -68,6 +68,13 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
     return OpenStudy(ledger, layout, records, state)
 
 
+def checkpoints_by_run(results: Path) -> dict[str, Path]:
+    """Return the checkpoint folder of every MLflow run in a results folder that ended with one."""
+    studies = [open_study(results, name) for name, _ in Layout(results).studies()]
+    records = [record for study in studies for record in study.records]
+    return {one.run_id: Path(one.checkpoint) for one in records if one.run_id and one.checkpoint}
+
+
 def summaries(results: Path) -> list[StudySummary]:
     """Return one line about every study, the newest first."""
     from study.ranking import summarize

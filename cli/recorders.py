@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from study.events import Event, Recorder
+from study.layout import StudyLayout
 from study.records import TrialRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Tee:
@@ -29,6 +35,15 @@ class Tee:
         """Close all, the last first, so that the screen rests while the tracker still sends."""
         for recorder in reversed(self._recorders):
             recorder.close()
+
+
+def illustrated(
+    inner: Recorder, layout: StudyLayout, classes: tuple[str, ...], images: NDArray[np.uint8], names: Sequence[str]
+) -> Recorder:
+    """Return a recorder that also draws every finished trial; images and names are those of validation, in order."""
+    from study.report.illustrator import Illustrator
+
+    return Illustrator(inner, layout, classes, images, names)
 
 
 class WarningLines(logging.Handler):

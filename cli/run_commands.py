@@ -15,7 +15,8 @@ from cli.options import RESULTS, Address, Json, Overrides, Results, StudyFile, T
 from cli.output import print_json
 
 if TYPE_CHECKING:
-    from study.engine.runner import Progress
+    from study.data.bundle import DataBundle
+    from study.engine.runner import Surroundings
     from study.events import Recorder, StudyEnded
     from study.layout import StudyLayout
     from study.spec import StudySpec
@@ -54,13 +55,13 @@ def run(
     refuse_existing(layout, spec.name)
     fresh = not layout.root.exists()
 
-    def start(recorder: Callable[[], Recorder], progress: Progress) -> StudyEnded:
+    def start(around: Surroundings) -> StudyEnded:
         from study.engine.runner import start_study
 
-        return start_study(spec, loaded.text, layout, recorder, progress, address=address)
+        return start_study(spec, loaded.text, layout, around)
 
     try:
-        _watch(spec, layout, start, results, tracking_uri, json)
+        _watch(spec, layout, start, results, address, tracking_uri, json)
     except (DataError, WeightsError, KeyboardInterrupt) as stop:
         if fresh and not layout.ledger.exists():  # nothing began; after any other fault the log is worth keeping
             shutil.rmtree(layout.root, ignore_errors=True)
@@ -85,10 +86,10 @@ def resume(
     study = open_study(results, name)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
-    def start(recorder: Callable[[], Recorder], progress: Progress) -> StudyEnded:
+    def start(around: Surroundings) -> StudyEnded:
         from study.engine.runner import resume_study
 
-        return resume_study(study.layout, recorder, progress, address=address)
+        return resume_study(study.layout, around)
 
     if study.state == "finished":
         if json:
@@ -96,7 +97,7 @@ def resume(
         else:
             typer.echo(f"{study.name} is finished already; `study compare {_quoted(study.name)}` ranks its trials")
         return
-    _watch(study.ledger.spec, study.layout, start, results, tracking_uri, json)
+    _watch(study.ledger.spec, study.layout, start, results, address, tracking_uri, json)
 
 
 def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -> None:
@@ -118,35 +119,46 @@ def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -
 
 
 def _anchored(spec: StudySpec) -> StudySpec:
-    """Make the data's path absolute, so that a resume from another folder finds it."""
-    if spec.data.path is None:
-        return spec
-    path = str(Path(spec.data.path).expanduser().absolute())
-    return spec.model_copy(update={"data": spec.data.model_copy(update={"path": path})})
+    """Make the data's paths absolute, so that a resume from another folder finds them."""
+    path = None if spec.data.path is None else _absolute(spec.data.path)
+    shifted = {name: _absolute(one) for name, one in spec.data.shifted.items()}
+    return spec.model_copy(update={"data": spec.data.model_copy(update={"path": path, "shifted": shifted})})
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def _watch(
     spec: StudySpec,
     layout: StudyLayout,
-    start: Callable[[Callable[[], Recorder], Progress], StudyEnded],
+    start: Callable[[Surroundings], StudyEnded],
     results: Path,
+    address: str | None,
     tracking_uri: str | None,
     json: bool,
 ) -> None:
     """Run with a live view on the real screen and everybody else's output in the study's log."""
     from cli.live import open_view
-    from cli.recorders import Tee, WarningLines
+    from cli.reading import checkpoints_by_run
+    from cli.recorders import Tee, WarningLines, illustrated
     from study.engine.quiet import quiet
+    from study.engine.runner import Surroundings
     from study.errors import EngineError
     from study.layout import Layout
     from study.records import StudyOutcome
     from tracking.recorder import open_recorder
 
     with quiet(layout.log) as screen, open_view(spec, layout, screen.err if json else screen.out) as view:
+
+        def recorder(data: DataBundle) -> Recorder:
+            tracker = open_recorder(Layout(results), layout, tracking_uri)
+            return Tee([illustrated(tracker, layout, data.classes, data.val.images, data.val.names), view])
+
         handler = WarningLines(view.say)
         logging.getLogger("tracking").addHandler(handler)
         try:
-            ended = start(lambda: Tee([open_recorder(Layout(results), layout, tracking_uri), view]), view.progress())
+            ended = start(Surroundings(recorder, view.progress(), lambda: checkpoints_by_run(results), address))
         finally:
             logging.getLogger("tracking").removeHandler(handler)
     if ended.outcome is StudyOutcome.INTERRUPTED:

@@ -109,3 +109,14 @@ def check_augmentation(text: str) -> str:
     """
     parse_augmentation(text)
     return text
+
+
+def check_unmixed(text: str) -> str:
+    """Return the text if it can be read and leaves labels alone.
+
+    Raises:
+        ValueError: see ``parse_augmentation``; or it blends images.
+    """
+    if mixing := next((step.name for step in parse_augmentation(text) if step.name in MIXING), None):
+        raise ValueError(f"it must leave each image whole, but `{mixing}` blends two of them")
+    return text

@@ -1,4 +1,4 @@
-"""Judge whether a winner really won, from what the validation images can tell apart; pure."""
+"""Judge whether a winner really won, from what its images can tell apart; pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.ranking import RankedRow
+from study.records import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 from study.statistics import auc_standard_error, proportion_standard_error
 
 TWO_SIDED_95 = 1.96
@@ -15,7 +16,7 @@ TWO_SIDED_95 = 1.96
 class Verdict:
     """How sure the first place is.
 
-    ``standard_error`` is that of the winner's metric on its validation images, None for a metric without a formula;
+    ``standard_error`` is that of the winner's metric on its images, None for a metric without a formula;
     ``tied`` counts other trials within 1.96 standard errors.
     """
 
@@ -31,7 +32,7 @@ def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = 
     Args:
         rows: a ranking, best first.
         metric: what it ranks by.
-        class_counts: validation images of the negative and the positive class.
+        class_counts: images of the negative and the positive class in the set the metric is about.
     """
     placed = [row for row in rows if row.rank is not None and row.value is not None]
     if not placed:
@@ -45,7 +46,7 @@ def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = 
         return Verdict(lead, None, None, f"not known: the lead over the next is {lead:.2g} and {once}")
     tied = sum(abs(values[0] - value) <= TWO_SIDED_95 * error for value in values[1:])
     blur, images = TWO_SIDED_95 * error, sum(class_counts)
-    ahead = f"the lead over the next is {lead:.4f}; {images} validation images alone blur it by +-{blur:.4f}"
+    ahead = f"the lead over the next is {lead:.4f}; {images} {_images_of(metric)} alone blur it by +-{blur:.4f}"
     if tied:
         return Verdict(lead, error, tied, f"no: {ahead}, with {tied} of the others inside that; {once}")
     return Verdict(lead, error, 0, f"on these images yes: {ahead}; but {once}")
@@ -54,8 +55,21 @@ def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = 
 def _standard_error(metric: str, value: float, class_counts: Sequence[int]) -> float | None:
     if len(class_counts) != 2 or min(class_counts) == 0:
         return None
-    if metric == "val_auc":
+    bare = _bare(metric)
+    if bare == "auc":
         return auc_standard_error(value, class_counts[1], class_counts[0])
-    if metric == "val_accuracy":
+    if bare == "accuracy":
         return proportion_standard_error(value, sum(class_counts))
     return None
+
+
+def _bare(metric: str) -> str:
+    """Return the name of a metric without its image set."""
+    if sets := shifted_sets(metric):
+        return metric.removeprefix(f"{SHIFTED_PREFIX}{sets[0]}.")
+    return metric.removeprefix(VAL_PREFIX) if metric.startswith(VAL_PREFIX) else ""
+
+
+def _images_of(metric: str) -> str:
+    sets = shifted_sets(metric)
+    return f"images of {sets[0]}" if sets else "validation images"

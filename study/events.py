@@ -61,6 +61,16 @@ class TrialFinished:
 
 
 @dataclass(frozen=True)
+class PicturesDrawn:
+    """The figures of a finished trial lie in the HTML file ``path``; may come after StudyEnded."""
+
+    study: str
+    trial: int
+    path: str
+    at_s: float
+
+
+@dataclass(frozen=True)
 class StudyEnded:
     """The engine stopped; after an interruption the study can be resumed."""
 
@@ -71,7 +81,7 @@ class StudyEnded:
     at_s: float
 
 
-Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | StudyEnded
+Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | StudyEnded
 
 
 class Recorder(Protocol):

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from study.augmentations import check_augmentation
+from study.augmentations import check_augmentation, check_unmixed
 
 Scalar: TypeAlias = bool | int | float | str
+Setting: TypeAlias = Scalar | tuple[int, ...] | None
+"""What a hyperparameter can be; a searched one is a scalar."""
 Family = Literal["resnet", "wide_resnet", "resnext", "resnet_v2"]
 Depth = Literal[10, 18, 34, 50, 101, 152]
 Head = Literal["linear", "mlp"]
 PlainInit = Literal["kaiming", "xavier", "orthogonal", "zero_residual", "imagenet", "rotation"]
 Init = PlainInit | Annotated[str, Field(pattern=r"^(checkpoint|run):.+$", description="checkpoint:PATH or run:RUN_ID")]
 Freeze = Literal["none", "stages<=1", "stages<=2", "stages<=3", "backbone"]
-Normalization = Literal["none", "half", "imagenet", "dataset"]
+Normalization = Literal["none", "half", "symmetric", "imagenet", "dataset"]
 Augmentation = Annotated[
     str, AfterValidator(check_augmentation), Field(description="an augmentation such as flip+rotate(15)")
+]
+UnmixedAugmentation = Annotated[
+    str, AfterValidator(check_unmixed), Field(description="an augmentation such as flip+colour(0.2), without mixing")
 ]
 Optimizer = Literal["sgd", "adam", "adamw", "rmsprop"]
 Schedule = Literal["constant", "multistep", "cosine", "one_cycle"]
@@ -39,6 +45,18 @@ BELONGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "focal_gamma": ("loss", ("focal",)),
 }
 """Hyperparameters that mean something only beside some values of another one."""
+
+
+def in_use(config: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return the hyperparameters that mean something beside the others, None left out; names of other things stay."""
+
+    def matters(name: str) -> bool:
+        if name.startswith("early_stopping_") and config.get("early_stopping_patience") is None:
+            return False
+        owner, values = BELONGS.get(name, (name, ()))
+        return owner == name or owner not in config or config[owner] in values
+
+    return {name: value for name, value in config.items() if value is not None and matters(name)}
 
 
 class Frozen(BaseModel):

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 LAST_CHECKPOINT = "last.pt"
+SHIFTED_SCORES = "shifted.npz"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,11 @@ class StudyLayout:
         """What Ray, Optuna and MLflow say while the study runs."""
         return self.root / "study.log"
 
+    @property
+    def pretrained(self) -> Path:
+        """Weights that trials begin with and that nobody publishes: a resume needs the same."""
+        return self.root / "pretrained"
+
     def trial(self, number: int) -> Path:
         """Folder of one trial: checkpoints, validation scores, traceback."""
         return self.root / "trials" / f"{number:05d}"
@@ -92,6 +98,10 @@ class StudyLayout:
     def trial_error(self, number: int) -> Path:
         """Traceback of a failed trial."""
         return self.trial(number) / "error.txt"
+
+    def trial_pictures(self, number: int) -> Path:
+        """Figures of a finished trial, as one HTML page."""
+        return self.trial(number) / "pictures.html"
 
 
 def encode_name(name: str) -> str:

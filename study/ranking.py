@@ -6,7 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from study.errors import UsageError
-from study.records import METRICS, StudySummary, TrialRecord, TrialState
+from study.records import (
+    METRICS,
+    TEST_PREFIX,
+    VAL_PREFIX,
+    StudySummary,
+    TrialRecord,
+    TrialState,
+    metric_named,
+)
 from study.spec import Mode, StudySpec
 from study.spec_file.words import did_you_mean
 
@@ -45,11 +53,16 @@ def mode_of(metric: str, spec: StudySpec) -> Mode:
     """Return which direction of a metric is better.
 
     Raises:
-        UsageError: no trial reports it, or neither direction is better.
+        UsageError: no trial reports it, neither direction is better, or it is one of the test images.
     """
     if metric == spec.objective.metric:
         return spec.objective.mode
-    known = METRICS.get(metric)
+    known = metric_named(metric)
+    if metric.startswith(TEST_PREFIX) and known is not None:
+        raise UsageError(
+            f"--metric must not be one of the test images, got `{metric}`: they are looked at once, at the end; "
+            f"choose by validation, such as {VAL_PREFIX}{metric.removeprefix(TEST_PREFIX)}"
+        )
     if known is None or known.mode is None:
         usable = [name for name, one in METRICS.items() if one.mode is not None]
         raise UsageError(

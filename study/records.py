@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from study.hyperparameters import Scalar
+from study.hyperparameters import Scalar, Setting
 from study.spec import Mode
 
 
@@ -46,25 +46,82 @@ class StudyOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """A number every trial reports per epoch: the better direction, its unit and what it means."""
+    """A number a trial reports: the better direction, None where there is none, its unit and what it means."""
 
     mode: Mode | None
     unit: str
     text: str
 
 
+VAL_PREFIX = "val_"
+SHIFTED_PREFIX = "shifted."
+TEST_PREFIX = "test."
+PER_CLASS = ("precision", "recall", "f1")
+
+EVALUATED: Mapping[str, Metric] = {
+    "loss": Metric("min", "nat", "mean cross-entropy"),
+    "accuracy": Metric("max", "1", "fraction classified right, which for two classes is at score 0.5"),
+    "auc": Metric("max", "1", "area under the ROC curve; with more classes the mean over each against the rest"),
+    "f1": Metric("max", "1", "F1 of the positive class at score 0.5; with more classes the mean over them"),
+    "macro_precision": Metric("max", "1", "mean precision of the classes"),
+    "macro_recall": Metric("max", "1", "mean recall of the classes, which is the balanced accuracy"),
+    "macro_f1": Metric("max", "1", "mean F1 of the classes"),
+    "ece": Metric("min", "1", "expected calibration error: mean gap of confidence and accuracy in 15 bins"),
+    "threshold": Metric(None, "1", "score threshold of the best balanced accuracy; two classes only"),
+}
+"""What is known of every image set that is scored, by its bare name; a class that is missing hides some."""
+
+
+def _on(images: str, metric: Metric) -> Metric:
+    return replace(metric, text=f"{metric.text}; on {images}")
+
+
 METRICS: Mapping[str, Metric] = {
-    "train_loss": Metric("min", "nat", "mean binary cross-entropy over the epoch's training batches"),
-    "train_accuracy": Metric("max", "1", "fraction of training images classified right at score 0.5, while training"),
-    "val_loss": Metric("min", "nat", "mean binary cross-entropy on the validation images"),
-    "val_accuracy": Metric("max", "1", "fraction of validation images classified right at score 0.5"),
-    "val_auc": Metric("max", "1", "area under the ROC curve on the validation images"),
-    "val_f1": Metric("max", "1", "F1 of the positive class on the validation images at score 0.5"),
+    "train_loss": Metric("min", "nat", "mean of the loss that is minimised over the epoch's training batches"),
+    "train_accuracy": Metric("max", "1", "fraction of training images classified right, while training"),
+    **{VAL_PREFIX + name: _on("the validation images", metric) for name, metric in EVALUATED.items()},
     "learning_rate": Metric(None, "1", "learning rate at the end of the epoch"),
     "epoch_s": Metric("min", "s", "wall-clock time of the epoch, validation included"),
     "images_per_s": Metric("max", "1/s", "training images per second, validation excluded"),
     "peak_memory_bytes": Metric("min", "byte", "peak memory of the device (GPU) or of the process (CPU)"),
 }
+"""What every trial reports after every epoch, besides ``val_<PER_CLASS>.<class>``."""
+
+
+def metric_named(name: str) -> Metric | None:
+    """Return the metric of this name, None where no trial can report it.
+
+    Beside METRICS there are ``val_recall.<class>``, ``shifted.<set>.<name>`` and ``test.<name>``, where ``<name>``
+    is one of EVALUATED or ``<PER_CLASS>.<class>``. Whether there is such a set or class is not known here.
+    """
+    if sets := shifted_sets(name):
+        bare = name.removeprefix(f"{SHIFTED_PREFIX}{sets[0]}.")
+        metric, images = _evaluated(bare), f"the images of shifted set {sets[0]}"
+    elif name.startswith(TEST_PREFIX):
+        metric, images = _evaluated(name.removeprefix(TEST_PREFIX)), "the test images"
+    elif name.startswith(VAL_PREFIX):
+        metric, images = _evaluated(name.removeprefix(VAL_PREFIX)), "the validation images"
+    else:
+        return METRICS.get(name)
+    return _on(images, metric) if metric else None
+
+
+def shifted_sets(name: str) -> tuple[str, ...]:
+    """Return the set a ``shifted.<set>.<name>`` is about, or each it may be where names have dots; else nothing."""
+    if not name.startswith(SHIFTED_PREFIX):
+        return ()
+    parts = name.removeprefix(SHIFTED_PREFIX).split(".")
+    splits = ((".".join(parts[:at]), ".".join(parts[at:])) for at in range(1, len(parts)))
+    return tuple(images for images, bare in splits if images and _evaluated(bare))
+
+
+def _evaluated(bare: str) -> Metric | None:
+    """Return a metric of an image set by its name without prefix."""
+    kind, _, of_class = bare.partition(".")
+    if of_class and kind in PER_CLASS:
+        text = f"{'F1' if kind == 'f1' else kind} of class {of_class} against the rest"
+        return Metric("max", "1", text)
+    return EVALUATED.get(bare)
 
 
 @dataclass(frozen=True)
@@ -88,7 +145,7 @@ class TrialRecord:
     trial: int
     state: TrialState
     params: Mapping[str, Scalar]
-    config: Mapping[str, Scalar | None]
+    config: Mapping[str, Setting]
     seed: int = 0
     point: int = 0
     replicate: int = 0
@@ -104,6 +161,20 @@ class TrialRecord:
     finished_at_s: float | None = None
     attempts: int = 1
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class FinalLook:
+    """The test images as one checkpoint scored on them: the epoch selected of a trial, and when it was looked at.
+
+    ``metrics`` go by their bare names, ``ranked_by`` is what the checkpoint was chosen by.
+    """
+
+    trial: int
+    epoch: int
+    ranked_by: str
+    at_s: float
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True)

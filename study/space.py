@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from study.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
+from study.points import constants, is_active, without
 from study.spec import (
     Choice,
     Condition,
@@ -23,6 +24,9 @@ from study.spec import (
 
 if TYPE_CHECKING:
     import optuna
+
+SHORTER_LIST = " without "
+"""Between a parameter's name and the values taken out, in Optuna's name for a shorter list of choices."""
 
 
 def suggest(trial: optuna.Trial, space: Sequence[Parameter]) -> dict[str, Scalar]:
@@ -50,8 +54,8 @@ def _suggest_one(trial: optuna.Trial, parameter: Parameter, known: Mapping[str, 
         removed = [one.value for one in parameter.excluded if one.beside.holds(known.get(one.beside.parameter))]
         if removed:
             # Optuna wants one fixed list of choices per name, so the shorter list has a name of its own.
-            left: Any = _others(parameter.domain.values, removed)
-            value = trial.suggest_categorical(f"{name} without {removed}", left)
+            left: Any = without(parameter.domain.values, removed)
+            value = trial.suggest_categorical(f"{name}{SHORTER_LIST}{removed}", left)
         else:
             value = trial.suggest_categorical(name, asked.choices)
     elif isinstance(asked, IntDistribution):
@@ -86,16 +90,6 @@ def _last_step(low: float, high: float, step: float) -> float:
     """Return the largest low + k * step <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
     first, last, by = (Decimal(str(one)) for one in (low, high, step))
     return float(first + (last - first) // by * by)
-
-
-def constants(space: Iterable[Parameter]) -> dict[str, Scalar]:
-    """Return the values of the parameters that a space fixes."""
-    return {one.name: one.domain.value for one in space if isinstance(one.domain, Constant)}
-
-
-def is_active(parameter: Parameter, params: Mapping[str, Scalar]) -> bool:
-    """Whether a parameter exists beside these values: every condition holds, and so its parents exist."""
-    return all(one.parameter in params and one.holds(params[one.parameter]) for one in parameter.when)
 
 
 def trial_config(spec: StudySpec, params: Mapping[str, Scalar], *, point: int, replicate: int = 0) -> TrialConfig:
@@ -147,7 +141,7 @@ def _without_in(one: Parameter, parameter: str, removed: Sequence[Scalar], gone:
     if any(condition.parameter in gone for condition in one.when):
         return None
     when = tuple(
-        Condition(parameter=parameter, values=_others(condition.values, removed))
+        Condition(parameter=parameter, values=without(condition.values, removed))
         if condition.parameter == parameter
         else condition
         for condition in one.when
@@ -160,7 +154,7 @@ def _narrow(one: Parameter, removed: Sequence[Scalar]) -> Parameter:
         _refuse_fixed(one.name, one.domain.value, removed)
     if not isinstance(one.domain, Choice):
         return one
-    remaining = _others(one.domain.values, removed)
+    remaining = without(one.domain.values, removed)
     if not remaining:
         raise ValueError(f"{one.name} must keep at least one value, but all of {list(one.domain.values)} are removed")
     return one.model_copy(update={"domain": Choice(values=remaining)})
@@ -169,7 +163,3 @@ def _narrow(one: Parameter, removed: Sequence[Scalar]) -> Parameter:
 def _refuse_fixed(name: str, value: object, removed: Sequence[Scalar]) -> None:
     if any(same_value(value, one) for one in removed):
         raise ValueError(f"{name} must keep its value, but it is fixed at {value!r}, which is removed")
-
-
-def _others(values: Iterable[Scalar], removed: Sequence[Scalar]) -> tuple[Scalar, ...]:
-    return tuple(one for one in values if not any(same_value(one, other) for other in removed))

@@ -7,10 +7,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from study.hyperparameters import Augmentation, Frozen, Hyperparameters, Scalar
+from study.hyperparameters import Frozen, Hyperparameters, Scalar, UnmixedAugmentation
 
 Mode = Literal["max", "min"]
-Sampler = Literal["tpe", "random"]
+Sampler = Literal["tpe", "random", "grid"]
 Pruner = Literal["asha", "median", "none"]
 
 
@@ -60,7 +60,7 @@ class RotationSpec(Frozen):
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
-    augmentation: Augmentation = "none"
+    augmentation: UnmixedAugmentation = "none"
 
 
 class Choice(Frozen):
@@ -132,6 +132,8 @@ class Parameter(Frozen):
 
 class SearchSpec(Frozen):
     """How points are suggested and weak trials are stopped.
+
+    Sampler ``grid`` runs every combination of the listed values once, in order; ``trials`` may cut it short.
 
     ``min_epochs`` is the age at which the pruner may stop a trial first; ``reduction_factor`` is
     ASHA's: of all trials that reached a rung the best 1/reduction_factor go on.

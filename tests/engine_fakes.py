@@ -16,9 +16,9 @@ from study.engine.report import TrialReport
 from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished
 from study.hyperparameters import Hyperparameters, TrialConfig
 from study.layout import StudyLayout
-from study.ledger import Ledger, driver_lock
+from study.ledger import Assignment, Ledger, driver_lock
 from study.ledger.journal import WholeLines
-from study.records import DataSummary, EpochMetrics, TrialRecord
+from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
 from study.spec import Choice, Condition, Objective, Parameter, Pruner, Sampler, SearchSpec, StudySpec, Uniform
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
@@ -90,25 +90,31 @@ class Listener:
         return [one for one in self.events if isinstance(one, kind)]
 
 
-def work(config: TrialConfig, folder: Path) -> Iterator[TrialReport]:
+def work(config: TrialConfig, folder: Path, *, pruned: Callable[[], bool] = lambda: False) -> Iterator[TrialReport]:
     """Train like a worker: a checkpoint is on disk before its epoch is reported, and a new worker goes on from it."""
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     history = [metrics(*one) for one in json.loads(last.read_text())] if last.exists() else []
-    if history:
-        yield _report(tuple(history), history, config, folder)
-    for epoch in range(len(history) + 1, config.max_epochs + 1):
-        history.append(metrics(epoch, learning_curve(config, epoch)))
+    new = tuple(history)
+    while True:
+        reason = StopReason.FINISHED if len(history) >= config.max_epochs else None
+        if reason is None and history and pruned():
+            reason = StopReason.PRUNED
+        if history:
+            yield _report(new, history, folder, reason)
+        if reason:
+            return
+        new = (metrics(len(history) + 1, learning_curve(config, len(history) + 1)),)
+        history += new
         last.write_text(json.dumps([(one.epoch, one.values["val_auc"]) for one in history]))
-        yield _report((history[-1],), history, config, folder)
 
 
 def _report(
-    new: tuple[EpochMetrics, ...], history: list[EpochMetrics], config: TrialConfig, folder: Path
+    new: tuple[EpochMetrics, ...], history: list[EpochMetrics], folder: Path, ended: StopReason | None
 ) -> TrialReport:
     best = max(history, key=lambda one: one.values["val_auc"])
-    finished = history[-1].epoch >= config.max_epochs
-    return TrialReport(epochs=new, checkpoint=str(folder / f"epoch-{best.epoch:04d}"), finished=finished)
+    evaluation = {"shifted.dark.auc": best.values["val_auc"] / 2} if ended else {}
+    return TrialReport(new, str(folder / f"epoch-{best.epoch:04d}"), ended, evaluation)
 
 
 def started(ledger: Ledger, *, resumed: bool = True) -> StudyStarted:
@@ -117,22 +123,26 @@ def started(ledger: Ledger, *, resumed: bool = True) -> StudyStarted:
     )  # fmt: skip
 
 
-def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1) -> StudyEnded:
-    """Go on with a study until all its trials ended, as Tune would with warm workers."""
+def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates: bool = False) -> StudyEnded:
+    """Go on with a study until all its trials ended, as Tune would with workers that start afresh each time."""
     with driver_lock(layout):
         ledger = Ledger.open(layout)
-        conductor = Conductor(ledger, layout, listener)
+        conductor = Conductor(ledger, layout, listener, evaluates=evaluates)
         conductor.begin(started(ledger))
         busy: list[tuple[int, Iterator[TrialReport]]] = []
         while True:
             while len(busy) < slots and (assignment := conductor.next_assignment()) is not None:
                 conductor.place(assignment.trial)
-                busy.append((assignment.trial, work(assignment.config, layout.trial(assignment.trial))))
+                busy.append((assignment.trial, start(assignment, layout)))
             if not busy:
                 return conductor.end()
             number, reports = busy.pop(0)
             if not conductor.ingest(number, next(reports)):
                 busy.append((number, reports))
+
+
+def start(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialReport]:
+    return work(assignment.config, layout.trial(assignment.trial), pruned=lambda: assignment.pruned)
 
 
 @dataclass

@@ -15,7 +15,7 @@ from study.records import StudyOutcome, TrialRecord, TrialState
 SPEC = make_spec(trials=4, epochs=3, seed=1)
 
 
-def run_killed(root: Path, at: int, moment: str, slots: int, listener: Listener) -> bool:
+def run_killed(root: Path, at: int, moment: str, slots: int, listener: Listener, *, evaluates: bool = False) -> bool:
     """Run or go on with the study and die at a write; return whether it came to its end before."""
     with pytest.MonkeyPatch.context() as patch:
         Executioner(at, moment).install(patch, listener)
@@ -23,7 +23,7 @@ def run_killed(root: Path, at: int, moment: str, slots: int, listener: Listener)
             layout = StudyLayout(root)
             if not layout.ledger.exists():
                 make_ledger(root, SPEC)
-            drive(layout, listener, slots=slots)
+            drive(layout, listener, slots=slots, evaluates=evaluates)
         except Killed:
             return False
         finally:
@@ -31,19 +31,28 @@ def run_killed(root: Path, at: int, moment: str, slots: int, listener: Listener)
     return True
 
 
-def run_to_end(root: Path, slots: int, listener: Listener) -> list[TrialRecord]:
-    assert run_killed(root, 0, "never", slots, listener)
+def run_to_end(root: Path, slots: int, listener: Listener, *, evaluates: bool = False) -> list[TrialRecord]:
+    assert run_killed(root, 0, "never", slots, listener, evaluates=evaluates)
     return check_whole(StudyLayout(root), listener)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrialRecord], int]:
+    return count_writes(tmp_path_factory.mktemp("whole") / "study", evaluates=False)
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrialRecord], int]:
+    return count_writes(tmp_path_factory.mktemp("evaluated") / "study", evaluates=True)
+
+
+def count_writes(root: Path, *, evaluates: bool) -> tuple[list[TrialRecord], int]:
     """Return the trials of the study nobody killed, and how many writes it made."""
-    root, listener, counter = tmp_path_factory.mktemp("whole") / "study", Listener(), Executioner()
+    listener, counter = Listener(), Executioner()
     with pytest.MonkeyPatch.context() as patch:
         counter.install(patch, listener)
         _, layout = make_ledger(root, SPEC)
-        drive(layout, listener)
+        drive(layout, listener, evaluates=evaluates)
     return check_whole(layout, listener), counter.writes
 
 
@@ -66,15 +75,30 @@ def test_a_kill_at_any_write_changes_nothing(
         assert [_told(one) for one in run_to_end(root, 1, listener)] == expected, f"{at=}"
 
 
+def test_a_kill_at_any_write_loses_no_evaluation(tmp_path: Path, evaluated: tuple[list[TrialRecord], int]) -> None:
+    records, writes = evaluated
+    expected = [(_told(one), dict(one.metrics)) for one in records]
+    assert all(one.metrics["shifted.dark.auc"] for one in records), "a pruned trial is evaluated too"
+    assert {one.state for one in records} == {TrialState.COMPLETE, TrialState.PRUNED}
+    for at in range(1, writes + 1):
+        root, listener = tmp_path / f"{at}" / "study", Listener()
+        assert not run_killed(root, at, "before", 1, listener, evaluates=True)
+        found = run_to_end(root, 1, listener, evaluates=True)
+        assert [(_told(one), dict(one.metrics)) for one in found] == expected, f"{at=}"
+
+
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(kills=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["before", "torn", "after"])), max_size=8))
+@given(
+    evaluates=st.booleans(),
+    kills=st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["before", "torn", "after"])), max_size=8),
+)
 def test_many_kills_of_parallel_trials_lose_nothing(
-    tmp_path_factory: pytest.TempPathFactory, kills: list[tuple[int, str]]
+    tmp_path_factory: pytest.TempPathFactory, kills: list[tuple[int, str]], evaluates: bool
 ) -> None:
     root, listener = tmp_path_factory.mktemp("many") / "study", Listener()
     for at, moment in kills:
-        run_killed(root, at, moment, 2, listener)
-    run_to_end(root, 2, listener)
+        run_killed(root, at, moment, 2, listener, evaluates=evaluates)
+    run_to_end(root, 2, listener, evaluates=evaluates)
 
 
 def test_a_resume_of_a_finished_study_writes_nothing(tmp_path: Path) -> None:

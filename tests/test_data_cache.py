@@ -45,9 +45,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     files: list[Path] = []
     real = study.data.reader.decode_image
 
-    def decode_image(path: Path, size_px: int) -> np.ndarray:
+    def decode_image(path: Path, *how: object) -> np.ndarray:
         files.append(path)
-        return real(path, size_px)
+        return real(path, *how)
 
     monkeypatch.setattr(study.data.reader, "decode_image", decode_image)
     return files
@@ -130,7 +130,18 @@ def test_a_changed_file_is_read_again(
     assert len(decoded) >= 19
 
 
-@pytest.mark.parametrize("change", [{"image_size_px": 20}, {"seed": 1}, {"fractions": (0.5, 0.3, 0.2)}])
+CHANGED_SETTINGS: list[dict[str, object]] = [
+    {"image_size_px": 20},
+    {"seed": 1},
+    {"fractions": (0.5, 0.3, 0.2)},
+    {"resize": "pad"},
+    {"classes": {"a": "c"}},
+    {"stratify": False},
+    {"group_by": "[0-9]+"},
+]
+
+
+@pytest.mark.parametrize("change", CHANGED_SETTINGS)
 def test_another_setting_is_another_entry(change: dict[str, object], cache: Path, spec: DataSpec) -> None:
     load_data(spec)
     load_data(spec.model_copy(update=change))

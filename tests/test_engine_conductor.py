@@ -75,9 +75,9 @@ def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) ->
 def test_a_report_after_the_end_is_ignored(tmp_path: Path) -> None:
     conductor, listener, ledger, _ = conduct(tmp_path)
     trial = take(conductor)
-    conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "c", finished=True))
+    conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "c", StopReason.FINISHED))
     before, heard = ledger.record(trial), len(listener.events)
-    assert conductor.ingest(trial, TrialReport((metrics(2, 0.9),), "d", finished=True))
+    assert conductor.ingest(trial, TrialReport((metrics(2, 0.9),), "d", StopReason.FINISHED))
     assert conductor.ingest(trial, TrialReport(failure=Failure("late", "late")))
     conductor.place(trial)
     assert ledger.record(trial) == before

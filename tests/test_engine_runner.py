@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec
 
+from study.data.bundle import DataBundle
 from study.engine import runner
 from study.engine.cluster import Slots, cluster
 from study.engine.quiet import quiet
@@ -30,7 +31,7 @@ def no_cluster(address: str | None) -> Iterator[None]:
     yield
 
 
-def never() -> Listener:
+def never(data: DataBundle) -> Listener:
     raise AssertionError("nothing began, so nobody listens")
 
 
@@ -48,7 +49,7 @@ def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: p
     spec = make_spec().model_copy(update={"data": DataSpec(source="folder", path=str(tmp_path / "nowhere"))})
     layout = StudyLayout(tmp_path / "study")
     with pytest.raises(DataError):
-        runner.start_study(spec, "", layout, never, SILENT)
+        runner.start_study(spec, "", layout, runner.Surroundings(never, SILENT))
     assert not layout.ledger.exists()
     make_ledger(layout.root)
 
@@ -58,7 +59,7 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
     drive(layout, Listener())
     before = layout.ledger.read_bytes()
     monkeypatch.setattr(runner, "cluster", lambda address: pytest.fail("a cluster for nothing"))
-    event = runner.resume_study(layout, never, SILENT)
+    event = runner.resume_study(layout, runner.Surroundings(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert layout.ledger.read_bytes() == before
 
@@ -66,7 +67,7 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
 def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
     _, layout = make_ledger(tmp_path / "study")
     with driver_lock(layout), pytest.raises(LedgerError, match=f"process {os.getpid()} already runs"):
-        runner.resume_study(layout, never, SILENT)
+        runner.resume_study(layout, runner.Surroundings(never, SILENT))
 
 
 def test_the_first_signal_stops_and_the_second_quits() -> None:

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from engine_fakes import DATA
 
-from study.engine.pretrained import wanted_depths, without_missing
-from study.errors import WeightsError
 from study.exclusions import admitted_values, forbid
 from study.hyperparameters import Hyperparameters
 from study.layout import StudyLayout
@@ -101,18 +99,3 @@ def test_a_parameter_that_some_trials_lack_admits_its_fixed_value_too() -> None:
 def test_a_continuous_range_has_no_list_of_values() -> None:
     with pytest.raises(ValueError, match="continuous"):
         admitted_values(spec_of(RATE), "learning_rate")
-
-
-def test_missing_weights_are_dropped_with_a_line_or_refused() -> None:
-    spec = spec_of(INIT, DEPTH)
-    assert wanted_depths(spec) == (10, 18)
-    assert wanted_depths(spec_of(DEPTH)) == ()
-    left, lines = without_missing(spec, {10: "no such weights"})
-    assert lines == ("init: imagenet is left out for depth 10, weights are missing: depth 10: no such weights",)
-    assert without_missing(left, {10: "no such weights"})[0] == left  # as a resume finds it
-    assert wanted_depths(left) == (10, 18)
-    assert without_missing(spec, {}) == (spec, ())
-    with pytest.raises(WeightsError, match="on_missing_weights is `fail`: depth 10: no such weights"):
-        without_missing(spec.model_copy(update={"on_missing_weights": "fail"}), {10: "no such weights"})
-    with pytest.raises(WeightsError, match="must keep"):
-        without_missing(spec_of(DEPTH, init="imagenet"), {10: "none", 18: "none"})

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.certainty import judge
+from study.certainty import Verdict, judge
 from study.errors import UsageError
 from study.ranking import mode_of, rank, summarize
-from study.records import TrialRecord, TrialState
-from study.spec import SearchSpec, StudySpec
+from study.records import EVALUATED, METRICS, TrialRecord, TrialState, metric_named, shifted_sets
+from study.spec import Objective, SearchSpec, StudySpec
 from study.statistics import auc_standard_error, proportion_standard_error
 
 COUNTS = (250, 150)
@@ -115,3 +115,104 @@ def test_without_a_formula_the_verdict_says_so() -> None:
     assert verdict.standard_error is None
     assert "not known" in verdict.text
     assert math.isclose(verdict.lead or 0, 0.001, rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name, mode",
+    [
+        ("val_auc", "max"),
+        ("val_ece", "min"),
+        ("val_recall.wearing_mask", "max"),
+        ("val_f1.a.b", "max"),
+        ("shifted.offcentre.auc", "max"),
+        ("shifted.offcentre.loss", "min"),
+        ("shifted.offcentre.recall.wearing_mask", "max"),
+        ("shifted.a.b.auc", "max"),
+        ("test.auc", "max"),
+        ("test.precision.x", "max"),
+        ("val_threshold", None),
+        ("shifted.dark.threshold", None),
+        ("learning_rate", None),
+        ("peak_memory_bytes", "min"),
+    ],
+)
+def test_a_metric_of_any_family_is_known(name: str, mode: str | None) -> None:
+    found = metric_named(name)
+    assert found is not None
+    assert found.mode == mode
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "auc",
+        "val_",
+        "val_recall",
+        "val_recall.",
+        "val_support.a",
+        "val_learning_rate",
+        "test.",
+        "test.epoch_s",
+        "test_auc",
+        "shifted.",
+        "shifted.auc",
+        "shifted..auc",
+        "shifted.dark.",
+        "shifted.dark.acu",
+        "shifted.dark.recall",
+    ],
+)
+def test_what_no_trial_reports_is_not_known(name: str) -> None:
+    assert metric_named(name) is None
+
+
+def test_the_listed_metrics_are_those_of_the_families() -> None:
+    assert {name.removeprefix("val_") for name in METRICS if name.startswith("val_")} == set(EVALUATED)
+    assert all(metric_named(name) == metric for name, metric in METRICS.items())
+
+
+def test_the_set_of_a_shifted_metric() -> None:
+    assert shifted_sets("shifted.dark.auc") == ("dark",)
+    assert shifted_sets("shifted.a.b.auc") == ("a.b",)
+    assert shifted_sets("shifted.a.recall.auc") == ("a", "a.recall")  # recall of class auc, or auc of set a.recall
+    assert shifted_sets("val_auc") == shifted_sets("shifted.dark.acu") == ()
+
+
+def test_mode_of_a_metric_of_a_family() -> None:
+    spec = StudySpec(name="s", objective=Objective(metric="val_auc", mode="max"))
+    assert mode_of("val_recall.wearing_mask", spec) == "max"
+    assert mode_of("shifted.offcentre.ece", spec) == "min"
+    with pytest.raises(UsageError, match=r"test images, got `test.auc`.*choose by validation, such as val_auc"):
+        mode_of("test.auc", spec)
+    with pytest.raises(UsageError, match="must be one a checkpoint can be ranked by, got `val_threshold`"):
+        mode_of("val_threshold", spec)
+
+
+@pytest.mark.parametrize(
+    "metric, like",
+    [
+        ("shifted.dark.auc", "val_auc"),
+        ("shifted.dark.accuracy", "val_accuracy"),
+        ("shifted.a.b.auc", "val_auc"),
+        ("shifted.dark.f1", None),
+        ("shifted.dark.recall.auc", None),
+        ("val_macro_recall", None),
+        ("test.auc", None),
+        ("train_accuracy", None),
+    ],
+)
+def test_shifted_images_blur_a_lead_as_validation_images_do(metric: str, like: str | None) -> None:
+    def verdict_on(name: str, counts: tuple[int, ...] = COUNTS) -> Verdict:
+        records = [replace(record(trial, 0.9), metrics={name: 0.9 + trial / 1000}) for trial in range(2)]
+        return judge(rank(records, name, "max"), name, counts)
+
+    found = verdict_on(metric)
+    if like is None:
+        assert found.standard_error is None
+        assert "not known" in found.text
+        return
+    assert found.standard_error == verdict_on(like).standard_error
+    assert f"400 images of {metric.split('.auc')[0].split('.acc')[0].removeprefix('shifted.')} alone blur" in found.text
+    assert "400 validation images alone" in verdict_on(like).text
+    assert verdict_on(metric, (100, 200, 100)).standard_error is None
+    assert verdict_on(metric, (100, 0)).standard_error is None

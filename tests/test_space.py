@@ -9,7 +9,8 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from study.hyperparameters import Hyperparameters, Scalar
-from study.space import constants, distribution, is_active, suggest, trial_config, without_values
+from study.points import constants, is_active
+from study.space import distribution, suggest, trial_config, without_values
 from study.spec import Choice, Condition, Constant, Domain, Integer, Parameter, SearchSpec, StudySpec, Uniform
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

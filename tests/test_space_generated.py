@@ -40,7 +40,7 @@ def domains(draw: st.DrawFn, name: str) -> Raw:
     """Draw a valid domain of a hyperparameter, as it stands in a study file."""
     if name in LISTED:
         return {"choice": draw(st.lists(st.sampled_from(LISTED[name]), min_size=1, unique_by=repr))}
-    numbers = st.integers(1, 1000) if name in WHOLE else st.decimals("0.0001", 100, places=4)
+    numbers = st.integers(2, 1000) if name in WHOLE else st.decimals("0.0001", 100, places=4)
     kinds = ("int", "logint", "choice") if name in WHOLE else ("uniform", "loguniform", "choice")
     kind = draw(st.sampled_from(kinds))
     low, high = sorted(draw(st.lists(numbers, min_size=2, max_size=2, unique=True)))

@@ -18,7 +18,10 @@ def space_faults(folder: Path, *lines: str) -> list[str]:
 @pytest.mark.parametrize(
     "line, expected",
     [
-        ("learning_rat: 0.1", "3:3: unknown key `learning_rat` in space; did you mean `learning_rate`? Known: depth, "),
+        (
+            "learning_rat: 0.1",
+            "3:3: unknown key `learning_rat` in space; did you mean `learning_rate`? Known: family",
+        ),
         ("depth: {chioce: [18]}", "3:11: unknown key `chioce` in space.depth; did you mean `choice`? Known: choice, "),
         ("depth: {choice: [18], low: 1}", "3:25: unknown key `low` in space.depth. Known: choice, uniform"),
         ("depth: {}", "3:3: space.depth has no domain; give a constant or {choice: [...]}, {uniform: [low, high]}"),
@@ -64,10 +67,10 @@ def space_faults(folder: Path, *lines: str) -> list[str]:
             "3:33: space.weight_decay.step belongs to uniform and int, not to",
         ),
         ("momentum: {uniform: [0, 1]}", "3:27: space.momentum.high must be a number >= 0 and < 1, got 1"),
-        ("batch_size: {uniform: [16, 64]}", "3:16: space.batch_size must be a whole number >= 1 and <= 65536, so unif"),
+        ("batch_size: {uniform: [16, 64]}", "3:16: space.batch_size must be a whole number >= 2 and <= 65536, so unif"),
         ("batch_size: {int: [16.0, 64]}", "3:22: space.batch_size.low must be a whole number, got 16.0; write 16"),
         ("batch_size: {int: [16, 64], step: 0.5}", "3:37: space.batch_size.step must be a whole number, got 0.5"),
-        ("batch_size: {int: [0, 64]}", "3:22: space.batch_size.low must be a whole number >= 1 and <= 65536, got 0"),
+        ("batch_size: {int: [0, 64]}", "3:22: space.batch_size.low must be a whole number >= 2 and <= 65536, got 0"),
         ("batch_size: {logint: [0, 64]}", "3:25: space.batch_size.low must be > 0 when the scale is log, got 0"),
         ("depth: {int: [10, 34], step: 8}", "3:16: space.depth must be one of 10, 18, 34, 50, 101, 152, but int gives"),
         (
@@ -76,7 +79,7 @@ def space_faults(folder: Path, *lines: str) -> list[str]:
         ),
         (
             "init: {int: [1, 2]}",
-            "3:10: space.init must be one of kaiming, xavier, imagenet, so int does not fit; use choi",
+            "3:10: space.init must be one of kaiming, xavier, orthogonal, zero_residual, imagenet, rotation or ch",
         ),
         ("depth: {choice: [18], int: [1, 2]}", "3:25: space.depth must have one domain, got choice and int; keep one"),
         ("depth: {choice: [18], when: {}}", "3:31: space.depth.when must name a parent, such as {optimizer: sgd}, got"),

@@ -15,14 +15,16 @@ from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, sho
 
 from study.errors import NonFiniteLossError
 from study.hyperparameters import TrialConfig
-from study.records import METRICS, EpochMetrics, is_better
+from study.records import METRICS, PER_CLASS, EpochMetrics, is_better
 from study.spec import Objective
 from study.training import checkpoint, metrics
-from study.training.batches import IMAGENET_MEAN, IMAGENET_STD, DeviceImages, batch_bounds, epoch_order
-from study.training.checkpoint import Progress, best_folder, load_scores, load_weights, read_card
-from study.training.loop import make_learner, score, train, train_epoch
+from study.training.batches import FIXED_NORMALIZATIONS, DeviceImages, batch_bounds, epoch_order
+from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
+from study.training.learner import make_learner, train_epoch
+from study.training.loop import train, validation_metrics
 from study.training.models import build_model
 from study.training.network import place
+from study.training.progress import Progress
 from study.training.tiny_conv import TinyConv2d
 
 DATA = noisy_halves(train=48, val=24)
@@ -31,7 +33,8 @@ DATA = noisy_halves(train=48, val=24)
 def test_an_epoch_reports_every_metric_the_study_file_may_name(tmp_path: Path) -> None:
     progress = run(short_trial(max_epochs=1), DATA, tmp_path)
     (epoch,) = progress.history
-    assert set(epoch.values) == set(METRICS)
+    per_class = {f"val_{kind}.{name}" for kind in PER_CLASS for name in DATA.classes}
+    assert set(epoch.values) == set(METRICS) | per_class
     assert all(np.isfinite(value) for value in epoch.values.values())
     assert epoch.values["images_per_s"] > 0
     assert epoch.values["epoch_s"] > 0
@@ -41,7 +44,7 @@ def test_an_epoch_reports_every_metric_the_study_file_may_name(tmp_path: Path) -
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_two_runs_are_equal_to_the_last_bit(tmp_path: Path, precision: str) -> None:
-    config = short_trial(augmentation="rotate", precision=precision, channels_last=precision == "bf16")
+    config = short_trial(augmentation="flip+rotate", precision=precision, channels_last=precision == "bf16")
     one, two = run(config, DATA, tmp_path / "1"), run(config, DATA, tmp_path / "2")
     assert numbers(one) == numbers(two)
     assert one.best_epoch is not None
@@ -90,21 +93,21 @@ def test_every_epoch_has_its_own_order_of_all_images() -> None:
 
 def test_a_loss_that_is_not_finite_raises_before_the_optimizer_steps() -> None:
     config = short_trial()
-    learner = make_learner(config, CPU)
+    learner = make_learner(config, DATA, CPU)
     model = learner.network.model
     with torch.no_grad():
         model.get_parameter("fc.bias").fill_(float("nan"))
     before = {name: tensor.clone() for name, tensor in model.named_parameters()}
     images = DeviceImages(DATA.train_images, DATA.train_labels, CPU)
     with pytest.raises(NonFiniteLossError, match="is nan in epoch 4 after 0 images"):
-        train_epoch(learner, images, config, 4)
+        train_epoch(learner, images, epoch_order(48, config.seed, 4), config, 4)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.named_parameters() if name != "fc.bias")
     assert not learner.optimizer.state
 
 
 def test_logits_that_are_not_finite_are_no_score() -> None:
     with pytest.raises(NonFiniteLossError, match="validation logits"):
-        score(np.array([0.0, np.inf]), np.array([0, 1]))
+        validation_metrics(np.array([0.0, np.inf]), DATA)
 
 
 Update = Callable[[TrialConfig, list[torch.Tensor], list[torch.Tensor], list[list[torch.Tensor]]], list[torch.Tensor]]
@@ -140,10 +143,11 @@ def adam_by_hand(
 @pytest.mark.parametrize("optimizer, update", [("sgd", sgd_by_hand), ("adam", adam_by_hand)])
 def test_two_steps_are_those_of_a_plain_computation(optimizer: str, update: Update) -> None:
     config = short_trial(optimizer=optimizer, learning_rate=0.01, weight_decay=0.1, batch_size=48)
-    learner = make_learner(config, CPU)
+    learner = make_learner(config, DATA, CPU)
     model = copy.deepcopy(learner.network.model).train()
     pixels, labels = torch.from_numpy(DATA.train_images), torch.from_numpy(DATA.train_labels).float()
-    normal = (pixels / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
+    mean, std = map(torch.tensor, FIXED_NORMALIZATIONS["imagenet"])
+    normal = (pixels / 255 - mean) / std
     past: list[list[torch.Tensor]] = []
     images = DeviceImages(DATA.train_images, DATA.train_labels, CPU)
     for epoch in (1, 2):
@@ -156,7 +160,7 @@ def test_two_steps_are_those_of_a_plain_computation(optimizer: str, update: Upda
         with torch.no_grad():
             for weight, moved in zip(weights, update(config, weights, gradients, past), strict=True):
                 weight.copy_(moved)
-        values = train_epoch(learner, images, config, epoch)
+        values = train_epoch(learner, images, order, config, epoch)
         assert values["train_loss"] == pytest.approx(loss.item(), rel=1e-3)
         assert values["train_accuracy"] == pytest.approx(float((right > 0.5).double().mean()))
         for ours, expected in zip(learner.network.model.parameters(), weights, strict=True):
@@ -167,10 +171,12 @@ def test_two_steps_are_those_of_a_plain_computation(optimizer: str, update: Upda
 
 
 def test_momentum_is_sgds_alone_and_0_9_by_default() -> None:
-    sgd = make_learner(short_trial(optimizer="sgd"), CPU).optimizer.param_groups[0]
+    sgd = make_learner(short_trial(optimizer="sgd"), DATA, CPU).optimizer.param_groups[0]
     assert sgd["momentum"] == 0.9
-    assert make_learner(short_trial(optimizer="sgd", momentum=0.0), CPU).optimizer.param_groups[0]["momentum"] == 0
-    assert "momentum" not in make_learner(short_trial(optimizer="adam"), CPU).optimizer.param_groups[0]
+    assert (
+        make_learner(short_trial(optimizer="sgd", momentum=0.0), DATA, CPU).optimizer.param_groups[0]["momentum"] == 0
+    )
+    assert "momentum" not in make_learner(short_trial(optimizer="adam"), DATA, CPU).optimizer.param_groups[0]
 
 
 @pytest.mark.parametrize("objective", [MAX_AUC, MIN_LOSS, Objective(metric="train_accuracy", mode="min")])
@@ -203,20 +209,21 @@ def test_the_checkpoint_is_the_selected_epoch_and_nothing_later(tmp_path: Path) 
     assert np.array_equal(labels, data.val_labels)
     assert metrics.roc_auc(scores, labels) == kept["val_auc"]
 
-    model = build_model(10)
+    model = build_model(short_trial())
     model.load_state_dict(load_weights(folder))
     network = place(model.eval(), CPU, card.precision, channels_last=True)
-    images, _ = DeviceImages(data.val_images, data.val_labels, CPU).take(torch.arange(len(labels)), channels_last=True)
+    held = DeviceImages(data.val_images, data.val_labels, CPU)
+    images, _ = held.take(torch.arange(len(labels)), channels_last=True)
     with torch.inference_mode():
-        again = network.logits(images).numpy().astype(np.float64)
-    assert np.array_equal(metrics.sigmoid(again), scores)
-    assert metrics.log_loss(again, labels) == kept["val_loss"]
+        again = network.logits(held.normalize(images)).numpy().astype(np.float64)
+    assert np.array_equal(metrics.probabilities(again), scores)
+    assert metrics.evaluate(again, labels, data.classes)["loss"] == kept["val_loss"]
 
 
 def test_weights_on_disk_are_plain_float32(tmp_path: Path) -> None:
     run(short_trial(max_epochs=1, precision="bf16", channels_last=True), DATA, tmp_path)
     stored = load_weights(best_folder(tmp_path, 1))
-    assert stored.keys() == build_model(10).state_dict().keys()
+    assert stored.keys() == build_model(short_trial()).state_dict().keys()
     assert all(one.is_contiguous() for one in stored.values())
     assert {one.dtype for one in stored.values()} == {torch.float32, torch.int64}
 
@@ -233,7 +240,7 @@ def test_bf16_scores_an_easy_set_as_float32_does(tmp_path: Path) -> None:
 
 def test_bf16_on_the_cpu_uses_the_short_way_and_float32_does_not() -> None:
     def tiny(config: TrialConfig) -> int:
-        modules: list[nn.Module] = list(make_learner(config, CPU).network.model.modules())
+        modules: list[nn.Module] = list(make_learner(config, DATA, CPU).network.model.modules())
         return sum(isinstance(module, TinyConv2d) for module in modules)
 
     assert tiny(short_trial(precision="bf16", channels_last=True)) > 0

@@ -15,13 +15,14 @@ from torch import hub, nn
 from training_kit import CPU, MAX_AUC, noisy_halves, short_trial
 
 from study.errors import WeightsError
-from study.hyperparameters import Depth, Init, Optimizer
+from study.hyperparameters import DEPTHS, Hyperparameters, Optimizer, PlainInit
 from study.training.initializers import INITIALIZERS, initialize
-from study.training.loop import make_learner, train
-from study.training.models import MODELS, build_model
+from study.training.learner import make_learner
+from study.training.loop import train
+from study.training.models import BACKBONES, build_model
 from study.training.network import place
 from study.training.optimizers import OPTIMIZERS
-from study.training.weights import IMAGENET_WEIGHTS, imagenet_weights
+from study.training.weights import IMAGENET_URLS, imagenet_weights
 
 
 @pytest.fixture
@@ -38,20 +39,24 @@ def hub_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def model_of(depth: int, family: str = "resnet") -> nn.Module:
+    return build_model(Hyperparameters.model_validate({"family": family, "depth": depth}))
+
+
 def convolutions(model: nn.Module) -> Iterator[nn.Conv2d]:
     return (module for module in model.modules() if isinstance(module, nn.Conv2d))
 
 
 def test_every_name_of_the_study_file_is_in_its_registry() -> None:
-    assert set(MODELS) == set(get_args(Depth))
-    assert set(INITIALIZERS) == set(get_args(Init))
+    assert set(BACKBONES) == {(family, depth) for family, depths in DEPTHS.items() for depth in depths}
+    assert set(INITIALIZERS) == set(get_args(PlainInit)) - {"imagenet", "rotation"}
     assert set(OPTIMIZERS) == set(get_args(Optimizer))
 
 
-@pytest.mark.parametrize("depth", list(MODELS))
-def test_the_depth_counts_the_layers_with_weights(depth: int) -> None:
+@pytest.mark.parametrize("family, depth", list(BACKBONES))
+def test_the_depth_counts_the_layers_with_weights(family: str, depth: int) -> None:
     with torch.device("meta"):
-        model = build_model(depth)
+        model = model_of(depth, family)
         layers = [
             name for name, module in model.named_modules()
             if isinstance(module, (nn.Conv2d, nn.Linear)) and "downsample" not in name
@@ -63,7 +68,7 @@ def test_the_depth_counts_the_layers_with_weights(depth: int) -> None:
 def test_depth_50_gives_torchvisions_logits() -> None:
     torch.manual_seed(0)
     theirs = torchvision.models.resnet50(num_classes=1).eval()
-    ours = build_model(50)
+    ours = model_of(50)
     ours.load_state_dict(theirs.state_dict())
     images = torch.randn(2, 3, 48, 48)
     with torch.inference_mode():
@@ -77,7 +82,7 @@ def test_depth_50_gives_torchvisions_logits() -> None:
 
 @pytest.mark.parametrize("init", ["kaiming", "xavier"])
 def test_convolutions_are_spread_as_the_paper_says(init: str) -> None:
-    model = build_model(18)
+    model = model_of(18)
     initialize(model, init, seed=1)
     for conv in convolutions(model):
         outputs, inputs, height, width = conv.weight.shape
@@ -89,7 +94,7 @@ def test_convolutions_are_spread_as_the_paper_says(init: str) -> None:
 
 
 def test_initial_weights_depend_on_the_seed_alone() -> None:
-    model, other = build_model(10), build_model(10)
+    model, other = model_of(10), model_of(10)
     torch.rand(7)
     initialize(model, "kaiming", seed=1)
     model.get_buffer("bn1.running_mean").fill_(3)
@@ -104,19 +109,19 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 def made_up(depth: int = 18) -> dict[str, torch.Tensor]:
     """A state dict of the published architecture, 1,000 classes, with random numbers."""
     torch.manual_seed(9)
-    return dict(MODELS[depth](num_classes=1000).state_dict())
+    return dict(torchvision.models.get_model(f"resnet{depth}", num_classes=1000).state_dict())
 
 
 def test_imagenet_fills_everything_but_the_last_layer() -> None:
     given = made_up()
-    model, plain = build_model(18), build_model(18)
+    model, plain = model_of(18), model_of(18)
     initialize(model, "imagenet", 1, given)
     initialize(plain, "kaiming", 1)
     for name, tensor in model.state_dict().items():
         expected = plain.state_dict()[name] if name.startswith("fc.") else given[name]
         assert torch.equal(tensor, expected) or name.startswith("fc.")
     assert model.get_parameter("fc.weight").shape == (1, 512)
-    again = build_model(18)
+    again = model_of(18)
     initialize(again, "imagenet", 1, given)
     assert torch.equal(again.get_parameter("fc.weight"), model.get_parameter("fc.weight"))
 
@@ -131,7 +136,7 @@ def test_imagenet_fills_everything_but_the_last_layer() -> None:
 def test_weights_that_do_not_fit_name_the_layer(change: dict[str, torch.Tensor | None], message: str) -> None:
     given = {name: tensor for name, tensor in (made_up() | change).items() if tensor is not None}
     with pytest.raises(WeightsError, match=message):
-        initialize(build_model(18), "imagenet", 1, given)
+        initialize(model_of(18), "imagenet", 1, given)
 
 
 def test_a_trial_without_its_weights_says_so(tmp_path: Path) -> None:
@@ -143,15 +148,15 @@ def test_a_trial_without_its_weights_says_so(tmp_path: Path) -> None:
 def test_weights_come_from_the_hub_folder(hub_folder: Path) -> None:
     given = made_up()
     torch.save(given, hub_folder / "resnet18-f37072fd.pth")
-    found = imagenet_weights(18)
+    found = imagenet_weights("resnet", 18)
     assert all(torch.equal(found[name], given[name]) for name in given)
-    model = make_learner(short_trial(depth=18, init="imagenet"), CPU, found).network.model
+    model = make_learner(short_trial(depth=18, init="imagenet"), noisy_halves(), CPU, found).network.model
     assert torch.equal(model.get_parameter("conv1.weight"), given["conv1.weight"])
 
 
 def test_without_a_network_the_error_names_the_file(hub_folder: Path) -> None:
     with pytest.raises(WeightsError, match=r"depth 18: .*no route to host.* put the file at") as error:
-        imagenet_weights(18)
+        imagenet_weights("resnet", 18)
     assert str(hub_folder / "resnet18-f37072fd.pth") in str(error.value)
 
 
@@ -160,11 +165,11 @@ def test_a_damaged_file_is_to_be_deleted(hub_folder: Path) -> None:
     for content in (b"", b"<html>not found</html>", b"PK\x03\x04 cut off"):
         path.write_bytes(content)
         with pytest.raises(WeightsError, match=r"is damaged .* delete that file") as error:
-            imagenet_weights(18)
+            imagenet_weights("resnet", 18)
         assert str(path) in str(error.value)
 
 
 def test_only_published_depths_have_weights() -> None:
-    assert set(IMAGENET_WEIGHTS) == set(MODELS) - {10}
+    assert set(IMAGENET_URLS) == set(BACKBONES) - {("resnet", 10), ("resnet_v2", 152)}
     with pytest.raises(WeightsError, match="depth 10"):
-        imagenet_weights(10)
+        imagenet_weights("resnet", 10)

@@ -13,14 +13,15 @@ from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, sho
 
 from study.hyperparameters import TrialConfig
 from study.layout import LAST_CHECKPOINT
-from study.training import loop
-from study.training.checkpoint import Progress, best_folder, load_weights
+from study.training import loop, progress
+from study.training.checkpoint import best_folder, load_weights
 from study.training.loop import train
 from study.training.models import build_model
+from study.training.progress import Progress
 
 DATA = noisy_halves(train=32, val=24, contrast=6)
 TRIALS = {
-    "adam": short_trial(max_epochs=3, optimizer="adam", learning_rate=0.01, augmentation="rotate"),
+    "adam": short_trial(max_epochs=3, optimizer="adam", learning_rate=0.01, augmentation="standard"),
     "sgd": short_trial(max_epochs=3, optimizer="sgd", learning_rate=0.05, precision="bf16", channels_last=True),
 }
 
@@ -122,7 +123,7 @@ def test_a_death_between_the_two_checkpoints_is_survived(
     interrupted(TRIALS["adam"], tmp_path, 1)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "save_last", die)
-        patch.setattr(loop, "is_better", lambda *_: True)  # the second epoch is written as the best one, too
+        patch.setattr(progress, "is_better", lambda *_: True)  # the second epoch is written as the best one, too
         with pytest.raises(Killed):
             run(TRIALS["adam"], DATA, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("epoch-*")) == ["epoch-0001", "epoch-0002"]
@@ -146,7 +147,7 @@ def test_only_an_epoch_that_something_follows_keeps_the_optimizer(tmp_path: Path
         (tmp_path / LAST_CHECKPOINT).stat().st_size
         for _ in train(short_trial(max_epochs=2), DATA, MAX_AUC, tmp_path, device=CPU)
     ]
-    weights = sum(one.numel() * 4 for one in build_model(10).state_dict().values())
+    weights = sum(one.numel() * 4 for one in build_model(short_trial()).state_dict().values())
     assert sizes[0] > 3 * weights  # Adam keeps two numbers beside each weight
     assert sizes[1] < 20_000
 

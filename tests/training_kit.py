@@ -11,9 +11,9 @@ import torch
 
 from study.hyperparameters import TrialConfig
 from study.spec import Objective
-from study.training.checkpoint import Progress
 from study.training.data import TrainingData
 from study.training.loop import train
+from study.training.progress import Progress
 
 torch.set_num_threads(1)  # the nets are too small to share, and the numbers do not depend on the machine's cores
 

@@ -1,4 +1,4 @@
-"""Store a checkpoint folder with a run, by hard link where the artifacts lie on the same file system."""
+"""Store a trial's files with its run, by hard link where the artifacts lie on the same file system."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tracking.door import Door, RefusedError, Run
 from tracking.uri import local_path
 
 CHECKPOINT = "checkpoint"
+PICTURES = "pictures.html"
 
 
 def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT) -> None:
@@ -29,6 +30,31 @@ def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT) -> 
         return
     try:
         _link_folder(folder, target / name)
+    except OSError as exc:
+        raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
+
+
+def store_file(door: Door, run: Run, file: Path, name: str) -> None:
+    """Make ``file`` the artifact ``name`` at the root of a run; doing it again changes nothing.
+
+    Args:
+        door: Where the run is.
+        run: Whose artifact it becomes.
+        file: It has that name already.
+        name: Of the artifact.
+
+    Raises:
+        RefusedError: the file does not exist.
+        TrackingError: the store cannot be written.
+    """
+    if not file.is_file():
+        raise RefusedError(f"An artifact must be a file, but {file} is not there")
+    target = local_path(run.artifact_uri)
+    if target is None:
+        door.log_file(run.id, file)
+        return
+    try:
+        _link_file(file, target / name)
     except OSError as exc:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 

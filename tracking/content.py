@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from study.events import EpochReported, StudyStarted, TrialFinished
-from study.hyperparameters import Scalar
+from study.hyperparameters import Setting, in_use
 from study.records import StopReason, TrialRecord, TrialState
 from tracking.progress import Progress
 from tracking.provenance import Provenance
@@ -80,7 +80,7 @@ def study_tags(event: StudyStarted, origin: Provenance | None) -> dict[str, str]
 def study_params(event: StudyStarted) -> dict[str, str]:
     """Return the params of the parent run; their prefixes keep them apart from hyperparameters."""
     spec = event.spec
-    values: dict[str, Scalar | None] = {
+    values: dict[str, Setting] = {
         "study.metric": spec.objective.metric,
         "study.mode": spec.objective.mode,
         "study.sampler": spec.search.sampler,
@@ -113,8 +113,8 @@ def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: P
 
 
 def trial_params(record: TrialRecord) -> dict[str, str]:
-    """Return the hyperparameters of a trial, the searched ones first, None left out."""
-    rest = {name: value for name, value in record.config.items() if name not in record.params}
+    """Return the hyperparameters of a trial that mean something in it, the searched ones first."""
+    rest = {name: value for name, value in in_use(record.config).items() if name not in record.params}
     return _texts({**record.params, **rest}, f"{record.study}, trial {record.trial}")
 
 
@@ -220,7 +220,7 @@ def _cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key: cut(value, MAX_TAG_CHARACTERS) for key, value in tags.items() if value}
 
 
-def _texts(values: Mapping[str, Scalar | None], owner: str) -> dict[str, str]:
+def _texts(values: Mapping[str, Setting], owner: str) -> dict[str, str]:
     texts = {key: str(value) for key, value in values.items() if value is not None}
     for key, text in texts.items():
         if len(text) > MAX_PARAM_CHARACTERS:

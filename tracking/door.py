@@ -184,6 +184,11 @@ class Door:
         with self._translated(f"cannot write artifact {name} of run {run_id}"):
             self._client.log_text(run_id, text, name)
 
+    def log_file(self, run_id: str, file: Path) -> None:
+        """Upload a file as an artifact of its own name."""
+        with self._translated(f"cannot upload {file} to run {run_id}"):
+            self._client.log_artifact(run_id, str(file))
+
     def log_folder(self, run_id: str, name: str, folder: Path) -> None:
         """Upload a folder as an artifact."""
         with self._translated(f"cannot upload {folder} to run {run_id}"):

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import ParamSpec
 
 from study.errors import TrackingError
-from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import EpochReported, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.layout import StudyLayout
 from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking import content
-from tracking.artifacts import CHECKPOINT, store_folder
+from tracking.artifacts import CHECKPOINT, PICTURES, store_file, store_folder
 from tracking.content import Batch
 from tracking.door import Door, RefusedError, Run
 from tracking.outbox import Line
@@ -83,6 +83,8 @@ class Mirror:
             self._report(event)
         elif isinstance(event, TrialFinished):
             self._finish_trial(event)
+        elif isinstance(event, PicturesDrawn):
+            self._store_pictures(event)
         elif isinstance(event, StudyEnded):
             self._end_study(event)
 
@@ -146,6 +148,14 @@ class Mirror:
     def _store_checkpoint(self, run: Run, folder: Path) -> None:
         store_folder(self._door, run, folder)
         self._door.send(run.id, Batch(tags={"study.checkpoint": CHECKPOINT}))
+
+    def _store_pictures(self, event: PicturesDrawn) -> None:
+        run, file = self._registry.trial(self._progress.study, event.trial), Path(event.path)
+        if file.is_file():
+            self._try(store_file, self._door, run, file, PICTURES)
+        else:
+            _log.warning("trial %d: %s is gone and was left out", event.trial, file)
+        self._registry.release(event.trial)
 
     def _end_study(self, event: StudyEnded) -> None:
         self._kill_running(event.at_s)

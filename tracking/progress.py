@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from study.events import StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.records import StudyOutcome, TrialRecord, TrialState, is_better
 from tracking.outbox import Line
 from tracking.provenance import Provenance
@@ -21,6 +21,7 @@ class Progress:
     outcome: StudyOutcome | None = None
     started: set[int] = field(default_factory=set)
     finished: dict[int, TrialState] = field(default_factory=dict)
+    drawn: set[int] = field(default_factory=set)
     best: TrialRecord | None = None
 
     def take(self, line: Line) -> None:
@@ -33,6 +34,8 @@ class Progress:
             self.started.add(event.record.trial)
         elif isinstance(event, TrialFinished):
             self._finish(event.record)
+        elif isinstance(event, PicturesDrawn):
+            self.drawn.add(event.trial)
         elif isinstance(event, StudyEnded):
             self.outcome = event.outcome
 
@@ -42,7 +45,8 @@ class Progress:
 
     def copy(self) -> Progress:
         """Return a copy that can be thrown away."""
-        return Progress(self.study, self.provenance, self.outcome, set(self.started), dict(self.finished), self.best)
+        started, finished, drawn = set(self.started), dict(self.finished), set(self.drawn)
+        return Progress(self.study, self.provenance, self.outcome, started, finished, drawn, self.best)
 
     def _finish(self, record: TrialRecord) -> None:
         self.started.add(record.trial)

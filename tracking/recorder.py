@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from study.events import Event, StudyStarted, TrialFinished
+from study.events import Event, PicturesDrawn, StudyStarted, TrialFinished
 from study.layout import Layout, StudyLayout
 from study.records import TrialRecord
 from tracking.drain import Drain
@@ -43,12 +43,18 @@ class OutboxRecorder:
     def catch_up(self, records: Iterable[TrialRecord], at_s: float) -> int:
         """Record the end of trials the ledger knows finished and the outbox does not; return how many.
 
-        A driver killed between the ledger and the outbox leaves such trials; call this on resume, after StudyStarted.
+        A driver killed between the ledger and the outbox leaves such trials, or pages the outbox does not know;
+        call this on resume, after StudyStarted.
         """
-        known = fold(read_lines(self._study.outbox, reports=False)).finished
-        missed = [one for one in records if one.state.is_finished and one.trial not in known]
+        known = fold(read_lines(self._study.outbox, reports=False))
+        ended = [one for one in records if one.state.is_finished]
+        missed = [one for one in ended if one.trial not in known.finished]
         for record in missed:
             self.record(TrialFinished(record, record.finished_at_s or at_s))
+        for record in ended:
+            page = self._study.trial_pictures(record.trial)
+            if record.trial not in known.drawn and page.exists():
+                self.record(PicturesDrawn(record.study, record.trial, str(page.absolute()), at_s))
         return len(missed)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:

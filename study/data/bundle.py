@@ -78,9 +78,11 @@ def make_bundle(
         skipped: "relative/path: reason" of every unreadable file.
 
     Raises:
-        DataError: one of ``sets`` lacks a class.
+        DataError: train, val or test lacks a class, or a shifted set has no image at all.
     """
-    require_classes({name: _count_classes(one, classes) for name, one in sets.items()})
+    shifted_sizes = {name: len(one) for name, one in sets.items() if name.startswith(SHIFTED_PREFIX)}
+    require_images(shifted_sizes)
+    require_classes({name: _count_classes(one, classes) for name, one in sets.items() if name not in shifted_sizes})
     sets = {"test": empty_set(image_size_px), **sets}
     ordered = {name: sets[name] for name in (*SPLITS, *sorted(set(sets) - set(SPLITS)))}
     summary = DataSummary(
@@ -140,6 +142,19 @@ def require_classes(counts: Mapping[str, Mapping[str, int]]) -> None:
         raise DataError(
             f"every split must have images of the same classes, but {'; '.join(faults)}; "
             f"classes found: {', '.join(classes)}. Add images, or rename or remove the folders that differ"
+        )
+
+
+def require_images(sizes: Mapping[str, int]) -> None:
+    """Check that every set has an image; shifted sets may lack a class, but not all.
+
+    Raises:
+        DataError: names the empty sets.
+    """
+    if empty := [name for name, size in sizes.items() if not size]:
+        raise DataError(
+            f"a shifted set must have at least one picture in a class folder, but {', '.join(empty)} has none; "
+            "add pictures as <class>/* or remove the set"
         )
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +19,7 @@ DECODER_VERSION = 1
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 BACKGROUND = (255, 255, 255, 255)
+PAD_FILL = (0, 0, 0)
 # Twice the target keeps the antialiasing of the last step clean (Pillow's own choice for thumbnails).
 DRAFT_GAP = 2
 TO_UPRIGHT = {
@@ -27,18 +31,22 @@ TO_UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TURNED = frozenset({5, 6, 7, 8})
+
+Resize = Literal["crop", "stretch", "pad"]
 
 
-def decode_image(source: Path | bytes, image_size_px: int) -> npt.NDArray[np.uint8]:
-    """Decode a picture, set it upright, cut out its central square and resize that.
+def decode_image(source: Path | bytes, image_size_px: int, resize: Resize = "crop") -> npt.NDArray[np.uint8]:
+    """Decode a picture, set it upright and make it a square.
 
-    The square is as large as the shorter side; it is shrunk with an antialiasing Lanczos filter or enlarged with a
-    bicubic one. Transparent parts lie on white. Grey of 16 bit is scaled to 8 bit, not clipped. Of several frames
-    the first counts. Colour profiles are not applied.
+    It is shrunk with an antialiasing Lanczos filter or enlarged with a bicubic one. Transparent parts lie on white.
+    Grey of 16 bit is scaled to 8 bit, not clipped. Of several frames the first counts. Colour profiles are not applied.
 
     Args:
         source: a file, or its contents.
         image_size_px: side S of the result.
+        resize: "crop" keeps the central square as large as the shorter side; "stretch" brings both sides to S, which
+            loses the aspect; "pad" brings the longer side to S, centred on black.
 
     Returns:
         uint8 RGB [S, S, 3].
@@ -52,8 +60,26 @@ def decode_image(source: Path | bytes, image_size_px: int) -> npt.NDArray[np.uin
         raise DataError(exc.strerror or str(exc)) from exc
     if not contents:
         raise DataError("the file is empty")
+    with _reasons():
+        return _decode(contents, image_size_px, resize)
+
+
+def picture_size(contents: bytes) -> tuple[int, int]:
+    """Return width and height of an upright picture; reads its header only.
+
+    Raises:
+        DataError: see `decode_image`.
+    """
+    with _reasons(), Image.open(io.BytesIO(contents), formats=FORMATS) as image:
+        width, height = image.size
+        return (height, width) if _orientation(image) in TURNED else (width, height)
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what a decoder raises into the reason."""
     try:
-        return _decode(contents, image_size_px)
+        yield
     except (DataError, MemoryError):
         raise
     except UnidentifiedImageError as exc:
@@ -73,14 +99,40 @@ def quiet_pillow() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def _decode(contents: bytes, image_size_px: int) -> npt.NDArray[np.uint8]:
+def _decode(contents: bytes, size_px: int, resize: Resize) -> npt.NDArray[np.uint8]:
     with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError
-        image.draft(None, (image_size_px * DRAFT_GAP, image_size_px * DRAFT_GAP))  # JPEG only: decode at 1/2, 1/4, 1/8
+        width, height = _inner_size(image.size, size_px) if resize == "pad" else (size_px, size_px)
+        # JPEG only: decode at 1/2, 1/4 or 1/8, both sides staying at least twice what they become.
+        image.draft(None, (width * DRAFT_GAP, height * DRAFT_GAP))
         image.load()
-        upright = _set_upright(_flatten(image), _orientation(image))
-    return np.array(_resize_centre(upright, image_size_px).convert("RGB"), np.uint8)
+        orientation = _orientation(image)
+        upright = _set_upright(_flatten(image), orientation)
+    if resize == "pad":
+        return _pad(upright, (height, width) if orientation in TURNED else (width, height), size_px)
+    left, top, right, bottom = _centre(upright.size) if resize == "crop" else (0, 0, *upright.size)
+    square = _resize(upright, (size_px, size_px), (left, top, right, bottom))
+    return np.array(square.convert("RGB"), np.uint8)
+
+
+def _inner_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:
+    """Return the width and height that bring the longer side to ``size_px``; the shorter one is at least 1."""
+    width, height = (max(1, round(side * size_px / max(size))) for side in size)
+    return width, height
+
+
+def _centre(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return left, top, left + side, top + side
+
+
+def _pad(image: Image.Image, inner: tuple[int, int], size_px: int) -> npt.NDArray[np.uint8]:
+    square = Image.new("RGB", (size_px, size_px), PAD_FILL)
+    whole = _resize(image, inner, (0, 0, *image.size))
+    square.paste(whole.convert("RGB"), ((size_px - inner[0]) // 2, (size_px - inner[1]) // 2))
+    return np.array(square, np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -109,13 +161,11 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if image.mode in ("1", "L") else "RGB")
 
 
-def _resize_centre(image: Image.Image, size_px: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    shrinks = side > size_px
+def _resize(image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Image:
+    shrinks = box[2] - box[0] > size[0] or box[3] - box[1] > size[1]
     return image.resize(
-        (size_px, size_px),
+        size,
         Image.Resampling.LANCZOS if shrinks else Image.Resampling.BICUBIC,
-        box=(left, top, left + side, top + side),
+        box=box,
         reducing_gap=3.0 if shrinks else None,
     )

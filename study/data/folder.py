@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from study.data.bundle import SHIFTED_PREFIX, require_classes
+from study.data.bundle import SHIFTED_PREFIX, SPLITS, require_classes, require_images
+from study.data.class_names import (
+    LAYOUTS,
+    class_of,
+    require_class_number,
+    require_known_keys,
+    require_shifted_classes,
+    require_shifted_names,
+)
 from study.data.files import ImageFile, find_images, subfolders
+from study.data.groups import assign_groups, require_unshared_groups
 from study.data.splits import assign_splits
 from study.errors import DataError
+from study.spec import DataSpec
 
 _log = logging.getLogger(__name__)
 
@@ -22,8 +32,6 @@ SPLIT_FOLDERS: Mapping[str, tuple[str, ...]] = {
 }
 SHIFTED_FOLDER = "shifted"
 UNSPLIT = ""
-LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (test may be missing) or DIR/<class>/*"
-SUPPORTED_CLASSES = 2
 
 _ByClass = dict[str, list[ImageFile]]
 
@@ -38,42 +46,126 @@ class LabelledFile:
 
 @dataclass(frozen=True)
 class FolderPlan:
-    """The pictures of each set ("train", "val", "test", "shifted/<name>"), sorted by name; no set is empty."""
+    """The pictures of each set ("train", "val", "test", "shifted/<name>"), sorted by name; no set is empty.
+
+    ``ignored`` counts what is no picture, by suffix or name.
+    """
 
     root: Path
     classes: tuple[str, ...]
     sets: Mapping[str, tuple[LabelledFile, ...]]
+    ignored: Mapping[str, int]
 
 
-def plan_folder(path: str, fractions: Sequence[float], seed: int) -> FolderPlan:
-    """Read the layout of a data folder; ``fractions`` and ``seed`` matter only where it has no splits of its own.
+def plan_folder(spec: DataSpec) -> FolderPlan:
+    """Read the layout of a data folder; fractions, seed and stratify matter only where it has no splits of its own.
 
     Raises:
-        DataError: the folder is missing, unreadable or empty, has not exactly two classes, or a split lacks a class.
+        DataError: the folder is missing, unreadable or empty, has fewer than two classes, a split lacks a class,
+            files have no group or a group is in two splits, or what ``classes`` or ``shifted`` name is not there.
     """
-    root = Path(path).expanduser()
-    if not root.is_dir():
-        raise DataError(f"data.path must be an existing folder, but got {path!r}{_neighbours(root)}")
     ignored: Counter[str] = Counter()
-    groups = _read_groups(root, ignored)
-    _log.log(logging.INFO if ignored else logging.DEBUG, "%s: %s", root, _listed(ignored))
-    if not any(files for by_class in groups.values() for files in by_class.values()):
-        raise DataError(f"no pictures found below {root} ({_listed(ignored)}); {LAYOUTS}")
+    root, folders = _read_folder(spec, ignored)
+    _log.log(logging.INFO if ignored else logging.DEBUG, "%s: %s", root, listed(ignored))
+    require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_PREFIX) for name in folders])
+    folders |= _read_shifted(spec.shifted, ignored)
+    require_known_keys(spec.classes, {one for by_folder in folders.values() for one in by_folder})
+    groups = {name: _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
     if UNSPLIT in groups:
-        _require_two(root, sorted(groups[UNSPLIT]))
-        groups |= _deal_out(groups.pop(UNSPLIT), fractions, seed)
-    require_classes({name: {one: len(files) for one, files in group.items()} for name, group in groups.items()})
+        require_class_number(root, sorted(groups[UNSPLIT]))
+        groups |= _deal_out(groups.pop(UNSPLIT), spec)
+    elif spec.group_by is not None:
+        require_unshared_groups({name: _names(groups[name]) for name in SPLITS if name in groups}, spec.group_by)
+    return _plan(root, groups, ignored)
+
+
+def survey_folder(spec: DataSpec) -> tuple[FolderPlan, str | None]:
+    """Plan a folder even where no study could run on it.
+
+    Returns:
+        The plan, and why a study would refuse it: then its sets are the folder as it stands, "all" where it has no
+        splits of its own, and may lack classes.
+
+    Raises:
+        DataError: the folder is missing or unreadable, or has no pictures or no layout that can be told.
+    """
+    try:
+        return plan_folder(spec), None
+    except DataError as exc:
+        refusal = str(exc)
+    ignored: Counter[str] = Counter()
+    root, folders = _read_folder(spec, ignored)
+    groups = {name or "all": _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
+    classes = tuple(sorted({one for group in groups.values() for one in group}))
+    sets = {name: files for name, group in groups.items() if (files := _label(group, classes))}
+    return FolderPlan(root, classes, sets, ignored), refusal
+
+
+def plan_shifted(spec: DataSpec, mapping: Mapping[str, str], classes: Sequence[str]) -> FolderPlan | None:
+    """Plan the sets of ``data.shifted`` alone, for images that come from elsewhere; None where there are none.
+
+    Args:
+        spec: its ``shifted`` counts.
+        mapping: class names by folder name.
+        classes: those of training, sorted.
+
+    Raises:
+        DataError: a folder is missing or unreadable, has no pictures or a class that training has not.
+    """
+    if not spec.shifted:
+        return None
+    ignored: Counter[str] = Counter()
+    folders = _read_shifted(spec.shifted, ignored)
+    groups = {name: _merge(by_folder, mapping) for name, by_folder in folders.items()}
+    return FolderPlan(Path(), tuple(classes), _label_shifted(groups, classes), ignored)
+
+
+def listed(ignored: Mapping[str, int]) -> str:
+    """Say how many files are ignored, and of which kinds."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(ignored).most_common(10))
+    return f"files ignored: {sum(ignored.values())}" + (f" ({kinds})" if kinds else "")
+
+
+def _read_folder(spec: DataSpec, ignored: Counter[str]) -> tuple[Path, dict[str, _ByClass]]:
+    root = _existing_folder("data.path", spec.path or "")
+    folders = _read_sets(root, ignored)
+    if not any(files for by_folder in folders.values() for files in by_folder.values()):
+        raise DataError(f"no pictures found below {root} ({listed(ignored)}); {LAYOUTS}")
+    return root, folders
+
+
+def _plan(root: Path, groups: Mapping[str, _ByClass], ignored: Mapping[str, int]) -> FolderPlan:
+    ordinary = {name: group for name, group in groups.items() if name in SPLITS}
+    require_classes({name: {one: len(files) for one, files in group.items()} for name, group in ordinary.items()})
     classes = tuple(sorted(groups["train"]))
-    _require_two(root, classes)
-    sets = {
-        name: tuple(LabelledFile(file, label) for label, one in enumerate(classes) for file in group[one])
-        for name, group in groups.items()
-    }
-    return FolderPlan(root, classes, sets)
+    require_class_number(root, classes)
+    sets = {name: _label(group, classes) for name, group in ordinary.items()}
+    shifted = {name: group for name, group in groups.items() if name not in SPLITS}
+    return FolderPlan(root, classes, sets | _label_shifted(shifted, classes), ignored)
 
 
-def _read_groups(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
-    """Return the pictures by set and class; all under UNSPLIT where the folder has no splits of its own."""
+def _label_shifted(groups: Mapping[str, _ByClass], classes: Sequence[str]) -> dict[str, tuple[LabelledFile, ...]]:
+    present = {name: [one for one, files in group.items() if files] for name, group in groups.items()}
+    require_shifted_classes(present, classes)
+    sets = {name: _label(group, classes) for name, group in groups.items()}
+    require_images({name: len(files) for name, files in sets.items()})
+    return sets
+
+
+def _label(group: _ByClass, classes: Sequence[str]) -> tuple[LabelledFile, ...]:
+    return tuple(LabelledFile(file, label) for label, one in enumerate(classes) for file in group.get(one, ()))
+
+
+def _merge(by_folder: _ByClass, mapping: Mapping[str, str]) -> _ByClass:
+    """Put the files of all folders of a class together, sorted by name."""
+    by_class: _ByClass = {}
+    for folder, files in by_folder.items():
+        by_class.setdefault(class_of(folder, mapping), []).extend(files)
+    return {one: sorted(files, key=lambda file: file.name) for one, files in by_class.items()}
+
+
+def _read_sets(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
+    """Return the pictures by set and folder; all under UNSPLIT where the data folder has no splits of its own."""
     folders = subfolders(root)
     shifted = [inner for folder in folders if folder.name == SHIFTED_FOLDER for inner in subfolders(folder)]
     places = _split_folders(root, folders) | {SHIFTED_PREFIX + folder.name: folder for folder in shifted}
@@ -84,6 +176,26 @@ def _read_groups(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
     if "train" not in groups:
         groups[UNSPLIT] = {one.name: find_images(one, root, ignored) for one in folders if one.name != SHIFTED_FOLDER}
     return groups
+
+
+def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str, _ByClass]:
+    """Return the pictures of ``data.shifted`` by set and folder, named as if they lay in DIR/shifted."""
+    groups: dict[str, _ByClass] = {}
+    for name, path in sorted(shifted.items()):
+        root = _existing_folder(f"data.shifted.{name}", path)
+        prefix = SHIFTED_PREFIX + name
+        groups[prefix] = {
+            one.name: [replace(file, name=f"{prefix}/{file.name}") for file in find_images(one, root, ignored)]
+            for one in subfolders(root)
+        }
+    return groups
+
+
+def _existing_folder(field: str, path: str) -> Path:
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{field} must be an existing folder, but got {path!r}{_neighbours(root)}")
+    return root
 
 
 def _split_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
@@ -107,32 +219,34 @@ def _split_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def _deal_out(by_class: _ByClass, fractions: Sequence[float], seed: int) -> dict[str, _ByClass]:
-    groups: dict[str, _ByClass] = {}
-    for one, files in by_class.items():
-        by_name = {file.name: file for file in files}
+def _deal_out(by_class: _ByClass, spec: DataSpec) -> dict[str, _ByClass]:
+    names = {one: [file.name for file in files] for one, files in by_class.items()}
+    if spec.group_by is not None:
+        return _pick(by_class, assign_groups(names, spec.group_by, spec.fractions, spec.seed, stratify=spec.stratify))
+    if not spec.stratify:
+        return _pick(by_class, assign_splits(_names(by_class), spec.fractions, spec.seed))
+    assigned: dict[str, list[str]] = {}
+    for one, of_class in names.items():
         try:
-            assigned = assign_splits(list(by_name), fractions, seed)
+            dealt = assign_splits(of_class, spec.fractions, spec.seed)
         except DataError as exc:
             raise DataError(f"class {one!r} cannot be split: {exc}") from exc
-        for split, names in assigned.items():
-            groups.setdefault(split, {})[one] = [by_name[name] for name in names]
-    return groups
+        for split, chosen in dealt.items():
+            assigned.setdefault(split, []).extend(chosen)
+    return _pick(by_class, assigned)
 
 
-def _require_two(root: Path, classes: Sequence[str]) -> None:
-    if len(classes) != SUPPORTED_CLASSES:
-        shown = ", ".join(classes[:20]) or "none"
-        advice = "merge the folders into two" if len(classes) > SUPPORTED_CLASSES else LAYOUTS
-        raise DataError(
-            f"{root} must have exactly {SUPPORTED_CLASSES} classes (training on more is not supported yet), "
-            f"but has {len(classes)}: {shown}; {advice}"
-        )
+def _pick(by_class: _ByClass, assigned: Mapping[str, Iterable[str]]) -> dict[str, _ByClass]:
+    """Return the files of each split by class; every class is a key, with no files where it got none."""
+    chosen = {split: set(names) for split, names in assigned.items()}
+    return {
+        split: {one: [file for file in files if file.name in names] for one, files in by_class.items()}
+        for split, names in chosen.items()
+    }
 
 
-def _listed(ignored: Counter[str]) -> str:
-    kinds = ", ".join(f"{kind} {count}" for kind, count in ignored.most_common(10))
-    return f"files ignored: {ignored.total()}" + (f" ({kinds})" if kinds else "")
+def _names(by_class: _ByClass) -> list[str]:
+    return [file.name for files in by_class.values() for file in files]
 
 
 def _neighbours(root: Path) -> str:

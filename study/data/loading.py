@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import PIL
 
-from study.data.bundle import DataBundle, make_bundle
+from study.data.bundle import DataBundle, ImageSet, make_bundle
 from study.data.cache import cache_key, load_entry, save_entry
+from study.data.class_names import require_shifted_names
 from study.data.decode import DECODER_VERSION
-from study.data.folder import FolderPlan, plan_folder
+from study.data.faces import SHIFTED_SETS
+from study.data.folder import FolderPlan, plan_folder, plan_shifted
 from study.data.reader import read_plan
-from study.data.rendered import face_key, render_sets
+from study.data.rendered import class_of_kind, face_classes, face_key, render_sets
 from study.errors import DataError
 from study.layout import cache_dir
 from study.spec import DataSpec
@@ -39,11 +42,19 @@ def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageP
 
 
 def _load_faces(spec: DataSpec, workers: int | None, on_progress: StageProgress | None) -> DataBundle:
-    entry = cache_dir() / "data" / cache_key("faces", *face_key(spec))
+    classes = face_classes(spec)
+    require_shifted_names(spec.shifted, SHIFTED_SETS)
+    plan = plan_shifted(spec, class_of_kind(spec), classes)
+    key = (*face_key(spec), *(() if plan is None else _folder_key(plan, spec)))
+    entry = cache_dir() / "data" / cache_key("faces", *key)
     if (kept := load_entry(entry)) is not None:
         return kept
-    classes, sets = render_sets(spec, workers=workers, on_progress=_stage("rendering", on_progress))
-    bundle = make_bundle("faces", spec.image_size_px, classes, sets)
+    sets = render_sets(spec, workers=workers, on_progress=_stage("rendering", on_progress))
+    skipped: tuple[str, ...] = ()
+    if plan is not None:
+        more, skipped = _read(plan, spec, workers, on_progress)
+        sets |= more
+    bundle = make_bundle("faces", spec.image_size_px, classes, sets, skipped=skipped)
     save_entry(entry, bundle)
     return bundle
 
@@ -51,22 +62,31 @@ def _load_faces(spec: DataSpec, workers: int | None, on_progress: StageProgress 
 def _load_folder(spec: DataSpec, workers: int | None, on_progress: StageProgress | None) -> DataBundle:
     if spec.path is None:
         raise DataError("data.source folder needs data.path, the folder with the pictures, but got none")
-    plan = plan_folder(spec.path, spec.fractions, spec.seed)
+    plan = plan_folder(spec)
     entry = cache_dir() / "data" / cache_key("folder", *_folder_key(plan, spec))
     if (kept := load_entry(entry)) is not None:
         return kept
-    sets, skipped = read_plan(plan, spec.image_size_px, workers=workers, on_progress=_stage("decoding", on_progress))
+    sets, skipped = _read(plan, spec, workers, on_progress)
     bundle = make_bundle("folder", spec.image_size_px, plan.classes, sets, skipped=skipped)
     save_entry(entry, bundle)
     return bundle
+
+
+def _read(
+    plan: FolderPlan, spec: DataSpec, workers: int | None, on_progress: StageProgress | None
+) -> tuple[dict[str, ImageSet], tuple[str, ...]]:
+    stage = _stage("decoding", on_progress)
+    return read_plan(plan, spec.image_size_px, resize=spec.resize, workers=workers, on_progress=stage)
 
 
 def _folder_key(plan: FolderPlan, spec: DataSpec) -> tuple[object, ...]:
     files = sorted(
         (one.file.name, one.file.size_bytes, one.file.mtime_ns) for files in plan.sets.values() for one in files
     )
+    shifted = sorted((name, str(Path(path).expanduser().resolve())) for name, path in spec.shifted.items())
+    splits = spec.fractions, spec.seed, spec.stratify, spec.group_by, sorted(spec.classes.items())
     code = (DECODER_VERSION, PIL.__version__)
-    return str(plan.root.resolve()), files, spec.image_size_px, spec.fractions, spec.seed, code
+    return str(plan.root.resolve()), files, spec.image_size_px, spec.resize, splits, shifted, code
 
 
 def _stage(name: str, on_progress: StageProgress | None) -> Callable[[int, int], None] | None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from study.data.bundle import ImageSet
-from study.data.decode import decode_image, quiet_pillow
+from study.data.decode import Resize, decode_image, quiet_pillow
 from study.data.folder import FolderPlan, LabelledFile
 from study.errors import DataError
 
@@ -32,11 +32,17 @@ class _Target:
 
     files: Sequence[LabelledFile]
     images: npt.NDArray[np.uint8]
+    resize: Resize
     faults: dict[int, str] = field(default_factory=dict)
 
 
 def read_plan(
-    plan: FolderPlan, image_size_px: int, *, workers: int | None = None, on_progress: Progress | None = None
+    plan: FolderPlan,
+    image_size_px: int,
+    *,
+    resize: Resize = "crop",
+    workers: int | None = None,
+    on_progress: Progress | None = None,
 ) -> tuple[dict[str, ImageSet], tuple[str, ...]]:
     """Decode every picture of a plan; the result does not depend on ``workers``.
 
@@ -46,6 +52,7 @@ def read_plan(
     Args:
         plan: what to read.
         image_size_px: side of every image.
+        resize: how a picture becomes a square, see `decode_image`.
         workers: threads; None means one per available core.
         on_progress: called in this thread with (pictures done, pictures in all).
 
@@ -56,7 +63,9 @@ def read_plan(
         DataError: more than 1 % of the pictures are broken.
     """
     shape = (image_size_px, image_size_px, 3)
-    targets = {name: _Target(files, np.empty((len(files), *shape), np.uint8)) for name, files in plan.sets.items()}
+    targets = {
+        name: _Target(files, np.empty((len(files), *shape), np.uint8), resize) for name, files in plan.sets.items()
+    }
     _decode_all(list(targets.values()), workers or available_cores(), on_progress)
     total = sum(len(target.files) for target in targets.values())
     broken = _list_broken(targets)
@@ -90,7 +99,7 @@ def _decode_all(targets: Sequence[_Target], workers: int, on_progress: Progress 
 def _decode_chunk(target: _Target, places: range) -> int:
     for at in places:
         try:
-            target.images[at] = decode_image(target.files[at].file.path, target.images.shape[1])
+            target.images[at] = decode_image(target.files[at].file.path, target.images.shape[1], target.resize)
         except DataError as exc:
             target.faults[at] = str(exc)
     return len(places)

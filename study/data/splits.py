@@ -34,7 +34,7 @@ def split_sizes(total: int, fractions: Sequence[float]) -> list[int]:
 
 
 def assign_splits(names: Sequence[str], fractions: Sequence[float], seed: int) -> dict[str, list[str]]:
-    """Deal the names of one class out to the splits.
+    """Deal names out to the splits: those of one class, to keep its share everywhere, or all at once.
 
     The order of dealing is a hash of seed and name: it depends neither on the order given nor on a library's
     generator, and a new file moves few of the others.

@@ -34,6 +34,7 @@ class LedgerSearcher(Searcher):
             "number": assignment.trial,
             "trial": assignment.config.model_dump(),
             "directory": str(self._layout.trial(assignment.trial).absolute()),
+            "pruned": assignment.pruned,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

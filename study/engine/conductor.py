@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from study.engine.report import Failure, TrialReport
 from study.errors import EngineError
 from study.events import EpochReported, Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Assignment, Ledger
 from study.ranking import rank
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
+from study.training.progress import reason_to_end
 
 
 class Conductor:
@@ -22,14 +24,20 @@ class Conductor:
 
     Everything is written to the ledger before a listener hears of it, and a listener may hear twice of what a
     killed driver told it last, in the same words.
+
+    Where a study has shifted image sets (``evaluates``), a pruned trial is handed out once more, for its selected
+    checkpoint to be scored on them: to the worker that has it still in memory, as a rule.
     """
 
-    def __init__(self, ledger: Ledger, layout: StudyLayout, recorder: Recorder) -> None:
+    def __init__(self, ledger: Ledger, layout: StudyLayout, recorder: Recorder, *, evaluates: bool = False) -> None:
         self._ledger = ledger
         self._layout = layout
         self._recorder = recorder
+        self._evaluates = evaluates
         self._placed: set[int] = set()
         self._running: set[int] = set()
+        self._to_evaluate: deque[int] = deque()
+        self._evaluating: set[int] = set()
         self._fault: BaseException | None = None
         self.interrupted = False
 
@@ -47,12 +55,16 @@ class Conductor:
         for record in self._ledger.undecided():
             self._recorder.record(TrialStarted(record, record.attempts, time.time()))
             self._announce(record.trial, record.epochs_run)
-            self._decide(record.trial, finished=record.epochs_run >= int(record.config["max_epochs"] or 0))
+            self._decide_after_resume(record)
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial to run; None when there is none or the run is to stop."""
         if self.interrupted:
             return None
+        if self._to_evaluate:
+            trial = self._to_evaluate.popleft()
+            self._evaluating.add(trial)
+            return self._ledger.assignment(trial)
         assignment = self._ledger.ask()
         if assignment is not None:
             self._running.add(assignment.trial)
@@ -62,12 +74,15 @@ class Conductor:
         """Note that a worker has the trial, for the first time or after another worker died with it."""
         if not self.is_running(trial):
             return
+        if trial in self._evaluating:
+            self._evaluating.discard(trial)  # the next time it is another worker
+            return
         record = self._ledger.restarted(trial) if trial in self._placed else self._ledger.record(trial)
         self._placed.add(trial)
         self._recorder.record(TrialStarted(record, record.attempts, time.time()))
 
     def ingest(self, trial: int, report: TrialReport) -> bool:
-        """Take a worker's message; return whether the trial must stop.
+        """Take a worker's message; return whether the worker must leave the trial.
 
         Raises:
             EngineError: the worker cannot write its files.
@@ -80,8 +95,11 @@ class Conductor:
         for metrics in report.epochs:
             if self._ledger.report(trial, metrics, report.checkpoint):
                 self._announce(trial, metrics.epoch)
-        self._decide(trial, finished=report.finished)
-        return not self.is_running(trial)
+        if report.ended is not None:
+            self._ledger.note_evaluation(trial, report.evaluation)
+            self._end(trial, *_ending(report.ended))
+            return True
+        return self._prune_if_weak(trial)
 
     def fail(self, trial: int, failure: Failure) -> None:
         """End a trial that cannot go on; its traceback is kept beside its files."""
@@ -135,11 +153,27 @@ class Conductor:
             EpochReported(record.study, trial, stored.metrics, record.value, record.epoch, stored.at_s)
         )
 
-    def _decide(self, trial: int, *, finished: bool) -> None:
-        if finished:
-            self._end(trial, TrialState.COMPLETE, StopReason.FINISHED)
-        elif self._ledger.should_prune(trial):
-            self._end(trial, TrialState.PRUNED, StopReason.PRUNED)
+    def _prune_if_weak(self, trial: int) -> bool:
+        """Ask the pruner; return whether the worker must leave the trial."""
+        if not self._ledger.should_prune(trial):
+            return False
+        if self._evaluates:
+            self._to_evaluate.append(trial)
+        else:
+            self._end(trial, *_ending(StopReason.PRUNED))
+        return True
+
+    def _decide_after_resume(self, record: TrialRecord) -> None:
+        """Decide what a killed driver did not; a trial that must be evaluated yet is asked for again instead."""
+        if self._evaluates:
+            self._ledger.should_prune(record.trial)
+            return
+        config = TrialConfig.model_validate(record.config)
+        reason = reason_to_end(config, record.history)
+        if reason is None and self._ledger.should_prune(record.trial):
+            reason = StopReason.PRUNED
+        if reason is not None:
+            self._end(record.trial, *_ending(reason))
 
     def _take_failure(self, trial: int, failure: Failure) -> None:
         if failure.disk:
@@ -177,6 +211,10 @@ def ended(ledger: Ledger, outcome: StudyOutcome) -> StudyEnded:
         counts=dict(Counter(record.state.value for record in records)),
         at_s=time.time(),
     )
+
+
+def _ending(reason: StopReason) -> tuple[TrialState, StopReason]:
+    return (TrialState.PRUNED if reason is StopReason.PRUNED else TrialState.COMPLETE), reason
 
 
 def _finished(records: list[TrialRecord]) -> int:

@@ -1,9 +1,10 @@
-"""Get the ImageNet weights a study asks for, once, before its trials start."""
+"""Get the weights a study's trials begin with, once, before the trials start."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,24 +12,70 @@ import ray
 from numpy.typing import NDArray
 from ray.exceptions import RayError
 
-from study.errors import EngineError, WeightsError
+from study.engine.model_key import ModelKey
+from study.errors import EngineError, StudyError, WeightsError
 from study.exclusions import admitted_values, forbid
+from study.hyperparameters import DEPTHS
 from study.spec import StudySpec
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = Mapping[str, NDArray[Any]]
+CHECKPOINT, RUN = "checkpoint:", "run:"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """Weights by depth, and for the other depths why there are none."""
+    """Weights by what they are for, for the others why there are none, and what must stop the study."""
 
-    weights: Mapping[int, Arrays]
-    missing: Mapping[int, str]
+    weights: Mapping[ModelKey, Arrays] = field(default_factory=dict)
+    missing: Mapping[ModelKey, str] = field(default_factory=dict)
+    fault: str | None = None
 
 
-def begin_fetch(depths: Sequence[int]) -> ray.ObjectRef[Any] | None:
+def wanted_weights(spec: StudySpec) -> tuple[ModelKey, ...]:
+    """Return every set of weights some trial may begin with, those that are drawn not among them."""
+    inits = [str(one) for one in admitted_values(spec, "init")]
+    models = [
+        (str(family), int(depth))
+        for family in admitted_values(spec, "family")
+        for depth in admitted_values(spec, "depth")
+        if depth in DEPTHS[str(family)]
+    ]
+    given = [one for one in inits if one in ("imagenet", "rotation") or one.startswith((CHECKPOINT, RUN))]
+    return tuple(ModelKey(init, family, depth) for init in dict.fromkeys(given) for family, depth in models)
+
+
+def locate(wanted: Sequence[ModelKey], runs: Mapping[str, Path]) -> dict[str, Path]:
+    """Return where the weights of every ``checkpoint:PATH`` and ``run:RUN_ID`` lie.
+
+    Args:
+        wanted: what ``wanted_weights`` found.
+        runs: checkpoint folders by MLflow run id.
+
+    Raises:
+        WeightsError: a path does not exist, or a run is not known or has no checkpoint.
+    """
+    found: dict[str, Path] = {}
+    for key in wanted:
+        if key.init.startswith(CHECKPOINT):
+            path = Path(key.init.removeprefix(CHECKPOINT)).expanduser().absolute()
+            if not path.exists():
+                raise WeightsError(f"init {key.init} must be an existing file or folder, but {path} does not exist")
+            found[key.init] = path
+        elif key.init.startswith(RUN):
+            run = key.init.removeprefix(RUN)
+            if run not in runs:
+                raise WeightsError(
+                    f"init {key.init} must be the run of a trial in this results folder that ended with a checkpoint, "
+                    "but there is none; `study compare` shows the runs, checkpoint:PATH takes any file of weights"
+                )
+            found[key.init] = runs[run]
+    return found
+
+
+def begin_fetch(wanted: Sequence[ModelKey], located: Mapping[str, Path]) -> ray.ObjectRef[Any] | None:
     """Ask one worker for the weights; a worker has torch loaded and the driver need not."""
-    return _fetch.remote(tuple(depths)) if depths else None
+    asked = tuple(key for key in wanted if key.init == "imagenet" or key.init in located)
+    return _fetch.remote(asked, dict(located)) if asked else None
 
 
 def fetched(fetching: ray.ObjectRef[Any] | None) -> Fetched:
@@ -36,39 +83,54 @@ def fetched(fetching: ray.ObjectRef[Any] | None) -> Fetched:
 
     Raises:
         EngineError: the worker failed at it.
+        WeightsError: weights that were named cannot be read or do not fit.
     """
     if fetching is None:
-        return Fetched({}, {})
+        return Fetched()
     try:
         found: Fetched = ray.get(fetching)
     except RayError as error:
-        raise EngineError(f"no worker could fetch the ImageNet weights: {error}") from error
+        raise EngineError(f"no worker could fetch the weights: {error}") from error
+    if found.fault is not None:
+        raise WeightsError(found.fault)
     return found
 
 
 # An environment of its own means a process of its own: a worker that ran a task is never given a trial.
 @ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": "weights"}})
-def _fetch(depths: tuple[int, ...]) -> Fetched:
-    from study.training.weights import MissingWeightsError, imagenet_weights
+def _fetch(wanted: tuple[ModelKey, ...], located: Mapping[str, Path]) -> Fetched:
+    from study.training.weights import MissingWeightsError
 
-    weights: dict[int, Arrays] = {}
-    missing: dict[int, str] = {}
-    for depth in depths:
-        try:
-            weights[depth] = {name: np.asarray(tensor) for name, tensor in imagenet_weights(depth).items()}
-        except MissingWeightsError as error:
-            missing[depth] = error.why
+    weights: dict[ModelKey, Arrays] = {}
+    missing: dict[ModelKey, str] = {}
+    try:
+        for key in wanted:
+            try:
+                weights[key] = _read(key, located)
+            except MissingWeightsError as error:
+                missing[key] = error.why
+    except StudyError as error:
+        return Fetched(fault=str(error))
     return Fetched(weights, missing)
 
 
-def wanted_depths(spec: StudySpec) -> tuple[int, ...]:
-    """Return the depths whose ImageNet weights some trial may ask for."""
-    if "imagenet" not in admitted_values(spec, "init"):
-        return ()
-    return tuple(int(depth) for depth in admitted_values(spec, "depth"))
+def _read(key: ModelKey, located: Mapping[str, Path]) -> Arrays:
+    import torch
+
+    from study.hyperparameters import Hyperparameters
+    from study.training.initializers import require_fit
+    from study.training.models import build_model
+    from study.training.warm_start import read_weights
+    from study.training.weights import imagenet_weights
+
+    found = read_weights(located[key.init]) if key.init in located else imagenet_weights(key.family, key.depth)
+    with torch.device("meta"):
+        model = build_model(Hyperparameters.model_validate({"family": key.family, "depth": key.depth}))
+    require_fit(model, key.init, found)
+    return {name: np.asarray(tensor) for name, tensor in found.items()}
 
 
-def without_missing(spec: StudySpec, missing: Mapping[int, str]) -> tuple[StudySpec, tuple[str, ...]]:
+def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[StudySpec, tuple[str, ...]]:
     """Take ``init: imagenet`` out of the space where there are no weights for it.
 
     Returns:
@@ -82,19 +144,39 @@ def without_missing(spec: StudySpec, missing: Mapping[int, str]) -> tuple[StudyS
     reasons = _reasons(missing)
     if spec.on_missing_weights == "fail":
         raise WeightsError(f"on_missing_weights is `fail`: {reasons}")
-    depths = tuple(int(depth) for depth in admitted_values(spec, "depth"))
-    gone = [depth for depth in depths if depth in missing]
+    models = [(key.family, key.depth) for key in wanted_weights(spec) if key.init == "imagenet"]
+    lacking = [(key.family, key.depth) for key in missing]
     try:
-        left = forbid(spec, "init", "imagenet", "depth", gone)
+        for name, values in _beside(models, lacking).items():
+            spec = forbid(spec, "init", "imagenet", name, values)
     except ValueError as error:
         raise WeightsError(f"{error}: {reasons}") from error
-    where = "" if len(gone) == len(depths) else f" for depth {', '.join(map(str, gone))}"
-    return left, (f"init: imagenet is left out{where}, weights are missing: {reasons}",)
+    where = "" if len(lacking) == len(models) else f" for {_named(lacking)}"
+    return spec, (f"init: imagenet is left out{where}, weights are missing: {reasons}",)
 
 
-def _reasons(missing: Mapping[int, str]) -> str:
-    """Say each reason once, with the depths it holds for."""
-    depths: dict[str, list[int]] = {}
-    for depth, why in missing.items():
-        depths.setdefault(why, []).append(depth)
-    return "; ".join(f"depth {' and '.join(map(str, found))}: {why}" for why, found in depths.items())
+def _beside(models: Sequence[tuple[str, int]], lacking: Sequence[tuple[str, int]]) -> dict[str, list[str | int]]:
+    """Say beside which depths, or families, imagenet must not be drawn.
+
+    A depth that is lacking for one family only takes that whole family's ImageNet weights with it, because an
+    exclusion knows one parameter.
+    """
+    depths = {depth for _, depth in models}
+    gone = {depth for depth in depths if all(model in lacking for model in models if model[1] == depth)}
+    families = {family for family, depth in lacking if depth not in gone}
+    found: dict[str, list[str | int]] = {"depth": sorted(gone)} if gone else {}
+    return found | ({"family": sorted(families)} if families else {})
+
+
+def _named(models: Sequence[tuple[str, int]]) -> str:
+    families = dict.fromkeys(family for family, _ in models)
+    depths = {family: ", ".join(str(depth) for one, depth in models if one == family) for family in families}
+    return "; ".join(f"{'' if one == 'resnet' else f'family {one}, '}depth {depths[one]}" for one in families)
+
+
+def _reasons(missing: Mapping[ModelKey, str]) -> str:
+    """Say each reason once, with the models it holds for."""
+    by_reason: dict[str, list[tuple[str, int]]] = {}
+    for key, why in missing.items():
+        by_reason.setdefault(why, []).append((key.family, key.depth))
+    return "; ".join(f"{_named(models)}: {why}" for why, models in by_reason.items())

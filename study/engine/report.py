@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from study.records import EpochMetrics
+from study.records import EpochMetrics, StopReason
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,12 @@ class TrialReport:
 
     ``epochs`` are those not sent before by this worker, oldest first: after a restart also those of earlier
     workers, because the driver may have missed the last one. ``checkpoint`` is the selected checkpoint's folder.
+    ``ended`` says why the trial ends here, if it does; then ``evaluation`` has the selected checkpoint's metrics on
+    images it was not selected on.
     """
 
     epochs: tuple[EpochMetrics, ...] = ()
     checkpoint: str | None = None
-    finished: bool = False
+    ended: StopReason | None = None
+    evaluation: Mapping[str, float] = field(default_factory=dict)
     failure: Failure | None = None

@@ -6,19 +6,25 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ray import tune
 
 from study.data import load_data
 from study.data.bundle import DataBundle
+from study.data.near_duplicates import duplicate_notice
 from study.engine.adapters import EventCallback, InterruptStopper, LedgerScheduler, LedgerSearcher
+from study.engine.admission import require_data_for
 from study.engine.cluster import Slots, cluster, plan_slots
 from study.engine.conductor import Conductor, ended
-from study.engine.pretrained import Arrays, begin_fetch, fetched, wanted_depths, without_missing
+from study.engine.model_key import ModelKey
+from study.engine.pretrained import RUN, Arrays, begin_fetch, fetched, locate, wanted_weights, without_missing
+from study.engine.rotation import pretrain_by_rotation
 from study.engine.signals import stop_on_signals
+from study.engine.stored_weights import forget, store, stored
 from study.engine.trainable import Shared, TrialWorker
 from study.errors import StudyError, WeightsError
 from study.events import Recorder, StudyEnded, StudyStarted
@@ -26,7 +32,7 @@ from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Ledger, driver_lock, refuse_existing
 from study.records import StudyOutcome
 from study.spec import StudySpec
-from study.training.data import TrainingData
+from study.training.data import LabelledImages, TrainingData, pixel_statistics
 
 SCRATCH = ".tune-"
 
@@ -40,15 +46,31 @@ class Progress:
     interrupting: Callable[[], None]
 
 
-def start_study(
-    spec: StudySpec,
-    study_file: str,
-    layout: StudyLayout,
-    recorder: Callable[[], Recorder],
-    progress: Progress,
-    *,
-    address: str | None = None,
-) -> StudyEnded:
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run is handed by whoever starts it.
+
+    ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the checkpoint folder of an MLflow
+    run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this machine.
+    """
+
+    recorder: Callable[[DataBundle], Recorder]
+    progress: Progress
+    runs: Callable[[], Mapping[str, Path]] = dict
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that trials need."""
+
+    data: DataBundle
+    weights: Mapping[ModelKey, Arrays]
+    spec: StudySpec
+    notices: tuple[str, ...]
+
+
+def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: Surroundings) -> StudyEnded:
     """Begin a new study and run it to its end.
 
     Nothing is stored before data and weights are there, so that a fault in them leaves the name free.
@@ -57,27 +79,25 @@ def start_study(
         spec: what to run.
         study_file: the study file as it was given.
         layout: the study's paths.
-        recorder: makes the listener, once the study exists.
-        progress: how to talk while preparing.
-        address: a running Ray cluster; None starts one on this machine.
+        around: listener, progress, cluster.
 
     Raises:
         LedgerError: the name is taken or another process runs the study.
         DataError: the images cannot be used.
-        WeightsError: ImageNet weights are missing and nothing else is left to run.
+        WeightsError: weights are missing, do not fit, or nothing else is left to run.
         EngineError: the cluster cannot be reached or has no room for a trial.
     """
     refuse_existing(layout, spec.name)
-    with driver_lock(layout), cluster(address):
-        data, weights, spec, notices = _prepare(spec, progress)
+    with driver_lock(layout), cluster(around.address):
+        forget(layout)
+        ready = _prepare(spec, layout, around)
         write_text_atomic(layout.study_file, study_file)
-        ledger = Ledger.create(layout, spec, study_file, data=data.summary, notices=notices)
-        return _drive(ledger, layout, data, weights, recorder(), progress, resumed=False)
+        store(layout, ready.weights)
+        ledger = Ledger.create(layout, ready.spec, study_file, data=ready.data.summary, notices=ready.notices)
+        return _drive(ledger, layout, ready, around, resumed=False)
 
 
-def resume_study(
-    layout: StudyLayout, recorder: Callable[[], Recorder], progress: Progress, *, address: str | None = None
-) -> StudyEnded:
+def resume_study(layout: StudyLayout, around: Surroundings) -> StudyEnded:
     """Go on with a study that was interrupted; its interrupted trials go first, from their last checkpoints.
 
     Raises:
@@ -88,52 +108,47 @@ def resume_study(
         ledger = Ledger.open(layout)
         if ledger.is_finished:
             return ended(ledger, StudyOutcome.FINISHED)
-        return _resume(ledger, layout, recorder, progress, address)
+        with cluster(around.address):
+            ready = _prepare(ledger.spec, layout, around)
+            ledger.require_data(ready.data.summary.fingerprint)
+            if ready.spec != ledger.spec:
+                raise WeightsError(f"a study's space must stay the same, but since it began {'; '.join(ready.notices)}")
+            return _drive(ledger, layout, ready, around, resumed=True)
 
 
-def _resume(
-    ledger: Ledger, layout: StudyLayout, recorder: Callable[[], Recorder], progress: Progress, address: str | None
-) -> StudyEnded:
-    with cluster(address):
-        data, weights, left, notices = _prepare(ledger.spec, progress)
-        ledger.require_data(data.summary.fingerprint)
-        if left != ledger.spec:
-            raise WeightsError(f"a study's space must stay the same, but since it began {'; '.join(notices)}")
-        return _drive(ledger, layout, data, weights, recorder(), progress, resumed=True)
-
-
-def _prepare(spec: StudySpec, progress: Progress) -> tuple[DataBundle, dict[int, Arrays], StudySpec, tuple[str, ...]]:
-    """Read the data while a worker fetches the weights."""
-    plan_slots(spec.resources, spec.search.trials)
-    fetching = begin_fetch(wanted_depths(spec))
-    data = load_data(spec.data, on_progress=progress.count)
+def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings) -> Prepared:
+    """Read the data while a worker fetches the weights, then train those that nobody has."""
+    slots, say = plan_slots(spec.resources, spec.search.trials), around.progress.say
+    kept = stored(layout, wanted_weights(spec))
+    wanted = [key for key in wanted_weights(spec) if key not in kept]
+    located = locate(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
+    fetching = begin_fetch(wanted, located)
+    data = load_data(spec.data, on_progress=around.progress.count)
+    require_data_for(spec, data)
     found = fetched(fetching)
     left, notices = without_missing(spec, found.missing)
+    notices = (*notices, *_data_notices(data))
     for notice in notices:
-        progress.say(notice)
-    skipped = tuple(f"skipped {one}" for one in data.summary.skipped)
-    for notice in skipped:
-        progress.say(notice)
-    return data, dict(found.weights), left, (*notices, *skipped)
+        say(notice)
+    learned = pretrain_by_rotation(spec, wanted, data, slots, say)
+    return Prepared(data, {**kept, **found.weights, **learned}, left, notices)
 
 
-def _drive(
-    ledger: Ledger,
-    layout: StudyLayout,
-    data: DataBundle,
-    weights: dict[int, Arrays],
-    recorder: Recorder,
-    progress: Progress,
-    *,
-    resumed: bool,
-) -> StudyEnded:
+def _data_notices(data: DataBundle) -> tuple[str, ...]:
+    """Say what the record must keep of the data: files left out, and validation images that were trained on."""
+    duplicates = duplicate_notice(data)
+    return (*(f"skipped {one}" for one in data.summary.skipped), *([duplicates] if duplicates else []))
+
+
+def _drive(ledger: Ledger, layout: StudyLayout, ready: Prepared, around: Surroundings, *, resumed: bool) -> StudyEnded:
     slots = plan_slots(ledger.spec.resources, ledger.spec.search.trials)
-    conductor = Conductor(ledger, layout, recorder)
+    recorder = around.recorder(ready.data)
+    conductor = Conductor(ledger, layout, recorder, evaluates=bool(ready.data.shifted))
     try:
         with stop_on_signals(conductor.interrupt):
-            conductor.begin(_started(ledger, data, slots, resumed=resumed))
+            conductor.begin(_started(ledger, ready.data, slots, resumed=resumed))
             if conductor.has_work():
-                _tune(conductor, layout, ledger.spec, _share(ledger.spec, data, weights, slots), slots, progress)
+                _tune(conductor, layout, ledger.spec, _share(ledger.spec, ready, slots), slots, around.progress)
             conductor.raise_fault()
     except BaseException as fault:
         with suppress(StudyError, OSError):  # they would hide what happened first
@@ -162,7 +177,9 @@ def _started(ledger: Ledger, data: DataBundle, slots: Slots, *, resumed: bool) -
     )
 
 
-def _share(spec: StudySpec, data: DataBundle, weights: dict[int, Arrays], slots: Slots) -> Shared:
+def _share(spec: StudySpec, ready: Prepared, slots: Slots) -> Shared:
+    data = ready.data
+    mean, std = pixel_statistics(data.train.images)
     training = TrainingData(
         train_images=data.train.images,
         train_labels=data.train.labels,
@@ -170,13 +187,17 @@ def _share(spec: StudySpec, data: DataBundle, weights: dict[int, Arrays], slots:
         val_labels=data.val.labels,
         classes=data.classes,
         fingerprint=data.summary.fingerprint,
+        shifted={name: LabelledImages(one.images, one.labels) for name, one in data.shifted.items()},
+        mean=mean,
+        std=std,
+        resize=spec.data.resize,
     )
     return Shared(
         data=training,
         objective=spec.objective,
         threads=slots.cpus,
         gpus=slots.gpus,
-        weights=weights,
+        weights=ready.weights,
     )
 
 

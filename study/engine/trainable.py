@@ -6,7 +6,7 @@ import fcntl
 import gc
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from ray import tune
 
 from study.engine.faults import describe
+from study.engine.model_key import ModelKey
 from study.engine.report import TrialReport
 from study.hyperparameters import TrialConfig
 from study.spec import Objective
 from study.training.data import TrainingData
 
 if TYPE_CHECKING:
-    from study.training.checkpoint import Progress
+    from study.training.progress import Progress
 
 FOLDER_WAIT_S = 60.0
 
@@ -30,14 +31,14 @@ FOLDER_WAIT_S = 60.0
 class Shared:
     """What all trials of a study have in common; it lies once per node in Ray's object store.
 
-    ``weights`` maps a depth to its ImageNet state dict.
+    ``weights`` holds the state dicts that trials begin with, by init, family and depth.
     """
 
     data: TrainingData
     objective: Objective
     threads: int
     gpus: float
-    weights: dict[int, dict[str, NDArray[Any]]]
+    weights: Mapping[ModelKey, Mapping[str, NDArray[Any]]]
 
 
 class TrialWorker(tune.Trainable):
@@ -45,6 +46,7 @@ class TrialWorker(tune.Trainable):
 
     _epochs: Iterator[Progress] | None = None
     _folder: int | None = None
+    _pruned = False
 
     def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
         """Take the first trial."""
@@ -77,9 +79,15 @@ class TrialWorker(tune.Trainable):
         self._let_go()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        """Note the trial; all that can fail happens in ``step``, which knows how to say so."""
+        """Note the trial; all that can fail happens in ``step``, which knows how to say so.
+
+        A pruned trial comes back to be evaluated, as a rule to the worker that has it still.
+        """
+        self._pruned = config["pruned"]
+        if self._pruned and self._epochs is not None and config["number"] == self._given["number"]:
+            return
         self._let_go()
-        self._given = config
+        self._given: dict[str, Any] = config
         self._sent = 0
 
     def _let_go(self) -> None:
@@ -103,7 +111,8 @@ class TrialWorker(tune.Trainable):
         return TrialReport(
             epochs=new,
             checkpoint=str(best_folder(self._directory, progress.best_epoch)),
-            finished=progress.epoch >= self._config.max_epochs,
+            ended=progress.ended,
+            evaluation=progress.evaluation,
         )
 
     def _start(self) -> Iterator[Progress]:
@@ -113,14 +122,19 @@ class TrialWorker(tune.Trainable):
 
         if torch.get_num_threads() != self._shared.threads:
             torch.set_num_threads(self._shared.threads)
-        weights = None
-        if self._config.init == "imagenet":
-            arrays = self._shared.weights[self._config.depth]
-            weights = {name: torch.tensor(array) for name, array in arrays.items()}
+        key = ModelKey(self._config.init, self._config.family, self._config.depth)
+        arrays = self._shared.weights.get(key)
+        weights = None if arrays is None else {name: torch.tensor(array) for name, array in arrays.items()}
         # Ray leaves every GPU visible to a worker that asked for none.
         device = None if self._shared.gpus else torch.device("cpu")
         return train(
-            self._config, self._shared.data, self._shared.objective, self._directory, weights=weights, device=device
+            self._config,
+            self._shared.data,
+            self._shared.objective,
+            self._directory,
+            weights=weights,
+            device=device,
+            pruned=lambda: self._pruned,
         )
 
 

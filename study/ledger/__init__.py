@@ -1,6 +1,6 @@
 """The durable state of a study; Optuna's only home beside the search space."""
 
-from study.ledger.book import Assignment, Ledger, refuse_existing
-from study.ledger.journal import driver_lock, is_driven
+from study.ledger.book import Assignment, Ledger
+from study.ledger.journal import driver_lock, is_driven, refuse_existing
 
 __all__ = ["Assignment", "Ledger", "driver_lock", "is_driven", "refuse_existing"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -17,24 +16,38 @@ from optuna.trial import FrozenTrial
 from study.errors import LedgerError
 from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout
-from study.ledger.entries import ASKED, ATTEMPTS, DECIDED, ENDED, EPOCH_PREFIX, TOLD, Epoch, stored_epochs, to_record
-from study.ledger.journal import open_storage, publish
+from study.ledger.entries import (
+    ASKED,
+    ATTEMPTS,
+    DECIDED,
+    ENDED,
+    EPOCH_PREFIX,
+    EVALUATION,
+    PRUNED,
+    TOLD,
+    Epoch,
+    stored_epochs,
+    to_record,
+)
+from study.ledger.journal import open_storage, publish, refuse_existing
 from study.ledger.pruners import build_pruner
 from study.ledger.samplers import SeededTrial, build_sampler
-from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
+from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, TrialRecord, TrialState
 from study.space import suggest, trial_config
 from study.spec import StudySpec
 
 _ENDED_AT = "ended_at_s"
+_LOOKS = "test_looks"
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: new, or interrupted and to be gone on with."""
+    """A trial to run: new, or interrupted and to be gone on with; ``pruned`` if only to be evaluated."""
 
     config: TrialConfig
     record: TrialRecord
+    pruned: bool = False
 
     @property
     def trial(self) -> int:
@@ -146,6 +159,15 @@ class Ledger:
         stored = self._attrs["data"]
         return DataSummary(**{**stored, "classes": tuple(stored["classes"]), "skipped": tuple(stored["skipped"])})
 
+    @property
+    def looks(self) -> tuple[FinalLook, ...]:
+        """Every look at the test images, the first one first."""
+        return tuple(FinalLook(**one) for one in self._study.user_attrs.get(_LOOKS, ()))
+
+    def note_look(self, look: FinalLook) -> None:
+        """Remember that the test images were looked at; the caller holds the study's lock."""
+        self._study.set_user_attr(_LOOKS, [asdict(one) for one in (*self.looks, look)])
+
     def require_data(self, fingerprint: str) -> None:
         """Make sure that the data is what the study began on.
 
@@ -179,16 +201,22 @@ class Ledger:
             number = len(self._trials())
             if number >= self.spec.search.trials:
                 return None
-            self._study.sampler = build_sampler(self.spec.search, number)
+            self._study.sampler = build_sampler(self.spec, number)
             trial_id = self._study.ask()._trial_id
-        trial = SeededTrial(self._study, trial_id, self.spec.search)
+        trial = SeededTrial(self._study, trial_id, self.spec)
         params = suggest(trial, self.spec.space)
         config = trial_config(self.spec, params, point=trial.number)
         known = trial.user_attrs
         if ASKED not in known:
             self._set(number, ASKED, {"params": params, "config": config.model_dump(), "started_at_s": time.time()})
         self._set(number, ATTEMPTS, int(known.get(ATTEMPTS, 0)) + 1)
-        return Assignment(config, self.record(number))
+        return Assignment(config, self.record(number), PRUNED in trial.user_attrs)
+
+    def assignment(self, number: int) -> Assignment:
+        """Return a trial that was asked for before."""
+        record = self.record(number)
+        config = TrialConfig.model_validate(record.config)
+        return Assignment(config, record, PRUNED in self._trials()[number].user_attrs)
 
     def restarted(self, number: int) -> TrialRecord:
         """Note that a trial was placed on another worker after its own died."""
@@ -223,14 +251,22 @@ class Ledger:
         ]
 
     def should_prune(self, number: int) -> bool:
-        """Ask the pruner about the last reported epoch; a trial it once kept is not asked about again there."""
+        """Ask the pruner about the last reported epoch; what it once said of a trial there, it is not asked again."""
         trial = self._trials()[number]
+        if PRUNED in trial.user_attrs:
+            return True
         if trial.last_step is None or trial.user_attrs.get(DECIDED) == trial.last_step:
             return False
         if build_pruner(self.spec.search).prune(self._study, trial):
+            self._set(number, PRUNED, trial.last_step)
             return True
         self._set(number, DECIDED, trial.last_step)
         return False
+
+    def note_evaluation(self, number: int, values: Mapping[str, float]) -> None:
+        """Store what the selected checkpoint scored on images it was not selected on."""
+        if values:
+            self._set(number, EVALUATION, dict(values))
 
     def tell(self, number: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> TrialRecord:
         """End a trial, once and for ever; its value is its best epoch by the objective."""
@@ -255,16 +291,3 @@ class Ledger:
 
     def _set(self, number: int, key: str, value: object) -> None:
         self._storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
-
-
-def refuse_existing(layout: StudyLayout, name: str) -> None:
-    """Make sure that a study's name is new.
-
-    Raises:
-        LedgerError: it is not.
-    """
-    if layout.ledger.exists():
-        raise LedgerError(
-            f"a study's name must be new, but `{name}` exists; `study resume {shlex.quote(name)}` goes on with it, "
-            "`study run FILE --name OTHER` starts another"
-        )

@@ -13,6 +13,7 @@ from study.records import EpochMetrics, StopReason, TrialRecord, TrialState, is_
 from study.spec import Objective
 
 ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
+PRUNED, EVALUATION = "pruned_epoch", "evaluation"
 EPOCH_PREFIX = "epoch:"
 STATES: Mapping[OptunaState, TrialState] = {
     OptunaState.WAITING: TrialState.WAITING,
@@ -66,7 +67,7 @@ def to_record(study: str, trial: FrozenTrial, objective: Objective) -> TrialReco
         value=None if best is None else best.values[objective.metric],
         epoch=None if best is None else best.epoch,
         epochs_run=history[-1].epoch if history else 0,
-        metrics={} if best is None else best.values,
+        metrics={} if best is None else {**best.values, **attrs.get(EVALUATION, {})},
         history=history,
         checkpoint=epochs[-1].checkpoint if kept and epochs else None,
         started_at_s=asked.get("started_at_s"),

@@ -7,6 +7,7 @@ import fcntl
 import json
 import logging
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,3 +179,16 @@ def _is_json(line: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def refuse_existing(layout: StudyLayout, name: str) -> None:
+    """Make sure that a study's name is new.
+
+    Raises:
+        LedgerError: it is not.
+    """
+    if layout.ledger.exists():
+        raise LedgerError(
+            f"a study's name must be new, but `{name}` exists; `study resume {shlex.quote(name)}` goes on with it, "
+            "`study run FILE --name OTHER` starts another"
+        )

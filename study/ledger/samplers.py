@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 
-from study.spec import SearchSpec, stable_seed
+from study.hyperparameters import Scalar
+from study.points import grid_points
+from study.space import SHORTER_LIST
+from study.spec import StudySpec, stable_seed
 
 
 def tpe(seed: int) -> BaseSampler:
@@ -24,15 +29,40 @@ def random(seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
+class PointSampler(BaseSampler):
+    """Suggest the values of one point that is known beforehand."""
+
+    def __init__(self, point: Mapping[str, Scalar]) -> None:
+        self._point = point
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """Say that every value is suggested by itself."""
+        return {}
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Suggest nothing together."""
+        return {}
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """Suggest the point's value; a shorter list of choices has a longer name."""
+        return self._point[param_name.partition(SHORTER_LIST)[0]]
+
+
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "random": random}
 
 
-def build_sampler(search: SearchSpec, trial: int, parameter: str = "") -> BaseSampler:
+def build_sampler(spec: StudySpec, trial: int, parameter: str = "") -> BaseSampler:
     """Make the sampler for one value of one trial; its seed is a function of the study's seed, trial and parameter.
 
     A sampler made again with the study's seed alone would repeat its first suggestions after a resume.
     """
-    return SAMPLERS[search.sampler](stable_seed(search.seed, "sampler", trial, parameter) % 2**32)
+    if spec.search.sampler == "grid":
+        return PointSampler(grid_points(spec.space)[trial])
+    return SAMPLERS[spec.search.sampler](stable_seed(spec.search.seed, "sampler", trial, parameter) % 2**32)
 
 
 class SeededTrial(optuna.Trial):
@@ -41,9 +71,9 @@ class SeededTrial(optuna.Trial):
     So a trial that a kill left with some of its values gets the others as it would have without.
     """
 
-    def __init__(self, study: optuna.Study, trial_id: int, search: SearchSpec) -> None:
+    def __init__(self, study: optuna.Study, trial_id: int, spec: StudySpec) -> None:
         super().__init__(study, trial_id)
-        self._search = search
+        self._spec = spec
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Suggest one of the choices."""
@@ -61,4 +91,4 @@ class SeededTrial(optuna.Trial):
         return super().suggest_int(name, *args, **kwargs)
 
     def _seed(self, name: str) -> None:
-        self.study.sampler = build_sampler(self._search, self.number, name)
+        self.study.sampler = build_sampler(self._spec, self.number, name)

@@ -11,7 +11,17 @@ from study.hyperparameters import Hyperparameters, Scalar
 from study.spec import Choice, Constant, Domain, Integer, Uniform
 from study.spec_file.document import Loc, Tree
 from study.spec_file.report import Report
-from study.spec_file.words import admits, describe, did_you_mean, kind_of, listed_values, numbers_of, reject, show
+from study.spec_file.words import (
+    admits,
+    describe,
+    did_you_mean,
+    is_list,
+    kind_of,
+    listed_values,
+    numbers_of,
+    reject,
+    show,
+)
 from study.spec_file.words import unknown_key as unknown
 
 KINDS = ("choice", "uniform", "loguniform", "int", "logint")
@@ -46,6 +56,9 @@ def _read_parameter(name: str, value: object, report: Report) -> Draft:
     when = value.get("when") if isinstance(value, dict) else None
     if name not in Hyperparameters.model_fields:
         report.key(loc, unknown(name, "space", Hyperparameters.model_fields))
+        return Draft(name, None, when)
+    if is_list(kind := kind_of(Hyperparameters, name)):
+        report.key(loc, f"{name} is {describe(kind)}, which cannot be searched; give trial.{name} instead")
         return Draft(name, None, when)
     reader = _DomainReader(name, report)
     if not isinstance(value, dict):

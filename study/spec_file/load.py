@@ -14,6 +14,7 @@ from study.spec_file.forms import read_space
 from study.spec_file.override import apply_overrides
 from study.spec_file.report import Report
 from study.spec_file.rules import Candidate, check_rules
+from study.spec_file.training_rules import check_training_rules
 from study.spec_file.walk import check_model
 from study.spec_file.words import nearest, show
 
@@ -56,7 +57,9 @@ def _check(document: Document, report: Report) -> StudySpec | None:
     tree = check_model(StudySpec, document.value, (), report, skip=("space",))
     drafts = read_space(document.value.get("space"), report)
     parameters = link(drafts, tree.get("trial", {}), report)
-    check_rules(Candidate(tree, document.value, {one.name: one for one in parameters}, report))
+    candidate = Candidate(tree, document.value, {one.name: one for one in parameters}, report)
+    check_rules(candidate)
+    check_training_rules(candidate)
     return None if report.faults else StudySpec(**tree, space=parameters)
 
 

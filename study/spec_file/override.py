@@ -10,7 +10,7 @@ from study.spec_file.document import Document, Place, Tree, parse
 from study.spec_file.report import dotted
 from study.spec_file.words import show
 
-_SOURCE_KEYS = {"faces": ("count",), "folder": ("path",)}
+_SOURCE_KEYS = {"faces": ("count", "classes"), "folder": ("path", "group_by", "classes", "shifted")}
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], name: str | None, trials: int | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +12,14 @@ from typing import Any
 
 from study.hyperparameters import Scalar
 from study.layout import encode_name
-from study.records import METRICS
-from study.spec import Choice, Constant, Integer, Parameter, StudySpec
-from study.spec_file.conditions import requirements
+from study.points import grid_points
+from study.records import metric_named
+from study.spec import Choice, Constant, Integer, Parameter, StudySpec, Uniform
 from study.spec_file.document import Tree
+from study.spec_file.metric_names import unfit
 from study.spec_file.report import Report
 from study.spec_file.walk import section_of
-from study.spec_file.words import did_you_mean, show
+from study.spec_file.words import show, unknown_key
 
 _LONGEST_FOLDER = 200
 _UNKNOWN = object()
@@ -37,7 +40,7 @@ class Candidate:
             return _UNKNOWN
         model = section_of(StudySpec, section)
         assert model is not None
-        default = model.model_fields[field].default
+        default = model.model_fields[field].get_default(call_default_factory=True)
         return self.tree.get(section, {}).get(field, default)
 
     def has(self, *loc: str) -> bool:
@@ -50,16 +53,19 @@ class Candidate:
         return True
 
     def possible(self, name: str) -> tuple[Scalar, ...] | None:
-        """Return every value a discrete hyperparameter can have; None where a fault or a range hides it."""
+        """Return every value a discrete hyperparameter can have; None where a fault or a continuous range hides it."""
         if self.report.is_faulty("space", name) or self.report.is_faulty("trial", name):
             return None
         parameter = self.parameters.get(name)
         if parameter is None:
-            return (self.ask("trial", name),)
+            lost = self.has("space", name) and self.report.is_faulty("space")
+            return None if lost else (self.ask("trial", name),)
         domain = parameter.domain
         default = () if not parameter.when else (self.ask("trial", name),)
         if isinstance(domain, Choice):
             return (*domain.values, *default)
+        if isinstance(domain, Integer):
+            return (*range(domain.low, domain.high + 1, domain.step), *default)
         return (domain.value, *default) if isinstance(domain, Constant) else None
 
 
@@ -89,23 +95,25 @@ def _metric(study: Candidate) -> None:
     name, mode = objective.get("metric"), objective.get("mode")
     if name is None:
         return
-    usable = [one for one, metric in METRICS.items() if metric.mode]
-    metric = METRICS.get(name)
-    loc = ("objective", "metric")
-    if metric is None:
-        meant = did_you_mean(name, METRICS)
-        study.report.value(loc, f"trials do not report a metric `{name}`{meant} Reported: {', '.join(METRICS)}")
-    elif metric.mode is None:
-        study.report.value(loc, f"{name} has no better direction, so it cannot be the objective; use one of {usable}")
-    elif mode is not None and mode != metric.mode:
+    metric = metric_named(name)
+    if reason := unfit(name, "the objective", known_sets(study)):
+        study.report.value(("objective", "metric"), reason)
+    elif metric is not None and mode is not None and mode != metric.mode:
         better = "higher" if metric.mode == "max" else "lower"
         law = f"objective.mode must be {metric.mode} for {name}, which is better when {better}, got {mode}"
         study.report.value(("objective", "mode"), law)
 
 
+def known_sets(study: Candidate) -> tuple[str, ...] | None:
+    """Return every shifted image set of the study, None where a folder may hold more or a fault hides them."""
+    if study.ask("data", "source") != "faces" or study.report.is_faulty("data", "shifted"):
+        return None
+    return (*_face_words("SHIFTED_SETS"), *study.tree.get("data", {}).get("shifted", {}))
+
+
 def _source(study: Candidate) -> None:
     source, report = study.ask("data", "source"), study.report
-    foreign = {"faces": ("path",), "folder": ("count",)}.get(source, ())
+    foreign = {"faces": ("path", "group_by"), "folder": ("count",)}.get(source, ())
     for key in foreign:
         if study.tree.get("data", {}).get(key) is not None:
             other = "folder" if source == "faces" else "faces"
@@ -119,11 +127,70 @@ def _folder(study: Candidate) -> None:
     path, report = study.ask("data", "path"), study.report
     if path is None:
         report.value(("data", "source"), "data.path is missing; source: folder needs the directory of the images")
-    elif path is not _UNKNOWN and not Path(path).is_dir():
-        found = "is not a directory" if Path(path).exists() else "does not exist"
-        way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
-        way_out = "" if Path(path).is_absolute() else f"; {way_out}"
-        report.value(("data", "path"), f"data.path must be a directory, but {show(path)} {found}{way_out}")
+    elif path is not _UNKNOWN:
+        _directory(study, path, "path")
+
+
+def _directory(study: Candidate, path: str, *loc: str) -> None:
+    if Path(path).is_dir():
+        return
+    found = "is not a directory" if Path(path).exists() else "does not exist"
+    way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
+    way_out = "" if Path(path).is_absolute() else f"; {way_out}"
+    law = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {found}{way_out}"
+    study.report.value(("data", *loc), law)
+
+
+def _shifted(study: Candidate) -> None:
+    given = {} if study.report.is_faulty("data", "shifted") else study.tree.get("data", {}).get("shifted", {})
+    for name, path in given.items():
+        if not re.fullmatch(r"[\w\- ]{1,80}", name):
+            law = f"a name in data.shifted must be 1 to 80 letters, digits, -, _ or blanks, got {show(name)}; rename it"
+            study.report.key(("data", "shifted", name), law)
+        elif study.ask("data", "source") == "faces" and name in _face_words("SHIFTED_SETS"):
+            law = f"data.shifted.{name} is a built-in set of source: faces already; choose another name"
+            study.report.key(("data", "shifted", name), law)
+        _directory(study, path, "shifted", name)
+
+
+def _classes(study: Candidate) -> None:
+    given = {} if study.report.is_faulty("data", "classes") else study.tree.get("data", {}).get("classes", {})
+    for folder, name in given.items():
+        if not name or not name.isprintable() or name != name.strip():
+            law = f"a class name must be printable and not empty, without blanks around it, got {show(name)}; rename it"
+            study.report.value(("data", "classes", folder), law)
+    if given and study.ask("data", "source") == "faces":
+        _face_classes(study, given)
+
+
+def _face_classes(study: Candidate, given: Mapping[str, str]) -> None:
+    kinds, names = _face_words("KINDS"), _face_words("CLASSES")
+    for kind in given:
+        if kind not in kinds:
+            study.report.key(("data", "classes", kind), unknown_key(kind, "data.classes of source: faces", kinds))
+    found = {given.get(kind, names[kind == "masked"]) for kind in kinds}
+    if len(found) == 1:
+        law = f"data.classes must leave at least two classes, but every kind of face is {show(*found)}"
+        study.report.value(("data", "classes"), f"{law}; map fewer kinds to it")
+
+
+def _face_words(name: str) -> tuple[str, ...]:
+    from study.data.faces import vocabulary  # here, or every command would load the renderer
+
+    words: tuple[str, ...] = getattr(vocabulary, name)
+    return words
+
+
+def _group_by(study: Candidate) -> None:
+    pattern = study.ask("data", "group_by")
+    if pattern is None or pattern is _UNKNOWN:
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as exc:
+        law = f"data.group_by must be a regular expression, but {show(pattern)} is not: {exc}"
+        study.report.value(("data", "group_by"), f"{law}; correct it")
 
 
 def _fractions(study: Candidate) -> None:
@@ -157,27 +224,6 @@ def _most_epochs(study: Candidate) -> int | None:
     return max(int(one) for one in values) if values else None
 
 
-def _momentum(study: Candidate) -> None:
-    """Momentum is SGD's alone: it must not be searched, or given in vain, for another optimizer."""
-    optimizers = study.possible("optimizer")
-    if optimizers is None:
-        return
-    if study.tree.get("trial", {}).get("momentum") is not None and "sgd" not in optimizers:
-        law = f"trial.momentum belongs to sgd, but optimizer is always {optimizers[0]}"
-        study.report.key(("trial", "momentum"), f"{law}; remove it or set optimizer: sgd")
-    parameter = study.parameters.get("momentum")
-    if parameter is None or study.report.is_faulty("space", "momentum"):
-        return
-    beside = requirements("momentum", study.parameters).get("optimizer", optimizers)
-    others = [str(one) for one in beside if one != "sgd"]
-    if "sgd" not in beside:
-        law = f"space.momentum belongs to sgd, but optimizer is always {others[0]}"
-        study.report.key(("space", "momentum"), f"{law}; remove it or set optimizer: sgd")
-    elif others and not isinstance(parameter.domain, Constant):
-        law = f"space.momentum belongs to sgd, but would be searched for {', '.join(others)} too"
-        study.report.key(("space", "momentum"), f"{law}; add when: {{optimizer: sgd}}")
-
-
 def _both(study: Candidate) -> None:
     for name in study.tree.get("trial", {}):
         if study.has("space", name):
@@ -198,14 +244,33 @@ def _nothing_searched(study: Candidate) -> None:
     study.report.key(loc, f"{law}; search a hyperparameter or set search.trials: 1")
 
 
+def _grid(study: Candidate) -> None:
+    """A grid needs listed values and has no more trials than points."""
+    if study.ask("search", "sampler") != "grid" or study.report.is_faulty("space"):
+        return
+    for name, parameter in study.parameters.items():
+        if isinstance(parameter.domain, Uniform) and parameter.domain.step is None:
+            law = f"sampler grid needs listed values, but space.{name} is a continuous range"
+            study.report.key(("space", name), f"{law}; use choice, int or a step")
+            return
+    points, trials = len(grid_points(tuple(study.parameters.values()))), study.ask("search", "trials")
+    if trials is not _UNKNOWN and trials > points:
+        law = f"search.trials must be <= {points}, the number of points of the grid, got {trials}"
+        loc = ("search", "trials") if study.has("search", "trials") else ("search", "sampler")
+        study.report.value(loc, f"{law}; set trials: {points}")
+
+
 _RULES: tuple[Callable[[Candidate], None], ...] = (
     _name,
     _metric,
     _source,
     _fractions,
+    _shifted,
+    _classes,
+    _group_by,
     _gpus,
     _epochs,
-    _momentum,
     _both,
     _nothing_searched,
+    _grid,
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args, get_origin
+from typing import Any
 
 from pydantic import BaseModel
 
 from study.spec import StudySpec
 from study.spec_file.document import Loc, Tree
 from study.spec_file.report import Report, dotted
-from study.spec_file.words import admits, describe, kind_of, nearest, reject, show, unknown_key, unwrap
+from study.spec_file.words import admits, describe, kind_of, nearest, parts_of, reject, show, unknown_key
 
 
 def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report, skip: tuple[str, ...] = ()) -> Tree:
@@ -51,10 +51,8 @@ def _check_field(model: type[BaseModel], name: str, value: object, loc: Loc, rep
 
 
 def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> bool:
-    core, _ = unwrap(kind)
-    if get_origin(core) is tuple and isinstance(value, list) and len(value) == len(get_args(core)):
-        items = zip(get_args(core), value, strict=True)
-        checked = [_check_value(item, one, (*loc, at), report) for at, (item, one) in enumerate(items)]
+    if (parts := parts_of(kind, value)) is not None:
+        checked = [_check_value(item, one, (*loc, key), report) for key, item, one in parts]
         return all(checked)
     if admits(kind, value):
         return True

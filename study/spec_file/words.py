@@ -6,6 +6,7 @@ import difflib
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -13,28 +14,35 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from study.augmentations import OPERATIONS, PRESETS, check_augmentation
 from study.hyperparameters import Scalar
 
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_PLURALS = {"a whole number": "whole numbers", "a number": "numbers"}
 _BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+_VOCABULARY: dict[object, tuple[str, ...]] = {check_augmentation: (*PRESETS, *OPERATIONS)}
 
 
 @functools.cache
 def kind_of(model: type[BaseModel], name: str) -> Any:
-    """Return the type of a field with its bounds, as one annotation."""
+    """Return the type of a field with its bounds and description, as one annotation."""
     field = model.model_fields[name]
-    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    metadata = [*field.metadata, *([FieldInfo(description=field.description)] if field.description else [])]
+    return Annotated[(field.annotation, *metadata)] if metadata else field.annotation
 
 
 def unwrap(kind: Any) -> tuple[Any, dict[str, Any]]:
-    """Split an annotation into the bare type and its bounds by name (ge, gt, le, lt, min_length, max_length)."""
+    """Split an annotation into the bare type and what is said of it by name.
+
+    The names are ge, gt, le, lt, min_length, max_length; description; func, which checks the value further.
+    """
     if get_origin(kind) is not Annotated:
         return kind, {}
     core, *metadata = get_args(kind)
     bounds: dict[str, Any] = {}
     for item in metadata:
-        for constraint in item.metadata if isinstance(item, FieldInfo) else [item]:
-            names = ("ge", "gt", "le", "lt", "min_length", "max_length")
+        for constraint in (item, *item.metadata) if isinstance(item, FieldInfo) else [item]:
+            names = ("ge", "gt", "le", "lt", "min_length", "max_length", "description", "func")
             bounds |= {name: found for name in names if (found := getattr(constraint, name, None)) is not None}
     return core, bounds
 
@@ -72,12 +80,44 @@ def describe(kind: Any) -> str:
     core, bounds = unwrap(parts[0])
     if (listed := listed_values(core)) is not None:
         return f"one of {', '.join(map(show_bare, listed))}" if len(listed) > 1 else show_bare(listed[0])
+    if "description" in bounds:
+        return str(bounds["description"])
     if get_origin(core) is tuple:
-        return f"a list of {len(get_args(core))} values"
-    if core is str and bounds:
+        return _describe_list(get_args(core))
+    if get_origin(core) is dict:
+        return f"a mapping from {' to '.join(map(describe, get_args(core)))}"
+    if "max_length" in bounds:
         return f"text of {bounds.get('min_length', 0)} to {bounds['max_length']} characters"
     limits = [f"{sign} {bounds[name]}" for name, sign in _BOUNDS if name in bounds]
     return f"{_NOUNS.get(core, core)} {' and '.join(limits)}".rstrip()
+
+
+def _describe_list(items: tuple[Any, ...]) -> str:
+    if Ellipsis not in items:
+        return f"a list of {len(items)} values"
+    one = describe(items[0])
+    noun = next((noun for noun in _PLURALS if one.startswith(noun)), "")
+    return f"a list of {_PLURALS[noun]}{one.removeprefix(noun)}" if noun else f"a list, each {one}"
+
+
+def parts_of(kind: Any, value: object) -> list[tuple[int | str, Any, Any]] | None:
+    """Return key, kind and value of each item of a list or mapping of the right form; None for anything else."""
+    core, _ = unwrap(kind)
+    origin, kinds = get_origin(core), get_args(core)
+    if origin is dict and isinstance(value, dict):
+        return [(key, kinds[1], one) for key, one in value.items()]
+    if origin is not tuple or not isinstance(value, list):
+        return None
+    if Ellipsis in kinds:
+        kinds = (kinds[0],) * len(value)
+    if len(kinds) != len(value):
+        return None
+    return [(at, item, one) for at, (item, one) in enumerate(zip(kinds, value, strict=True))]
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type admits lists only, so that no single value can be one of it."""
+    return get_origin(unwrap(kind)[0]) is tuple
 
 
 @functools.lru_cache(maxsize=256)
@@ -112,7 +152,28 @@ def reject(name: str, kind: Any, value: object) -> str:
         return f"{name} must be finite, got {show(value)}"
     if value is None and not admits(kind, value):
         return f"{name} has no value; it must be {describe(kind)}"
+    if (own := _own_words(kind, value)) is not None:
+        return f"{name}: {own}{_nearest_word(kind, value)}"
     return f"{name} must be {describe(kind)}, got {show(value)}{_way_out(kind, value)}"
+
+
+def _own_words(kind: Any, value: object) -> str | None:
+    """Return what a type's own check says against a value, None where it has none or is not reached."""
+    if "func" not in unwrap(kind)[1]:
+        return None
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError as exc:
+        raised = exc.errors()[0].get("ctx", {}).get("error")
+        return str(raised) if isinstance(raised, ValueError) else None
+    return None
+
+
+def _nearest_word(kind: Any, value: object) -> str:
+    """Return a "did you mean" for the first word of a text that its vocabulary lacks."""
+    known = _VOCABULARY.get(unwrap(kind)[1]["func"], ())
+    unknown = (word for word in re.findall(r"(?:^|\+)\s*([^\W\d]+)", str(value)) if word not in known)
+    return did_you_mean(next(unknown, ""), known)
 
 
 def _way_out(kind: Any, value: object) -> str:
@@ -122,7 +183,8 @@ def _way_out(kind: Any, value: object) -> str:
                 return "; remove the quotes"
         if any(admits(kind, number) for number in _numbers(value)):
             return "; remove the quotes"
-        return did_you_mean(value, [one for one in listed_values(kind) or () if isinstance(one, str)])
+        listed = [one for member in members(kind) for one in listed_values(member) or ()]
+        return did_you_mean(value, [one for one in listed if isinstance(one, str)])
     if isinstance(value, float) and value.is_integer() and admits(kind, int(value)):
         return f"; write {int(value)}"
     if isinstance(value, int | float | bool) and admits(kind, show_bare(value)):

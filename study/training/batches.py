@@ -3,39 +3,60 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from study.spec import stable_seed
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Channels = tuple[float, float, float]
+FIXED_NORMALIZATIONS: Mapping[str, tuple[Channels, Channels]] = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "half": ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""(mean, standard deviation) of pixels in [0, 1]; ``dataset`` takes those of the training images."""
 
 
 class DeviceImages:
-    """Images and labels on one device; normalised to float only batch by batch."""
+    """Images and labels on one device; made float only batch by batch."""
 
-    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], device: torch.device) -> None:
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        device: torch.device,
+        *,
+        classes: int = 2,
+        normalization: tuple[Channels, Channels] = FIXED_NORMALIZATIONS["imagenet"],
+    ) -> None:
         with warnings.catch_warnings():
             # Arrays from Ray's object store are read-only; torch warns although nothing here writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             self._images = torch.from_numpy(images).to(device)
             self._labels = torch.from_numpy(labels).to(device)
-        self._mean = torch.tensor(IMAGENET_MEAN, device=device)
-        self._std = torch.tensor(IMAGENET_STD, device=device)
+        self._classes = classes
+        self._mean, self._std = (
+            torch.tensor(one, device=device).view(1, 3, 1, 1) for one in normalization
+        )  # [1, 3, 1, 1]
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return normalised images [B, 3, S, S] and labels [B] as float32."""
+        """Return images [B, 3, S, S] in [0, 1] and one-hot targets [B, K], float32."""
         index = index.to(self._images.device)
-        images = self._images[index].float().div_(255).sub_(self._mean).div_(self._std)
-        images = images.permute(0, 3, 1, 2)  # [B, S, S, 3] -> [B, 3, S, S], channels last in memory
-        return (images if channels_last else images.contiguous()), self._labels[index].float()
+        images = self._images[index].float().div_(255).permute(0, 3, 1, 2)  # [B, S, S, 3] -> [B, 3, S, S]
+        targets = functional.one_hot(self._labels[index], self._classes).float()
+        return (images if channels_last else images.contiguous()), targets
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Subtract the mean and divide by the standard deviation, in place; float32 [B, 3, S, S]."""
+        return images.sub_(self._mean).div_(self._std)
 
 
 def batch_bounds(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
@@ -53,6 +74,16 @@ def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
     """Return the order of the images in an epoch, a function of seed and epoch alone: [count]."""
     generator = torch.Generator().manual_seed(stable_seed(seed, "order", epoch))
     return torch.randperm(count, generator=generator)
+
+
+def balanced_order(labels: NDArray[np.int64], seed: int, epoch: int) -> torch.Tensor:
+    """Draw as many images as there are, with replacement, every class equally often on average: [N].
+
+    A function of the labels, seed and epoch alone.
+    """
+    generator = torch.Generator().manual_seed(stable_seed(seed, "order", epoch))
+    weights = 1 / torch.from_numpy(np.bincount(labels)).double()  # [K]
+    return torch.multinomial(weights[torch.tensor(labels)], len(labels), replacement=True, generator=generator)
 
 
 def augmentation_generator(seed: int, epoch: int) -> torch.Generator:

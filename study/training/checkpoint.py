@@ -21,31 +21,16 @@ from safetensors.torch import save as serialize
 from torch import nn
 
 from study.layout import LAST_CHECKPOINT, sync_folder, write_atomic, write_text_atomic
-from study.records import EpochMetrics
 
 FORMAT = 1
 WEIGHTS, CARD, SCORES = "model.safetensors", "checkpoint.json", "validation.npz"
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a trial stands: every epoch so far and which one is selected."""
-
-    history: tuple[EpochMetrics, ...] = ()
-    best_epoch: int | None = None
-    best_value: float | None = None
-
-    @property
-    def epoch(self) -> int:
-        """The last finished epoch, 0 before the first."""
-        return self.history[-1].epoch if self.history else 0
-
-
-@dataclass(frozen=True)
 class CheckpointCard:
     """What a selected checkpoint says of itself, so that it can be used without its study.
 
-    ``preprocessing`` gives image_size_px, resize, mean and std; ``metrics`` are those of ``epoch``;
+    ``preprocessing`` gives image_size_px, resize (in words), resize_mode, mean and std; ``metrics`` are of ``epoch``;
     ``precision`` and ``device`` (cpu or cuda) are what its validation scores were computed in and on.
     """
 
@@ -75,7 +60,7 @@ def save_best(
         directory: the trial's folder.
         model: its weights are saved as float32, contiguous.
         card: what to remember of it.
-        scores: [M] validation scores in [0, 1] of exactly these weights.
+        scores: validation scores in [0, 1] of exactly these weights: [M] of the positive class, or [M, K].
         labels: [M].
 
     Returns:
@@ -127,7 +112,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def load_scores(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Read validation scores and labels, both [M], of a selected checkpoint.
+    """Read validation scores, [M] or [M, K], and labels [M] of a selected checkpoint.
 
     Raises:
         OSError: they are not there or not readable.

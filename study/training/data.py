@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+STATISTICS_BLOCK = 256
+
 
 @dataclass(frozen=True)
 class LabelledImages:
@@ -31,6 +33,7 @@ class TrainingData:
         shifted: further images by name, which only score a trial's selected checkpoint.
         mean: of the training pixels divided by 255, per channel, for ``normalization: dataset``.
         std: likewise.
+        resize: how pictures were made square: crop, stretch or pad.
     """
 
     train_images: NDArray[np.uint8]
@@ -42,3 +45,37 @@ class TrainingData:
     shifted: Mapping[str, LabelledImages] = field(default_factory=dict)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: str = "crop"
+
+    @property
+    def outputs(self) -> int:
+        """Logits a model needs: 1 for two classes, else one per class."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class: [K]."""
+        return [int(count) for count in np.bincount(self.train_labels, minlength=len(self.classes))]
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Compute mean and standard deviation of each channel, of pixels divided by 255; exact, from histograms.
+
+    Args:
+        images: [N, S, S, 3].
+
+    Returns:
+        (mean, std); a channel that never varies has standard deviation 1, to divide by.
+    """
+    values = np.arange(256) / 255
+    found = []
+    for channel in range(3):
+        shares = np.zeros(256)
+        for start in range(0, len(images), STATISTICS_BLOCK):
+            block = images[start : start + STATISTICS_BLOCK, :, :, channel]
+            shares += np.bincount(block.ravel(), minlength=256)
+        shares /= shares.sum()
+        mean = float(shares @ values)
+        found.append((mean, float(np.sqrt(shares @ (values - mean) ** 2)) or 1.0))
+    (red, red_std), (green, green_std), (blue, blue_std) = found
+    return (red, green, blue), (red_std, green_std, blue_std)

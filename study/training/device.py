@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from study.hyperparameters import TrialConfig
+from study.hyperparameters import Hyperparameters
 
 
 def pick_device() -> torch.device:
@@ -33,7 +33,7 @@ def _cpu_lists(*flags: str) -> bool:
     return any(flag in listed for flag in flags)
 
 
-def resolve_precision(config: TrialConfig, device: torch.device) -> tuple[str, bool]:
+def resolve_precision(config: Hyperparameters, device: torch.device) -> tuple[str, bool]:
     """Return (precision, channels_last) with every "auto" decided."""
     fast = has_fast_bf16(device)
     precision = config.precision if config.precision != "auto" else ("bf16" if fast else "fp32")

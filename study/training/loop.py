@@ -2,47 +2,67 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from study.errors import NonFiniteLossError
+from study.errors import DataError, NonFiniteLossError
 from study.hyperparameters import TrialConfig
-from study.records import EpochMetrics, is_better
-from study.spec import Objective, stable_seed
+from study.records import SHIFTED_PREFIX, EpochMetrics, StopReason
+from study.spec import Objective
 from study.training import checkpoint, metrics
 from study.training import device as devices
-from study.training.augmentation import AUGMENTATIONS
-from study.training.batches import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    DeviceImages,
-    augmentation_generator,
-    batch_bounds,
-    epoch_order,
-)
-from study.training.checkpoint import CheckpointCard, Progress
+from study.training.batches import DeviceImages
+from study.training.checkpoint import CheckpointCard
 from study.training.data import TrainingData
-from study.training.initializers import Weights, initialize
-from study.training.models import build_model
-from study.training.network import Network, place, predict
-from study.training.optimizers import build_optimizer
-from study.training.resume import Identity, identify, read_last, save_last
+from study.training.initializers import Weights
+from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
+from study.training.network import predict
+from study.training.progress import Progress, reason_to_end
+from study.training.resume import identify, read_last, save_last
+from study.training.shifted import predict_sets, save_scores, shifted_metrics
+
+RESIZE_WORDS: Mapping[str, str] = {
+    "crop": "shorter side, centre crop",
+    "stretch": "both sides, proportions not kept",
+    "pad": "longer side, centred on black",
+}
 
 
 @dataclass(frozen=True)
-class Learner:
-    """A network and the optimizer that changes it."""
+class Task:
+    """All that decides a trial's numbers, but for the device: what to train, on what, judged how, kept where."""
 
-    network: Network
-    optimizer: torch.optim.Optimizer
+    config: TrialConfig
+    data: TrainingData
+    objective: Objective
+    directory: Path
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a trial's files belong to."""
+        return identify(self.config, self.objective, self.data.fingerprint)
+
+    @property
+    def scores_shifted_each_epoch(self) -> bool:
+        """Whether the trial is steered by the shifted sets; else only its selected checkpoint meets them."""
+        steered_by = (self.objective.metric, self.config.early_stopping_metric)
+        return any(metric.startswith(SHIFTED_PREFIX) for metric in steered_by)
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a trial on its device."""
+
+    training: DeviceImages
+    validation: DeviceImages
+    shifted: Mapping[str, DeviceImages]
 
 
 def train(
@@ -53,10 +73,12 @@ def train(
     *,
     weights: Weights | None = None,
     device: torch.device | None = None,
+    pruned: Callable[[], bool] = lambda: False,
 ) -> Iterator[Progress]:
     """Train a trial, or go on with it from its last checkpoint in ``directory``.
 
-    Yields the progress after every epoch, its checkpoints safely on disk, and first of all what was found there.
+    Yields the progress after every epoch, its checkpoints safely on disk, and first of all what was found there. The
+    last progress says why it ended and holds the evaluation of the selected checkpoint on the shifted sets.
     The numbers depend on ``config`` (its seed included), the data and the device alone.
 
     Args:
@@ -64,147 +86,127 @@ def train(
         data: images and labels.
         objective: which epoch is selected.
         directory: the trial's own folder; made if need be.
-        weights: ImageNet weights, for ``init: imagenet``.
+        weights: for an ``init`` that is not drawn.
         device: default: the GPU Ray gave this worker, else the CPU.
+        pruned: asked after every epoch whether somebody decided to end the trial there.
 
     Raises:
+        DataError: a batch is larger than the training set.
         NonFiniteLossError: before the optimizer takes the step.
         WeightsError: weights that are missing or do not fit.
     """
+    require_batch(config.batch_size, len(data.train_labels))
     device = device or devices.pick_device()
     devices.reset_peak_memory(device)
-    last = read_last(directory, identify(config, objective, data.fingerprint))
+    task = Task(config, data, objective, directory)
+    last = read_last(directory, task.identity)
     progress = last.progress
     checkpoint.drop_obsolete(directory, progress.best_epoch)
-    if progress.history:
-        yield progress
-    if progress.epoch >= config.max_epochs:
+    reason = reason_to_end(config, progress.history)
+    if reason and not data.shifted:
+        yield replace(progress, ended=reason)
         return
-    learner = make_learner(config, device, weights)
-    last.restore(learner.network.model, learner.optimizer)
+    if progress.history and not reason and not pruned():
+        yield progress
+    learner = make_learner(config, data, device, weights)
+    last.restore(learner)
     del last  # or its copy of the weights would stay
-    yield from _go_on(learner, progress, config, data, objective, directory)
+    yield from _go_on(learner, progress, task, _place_images(task, device), pruned)
 
 
-def make_learner(config: TrialConfig, device: torch.device, weights: Weights | None = None) -> Learner:
-    """Build model and optimizer with the trial's initial weights on the device."""
-    model = build_model(config.depth)
-    initialize(model, config.init, stable_seed(config.seed, "init"), weights)
-    network = place(model, device, *devices.resolve_precision(config, device))
-    return Learner(network, build_optimizer(model, config))
+def require_batch(batch_size: int, images: int) -> None:
+    """Make sure that a batch can be filled.
+
+    Raises:
+        DataError: the training set is smaller.
+    """
+    if batch_size > images:
+        raise DataError(
+            f"batch_size must be <= the number of training images, {images}, but got {batch_size}; lower batch_size"
+        )
+
+
+def _place_images(task: Task, device: torch.device) -> Images:
+    data, mean_std = task.data, normalization(task.config, task.data)
+
+    def placed(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
+        return DeviceImages(images, labels, device, classes=len(data.classes), normalization=mean_std)
+
+    return Images(
+        training=placed(data.train_images, data.train_labels),
+        validation=placed(data.val_images, data.val_labels),
+        shifted={name: placed(one.images, one.labels) for name, one in data.shifted.items()},
+    )
 
 
 def _go_on(
-    learner: Learner,
-    progress: Progress,
-    config: TrialConfig,
-    data: TrainingData,
-    objective: Objective,
-    directory: Path,
+    learner: Learner, progress: Progress, task: Task, images: Images, pruned: Callable[[], bool]
 ) -> Iterator[Progress]:
     """Train the epochs that are left."""
-    identity = identify(config, objective, data.fingerprint)
-    device = learner.network.device
-    training = DeviceImages(data.train_images, data.train_labels, device)
-    validation = DeviceImages(data.val_images, data.val_labels, device)
-    for epoch in range(progress.epoch + 1, config.max_epochs + 1):
-        values, logits = _run_epoch(learner, training, validation, data.val_labels, config, epoch)
-        progress = _advance(progress, EpochMetrics(epoch, values), objective)
-        _save(learner, progress, config, data, directory, logits, identity)
-        yield progress
+    while True:
+        reason = reason_to_end(task.config, progress.history)
+        if reason is None and progress.history and pruned():
+            reason = StopReason.PRUNED
+        if reason is not None:
+            yield replace(progress, ended=reason, evaluation=_evaluate_selected(learner, progress, task, images))
+            return
+        epoch = progress.epoch + 1
+        values, logits = _run_epoch(learner, task, images, epoch)
+        progress = progress.advance(EpochMetrics(epoch, values), task.objective)
+        _save(learner, progress, task, logits)
+        if reason_to_end(task.config, progress.history) is None:
+            yield progress
 
 
 def _run_epoch(
-    learner: Learner,
-    training: DeviceImages,
-    validation: DeviceImages,
-    labels: NDArray[np.int64],
-    config: TrialConfig,
-    epoch: int,
+    learner: Learner, task: Task, images: Images, epoch: int
 ) -> tuple[dict[str, float], NDArray[np.float64]]:
-    """Train one epoch and validate; return every metric, and the validation logits [M]."""
+    """Train one epoch and validate; return every metric, and the validation logits [M] or [M, K]."""
     started = time.perf_counter()
-    values = train_epoch(learner, training, config, epoch)
-    images_per_s = len(training) / (time.perf_counter() - started)
-    logits = predict(learner.network, validation)
-    values |= score(logits, labels)
+    order = image_order(task.config, task.data.train_labels, epoch)
+    values = train_epoch(learner, images.training, order, task.config, epoch)
+    images_per_s = len(images.training) / (time.perf_counter() - started)
+    logits = predict(learner.judged, images.validation)
+    values |= validation_metrics(logits, task.data)
+    if task.scores_shifted_each_epoch:
+        values |= shifted_metrics(predict_sets(learner.judged, images.shifted), task.data)
     peak = devices.peak_memory_bytes(learner.network.device)
     values |= {"images_per_s": images_per_s, "peak_memory_bytes": float(peak)}
     values["epoch_s"] = time.perf_counter() - started
     return values, logits
 
 
-def train_epoch(learner: Learner, images: DeviceImages, config: TrialConfig, epoch: int) -> dict[str, float]:
-    """Take one pass over the training images; return train_loss, train_accuracy and learning_rate."""
-    network = learner.network
-    network.model.train()
-    augment, stream = AUGMENTATIONS[config.augmentation], augmentation_generator(config.seed, epoch)
-    order = epoch_order(len(images), config.seed, epoch)
-    loss_sum, right = 0.0, torch.zeros((), device=network.device)
-    for start, stop in batch_bounds(len(images), config.batch_size):
-        batch, labels = images.take(order[start:stop], channels_last=network.channels_last)
-        logits = network.logits(augment(batch, stream))  # [B]
-        loss = functional.binary_cross_entropy_with_logits(logits, labels)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the loss must be finite, but is {value} in epoch {epoch} after {start} images "
-                f"(learning_rate {config.learning_rate:g}); a lower learning rate is the usual way out"
-            )
-        learner.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        learner.optimizer.step()
-        loss_sum += value * (stop - start)
-        right += ((logits.detach() > 0) == (labels > 0.5)).sum()
-    rate = learner.optimizer.param_groups[0]["lr"]
-    return {
-        "train_loss": loss_sum / len(images),
-        "train_accuracy": float(right) / len(images),
-        "learning_rate": float(rate),
-    }
-
-
-def score(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return the validation metrics of logits [M] against labels [M].
+def validation_metrics(logits: NDArray[np.float64], data: TrainingData) -> dict[str, float]:
+    """Return the validation metrics of logits [M] or [M, K].
 
     Raises:
         NonFiniteLossError: the model gives a logit that is not finite.
     """
     if not np.isfinite(logits).all():
         raise NonFiniteLossError("validation logits must be finite; a lower learning rate is the usual way out")
-    scores = metrics.sigmoid(logits)
-    return {
-        "val_loss": metrics.log_loss(logits, labels),
-        "val_accuracy": metrics.accuracy(scores, labels),
-        "val_auc": metrics.roc_auc(scores, labels),
-        "val_f1": metrics.f1(scores, labels),
-    }
+    return {f"val_{name}": value for name, value in metrics.evaluate(logits, data.val_labels, data.classes).items()}
 
 
-def _advance(progress: Progress, now: EpochMetrics, objective: Objective) -> Progress:
-    value = now.values[objective.metric]
-    history = (*progress.history, now)
-    if is_better(value, progress.best_value, objective.mode):
-        return Progress(history, now.epoch, value)
-    return Progress(history, progress.best_epoch, progress.best_value)
+def _evaluate_selected(learner: Learner, progress: Progress, task: Task, images: Images) -> dict[str, float]:
+    """Score the selected checkpoint on the shifted sets."""
+    if not images.shifted:
+        return {}
+    assert progress.best_epoch is not None
+    judged = learner.judged
+    judged.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(task.directory, progress.best_epoch)))
+    logits = predict_sets(judged, images.shifted)
+    save_scores(task.directory, logits, task.data.shifted)
+    return shifted_metrics(logits, task.data)
 
 
-def _save(
-    learner: Learner,
-    progress: Progress,
-    config: TrialConfig,
-    data: TrainingData,
-    directory: Path,
-    logits: NDArray[np.float64],
-    identity: Identity,
-) -> None:
+def _save(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> None:
     """Write the selected checkpoint first, then the one that refers to it, then delete what is obsolete."""
-    model = learner.network.model
+    config, data, directory = task.config, task.data, task.directory
     if progress.best_epoch == progress.epoch:
         card = CheckpointCard(
             depth=config.depth,
             classes=data.classes,
-            preprocessing=preprocessing(data.train_images.shape[1]),
+            preprocessing=preprocessing(config, data),
             epoch=progress.epoch,
             metrics=dict(progress.history[-1].values),
             config=config.model_dump(),
@@ -212,19 +214,19 @@ def _save(
             precision=learner.network.precision,
             device=learner.network.device.type,
         )
-        checkpoint.save_best(directory, model, card, metrics.sigmoid(logits), data.val_labels)
-    if progress.epoch < config.max_epochs:
-        save_last(directory, identity, progress, model, learner.optimizer)
-    else:
-        save_last(directory, identity, progress)
+        checkpoint.save_best(directory, learner.judged.model, card, metrics.probabilities(logits), data.val_labels)
+    goes_on = reason_to_end(config, progress.history) is None
+    save_last(directory, task.identity, progress, learner if goes_on else None)
     checkpoint.drop_obsolete(directory, progress.best_epoch)
 
 
-def preprocessing(image_size_px: int) -> dict[str, object]:
+def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:
     """Say what a model expects of its input, for whoever deploys it."""
+    mean, std = normalization(config, data)
     return {
-        "image_size_px": image_size_px,
-        "resize": "shorter side, centre crop",
-        "mean": list(IMAGENET_MEAN),
-        "std": list(IMAGENET_STD),
+        "image_size_px": data.train_images.shape[1],
+        "resize": RESIZE_WORDS[data.resize],
+        "resize_mode": data.resize,
+        "mean": list(mean),
+        "std": list(std),
     }

@@ -1,6 +1,10 @@
-"""Score binary predictions; pure numpy."""
+"""Score predictions of two or more classes; pure numpy."""
 
 from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,41 +12,182 @@ from numpy.typing import NDArray
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
+ECE_BINS = 15
+_LONGEST_SLUG = 150
+_NOT_IN_NAMES = re.compile(r"[^\w.\- :]")
+
+
+def evaluate(logits: Floats, labels: Labels, classes: Sequence[str]) -> dict[str, float]:
+    """Return every metric of some images, by its name in ``study.records.EVALUATED``.
+
+    Besides those, ``precision.<class>``, ``recall.<class>`` and ``f1.<class>``, 0 where they are undefined.
+    The predicted class is the likeliest, of equals the first: a score of 0.5 is negative. Macro averages are
+    scikit-learn's with zero_division=0: over the classes that are present or predicted, so ``macro_recall`` is the
+    balanced accuracy where every class is present. ``auc`` and ``threshold`` are left out where a class is missing.
+
+    Args:
+        logits: [M] of the second of two classes, or [M, K]; finite, M > 0.
+        labels: [M], in [0, K).
+        classes: K names.
+
+    Raises:
+        ValueError: shapes or labels do not fit, or two class names look the same in a metric name.
+
+    Source: the calibration error is Guo et al. 2017, equation 3, with 15 bins of equal width.
+    """
+    slugs = _slugs(classes)
+    _check(logits, labels, len(classes))
+    if logits.ndim == 2 and len(classes) == 2:
+        logits = logits[:, 1].astype(np.float64) - logits[:, 0]  # [M, 2] -> [M], the same softmax
+    labels = labels.astype(np.int64)
+    chances = probabilities(logits)
+    called = (chances > 0.5).astype(np.int64) if chances.ndim == 1 else chances.argmax(axis=1)
+    found = {"loss": _cross_entropy(logits, labels), "accuracy": float(np.mean(called == labels))}
+    found |= _ranked(chances, labels, len(classes))
+    found |= _counted(called, labels, slugs)
+    confidence = np.maximum(chances, 1 - chances) if chances.ndim == 1 else chances.max(axis=1)
+    return found | {"ece": calibration_error(confidence, called == labels)}
+
+
+def metric_slug(class_name: str) -> str:
+    """Return a class name as it stands in metric names, at most 150 characters long.
+
+    Letters and digits of any script, ``_``, ``.``, ``-``, ``:`` and blanks stay, the rest becomes ``_``. MLflow takes
+    ``/`` too, but only where the name is a tidy path, and 250 characters with the rest of the metric's name.
+    """
+    return _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", class_name))[:_LONGEST_SLUG] or "_"
+
+
+def _slugs(classes: Sequence[str]) -> list[str]:
+    slugs = [metric_slug(name) for name in classes]
+    for at, slug in enumerate(slugs):
+        first = slugs.index(slug)
+        if first != at:
+            raise ValueError(
+                f"class names must differ in metric names, but `{classes[first]}` and `{classes[at]}` are both "
+                f"`{slug}` there; rename one of them"
+            )
+    return slugs
+
+
+def _check(logits: Floats, labels: Labels, classes: int) -> None:
+    fits = (logits.ndim == 1 and classes == 2) or (logits.ndim == 2 and logits.shape[1] == classes >= 2)
+    if not fits or labels.shape != logits.shape[:1] or not len(labels):
+        shapes = f"logits {list(logits.shape)}, labels {list(labels.shape)} and {classes} classes"
+        raise ValueError(f"logits must be [M, K], or [M] of two classes, beside M > 0 labels, but got {shapes}")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels must be in [0, {classes}), but got {labels.min()} to {labels.max()}")
+
+
+def _cross_entropy(logits: Floats, labels: Labels) -> float:
+    if logits.ndim == 1:
+        return log_loss(logits, labels)
+    logits = logits.astype(np.float64)
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    own = np.take_along_axis(shifted, labels[:, None], axis=1)[:, 0]  # [M, K] -> [M]
+    return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - own))
+
+
+def _ranked(chances: Floats, labels: Labels, classes: int) -> dict[str, float]:
+    """Return what needs every class to be present: nothing where one is missing."""
+    if np.bincount(labels, minlength=classes).min() == 0:
+        return {}
+    if chances.ndim == 1:
+        return {"auc": roc_auc(chances, labels), "threshold": best_threshold(chances, labels)}
+    each = [roc_auc(chances[:, one], (labels == one).astype(np.int64)) for one in range(classes)]
+    return {"auc": float(np.mean(each))}
+
+
+def _counted(called: Labels, labels: Labels, slugs: Sequence[str]) -> dict[str, float]:
+    """Return what follows from the confusion matrix."""
+    size = len(slugs)
+    table = np.bincount(labels * size + called, minlength=size * size).reshape(size, size)  # [true, called]
+    hits, present, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    by_class = {
+        "precision": hits / np.maximum(predicted, 1),
+        "recall": hits / np.maximum(present, 1),
+        "f1": 2 * hits / np.maximum(present + predicted, 1),
+    }
+    seen = present + predicted > 0
+    found = {f"macro_{name}": float(values[seen].mean()) for name, values in by_class.items()}
+    found["f1"] = float(by_class["f1"][1]) if size == 2 else found["macro_f1"]
+    for name, values in by_class.items():
+        found |= {f"{name}.{slug}": float(value) for slug, value in zip(slugs, values, strict=True)}
+    return found
+
+
+def probabilities(logits: Floats) -> NDArray[np.float64]:
+    """Turn logits into probabilities, without overflow: [M] by the sigmoid, [M, K] by the softmax."""
+    if logits.ndim == 1:
+        return sigmoid(logits)
+    logits = logits.astype(np.float64)
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return chances
+
+
+def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
+    """Compute the expected calibration error.
+
+    Args:
+        confidence: [M], the probability of the predicted class, in [0, 1]; a bin includes its upper end.
+        right: [M], whether it is the true class.
+    """
+    edges = np.linspace(0, 1, ECE_BINS + 1)
+    place = np.searchsorted(edges[1:-1], confidence, side="left")
+    gap = np.bincount(place, weights=right - confidence, minlength=ECE_BINS)
+    return float(np.abs(gap).sum() / len(confidence))
+
+
+def best_threshold(scores: Floats, labels: Labels) -> float:
+    """Return the threshold with the best balanced accuracy, a score above it being positive.
+
+    Candidates are the midpoints between neighbouring scores, with 0 and 1 as the outermost neighbours; of equals
+    the one nearest to 0.5, then the lower.
+
+    Args:
+        scores: [M], in [0, 1].
+        labels: [M], 0 or 1; both present.
+    """
+    values, positive, negative = _tally(scores, labels)
+    lower, upper = np.append(0.0, values), np.append(values, 1.0)
+    middle = (lower + upper) / 2
+    middle = np.where(middle < upper, middle, lower)  # between neighbouring floats the middle may round up
+    rejected = np.append(0, np.cumsum(negative))  # [U + 1], negatives at or below each candidate
+    accepted = positive.sum() - np.append(0, np.cumsum(positive))
+    # recall + specificity times positives times negatives: whole numbers, so that equals are equal
+    gain = accepted * negative.sum() + rejected * positive.sum()
+    if values[0] == 0:
+        gain[0] = -1  # nothing below 0 to put a threshold at
+    best = middle[gain == gain.max()]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def _tally(scores: Floats, labels: Labels) -> tuple[Floats, Labels, Labels]:
+    """Return the distinct scores [U] in order, and how many positives and negatives have each."""
+    values, place = np.unique(scores, return_inverse=True)
+    positive = np.bincount(place[labels == 1], minlength=len(values))
+    return values, positive, np.bincount(place, minlength=len(values)) - positive
+
 
 def roc_auc(scores: Floats, labels: Labels) -> float:
     """Compute the area under the ROC curve; tied scores count one half.
 
     Args:
-        scores: [N], higher means more positive; finite.
-        labels: [N], 0 or 1; both present.
+        scores: [M], higher means more positive; finite.
+        labels: [M], 0 or 1; both present.
 
     Raises:
         ValueError: a class is missing.
 
     Source: the Mann-Whitney form, Hanley & McNeil 1982.
     """
-    positive = labels == 1
-    positives, negatives = int(positive.sum()), int((~positive).sum())
+    _, positive, negative = _tally(scores, labels)
+    positives, negatives = int(positive.sum()), int(negative.sum())
     if positives == 0 or negatives == 0:
         raise ValueError(f"both classes must be present, but got ({positives=}, {negatives=})")
-    _, place, count = np.unique(scores, return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    midrank = last - (count - 1) / 2  # ranks count from 1; ties share their mean
-    rank_sum = float(midrank[place][positive].sum())
-    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)
-
-
-def accuracy(scores: Floats, labels: Labels, threshold: float = 0.5) -> float:
-    """Compute the fraction classified right; a score equal to the threshold is negative."""
-    return float(np.mean((scores > threshold) == (labels == 1)))
-
-
-def f1(scores: Floats, labels: Labels, threshold: float = 0.5) -> float:
-    """Compute F1 of the positive class; 0 when nothing is, or is called, positive."""
-    called, positive = scores > threshold, labels == 1
-    hits = int((called & positive).sum())
-    total = int(called.sum()) + int(positive.sum())
-    return 2 * hits / total if total else 0.0
+    twice_below = 2 * np.cumsum(negative) - negative  # ties count one half
+    return int(positive @ twice_below) / (2 * positives * negatives)
 
 
 def log_loss(logits: Floats, labels: Labels) -> float:

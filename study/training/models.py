@@ -1,38 +1,120 @@
-"""Build the classifiers a trial can train: torchvision's ResNets, and one shallower sibling."""
+"""Build the classifiers a trial can train: a backbone of one family and depth, and a head named `fc`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+import torch
 from torch import nn
-from torchvision.models import resnet18, resnet34, resnet50, resnet101, resnet152
+from torchvision.models import resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, wide_resnet50_2
 from torchvision.models.resnet import BasicBlock, ResNet
 
+from study.hyperparameters import Hyperparameters
 
-def resnet10(num_classes: int) -> ResNet:
+HEAD = "fc."
+
+
+class PreActivationResNet(nn.Module):
+    """timm's ResNet V2 (He et al. 2016, "Identity mappings") in the form the other families have."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        import timm  # a second of import that no other family needs
+
+        backbone: Any = timm.create_model(f"resnetv2_{depth}", num_classes=0)
+        self.backbone = backbone
+        self.fc: nn.Module = nn.Linear(backbone.num_features, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return [B, outputs] for [B, 3, H, W]."""
+        logits: torch.Tensor = self.fc(self.backbone(images))
+        return logits
+
+
+def resnet10() -> ResNet:
     """Build the ResNet with one basic block a stage, which torchvision does not name."""
-    return ResNet(BasicBlock, [1, 1, 1, 1], num_classes=num_classes)
+    return ResNet(BasicBlock, [1, 1, 1, 1])
 
 
-MODELS: dict[int, Callable[..., ResNet]] = {
-    10: resnet10,
-    18: resnet18,
-    34: resnet34,
-    50: resnet50,
-    101: resnet101,
-    152: resnet152,
+BACKBONES: Mapping[tuple[str, int], Callable[[], nn.Module]] = {
+    ("resnet", 10): resnet10,
+    ("resnet", 18): resnet18,
+    ("resnet", 34): resnet34,
+    ("resnet", 50): resnet50,
+    ("resnet", 101): resnet101,
+    ("resnet", 152): resnet152,
+    ("wide_resnet", 50): wide_resnet50_2,
+    ("resnext", 50): resnext50_32x4d,
+    ("resnet_v2", 50): lambda: PreActivationResNet(50),
+    ("resnet_v2", 101): lambda: PreActivationResNet(101),
+    ("resnet_v2", 152): lambda: PreActivationResNet(152),
 }
 
 
-def build_model(depth: int, outputs: int = 1) -> nn.Module:
-    """Build a ResNet V1 with torchvision's own initial weights.
+def build_model(config: Hyperparameters, outputs: int = 1) -> nn.Module:
+    """Build a classifier; ``initialize`` gives it its weights.
 
     Args:
-        depth: a key of ``MODELS``; 10 has one basic block a stage.
+        config: family, depth, head, head_width and head_dropout count; depth 10 has one basic block a stage.
         outputs: number of logits; 1 for two classes.
 
     Returns:
-        A model that maps [B, 3, H, W] to [B, outputs].
+        A model that maps [B, 3, H, W] to [B, outputs]; without a head of its own the names in its state dict are
+        torchvision's, but for family resnet_v2, where timm's stand behind ``backbone.``.
     """
-    model: nn.Module = MODELS[depth](num_classes=outputs)
-    return model
+    model: Any = BACKBONES[config.family, config.depth]()
+    model.fc = HEADS[config.head](model.fc.in_features, outputs, config)
+    built: nn.Module = model
+    return built
+
+
+def linear(features: int, outputs: int, config: Hyperparameters) -> nn.Module:
+    """Make one linear layer, behind dropout if asked."""
+    last = nn.Linear(features, outputs)
+    return nn.Sequential(nn.Dropout(config.head_dropout), last) if config.head_dropout else last
+
+
+def mlp(features: int, outputs: int, config: Hyperparameters) -> nn.Module:
+    """Make a hidden layer of ``head_width`` with ReLU and dropout, and a linear one."""
+    return nn.Sequential(
+        nn.Linear(features, config.head_width),
+        nn.ReLU(inplace=True),
+        nn.Dropout(config.head_dropout),
+        nn.Linear(config.head_width, outputs),
+    )
+
+
+HEADS: Mapping[str, Callable[[int, int, Hyperparameters], nn.Module]] = {"linear": linear, "mlp": mlp}
+
+
+def stages(model: nn.Module) -> list[list[nn.Module]]:
+    """Return the parts of a backbone from the input on: the stem, then its four stages."""
+    if isinstance(model, PreActivationResNet):
+        backbone: Any = model.backbone
+        return [[backbone.stem], *([stage] for stage in backbone.stages)]
+    assert isinstance(model, ResNet)
+    return [[model.conv1, model.bn1], [model.layer1], [model.layer2], [model.layer3], [model.layer4]]
+
+
+def frozen_parts(model: nn.Module, freeze: str) -> list[nn.Module]:
+    """Return the modules a freeze policy keeps as they are: none, ``stages<=k`` with the stem, or all but the head."""
+    if freeze == "none":
+        return []
+    if freeze == "backbone":
+        return [part for name, part in model.named_children() if not HEAD.startswith(name)]
+    last = int(freeze.removeprefix("stages<="))
+    return [part for stage in stages(model)[: last + 1] for part in stage]
+
+
+def freeze_parts(model: nn.Module, freeze: str) -> None:
+    """Take the frozen parameters, in place, out of the gradient."""
+    for part in frozen_parts(model, freeze):
+        part.requires_grad_(False)
+
+
+def set_training(model: nn.Module, freeze: str) -> None:
+    """Put a model into training mode, in place; frozen batch norms go on using and keeping their statistics."""
+    model.train()
+    for part in frozen_parts(model, freeze):
+        part.eval()

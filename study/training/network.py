@@ -25,10 +25,10 @@ class Network:
     channels_last: bool
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return float32 logits [B] of images [B, 3, S, S]."""
+        """Return float32 logits of normalised images [B, 3, S, S]: [B] for a model with one output, else [B, K]."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: torch.Tensor = self.model(images)  # [B, 1]
-        return logits.squeeze(1).float()
+            logits: torch.Tensor = self.model(images)  # [B, 1] or [B, K]
+        return (logits.squeeze(1) if logits.shape[1] == 1 else logits).float()
 
 
 def place(model: nn.Module, device: torch.device, precision: str, channels_last: bool) -> Network:
@@ -43,11 +43,11 @@ def place(model: nn.Module, device: torch.device, precision: str, channels_last:
 
 @torch.inference_mode()
 def predict(network: Network, images: DeviceImages) -> NDArray[np.float64]:
-    """Return the logits of all images in their order: [N]."""
+    """Return the logits of all images in their order: [N], or [N, K] for more than two classes."""
     network.model.eval()
     found = []
     for start in range(0, len(images), EVAL_BATCH_SIZE):
         index = torch.arange(start, min(start + EVAL_BATCH_SIZE, len(images)))
         batch, _ = images.take(index, channels_last=network.channels_last)
-        found.append(network.logits(batch))
+        found.append(network.logits(images.normalize(batch)))
     return torch.cat(found).cpu().numpy().astype(np.float64)

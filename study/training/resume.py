@@ -9,15 +9,16 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from torch import nn
 
 from study.hyperparameters import TrialConfig
 from study.layout import LAST_CHECKPOINT, write_atomic
 from study.records import EpochMetrics
 from study.spec import Objective
-from study.training.checkpoint import Progress, best_folder
+from study.training.checkpoint import best_folder
+from study.training.learner import Learner
+from study.training.progress import Progress
 
-FORMAT = 2
+FORMAT = 3
 
 Identity = dict[str, Any]
 """What must be the same for a trial to go on."""
@@ -30,12 +31,15 @@ class Last:
     progress: Progress = field(default_factory=Progress)
     model: Mapping[str, torch.Tensor] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
+    average: Mapping[str, Any] = field(default_factory=dict)
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Put model and optimizer, in place, where they were; nothing before the first epoch."""
+    def restore(self, learner: Learner) -> None:
+        """Put a learner, in place, where it was; nothing before the first epoch."""
         if self.model:
-            model.load_state_dict(self.model)
-            optimizer.load_state_dict(dict(self.optimizer))
+            learner.network.model.load_state_dict(self.model)
+            learner.optimizer.load_state_dict(dict(self.optimizer))
+            if learner.average is not None:
+                learner.average.load_state_dict(self.average)
 
 
 def identify(config: TrialConfig, objective: Objective, data_fingerprint: str) -> Identity:
@@ -47,18 +51,19 @@ def save_last(
     directory: Path,
     identity: Identity,
     progress: Progress,
-    model: nn.Module | None = None,
-    optimizer: torch.optim.Optimizer | None = None,
+    learner: Learner | None = None,
 ) -> None:
     """Write all that is needed to go on, whole or not at all.
 
-    After the final epoch nothing goes on: then leave model and optimizer out, and the file is small.
+    After the final epoch nothing goes on: then leave the learner out, and the file is small.
     """
+    average = learner.average if learner else None
     state = {
         "format": FORMAT,
         "identity": identity,
-        "model": model.state_dict() if model else {},
-        "optimizer": optimizer.state_dict() if optimizer else {},
+        "model": learner.network.model.state_dict() if learner else {},
+        "optimizer": learner.optimizer.state_dict() if learner else {},
+        "average": average.state_dict() if average else {},
         "history": [(one.epoch, dict(one.values)) for one in progress.history],
         "best": (progress.best_epoch, progress.best_value),
     }
@@ -82,4 +87,4 @@ def read_last(directory: Path, identity: Identity) -> Last:
     if not best_folder(directory, best_epoch).is_dir():
         return Last()
     history = tuple(EpochMetrics(epoch, values) for epoch, values in state["history"])
-    return Last(Progress(history, best_epoch, best_value), state["model"], state["optimizer"])
+    return Last(Progress(history, best_epoch, best_value), state["model"], state["optimizer"], state["average"])

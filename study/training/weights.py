@@ -1,15 +1,17 @@
-"""Find torchvision's ImageNet weights: in torch's hub cache, else by download."""
+"""Find published ImageNet weights: in torch's hub cache, else by download."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import hub
 from torchvision.models import (
     ResNet18_Weights,
@@ -17,7 +19,8 @@ from torchvision.models import (
     ResNet50_Weights,
     ResNet101_Weights,
     ResNet152_Weights,
-    WeightsEnum,
+    ResNeXt50_32X4D_Weights,
+    Wide_ResNet50_2_Weights,
 )
 
 from study.errors import WeightsError
@@ -25,46 +28,71 @@ from study.errors import WeightsError
 TIMEOUT_S = 30.0
 """Of each connection and read: a firewall that drops packets must not hold a study up for minutes."""
 
-IMAGENET_WEIGHTS: dict[int, WeightsEnum] = {
-    18: ResNet18_Weights.IMAGENET1K_V1,
-    34: ResNet34_Weights.IMAGENET1K_V1,
-    50: ResNet50_Weights.IMAGENET1K_V2,
-    101: ResNet101_Weights.IMAGENET1K_V2,
-    152: ResNet152_Weights.IMAGENET1K_V2,
+_TIMM = "https://huggingface.co/timm/{name}/resolve/main/model.safetensors"
+IMAGENET_URLS: Mapping[tuple[str, int], str] = {
+    ("resnet", 18): ResNet18_Weights.IMAGENET1K_V1.url,
+    ("resnet", 34): ResNet34_Weights.IMAGENET1K_V1.url,
+    ("resnet", 50): ResNet50_Weights.IMAGENET1K_V2.url,
+    ("resnet", 101): ResNet101_Weights.IMAGENET1K_V2.url,
+    ("resnet", 152): ResNet152_Weights.IMAGENET1K_V2.url,
+    ("wide_resnet", 50): Wide_ResNet50_2_Weights.IMAGENET1K_V2.url,
+    ("resnext", 50): ResNeXt50_32X4D_Weights.IMAGENET1K_V2.url,
+    ("resnet_v2", 50): _TIMM.format(name="resnetv2_50.a1h_in1k"),
+    ("resnet_v2", 101): _TIMM.format(name="resnetv2_101.a1h_in1k"),
 }
+"""torchvision's files, and for resnet_v2 those of timm (trained on pixels in [-1, 1])."""
+_DAMAGE = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError, SafetensorError)
 
 
 class MissingWeightsError(WeightsError):
-    """Weights of one depth that are not to be had; ``why`` is worded so that several depths can share it."""
+    """Weights of one model that are not to be had; ``why`` is worded so that several models can share it."""
 
-    def __init__(self, depth: int, why: str, way_out: str = "") -> None:
-        super().__init__(f"no ImageNet weights for depth {depth}: {why}{way_out}")
+    def __init__(self, family: str, depth: int, why: str, way_out: str = "") -> None:
+        which = f"depth {depth}" if family == "resnet" else f"family {family}, depth {depth}"
+        super().__init__(f"no ImageNet weights for {which}: {why}{way_out}")
         self.why = why
 
 
-def imagenet_weights(depth: int) -> dict[str, torch.Tensor]:
-    """Return the state dict torchvision publishes for a depth, downloading it if the hub cache lacks it.
+def imagenet_weights(family: str, depth: int) -> dict[str, torch.Tensor]:
+    """Return the published weights under our names, downloading them if the hub cache lacks them.
 
     Raises:
-        WeightsError: torchvision has none for this depth, or they are neither cached nor downloadable.
+        MissingWeightsError: nobody published any for this model, or they are neither cached nor downloadable.
     """
-    published = IMAGENET_WEIGHTS.get(depth)
-    if published is None:
-        raise MissingWeightsError(depth, "torchvision publishes none")
-    cached = Path(hub.get_dir()) / "checkpoints" / published.url.rsplit("/", 1)[-1]
+    url = IMAGENET_URLS.get((family, depth))
+    if url is None:
+        raise MissingWeightsError(family, depth, "nobody publishes any we know of")
+    cached = cached_file(url)
     damaged = cached.exists()
     try:
         with _network_timeout(TIMEOUT_S):
-            state = hub.load_state_dict_from_url(
-                published.url, map_location="cpu", progress=False, check_hash=True, weights_only=True
-            )
-    except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:
+            return _timm_state(url, cached) if url.endswith(".safetensors") else _torchvision_state(url)
+    except _DAMAGE as error:
         cause = str(getattr(error, "reason", None) or f"{type(error).__name__}: {error}").splitlines()[0]
         if damaged:
-            raise MissingWeightsError(depth, f"{cached} is damaged ({cause})", "; delete that file") from error
+            raise MissingWeightsError(family, depth, f"{cached} is damaged ({cause})", "; delete that file") from error
         why = f"not in {cached.parent} and not to be downloaded ({cause})"
-        raise MissingWeightsError(depth, why, f"; put the file at {cached}") from error
-    return dict(state)
+        raise MissingWeightsError(family, depth, why, f"; put the file at {cached}") from error
+
+
+def cached_file(url: str) -> Path:
+    """Return where the hub cache keeps a file; timm calls all its files alike, so those go by their model's name."""
+    parts = url.split("/")
+    name = f"{parts[4]}.safetensors" if url.endswith(".safetensors") else parts[-1]
+    return Path(hub.get_dir()) / "checkpoints" / name
+
+
+def _torchvision_state(url: str) -> dict[str, torch.Tensor]:
+    return dict(
+        hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True, weights_only=True)
+    )
+
+
+def _timm_state(url: str, cached: Path) -> dict[str, torch.Tensor]:
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        hub.download_url_to_file(url, str(cached), progress=False)
+    return {f"backbone.{name}": tensor for name, tensor in load_file(cached).items()}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ SHIFTED_SETS: Final = ("offcentre", "lowlight", "patterns")
 ALL_SPLITS: Final[tuple[str, ...]] = ORDINARY_SPLITS + SHIFTED_SETS
 
 Kind = Literal["masked", "unmasked", "nose", "chin"]
+KINDS: Final[tuple[Kind, ...]] = ("masked", "unmasked", "nose", "chin")
 # Eight images hold the mix; any prefix is balanced to within one block.
 KIND_BLOCK: Final[tuple[Kind, ...]] = (
     "masked",

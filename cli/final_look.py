@@ -1,0 +1,113 @@
+"""Score the chosen checkpoint on the test images: once, and remembered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cli.output import moment
+from cli.ranked import Ranked
+from cli.reading import OpenStudy
+from study.errors import LedgerError
+from study.ranking import RankedRow
+from study.records import FinalLook
+
+if TYPE_CHECKING:
+    from study.export import FinalScores
+
+
+def find_look(study: OpenStudy, winner: RankedRow) -> FinalLook | None:
+    """Return the look at the test images that a checkpoint had."""
+    record = winner.record
+    return next((one for one in study.ledger.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
+
+
+def require_first_look(study: OpenStudy, winner: RankedRow, *, again: bool) -> None:
+    """Make sure that the test images were not looked at for another checkpoint.
+
+    Raises:
+        LedgerError: they were, and nobody said --look-again.
+    """
+    others = [one for one in study.ledger.looks if one.trial != winner.record.trial or one.epoch != winner.record.epoch]
+    if others and not again:
+        raise LedgerError(
+            f"the test images are looked at once, but were scored with trial {others[-1].trial} on "
+            f"{moment(others[-1].at_s)}; whoever chooses again after that chooses by the test images. "
+            "--look-again does it, and the record will say so"
+        )
+
+
+def look(
+    study: OpenStudy,
+    found: Ranked,
+    winner: RankedRow,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    again: bool,
+) -> FinalLook:
+    """Score the chosen checkpoint on the test images and remember it; a checkpoint is scored once.
+
+    Raises:
+        LedgerError: the study still runs, has no test images, or they were looked at for another checkpoint.
+    """
+    from study.ledger import Ledger, driver_lock
+    from study.training.judge import metrics_on
+
+    if (known := find_look(study, winner)) is not None:
+        return known
+    require_first_look(study, winner, again=again)
+    if len(labels) == 0:
+        raise LedgerError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
+    record = winner.record
+    assert record.checkpoint is not None
+    assert record.epoch is not None
+    with driver_lock(study.layout):
+        ledger = Ledger.open(study.layout)
+        values = metrics_on(Path(record.checkpoint), images, labels)
+        new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
+        ledger.note_look(new)
+    return new
+
+
+def final_scores(
+    study: OpenStudy,
+    found: Ranked,
+    winner: RankedRow,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    again: bool,
+) -> FinalScores:
+    """Return what a bundle says of the test images; where they must not be looked at, it says why."""
+    from study.export import FinalScores
+
+    if len(labels) == 0:
+        return FinalScores("the study keeps none")
+    try:
+        own = look(study, found, winner, images, labels, again=again)
+    except LedgerError as refused:
+        return FinalScores(f"not scored: {refused}")
+    return FinalScores(describe_looks(refreshed(study).ledger.looks, own), own.metrics)
+
+
+def describe_looks(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
+    """Say how often the test images were looked at, this look included."""
+    place = [(one.trial, one.epoch) for one in looks].index((own.trial, own.epoch))
+    first = f"looked at on {moment(own.at_s)}"
+    if place == 0:
+        return f"{first}, for the first time"
+    before = ", ".join(f"trial {one.trial}" for one in looks[:place])
+    return f"{first}, after they had been looked at for {before}: a little flattering"
+
+
+def refreshed(study: OpenStudy) -> OpenStudy:
+    """Return the study with what its ledger says now."""
+    from study.ledger import Ledger
+
+    return replace(study, ledger=Ledger.open(study.layout))

@@ -1,0 +1,199 @@
+"""Look a data folder over before a study: counts, sizes, broken files, near-duplicates and sheets to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from study.data.bundle import SPLITS
+from study.data.folder import FolderPlan, LabelledFile, survey_folder
+from study.data.inspection import Inspection, inspect_files
+from study.data.near_duplicates import DuplicatePairs, duplicate_pairs_within
+from study.data.reader import Progress
+from study.data.sheets import write_sheets
+from study.errors import UsageError
+from study.spec import DataSpec
+
+LOOK_PX = 64
+EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Width and height of the pictures in pixels: each the least, median and largest; ``smaller`` counts pictures."""
+
+    width_px: tuple[int, int, int]
+    height_px: tuple[int, int, int]
+    target_px: int
+    smaller: int
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Pictures that have a near-duplicate elsewhere.
+
+    ``between`` names two splits or two classes; ``count`` is how many pictures of the second have one in the first,
+    ``total`` how many the second has; ``examples`` are pairs of names.
+    """
+
+    between: tuple[str, str]
+    count: int
+    total: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FolderCheck:
+    """What was found; ``refusal`` is why a study would not run on the folder.
+
+    ``counts`` are the readable pictures by set and class; ``imbalance`` is the largest class over the smallest, None
+    where one is empty; ``broken`` has "name: reason"; ``ignored`` counts files by suffix; ``duplicates`` are of pairs
+    of splits, ``conflicts`` of pairs of classes.
+    """
+
+    path: str
+    refusal: str | None
+    classes: tuple[str, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    imbalance: float | None
+    sizes: Sizes | None
+    total: int
+    broken: tuple[str, ...]
+    ignored: Mapping[str, int]
+    duplicates: tuple[Likeness, ...]
+    conflicts: tuple[Likeness, ...]
+    sheets: tuple[str, ...]
+
+
+def check_folder(
+    spec: DataSpec, out: Path, *, workers: int | None = None, on_progress: Progress | None = None
+) -> FolderCheck:
+    """Look over the folder of a spec and write a contact sheet of each class.
+
+    Pictures are compared and shown at 64 px at most, so memory does not grow with ``image_size_px``.
+
+    Args:
+        spec: its path, target size, group_by, classes and splits count; its ``shifted`` is left aside.
+        out: where the sheets go; not inside the data folder.
+        workers: threads; None means one per available core.
+        on_progress: called with (pictures done, pictures in all).
+
+    Raises:
+        DataError: the folder cannot be read, or ``out`` not written; UsageError: ``out`` lies in the data folder.
+    """
+    plan, refusal = survey_folder(spec.model_copy(update={"shifted": {}}))
+    _require_outside(out, plan.root)
+    names = [name for name, files in plan.sets.items() for _ in files]
+    files = [one for of_set in plan.sets.values() for one in of_set]
+    side = min(spec.image_size_px, LOOK_PX)
+    on_disk = [one.file for one in files]
+    found = inspect_files(on_disk, side, resize=spec.resize, workers=workers, on_progress=on_progress)
+    pictures = _Pictures.of(plan, names, files, found)
+    pairs = duplicate_pairs_within(pictures.images)
+    counts = pictures.counts()
+    return FolderCheck(
+        path=str(plan.root),
+        refusal=refusal,
+        classes=plan.classes,
+        counts=counts,
+        imbalance=_imbalance(counts, plan.classes),
+        sizes=_sizes(found.sizes_px[found.whole()], spec.image_size_px),
+        total=len(files),
+        broken=tuple(sorted(f"{files[at].file.name}: {reason}" for at, reason in found.faults.items())),
+        ignored=dict(plan.ignored),
+        duplicates=pictures.across_splits(pairs),
+        conflicts=pictures.across_classes(pairs),
+        sheets=tuple(map(str, write_sheets(out, pictures.images, pictures.labels, plan.classes))),
+    )
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The readable pictures: sets and labels are int64 [N], places in ``set_names`` and ``classes``."""
+
+    set_names: tuple[str, ...]
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    sets: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    images: npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, plan: FolderPlan, set_of: Sequence[str], files: Sequence[LabelledFile], found: Inspection) -> _Pictures:
+        whole = found.whole()
+        set_names = tuple(plan.sets)
+        return cls(
+            set_names,
+            plan.classes,
+            tuple(files[at].file.name for at in whole),
+            np.array([set_names.index(set_of[at]) for at in whole], np.int64),
+            np.array([files[at].label for at in whole], np.int64),
+            found.images[whole] if found.faults else found.images,
+        )
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        table = np.zeros((len(self.set_names), len(self.classes)), np.int64)
+        np.add.at(table, (self.sets, self.labels), 1)
+        return {
+            name: dict(zip(self.classes, row.tolist(), strict=True))
+            for name, row in zip(self.set_names, table, strict=True)
+        }
+
+    def across_splits(self, pairs: DuplicatePairs) -> tuple[Likeness, ...]:
+        found = []
+        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+            if one in self.set_names and other in self.set_names:
+                found.append(self._likeness(pairs, self.sets, (one, other), self.set_names))
+        return tuple(found)
+
+    def across_classes(self, pairs: DuplicatePairs) -> tuple[Likeness, ...]:
+        """Only splits count: a shifted set may hold the same pictures on purpose."""
+        ordinary = np.array([name in SPLITS or name == "all" for name in self.set_names])
+        kept = ordinary[self.sets[pairs.first]] & ordinary[self.sets[pairs.second]]
+        pairs = DuplicatePairs(pairs.first[kept], pairs.second[kept])
+        labels = np.sort(np.stack([self.labels[pairs.first], self.labels[pairs.second]], axis=1), axis=1)
+        between = np.unique(labels[labels[:, 0] != labels[:, 1]], axis=0)
+        return tuple(
+            self._likeness(pairs, self.labels, (self.classes[one], self.classes[other]), self.classes)
+            for one, other in between.tolist()
+        )
+
+    def _likeness(
+        self, pairs: DuplicatePairs, of: npt.NDArray[np.int64], between: tuple[str, str], words: tuple[str, ...]
+    ) -> Likeness:
+        one, other = map(words.index, between)
+        ahead = (of[pairs.first] == one) & (of[pairs.second] == other)
+        behind = (of[pairs.second] == one) & (of[pairs.first] == other)
+        first = np.concatenate([pairs.first[ahead], pairs.second[behind]])
+        second = np.concatenate([pairs.second[ahead], pairs.first[behind]])
+        places, where = np.unique(second, return_index=True)
+        examples = [
+            (self.names[first[pair]], self.names[at])
+            for at, pair in zip(places[:EXAMPLES], where[:EXAMPLES], strict=True)
+        ]
+        return Likeness(between, len(places), int((of == other).sum()), tuple(examples))
+
+
+def _require_outside(out: Path, root: Path) -> None:
+    if out.resolve().is_relative_to(root.resolve()):
+        raise UsageError(f"--out must not lie in the data folder, but {out} lies in {root}; name another with --out")
+
+
+def _imbalance(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> float | None:
+    ordinary = [of_set for name, of_set in counts.items() if name in SPLITS or name == "all"]
+    totals = [sum(of_set[one] for of_set in ordinary) for one in classes]
+    least = min(totals, default=0)
+    return max(totals) / least if least else None
+
+
+def _sizes(sizes_px: npt.NDArray[np.int64], target_px: int) -> Sizes | None:
+    if not len(sizes_px):
+        return None
+    low, middle, high = sizes_px.min(axis=0), np.median(sizes_px, axis=0), sizes_px.max(axis=0)
+    smaller = int((sizes_px.min(axis=1) < target_px).sum())
+    width, height = ((int(low[at]), int(middle[at]), int(high[at])) for at in (0, 1))
+    return Sizes(width, height, target_px, smaller)

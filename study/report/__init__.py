@@ -1,0 +1,1 @@
+"""Turn trial records into figures: plotly as plain JSON, in self-contained HTML pages."""

@@ -1,0 +1,140 @@
+"""One network that learns: its optimizer, loss and schedule, and one pass over the training images."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from study.errors import NonFiniteLossError
+from study.hyperparameters import TrialConfig
+from study.spec import stable_seed
+from study.training import device as devices
+from study.training.augmentation import build_augmenter
+from study.training.batches import (
+    FIXED_NORMALIZATIONS,
+    Channels,
+    DeviceImages,
+    augmentation_generator,
+    balanced_order,
+    batch_bounds,
+    epoch_order,
+)
+from study.training.data import TrainingData
+from study.training.ema import WeightAverage
+from study.training.initializers import Weights, initialize
+from study.training.losses import Criterion
+from study.training.models import build_model, freeze_parts, set_training
+from study.training.network import Network, place
+from study.training.optimizers import build_optimizer, set_rate
+from study.training.schedules import Clock, rate_factor
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network and what changes it; ``average`` is there where the trial asks for one."""
+
+    network: Network
+    optimizer: torch.optim.Optimizer
+    criterion: Criterion
+    average: WeightAverage | None = None
+
+    @property
+    def judged(self) -> Network:
+        """The network that is scored and kept: with averaged weights where there are such."""
+        if self.average is None:
+            return self.network
+        return Network(self.average.model, self.network.device, self.network.precision, self.network.channels_last)
+
+
+def make_learner(
+    config: TrialConfig, data: TrainingData, device: torch.device, weights: Weights | None = None
+) -> Learner:
+    """Build model, optimizer and loss with the trial's initial weights on the device."""
+    model = build_model(config, data.outputs)
+    initialize(model, config.init, stable_seed(config.seed, "init"), weights)
+    freeze_parts(model, config.freeze)
+    network = place(model, device, *devices.resolve_precision(config, device))
+    return Learner(
+        network=network,
+        optimizer=build_optimizer(model, config),
+        criterion=Criterion(config, data.class_counts, device),
+        average=WeightAverage(model, config.ema_decay) if config.ema_decay else None,
+    )
+
+
+def normalization(config: TrialConfig, data: TrainingData) -> tuple[Channels, Channels]:
+    """Return mean and standard deviation of each channel, of pixels in [0, 1]."""
+    return FIXED_NORMALIZATIONS.get(config.normalization, (data.mean, data.std))
+
+
+def image_order(config: TrialConfig, labels: NDArray[np.int64], epoch: int) -> torch.Tensor:
+    """Return which images an epoch takes, in order: [N]."""
+    if config.sampling == "balanced":
+        return balanced_order(labels, config.seed, epoch)
+    return epoch_order(len(labels), config.seed, epoch)
+
+
+def train_epoch(
+    learner: Learner, images: DeviceImages, order: torch.Tensor, config: TrialConfig, epoch: int
+) -> dict[str, float]:
+    """Take one pass over the training images.
+
+    Args:
+        learner: is changed in place.
+        images: the training images.
+        order: [N], which of them to take, in order.
+        config: the trial's.
+        epoch: counts from 1; augmentations and schedule depend on it.
+
+    Returns:
+        train_loss, train_accuracy and learning_rate, the head's at the last step.
+
+    Raises:
+        NonFiniteLossError: before the optimizer takes the step.
+    """
+    network = learner.network
+    set_training(network.model, config.freeze)
+    augment, stream = build_augmenter(config.augmentation), augmentation_generator(config.seed, epoch)
+    bounds = list(batch_bounds(len(order), config.batch_size))
+    loss_sum, right = 0.0, torch.zeros((), device=network.device)
+    for at, (start, stop) in enumerate(bounds):
+        clock = Clock((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)
+        set_rate(learner.optimizer, rate_factor(config, clock))
+        batch, targets = images.take(order[start:stop], channels_last=network.channels_last)
+        batch, targets = augment(batch, targets, stream)
+        logits = network.logits(images.normalize(batch))  # [B] or [B, K]
+        loss = learner.criterion(logits, targets)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"the loss must be finite, but is {value} in epoch {epoch} after {start} images "
+                f"(learning_rate {config.learning_rate:g}); a lower learning rate is the usual way out"
+            )
+        _step(learner, loss, config.clip_grad_norm)
+        loss_sum += value * (stop - start)
+        right += (predicted(logits.detach()) == targets.argmax(1)).sum()
+    return {
+        "train_loss": loss_sum / len(order),
+        "train_accuracy": float(right) / len(order),
+        "learning_rate": float(learner.optimizer.param_groups[-1]["lr"]),
+    }
+
+
+def _step(learner: Learner, loss: torch.Tensor, clip_grad_norm: float | None) -> None:
+    learner.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    if clip_grad_norm is not None:
+        nn.utils.clip_grad_norm_(learner.network.model.parameters(), clip_grad_norm)
+    learner.optimizer.step()
+    if learner.average is not None:
+        learner.average.update(learner.network.model)
+
+
+def predicted(logits: torch.Tensor) -> torch.Tensor:
+    """Return the class each image is taken for: [B], from logits [B] or [B, K]."""
+    return (logits > 0).long() if logits.ndim == 1 else logits.argmax(1)

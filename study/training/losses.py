@@ -1,0 +1,65 @@
+"""Compute what training minimises; one registry entry per name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch.nn import functional
+
+from study.hyperparameters import Hyperparameters
+
+Modulate = Callable[[torch.Tensor, Hyperparameters], torch.Tensor]
+
+
+def cross_entropy(log_probabilities: torch.Tensor, config: Hyperparameters) -> torch.Tensor:
+    """Count each class's log-probability as it is: [B, K]."""
+    return log_probabilities
+
+
+def focal(log_probabilities: torch.Tensor, config: Hyperparameters) -> torch.Tensor:
+    """Count easy images less: times (1 - p)^focal_gamma, [B, K] (Lin et al. 2017)."""
+    return log_probabilities * (1 - log_probabilities.exp()).clamp(min=0) ** config.focal_gamma
+
+
+LOSSES: Mapping[str, Modulate] = {"cross_entropy": cross_entropy, "focal": focal}
+
+
+class Criterion:
+    """The loss of one trial: with its class weights, label smoothing and focus."""
+
+    def __init__(self, config: Hyperparameters, class_counts: Sequence[int], device: torch.device) -> None:
+        self._config = config
+        self._classes = len(class_counts)
+        self._weights = torch.tensor(balanced_weights(class_counts), device=device)
+        if config.class_weights == "none":
+            self._weights = torch.ones_like(self._weights)
+
+    def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of a batch, in nats, weighted by the classes' weights.
+
+        Args:
+            logits: [B] for two classes, else [B, K]; float32.
+            targets: [B, K], class probabilities that sum to 1.
+
+        Returns:
+            sum over images and classes of w * t * loss, divided by that of w * t: torch's weighted cross-entropy.
+        """
+        smoothing = self._config.label_smoothing
+        targets = targets * (1 - smoothing) + smoothing / self._classes  # Szegedy et al. 2016
+        counted = self._weights * targets  # [B, K]
+        losses = -LOSSES[self._config.loss](log_probabilities(logits), self._config)
+        return (counted * losses).sum() / counted.sum()
+
+
+def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """Turn logits [B] of the positive class, or [B, K], into log-probabilities [B, K]."""
+    if logits.ndim == 1:
+        return torch.stack([functional.logsigmoid(-logits), functional.logsigmoid(logits)], 1)  # [B] -> [B, 2]
+    return functional.log_softmax(logits, 1)
+
+
+def balanced_weights(class_counts: Sequence[int]) -> list[float]:
+    """Return N / (K * n) for each class, so that every class counts the same: [K] (King & Zeng 2001)."""
+    total, classes = sum(class_counts), len(class_counts)
+    return [total / (classes * count) for count in class_counts]

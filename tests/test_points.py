@@ -1,0 +1,59 @@
+"""Every point of a finite space, each once."""
+
+from __future__ import annotations
+
+import pytest
+from engine_fakes import Listener, drive, make_ledger, make_spec
+
+from study.ledger import Ledger
+from study.points import grid_points
+from study.spec import Choice, Condition, Constant, Exclusion, Integer, Parameter, SearchSpec, Uniform
+
+OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))
+MOMENTUM = Parameter(
+    name="momentum",
+    domain=Choice(values=(0.0, 0.9)),
+    when=(Condition(parameter="optimizer", values=("sgd",)),),
+)
+
+
+def test_a_condition_rules_a_parameter_out_without_repeating_the_point() -> None:
+    assert grid_points((OPTIMIZER, MOMENTUM)) == [
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"optimizer": "sgd", "momentum": 0.9},
+        {"optimizer": "adam"},
+    ]
+
+
+def test_an_excluded_pair_is_no_point_and_constants_are_in_none() -> None:
+    init = Parameter(
+        name="init",
+        domain=Choice(values=("kaiming", "imagenet")),
+        excluded=(Exclusion(value="imagenet", beside=Condition(parameter="depth", values=(10,))),),
+    )
+    depth = Parameter(name="depth", domain=Choice(values=(10, 18)))
+    fixed = Parameter(name="batch_size", domain=Constant(value=32))
+    points = grid_points((depth, fixed, init))
+    assert points == [
+        {"depth": 10, "init": "kaiming"},
+        {"depth": 18, "init": "kaiming"},
+        {"depth": 18, "init": "imagenet"},
+    ]
+
+
+def test_ranges_with_steps_are_listed_in_decimals_and_others_refused() -> None:
+    stepped = Parameter(name="label_smoothing", domain=Uniform(low=0.0, high=0.3, step=0.1))
+    epochs = Parameter(name="max_epochs", domain=Integer(low=1, high=6, step=2))
+    assert [one["label_smoothing"] for one in grid_points((stepped,))] == [0.0, 0.1, 0.2, 0.3]
+    assert [one["max_epochs"] for one in grid_points((epochs,))] == [1, 3, 5]
+    with pytest.raises(ValueError, match="momentum is searched over a continuous range"):
+        grid_points((Parameter(name="momentum", domain=Uniform(low=0.0, high=0.9)),))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_grid_study_runs_every_point_once_however_many_run_at_once(tmp_path, slots: int) -> None:  # type: ignore[no-untyped-def]
+    search = SearchSpec(sampler="grid", pruner="none", trials=3)
+    spec = make_spec().model_copy(update={"space": (OPTIMIZER, MOMENTUM), "search": search})
+    _, layout = make_ledger(tmp_path, spec)
+    drive(layout, Listener(), slots=slots)
+    assert [dict(one.params) for one in Ledger.open(layout).records()] == grid_points(spec.space)
