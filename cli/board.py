@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cli.output import STATE_STYLES, duration, number
-from study.events import EpochReported, Event, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import (
+    EpochReported,
+    Event,
+    FinalLookTaken,
+    PicturesDrawn,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
 from study.records import TrialRecord, TrialState, is_better
 from study.spec import StudySpec
 
@@ -44,7 +53,7 @@ class Board:
                 return self._report(event)
             case TrialFinished(record=record):
                 return self._finish(record)
-            case PicturesDrawn():
+            case PicturesDrawn() | FinalLookTaken():
                 return None
             case StudyEnded():
                 return self._end(event)

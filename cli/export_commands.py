@@ -44,7 +44,7 @@ def export_best(
     assert record.checkpoint is not None
     data = load_data(study.ledger.spec.data)
     study.ledger.require_data(data.summary.fingerprint)
-    test = final_scores(study, found, winner, data.test.images, data.test.labels, again=look_again)
+    test = final_scores(results, study, found, winner, data.test.images, data.test.labels, again=look_again)
     origin = Provenance(
         study=found.study, study_id=study.ledger.study_id, trial=record.trial, run_id=record.run_id,
         ranked_by=found.metric, candidates=sum(row.rank is not None for row in found.rows),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from cli.output import moment
@@ -19,6 +20,8 @@ from study.records import FinalLook
 
 if TYPE_CHECKING:
     from study.export import FinalScores
+
+SEND_TIMEOUT_S = 20.0
 
 
 def find_look(study: OpenStudy, winner: RankedRow) -> FinalLook | None:
@@ -43,6 +46,7 @@ def require_first_look(study: OpenStudy, winner: RankedRow, *, again: bool) -> N
 
 
 def look(
+    results: Path,
     study: OpenStudy,
     found: Ranked,
     winner: RankedRow,
@@ -72,10 +76,30 @@ def look(
         values = metrics_on(Path(record.checkpoint), images, labels)
         new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
         ledger.note_look(new)
+        _tell_mlflow(results, study, new)
     return new
 
 
+def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
+    """Put the scores into the outbox and send them if the server answers soon; else ``study sync`` does."""
+    from study.errors import TrackingError
+    from study.events import FinalLookTaken
+    from study.layout import Layout
+    from tracking.recorder import open_recorder
+    from tracking.runs import tracking_uri_of
+
+    try:
+        uri = tracking_uri_of(study.layout, None)
+    except TrackingError as no_password:
+        typer.echo(f"the test scores are not in MLflow: {no_password}", err=True)
+        return
+    recorder = open_recorder(Layout(results), study.layout, uri)
+    recorder.record(FinalLookTaken(study.name, new))
+    recorder.close(SEND_TIMEOUT_S)
+
+
 def final_scores(
+    results: Path,
     study: OpenStudy,
     found: Ranked,
     winner: RankedRow,
@@ -90,7 +114,7 @@ def final_scores(
     if len(labels) == 0:
         return FinalScores("the study keeps none")
     try:
-        own = look(study, found, winner, images, labels, again=again)
+        own = look(results, study, found, winner, images, labels, again=again)
     except LedgerError as refused:
         return FinalScores(f"not scored: {refused}")
     return FinalScores(describe_looks(refreshed(study).ledger.looks, own), own.metrics)

@@ -147,7 +147,7 @@ def _looks(results: Path, found: Ranked, winner: RankedRow, *, score: bool, agai
 
     data = load_data(study.ledger.spec.data)
     study.ledger.require_data(data.summary.fingerprint)
-    look(study, found, winner, data.test.images, data.test.labels, again=again)
+    look(results, study, found, winner, data.test.images, data.test.labels, again=again)
     return refreshed(study).ledger.looks
 
 

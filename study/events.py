@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from study.records import DataSummary, EpochMetrics, StudyOutcome, TrialRecord
+from study.records import DataSummary, EpochMetrics, FinalLook, StudyOutcome, TrialRecord
 from study.spec import StudySpec
 
 
@@ -71,6 +71,14 @@ class PicturesDrawn:
 
 
 @dataclass(frozen=True)
+class FinalLookTaken:
+    """Somebody scored a selected checkpoint on the test images; that happens after a study, as a rule once."""
+
+    study: str
+    look: FinalLook
+
+
+@dataclass(frozen=True)
 class StudyEnded:
     """The engine stopped; after an interruption the study can be resumed."""
 
@@ -81,7 +89,7 @@ class StudyEnded:
     at_s: float
 
 
-Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | StudyEnded
+Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | FinalLookTaken | StudyEnded
 
 
 class Recorder(Protocol):

@@ -78,7 +78,7 @@ def test_paths_and_runs_are_located_before_any_work(tmp_path: Path) -> None:
     assert locate(wanted, {"abc": tmp_path}) == {f"checkpoint:{file}": file, "run:abc": tmp_path}
     with pytest.raises(WeightsError, match="init run:abc must be the run of a trial"):
         locate(wanted, {})
-    with pytest.raises(WeightsError, match="must be an existing file or folder, but .*nothing does not exist"):
+    with pytest.raises(WeightsError, match=r"must be an existing file or folder, but .*nothing does not exist"):
         locate([key(18, init="checkpoint:nothing")], {})
 
 

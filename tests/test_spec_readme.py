@@ -6,16 +6,24 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
+import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from study.records import METRICS
+from study.augmentations import OPERATIONS, PRESETS, parse_augmentation
+from study.hyperparameters import DEPTHS, Hyperparameters, Normalization, PlainInit
+from study.records import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.spec import StudySpec
 from study.spec_file.forms import KINDS, STEPPED
+from study.spec_file.metric_names import unfit
 from study.spec_file.walk import section_of
-from study.spec_file.words import kind_of, listed_values
+from study.spec_file.words import kind_of, members, unwrap
+from study.training.batches import FIXED_NORMALIZATIONS
+from study.training.weights import IMAGENET_URLS
 
+PUBLISHERS = {"torchvision": "https://download.pytorch.org/", "timm": "https://huggingface.co/timm/"}
 README = Path(__file__).parent.parent / "search_spaces" / "README.md"
 Row = dict[str, str]
 
@@ -53,10 +61,21 @@ def shown_default(field: FieldInfo) -> str:
         return "unset"
     if isinstance(field.default, BaseModel):
         return "section below"
-    if field.default == ():
+    if field.default == () or field.default_factory is dict:
         return "empty"
     value = list(field.default) if isinstance(field.default, tuple) else field.default
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def words_in(text: str) -> list[str]:
+    """Return what stands in backticks."""
+    return re.findall(r"`(.+?)`", text)
+
+
+def listed_among(kind: object) -> list[str]:
+    """Return the values that a type lists, beside whatever else it admits."""
+    literals = [core for member in members(kind) if get_origin(core := unwrap(member)[0]) is Literal]
+    return [one if isinstance(one, str) else json.dumps(one) for core in literals for one in get_args(core)]
 
 
 def bounds_in(text: str) -> list[str]:
@@ -68,7 +87,8 @@ def bounds_in(text: str) -> list[str]:
 def shown_bounds(model: type[BaseModel], name: str) -> list[str]:
     """Return the same from the model's JSON schema."""
     schema = model.model_json_schema()["properties"][name]
-    numeric = [one for one in schema.get("anyOf", [schema]) if one.get("type") in ("integer", "number")]
+    kinds = schema.get("anyOf", [schema])
+    numeric = [one for one in kinds if one.get("type") in ("integer", "number") and "enum" not in one]
     if not numeric:
         return []
     one = numeric[-1]
@@ -93,12 +113,12 @@ def test_every_range_is_the_models() -> None:
     for heading, model in sections():
         for row in documented[f"{heading}/field"]:
             name = row["field"].strip("`")
-            listed = listed_values(kind_of(model, name))
-            if listed is not None:
-                shown = [one if isinstance(one, str) else json.dumps(one) for one in listed]
-                assert re.findall(r"`(.+?)`", row["range"])[: len(shown)] == shown, name
-            elif bounds := shown_bounds(model, name):
+            if shown := listed_among(kind_of(model, name)):
+                assert words_in(row["range"])[: len(shown)] == shown, name
+            if bounds := shown_bounds(model, name):
                 assert bounds_in(row["range"]) == bounds, name
+            if model.model_fields[name].annotation is bool:
+                assert words_in(row["range"]) == ["true", "false"], name
 
 
 def test_every_kind_of_domain_and_modifier_is_explained() -> None:
@@ -120,3 +140,68 @@ def test_every_metric_is_listed_as_it_is_reported() -> None:
 def test_every_shipped_study_file_is_listed() -> None:
     shipped = sorted(path.relative_to(README.parent).as_posix() for path in README.parent.rglob("*.yaml"))
     assert sorted(row["file"].strip("`") for row in tables()["The study file/file"]) == shipped
+
+
+def test_every_family_of_metrics_can_be_asked_for_as_it_says() -> None:
+    rows = {row["family"].strip("`"): row for row in tables()["objective/family"]}
+    by_class = [f"{kind}.<class>" for kind in PER_CLASS]
+    assert list(rows) == [*(f"{VAL_PREFIX}{name}" for name in by_class), "shifted.<set>.<name>", "test.<name>"]
+    for family, row in rows.items():
+        for bare in (*EVALUATED, *by_class):
+            name = family.replace("<name>", bare).replace("<set>", "dark").replace("<class>", "cat")
+            metric = metric_named(name)
+            assert metric is not None, name
+            if metric.mode is not None:
+                assert (unfit(name, "the objective", None) is None) is (row["objective"] == "yes"), name
+
+
+def test_every_family_is_listed_with_its_depths_and_where_its_weights_come_from() -> None:
+    rows = {words_in(row["family"])[0]: row for row in tables()["Families/family"]}
+    assert list(rows) == list(DEPTHS)
+    for family, row in rows.items():
+        assert words_in(row["depth"]) == [str(depth) for depth in DEPTHS[family]]
+        publisher, depths = row["ImageNet weights"].split(": ")
+        urls = {depth: url for (of, depth), url in IMAGENET_URLS.items() if of == family}
+        assert depths.split(", ") == [str(depth) for depth in urls]
+        assert all(url.startswith(PUBLISHERS[publisher]) for url in urls.values())
+
+
+def test_every_way_to_begin_is_explained() -> None:
+    rows = [row["init"].strip("`") for row in tables()["Initial weights/init"]]
+    assert rows == [*get_args(PlainInit), "checkpoint:PATH", "run:RUN_ID"]
+    assert [one for one in rows if admits_init(one)] == rows
+
+
+def admits_init(text: str) -> bool:
+    return Hyperparameters.model_validate({"init": text}).init == text
+
+
+def test_every_normalization_is_listed_with_its_numbers() -> None:
+    rows = {row["normalization"].strip("`"): row for row in tables()["Normalization/normalization"]}
+    assert tuple(sorted(rows)) == tuple(sorted(get_args(Normalization)))
+    for name, numbers in FIXED_NORMALIZATIONS.items():
+        for column, expected in zip(("mean", "standard deviation"), numbers, strict=True):
+            shown = [float(one) for one in rows[name][column].split(", ")]
+            assert tuple(shown * (3 // len(shown))) == expected, name
+
+
+def test_every_augmentation_is_listed_as_it_is_read() -> None:
+    documented = tables()
+    rows = {row["operation"].strip("`"): row for row in documented["Augmentation/operation"]}
+    assert list(rows) == list(OPERATIONS)
+    for name, operation in OPERATIONS.items():
+        row = rows[name]
+        assert row["strength"] == f"`{operation.default:g}`", name
+        assert row["range"] == f"[{operation.low:g}, {operation.high:g}]", name
+        assert row["unit"] == operation.unit, name
+        assert row["what it does"].startswith(operation.text), name
+    presets = {row["preset"].strip("`"): row["stands for"].strip("`") for row in documented["Augmentation/preset"]}
+    assert {name: "" if text == "nothing" else text for name, text in presets.items()} == dict(PRESETS)
+    assert all(parse_augmentation(name) == parse_augmentation(PRESETS[name]) for name in presets if PRESETS[name])
+
+
+@pytest.mark.parametrize("recipe", sorted((README.parent / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_claim_of_a_recipe_has_its_row(recipe: Path) -> None:
+    claims = re.findall(r"^#   (\d+)\. ", recipe.read_text(), re.MULTILINE)
+    assert claims
+    assert [row["claim"] for row in tables()[f"{recipe.stem}/claim"]] == claims

@@ -11,6 +11,7 @@ import torch
 
 from study.hyperparameters import TrialConfig
 from study.spec import Objective
+from study.training.batches import DeviceImages
 from study.training.data import TrainingData
 from study.training.loop import train
 from study.training.progress import Progress
@@ -50,3 +51,33 @@ def run(config: TrialConfig, data: TrainingData, folder: Path, objective: Object
 def numbers(progress: Progress) -> list[Mapping[str, float]]:
     """Return the metrics of every epoch without those that are times or sizes."""
     return [{key: value for key, value in one.values.items() if key not in TIMES} for one in progress.history]
+
+
+def three_stripes(train: int = 36, val: int = 18, size: int = 16) -> TrainingData:
+    """Noise in which one of three bands, top to bottom, is brighter: the class; label 2 is the bottom one."""
+    rng = np.random.default_rng(11)
+    labels = rng.permutation(np.arange(train + val) % 3).astype(np.int64)
+    images = rng.integers(0, 120, (train + val, size, size, 3))
+    band = size // 3
+    for image, label in zip(images, labels, strict=True):
+        image[label * band : (label + 1) * band] += 100
+    pixels = images.astype(np.uint8)
+    return TrainingData(
+        pixels[:train],
+        labels[:train],
+        pixels[train:],
+        labels[train:],
+        classes=("top", "middle", "bottom"),
+        fingerprint="3" * 64,
+    )
+
+
+def first_images(data: TrainingData, count: int) -> DeviceImages:
+    """Return the first training images on the CPU, normalised as ImageNet is."""
+    return DeviceImages(data.train_images[:count], data.train_labels[:count], CPU, classes=len(data.classes))
+
+
+def plain_pixels(images: np.ndarray) -> torch.Tensor:
+    """Normalise uint8 images [N, S, S, 3] as ImageNet is, by numpy: float32 [N, 3, S, S]."""
+    scaled = (images / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
+    return torch.from_numpy(scaled.astype(np.float32).transpose(0, 3, 1, 2).copy())

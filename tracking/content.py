@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from study.events import EpochReported, StudyStarted, TrialFinished
 from study.hyperparameters import Setting, in_use
-from study.records import StopReason, TrialRecord, TrialState
+from study.records import TEST_PREFIX, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.progress import Progress
 from tracking.provenance import Provenance
 
@@ -132,6 +132,11 @@ def finish_points(event: TrialFinished) -> list[Point]:
     # Step 0 lets MLflow's "latest value" follow time alone, also when a trial was run again.
     best = [Point(f"best.{key}", value, at, 0) for key, value in record.metrics.items()]
     return [*best, Point("best.epoch", float(record.epoch), at, 0)]
+
+
+def look_points(look: FinalLook) -> list[Point]:
+    """Return what a checkpoint scored on the test images, as ``test.*``."""
+    return [Point(f"{TEST_PREFIX}{key}", value, time_ms(look.at_s), 0) for key, value in look.metrics.items()]
 
 
 def finish_tags(record: TrialRecord) -> dict[str, str]:

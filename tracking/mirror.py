@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import ParamSpec
 
 from study.errors import TrackingError
-from study.events import EpochReported, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import (
+    EpochReported,
+    FinalLookTaken,
+    PicturesDrawn,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
 from study.layout import StudyLayout
 from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking import content
@@ -85,6 +93,8 @@ class Mirror:
             self._finish_trial(event)
         elif isinstance(event, PicturesDrawn):
             self._store_pictures(event)
+        elif isinstance(event, FinalLookTaken):
+            self._note_look(event)
         elif isinstance(event, StudyEnded):
             self._end_study(event)
 
@@ -156,6 +166,13 @@ class Mirror:
         else:
             _log.warning("trial %d: %s is gone and was left out", event.trial, file)
         self._registry.release(event.trial)
+
+    def _note_look(self, event: FinalLookTaken) -> None:
+        run = self._registry.trial(self._progress.study, event.look.trial)
+        tags = {"study.test_looks": str(len(self._progress.looked))}
+        self._try(self._door.send, run.id, Batch(points=content.look_points(event.look), tags=tags))
+        self._try(self._door.send, self._parent().id, Batch(tags=tags))
+        self._registry.release(event.look.trial)
 
     def _end_study(self, event: StudyEnded) -> None:
         self._kill_running(event.at_s)

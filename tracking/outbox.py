@@ -13,14 +13,23 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 
 from study.errors import TrackingError
-from study.events import EpochReported, Event, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import (
+    EpochReported,
+    Event,
+    FinalLookTaken,
+    PicturesDrawn,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
 from study.layout import sync_folder, write_text_atomic
 from tracking.provenance import Provenance
 
 _log = logging.getLogger("tracking")
 _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
     kind.__name__: TypeAdapter(kind)
-    for kind in (StudyStarted, TrialStarted, EpochReported, TrialFinished, PicturesDrawn, StudyEnded)
+    for kind in (StudyStarted, TrialStarted, EpochReported, TrialFinished, PicturesDrawn, FinalLookTaken, StudyEnded)
 }
 _PROVENANCE = TypeAdapter(Provenance)
 _REPORT_MARK = b'"kind":"EpochReported"'

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from study.events import PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.records import StudyOutcome, TrialRecord, TrialState, is_better
 from tracking.outbox import Line
 from tracking.provenance import Provenance
@@ -23,6 +23,7 @@ class Progress:
     finished: dict[int, TrialState] = field(default_factory=dict)
     drawn: set[int] = field(default_factory=set)
     best: TrialRecord | None = None
+    looked: set[tuple[int, int]] = field(default_factory=set)
 
     def take(self, line: Line) -> None:
         """Count one event; taking it twice changes nothing."""
@@ -36,6 +37,8 @@ class Progress:
             self._finish(event.record)
         elif isinstance(event, PicturesDrawn):
             self.drawn.add(event.trial)
+        elif isinstance(event, FinalLookTaken):
+            self.looked.add((event.look.trial, event.look.epoch))
         elif isinstance(event, StudyEnded):
             self.outcome = event.outcome
 
@@ -46,7 +49,9 @@ class Progress:
     def copy(self) -> Progress:
         """Return a copy that can be thrown away."""
         started, finished, drawn = set(self.started), dict(self.finished), set(self.drawn)
-        return Progress(self.study, self.provenance, self.outcome, started, finished, drawn, self.best)
+        return Progress(
+            self.study, self.provenance, self.outcome, started, finished, drawn, self.best, set(self.looked)
+        )
 
     def _finish(self, record: TrialRecord) -> None:
         self.started.add(record.trial)

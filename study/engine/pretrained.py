@@ -16,6 +16,7 @@ from study.engine.model_key import ModelKey
 from study.errors import EngineError, StudyError, WeightsError
 from study.exclusions import admitted_values, forbid
 from study.hyperparameters import DEPTHS
+from study.points import grid_points
 from study.spec import StudySpec
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -66,7 +67,7 @@ def locate(wanted: Sequence[ModelKey], runs: Mapping[str, Path]) -> dict[str, Pa
             if run not in runs:
                 raise WeightsError(
                     f"init {key.init} must be the run of a trial in this results folder that ended with a checkpoint, "
-                    "but there is none; `study compare` shows the runs, checkpoint:PATH takes any file of weights"
+                    "but there is none; `study best` names one, checkpoint:PATH takes any file of weights"
                 )
             found[key.init] = runs[run]
     return found
@@ -155,6 +156,16 @@ def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[S
     return spec, (f"init: imagenet is left out{where}, weights are missing: {reasons}",)
 
 
+def within_grid(spec: StudySpec) -> tuple[StudySpec, tuple[str, ...]]:
+    """Plan no more trials than a grid has points left, and say so."""
+    points = len(grid_points(spec.space)) if spec.search.sampler == "grid" else spec.search.trials
+    if spec.search.trials <= points:
+        return spec, ()
+    search = spec.search.model_copy(update={"trials": points})
+    line = f"{spec.search.trials - points} points of the grid are left out with that, {points} remain"
+    return spec.model_copy(update={"search": search}), (line,)
+
+
 def _beside(models: Sequence[tuple[str, int]], lacking: Sequence[tuple[str, int]]) -> dict[str, list[str | int]]:
     """Say beside which depths, or families, imagenet must not be drawn.
 
@@ -171,7 +182,9 @@ def _beside(models: Sequence[tuple[str, int]], lacking: Sequence[tuple[str, int]
 def _named(models: Sequence[tuple[str, int]]) -> str:
     families = dict.fromkeys(family for family, _ in models)
     depths = {family: ", ".join(str(depth) for one, depth in models if one == family) for family in families}
-    return "; ".join(f"{'' if one == 'resnet' else f'family {one}, '}depth {depths[one]}" for one in families)
+    return "; ".join(
+        f"{'' if list(families) == ['resnet'] else f'family {one}, '}depth {depths[one]}" for one in families
+    )
 
 
 def _reasons(missing: Mapping[ModelKey, str]) -> str:

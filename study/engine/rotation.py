@@ -45,7 +45,7 @@ def pretrain_by_rotation(
     images = ray.put((data.train.images, data.val.images))
     task = _pretrain.options(num_cpus=slots.cpus, num_gpus=slots.gpus)
     running = {task.remote(spec, key, images, slots.cpus, slots.gpus): key for key in keys}
-    say(f"init rotation: learning which way up {len(data.train)} images are, {spec.rotation.epochs} epochs a model")
+    say(f"init rotation: learning which way up {len(data.train)} images are, for {len(keys)} model(s)")
     found: dict[ModelKey, Arrays] = {}
     while running:
         (done,), _ = ray.wait(list(running))

@@ -21,7 +21,16 @@ from study.engine.admission import require_data_for
 from study.engine.cluster import Slots, cluster, plan_slots
 from study.engine.conductor import Conductor, ended
 from study.engine.model_key import ModelKey
-from study.engine.pretrained import RUN, Arrays, begin_fetch, fetched, locate, wanted_weights, without_missing
+from study.engine.pretrained import (
+    RUN,
+    Arrays,
+    begin_fetch,
+    fetched,
+    locate,
+    wanted_weights,
+    within_grid,
+    without_missing,
+)
 from study.engine.rotation import pretrain_by_rotation
 from study.engine.signals import stop_on_signals
 from study.engine.stored_weights import forget, store, stored
@@ -127,7 +136,8 @@ def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings) -> Prep
     require_data_for(spec, data)
     found = fetched(fetching)
     left, notices = without_missing(spec, found.missing)
-    notices = (*notices, *_data_notices(data))
+    left, shorter = within_grid(left)
+    notices = (*notices, *shorter, *_data_notices(data))
     for notice in notices:
         say(notice)
     learned = pretrain_by_rotation(spec, wanted, data, slots, say)

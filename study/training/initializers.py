@@ -95,7 +95,8 @@ def require_fit(model: nn.Module, init: str, weights: Weights) -> None:
     faults = []
     for name, tensor in model.state_dict().items():
         given = weights.get(name)
-        if not name.startswith(HEAD) and (given is None or given.shape != tensor.shape):
+        counter = name.endswith("num_batches_tracked")  # files from before torch 0.4.1 have none
+        if not counter and not name.startswith(HEAD) and (given is None or given.shape != tensor.shape):
             found = "nothing" if given is None else f"shape {list(given.shape)}"
             faults.append(f"layer `{name}` must have shape {list(tensor.shape)}, but the weights hold {found}")
     if faults:

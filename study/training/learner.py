@@ -89,7 +89,7 @@ def train_epoch(
         images: the training images.
         order: [N], which of them to take, in order.
         config: the trial's.
-        epoch: counts from 1; augmentations and schedule depend on it.
+        epoch: counts from 1; augmentations, dropout and schedule depend on it.
 
     Returns:
         train_loss, train_accuracy and learning_rate, the head's at the last step.
@@ -99,6 +99,16 @@ def train_epoch(
     """
     network = learner.network
     set_training(network.model, config.freeze)
+    # nn.Dropout draws from torch's global generators: they begin anew here, and are given back as they were.
+    with torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []):
+        torch.manual_seed(stable_seed(config.seed, "dropout", epoch))
+        return _train_batches(learner, images, order, config, epoch)
+
+
+def _train_batches(
+    learner: Learner, images: DeviceImages, order: torch.Tensor, config: TrialConfig, epoch: int
+) -> dict[str, float]:
+    network = learner.network
     augment, stream = build_augmenter(config.augmentation), augmentation_generator(config.seed, epoch)
     bounds = list(batch_bounds(len(order), config.batch_size))
     loss_sum, right = 0.0, torch.zeros((), device=network.device)

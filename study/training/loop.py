@@ -52,8 +52,8 @@ class Task:
     @property
     def scores_shifted_each_epoch(self) -> bool:
         """Whether the trial is steered by the shifted sets; else only its selected checkpoint meets them."""
-        steered_by = (self.objective.metric, self.config.early_stopping_metric)
-        return any(metric.startswith(SHIFTED_PREFIX) for metric in steered_by)
+        stops = self.config.early_stopping_patience is not None and self.config.early_stopping_metric
+        return any(metric and metric.startswith(SHIFTED_PREFIX) for metric in (self.objective.metric, stops))
 
 
 @dataclass(frozen=True)

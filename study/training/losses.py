@@ -19,7 +19,9 @@ def cross_entropy(log_probabilities: torch.Tensor, config: Hyperparameters) -> t
 
 def focal(log_probabilities: torch.Tensor, config: Hyperparameters) -> torch.Tensor:
     """Count easy images less: times (1 - p)^focal_gamma, [B, K] (Lin et al. 2017)."""
-    return log_probabilities * (1 - log_probabilities.exp()).clamp(min=0) ** config.focal_gamma
+    # At exactly 0 the power's derivative is infinite for focal_gamma < 1, and infinity times 0 is not a number.
+    others = (-log_probabilities.expm1()).clamp(min=torch.finfo(log_probabilities.dtype).tiny)  # 1 - p
+    return log_probabilities * others**config.focal_gamma
 
 
 LOSSES: Mapping[str, Modulate] = {"cross_entropy": cross_entropy, "focal": focal}
@@ -31,9 +33,8 @@ class Criterion:
     def __init__(self, config: Hyperparameters, class_counts: Sequence[int], device: torch.device) -> None:
         self._config = config
         self._classes = len(class_counts)
-        self._weights = torch.tensor(balanced_weights(class_counts), device=device)
-        if config.class_weights == "none":
-            self._weights = torch.ones_like(self._weights)
+        weights = [1.0] * self._classes if config.class_weights == "none" else balanced_weights(class_counts)
+        self._weights = torch.tensor(weights, device=device)
 
     def __call__(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the mean loss of a batch, in nats, weighted by the classes' weights.
@@ -43,7 +44,8 @@ class Criterion:
             targets: [B, K], class probabilities that sum to 1.
 
         Returns:
-            sum over images and classes of w * t * loss, divided by that of w * t: torch's weighted cross-entropy.
+            sum over images and classes of w * t * loss, divided by that of w * t, t being smoothed: torch's weighted
+            cross-entropy, which however divides by the unsmoothed w * t of labels, and by B for soft targets.
         """
         smoothing = self._config.label_smoothing
         targets = targets * (1 - smoothing) + smoothing / self._classes  # Szegedy et al. 2016

@@ -55,7 +55,7 @@ def pretrain(
     """Train a model of the given family and depth on turned images; labels are not looked at.
 
     Args:
-        model: family and depth count, and precision and channels_last.
+        model: family and depth count, and precision and channels_last; the head is one linear layer.
         settings: how long and how fast.
         train_images: uint8 [N, S, S, 3].
         val_images: uint8 [M, S, S, 3], to say how well it went.
@@ -130,6 +130,6 @@ def _placed(images: NDArray[np.uint8], device: torch.device) -> DeviceImages:
 
 
 def _model(model: Hyperparameters, seed: int) -> torch.nn.Module:
-    built = build_model(model, TURNS)
+    built = build_model(model.model_copy(update={"head": "linear", "head_dropout": 0.0}), TURNS)
     initialize(built, "kaiming", stable_seed(seed, "rotation"))
     return built

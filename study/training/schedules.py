@@ -37,10 +37,12 @@ def rate_factor(config: Hyperparameters, clock: Clock) -> float:
     """Return what the learning rate is multiplied with at a step.
 
     A warm-up of W = warmup_epochs * steps_per_epoch steps rises linearly, step s (from 0) by (s + 1) / (W + 1), before
-    the schedule begins; of ``one_cycle`` it is the length of the rise. Being a function of the step alone, it needs
-    no state to resume.
+    the schedule begins; of ``one_cycle`` it is the length of the rise, at least one step, where 0 means 30 % of the
+    trial. Being a function of the step alone, it needs no state to resume.
     """
     warm = round(config.warmup_epochs * clock.steps_per_epoch)
+    if config.schedule == "one_cycle" and config.warmup_epochs > 0:
+        warm = max(1, warm)  # 0 stands for the usual rise
     if config.schedule != "one_cycle" and clock.step < warm:
         return (clock.step + 1) / (warm + 1) * SCHEDULES[config.schedule](config, clock, clock.step)
     return SCHEDULES[config.schedule](config, clock, warm)

@@ -140,7 +140,8 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers) as pool:
         runs = list(pool.map(run, jobs))
     found = list(differences(runs))
-    report = {"machine": describe_machine(), "commit": commit_of(Path(__file__).parent), "data": DATA.model_dump(mode="json"), "seeds": SEEDS,
+    report = {"machine": describe_machine(), "commit": commit_of(Path(__file__).parent),
+              "data": DATA.model_dump(mode="json"), "seeds": SEEDS,
               "rotation": ROTATION.model_dump(), "differences": found, "runs": runs}  # fmt: skip
     write_text_atomic(options.out, json.dumps(report, indent=1) + "\n")
     for one in found:

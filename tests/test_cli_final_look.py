@@ -1,0 +1,118 @@
+"""The test images are looked at once, and whoever looks again is on record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import TINY, study
+from sklearn.metrics import roc_auc_score
+
+from study.data import load_data
+from study.export import load_bundle
+from study.layout import Layout
+from study.ledger import Ledger, driver_lock
+
+METRICS = ("val_auc", "val_loss")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("look")
+    (folder / "tiny.yaml").write_text(TINY)
+    ran = study("run", folder / "tiny.yaml", "--results", folder / "results", "--trials", 4)
+    assert ran.returncode == 0, ran.stderr
+    return folder / "results"
+
+
+@pytest.fixture
+def results(whole: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(whole, tmp_path / "results"))
+
+
+def best(results: Path, *options: object) -> dict[str, Any]:
+    done = study("best", "tiny", "--results", results, "--json", *options)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def another_winner(results: Path) -> str:
+    """Return a metric that another trial wins than val_auc's."""
+    first = best(results)["trial"]
+    for metric in ("val_loss", "val_accuracy", "val_ece", "shifted.offcentre.auc", "shifted.lowlight.loss", "epoch_s"):
+        if best(results, "--metric", metric)["trial"] != first:
+            return metric
+    raise AssertionError("take other settings: one trial wins by everything")
+
+
+def test_nobody_looks_unless_asked(results: Path) -> None:
+    answer = best(results)
+    assert answer["test"] is None
+    assert answer["test_looks"] == []
+    assert not any(name.startswith("test") for name in answer["metrics"])
+
+
+def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results: Path) -> None:
+    answer = best(results, "--test")
+    again = best(results, "--test")
+    assert again["test"] == answer["test"] == best(results)["test"]
+    assert len(again["test_looks"]) == 1
+    looks = Ledger.open(Layout(results).study("tiny")).looks
+    assert [(one.trial, one.ranked_by) for one in looks] == [(answer["trial"], "val_auc")]
+
+    bundle = results.parent / "bundle"
+    done = study("export-best", "tiny", "--results", results, "--out", bundle)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((bundle / "config.json").read_text())
+    assert config["test"]["metrics"] == answer["test"]["metrics"]
+    assert "for the first time" in config["test"]["note"]
+    data = load_data(Ledger.open(Layout(results).study("tiny")).spec.data)
+    scores = load_bundle(bundle).scores(data.test.images, config["provenance"]["precision"])
+    assert roc_auc_score(data.test.labels, scores) == pytest.approx(answer["test"]["metrics"]["auc"], abs=0.02)
+
+    uri = json.loads(Layout(results).study("tiny").runs.read_text())["tracking_uri"]
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+        of_run = (answer["run_id"],)
+        metrics = dict(database.execute("select key, value from latest_metrics where run_uuid = ?", of_run))
+        tags = dict(database.execute("select key, value from tags where run_uuid = ?", of_run))
+    assert metrics["test.auc"] == answer["test"]["metrics"]["auc"]
+    assert metrics["best.shifted.lowlight.auc"] == answer["metrics"]["shifted.lowlight.auc"]
+    assert tags["study.test_looks"] == "1"
+
+
+def test_another_checkpoint_is_refused_and_on_record_when_it_is_insisted_on(results: Path) -> None:
+    first = best(results, "--test")
+    metric = another_winner(results)
+    refused = study("best", "tiny", "--results", results, "--metric", metric, "--test")
+    assert refused.returncode == 1
+    assert f"the test images are looked at once, but were scored with trial {first['trial']}" in refused.stderr
+    bundle = results.parent / "bundle"
+    done = study("export-best", "tiny", "--results", results, "--metric", metric, "--out", bundle)
+    assert done.returncode == 0, done.stderr
+    assert "not scored" in json.loads((bundle / "config.json").read_text())["test"]["note"]
+    assert len(best(results)["test_looks"]) == 1, "a bundle is no reason to look again"
+
+    second = best(results, "--metric", metric, "--test", "--look-again")
+    assert [one["trial"] for one in second["test_looks"]] == [first["trial"], second["trial"]]
+    shown = study("best", "tiny", "--results", results, "--metric", metric)
+    assert f"after they had been looked at for trial {first['trial']}" in shown.stdout
+
+
+def test_a_running_study_is_not_looked_at(results: Path) -> None:
+    with driver_lock(Layout(results).study("tiny")):
+        done = study("best", "tiny", "--results", results, "--test")
+    assert done.returncode == 1
+    assert "already runs" in done.stderr
+    assert best(results)["test_looks"] == []
+
+
+def test_a_server_knows_no_test_images(results: Path) -> None:
+    done = study("best", "--test", "--tracking-uri", f"sqlite:///{results / 'mlflow.db'}")
+    assert done.returncode == 2
+    assert "cannot go with --tracking-uri" in done.stderr

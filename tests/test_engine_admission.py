@@ -1,0 +1,65 @@
+"""Data that cannot carry a study is refused before anything is stored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from study.data.bundle import ImageSet, make_bundle
+from study.engine.admission import require_data_for
+from study.errors import DataError
+from study.hyperparameters import Hyperparameters
+from study.spec import Choice, Integer, Objective, Parameter, StudySpec
+
+
+def images(*labels: int) -> ImageSet:
+    return ImageSet(
+        np.zeros((len(labels), 16, 16, 3), np.uint8), np.array(labels, np.int64), tuple(map(str, range(len(labels))))
+    )
+
+
+DATA = make_bundle(
+    "folder",
+    16,
+    ("no mask", "yes"),
+    {"train": images(0, 1, 0, 1), "val": images(0, 1), "shifted/dark": images(1, 1), "shifted/bright": images(0, 1)},
+)
+
+
+def spec_of(metric: str = "val_auc", *space: Parameter, **trial: object) -> StudySpec:
+    settings = Hyperparameters.model_validate({"batch_size": 4, **trial})
+    return StudySpec(name="s", objective=Objective(metric=metric, mode="max"), trial=settings, space=space)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        spec_of(batch_size=5),
+        spec_of("val_auc", Parameter(name="batch_size", domain=Choice(values=(2, 5)))),
+        spec_of("val_auc", Parameter(name="batch_size", domain=Integer(low=2, high=5))),
+    ],
+)
+def test_a_batch_larger_than_the_training_set(spec: StudySpec) -> None:
+    with pytest.raises(DataError, match="batch_size must be <= the number of training images, 4, but may be 5"):
+        require_data_for(spec, DATA)
+
+
+@pytest.mark.parametrize(
+    "metric, message",
+    [
+        ("shifted.fog.auc", "no shifted set `fog`; there are: bright, dark"),
+        ("shifted.dark.auc", "needs images of every class, but `no mask` has none there"),
+        ("val_recall.maybe", "no class `maybe`; there are: no mask, yes"),
+        ("shifted.dark.recall.maybe", "no class `maybe`"),
+    ],
+)
+def test_a_metric_the_data_cannot_give(metric: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        require_data_for(spec_of(metric), DATA)
+    with pytest.raises(DataError, match=message):
+        require_data_for(spec_of(early_stopping_metric=metric, early_stopping_patience=1), DATA)
+
+
+@pytest.mark.parametrize("metric", ["val_auc", "shifted.bright.auc", "shifted.dark.accuracy", "val_recall.no mask"])
+def test_what_the_data_has_is_let_through(metric: str) -> None:
+    require_data_for(spec_of(metric), DATA)

@@ -1,0 +1,88 @@
+"""Three classes from the first step to the judge."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
+from training_kit import CPU, first_images, plain_pixels, run, short_trial, three_stripes
+
+from study.records import EVALUATED, PER_CLASS
+from study.training import judge
+from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
+from study.training.learner import make_learner
+from study.training.models import build_model
+from study.training.network import predict
+from study.training.progress import Progress
+
+DATA = three_stripes()
+CONFIG = short_trial(
+    max_epochs=2, batch_size=12, loss="focal", class_weights="balanced", sampling="balanced", augmentation="cutmix"
+)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Progress, Path]:
+    folder = tmp_path_factory.mktemp("three")
+    done = run(CONFIG, DATA, folder)
+    assert done.best_epoch is not None
+    return done, best_folder(folder, done.best_epoch)
+
+
+def logits_by_hand(folder: Path) -> np.ndarray:
+    model = build_model(CONFIG, outputs=3)
+    model.load_state_dict(load_weights(folder))
+    with torch.inference_mode():
+        return model.eval()(plain_pixels(DATA.val_images)).double().numpy()
+
+
+def selected(done: Progress) -> dict[str, float]:
+    return dict(next(one.values for one in done.history if one.epoch == done.best_epoch))
+
+
+def test_there_is_a_logit_for_each_class() -> None:
+    network = make_learner(CONFIG, DATA, CPU).network
+    assert predict(network, first_images(DATA, 7)).shape == (7, 3)
+
+
+def test_every_metric_of_three_classes_is_there(trained: tuple[Progress, Path]) -> None:
+    expected = {f"val_{name}" for name in EVALUATED if name != "threshold"}
+    expected |= {f"val_{kind}.{name}" for kind in PER_CLASS for name in DATA.classes}
+    for epoch in trained[0].history:
+        assert {name for name in epoch.values if name.startswith("val_")} == expected
+        assert all(np.isfinite(one) for one in epoch.values.values())
+
+
+def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[Progress, Path]) -> None:
+    done, folder = trained
+    logits = logits_by_hand(folder)
+    shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    scores, labels = load_scores(folder)
+    assert scores.shape == (18, 3)
+    assert np.allclose(scores, shares, atol=1e-5)
+    assert np.array_equal(labels, DATA.val_labels)
+    values = selected(done)
+    assert values["val_auc"] == pytest.approx(roc_auc_score(labels, scores, multi_class="ovr"))
+    assert values["val_loss"] == pytest.approx(log_loss(labels, scores), rel=1e-4)
+    assert values["val_accuracy"] == accuracy_score(labels, scores.argmax(1))
+    assert values["val_f1"] == pytest.approx(f1_score(labels, scores.argmax(1), average="macro"))
+
+
+def test_the_judge_finds_what_validation_found(trained: tuple[Progress, Path], monkeypatch: Any) -> None:
+    monkeypatch.setattr(judge.devices, "pick_device", lambda: CPU)
+    done, folder = trained
+    found = judge.metrics_on(folder, DATA.val_images, DATA.val_labels)
+    values = selected(done)
+    assert {f"val_{name}" for name in found} == {name for name in values if name.startswith("val_")}
+    for name, value in found.items():
+        assert value == pytest.approx(values[f"val_{name}"], rel=1e-4, abs=1e-5), name
+
+
+def test_the_judge_scores_other_images_otherwise(trained: tuple[Progress, Path]) -> None:
+    found = judge.metrics_on(trained[1], DATA.train_images, DATA.train_labels)
+    assert found["loss"] != selected(trained[0])["val_loss"]
+    assert read_card(trained[1]).classes == ("top", "middle", "bottom")

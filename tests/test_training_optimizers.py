@@ -1,0 +1,117 @@
+"""Steps of every optimizer against torch's own, with groups made by hand."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from training_kit import CPU, first_images, noisy_halves, plain_pixels, short_trial
+
+from study.training.learner import Learner, make_learner, train_epoch
+from study.training.optimizers import parameter_groups
+
+DATA = noisy_halves(train=16, val=2)
+RATE, DECAY = 0.01, 0.1
+ALL_AT_ONCE = {"decay_norms_and_biases": False, "backbone_learning_rate_factor": 0.1, "clip_grad_norm": 0.05}
+OPTIMIZERS: list[tuple[dict[str, Any], Any, dict[str, Any]]] = [
+    ({"optimizer": "sgd", "momentum": 0.0}, torch.optim.SGD, {}),
+    ({"optimizer": "sgd", "momentum": 0.8}, torch.optim.SGD, {"momentum": 0.8}),
+    ({"optimizer": "sgd", "momentum": 0.8, "nesterov": True}, torch.optim.SGD, {"momentum": 0.8, "nesterov": True}),
+    ({"optimizer": "sgd", "momentum": 0.0, "nesterov": True}, torch.optim.SGD, {}),
+    ({"optimizer": "adam"}, torch.optim.Adam, {}),
+    ({"optimizer": "adamw"}, torch.optim.AdamW, {}),
+    ({"optimizer": "rmsprop"}, torch.optim.RMSprop, {"alpha": 0.99}),
+]
+
+
+def is_norm_or_bias(model: nn.Module, name: str) -> bool:
+    owner = model.get_submodule(name.rpartition(".")[0])
+    return isinstance(owner, nn.BatchNorm2d) or name.endswith(".bias")
+
+
+def groups_by_hand(model: nn.Module, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """One group for each parameter."""
+    groups = []
+    for name, parameter in model.named_parameters():
+        of_head = name in ("fc.weight", "fc.bias")
+        rate = RATE if of_head else RATE * asked.get("backbone_learning_rate_factor", 1)
+        spared = not asked.get("decay_norms_and_biases", True) and is_norm_or_bias(model, name)
+        groups.append({"params": [parameter], "lr": rate, "weight_decay": 0.0 if spared else DECAY})
+    return groups
+
+
+def gradients_by_hand(model: nn.Module, order: torch.Tensor) -> list[torch.Tensor]:
+    logits = model.train()(plain_pixels(DATA.train_images)[order])[:, 0]
+    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(DATA.train_labels)[order].float())
+    return list(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def norm_of(tensors: list[torch.Tensor]) -> float:
+    return float(torch.cat([one.flatten() for one in tensors]).double().norm())
+
+
+def flat(model: nn.Module, gradient: bool = False) -> torch.Tensor:
+    return torch.cat([(one.grad if gradient else one.detach()).flatten() for one in model.parameters()])
+
+
+def started(**asked: Any) -> tuple[Learner, nn.Module, Any]:
+    config = short_trial(batch_size=16, learning_rate=RATE, weight_decay=DECAY, **asked)
+    learner = make_learner(config, DATA, CPU)
+    return learner, copy.deepcopy(learner.network.model), config
+
+
+@pytest.mark.parametrize("more", [{}, ALL_AT_ONCE], ids=["plain", "all at once"])
+@pytest.mark.parametrize("asked, theirs, settings", OPTIMIZERS, ids=[str(one[0]) for one in OPTIMIZERS])
+def test_two_steps_are_torchs(
+    asked: dict[str, Any], theirs: Any, settings: dict[str, Any], more: dict[str, Any]
+) -> None:
+    learner, model, config = started(**asked, **more)
+    optimizer = theirs(groups_by_hand(model, more), **settings)
+    for epoch, order in ((1, torch.arange(16)), (2, torch.arange(16).flip(0))):
+        expected = gradients_by_hand(copy.deepcopy(model), order)
+        limit = more.get("clip_grad_norm", float("inf"))
+        scale = min(1.0, limit / norm_of(expected))
+        train_epoch(learner, first_images(DATA, 16), order, config, epoch)
+        ours = [one.grad for one in learner.network.model.parameters()]
+        off = [one - scale * other for one, other in zip(ours, expected, strict=True)]
+        assert norm_of(off) < 2e-2 * scale * norm_of(expected)
+        # From here on with the same gradients, for Adam makes much of what is only rounding.
+        before = flat(model)
+        for parameter, gradient in zip(model.parameters(), ours, strict=True):
+            parameter.grad = gradient.clone()
+        optimizer.step()
+        moved = (flat(model) - before).abs().max()
+        assert (flat(model) - flat(learner.network.model)).abs().max() < 1e-4 * moved
+        model.load_state_dict(learner.network.model.state_dict())
+
+
+def test_clipping_leaves_a_short_gradient_alone() -> None:
+    gradients = []
+    for limit in (None, 1e6):
+        learner, _, config = started(optimizer="sgd", clip_grad_norm=limit)
+        train_epoch(learner, first_images(DATA, 16), torch.arange(16), config, 1)
+        gradients.append(flat(learner.network.model, gradient=True))
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize("asked", [{}, {"backbone_learning_rate_factor": 0.5}, {"decay_norms_and_biases": False}])
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_every_parameter_is_in_one_group_and_the_heads_is_the_last(asked: dict[str, Any], head: str) -> None:
+    learner, _, config = started(head=head, head_width=8, head_dropout=0.1, **asked)
+    model = learner.network.model
+    groups = parameter_groups(model, config)
+    held = [id(one) for group in groups for one in group["params"]]
+    assert sorted(held) == sorted(map(id, model.parameters()))
+    assert id(model.get_parameter("fc.3.bias" if head == "mlp" else "fc.1.bias")) in map(id, groups[-1]["params"])
+    assert groups[-1]["lr"] == RATE
+
+
+def test_the_weights_of_the_head_have_the_full_rate_whichever_is_the_last_group() -> None:
+    learner, _, _ = started(optimizer="sgd", **ALL_AT_ONCE)
+    rates = {id(one): group["lr"] for group in learner.optimizer.param_groups for one in group["params"]}
+    for name, parameter in learner.network.model.named_parameters():
+        assert rates[id(parameter)] == pytest.approx(RATE if name.startswith("fc.") else RATE * 0.1)
