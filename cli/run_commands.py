@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from study.spec import StudySpec
 
 EXIT_INTERRUPTED = 130
+NewName = Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")]
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Another number of trials.", metavar="N")]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,10 +35,8 @@ def register(app: typer.Typer) -> None:
 
 def run(
     file: StudyFile,
-    name: Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")] = None,
-    trials: Annotated[
-        int | None, typer.Option("--trials", min=1, help="Another number of trials.", metavar="N")
-    ] = None,
+    name: NewName = None,
+    trials: Trials = None,
     overrides: Overrides = None,
     address: Address = None,
     results: Results = RESULTS,
@@ -100,13 +100,15 @@ def resume(
     _watch(study.ledger.spec, study.layout, start, results, address, tracking_uri, json)
 
 
-def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -> None:
+def validate(
+    file: StudyFile, name: NewName = None, trials: Trials = None, overrides: Overrides = None, json: Json = False
+) -> None:
     """Check a study file; print every fault with its place."""
     from study.errors import SpecError
     from study.spec_file import load_spec
 
     try:
-        spec = load_spec(file, overrides or ()).spec
+        spec = load_spec(file, overrides or (), name=name, trials=trials).spec
     except SpecError as error:
         if json:
             print_json({"valid": False, "faults": [asdict(fault) for fault in error.faults]})
@@ -114,8 +116,9 @@ def validate(file: StudyFile, overrides: Overrides = None, json: Json = False) -
     if json:
         print_json({"valid": True, "spec": spec.model_dump(mode="json")})
         return
-    searched = ", ".join(spec.searched()) or "nothing"
-    typer.echo(f"{file}: valid; {spec.search.trials} trials of up to {spec.trial.max_epochs} epochs over {searched}")
+    over = f" over {', '.join(spec.searched())}" if spec.searched() else ""
+    planned, epochs = spec.search.trials, spec.trial.max_epochs
+    typer.echo(f"{file}: valid; {planned} trial{'s' * (planned > 1)} of up to {epochs} epoch{'s' * (epochs > 1)}{over}")
 
 
 def _anchored(spec: StudySpec) -> StudySpec:

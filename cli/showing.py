@@ -24,7 +24,9 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
     typer.echo(f"  objective  {spec.objective.mode} {spec.objective.metric}, best so far {number(summary.best, 5)}")
     typer.echo(f"  search     {spec.search.sampler}, pruner {spec.search.pruner}, seed {spec.search.seed}")
     typer.echo(f"  data       {data.source} at {data.image_size_px} px: {sizes} (fingerprint {data.fingerprint[:12]})")
-    typer.echo(f"  classes    {data.classes[0]} (0), {data.classes[1]} (1, the positive class)")
+    positive = ", the positive class" if len(data.classes) == 2 else ""
+    named = [f"{one} ({at}{positive if at == 1 else ''})" for at, one in enumerate(data.classes)]
+    typer.echo(f"  classes    {', '.join(named)}")
     for parameter in spec.space:
         typer.echo(f"  {parameter.name:14s} {_domain(parameter)}")
     for notice in study.ledger.notices:

@@ -112,7 +112,7 @@ def test_a_trial_with_everything_is_the_same_to_the_last_bit_however_interrupted
     config = short_trial(**(EVERYTHING | changed))
     torch.manual_seed(1)
     whole = run(config, DATA, tmp_path / "whole")
-    for after in (1, 2):
+    for after in (2,) if changed else (1, 2):
         torch.manual_seed(20 + after)  # what another process would have drawn
         folder = tmp_path / str(after)
         for _ in islice(train(config, DATA, MAX_AUC, folder, device=CPU), after):
@@ -130,11 +130,10 @@ def test_dropout_depends_on_the_seed() -> None:
         config = short_trial(batch_size=8, head_dropout=0.5, seed=seed, freeze="backbone")
         weights = make_learner(short_trial(), DATA, CPU).network.model.state_dict()
         learner = make_learner(config, DATA, CPU)
-        own = learner.network.model.state_dict()
         model: Any = learner.network.model
-        model.load_state_dict({name: weights.get(name.replace("fc.1.", "fc."), one) for name, one in own.items()})
+        model.load_state_dict(weights)
         train_epoch(learner, images_of(), torch.arange(24), config, 1)
-        found.append(model.fc[1].weight.detach().clone())
+        found.append(model.fc.weight.detach().clone())
         torch.rand(3)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])

@@ -137,7 +137,7 @@ def test_two_epochs_drop_different_features() -> None:
     learner = make_learner(config, DATA, CPU)
     masks: list[torch.Tensor] = []
     model: Any = learner.network.model
-    model.fc[0].register_forward_hook(lambda _, given, found: masks.append(found == 0))
+    model.fc.dropout.register_forward_hook(lambda _, given, found: masks.append(found == 0))
     for epoch in (1, 2, 1):
         one_step(learner, config, epoch)
     assert not torch.equal(masks[0], masks[1])

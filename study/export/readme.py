@@ -99,7 +99,7 @@ def _without_package(model: Mapping[str, Any]) -> str:
     start = "Without this package: the state dict is that of"
     if model["family"] == "resnet_v2":
         return f"{start} timm's `resnetv2_{model['depth']}` behind `backbone.`, and `fc`."
-    if model["head"] != "linear" or model["head_dropout"]:
+    if model["head"] != "linear":
         return f"{start} torchvision's model, with the head under `fc`."
     outputs = model["outputs"]
     shallow = f"\n`ResNet(BasicBlock, [1, 1, 1, 1], num_classes={outputs})`"

@@ -32,6 +32,18 @@ class PreActivationResNet(nn.Module):
         return logits
 
 
+class DroppedLinear(nn.Linear):
+    """A linear layer whose inputs are dropped at random in training; its weights are named as without that."""
+
+    def __init__(self, features: int, outputs: int, dropout: float) -> None:
+        super().__init__(features, outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return [B, outputs] for [B, features]."""
+        return super().forward(self.dropout(input))
+
+
 def resnet10() -> ResNet:
     """Build the ResNet with one basic block a stage, which torchvision does not name."""
     return ResNet(BasicBlock, [1, 1, 1, 1])
@@ -71,8 +83,9 @@ def build_model(config: Hyperparameters, outputs: int = 1) -> nn.Module:
 
 def linear(features: int, outputs: int, config: Hyperparameters) -> nn.Module:
     """Make one linear layer, behind dropout if asked."""
-    last = nn.Linear(features, outputs)
-    return nn.Sequential(nn.Dropout(config.head_dropout), last) if config.head_dropout else last
+    return (
+        DroppedLinear(features, outputs, config.head_dropout) if config.head_dropout else nn.Linear(features, outputs)
+    )
 
 
 def mlp(features: int, outputs: int, config: Hyperparameters) -> nn.Module:

@@ -29,7 +29,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         found = load_file(file) if file.suffix == ".safetensors" else _read_pickled(file)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
-        raise WeightsError(f"init checkpoint:{path}: {file} cannot be read as weights: {error}") from error
+        raise WeightsError(f"{file} cannot be read as weights: {error}") from error
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
 
@@ -43,7 +43,7 @@ def find_weights(path: Path) -> Path:
     for one in candidates:
         if one.is_file():
             return one
-    raise WeightsError(f"init checkpoint:{path} must be {FORMS}, but there is no {WEIGHTS} in it; check the path")
+    raise WeightsError(f"{path} must be {FORMS}, but there is no {WEIGHTS} in it; check the path")
 
 
 def _read_pickled(file: Path) -> dict[str, torch.Tensor]:
