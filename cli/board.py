@@ -78,18 +78,17 @@ class Board:
             epoch = report.metrics.epoch if report else record.epochs_run
             best = report.best_value if report else record.value
             table.add_row(
-                str(record.trial), "[cyan]RUNNING[/]", f"{epoch}/{self._epochs}", number(best), _params(record)
+                str(record.trial), "[cyan]RUNNING[/]", f"{epoch}/{self._most(record)}", number(best), _params(record)
             )
         for record in list(self._ended.values())[: -RECENT - 1 : -1]:
             state = f"[{STATE_STYLES[record.state.value]}]{record.state.value}[/]"
-            table.add_row(
-                str(record.trial), state, f"{record.epochs_run}/{self._epochs}", number(record.value), _params(record)
-            )
+            epochs = f"{record.epochs_run}/{self._most(record)}"
+            table.add_row(str(record.trial), state, epochs, number(record.value), _params(record))
         return Group(Text(self.headline(), style="bold"), table)
 
-    @property
-    def _epochs(self) -> int:
-        return self._spec.trial.max_epochs
+    def _most(self, record: TrialRecord) -> object:
+        """Return how many epochs a trial may have; that may be searched."""
+        return record.config.get("max_epochs", self._spec.trial.max_epochs)
 
     def headline(self) -> str:
         """Return one line of state: how many trials, the best so far, time gone and left."""
@@ -127,7 +126,7 @@ class Board:
         self._running[event.trial] = (record, event)
         metric = self._spec.objective.metric
         return (
-            f"trial {event.trial} epoch {event.metrics.epoch}/{self._epochs} "
+            f"trial {event.trial} epoch {event.metrics.epoch}/{self._most(record)} "
             f"{metric} {number(event.metrics.values[metric])} (its best {number(event.best_value)})"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -70,9 +71,12 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
 
 def checkpoints_by_run(results: Path) -> dict[str, Path]:
     """Return the checkpoint folder of every MLflow run in a results folder that ended with one."""
-    studies = [open_study(results, name) for name, _ in Layout(results).studies()]
-    records = [record for study in studies for record in study.records]
-    return {one.run_id: Path(one.checkpoint) for one in records if one.run_id and one.checkpoint}
+    found: dict[str, Path] = {}
+    for name, _ in Layout(results).studies():
+        with suppress(LedgerError):  # another study's damaged ledger is no reason to stop
+            records = open_study(results, name).records
+            found |= {one.run_id: Path(one.checkpoint) for one in records if one.run_id and one.checkpoint}
+    return found
 
 
 def summaries(results: Path) -> list[StudySummary]:

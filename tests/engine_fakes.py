@@ -90,7 +90,9 @@ class Listener:
         return [one for one in self.events if isinstance(one, kind)]
 
 
-def work(config: TrialConfig, folder: Path, *, pruned: Callable[[], bool] = lambda: False) -> Iterator[TrialReport]:
+def work(
+    config: TrialConfig, folder: Path, *, pruned: Callable[[int], bool] = lambda epoch: False
+) -> Iterator[TrialReport]:
     """Train like a worker: a checkpoint is on disk before its epoch is reported, and a new worker goes on from it."""
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
@@ -98,7 +100,7 @@ def work(config: TrialConfig, folder: Path, *, pruned: Callable[[], bool] = lamb
     new = tuple(history)
     while True:
         reason = StopReason.FINISHED if len(history) >= config.max_epochs else None
-        if reason is None and history and pruned():
+        if reason is None and history and pruned(len(history)):
             reason = StopReason.PRUNED
         if history:
             yield _report(new, history, folder, reason)
@@ -142,7 +144,9 @@ def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates:
 
 
 def start(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialReport]:
-    return work(assignment.config, layout.trial(assignment.trial), pruned=lambda: assignment.pruned)
+    pruned = assignment.pruned
+    folder = layout.trial(assignment.trial)
+    return work(assignment.config, folder, pruned=lambda epoch: pruned is not None and epoch >= pruned)
 
 
 @dataclass

@@ -9,14 +9,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
+from cli.final_look import look
+from cli.ranked import require_best
+from cli.reading import open_study
 from study.data import load_data
+from study.errors import LedgerError
 from study.export import load_bundle
 from study.layout import Layout
 from study.ledger import Ledger, driver_lock
+from study.records import FinalLook
 
 METRICS = ("val_auc", "val_loss")
 
@@ -110,6 +116,17 @@ def test_a_running_study_is_not_looked_at(results: Path) -> None:
     assert done.returncode == 1
     assert "already runs" in done.stderr
     assert best(results)["test_looks"] == []
+
+
+def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Path) -> None:
+    found, winner = require_best(results, None, "tiny", None)
+    before, layout = open_study(results, "tiny"), Layout(results).study("tiny")
+    with driver_lock(layout):
+        Ledger.open(layout).note_look(FinalLook(winner.record.trial + 1, 1, "val_loss", 1.0, {"auc": 0.5}))
+    images, labels = np.zeros((2, 24, 24, 3), np.uint8), np.array([0, 1])
+    with pytest.raises(LedgerError, match="the test images are looked at once"):
+        look(results, before, found, winner, images, labels, again=False)
+    assert len(Ledger.open(layout).looks) == 1
 
 
 def test_a_server_knows_no_test_images(results: Path) -> None:

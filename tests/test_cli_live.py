@@ -55,6 +55,16 @@ def test_time_left_follows_from_the_trials_that_ended() -> None:
     assert board.time_left_s() == 40 * 30 / 2  # two slots
 
 
+def test_epochs_are_counted_out_of_the_trial_s_own(tmp_path: Path) -> None:
+    script = Script()
+    board = Board(script.spec())
+    board.take(script.start())
+    begun = script.begin(0)
+    config = {**begun.record.config, "max_epochs": 77}
+    board.take(replace(begun, record=replace(begun.record, config=config)))
+    assert "0/77" in shown(board)
+
+
 def test_without_a_terminal_every_event_is_a_line(tmp_path: Path) -> None:
     screen = io.StringIO()
     script = Script()

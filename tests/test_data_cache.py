@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import study.data.cache
+import study.data.folder
 import study.data.reader
 from study.data import DataBundle, load_data
 from study.data.cache import load_entry, save_entry
@@ -90,6 +91,15 @@ def test_a_set_without_test_images_is_cached(cache: Path, spec: DataSpec, decode
     spec = spec.model_copy(update={"fractions": (0.8, 0.2, 0.0)})
     assert_same(load_data(spec), load_data(spec))
     assert len(decoded) == 20
+
+
+def test_another_dealing_of_the_same_files_is_another_entry(
+    cache: Path, spec: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, deal = load_data(spec), study.data.folder.assign_splits
+    monkeypatch.setattr(study.data.folder, "assign_splits", lambda names, shares, seed: deal(names, shares, seed + 1))
+    assert load_data(spec).train.names != first.train.names
+    assert len(entries(cache)) == 2
 
 
 def change_pixels(root: Path) -> None:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import study.data.near_duplicates as near
 from study.data import DataBundle, ImageSet, load_data
 from study.data.bundle import make_bundle
 from study.data.near_duplicates import duplicate_notice, duplicate_pairs, duplicate_pairs_within, near_duplicates
-from study.data.picture_hash import grey_of, perceptual_hashes
+from study.data.picture_hash import grey_of, perceptual_hashes, reduce_images
 from study.spec import DataSpec
 
 COPIES = 100
@@ -98,3 +99,21 @@ def test_a_hash_of_a_moved_picture_is_that_of_moving_the_hashed() -> None:
     grey = grey_of(np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), np.uint8))
     by_hand = np.pad(grey, ((0, 0), (0, 2), (1, 0)), "edge")[:, 2:, :-1]
     assert np.array_equal(perceptual_hashes(grey, (-1, 0, 2))[2, 0], perceptual_hashes(by_hand)[0, 0])
+
+
+def test_shrinking_averages_areas() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    edges, pixels = np.arange(65) * 3.5, np.arange(224)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    weights = np.clip(overlap, 0, None) / 3.5
+    wanted = np.stack([weights @ images[1, ..., channel] @ weights.T for channel in range(3)], axis=-1)
+    assert np.abs(reduce_images(images)[1] - wanted).max() <= 0.5 + 1e-3
+
+
+def test_many_pairs_are_judged_by_a_sample(faces: DataBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = near.duplicate_pairs
+    monkeypatch.setattr(near, "duplicate_pairs", lambda train, val: asked.append(len(val)) or real(train, val))
+    monkeypatch.setattr(near, "NOTICE_PAIRS", len(faces.train) * len(faces.val) // 2 - 1)
+    duplicate_notice(faces)
+    assert asked == [-(-len(faces.val) // 3)], "never more pairs than that"

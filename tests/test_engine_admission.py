@@ -63,3 +63,17 @@ def test_a_metric_the_data_cannot_give(metric: str, message: str) -> None:
 @pytest.mark.parametrize("metric", ["val_auc", "shifted.bright.auc", "shifted.dark.accuracy", "val_recall.no mask"])
 def test_what_the_data_has_is_let_through(metric: str) -> None:
     require_data_for(spec_of(metric), DATA)
+
+
+def test_a_shifted_set_may_have_dots_in_its_name() -> None:
+    sets = {"train": images(0, 1, 0, 1), "val": images(0, 1), "shifted/v1.2": images(0, 1)}
+    data = make_bundle("folder", 16, ("no mask", "yes"), sets)
+    require_data_for(spec_of("shifted.v1.2.auc"), data)
+    with pytest.raises(DataError, match="no class `maybe`"):
+        require_data_for(spec_of("shifted.v1.2.recall.maybe"), data)
+
+
+def test_classes_that_look_the_same_in_metric_names_are_refused_before_every_trial_fails_of_them() -> None:
+    sets = {"train": images(0, 1, 0, 1), "val": images(0, 1)}
+    with pytest.raises(DataError, match="'a/b' and 'a_b' are both `a_b` there; rename one"):
+        require_data_for(spec_of(), make_bundle("folder", 16, ("a/b", "a_b"), sets))

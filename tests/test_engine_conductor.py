@@ -176,3 +176,22 @@ def test_every_planned_trial_runs_once_whatever_the_slots(tmp_path: Path, slots:
     assert event.best == max(check_whole(layout, listener), key=lambda one: one.value or 0)
     assert Ledger.open(layout).is_finished
     assert [one.outcome for one in listener.of(StudyEnded)] == [StudyOutcome.FINISHED]
+
+
+def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_was_pruned(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=2, epochs=9))
+    conductor = Conductor(ledger, layout, Listener(), evaluates=True)
+    first, second = take(conductor), take(conductor)
+    conductor.ingest(first, TrialReport((metrics(1, 0.9), metrics(2, 0.9)), "c"))
+    assert not conductor.ingest(second, TrialReport((metrics(1, 0.95),), "e1"))
+    assert conductor.ingest(second, TrialReport((metrics(2, 0.1),), "e1"))
+    again = conductor.next_assignment()
+    assert again is not None
+    assert (again.trial, again.pruned) == (second, 2)
+    conductor.place(second)
+    assert not conductor.ingest(second, TrialReport((metrics(1, 0.95),), "e1")), "its worker keeps it until epoch 2"
+    ended = TrialReport((metrics(2, 0.1),), "e1", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
+    assert conductor.ingest(second, ended)
+    record = ledger.record(second)
+    assert (record.state, record.epochs_run, record.metrics["shifted.dark.auc"]) == (TrialState.PRUNED, 2, 0.5)
+    assert record.attempts == 1

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from training_kit import noisy_halves, run, short_trial
 
 from study.engine.model_key import ModelKey
-from study.engine.pretrained import locate, wanted_weights, without_missing
+from study.engine.pretrained import _read, locate, wanted_weights, without_missing
 from study.engine.stored_weights import forget, store, stored
 from study.errors import WeightsError
 from study.hyperparameters import Hyperparameters
@@ -97,6 +97,19 @@ def test_what_nobody_publishes_is_kept_with_the_study(tmp_path: Path) -> None:
     assert stored(layout, keys) == {}
 
 
+def test_arrays_that_lie_otherwise_in_memory_come_back_as_they_were(tmp_path: Path) -> None:
+    layout, one = StudyLayout(tmp_path), key(18, init="checkpoint:w.pt")
+    arrays = {
+        "fc.weight": np.arange(6.0, dtype=np.float32).reshape(2, 3).T,
+        "conv1.weight": np.arange(24.0, dtype=np.float32).reshape(2, 3, 2, 2).transpose(0, 3, 1, 2),
+        "bn1.num_batches_tracked": np.array(7),
+    }
+    store(layout, {one: arrays})
+    found = stored(layout, [one])[one]
+    assert all(np.array_equal(array, found[name]) for name, array in arrays.items())
+    assert found["bn1.num_batches_tracked"].shape == ()
+
+
 @pytest.fixture(scope="module")
 def trial_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trial")
@@ -119,6 +132,18 @@ def test_a_warm_start_takes_every_weight_head_included(tmp_path: Path, trial_fol
     model = build_model(short_trial())
     initialize(model, f"checkpoint:{path}", 1, read_weights(path))
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
+
+
+def test_a_worker_reads_half_precision_parameters_and_turned_tensors(tmp_path: Path, trial_folder: Path) -> None:
+    weights = load_weights(best_folder(trial_folder, 1))
+    given = {name: one.bfloat16() if one.is_floating_point() else one for name, one in weights.items()}
+    given["fc.weight"] = torch.nn.Parameter(weights["fc.weight"].t().contiguous().t())
+    torch.save(given, tmp_path / "w.pt")
+    one = key(10, init="checkpoint:w.pt")
+    found = _read(one, {one.init: tmp_path / "w.pt"})
+    assert np.array_equal(found["fc.weight"], weights["fc.weight"].numpy())
+    assert found["fc.weight"].flags.c_contiguous
+    assert np.array_equal(found["conv1.weight"], weights["conv1.weight"].bfloat16().float().numpy())
 
 
 def test_a_head_that_does_not_fit_is_drawn_anew_and_nothing_else(trial_folder: Path) -> None:

@@ -9,15 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec
 
-from study.data.bundle import DataBundle
+from study.data.bundle import DataBundle, ImageSet, make_bundle
 from study.engine import runner
 from study.engine.cluster import Slots, cluster
 from study.engine.quiet import quiet
 from study.engine.signals import handlers_kept, quit_on_signals, stop_on_signals
 from study.errors import DataError, EngineError, LedgerError
+from study.hyperparameters import Hyperparameters
 from study.layout import StudyLayout
 from study.ledger import driver_lock
 from study.records import StudyOutcome
@@ -62,6 +64,20 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
     event = runner.resume_study(layout, runner.Surroundings(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert layout.ledger.read_bytes() == before
+
+
+def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
+    data = make_bundle("folder", 16, ("no", "yes"), {"train": half, "val": half}, skipped=("c.png: damaged",))
+    asked: list[DataBundle] = []
+    monkeypatch.setattr(runner, "plan_slots", lambda resources, trials: Slots(1, 0, 1))
+    monkeypatch.setattr(runner, "load_data", lambda spec, on_progress: data)
+    monkeypatch.setattr(runner, "duplicate_notice", lambda bundle: asked.append(bundle) or "copies")
+    spec = make_spec().model_copy(update={"trial": Hyperparameters(batch_size=2)})
+    around = runner.Surroundings(never, SILENT)
+    assert runner._prepare(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
+    assert runner._prepare(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
+    assert len(asked) == 1
 
 
 def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def worker(config: dict[str, Any]) -> TrialWorker:
 
 def given(folder: Path, **changes: object) -> dict[str, Any]:
     config = TrialConfig(**Hyperparameters(depth=10, max_epochs=2, batch_size=4).model_dump(), seed=1, point=0)
-    return {"trial": {**config.model_dump(), **changes}, "directory": str(folder), "number": 0, "pruned": False}
+    return {"trial": {**config.model_dump(), **changes}, "directory": str(folder), "number": 0, "pruned": None}
 
 
 def raising(error: BaseException) -> Callable[..., Iterator[Any]]:

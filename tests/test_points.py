@@ -18,7 +18,7 @@ MOMENTUM = Parameter(
 
 
 def test_a_condition_rules_a_parameter_out_without_repeating_the_point() -> None:
-    assert grid_points((OPTIMIZER, MOMENTUM)) == [
+    assert list(grid_points((OPTIMIZER, MOMENTUM))) == [
         {"optimizer": "sgd", "momentum": 0.0},
         {"optimizer": "sgd", "momentum": 0.9},
         {"optimizer": "adam"},
@@ -33,7 +33,7 @@ def test_an_excluded_pair_is_no_point_and_constants_are_in_none() -> None:
     )
     depth = Parameter(name="depth", domain=Choice(values=(10, 18)))
     fixed = Parameter(name="batch_size", domain=Constant(value=32))
-    points = grid_points((depth, fixed, init))
+    points = list(grid_points((depth, fixed, init)))
     assert points == [
         {"depth": 10, "init": "kaiming"},
         {"depth": 18, "init": "kaiming"},
@@ -50,10 +50,20 @@ def test_ranges_with_steps_are_listed_in_decimals_and_others_refused() -> None:
         grid_points((Parameter(name="momentum", domain=Uniform(low=0.0, high=0.9)),))
 
 
+def test_a_grid_that_no_memory_holds_is_walked_as_far_as_asked() -> None:
+    epochs = Parameter(name="max_epochs", domain=Integer(low=1, high=10_000))
+    smoothing = Parameter(name="label_smoothing", domain=Uniform(low=0.0, high=0.9, step=1e-9))
+    points = grid_points((epochs, smoothing))
+    assert [next(points) for _ in range(2)] == [
+        {"max_epochs": 1, "label_smoothing": 0.0},
+        {"max_epochs": 1, "label_smoothing": 1e-9},
+    ]
+
+
 @pytest.mark.parametrize("slots", [1, 3])
 def test_a_grid_study_runs_every_point_once_however_many_run_at_once(tmp_path, slots: int) -> None:  # type: ignore[no-untyped-def]
     search = SearchSpec(sampler="grid", pruner="none", trials=3)
     spec = make_spec().model_copy(update={"space": (OPTIMIZER, MOMENTUM), "search": search})
     _, layout = make_ledger(tmp_path, spec)
     drive(layout, Listener(), slots=slots)
-    assert [dict(one.params) for one in Ledger.open(layout).records()] == grid_points(spec.space)
+    assert [dict(one.params) for one in Ledger.open(layout).records()] == list(grid_points(spec.space))

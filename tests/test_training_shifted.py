@@ -119,9 +119,9 @@ def test_early_stopping_by_one_scores_it_after_every_epoch_if_it_is_on(
 
 
 def test_a_pruned_trial_is_evaluated_too(tmp_path: Path) -> None:
-    seen = list(train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda: True))
+    seen = list(train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda epoch: True))
     assert [(one.epoch, one.ended) for one in seen] == [(1, None), (1, StopReason.PRUNED)]
     scores = by_hand(tmp_path, 1, DATA.shifted["far"].images)
     assert seen[-1].evaluation["shifted.far.auc"] == metrics.roc_auc(scores, DATA.shifted["far"].labels)
-    (again,) = train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda: True)
+    (again,) = train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda epoch: True)
     assert again == seen[-1]

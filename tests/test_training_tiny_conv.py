@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from study.hyperparameters import Hyperparameters
 from study.training.models import build_model
 from study.training.tiny_conv import TinyConv2d, dense_matrix, use_tiny_conv, weight_gradient
 
@@ -110,7 +111,7 @@ def test_a_frozen_weight_and_a_frozen_input_get_no_gradient() -> None:
 
 
 def test_only_fitting_convolutions_change_and_names_stay() -> None:
-    model, plain = build_model(18), build_model(18)
+    model, plain = build_model(Hyperparameters(depth=18)), build_model(Hyperparameters(depth=18))
     use_tiny_conv(model)
     assert list(model.state_dict()) == list(plain.state_dict())
     changed = {name for name, module in model.named_modules() if isinstance(module, TinyConv2d)}

@@ -109,13 +109,13 @@ def _place(groups: _Counts, shares: _Counts, *, stratify: bool) -> list[int]:
     wanted = shares[:, None] * of_class  # [splits, K]
     missing = wanted.copy()
     weights = 1 / np.maximum(of_class, 1) ** 2 if stratify else np.zeros_like(of_class)
-    left = (groups > 0).sum(0)
+    left, total = (groups > 0).sum(0), groups.sum()
     lacks = np.ones(wanted.shape, bool)
     places = []
     for group in groups:
         has = group > 0
         cost = ((group**2 - 2 * group * missing) * weights).sum(1)
-        cost = cost + (group.sum() ** 2 - 2 * group.sum() * missing.sum(1)) / groups.sum() ** 2
+        cost = cost + (group.sum() ** 2 - 2 * group.sum() * missing.sum(1)) / total**2
         # Where a class has as many groups left as splits that lack it, this group must go to one of these.
         urgent = has & (left <= lacks.sum(0))
         needed = (lacks & urgent).sum(1)

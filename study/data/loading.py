@@ -81,7 +81,9 @@ def _read(
 
 def _folder_key(plan: FolderPlan, spec: DataSpec) -> tuple[object, ...]:
     files = sorted(
-        (one.file.name, one.file.size_bytes, one.file.mtime_ns) for files in plan.sets.values() for one in files
+        (name, one.label, one.file.name, one.file.size_bytes, one.file.mtime_ns)
+        for name, files in plan.sets.items()
+        for one in files
     )
     shifted = sorted((name, str(Path(path).expanduser().resolve())) for name, path in spec.shifted.items())
     splits = spec.fractions, spec.seed, spec.stratify, spec.group_by, sorted(spec.classes.items())

@@ -39,7 +39,7 @@ SHIFTS_PX = (-2, -1, 0, 1, 2)
 BLOCK_HASHES = 1 << 18  # fits a core's own cache
 BLOCK_THUMBNAILS = 1 << 12
 BLOCK_COLOURS = 1 << 11
-NOTICE_PAIRS = 1 << 30
+NOTICE_PAIRS = 1 << 28  # about ten seconds: every study begins with it
 EXAMPLES = 2
 
 Places = npt.NDArray[np.int64]
@@ -88,7 +88,7 @@ def duplicate_notice(bundle: DataBundle) -> str | None:
 
     Very large sets are judged by an even sample of the validation images, which the notice says.
     """
-    step = max(1, len(bundle.train) * len(bundle.val) // NOTICE_PAIRS)
+    step = max(1, -(-len(bundle.train) * len(bundle.val) // NOTICE_PAIRS))
     val, names = bundle.val.images[::step], bundle.val.names[::step]
     pairs = duplicate_pairs(bundle.train.images, val)
     places, where = np.unique(pairs.second, return_index=True)

@@ -116,7 +116,10 @@ def _list_broken(targets: Mapping[str, _Target]) -> tuple[str, ...]:
 
 def _keep_whole(target: _Target) -> ImageSet:
     whole = [at for at in range(len(target.files)) if at not in target.faults]
-    images = target.images[whole] if target.faults else target.images
+    for to, at in enumerate(whole):
+        if to < at:  # moved up in place: a copy without the broken ones would need the memory twice
+            target.images[to] = target.images[at]
+    images = target.images[: len(whole)]
     labels = np.array([target.files[at].label for at in whole], np.int64)
     return ImageSet(images, labels, tuple(target.files[at].file.name for at in whole))
 

@@ -24,10 +24,15 @@ class LedgerSearcher(Searcher):
         self._layout = layout
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        """Return the next trial's configuration, or that there is none."""
+        """Return the next trial's configuration, None while one may come yet, or that there will be none.
+
+        Tune never asks again once it was told that there will be none.
+        """
         assignment = None
         with self._conductor.guarding():
             assignment = self._conductor.next_assignment()
+        if assignment is None and self._conductor.may_ask_later():
+            return None
         if assignment is None:
             return Searcher.FINISHED  # type: ignore[return-value]  # Tune's own declaration leaves this value out
         return {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from study.data.bundle import DataBundle, ImageSet
 from study.errors import DataError
 from study.exclusions import admitted_values
-from study.records import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX
+from study.records import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 from study.spec import Integer, StudySpec
 from study.training.metrics import metric_slug
 
@@ -14,8 +14,10 @@ def require_data_for(spec: StudySpec, data: DataBundle) -> None:
     """Make sure that the data can fill a batch and has what the study is steered by.
 
     Raises:
-        DataError: a batch is larger than the training set, or a metric's image set or class is not there.
+        DataError: a batch is larger than the training set, a metric's image set or class is not there, or two
+            classes look the same in the names of metrics.
     """
+    _require_distinct_names(data.classes)
     largest, images = _largest_batch(spec), len(data.train)
     if largest > images:
         raise DataError(
@@ -25,6 +27,17 @@ def require_data_for(spec: StudySpec, data: DataBundle) -> None:
     _require_metric("objective.metric", spec.objective.metric, data)
     for name in admitted_values(spec, "early_stopping_metric"):
         _require_metric("early_stopping_metric", str(name), data)
+
+
+def _require_distinct_names(classes: tuple[str, ...]) -> None:
+    by_slug: dict[str, str] = {}
+    for one in classes:
+        other = by_slug.setdefault(metric_slug(one), one)
+        if other != one:
+            raise DataError(
+                f"class names must differ in metric names, but {other!r} and {one!r} are both `{metric_slug(one)}` "
+                "there; rename one with data.classes"
+            )
 
 
 def _largest_batch(spec: StudySpec) -> int:
@@ -37,7 +50,9 @@ def _largest_batch(spec: StudySpec) -> int:
 def _require_metric(field: str, name: str, data: DataBundle) -> None:
     images, bare = data.val, name.removeprefix(VAL_PREFIX)
     if name.startswith(SHIFTED_PREFIX):
-        of_set, _, bare = name.removeprefix(SHIFTED_PREFIX).partition(".")
+        meant = shifted_sets(name)  # more than one where names have dots
+        of_set = next((one for one in meant if one in data.shifted), meant[0])
+        bare = name.removeprefix(f"{SHIFTED_PREFIX}{of_set}.")
         if of_set not in data.shifted:
             there = ", ".join(data.shifted) or "none"
             raise DataError(f"{field} is {name}, but the data has no shifted set `{of_set}`; there are: {there}")

@@ -38,6 +38,7 @@ class Conductor:
         self._running: set[int] = set()
         self._to_evaluate: deque[int] = deque()
         self._evaluating: set[int] = set()
+        self._judged: set[int] = set()  # pruned trials that a worker has, to evaluate them
         self._fault: BaseException | None = None
         self.interrupted = False
 
@@ -64,11 +65,18 @@ class Conductor:
         if self._to_evaluate:
             trial = self._to_evaluate.popleft()
             self._evaluating.add(trial)
+            self._judged.add(trial)
             return self._ledger.assignment(trial)
         assignment = self._ledger.ask()
         if assignment is not None:
             self._running.add(assignment.trial)
+            if assignment.pruned is not None:
+                self._judged.add(assignment.trial)
         return assignment
+
+    def may_ask_later(self) -> bool:
+        """Whether there may be a next trial although there is none now: a running one may be pruned yet."""
+        return self._evaluates and bool(self._running) and not self.interrupted
 
     def place(self, trial: int) -> None:
         """Note that a worker has the trial, for the first time or after another worker died with it."""
@@ -155,7 +163,7 @@ class Conductor:
 
     def _prune_if_weak(self, trial: int) -> bool:
         """Ask the pruner; return whether the worker must leave the trial."""
-        if not self._ledger.should_prune(trial):
+        if trial in self._judged or not self._ledger.should_prune(trial):
             return False
         if self._evaluates:
             self._to_evaluate.append(trial)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -18,6 +19,9 @@ from study.exclusions import admitted_values, forbid
 from study.hyperparameters import DEPTHS
 from study.points import grid_points
 from study.spec import StudySpec
+
+if TYPE_CHECKING:
+    import torch
 
 Arrays = Mapping[str, NDArray[Any]]
 CHECKPOINT, RUN = "checkpoint:", "run:"
@@ -128,7 +132,13 @@ def _read(key: ModelKey, located: Mapping[str, Path]) -> Arrays:
     with torch.device("meta"):
         model = build_model(Hyperparameters.model_validate({"family": key.family, "depth": key.depth}))
     require_fit(model, key.init, found)
-    return {name: np.asarray(tensor) for name, tensor in found.items()}
+    return {name: _as_array(tensor) for name, tensor in found.items()}
+
+
+def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """Return a tensor as NumPy holds it, which knows no bfloat16, in the order in which it is stored."""
+    plain = tensor.detach().contiguous()
+    return np.asarray(plain.float() if plain.is_floating_point() else plain)
 
 
 def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[StudySpec, tuple[str, ...]]:
@@ -158,7 +168,9 @@ def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[S
 
 def within_grid(spec: StudySpec) -> tuple[StudySpec, tuple[str, ...]]:
     """Plan no more trials than a grid has points left, and say so."""
-    points = len(grid_points(spec.space)) if spec.search.sampler == "grid" else spec.search.trials
+    if spec.search.sampler != "grid":
+        return spec, ()
+    points = sum(1 for _ in islice(grid_points(spec.space), spec.search.trials))
     if spec.search.trials <= points:
         return spec, ()
     search = spec.search.model_copy(update={"trials": points})

@@ -118,15 +118,18 @@ def resume_study(layout: StudyLayout, around: Surroundings) -> StudyEnded:
         if ledger.is_finished:
             return ended(ledger, StudyOutcome.FINISHED)
         with cluster(around.address):
-            ready = _prepare(ledger.spec, layout, around)
+            ready = _prepare(ledger.spec, layout, around, resumed=True)
             ledger.require_data(ready.data.summary.fingerprint)
             if ready.spec != ledger.spec:
                 raise WeightsError(f"a study's space must stay the same, but since it began {'; '.join(ready.notices)}")
             return _drive(ledger, layout, ready, around, resumed=True)
 
 
-def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings) -> Prepared:
-    """Read the data while a worker fetches the weights, then train those that nobody has."""
+def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resumed: bool = False) -> Prepared:
+    """Read the data while a worker fetches the weights, then train those that nobody has.
+
+    What there is to say of the data a resumed study's ledger has already.
+    """
     slots, say = plan_slots(spec.resources, spec.search.trials), around.progress.say
     kept = stored(layout, wanted_weights(spec))
     wanted = [key for key in wanted_weights(spec) if key not in kept]
@@ -137,7 +140,7 @@ def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings) -> Prep
     found = fetched(fetching)
     left, notices = without_missing(spec, found.missing)
     left, shorter = within_grid(left)
-    notices = (*notices, *shorter, *_data_notices(data))
+    notices = (*notices, *shorter, *(() if resumed else _data_notices(data)))
     for notice in notices:
         say(notice)
     learned = pretrain_by_rotation(spec, wanted, data, slots, say)

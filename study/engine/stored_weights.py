@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -48,7 +49,9 @@ def forget(layout: StudyLayout) -> None:
 
 
 def _write(path: Path, arrays: Arrays) -> None:
-    write_atomic(path, lambda file: file.write(save(dict(arrays))))
+    # safetensors writes memory as it lies and the shape beside it: another order than C would come back scrambled.
+    ordered = {name: np.array(one, order="C") for name, one in arrays.items()}
+    write_atomic(path, lambda file: file.write(save(ordered)))
 
 
 def _path(layout: StudyLayout, key: ModelKey) -> Path:

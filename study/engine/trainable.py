@@ -46,7 +46,7 @@ class TrialWorker(tune.Trainable):
 
     _epochs: Iterator[Progress] | None = None
     _folder: int | None = None
-    _pruned = False
+    _pruned: int | None = None
 
     def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
         """Take the first trial."""
@@ -84,7 +84,7 @@ class TrialWorker(tune.Trainable):
         A pruned trial comes back to be evaluated, as a rule to the worker that has it still.
         """
         self._pruned = config["pruned"]
-        if self._pruned and self._epochs is not None and config["number"] == self._given["number"]:
+        if self._pruned is not None and self._epochs is not None and config["number"] == self._given["number"]:
             return
         self._let_go()
         self._given: dict[str, Any] = config
@@ -134,7 +134,7 @@ class TrialWorker(tune.Trainable):
             self._directory,
             weights=weights,
             device=device,
-            pruned=lambda: self._pruned,
+            pruned=lambda epoch: self._pruned is not None and epoch >= self._pruned,
         )
 
 

@@ -43,11 +43,14 @@ _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, Assertio
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: new, or interrupted and to be gone on with; ``pruned`` if only to be evaluated."""
+    """A trial to run: new, or interrupted and to be gone on with; one that was pruned is only evaluated.
+
+    ``pruned`` is the epoch a trial was pruned after, None for one that was not.
+    """
 
     config: TrialConfig
     record: TrialRecord
-    pruned: bool = False
+    pruned: int | None = None
 
     @property
     def trial(self) -> int:
@@ -210,13 +213,13 @@ class Ledger:
         if ASKED not in known:
             self._set(number, ASKED, {"params": params, "config": config.model_dump(), "started_at_s": time.time()})
         self._set(number, ATTEMPTS, int(known.get(ATTEMPTS, 0)) + 1)
-        return Assignment(config, self.record(number), PRUNED in trial.user_attrs)
+        return Assignment(config, self.record(number), trial.user_attrs.get(PRUNED))
 
     def assignment(self, number: int) -> Assignment:
         """Return a trial that was asked for before."""
         record = self.record(number)
         config = TrialConfig.model_validate(record.config)
-        return Assignment(config, record, PRUNED in self._trials()[number].user_attrs)
+        return Assignment(config, record, self._trials()[number].user_attrs.get(PRUNED))
 
     def restarted(self, number: int) -> TrialRecord:
         """Note that a trial was placed on another worker after its own died."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -61,7 +62,7 @@ def build_sampler(spec: StudySpec, trial: int, parameter: str = "") -> BaseSampl
     A sampler made again with the study's seed alone would repeat its first suggestions after a resume.
     """
     if spec.search.sampler == "grid":
-        return PointSampler(grid_points(spec.space)[trial])
+        return PointSampler(next(islice(grid_points(spec.space), trial, None)))
     return SAMPLERS[spec.search.sampler](stable_seed(spec.search.seed, "sampler", trial, parameter) % 2**32)
 
 
@@ -74,6 +75,8 @@ class SeededTrial(optuna.Trial):
     def __init__(self, study: optuna.Study, trial_id: int, spec: StudySpec) -> None:
         super().__init__(study, trial_id)
         self._spec = spec
+        # A grid is walked from its start to a point, so once for all values.
+        self._of_point = build_sampler(spec, self.number) if spec.search.sampler == "grid" else None
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Suggest one of the choices."""
@@ -91,4 +94,4 @@ class SeededTrial(optuna.Trial):
         return super().suggest_int(name, *args, **kwargs)
 
     def _seed(self, name: str) -> None:
-        self.study.sampler = build_sampler(self._spec, self.number, name)
+        self.study.sampler = self._of_point or build_sampler(self._spec, self.number, name)

@@ -7,6 +7,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -253,8 +254,11 @@ def _grid(study: Candidate) -> None:
             law = f"sampler grid needs listed values, but space.{name} is a continuous range"
             study.report.key(("space", name), f"{law}; use choice, int or a step")
             return
-    points, trials = len(grid_points(tuple(study.parameters.values()))), study.ask("search", "trials")
-    if trials is not _UNKNOWN and trials > points:
+    trials = study.ask("search", "trials")
+    if trials is _UNKNOWN:
+        return
+    points = sum(1 for _ in islice(grid_points(tuple(study.parameters.values())), trials))
+    if trials > points:
         law = f"search.trials must be <= {points}, the number of points of the grid, got {trials}"
         loc = ("search", "trials") if study.has("search", "trials") else ("search", "sampler")
         study.report.value(loc, f"{law}; set trials: {points}")

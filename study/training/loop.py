@@ -73,7 +73,7 @@ def train(
     *,
     weights: Weights | None = None,
     device: torch.device | None = None,
-    pruned: Callable[[], bool] = lambda: False,
+    pruned: Callable[[int], bool] = lambda epoch: False,
 ) -> Iterator[Progress]:
     """Train a trial, or go on with it from its last checkpoint in ``directory``.
 
@@ -88,7 +88,7 @@ def train(
         directory: the trial's own folder; made if need be.
         weights: for an ``init`` that is not drawn.
         device: default: the GPU Ray gave this worker, else the CPU.
-        pruned: asked after every epoch whether somebody decided to end the trial there.
+        pruned: asked after every epoch whether somebody decided to end the trial by then.
 
     Raises:
         DataError: a batch is larger than the training set.
@@ -106,7 +106,7 @@ def train(
     if reason and not data.shifted:
         yield replace(progress, ended=reason)
         return
-    if progress.history and not reason and not pruned():
+    if progress.history and not reason and not pruned(progress.epoch):
         yield progress
     learner = make_learner(config, data, device, weights)
     last.restore(learner)
@@ -140,12 +140,12 @@ def _place_images(task: Task, device: torch.device) -> Images:
 
 
 def _go_on(
-    learner: Learner, progress: Progress, task: Task, images: Images, pruned: Callable[[], bool]
+    learner: Learner, progress: Progress, task: Task, images: Images, pruned: Callable[[int], bool]
 ) -> Iterator[Progress]:
     """Train the epochs that are left."""
     while True:
         reason = reason_to_end(task.config, progress.history)
-        if reason is None and progress.history and pruned():
+        if reason is None and progress.history and pruned(progress.epoch):
             reason = StopReason.PRUNED
         if reason is not None:
             yield replace(progress, ended=reason, evaluation=_evaluate_selected(learner, progress, task, images))

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn import functional
 
+from study.hyperparameters import Hyperparameters
 from study.training.models import build_model
 from study.training.network import Network, place
 
@@ -48,17 +49,22 @@ class Way:
 
 def plain_fp32(depth: int) -> Network:
     """Compute as torch does when nothing is asked for."""
-    return place(build_model(depth), CPU, "fp32", channels_last=False)
+    return place(build_model(Hyperparameters.model_validate({"depth": depth})), CPU, "fp32", channels_last=False)
 
 
 def plain_bf16(depth: int) -> Network:
     """Compute in bf16 with torch's own convolutions."""
-    return Network(build_model(depth).to(memory_format=torch.channels_last), CPU, "bf16", channels_last=True)
+    return Network(
+        build_model(Hyperparameters.model_validate({"depth": depth})).to(memory_format=torch.channels_last),
+        CPU,
+        "bf16",
+        channels_last=True,
+    )
 
 
 def ours(depth: int) -> Network:
     """Compute as a trial does on a CPU that is fast at bf16."""
-    return place(build_model(depth), CPU, "bf16", channels_last=True)
+    return place(build_model(Hyperparameters.model_validate({"depth": depth})), CPU, "bf16", channels_last=True)
 
 
 WAYS: dict[str, Callable[[int], Network]] = {"plain fp32": plain_fp32, "bf16 channels_last": plain_bf16, "ours": ours}

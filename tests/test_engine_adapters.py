@@ -1,0 +1,54 @@
+"""What Tune is told: trials, waits and ends; without a cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine_fakes import Listener, make_ledger, make_spec, metrics
+from ray.tune.search import ConcurrencyLimiter, Searcher
+
+from study.engine.adapters import LedgerSearcher
+from study.engine.conductor import Conductor
+from study.engine.report import TrialReport
+from study.layout import StudyLayout
+from study.ledger import Ledger
+from study.records import StopReason, TrialState
+
+
+def searching(root: Path, *, evaluates: bool) -> tuple[Any, Conductor, Ledger]:
+    """Return the searcher as Tune asks it, which declares too little of what it may answer."""
+    ledger, layout = make_ledger(root / "study", make_spec(trials=2, epochs=9))
+    conductor = Conductor(ledger, StudyLayout(layout.root), Listener(), evaluates=evaluates)
+    return ConcurrencyLimiter(LedgerSearcher(conductor, layout), max_concurrent=2), conductor, ledger
+
+
+def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluated(tmp_path: Path) -> None:
+    searcher, conductor, ledger = searching(tmp_path, evaluates=True)
+    for number, trial in enumerate("ab"):
+        assert searcher.suggest(trial)["number"] == number
+        conductor.place(number)
+    conductor.ingest(0, TrialReport((metrics(1, 0.9),), "c", StopReason.FINISHED))
+    searcher.on_trial_complete("a")
+    assert searcher.suggest("c") is None, "once told that the search is over, Tune never asks again"
+    assert conductor.ingest(1, TrialReport((metrics(1, 0.1),), "c"))
+    searcher.on_trial_complete("b")
+    again = searcher.suggest("d")
+    assert (again["number"], again["pruned"]) == (1, 1)
+    conductor.place(1)
+    assert searcher.suggest("e") is None
+    assert conductor.ingest(1, TrialReport((), "c", StopReason.PRUNED, {"shifted.dark.auc": 0.5}))
+    assert searcher.suggest("f") == Searcher.FINISHED
+    assert ledger.record(1).state is TrialState.PRUNED
+    assert ledger.record(1).metrics["shifted.dark.auc"] == 0.5
+
+
+def test_the_search_is_over_at_once_where_nothing_is_evaluated_or_somebody_stopped_it(tmp_path: Path) -> None:
+    searcher, conductor, _ = searching(tmp_path / "plain", evaluates=False)
+    assert searcher.suggest("a")["number"] == 0
+    conductor.interrupt()
+    assert searcher.suggest("b") == Searcher.FINISHED
+    searcher, conductor, _ = searching(tmp_path / "shifted", evaluates=True)
+    assert searcher.suggest("a")["number"] == 0
+    conductor.interrupt()
+    assert searcher.suggest("b") == Searcher.FINISHED
