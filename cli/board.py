@@ -115,9 +115,10 @@ class Board:
         self._started_at_s, self._slots = event.at_s, event.slots
         self._spec = event.spec
         sizes = ", ".join(f"{name} {count}" for name, count in event.data.sizes.items())
+        planned = event.spec.search.trials
         verb = f"goes on after {event.finished} ended trials" if event.resumed else "starts"
         return (
-            f"{self.name} {verb}: {event.spec.search.trials} trials, {event.slots} at once on {event.device}; "
+            f"{self.name} {verb}: {planned} trial{'s' * (planned > 1)}, {event.slots} at once on {event.device}; "
             f"data {event.data.source} at {event.data.image_size_px} px ({sizes})"
         )
 

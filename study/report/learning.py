@@ -56,7 +56,10 @@ def _trace(record: TrialRecord, name: str) -> Json | None:
 
 def _layout(record: TrialRecord) -> Json:
     names = {name for one in record.history for name in one.values}
+    highest = max((one.values.get("learning_rate", 0.0) for one in record.history), default=0.0)
     small = {"showgrid": False, "nticks": 3, "exponentformat": "power", "tickformat": ".1~e"}
+    if highest > 0:  # a rate that never changes would sit on an axis from -1 to 1
+        small |= {"range": [0, 1.2 * highest], "tickmode": "array", "tickvals": [0, highest]}
     body = layout(
         520,
         hovermode="x unified",

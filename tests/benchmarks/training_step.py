@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from study.hyperparameters import Hyperparameters
@@ -47,15 +48,19 @@ class Way:
         self.wall_s.append(time.perf_counter() - wall)
 
 
+def _resnet(depth: int) -> nn.Module:
+    return build_model(Hyperparameters.model_validate({"depth": depth}))
+
+
 def plain_fp32(depth: int) -> Network:
     """Compute as torch does when nothing is asked for."""
-    return place(build_model(Hyperparameters.model_validate({"depth": depth})), CPU, "fp32", channels_last=False)
+    return place(_resnet(depth), CPU, "fp32", channels_last=False)
 
 
 def plain_bf16(depth: int) -> Network:
     """Compute in bf16 with torch's own convolutions."""
     return Network(
-        build_model(Hyperparameters.model_validate({"depth": depth})).to(memory_format=torch.channels_last),
+        _resnet(depth).to(memory_format=torch.channels_last),
         CPU,
         "bf16",
         channels_last=True,
@@ -64,7 +69,7 @@ def plain_bf16(depth: int) -> Network:
 
 def ours(depth: int) -> Network:
     """Compute as a trial does on a CPU that is fast at bf16."""
-    return place(build_model(Hyperparameters.model_validate({"depth": depth})), CPU, "bf16", channels_last=True)
+    return place(_resnet(depth), CPU, "bf16", channels_last=True)
 
 
 WAYS: dict[str, Callable[[int], Network]] = {"plain fp32": plain_fp32, "bf16 channels_last": plain_bf16, "ours": ours}
