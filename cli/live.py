@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from study.engine.runner import Progress
+    from study.engine.surroundings import Progress
 
 REFRESHES_PER_S = 4
 COUNT_EVERY_S = 5.0
@@ -39,7 +39,7 @@ class View:
 
     def progress(self) -> Progress:
         """Return the voice of the engine while it prepares."""
-        from study.engine.runner import Progress
+        from study.engine.surroundings import Progress
 
         self.say(f"{self._board.name}: preparing; Ray's and MLflow's own messages go to {self._layout.log}")
         return Progress(say=self.say, count=self._count, interrupting=self._interrupting)

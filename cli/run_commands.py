@@ -16,7 +16,7 @@ from cli.output import print_json
 
 if TYPE_CHECKING:
     from study.data.bundle import DataBundle
-    from study.engine.runner import Surroundings
+    from study.engine.surroundings import Surroundings
     from study.events import Recorder, StudyEnded
     from study.layout import StudyLayout
     from study.spec import StudySpec
@@ -146,7 +146,7 @@ def _watch(
     from cli.reading import checkpoints_by_run
     from cli.recorders import Tee, WarningLines, illustrated
     from study.engine.quiet import quiet
-    from study.engine.runner import Surroundings
+    from study.engine.surroundings import Surroundings
     from study.errors import EngineError
     from study.layout import Layout
     from study.records import StudyOutcome

@@ -18,6 +18,7 @@ from study.engine import runner
 from study.engine.cluster import Slots, cluster
 from study.engine.quiet import quiet
 from study.engine.signals import handlers_kept, quit_on_signals, stop_on_signals
+from study.engine.surroundings import Progress, Surroundings
 from study.errors import DataError, EngineError, LedgerError
 from study.hyperparameters import Hyperparameters
 from study.layout import StudyLayout
@@ -25,7 +26,7 @@ from study.ledger import driver_lock
 from study.records import StudyOutcome
 from study.spec import DataSpec
 
-SILENT = runner.Progress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
+SILENT = Progress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: p
     spec = make_spec().model_copy(update={"data": DataSpec(source="folder", path=str(tmp_path / "nowhere"))})
     layout = StudyLayout(tmp_path / "study")
     with pytest.raises(DataError):
-        runner.start_study(spec, "", layout, runner.Surroundings(never, SILENT))
+        runner.start_study(spec, "", layout, Surroundings(never, SILENT))
     assert not layout.ledger.exists()
     make_ledger(layout.root)
 
@@ -61,7 +62,7 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
     drive(layout, Listener())
     before = layout.ledger.read_bytes()
     monkeypatch.setattr(runner, "cluster", lambda address: pytest.fail("a cluster for nothing"))
-    event = runner.resume_study(layout, runner.Surroundings(never, SILENT))
+    event = runner.resume_study(layout, Surroundings(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert layout.ledger.read_bytes() == before
 
@@ -74,7 +75,7 @@ def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkey
     monkeypatch.setattr(runner, "load_data", lambda spec, on_progress: data)
     monkeypatch.setattr(runner, "duplicate_notice", lambda bundle: asked.append(bundle) or "copies")
     spec = make_spec().model_copy(update={"trial": Hyperparameters(batch_size=2)})
-    around = runner.Surroundings(never, SILENT)
+    around = Surroundings(never, SILENT)
     assert runner._prepare(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
     assert runner._prepare(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
     assert len(asked) == 1
@@ -83,7 +84,7 @@ def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkey
 def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
     _, layout = make_ledger(tmp_path / "study")
     with driver_lock(layout), pytest.raises(LedgerError, match=f"process {os.getpid()} already runs"):
-        runner.resume_study(layout, runner.Surroundings(never, SILENT))
+        runner.resume_study(layout, Surroundings(never, SILENT))
 
 
 def test_the_first_signal_stops_and_the_second_quits() -> None:

@@ -114,7 +114,7 @@ def test_a_resumed_trial_still_knows_how_long_it_has_waited(tmp_path: Path) -> N
 def test_somebodys_decision_to_prune_ends_a_trial(tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def pruned() -> bool:
+    def pruned(epoch: int) -> bool:
         asked.append(1)
         return len(asked) >= 2
 

@@ -6,10 +6,9 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from ray import tune
 
@@ -34,9 +33,10 @@ from study.engine.pretrained import (
 from study.engine.rotation import pretrain_by_rotation
 from study.engine.signals import stop_on_signals
 from study.engine.stored_weights import forget, store, stored
+from study.engine.surroundings import Progress, Surroundings
 from study.engine.trainable import Shared, TrialWorker
 from study.errors import StudyError, WeightsError
-from study.events import Recorder, StudyEnded, StudyStarted
+from study.events import StudyEnded, StudyStarted
 from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Ledger, driver_lock, refuse_existing
 from study.records import StudyOutcome
@@ -44,29 +44,6 @@ from study.spec import StudySpec
 from study.training.data import LabelledImages, TrainingData, pixel_statistics
 
 SCRATCH = ".tune-"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How the run talks while it prepares: ``say`` a line, ``count`` images of the data that is being made."""
-
-    say: Callable[[str], None]
-    count: Callable[[str, int, int], None]
-    interrupting: Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What a run is handed by whoever starts it.
-
-    ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the checkpoint folder of an MLflow
-    run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this machine.
-    """
-
-    recorder: Callable[[DataBundle], Recorder]
-    progress: Progress
-    runs: Callable[[], Mapping[str, Path]] = dict
-    address: str | None = None
 
 
 @dataclass(frozen=True)
