@@ -54,8 +54,11 @@ def require_metrics(columns: str | None, found: Ranked) -> list[str]:
     known = sorted({metric for row in found.rows for metric in row.record.metrics})
     for name in named:
         if name not in known:
-            listed = ", ".join(known) or "none yet"
-            raise UsageError(f"--columns: no trial reports `{name}`{did_you_mean(name, known)}; there are: {listed}")
+            plain = [one for one in known if "." not in one]
+            families = sorted({one.rpartition(".")[0] + ".*" for one in known if "." in one})
+            meant = did_you_mean(name, known) or "."
+            listed = ", ".join([*plain, *families]) or "none yet"
+            raise UsageError(f"--columns: no trial reports `{name}`{meant} There are: {listed}")
     return named
 
 

@@ -57,6 +57,16 @@ def test_compare_ranks_by_any_metric_in_its_own_direction(results: Path) -> None
     assert len(as_json("compare", "--top", 2, "--results", results)) == 2  # type: ignore[arg-type]
 
 
+def test_compare_shows_more_metrics_and_refuses_unknown_ones(results: Path) -> None:
+    shown = study("compare", "tiny", "--columns", "val_f1, shifted.lowlight.auc", "--results", results)
+    heading = next(line for line in shown.stdout.splitlines() if "rank" in line).split()
+    assert heading[:6] == ["rank", "trial", "state", "val_auc", "val_f1", "shifted.lowlight.auc"]
+    refused = study("compare", "tiny", "--columns", "val_acc", "--results", results)
+    assert refused.returncode == 2
+    assert "no trial reports `val_acc`; did you mean `val_auc`? There are: epoch_s" in refused.stderr
+    assert "shifted.lowlight.*" in refused.stderr
+
+
 def test_best_hands_over_the_checkpoint_its_value_belongs_to(results: Path) -> None:
     best = as_json("best", "tiny", "--metric", "val_auc", "--results", results)
     assert isinstance(best, dict)
