@@ -11,14 +11,16 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, noisy_halves, numbers, plain_pixels, run, short_trial
 
+from study.errors import NonFiniteLossError
 from study.layout import SHIFTED_SCORES
 from study.records import EVALUATED, PER_CLASS, StopReason
 from study.spec import Objective
 from study.training import loop, metrics
 from study.training.checkpoint import best_folder, load_weights
 from study.training.data import LabelledImages, TrainingData
-from study.training.loop import Task, train
+from study.training.loop import Task, require_finite, train
 from study.training.models import build_model
+from study.training.shifted import shifted_metrics
 
 PLAIN = noisy_halves(train=16, val=12, contrast=20, size=16)
 
@@ -125,3 +127,15 @@ def test_a_pruned_trial_is_evaluated_too(tmp_path: Path) -> None:
     assert seen[-1].evaluation["shifted.far.auc"] == metrics.roc_auc(scores, DATA.shifted["far"].labels)
     (again,) = train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda epoch: True)
     assert again == seen[-1]
+
+
+def test_a_set_on_which_the_model_overflows_has_no_scores() -> None:
+    labels = {name: one.labels for name, one in DATA.shifted.items()}
+    name, *others = labels
+    logits = {one: np.linspace(-1, 1, len(of)) for one, of in labels.items()}
+    logits[name] = np.where(np.arange(len(labels[name])) == 0, np.inf, logits[name])
+    found = shifted_metrics(logits, DATA)
+    assert not any(key.startswith(f"shifted.{name}.") for key in found)
+    assert all(f"shifted.{other}.loss" in found for other in others)
+    with pytest.raises(NonFiniteLossError, match="logits of shifted set dark must be finite"):
+        require_finite(logits[name], "logits of shifted set dark")

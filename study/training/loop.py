@@ -169,7 +169,10 @@ def _run_epoch(
     logits = predict(learner.judged, images.validation)
     values |= validation_metrics(logits, task.data)
     if task.scores_shifted_each_epoch:
-        values |= shifted_metrics(predict_sets(learner.judged, images.shifted), task.data)
+        of_shifted = predict_sets(learner.judged, images.shifted)
+        for name, one in of_shifted.items():
+            require_finite(one, f"logits of shifted set {name}")
+        values |= shifted_metrics(of_shifted, task.data)
     peak = devices.peak_memory_bytes(learner.network.device)
     values |= {"images_per_s": images_per_s, "peak_memory_bytes": float(peak)}
     values["epoch_s"] = time.perf_counter() - started
@@ -182,9 +185,18 @@ def validation_metrics(logits: NDArray[np.float64], data: TrainingData) -> dict[
     Raises:
         NonFiniteLossError: the model gives a logit that is not finite.
     """
-    if not np.isfinite(logits).all():
-        raise NonFiniteLossError("validation logits must be finite; a lower learning rate is the usual way out")
+    require_finite(logits, "validation logits")
     return {f"val_{name}": value for name, value in metrics.evaluate(logits, data.val_labels, data.classes).items()}
+
+
+def require_finite(logits: NDArray[np.float64], what: str) -> None:
+    """Make sure that logits can be scored.
+
+    Raises:
+        NonFiniteLossError: one is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise NonFiniteLossError(f"{what} must be finite; a lower learning rate is the usual way out")
 
 
 def _evaluate_selected(learner: Learner, progress: Progress, task: Task, images: Images) -> dict[str, float]:

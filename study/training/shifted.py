@@ -25,9 +25,11 @@ def predict_sets(network: Network, sets: Mapping[str, DeviceImages]) -> dict[str
 
 
 def shifted_metrics(logits: Logits, data: TrainingData) -> dict[str, float]:
-    """Return ``shifted.<set>.<metric>`` of every set."""
+    """Return ``shifted.<set>.<metric>`` of every set; one on which the model overflows has none."""
     found: dict[str, float] = {}
     for name, one in logits.items():
+        if not np.isfinite(one).all():
+            continue
         values = metrics.evaluate(one, data.shifted[name].labels, data.classes)
         found |= {f"{SHIFTED_PREFIX}{name}.{metric}": value for metric, value in values.items()}
     return found
