@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cli.output import moment
 from cli.ranked import Ranked
 from cli.reading import OpenStudy
-from study.errors import LedgerError
+from study.errors import ExportError, LedgerError
 from study.ranking import RankedRow
 from study.records import FinalLook
 
@@ -59,6 +59,7 @@ def look(
 
     Raises:
         LedgerError: the study still runs, has no test images, or they were looked at for another checkpoint.
+        ExportError: the checkpoint cannot be read; that was no look.
     """
     from study.ledger import Ledger, driver_lock
     from study.training.judge import metrics_on
@@ -77,7 +78,10 @@ def look(
         if (known := find_look(study, winner)) is not None:
             return known
         require_first_look(study, winner, again=again)
-        values = metrics_on(Path(record.checkpoint), images, labels)
+        try:
+            values = metrics_on(Path(record.checkpoint), images, labels)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
         ledger.note_look(new)
         _tell_mlflow(results, study, new)

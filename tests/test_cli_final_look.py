@@ -133,3 +133,20 @@ def test_a_server_knows_no_test_images(results: Path) -> None:
     done = study("best", "--test", "--tracking-uri", f"sqlite:///{results / 'mlflow.db'}")
     assert done.returncode == 2
     assert "cannot go with --tracking-uri" in done.stderr
+
+
+def test_a_checkpoint_that_cannot_be_read_is_said_and_is_no_look(results: Path) -> None:
+    trial = best(results)["trial"]
+    checkpoint = Ledger.open(Layout(results).study("tiny")).record(trial).checkpoint
+    assert checkpoint is not None
+    kept = Path(checkpoint) / "model.safetensors"
+    aside = kept.with_name("aside")
+    kept.rename(aside)
+    try:
+        done = study("best", "tiny", "--results", results, "--test")
+    finally:
+        aside.rename(kept)
+    assert done.returncode == 1
+    assert "cannot score the checkpoint in" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert best(results)["test_looks"] == []
