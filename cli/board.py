@@ -36,6 +36,7 @@ class Board:
         self._started_at_s = 0.0
         self._ended_at_s: float | None = None
         self._slots = 1
+        self._planned = 0
         self._running: dict[int, tuple[TrialRecord, EpochReported | None]] = {}
         self._ended: dict[int, TrialRecord] = {}
         self._spent_s: list[float] = []
@@ -62,7 +63,7 @@ class Board:
         """Estimate the time left from the trials that ended, None before the first."""
         if not self._spent_s:
             return None
-        left = self._spec.search.trials - len(self._ended)
+        left = self._planned - len(self._ended)
         return max(0.0, left * sum(self._spent_s) / len(self._spent_s) / self._slots)
 
     def table(self) -> RenderableType:
@@ -99,7 +100,7 @@ class Board:
         if not self._running and not self._ended:
             return f"{self.name}: workers are starting; {duration(self._gone_s())} gone"
         return (
-            f"{self.name}: {len(self._ended)} of {self._spec.search.trials} trials ended, "
+            f"{self.name}: {len(self._ended)} of {self._planned} trials ended, "
             f"{len(self._running)} running; best {self._spec.objective.metric} {best}; "
             f"{duration(self._gone_s())} gone{self._left()}"
         )
@@ -115,7 +116,7 @@ class Board:
         self._started_at_s, self._slots = event.at_s, event.slots
         self._spec = event.spec
         sizes = ", ".join(f"{name} {count}" for name, count in event.data.sizes.items())
-        planned = event.spec.search.trials
+        planned = self._planned = event.planned
         verb = f"goes on after {event.finished} ended trials" if event.resumed else "starts"
         return (
             f"{self.name} {verb}: {planned} trial{'s' * (planned > 1)}, {event.slots} at once on {event.device}; "

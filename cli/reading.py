@@ -64,7 +64,7 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
     known = runs.trials if runs else {}
     records = [replace(record, run_id=known.get(record.trial)) for record in ledger.records()]
     finished = sum(record.state.is_finished for record in records)
-    done = finished >= ledger.spec.search.trials
+    done = finished >= ledger.planned
     state = "running" if is_driven(layout) else "finished" if done else "interrupted"
     return OpenStudy(ledger, layout, records, state)
 

@@ -104,6 +104,7 @@ def validate(
     file: StudyFile, name: NewName = None, trials: Trials = None, overrides: Overrides = None, json: Json = False
 ) -> None:
     """Check a study file; print every fault with its place."""
+    from study.design import planned_trials
     from study.errors import SpecError
     from study.spec_file import load_spec
 
@@ -117,7 +118,7 @@ def validate(
         print_json({"valid": True, "spec": spec.model_dump(mode="json")})
         return
     over = f" over {', '.join(spec.searched())}" if spec.searched() else ""
-    planned, epochs = spec.search.trials, spec.trial.max_epochs
+    planned, epochs = planned_trials(spec), spec.trial.max_epochs
     typer.echo(f"{file}: valid; {planned} trial{'s' * (planned > 1)} of up to {epochs} epoch{'s' * (epochs > 1)}{over}")
 
 

@@ -22,7 +22,8 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
     typer.echo(f"{summary.name}: {summary.state}, {summary.trials} of {summary.planned} trials ({counts})")
     typer.echo(f"  begun      {moment(summary.created_at_s)}")
     typer.echo(f"  objective  {spec.objective.mode} {spec.objective.metric}, best so far {number(summary.best, 5)}")
-    typer.echo(f"  search     {spec.search.sampler}, pruner {spec.search.pruner}, seed {spec.search.seed}")
+    way = spec.search.sampler if spec.design.kind == "search" else spec.design.kind
+    typer.echo(f"  search     {way}, pruner {spec.pruner}, seed {spec.search.seed}")
     typer.echo(f"  data       {data.source} at {data.image_size_px} px: {sizes} (fingerprint {data.fingerprint[:12]})")
     positive = ", the positive class" if len(data.classes) == 2 else ""
     named = [f"{one} ({at}{positive if at == 1 else ''})" for at, one in enumerate(data.classes)]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from study.records import DataSummary, EpochMetrics, FinalLook, StudyOutcome, TrialRecord
+from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, StudyOutcome, TrialRecord
 from study.spec import StudySpec
 
 
@@ -14,8 +14,8 @@ from study.spec import StudySpec
 class StudyStarted:
     """The engine begins or goes on; ``study_id`` never changes over a study's life.
 
-    ``finished`` counts trials that had ended before; ``notices`` are facts the record must keep, such as a dropped
-    value or skipped files.
+    ``planned`` counts the trials there will be at most, ``finished`` those that had ended before; ``notices`` are
+    facts the record must keep, such as a dropped value or skipped files.
     """
 
     study: str
@@ -29,6 +29,7 @@ class StudyStarted:
     device: str
     notices: tuple[str, ...]
     at_s: float
+    planned: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,14 @@ class FinalLookTaken:
 
 @dataclass(frozen=True)
 class StudyEnded:
-    """The engine stopped; after an interruption the study can be resumed."""
+    """The engine stopped; ``reason`` says why it did before all planned trials ended, if so."""
 
     study: str
     outcome: StudyOutcome
     best: TrialRecord | None
     counts: dict[str, int]
     at_s: float
+    reason: StopReason | None = None
 
 
 Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | FinalLookTaken | StudyEnded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from study.design import planned_trials
 from study.errors import UsageError
 from study.records import (
     METRICS,
@@ -83,7 +84,7 @@ def summarize(spec: StudySpec, state: str, records: Sequence[TrialRecord], creat
         pruned=counts[TrialState.PRUNED],
         failed=counts[TrialState.FAILED],
         running=counts[TrialState.RUNNING],
-        planned=spec.search.trials,
+        planned=planned_trials(spec),
         metric=spec.objective.metric,
         mode=spec.objective.mode,
         best=rows[0].value if rows and rows[0].rank else None,

@@ -32,14 +32,18 @@ class StopReason(StrEnum):
     PRUNED = "pruned"
     EARLY_STOPPED = "early-stopped"
     TIME_BUDGET = "time budget"
+    ACCELERATOR_BUDGET = "accelerator budget"
+    TARGET = "target reached"
+    FAILURES = "too many failures"
     USER = "user"
     ERROR = "error"
 
 
 class StudyOutcome(StrEnum):
-    """How one run of the engine ended."""
+    """How one run of the engine ended; a stopped or interrupted study can be resumed."""
 
     FINISHED = "finished"
+    STOPPED = "stopped"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
 
@@ -84,6 +88,8 @@ METRICS: Mapping[str, Metric] = {
     "epoch_s": Metric("min", "s", "wall-clock time of the epoch, validation included"),
     "images_per_s": Metric("max", "1/s", "training images per second, validation excluded"),
     "peak_memory_bytes": Metric("min", "byte", "peak memory of the device (GPU) or of the process (CPU)"),
+    "latency_ms": Metric("min", "ms", "median time to classify one image, on the trial's device"),
+    "parameters": Metric("min", "1", "number of the model's parameters"),
 }
 """What every trial reports after every epoch, besides ``val_<PER_CLASS>.<class>``."""
 
@@ -137,8 +143,9 @@ class TrialRecord:
     """One trial as the study remembers it.
 
     ``params`` are the searched values that exist in this trial, ``config`` every hyperparameter;
-    ``metrics`` are those of ``epoch``, the best epoch by the objective, whose weights ``checkpoint`` holds.
-    Times are seconds since 1970. ``value`` is the objective at ``epoch``.
+    ``metrics`` are those of ``epoch``, the best epoch by the objective; ``checkpoint`` is its folder, which holds its
+    weights too as long as they are ``kept``. ``point`` numbers the configurations, ``replicate`` the runs of one.
+    Times are seconds since 1970; ``busy_s`` is the time on a worker. ``value`` is the objective at ``epoch``.
     """
 
     study: str
@@ -156,6 +163,8 @@ class TrialRecord:
     metrics: Mapping[str, float] = field(default_factory=dict)
     history: tuple[EpochMetrics, ...] = ()
     checkpoint: str | None = None
+    kept: bool = True
+    busy_s: float = 0.0
     run_id: str | None = None
     started_at_s: float | None = None
     finished_at_s: float | None = None

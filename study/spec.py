@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from study.hyperparameters import Frozen, Hyperparameters, Scalar, UnmixedAugmentation
+from study.steering import (
+    BudgetSpec,
+    DesignSpec,
+    KeepSpec,
+    Mode,
+    Objective,
+    Pruner,
+    ReplicatesSpec,
+    ResourceSpec,
+    Sampler,
+    SearchSpec,
+)
 
-Mode = Literal["max", "min"]
-Sampler = Literal["tpe", "random", "grid"]
-Pruner = Literal["asha", "median", "none"]
-
-
-class Objective(Frozen):
-    """What a trial's value is: the best epoch of one reported metric."""
-
-    metric: str
-    mode: Mode
+__all__ = [
+    "BudgetSpec", "Choice", "Condition", "Constant", "DataSpec", "DesignSpec", "Domain", "Exclusion", "Integer",
+    "KeepSpec", "Mode", "Objective", "Parameter", "Pruner", "ReplicatesSpec", "ResourceSpec", "RotationSpec", "Sampler",
+    "SearchSpec", "StudySpec", "Uniform", "choices_of", "same_value", "stable_seed",
+]  # fmt: skip
 
 
 class DataSpec(Frozen):
@@ -130,44 +137,49 @@ class Parameter(Frozen):
     excluded: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
 
 
-class SearchSpec(Frozen):
-    """How points are suggested and weak trials are stopped.
-
-    Sampler ``grid`` runs every combination of the listed values once, in order; ``trials`` may cut it short.
-
-    ``min_epochs`` is the age at which the pruner may stop a trial first; ``reduction_factor`` is
-    ASHA's: of all trials that reached a rung the best 1/reduction_factor go on.
-    """
-
-    sampler: Sampler = "tpe"
-    trials: Annotated[int, Field(ge=1, le=100_000)] = 16
-    seed: Annotated[int, Field(ge=0)] = 0
-    pruner: Pruner = "asha"
-    min_epochs: Annotated[int, Field(ge=1)] = 1
-    reduction_factor: Annotated[int, Field(ge=2)] = 2
-
-
-class ResourceSpec(Frozen):
-    """What one trial may use, and how often it is placed again after its worker died."""
-
-    cpus_per_trial: Annotated[int, Field(ge=1)] = 1
-    gpus_per_trial: Literal["auto"] | Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0)] = "auto"
-    max_concurrent_trials: Annotated[int, Field(ge=1)] | None = None
-    worker_retries: Annotated[int, Field(ge=0)] = 2
-
-
 class StudySpec(Frozen):
-    """A whole study file after every check; ``space`` is ordered so that conditions come after what they ask."""
+    """A whole study file after every check; ``space`` is ordered so that conditions come after what they ask.
+
+    With several ``objectives`` the first is ``objective`` too: it selects a trial's epoch.
+    ``warm_start`` names studies whose finished trials the sampler is given.
+    """
 
     name: Annotated[str, Field(min_length=1, max_length=150)]
     objective: Objective = Objective(metric="val_auc", mode="max")
+    objectives: Annotated[tuple[Objective, ...], Field(strict=False)] = ()
     data: DataSpec = DataSpec()
     trial: Hyperparameters = Hyperparameters()
     rotation: RotationSpec = RotationSpec()
     space: Annotated[tuple[Parameter, ...], Field(strict=False)] = ()
+    design: DesignSpec = DesignSpec()
+    replicates: ReplicatesSpec = ReplicatesSpec()
     search: SearchSpec = SearchSpec()
+    warm_start: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    budget: BudgetSpec = BudgetSpec()
+    keep: KeepSpec = KeepSpec()
     resources: ResourceSpec = ResourceSpec()
     on_missing_weights: Literal["drop", "fail"] = "drop"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older(cls, values: Any) -> Any:
+        """Read what was stored when a grid was still a sampler with a number of trials."""
+        search = values.get("search") if isinstance(values, dict) else None
+        if not isinstance(search, dict) or search.get("sampler") != "grid":
+            return values
+        kept = {key: one for key, one in search.items() if key not in ("sampler", "trials")}
+        return {**values, "design": {"kind": "grid"}, "search": kept, "budget": {"trials": search.get("trials", 16)}}
+
+    @property
+    def aims(self) -> tuple[Objective, ...]:
+        """Every objective, the one that selects epochs first."""
+        return self.objectives or (self.objective,)
+
+    @property
+    def pruner(self) -> Pruner:
+        """The pruner, where none is named the one that suits the design."""
+        plain_search = self.design.kind == "search" and len(self.aims) == 1
+        return self.search.pruner or ("asha" if plain_search else "none")
 
     def searched(self) -> tuple[str, ...]:
         """Return the names of the searched parameters (constants are not), conditions after what they ask."""

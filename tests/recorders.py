@@ -62,7 +62,7 @@ class Script:
         data = DataSummary("faces", "f" * 64, 48, ("not_wearing_mask", "wearing_mask"), {"train": 60, "val": 20})
         return StudyStarted(
             self.name, self.study_id, self.spec(), "name: faces\n", data, resumed, finished, 2, "cpu",
-            ("imagenet weights are missing: dropped",), self.tick(),
+            ("imagenet weights are missing: dropped",), self.tick(), self.planned,
         )  # fmt: skip
 
     def record(self, trial: int, state: TrialState = TrialState.RUNNING) -> TrialRecord:

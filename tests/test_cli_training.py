@@ -25,7 +25,7 @@ trial: {{depth: 10, init: rotation, max_epochs: 2, batch_size: 16,
 rotation: {{epochs: 1}}
 space:
   optimizer: {{choice: [adamw, rmsprop]}}
-search: {{sampler: grid, trials: 2, pruner: none}}
+design: grid
 resources: {{gpus_per_trial: 0}}
 """
 

@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 
 from study.ledger.pruners import PRUNERS, AsynchronousHalving, build_pruner
 from study.spec import Pruner as PrunerName
-from study.spec import SearchSpec, choices_of
+from study.spec import SearchSpec, StudySpec, choices_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 CURVES = st.lists(st.lists(st.integers(0, 9), min_size=9, max_size=9), min_size=1, max_size=12)
@@ -74,7 +74,7 @@ def test_no_pruner_stops_a_trial_before_its_age_and_each_may_at_it(name: PrunerN
         for epoch in range(1, 6):
             good.report(1.0, epoch)
         study.tell(good, 1.0)
-    pruner, bad = build_pruner(SearchSpec(pruner=name, min_epochs=min_epochs)), study.ask()
+    pruner, bad = build_pruner(StudySpec(name="x", search=SearchSpec(pruner=name, min_epochs=min_epochs))), study.ask()
     first = None
     for epoch in range(1, 6):
         bad.report(0.0, epoch)

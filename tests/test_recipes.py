@@ -39,7 +39,7 @@ def test_a_recipe_says_what_its_report_claims(path: Path) -> None:
     assert "claims" in comment
     assert "#   1. " in comment
     spec = load_spec(path, ["data.source=faces"]).spec
-    assert (spec.search.sampler, spec.search.pruner) == ("grid", "none"), "an ablation runs every setting to its end"
+    assert (spec.design.kind, spec.pruner) == ("grid", "none"), "an ablation runs every setting to its end"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from study.events import EpochReported, StudyStarted, TrialFinished
 from study.hyperparameters import Setting, in_use
 from study.records import TEST_PREFIX, FinalLook, StopReason, TrialRecord, TrialState
+from study.spec import StudySpec
 from tracking.progress import Progress
 from tracking.provenance import Provenance
 
@@ -69,7 +70,7 @@ def study_tags(event: StudyStarted, origin: Provenance | None) -> dict[str, str]
         "study.state": "running",
         "study.device": event.device,
         "study.slots": str(event.slots),
-        "study.planned": str(event.spec.search.trials),
+        "study.planned": str(event.planned),
         "study.searched": " ".join(event.spec.searched()),
         "study.data_sizes": ", ".join(f"{split} {size}" for split, size in event.data.sizes.items()),
         "study.notices": "\n".join(event.notices),
@@ -84,8 +85,9 @@ def study_params(event: StudyStarted) -> dict[str, str]:
         "study.metric": spec.objective.metric,
         "study.mode": spec.objective.mode,
         "study.sampler": spec.search.sampler,
-        "study.pruner": spec.search.pruner,
-        "study.trials": spec.search.trials,
+        "study.design": spec.design.kind,
+        "study.pruner": spec.pruner,
+        "study.trials": event.planned,
         "study.seed": spec.search.seed,
         "data.source": event.data.source,
         "data.path": spec.data.path,
@@ -161,6 +163,10 @@ def progress_points(progress: Progress, at_s: float) -> list[Point]:
     return points
 
 
+def _way(spec: StudySpec) -> str:
+    return spec.search.sampler if spec.design.kind == "search" else spec.design.kind
+
+
 def description(progress: Progress) -> str:
     """Return the parent's Markdown: what is searched, how far it is, the best so far."""
     event = progress.study
@@ -169,8 +175,8 @@ def description(progress: Progress) -> str:
     spec, state = event.spec, progress.outcome.value if progress.outcome else "running"
     aim = {"max": "maximise", "min": "minimise"}[spec.objective.mode]
     lines = [
-        f"**{event.study}** is {state}: {aim} `{spec.objective.metric}` over {spec.search.trials} trials "
-        f"({spec.search.sampler}, {spec.search.pruner}) on {event.device}, {event.slots} at a time.",
+        f"**{event.study}** is {state}: {aim} `{spec.objective.metric}` over {event.planned} trials "
+        f"({_way(spec)}, {spec.pruner}) on {event.device}, {event.slots} at a time.",
         "",
         f"Searched: {_listed(spec.searched())}.",
         f"Data: {event.data.source}, {event.data.image_size_px} px, "

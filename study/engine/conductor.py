@@ -120,7 +120,7 @@ class Conductor:
 
     def has_work(self) -> bool:
         """Whether some trial has not ended."""
-        return _finished(self._ledger.records()) < self._ledger.spec.search.trials
+        return _finished(self._ledger.records()) < self._ledger.planned
 
     def interrupt(self) -> bool:
         """Stop at the next occasion; return whether that was asked before."""
@@ -144,7 +144,7 @@ class Conductor:
     def end(self, *, crashed: bool = False) -> StudyEnded:
         """Say how it all ended; returns the same event the listeners hear."""
         records = self._ledger.records()
-        whole = _finished(records) >= self._ledger.spec.search.trials
+        whole = _finished(records) >= self._ledger.planned
         outcome = StudyOutcome.FINISHED if whole else StudyOutcome.INTERRUPTED
         event = ended(self._ledger, StudyOutcome.FAILED if crashed else outcome)
         self._recorder.record(event)

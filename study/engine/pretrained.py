@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from study.engine.model_key import ModelKey
 from study.errors import EngineError, StudyError, WeightsError
 from study.exclusions import admitted_values, forbid
 from study.hyperparameters import DEPTHS
-from study.points import grid_points
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -164,18 +162,6 @@ def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[S
         raise WeightsError(f"{error}: {reasons}") from error
     where = "" if len(lacking) == len(models) else f" for {_named(lacking)}"
     return spec, (f"init: imagenet is left out{where}, weights are missing: {reasons}",)
-
-
-def within_grid(spec: StudySpec) -> tuple[StudySpec, tuple[str, ...]]:
-    """Plan no more trials than a grid has points left, and say so."""
-    if spec.search.sampler != "grid":
-        return spec, ()
-    points = sum(1 for _ in islice(grid_points(spec.space), spec.search.trials))
-    if spec.search.trials <= points:
-        return spec, ()
-    search = spec.search.model_copy(update={"trials": points})
-    line = f"{spec.search.trials - points} points of the grid are left out with that, {points} remain"
-    return spec.model_copy(update={"search": search}), (line,)
 
 
 def _beside(models: Sequence[tuple[str, int]], lacking: Sequence[tuple[str, int]]) -> dict[str, list[str | int]]:

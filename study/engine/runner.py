@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +12,7 @@ from ray import tune
 from study.data import load_data
 from study.data.bundle import DataBundle
 from study.data.near_duplicates import duplicate_notice
-from study.engine.adapters import EventCallback, InterruptStopper, LedgerScheduler, LedgerSearcher
+from study.design import planned_trials
 from study.engine.admission import require_data_for
 from study.engine.cluster import Slots, cluster, plan_slots
 from study.engine.conductor import Conductor, ended
@@ -27,14 +24,14 @@ from study.engine.pretrained import (
     fetched,
     locate,
     wanted_weights,
-    within_grid,
     without_missing,
 )
 from study.engine.rotation import pretrain_by_rotation
 from study.engine.signals import stop_on_signals
 from study.engine.stored_weights import forget, store, stored
-from study.engine.surroundings import Progress, Surroundings
+from study.engine.surroundings import Surroundings
 from study.engine.trainable import Shared, TrialWorker
+from study.engine.tuning import run_trials
 from study.errors import StudyError, WeightsError
 from study.events import StudyEnded, StudyStarted
 from study.layout import StudyLayout, write_text_atomic
@@ -42,8 +39,6 @@ from study.ledger import Ledger, driver_lock, refuse_existing
 from study.records import StudyOutcome
 from study.spec import StudySpec
 from study.training.data import LabelledImages, TrainingData, pixel_statistics
-
-SCRATCH = ".tune-"
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resu
 
     What there is to say of the data a resumed study's ledger has already.
     """
-    slots, say = plan_slots(spec.resources, spec.search.trials), around.progress.say
+    slots, say = plan_slots(spec.resources, planned_trials(spec)), around.progress.say
     kept = stored(layout, wanted_weights(spec))
     wanted = [key for key in wanted_weights(spec) if key not in kept]
     located = locate(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
@@ -116,12 +111,17 @@ def _prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resu
     require_data_for(spec, data)
     found = fetched(fetching)
     left, notices = without_missing(spec, found.missing)
-    left, shorter = within_grid(left)
-    notices = (*notices, *shorter, *(() if resumed else _data_notices(data)))
+    notices = (*notices, *_fewer(spec, left), *(() if resumed else _data_notices(data)))
     for notice in notices:
         say(notice)
     learned = pretrain_by_rotation(spec, wanted, data, slots, say)
     return Prepared(data, {**kept, **found.weights, **learned}, left, notices)
+
+
+def _fewer(spec: StudySpec, left: StudySpec) -> tuple[str, ...]:
+    """Say that fewer trials are left of a design."""
+    planned, remain = planned_trials(spec), planned_trials(left)
+    return () if remain == planned else (f"{planned - remain} trials are left out with that, {remain} remain",)
 
 
 def _data_notices(data: DataBundle) -> tuple[str, ...]:
@@ -131,14 +131,22 @@ def _data_notices(data: DataBundle) -> tuple[str, ...]:
 
 
 def _drive(ledger: Ledger, layout: StudyLayout, ready: Prepared, around: Surroundings, *, resumed: bool) -> StudyEnded:
-    slots = plan_slots(ledger.spec.resources, ledger.spec.search.trials)
+    slots = plan_slots(ledger.spec.resources, ledger.planned)
     recorder = around.recorder(ready.data)
     conductor = Conductor(ledger, layout, recorder, evaluates=bool(ready.data.shifted))
     try:
         with stop_on_signals(conductor.interrupt):
             conductor.begin(_started(ledger, ready.data, slots, resumed=resumed))
             if conductor.has_work():
-                _tune(conductor, layout, ledger.spec, _share(ledger.spec, ready, slots), slots, around.progress)
+                shared = _share(ledger.spec, ready, slots)
+                run_trials(
+                    conductor,
+                    layout,
+                    tune.with_parameters(TrialWorker, shared=shared),
+                    slots,
+                    worker_retries=ledger.spec.resources.worker_retries,
+                    on_interrupt=around.progress.interrupting,
+                )
             conductor.raise_fault()
     except BaseException as fault:
         with suppress(StudyError, OSError):  # they would hide what happened first
@@ -159,6 +167,7 @@ def _started(ledger: Ledger, data: DataBundle, slots: Slots, *, resumed: bool) -
         study_file=ledger.study_file,
         data=data.summary,
         resumed=resumed,
+        planned=ledger.planned,
         finished=sum(record.state.is_finished for record in ledger.records()),
         slots=slots.count,
         device="gpu" if slots.gpus else "cpu",
@@ -189,40 +198,3 @@ def _share(spec: StudySpec, ready: Prepared, slots: Slots) -> Shared:
         gpus=slots.gpus,
         weights=ready.weights,
     )
-
-
-def _tune(
-    conductor: Conductor, layout: StudyLayout, spec: StudySpec, shared: Shared, slots: Slots, progress: Progress
-) -> None:
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses Tune's own files
-    for left in layout.root.glob(f"{SCRATCH}*"):
-        shutil.rmtree(left, ignore_errors=True)
-    # Tune's own files are disposable: the ledger has all there is.
-    scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=layout.root.absolute())
-    try:
-        tuner = tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(TrialWorker, shared=shared), {"CPU": slots.cpus, "GPU": slots.gpus}
-            ),
-            tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(conductor, layout),
-                scheduler=LedgerScheduler(conductor),
-                num_samples=-1,
-                max_concurrent_trials=slots.count,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: f"trial-{trial.trial_id}",
-            ),
-            run_config=tune.RunConfig(
-                name="study",
-                storage_path=scratch,
-                callbacks=[EventCallback(conductor)],
-                stop=InterruptStopper(conductor, progress.interrupting),
-                failure_config=tune.FailureConfig(max_failures=spec.resources.worker_retries),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials write their own
-                verbose=0,
-                log_to_file=False,
-            ),
-        )
-        tuner.fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

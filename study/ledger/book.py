@@ -13,6 +13,7 @@ from optuna.exceptions import OptunaError
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
+from study.design import planned_trials
 from study.errors import LedgerError
 from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout
@@ -185,11 +186,16 @@ class Ledger:
             )
 
     @property
+    def planned(self) -> int:
+        """How many trials there will be at most."""
+        return planned_trials(self.spec)
+
+    @property
     def is_finished(self) -> bool:
         """Whether all planned trials ended and everybody heard of it."""
         trials = self._trials()
         done = sum(one.state.is_finished() for one in trials)
-        return done >= self.spec.search.trials and _ENDED_AT in self._study.user_attrs
+        return done >= self.planned and _ENDED_AT in self._study.user_attrs
 
     def note_end(self) -> None:
         """Note that everybody heard of the study's end, so that a resume has nothing to say again."""
@@ -202,7 +208,7 @@ class Ledger:
             trial_id = self._trials()[number]._trial_id
         else:
             number = len(self._trials())
-            if number >= self.spec.search.trials:
+            if number >= self.planned:
                 return None
             self._study.sampler = build_sampler(self.spec, number)
             trial_id = self._study.ask()._trial_id
@@ -260,7 +266,7 @@ class Ledger:
             return True
         if trial.last_step is None or trial.user_attrs.get(DECIDED) == trial.last_step:
             return False
-        if build_pruner(self.spec.search).prune(self._study, trial):
+        if build_pruner(self.spec).prune(self._study, trial):
             self._set(number, PRUNED, trial.last_step)
             return True
         self._set(number, DECIDED, trial.last_step)

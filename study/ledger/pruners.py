@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from study.spec import SearchSpec
+from study.spec import SearchSpec, StudySpec
 
 
 class AsynchronousHalving(BasePruner):
@@ -70,6 +70,6 @@ def none(search: SearchSpec) -> BasePruner:
 PRUNERS: dict[str, Callable[[SearchSpec], BasePruner]] = {"asha": asha, "median": median, "none": none}
 
 
-def build_pruner(search: SearchSpec) -> BasePruner:
+def build_pruner(spec: StudySpec) -> BasePruner:
     """Make the pruner a study asks for."""
-    return PRUNERS[search.pruner](search)
+    return PRUNERS[spec.pruner](spec.search)

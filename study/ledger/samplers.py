@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial
 
+from study.design import listed_points
 from study.hyperparameters import Scalar
-from study.points import grid_points
 from study.space import SHORTER_LIST
 from study.spec import StudySpec, stable_seed
 
@@ -61,8 +61,8 @@ def build_sampler(spec: StudySpec, trial: int, parameter: str = "") -> BaseSampl
 
     A sampler made again with the study's seed alone would repeat its first suggestions after a resume.
     """
-    if spec.search.sampler == "grid":
-        return PointSampler(next(islice(grid_points(spec.space), trial, None)))
+    if (points := listed_points(spec)) is not None:
+        return PointSampler(next(islice(points, trial, None)))
     return SAMPLERS[spec.search.sampler](stable_seed(spec.search.seed, "sampler", trial, parameter) % 2**32)
 
 
@@ -76,7 +76,7 @@ class SeededTrial(optuna.Trial):
         super().__init__(study, trial_id)
         self._spec = spec
         # A grid is walked from its start to a point, so once for all values.
-        self._of_point = build_sampler(spec, self.number) if spec.search.sampler == "grid" else None
+        self._of_point = build_sampler(spec, self.number) if spec.design.kind != "search" else None
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
         """Suggest one of the choices."""

@@ -37,7 +37,7 @@ def load_spec(
         path: a YAML 1.2 file.
         overrides: ``key=value`` with dotted keys, the value in YAML 1.2; later ones win.
         name: replaces the file's name.
-        trials: replaces the file's search.trials.
+        trials: replaces the file's search.trials, or budget.trials where a design lists its points.
 
     Raises:
         SpecError: every fault at once, sorted by place; those of an option carry it instead of a place.
@@ -46,6 +46,7 @@ def load_spec(
     document = parse(text)
     _check_root(path, document)
     apply_overrides(document, overrides, name, trials)
+    _spell_out_design(document)
     report = Report(document.places, document.faults)
     spec = _check(document, report)
     if spec is None:
@@ -61,6 +62,13 @@ def _check(document: Document, report: Report) -> StudySpec | None:
     check_rules(candidate)
     check_training_rules(candidate)
     return None if report.faults else StudySpec(**tree, space=parameters)
+
+
+def _spell_out_design(document: Document) -> None:
+    """Read ``design: grid`` as ``design: {kind: grid}``."""
+    kind = document.value.get("design")
+    if isinstance(kind, str):
+        document.value["design"] = {"kind": kind}
 
 
 def _check_root(path: Path, document: Document) -> None:

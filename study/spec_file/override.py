@@ -20,8 +20,15 @@ def apply_overrides(document: Document, overrides: Sequence[str], name: str | No
     if name is not None:
         _set(document, ["name"], name, f"--name {name}")
     if trials is not None:
-        _set(document, ["search", "trials"], trials, f"--trials {trials}")
+        section = "search" if _is_search(document) else "budget"
+        _set(document, [section, "trials"], trials, f"--trials {trials}")
     _leave_other_source(document)
+
+
+def _is_search(document: Document) -> bool:
+    """Whether a sampler chooses the points, so that their number is the search's."""
+    design = document.value.get("design")
+    return (design.get("kind") if isinstance(design, dict) else design) in (None, "search")
 
 
 def _apply(document: Document, override: str) -> None:

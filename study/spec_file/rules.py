@@ -7,13 +7,11 @@ import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from study.hyperparameters import Scalar
 from study.layout import encode_name
-from study.points import grid_points
 from study.records import metric_named
 from study.spec import Choice, Constant, Integer, Parameter, StudySpec, Uniform
 from study.spec_file.document import Tree
@@ -209,7 +207,7 @@ def _gpus(study: Candidate) -> None:
 
 
 def _epochs(study: Candidate) -> None:
-    least, pruner = study.ask("search", "min_epochs"), study.ask("search", "pruner")
+    least, pruner = study.ask("search", "min_epochs"), study.ask("search", "pruner") or "asha"
     most = _most_epochs(study)
     if least is _UNKNOWN or pruner in (_UNKNOWN, "none") or most is None or least <= most:
         return
@@ -246,22 +244,14 @@ def _nothing_searched(study: Candidate) -> None:
 
 
 def _grid(study: Candidate) -> None:
-    """A grid needs listed values and has no more trials than points."""
-    if study.ask("search", "sampler") != "grid" or study.report.is_faulty("space"):
+    """A grid needs listed values."""
+    if study.ask("design", "kind") not in ("grid", "factorial") or study.report.is_faulty("space"):
         return
     for name, parameter in study.parameters.items():
         if isinstance(parameter.domain, Uniform) and parameter.domain.step is None:
-            law = f"sampler grid needs listed values, but space.{name} is a continuous range"
+            law = f"design grid needs listed values, but space.{name} is a continuous range"
             study.report.key(("space", name), f"{law}; use choice, int or a step")
             return
-    trials = study.ask("search", "trials")
-    if trials is _UNKNOWN:
-        return
-    points = sum(1 for _ in islice(grid_points(tuple(study.parameters.values())), trials))
-    if trials > points:
-        law = f"search.trials must be <= {points}, the number of points of the grid, got {trials}"
-        loc = ("search", "trials") if study.has("search", "trials") else ("search", "sampler")
-        study.report.value(loc, f"{law}; set trials: {points}")
 
 
 _RULES: tuple[Callable[[Candidate], None], ...] = (
