@@ -21,6 +21,14 @@ ReadUri = Annotated[
     typer.Option("--tracking-uri", help="Read an MLflow server or database instead of the results folder."),
 ]
 Address = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; default: start one here.")]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="Where checkpoints go: a path all workers see, or a URI such as s3://bucket/folder.",
+        metavar="PATH_OR_URI",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="Rank by this metric; default: the study's objective.")]
 Name = Annotated[str | None, typer.Argument(help="Name of the study; default: the newest.", metavar="[NAME]")]

@@ -58,6 +58,11 @@ class StudyLayout:
         return self.root / "driver.lock"
 
     @property
+    def stop_wish(self) -> Path:
+        """There while somebody asks the driver to stop."""
+        return self.root / "stop"
+
+    @property
     def study_file(self) -> Path:
         """The study file as it was given."""
         return self.root / "study.yaml"

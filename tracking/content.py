@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from study.events import EpochReported, StudyStarted, TrialFinished
+from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.hyperparameters import Setting, in_use
 from study.records import TEST_PREFIX, FinalLook, StopReason, TrialRecord, TrialState
 from study.spec import StudySpec
@@ -84,6 +84,8 @@ def study_params(event: StudyStarted) -> dict[str, str]:
     values: dict[str, Setting] = {
         "study.metric": spec.objective.metric,
         "study.mode": spec.objective.mode,
+        "study.objectives": ", ".join(f"{one.mode} {one.metric}" for one in spec.aims),
+        "study.seeds": " ".join(map(str, spec.replicates.numbers)),
         "study.sampler": spec.search.sampler,
         "study.design": spec.design.kind,
         "study.pruner": spec.pruner,
@@ -96,6 +98,11 @@ def study_params(event: StudyStarted) -> dict[str, str]:
         "data.seed": spec.data.seed,
     }
     return _texts(values, event.study)
+
+
+def end_tags(event: StudyEnded) -> dict[str, str]:
+    """Return the tags of the parent run after the last event; an empty reason overwrites that of an earlier end."""
+    return {"study.state": event.outcome.value, "study.end_reason": event.reason.value if event.reason else ""}
 
 
 def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: Provenance | None) -> dict[str, str]:

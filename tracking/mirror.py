@@ -34,6 +34,7 @@ _log = logging.getLogger("tracking")
 _Arguments = ParamSpec("_Arguments")
 _ENDED = {
     StudyOutcome.FINISHED: "FINISHED",
+    StudyOutcome.STOPPED: "KILLED",
     StudyOutcome.INTERRUPTED: "KILLED",
     StudyOutcome.FAILED: "FAILED",
 }
@@ -177,7 +178,7 @@ class Mirror:
     def _end_study(self, event: StudyEnded) -> None:
         self._kill_running(event.at_s)
         parent = self._parent()
-        self._try(self._door.send, parent.id, Batch(tags={"study.state": event.outcome.value} | self._note()))
+        self._try(self._door.send, parent.id, Batch(tags=content.end_tags(event) | self._note()))
         self._try(self._door.set_status, parent.id, _ENDED[event.outcome], content.time_ms(event.at_s))
 
     def _kill_running(self, at_s: float) -> None:

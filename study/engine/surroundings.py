@@ -26,10 +26,12 @@ class Surroundings:
     """What a run is handed by whoever starts it.
 
     ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the checkpoint folder of an MLflow
-    run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this machine.
+    run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this machine;
+    ``storage`` is where checkpoints go, None leaves them in the study's folder.
     """
 
     recorder: Callable[[DataBundle], Recorder]
     progress: Progress
     runs: Callable[[], Mapping[str, Path]] = dict
     address: str | None = None
+    storage: str | None = None

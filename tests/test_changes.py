@@ -1,0 +1,120 @@
+"""What differs between two versions of a study, and which differences only add."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from engine_fakes import make_ledger, make_spec
+
+from cli.continuing import More, extension_of, grown
+from study.changes import changes
+from study.errors import LedgerError, UsageError
+from study.spec import BudgetSpec, Choice, DesignSpec, KeepSpec, Parameter, ReplicatesSpec, ResourceSpec, StudySpec
+
+BASE = make_spec(trials=4)
+
+
+def altered(**fields: object) -> StudySpec:
+    return BASE.model_copy(update=fields)
+
+
+def searching(**fields: object) -> StudySpec:
+    return altered(search=BASE.search.model_copy(update=fields))
+
+
+@pytest.mark.parametrize(
+    ("later", "said", "extends"),
+    [
+        (searching(trials=6), "search.trials: 4 -> 6", True),
+        (searching(trials=3), "search.trials: 4 -> 3", False),
+        (searching(seed=9), "search.seed: 3 -> 9", False),
+        (searching(pruner=None), None, True),
+        (searching(pruner="none"), "search.pruner: asha -> none", False),
+        (altered(name="other"), None, True),
+        (altered(replicates=ReplicatesSpec(count=1)), None, True),
+        (altered(replicates=ReplicatesSpec(seeds=(0, 7))), "replicates.seeds: [0] -> [0, 7]", True),
+        (altered(replicates=ReplicatesSpec(seeds=(7, 0))), "replicates.seeds: [0] -> [7, 0]", False),
+        (altered(resources=ResourceSpec(worker_retries=5)), "resources.worker_retries: 2 -> 5", True),
+        (altered(resources=ResourceSpec(cpus_per_trial=2)), "resources.cpus_per_trial: 1 -> 2", False),
+        (altered(keep=KeepSpec(per_study="all")), "keep.per_study: 3 -> all", True),
+        (altered(budget=BudgetSpec(trials=3)), "budget.trials: none -> 3", False),
+        (altered(trial=BASE.trial.model_copy(update={"depth": 34})), "trial.depth: 18 -> 34", False),
+        (altered(design=DesignSpec(kind="grid")), "design.kind: search -> grid", False),
+    ],
+)
+def test_a_difference_is_named_and_judged(later: StudySpec, said: str | None, extends: bool) -> None:
+    found = changes(BASE, later)
+    assert [str(one) for one in found] == ([said] if said else [])
+    assert all(one.extends for one in found) is extends
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "extends"),
+    [
+        (BudgetSpec(wall_clock="1 h"), BudgetSpec(wall_clock="60 min"), None),
+        (BudgetSpec(wall_clock="1 h"), BudgetSpec(wall_clock="61 min"), True),
+        (BudgetSpec(wall_clock="1 h"), BudgetSpec(), True),
+        (BudgetSpec(wall_clock="1 h"), BudgetSpec(wall_clock="59 min"), False),
+        (BudgetSpec(target={"val_auc": 0.9}), BudgetSpec(target={"val_auc": 0.95}), True),
+        (BudgetSpec(target={"val_auc": 0.9}), BudgetSpec(), True),
+        (BudgetSpec(failures=2), BudgetSpec(failures=1), False),
+    ],
+)
+def test_a_budget_extends_when_it_grows_or_goes(before: BudgetSpec, after: BudgetSpec, extends: bool | None) -> None:
+    found = changes(altered(budget=before), altered(budget=after))
+    assert [one.extends for one in found] == ([] if extends is None else [extends])
+
+
+def test_a_changed_parameter_is_one_difference() -> None:
+    other = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam", "adamw")))
+    (found,) = changes(BASE, altered(space=(other, *BASE.space[1:])))
+    assert (found.field, found.extends) == ("space.optimizer", False)
+
+
+def test_what_is_asked_for_is_added_to_what_there_was() -> None:
+    spec = altered(budget=BudgetSpec(trials=4, wall_clock="1 h", failures=1, target={"val_auc": 0.9}))
+    more = grown(spec, More(trials=2, wall_clock="30 min", failures=2, no_target=True))
+    assert (more.search.trials, more.budget) == (6, BudgetSpec(trials=6, wall_clock="5400 s", failures=3))
+
+
+def test_more_seeds_of_a_search_keep_its_points() -> None:
+    spec = altered(replicates=ReplicatesSpec(seeds=(3, 5)))
+    more = grown(spec, More(replicates=2))
+    assert (more.replicates.numbers, more.search.trials) == ((3, 5, 6, 7), 8)
+
+
+@pytest.mark.parametrize(
+    ("design", "more", "words"),
+    [
+        ("search", More(wall_clock="1 h"), "--wall-clock adds to budget.wall_clock, but the study has no such limit"),
+        ("search", More(failures=1), "--failures adds to budget.failures"),
+        ("search", More(trials=100_000), "search.trials: Input should be less than or equal to 100000"),
+        ("grid", More(trials=1), "a grid has every point it can have; --replicates N"),
+    ],
+)
+def test_nothing_is_added_to_nothing(design: str, more: More, words: str) -> None:
+    spec = altered(design=DesignSpec.model_validate({"kind": design}))
+    with pytest.raises(UsageError, match=words):
+        grown(spec, more)
+
+
+def test_a_file_that_says_the_same_is_refused_with_two_ways_on(tmp_path: Path) -> None:
+    _, layout = make_ledger(tmp_path / "crash", BASE)
+    with pytest.raises(LedgerError, match=r"`crash` exists; `study resume crash` goes on with it.*--name OTHER"):
+        extension_of(layout, BASE)
+
+
+def test_a_file_that_changes_what_has_run_is_refused_with_every_difference(tmp_path: Path) -> None:
+    _, layout = make_ledger(tmp_path / "crash", BASE)
+    with pytest.raises(LedgerError) as caught:
+        extension_of(layout, searching(trials=9, seed=8))
+    assert "search.trials: 4 -> 9" in str(caught.value)
+    assert "search.seed: 3 -> 8" in str(caught.value)
+
+
+def test_a_file_that_only_grew_extends_what_is_really_run(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "crash", BASE)
+    wanted = extension_of(layout, searching(trials=9))
+    assert wanted == ledger.spec.model_copy(update={"search": wanted.search})
+    assert wanted.search.trials == 9
