@@ -3,12 +3,14 @@
 StudyError                  exit code 1: one message, no traceback
 ├── SpecError               exit code 2: every fault of a study file, each with its place
 ├── UsageError              exit code 2: a command line that cannot mean anything
+├── DesignError             a space that does not admit the design, or does no longer
 ├── DataError               images that cannot be read, split or found
 ├── WeightsError            pretrained weights that are missing or do not fit
 ├── TrainingError           a trial that cannot go on
 │   └── NonFiniteLossError  the loss became NaN or infinite
 ├── LedgerError             the durable state of a study is missing, in use or damaged
 ├── EngineError             Ray cannot place or run the trials
+│   └── StorageError        where trials keep their files cannot be read or written
 ├── TrackingError           MLflow cannot be reached or refuses
 └── ExportError             a checkpoint that cannot be turned into a bundle
 """
@@ -29,6 +31,10 @@ class UsageError(StudyError):
     """A command line that cannot mean anything."""
 
     exit_code = 2
+
+
+class DesignError(StudyError, ValueError):
+    """A space that does not admit the design, such as a baseline whose weights are missing."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,10 @@ class LedgerError(StudyError):
 
 class EngineError(StudyError):
     """Ray cannot place or run the trials."""
+
+
+class StorageError(EngineError):
+    """Where trials keep their files cannot be read or written."""
 
 
 class TrackingError(StudyError):

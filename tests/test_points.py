@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from engine_fakes import Listener, drive, make_ledger, make_spec
 
-from study.ledger import Ledger
 from study.points import grid_points
-from study.spec import Choice, Condition, Constant, DesignSpec, Exclusion, Integer, Parameter, Uniform
+from study.spec import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
 
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))
 MOMENTUM = Parameter(
@@ -58,12 +56,3 @@ def test_a_grid_that_no_memory_holds_is_walked_as_far_as_asked() -> None:
         {"max_epochs": 1, "label_smoothing": 0.0},
         {"max_epochs": 1, "label_smoothing": 1e-9},
     ]
-
-
-@pytest.mark.parametrize("slots", [1, 3])
-def test_a_grid_study_runs_every_point_once_however_many_run_at_once(tmp_path, slots: int) -> None:  # type: ignore[no-untyped-def]
-    design = DesignSpec(kind="grid")
-    spec = make_spec().model_copy(update={"space": (OPTIMIZER, MOMENTUM), "design": design})
-    _, layout = make_ledger(tmp_path, spec)
-    drive(layout, Listener(), slots=slots)
-    assert [dict(one.params) for one in Ledger.open(layout).records()] == list(grid_points(spec.space))

@@ -13,13 +13,16 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from study.augmentations import OPERATIONS, PRESETS, parse_augmentation
+from study.design import aliases, count_points
 from study.hyperparameters import DEPTHS, Hyperparameters, Normalization, PlainInit
 from study.records import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.spec import StudySpec
+from study.spec_file import load_spec
 from study.spec_file.forms import KINDS, STEPPED
 from study.spec_file.metric_names import unfit
 from study.spec_file.walk import section_of
 from study.spec_file.words import kind_of, members, unwrap
+from study.steering import DesignKind, Pruner, Sampler
 from study.training.batches import FIXED_NORMALIZATIONS
 from study.training.weights import IMAGENET_URLS
 
@@ -119,6 +122,31 @@ def test_every_range_is_the_models() -> None:
                 assert bounds_in(row["range"]) == bounds, name
             if model.model_fields[name].annotation is bool:
                 assert words_in(row["range"]) == ["true", "false"], name
+
+
+def test_every_sampler_and_pruner_is_explained() -> None:
+    documented = tables()
+    for name, literal in (("sampler", Sampler), ("pruner", Pruner)):
+        assert [row[name].strip("`") for row in documented[f"search/{name}"]] == list(get_args(literal))
+
+
+def test_every_design_is_explained_with_an_example_that_is_read_as_it_says(tmp_path: Path) -> None:
+    text = README.read_text()
+    for kind in get_args(DesignKind):
+        assert f"\n### {kind}\n" in text
+    for kind, points in (("grid", 6), ("one_factor", 4), ("factorial", 16)):
+        section = text.split(f"\n### {kind}\n")[1]
+        path = tmp_path / f"{kind}.yaml"
+        path.write_text(f"name: {kind}\n{section.split('```')[1].removeprefix('yaml')}")
+        spec = load_spec(path).spec
+        assert spec.design.kind == kind
+        assert section.split("```")[2].startswith(f"\n\nhas {points} points")
+        assert count_points(spec) == points
+        if kind == "factorial":
+            named = re.findall(r"here `(.+?)` and six more", section)
+            assert [one for one in aliases(spec) if one in named] == named
+            assert len(aliases(spec)) == 7
+            assert all(" x " in effect for one in aliases(spec) for effect in one.split(" = "))
 
 
 def test_every_kind_of_domain_and_modifier_is_explained() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from study.errors import Fault, SpecError
 from study.spec import StudySpec
+from study.spec_file.aim_rules import check_aim_rules
 from study.spec_file.conditions import link
 from study.spec_file.document import Document, parse
 from study.spec_file.forms import read_space
 from study.spec_file.override import apply_overrides
 from study.spec_file.report import Report
 from study.spec_file.rules import Candidate, check_rules
+from study.spec_file.steering_rules import check_steering_rules
 from study.spec_file.training_rules import check_training_rules
 from study.spec_file.walk import check_model
 from study.spec_file.words import nearest, show
@@ -59,9 +61,12 @@ def _check(document: Document, report: Report) -> StudySpec | None:
     drafts = read_space(document.value.get("space"), report)
     parameters = link(drafts, tree.get("trial", {}), report)
     candidate = Candidate(tree, document.value, {one.name: one for one in parameters}, report)
-    check_rules(candidate)
-    check_training_rules(candidate)
-    return None if report.faults else StudySpec(**tree, space=parameters)
+    for check in (check_rules, check_aim_rules, check_training_rules, check_steering_rules):
+        check(candidate)
+    if report.faults:
+        return None
+    first = {"objective": tree["objectives"][0]} if tree.get("objectives") else {}
+    return StudySpec(**{**tree, **first}, space=parameters)
 
 
 def _spell_out_design(document: Document) -> None:

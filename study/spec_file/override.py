@@ -23,6 +23,7 @@ def apply_overrides(document: Document, overrides: Sequence[str], name: str | No
         section = "search" if _is_search(document) else "budget"
         _set(document, [section, "trials"], trials, f"--trials {trials}")
     _leave_other_source(document)
+    _leave_trials(document)
 
 
 def _is_search(document: Document) -> bool:
@@ -73,3 +74,12 @@ def _leave_other_source(document: Document) -> None:
         for key in keys:
             if source != data.get("source") and not document.places.value(("data", key)).origin:
                 data.pop(key, None)
+
+
+def _leave_trials(document: Document) -> None:
+    """Let ``--set design`` leave aside how many trials the file gives for a search."""
+    search = document.value.get("search")
+    if _is_search(document) or not isinstance(search, dict) or not document.places.value(("design", "kind")).origin:
+        return
+    if not document.places.value(("search", "trials")).origin:
+        search.pop("trials", None)

@@ -12,16 +12,14 @@ from typing import Any
 
 from study.hyperparameters import Scalar
 from study.layout import encode_name
-from study.records import metric_named
-from study.spec import Choice, Constant, Integer, Parameter, StudySpec, Uniform
+from study.spec import Choice, Constant, Integer, Parameter, StudySpec
 from study.spec_file.document import Tree
-from study.spec_file.metric_names import unfit
 from study.spec_file.report import Report
 from study.spec_file.walk import section_of
 from study.spec_file.words import show, unknown_key
 
 _LONGEST_FOLDER = 200
-_UNKNOWN = object()
+UNKNOWN = object()
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,9 @@ class Candidate:
     report: Report
 
     def ask(self, section: str, field: str) -> Any:
-        """Return a value or its default; _UNKNOWN, which equals nothing, where it has a fault."""
+        """Return a value or its default; UNKNOWN, which equals nothing, where it has a fault."""
         if self.report.is_faulty(section, field):
-            return _UNKNOWN
+            return UNKNOWN
         model = section_of(StudySpec, section)
         assert model is not None
         default = model.model_fields[field].get_default(call_default_factory=True)
@@ -89,20 +87,6 @@ def _name(study: Candidate) -> None:
         report.value(("name",), f"{law}; shorten it, letters other than a-z take several each")
 
 
-def _metric(study: Candidate) -> None:
-    objective = study.tree.get("objective", {})
-    name, mode = objective.get("metric"), objective.get("mode")
-    if name is None:
-        return
-    metric = metric_named(name)
-    if reason := unfit(name, "the objective", known_sets(study)):
-        study.report.value(("objective", "metric"), reason)
-    elif metric is not None and mode is not None and mode != metric.mode:
-        better = "higher" if metric.mode == "max" else "lower"
-        law = f"objective.mode must be {metric.mode} for {name}, which is better when {better}, got {mode}"
-        study.report.value(("objective", "mode"), law)
-
-
 def known_sets(study: Candidate) -> tuple[str, ...] | None:
     """Return every shifted image set of the study, None where a folder may hold more or a fault hides them."""
     if study.ask("data", "source") != "faces" or study.report.is_faulty("data", "shifted"):
@@ -126,7 +110,7 @@ def _folder(study: Candidate) -> None:
     path, report = study.ask("data", "path"), study.report
     if path is None:
         report.value(("data", "source"), "data.path is missing; source: folder needs the directory of the images")
-    elif path is not _UNKNOWN:
+    elif path is not UNKNOWN:
         _directory(study, path, "path")
 
 
@@ -182,7 +166,7 @@ def _face_words(name: str) -> tuple[str, ...]:
 
 def _group_by(study: Candidate) -> None:
     pattern = study.ask("data", "group_by")
-    if pattern is None or pattern is _UNKNOWN:
+    if pattern is None or pattern is UNKNOWN:
         return
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -194,7 +178,7 @@ def _group_by(study: Candidate) -> None:
 
 def _fractions(study: Candidate) -> None:
     fractions = study.ask("data", "fractions")
-    if fractions is not _UNKNOWN and not math.isclose(sum(fractions), 1, rel_tol=0, abs_tol=1e-9):
+    if fractions is not UNKNOWN and not math.isclose(sum(fractions), 1, rel_tol=0, abs_tol=1e-9):
         law = f"data.fractions must sum to 1, got {' + '.join(map(show, fractions))} = {sum(fractions):.10g}"
         study.report.value(("data", "fractions"), law)
 
@@ -204,23 +188,6 @@ def _gpus(study: Candidate) -> None:
     if isinstance(gpus, int | float) and gpus > 1 and gpus != int(gpus):
         law = f"resources.gpus_per_trial must be whole when it is > 1, got {show(gpus)}"
         study.report.value(("resources", "gpus_per_trial"), f"{law}; write {int(gpus)} or {int(gpus) + 1}")
-
-
-def _epochs(study: Candidate) -> None:
-    least, pruner = study.ask("search", "min_epochs"), study.ask("search", "pruner") or "asha"
-    most = _most_epochs(study)
-    if least is _UNKNOWN or pruner in (_UNKNOWN, "none") or most is None or least <= most:
-        return
-    law = f"search.min_epochs must be <= max_epochs = {most} for pruner {pruner} to ever act, got {least}"
-    study.report.value(("search", "min_epochs"), f"{law}; lower it or set pruner: none")
-
-
-def _most_epochs(study: Candidate) -> int | None:
-    parameter = study.parameters.get("max_epochs")
-    if parameter is not None and isinstance(parameter.domain, Integer):
-        return parameter.domain.high
-    values = study.possible("max_epochs")
-    return max(int(one) for one in values) if values else None
 
 
 def _both(study: Candidate) -> None:
@@ -233,38 +200,13 @@ def _both(study: Candidate) -> None:
             study.report.key(loc, f"{name} must not be in both trial and space; remove one of them; {way}")
 
 
-def _nothing_searched(study: Candidate) -> None:
-    trials = study.ask("search", "trials")
-    searched = [one for one in study.parameters.values() if not isinstance(one.domain, Constant)]
-    if searched or trials in (_UNKNOWN, 1) or study.report.is_faulty("space"):
-        return
-    loc = ("space",) if study.has("space") else ("search", "trials")
-    law = f"space searches nothing, so all {trials} trials would be the same one"
-    study.report.key(loc, f"{law}; search a hyperparameter or set search.trials: 1")
-
-
-def _grid(study: Candidate) -> None:
-    """A grid needs listed values."""
-    if study.ask("design", "kind") not in ("grid", "factorial") or study.report.is_faulty("space"):
-        return
-    for name, parameter in study.parameters.items():
-        if isinstance(parameter.domain, Uniform) and parameter.domain.step is None:
-            law = f"design grid needs listed values, but space.{name} is a continuous range"
-            study.report.key(("space", name), f"{law}; use choice, int or a step")
-            return
-
-
 _RULES: tuple[Callable[[Candidate], None], ...] = (
     _name,
-    _metric,
     _source,
     _fractions,
     _shifted,
     _classes,
     _group_by,
     _gpus,
-    _epochs,
     _both,
-    _nothing_searched,
-    _grid,
 )

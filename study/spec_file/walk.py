@@ -9,7 +9,20 @@ from pydantic import BaseModel
 from study.spec import StudySpec
 from study.spec_file.document import Loc, Tree
 from study.spec_file.report import Report, dotted
-from study.spec_file.words import admits, describe, kind_of, nearest, parts_of, reject, show, unknown_key
+from study.spec_file.words import (
+    admits,
+    describe,
+    example,
+    kind_of,
+    model_of,
+    nearest,
+    parts_of,
+    reject,
+    show,
+    unknown_key,
+)
+
+_MOVED = {("search.sampler", "grid"): "; a grid is a design now: remove it and write design: grid"}
 
 
 def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report, skip: tuple[str, ...] = ()) -> Tree:
@@ -25,7 +38,7 @@ def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report,
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        report.value(loc, f"{dotted(loc)} must be a mapping such as {{{_example(model)}}}, got {show(value)}")
+        report.value(loc, f"{dotted(loc)} must be a mapping such as {example(model)}, got {show(value)}")
         return {}
     for key in value:
         if key not in model.model_fields:
@@ -35,7 +48,7 @@ def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report,
             what = describe(kind_of(model, name))
             report.key((*loc, name), f"{dotted((*loc, name))} is missing; it must be {what}")
     known = (name for name in model.model_fields if name in value and name not in skip)
-    sound = ((name, _check_field(model, name, value[name], (*loc, name), report)) for name in known)
+    sound = ((name, _check_value(kind_of(model, name), value[name], (*loc, name), report)) for name in known)
     return {name: checked for name, checked in sound if not isinstance(checked, _Nothing)}
 
 
@@ -43,32 +56,25 @@ class _Nothing:
     """A value that could not be used."""
 
 
-def _check_field(model: type[BaseModel], name: str, value: object, loc: Loc, report: Report) -> Any:
-    nested = section_of(model, name)
-    if nested is not None:
-        return check_model(nested, value, loc, report)
-    return value if _check_value(kind_of(model, name), value, loc, report) else _Nothing()
-
-
-def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> bool:
+def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> Any:
+    """Return a value with sections as nested dicts, after reporting what is wrong in it."""
+    if (model := model_of(kind)) is not None:
+        return check_model(model, value, loc, report)
     if (parts := parts_of(kind, value)) is not None:
-        checked = [_check_value(item, one, (*loc, key), report) for key, item, one in parts]
-        return all(checked)
+        checked = {key: _check_value(item, one, (*loc, key), report) for key, item, one in parts}
+        if any(isinstance(one, _Nothing) for one in checked.values()):
+            return _Nothing()
+        return checked if isinstance(value, dict) else list(checked.values())
     if admits(kind, value):
-        return True
-    report.value(loc, reject(dotted(loc), kind, value))
-    return False
+        return value
+    moved = _MOVED.get((dotted(loc), value), "") if isinstance(value, str) else ""
+    report.value(loc, reject(dotted(loc), kind, value) + moved)
+    return _Nothing()
 
 
 def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """Return the model of a field that is a section, None for a plain value."""
-    kind = model.model_fields[name].annotation
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-
-
-def _example(model: type[BaseModel]) -> str:
-    name = next(iter(model.model_fields))
-    return f"{name}: ..."
+    return model_of(kind_of(model, name))
 
 
 def _hint(key: str) -> str:

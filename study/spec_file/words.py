@@ -78,6 +78,8 @@ def describe(kind: Any) -> str:
         real = float in numbers_of(kind)
         return " or ".join(describe(one) for one in parts if not (real and unwrap(one)[0] is int))
     core, bounds = unwrap(parts[0])
+    if (model := model_of(core)) is not None:
+        return f"a mapping such as {example(model)}"
     if (listed := listed_values(core)) is not None:
         return f"one of {', '.join(map(show_bare, listed))}" if len(listed) > 1 else show_bare(listed[0])
     if "description" in bounds:
@@ -102,7 +104,8 @@ def _describe_list(items: tuple[Any, ...]) -> str:
 
 def parts_of(kind: Any, value: object) -> list[tuple[int | str, Any, Any]] | None:
     """Return key, kind and value of each item of a list or mapping of the right form; None for anything else."""
-    core, _ = unwrap(kind)
+    alternatives = members(kind)
+    core, _ = unwrap(alternatives[0]) if len(alternatives) == 1 else (None, {})
     origin, kinds = get_origin(core), get_args(core)
     if origin is dict and isinstance(value, dict):
         return [(key, kinds[1], one) for key, one in value.items()]
@@ -113,6 +116,20 @@ def parts_of(kind: Any, value: object) -> list[tuple[int | str, Any, Any]] | Non
     if len(kinds) != len(value):
         return None
     return [(at, item, one) for at, (item, one) in enumerate(zip(kinds, value, strict=True))]
+
+
+def model_of(kind: Any) -> type[BaseModel] | None:
+    """Return the model that values of a type must look like, None for a plain type."""
+    alternatives = members(kind)
+    core, _ = unwrap(alternatives[0])
+    is_model = len(alternatives) == 1 and isinstance(core, type) and issubclass(core, BaseModel)
+    return core if is_model else None
+
+
+def example(model: type[BaseModel]) -> str:
+    """Write the beginning of a mapping that a model reads, all that is required in it."""
+    required = [name for name, field in model.model_fields.items() if field.is_required()]
+    return f"{{{', '.join(f'{name}: ...' for name in required or list(model.model_fields)[:1])}}}"
 
 
 def is_list(kind: Any) -> bool:
@@ -153,13 +170,13 @@ def reject(name: str, kind: Any, value: object) -> str:
     if value is None and not admits(kind, value):
         return f"{name} has no value; it must be {describe(kind)}"
     if (own := _own_words(kind, value)) is not None:
-        return f"{name}: {own}{_nearest_word(kind, value)}"
+        return f"{name}: {own}{_nearest_word(kind, value) or _unit_way_out(kind, value)}"
     return f"{name} must be {describe(kind)}, got {show(value)}{_way_out(kind, value)}"
 
 
 def _own_words(kind: Any, value: object) -> str | None:
     """Return what a type's own check says against a value, None where it has none or is not reached."""
-    if "func" not in unwrap(kind)[1]:
+    if "func" not in unwrap(members(kind)[0])[1]:
         return None
     try:
         _adapter(kind).validate_python(value)
@@ -171,7 +188,7 @@ def _own_words(kind: Any, value: object) -> str | None:
 
 def _nearest_word(kind: Any, value: object) -> str:
     """Return a "did you mean" for the first word of a text that its vocabulary lacks."""
-    known = _VOCABULARY.get(unwrap(kind)[1]["func"], ())
+    known = _VOCABULARY.get(unwrap(members(kind)[0])[1]["func"], ())
     unknown = (word for word in re.findall(r"(?:^|\+)\s*([^\W\d]+)", str(value)) if word not in known)
     return did_you_mean(next(unknown, ""), known)
 
@@ -189,7 +206,14 @@ def _way_out(kind: Any, value: object) -> str:
         return f"; write {int(value)}"
     if isinstance(value, int | float | bool) and admits(kind, show_bare(value)):
         return f'; put it in quotes: "{show_bare(value)}"'
-    return ""
+    return _unit_way_out(kind, value)
+
+
+def _unit_way_out(kind: Any, value: object) -> str:
+    """Return how to write a bare number where a duration is meant."""
+    plain = show_bare(value).strip()
+    is_meant = bool(_numbers(plain)) and admits(kind, f"{plain} min")
+    return f"; write {plain} s, {plain} min or {plain} h" if is_meant else ""
 
 
 def _numbers(text: str) -> list[int | float]:

@@ -1,0 +1,20 @@
+"""A study runs every point of its design once."""
+
+from __future__ import annotations
+
+import pytest
+from engine_fakes import Listener, drive, make_ledger, make_spec
+from test_points import MOMENTUM, OPTIMIZER
+
+from study.ledger import Ledger
+from study.points import grid_points
+from study.spec import DesignSpec
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_grid_study_runs_every_point_once_however_many_run_at_once(tmp_path, slots: int) -> None:  # type: ignore[no-untyped-def]
+    design = DesignSpec(kind="grid")
+    spec = make_spec().model_copy(update={"space": (OPTIMIZER, MOMENTUM), "design": design})
+    _, layout = make_ledger(tmp_path, spec)
+    drive(layout, Listener(), slots=slots)
+    assert [dict(one.params) for one in Ledger.open(layout).records()] == list(grid_points(spec.space))
