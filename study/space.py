@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -22,18 +22,31 @@ from study.spec import (
     stable_seed,
 )
 
-if TYPE_CHECKING:
-    import optuna
+
+class Suggesting(Protocol):
+    """What suggests values one by one, such as an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Suggest one of the choices."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Suggest a real number."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Suggest an integer."""
+
 
 SHORTER_LIST = " without "
 """Between a parameter's name and the values taken out, in Optuna's name for a shorter list of choices."""
 
 
-def suggest(trial: optuna.Trial, space: Sequence[Parameter]) -> dict[str, Scalar]:
+def suggest(trial: Suggesting, space: Sequence[Parameter]) -> dict[str, Scalar]:
     """Suggest a value for every searched parameter that exists in this trial.
 
     Args:
-        trial: an Optuna trial, or anything with its ``suggest_*`` methods.
+        trial: an Optuna trial, or anything else that suggests.
         space: ordered so that parents come before children, as in a StudySpec.
 
     Returns:
@@ -47,7 +60,7 @@ def suggest(trial: optuna.Trial, space: Sequence[Parameter]) -> dict[str, Scalar
     return params
 
 
-def _suggest_one(trial: optuna.Trial, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
+def _suggest_one(trial: Suggesting, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
     name, asked = parameter.name, distribution(parameter)
     value: Any
     if isinstance(parameter.domain, Choice) and isinstance(asked, CategoricalDistribution):
@@ -63,6 +76,8 @@ def _suggest_one(trial: optuna.Trial, parameter: Parameter, known: Mapping[str, 
     else:
         assert isinstance(asked, FloatDistribution)
         value = float(trial.suggest_float(name, asked.low, asked.high, step=asked.step, log=asked.log))
+        if asked.step is not None:
+            value = nearest_step(value, asked.low, asked.step)
     chosen: Scalar = value
     return chosen
 
@@ -92,12 +107,23 @@ def _last_step(low: float, high: float, step: float) -> float:
     return float(first + (last - first) // by * by)
 
 
+def nearest_step(value: float, low: float, step: float) -> float:
+    """Return the low + k * step that is meant, in decimals, as grids have it."""
+    return float(Decimal(str(low)) + round((value - low) / step) * Decimal(str(step)))
+
+
 def trial_config(spec: StudySpec, params: Mapping[str, Scalar], *, point: int, replicate: int = 0) -> TrialConfig:
     """Make one trial from suggested values.
 
-    The seed depends on the study's seed and the replicate alone, so that the same replicate of every
+    The seed depends on the study's seed and the replicate's number alone, so that the same replicate of every
     configuration sees the same data order and augmentations and comparisons are paired. A momentum
     given as a constant is left out for an optimizer that has none; one that is not given is SGD's default.
+
+    Args:
+        spec: the study.
+        params: the searched values that exist in the trial.
+        point: the number of the configuration.
+        replicate: index into the study's replicates.
 
     Raises:
         ValueError: a name is not a hyperparameter, or a value is not admitted.
@@ -107,9 +133,8 @@ def trial_config(spec: StudySpec, params: Mapping[str, Scalar], *, point: int, r
         values["momentum"] = None
     elif values["optimizer"] == "sgd" and values["momentum"] is None:
         values["momentum"] = DEFAULT_SGD_MOMENTUM
-    return TrialConfig(
-        **values, seed=stable_seed(spec.search.seed, "replicate", replicate), point=point, replicate=replicate
-    )
+    seed = stable_seed(spec.search.seed, "replicate", spec.replicates.numbers[replicate])
+    return TrialConfig(**values, seed=seed, point=point, replicate=replicate)
 
 
 def without_values(spec: StudySpec, parameter: str, values: Iterable[Scalar]) -> StudySpec:

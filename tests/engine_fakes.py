@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,7 +19,18 @@ from study.layout import StudyLayout
 from study.ledger import Assignment, Ledger, driver_lock
 from study.ledger.journal import WholeLines
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
-from study.spec import Choice, Condition, Objective, Parameter, Pruner, Sampler, SearchSpec, StudySpec, Uniform
+from study.spec import (
+    Choice,
+    Condition,
+    Objective,
+    Parameter,
+    Pruner,
+    ReplicatesSpec,
+    Sampler,
+    SearchSpec,
+    StudySpec,
+    Uniform,
+)
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
 SPACE = (
@@ -41,14 +52,24 @@ class Killed(BaseException):
 
 
 def make_spec(
-    trials: int = 4, *, epochs: int = 3, sampler: Sampler = "random", pruner: Pruner = "asha", seed: int = 3
+    trials: int = 4,
+    *,
+    epochs: int = 3,
+    sampler: Sampler = "random",
+    pruner: Pruner = "asha",
+    seed: int = 3,
+    replicates: int = 1,
+    space: tuple[Parameter, ...] = SPACE,
+    **fields: Any,
 ) -> StudySpec:
     return StudySpec(
         name="crash",
         objective=Objective(metric="val_auc", mode="max"),
         trial=Hyperparameters(max_epochs=epochs),
-        space=SPACE,
+        space=space,
         search=SearchSpec(sampler=sampler, pruner=pruner, trials=trials, seed=seed),
+        replicates=ReplicatesSpec(count=replicates),
+        **fields,
     )
 
 
@@ -56,6 +77,12 @@ def make_ledger(root: Path, spec: StudySpec | None = None) -> tuple[Ledger, Stud
     layout = StudyLayout(root)
     root.mkdir(parents=True, exist_ok=True)
     return Ledger.create(layout, spec or make_spec(), "name: crash\n", data=DATA), layout
+
+
+def reopened(layout: StudyLayout) -> Ledger:
+    """Open a study as the next driver does."""
+    with driver_lock(layout):
+        return Ledger.open(layout)
 
 
 def metrics(epoch: int, value: float) -> EpochMetrics:
@@ -144,7 +171,7 @@ def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates:
 
 
 def start(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialReport]:
-    pruned = assignment.pruned
+    pruned = assignment.stop.epoch if assignment.stop else None
     folder = layout.trial(assignment.trial)
     return work(assignment.config, folder, pruned=lambda epoch: pruned is not None and epoch >= pruned)
 

@@ -9,18 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from engine_fakes import Executioner, Killed, Listener, learning_curve, make_ledger, make_spec, metrics
+from engine_fakes import Executioner, Killed, Listener, learning_curve, make_ledger, make_spec, metrics, reopened
 
 from study.errors import LedgerError
 from study.layout import StudyLayout
 from study.ledger import Ledger, driver_lock, is_driven
 from study.records import StopReason, TrialState
-from study.spec import Sampler
-
-
-def reopened(layout: StudyLayout) -> Ledger:
-    with driver_lock(layout):
-        return Ledger.open(layout)
 
 
 @contextmanager
@@ -54,19 +48,6 @@ def test_interrupted_trials_come_first_and_keep_their_values(tmp_path: Path) -> 
     assert [one.record.attempts for one in found[:3] if one] == [2, 2, 1]
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(tmp_path: Path, sampler: Sampler) -> None:
-    spec = make_spec(trials=16, sampler=sampler, pruner="none")
-    whole, _ = make_ledger(tmp_path / "whole", spec)
-    for _ in range(16):
-        run_one(whole)
-    _, layout = make_ledger(tmp_path / "resumed", spec)
-    for _ in range(16):
-        run_one(reopened(layout))
-    assert [one.params for one in whole.records()] == [one.params for one in Ledger.open(layout).records()]
-    assert len({str(one.params) for one in whole.records()}) == 16
-
-
 @pytest.mark.parametrize("moment", ["before", "torn"])
 def test_create_is_all_or_nothing(tmp_path: Path, moment: str) -> None:
     at = 0
@@ -83,7 +64,7 @@ def test_create_is_all_or_nothing(tmp_path: Path, moment: str) -> None:
                 break
         ledger, _ = make_ledger(layout.root)
         assert ledger.spec == make_spec()
-    assert at > 5
+    assert at > 2
 
 
 def test_a_name_is_used_once(tmp_path: Path) -> None:
@@ -97,7 +78,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: P
     run_one(ledger)
     before, size = ledger.records(), layout.ledger.stat().st_size
     refusals = []
-    for room in range(0, 20_000, 401):
+    for room in range(0, 20_000, 201):
         try:
             with file_size_limit(size + room):
                 run_one(ledger)
@@ -172,10 +153,10 @@ def test_an_epoch_reported_twice_is_stored_once_and_one_trained_again_takes_its_
 def test_an_error_that_was_stored_but_not_told_is_forgotten(tmp_path: Path) -> None:
     ledger, layout = make_ledger(tmp_path / "s")
     ledger.ask()
-    with pytest.MonkeyPatch.context() as patch:
-        Executioner(2, "before").install(patch, Listener())
-        with pytest.raises(Killed):
-            ledger.tell(0, TrialState.FAILED, StopReason.ERROR, error="MemoryError")
+    size = layout.ledger.stat().st_size
+    ledger.tell(0, TrialState.FAILED, StopReason.ERROR, error="MemoryError")
+    written = layout.ledger.read_bytes()
+    layout.ledger.write_bytes(written[: written.index(b"\n", size) + 1])  # a kill between two lines of one write
     again = reopened(layout)
     assert again.record(0).error is None
     run_one(again)

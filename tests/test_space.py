@@ -11,7 +11,18 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from study.hyperparameters import Hyperparameters, Scalar
 from study.points import constants, is_active
 from study.space import distribution, suggest, trial_config, without_values
-from study.spec import Choice, Condition, Constant, Domain, Integer, Parameter, SearchSpec, StudySpec, Uniform
+from study.spec import (
+    Choice,
+    Condition,
+    Constant,
+    Domain,
+    Integer,
+    Parameter,
+    ReplicatesSpec,
+    SearchSpec,
+    StudySpec,
+    Uniform,
+)
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -108,7 +119,8 @@ def test_a_parameter_is_active_where_all_conditions_hold() -> None:
 
 
 def test_a_trial_overlays_defaults_constants_and_params() -> None:
-    spec = spec_of(OPTIMIZER, parameter("depth", Constant(value=34)), trial=Hyperparameters(max_epochs=3))
+    depth, thrice = parameter("depth", Constant(value=34)), ReplicatesSpec(count=3)
+    spec = spec_of(OPTIMIZER, depth, trial=Hyperparameters(max_epochs=3), replicates=thrice)
     config = trial_config(spec, {"optimizer": "sgd"}, point=5, replicate=2)
     assert (config.depth, config.optimizer, config.max_epochs, config.batch_size) == (34, "sgd", 3, 64)
     assert (config.point, config.replicate) == (5, 2)
@@ -134,13 +146,14 @@ def test_a_searched_momentum_reaches_the_trial() -> None:
 
 
 def test_the_seed_belongs_to_the_replicate_and_not_to_the_point() -> None:
-    spec = spec_of(OPTIMIZER)
+    spec = spec_of(OPTIMIZER, replicates=ReplicatesSpec(seeds=(7, 0)))
 
     def seed(spec: StudySpec, optimizer: str, point: int, replicate: int) -> int:
         return trial_config(spec, {"optimizer": optimizer}, point=point, replicate=replicate).seed
 
     assert seed(spec, "sgd", 0, 1) == seed(spec, "adam", 7, 1)
     assert seed(spec, "sgd", 0, 1) != seed(spec, "sgd", 0, 0)
+    assert seed(spec, "sgd", 0, 1) == seed(spec_of(OPTIMIZER), "sgd", 0, 0), "its number counts, not its place"
     assert seed(spec, "sgd", 0, 0) != seed(spec.model_copy(update={"search": SearchSpec(seed=1)}), "sgd", 0, 0)
 
 

@@ -1,23 +1,19 @@
-"""Remember a study durably: ask, report, tell, resume; on Optuna's journal storage."""
+"""Remember the trials of a study durably: ask, report, tell, resume; on Optuna's journal storage."""
 
 from __future__ import annotations
 
+import math
 import time
-import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
 
-import optuna
 from optuna.exceptions import OptunaError
-from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial
 
-from study.design import planned_trials
 from study.errors import LedgerError
 from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout
+from study.ledger.creation import create
 from study.ledger.entries import (
+    ALONE,
     ASKED,
     ATTEMPTS,
     DECIDED,
@@ -25,53 +21,31 @@ from study.ledger.entries import (
     EPOCH_PREFIX,
     EVALUATION,
     PRUNED,
+    SETTLED,
+    STOP_REASON,
     TOLD,
+    Assignment,
     Epoch,
-    stored_epochs,
-    to_record,
+    Stop,
+    stop_of,
 )
-from study.ledger.journal import open_storage, publish, refuse_existing
-from study.ledger.pruners import build_pruner
-from study.ledger.samplers import SeededTrial, build_sampler
-from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, TrialRecord, TrialState
-from study.space import suggest, trial_config
+from study.ledger.facts import SESSIONS
+from study.ledger.journal import BatchedJournal
+from study.ledger.prior import PriorPoint
+from study.ledger.trials import StudyTrials
+from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
 from study.spec import StudySpec
 
-_ENDED_AT = "ended_at_s"
-_LOOKS = "test_looks"
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
-@dataclass(frozen=True)
-class Assignment:
-    """A trial to run: new, or interrupted and to be gone on with; one that was pruned is only evaluated.
-
-    ``pruned`` is the epoch a trial was pruned after, None for one that was not.
-    """
-
-    config: TrialConfig
-    record: TrialRecord
-    pruned: int | None = None
-
-    @property
-    def trial(self) -> int:
-        """The trial's number."""
-        return self.record.trial
-
-
-class Ledger:
+class Ledger(StudyTrials):
     """The one durable state of a study.
 
-    Only the driver that holds the study's lock writes; anybody may read at any time.
-    Every method that returns has its effect on disk.
+    Only the driver that holds the study's lock writes; anybody may read what there was when they opened it.
+    Every method that returns has its effect on disk, and every one about a single trial costs O(log n) comparisons
+    in n trials.
     """
-
-    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
-        self._study = study
-        self._storage = storage
-        self._attrs = study.user_attrs
-        self.spec = StudySpec.model_validate_json(self._attrs["spec"])
-        self._interrupted = [one.number for one in self._trials() if not one.state.is_finished()]
 
     @classmethod
     def create(
@@ -82,6 +56,9 @@ class Ledger:
         *,
         data: DataSummary,
         notices: Sequence[str] = (),
+        given: StudySpec | None = None,
+        warm_start: Sequence[PriorPoint] = (),
+        environment: Mapping[str, str] = {},
     ) -> Ledger:
         """Begin a new study.
 
@@ -91,26 +68,17 @@ class Ledger:
             study_file: the study file as it was given.
             data: a resumed study must find the same data.
             notices: what the record must say of the study, such as a value dropped from the space.
+            given: the study as its file gives it, if that is not ``spec``.
+            warm_start: points of earlier studies for the sampler, kept here whole.
+            environment: versions and device, for the record.
 
         Raises:
             LedgerError: there is one already.
         """
-        refuse_existing(layout, spec.name)
-        direction: Literal["maximize", "minimize"] = "maximize" if spec.objective.mode == "max" else "minimize"
-        staging = layout.ledger.with_name(f".{layout.ledger.name}.part")
-        staging.unlink(missing_ok=True)
-        study = optuna.create_study(storage=open_storage(staging), study_name=spec.name, direction=direction)
-        for key, value in {
-            "study_id": uuid.uuid4().hex,
-            "spec": spec.model_dump_json(),
-            "study_file": study_file,
-            "data": asdict(data),
-            "notices": list(notices),
-            "created_at_s": time.time(),
-        }.items():
-            study.set_user_attr(key, value)
-        publish(staging, layout.ledger)  # a half-made study is never seen
-        staging.with_name(f"{staging.name}.lock").unlink(missing_ok=True)
+        create(
+            layout, spec, study_file, given=given or spec, data=data, notices=notices,
+            warm_start=warm_start, environment=environment,
+        )  # fmt: skip
         return cls.open(layout)
 
     @classmethod
@@ -123,154 +91,90 @@ class Ledger:
         if not layout.ledger.exists():
             raise LedgerError(f"no study in {layout.root}; `study list` shows those there are")
         try:
-            storage = open_storage(layout.ledger)
-            (name,) = optuna.get_all_study_names(storage)
-            return cls(optuna.load_study(study_name=name, storage=storage), storage)
+            return cls(BatchedJournal(layout.ledger))
         except _DAMAGE as error:
             raise LedgerError(
                 f"{layout.ledger} must be a whole journal of one study, but is damaged ({error}); "
                 "restore it from a backup, or move the folder away to start again"
             ) from error
 
-    @property
-    def name(self) -> str:
-        """The study's name."""
-        return self._study.study_name
-
-    @property
-    def study_id(self) -> str:
-        """An identifier that never changes, unlike the name unique everywhere."""
-        return str(self._attrs["study_id"])
-
-    @property
-    def study_file(self) -> str:
-        """The study file as it was given."""
-        return str(self._attrs["study_file"])
-
-    @property
-    def created_at_s(self) -> float:
-        """When the study began, in seconds since 1970."""
-        return float(self._attrs["created_at_s"])
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the record must say of the study, such as a value that was dropped from the space."""
-        return tuple(self._attrs.get("notices", ()))
-
-    @property
-    def data(self) -> DataSummary:
-        """What the study runs on."""
-        stored = self._attrs["data"]
-        return DataSummary(**{**stored, "classes": tuple(stored["classes"]), "skipped": tuple(stored["skipped"])})
-
-    @property
-    def looks(self) -> tuple[FinalLook, ...]:
-        """Every look at the test images, the first one first."""
-        return tuple(FinalLook(**one) for one in self._study.user_attrs.get(_LOOKS, ()))
-
-    def note_look(self, look: FinalLook) -> None:
-        """Remember that the test images were looked at; the caller holds the study's lock."""
-        self._study.set_user_attr(_LOOKS, [asdict(one) for one in (*self.looks, look)])
-
-    def require_data(self, fingerprint: str) -> None:
-        """Make sure that the data is what the study began on.
-
-        Raises:
-            LedgerError: it changed.
-        """
-        known = self.data.fingerprint
-        if known != fingerprint:
-            raise LedgerError(
-                f"a study's data must stay the same, but `{self.name}` began on {known[:12]} "
-                f"and the data is now {fingerprint[:12]}; put it back, or start another study with --name"
-            )
-
-    @property
-    def planned(self) -> int:
-        """How many trials there will be at most."""
-        return planned_trials(self.spec)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all planned trials ended and everybody heard of it."""
-        trials = self._trials()
-        done = sum(one.state.is_finished() for one in trials)
-        return done >= self.planned and _ENDED_AT in self._study.user_attrs
-
-    def note_end(self) -> None:
-        """Note that everybody heard of the study's end, so that a resume has nothing to say again."""
-        self._study.set_user_attr(_ENDED_AT, time.time())
-
     def ask(self) -> Assignment | None:
         """Return the next trial: interrupted ones first, then new ones, None when all planned ones were asked."""
         if self._interrupted:
-            number = self._interrupted.pop(0)
-            trial_id = self._trials()[number]._trial_id
-        else:
-            number = len(self._trials())
-            if number >= self.planned:
-                return None
-            self._study.sampler = build_sampler(self.spec, number)
-            trial_id = self._study.ask()._trial_id
-        trial = SeededTrial(self._study, trial_id, self.spec)
-        params = suggest(trial, self.spec.space)
-        config = trial_config(self.spec, params, point=trial.number)
-        known = trial.user_attrs
-        if ASKED not in known:
-            self._set(number, ASKED, {"params": params, "config": config.model_dump(), "started_at_s": time.time()})
-        self._set(number, ATTEMPTS, int(known.get(ATTEMPTS, 0)) + 1)
-        return Assignment(config, self.record(number), trial.user_attrs.get(PRUNED))
+            number = self._interrupted[0]
+            self._ask_again(number)
+            self._interrupted.pop(0)
+            return self.assignment(number)
+        number = sum(self.counts().values())
+        if not self._asker.next(number):
+            return None
+        for one in self._followers():
+            one.asked(self._trial(number))
+        return self.assignment(number)
 
     def assignment(self, number: int) -> Assignment:
         """Return a trial that was asked for before."""
-        record = self.record(number)
-        config = TrialConfig.model_validate(record.config)
-        return Assignment(config, record, self._trials()[number].user_attrs.get(PRUNED))
+        trial, record = self._trial(number), self.record(number)
+        return Assignment(TrialConfig.model_validate(record.config), record, stop_of(trial), ALONE in trial.user_attrs)
 
     def restarted(self, number: int) -> TrialRecord:
         """Note that a trial was placed on another worker after its own died."""
         self._set(number, ATTEMPTS, self.record(number).attempts + 1)
         return self.record(number)
 
-    def report(self, number: int, metrics: EpochMetrics, checkpoint: str | None = None) -> bool:
+    def place_alone(self, number: int) -> None:
+        """Note that a trial ran out of memory beside others, so that it gets a device of its own from now on."""
+        self._set(number, ALONE, True)
+
+    def report(self, number: int, metrics: EpochMetrics, checkpoint: str | None = None, busy_s: float = 0.0) -> bool:
         """Store one epoch with the checkpoint selected so far; return whether that was news.
 
         An epoch that was trained again with another result, because its checkpoint was lost, takes the old one's place.
+
+        Args:
+            number: the trial.
+            metrics: of the epoch.
+            checkpoint: folder of the best epoch so far.
+            busy_s: time on a worker since the trial's last report; that of an epoch trained twice is added up.
         """
-        trial, key = self._trials()[number], f"{EPOCH_PREFIX}{metrics.epoch}"
-        known = trial.user_attrs.get(key, {}).get("values")
-        if known == dict(metrics.values) and metrics.epoch in trial.intermediate_values:
+        trial, key = self._trial(number), f"{EPOCH_PREFIX}{metrics.epoch}"
+        known = trial.user_attrs.get(key, {})
+        if known.get("values") == dict(metrics.values) and metrics.epoch in trial.intermediate_values:
             return False
-        self._set(number, key, Epoch(metrics, time.time(), checkpoint).as_json())
-        value = metrics.values[self.spec.objective.metric]
-        self._storage.set_trial_intermediate_value(trial._trial_id, metrics.epoch, value)
+        epoch = Epoch(metrics, time.time(), checkpoint, busy_s + known.get("busy_s", 0.0))
+        with self._storage.batch():
+            self._set(number, key, epoch.as_json())
+            value = metrics.values[self.spec.objective.metric]
+            self._storage.set_trial_intermediate_value(number, metrics.epoch, value)
+        for one in self._followers():
+            one.reported(self._trial(number), metrics.epoch)
         return True
-
-    def epochs(self, number: int) -> list[Epoch]:
-        """Return what was reported of a trial, the oldest epoch first."""
-        return stored_epochs(self._trials()[number].user_attrs)
-
-    def undecided(self) -> list[TrialRecord]:
-        """Return the interrupted trials of which an epoch was stored and then neither kept nor told."""
-        found = (self._trials()[number] for number in self._interrupted)
-        return [
-            self.record(one.number)
-            for one in found
-            if one.last_step is not None and one.user_attrs.get(DECIDED) != one.last_step
-        ]
 
     def should_prune(self, number: int) -> bool:
         """Ask the pruner about the last reported epoch; what it once said of a trial there, it is not asked again."""
-        trial = self._trials()[number]
-        if PRUNED in trial.user_attrs:
+        trial = self._trial(number)
+        if stop_of(trial) is not None:
             return True
         if trial.last_step is None or trial.user_attrs.get(DECIDED) == trial.last_step:
             return False
-        if build_pruner(self.spec).prune(self._study, trial):
-            self._set(number, PRUNED, trial.last_step)
+        if self._pruner.stops(trial):
+            self.stop(number, StopReason.PRUNED)
             return True
-        self._set(number, DECIDED, trial.last_step)
+        if self._pruner.depends_on_others(trial.last_step):
+            self._set(number, DECIDED, trial.last_step)
         return False
+
+    def stop(self, number: int, reason: StopReason) -> Stop:
+        """Decide that a running trial ends after its last reported epoch; what was decided before stays."""
+        trial = self._trial(number)
+        known = stop_of(trial)
+        if known is not None:
+            return known
+        with self._storage.batch():
+            self._set(number, STOP_REASON, reason.value)
+            self._set(number, PRUNED, trial.last_step or 0)
+        self._spread_settled(number)
+        return Stop(trial.last_step or 0, reason)
 
     def note_evaluation(self, number: int, values: Mapping[str, float]) -> None:
         """Store what the selected checkpoint scored on images it was not selected on."""
@@ -278,25 +182,53 @@ class Ledger:
             self._set(number, EVALUATION, dict(values))
 
     def tell(self, number: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> TrialRecord:
-        """End a trial, once and for ever; its value is its best epoch by the objective."""
+        """End a trial, once and for ever; its values are those of its best epoch by the objective.
+
+        A trial without a finite value for every aim has FAILED, whatever it is told to be.
+        """
         record = self.record(number)
         assert not record.state.is_finished, f"trial {number} was told before"
-        self._set(number, ENDED, {"stop_reason": reason.value, "error": error, "finished_at_s": time.time()})
-        self._study.tell(number, record.value if state is TrialState.COMPLETE else None, state=TOLD[state])
+        values = self._values(record) if state is TrialState.COMPLETE else None
+        if state is TrialState.COMPLETE and values is None:
+            state, reason = TrialState.FAILED, StopReason.ERROR
+            aims = ", ".join(f"{one.metric} = {record.metrics.get(one.metric)}" for one in self.spec.aims)
+            error = f"a trial must end with a finite number for every objective, got {aims}"
+        with self._storage.batch():
+            self._set(number, ENDED, {"stop_reason": reason.value, "error": error, "finished_at_s": time.time()})
+            if values is not None and self._pruner.settles(self._trial(number), values[0]):
+                self._set(number, SETTLED, True)
+            self._storage.set_trial_state_values(number, TOLD[state], values)
         if number in self._interrupted:
             self._interrupted.remove(number)
+        self._spread_settled(number)
+        for one in self._followers():
+            one.told(self._trial(number))
         return self.record(number)
 
-    def records(self) -> list[TrialRecord]:
-        """Return every trial in the order asked."""
-        return [to_record(self.name, trial, self.spec.objective) for trial in self._trials()]
+    def begin_session(self, at_s: float) -> None:
+        """Note that a driver runs the study from now on; a user's stop is forgotten."""
+        self._sessions.begin(at_s)
+        with self._storage.batch():
+            self._note(SESSIONS, self._sessions.began_s)
+            if not self.is_finished:
+                self._forget_end()
 
-    def record(self, number: int) -> TrialRecord:
-        """Return one trial."""
-        return to_record(self.name, self._trials()[number], self.spec.objective)
+    def extend(self, spec: StudySpec) -> None:
+        """Go on with more: the caller made sure that the new spec only adds to the one before."""
+        self._note_extension(spec)
+        self._follow()
 
-    def _trials(self) -> list[FrozenTrial]:
-        return self._study.get_trials(deepcopy=False)
+    def _ask_again(self, number: int) -> None:
+        trial = self._trial(number)
+        if ASKED not in trial.user_attrs:
+            self._asker.complete(trial)
+            self._roster.named(self._trial(number))
+        self._set(number, ATTEMPTS, int(trial.user_attrs.get(ATTEMPTS, 0)) + 1)
+
+    def _values(self, record: TrialRecord) -> list[float] | None:
+        """Return the values of every aim, None where one is missing or no finite number."""
+        found = [record.metrics.get(one.metric, math.nan) for one in self.spec.aims]
+        return found if all(map(math.isfinite, found)) else None
 
     def _set(self, number: int, key: str, value: object) -> None:
-        self._storage.set_trial_user_attr(self._trials()[number]._trial_id, key, value)
+        self._storage.set_trial_user_attr(number, key, value)

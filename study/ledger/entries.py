@@ -9,11 +9,13 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from study.hyperparameters import TrialConfig
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState, is_better
-from study.spec import Objective
+from study.spec import Mode, Objective
 
 ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
-PRUNED, EVALUATION = "pruned_epoch", "evaluation"
+PRUNED, STOP_REASON, SETTLED = "pruned_epoch", "stop_reason", "point_settled"
+EVALUATION, ALONE = "evaluation", "alone"
 EPOCH_PREFIX = "epoch:"
 STATES: Mapping[OptunaState, TrialState] = {
     OptunaState.WAITING: TrialState.WAITING,
@@ -27,25 +29,82 @@ TOLD: Mapping[TrialState, OptunaState] = {state: told for told, state in STATES.
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch as it was stored: when, and the selected checkpoint at that time."""
+    """One epoch as it was stored: when, the selected checkpoint at that time, and the time it took a worker."""
 
     metrics: EpochMetrics
     at_s: float
     checkpoint: str | None
+    busy_s: float = 0.0
 
     def as_json(self) -> dict[str, object]:
         """Return the stored form; the epoch itself is in the key."""
-        return {"values": dict(self.metrics.values), "at_s": self.at_s, "checkpoint": self.checkpoint}
+        values = dict(self.metrics.values)
+        return {"values": values, "at_s": self.at_s, "checkpoint": self.checkpoint, "busy_s": self.busy_s}
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The decision that a trial ends after an epoch, 0 for before its first."""
+
+    epoch: int
+    reason: StopReason
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run: new, or interrupted and to be gone on with; one that is to ``stop`` is only evaluated.
+
+    ``alone`` says that it ran out of memory beside others and needs a device of its own.
+    """
+
+    config: TrialConfig
+    record: TrialRecord
+    stop: Stop | None = None
+    alone: bool = False
+
+    @property
+    def trial(self) -> int:
+        """The trial's number."""
+        return self.record.trial
 
 
 def stored_epochs(attrs: Mapping[str, Any]) -> list[Epoch]:
     """Return all stored epochs, the oldest first."""
     found = ((int(key.removeprefix(EPOCH_PREFIX)), one) for key, one in attrs.items() if key.startswith(EPOCH_PREFIX))
     ordered = sorted(found, key=lambda pair: pair[0])
-    return [Epoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"]) for epoch, one in ordered]
+    return [
+        Epoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
+        for epoch, one in ordered
+    ]
 
 
-def to_record(study: str, trial: FrozenTrial, objective: Objective) -> TrialRecord:
+def place_of(trial: FrozenTrial) -> tuple[int, int]:
+    """Return a trial's point and replicate; a trial stored when each was its own point is that one."""
+    config = trial.user_attrs.get(ASKED, {}).get("config", {})
+    return int(config.get("point", trial.number)), int(config.get("replicate", 0))
+
+
+def stop_of(trial: FrozenTrial) -> Stop | None:
+    """Return what was decided of a trial, None where it may go on."""
+    attrs = trial.user_attrs
+    if PRUNED not in attrs:
+        return None
+    return Stop(int(attrs[PRUNED]), StopReason(attrs.get(STOP_REASON, StopReason.PRUNED)))
+
+
+def is_settled(trial: FrozenTrial) -> bool:
+    """Whether no further replicate of the trial's point is begun for what became of this one."""
+    stop = stop_of(trial)
+    return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
+
+
+def best_value(trial: FrozenTrial, mode: Mode) -> float | None:
+    """Return the objective at the trial's best epoch so far."""
+    values = trial.intermediate_values.values()
+    return (max(values) if mode == "max" else min(values)) if values else None
+
+
+def to_record(study: str, trial: FrozenTrial, objective: Objective, *, kept: bool = True) -> TrialRecord:
     """Turn a stored trial into a record; what a kill kept from being stored is left empty."""
     attrs = trial.user_attrs
     asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if trial.state.is_finished() else {}
@@ -53,7 +112,8 @@ def to_record(study: str, trial: FrozenTrial, objective: Objective) -> TrialReco
     epochs = stored_epochs(attrs)
     history = tuple(one.metrics for one in epochs)
     best = best_epoch(history, objective)
-    kept = trial.state in (OptunaState.COMPLETE, OptunaState.PRUNED)
+    has_checkpoint = trial.state in (OptunaState.COMPLETE, OptunaState.PRUNED)
+    point, replicate = place_of(trial)
     return TrialRecord(
         study=study,
         trial=trial.number,
@@ -61,15 +121,17 @@ def to_record(study: str, trial: FrozenTrial, objective: Objective) -> TrialReco
         params=asked.get("params", {}),
         config=config,
         seed=int(config.get("seed", 0)),
-        point=int(config.get("point", trial.number)),
-        replicate=int(config.get("replicate", 0)),
+        point=point,
+        replicate=replicate,
         stop_reason=StopReason(ended["stop_reason"]) if ended else None,
         value=None if best is None else best.values[objective.metric],
         epoch=None if best is None else best.epoch,
         epochs_run=history[-1].epoch if history else 0,
         metrics={} if best is None else {**best.values, **attrs.get(EVALUATION, {})},
         history=history,
-        checkpoint=epochs[-1].checkpoint if kept and epochs else None,
+        checkpoint=epochs[-1].checkpoint if has_checkpoint and epochs else None,
+        kept=kept,
+        busy_s=sum(one.busy_s for one in epochs),
         started_at_s=asked.get("started_at_s"),
         finished_at_s=ended.get("finished_at_s"),
         attempts=int(attrs.get(ATTEMPTS, 1)),

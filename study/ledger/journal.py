@@ -1,15 +1,12 @@
-"""Keep the journal file whole: one writer at a time, no torn line, no lock left behind by a kill."""
+"""Keep the journal file whole: no torn line, all of a batch or nothing, no lock left behind by a kill."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import json
-import logging
 import os
-import shlex
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -19,9 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
 from study.errors import LedgerError
-from study.layout import StudyLayout, sync_folder
-
-logger = logging.getLogger(__name__)
+from study.layout import sync_folder
 
 
 class FlockJournalLock(BaseJournalFileLock):
@@ -53,6 +48,7 @@ class WholeLines(JournalFileBackend):
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._flock = FlockJournalLock(journal)
+        self._torn = False
         super().__init__(str(journal), lock_obj=self._flock)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
@@ -61,11 +57,20 @@ class WholeLines(JournalFileBackend):
         Raises:
             LedgerError: the disk refuses them.
         """
-        lines = "".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode()
+        self.append_lines([json.dumps(log, separators=(",", ":")) for log in logs])
+
+    def append_lines(self, lines: Sequence[str]) -> None:
+        """Append all of these JSON objects or none, in one write.
+
+        Raises:
+            LedgerError: the disk refuses them.
+        """
         try:
+            if self._torn:
+                raise OSError(errno.EIO, "an earlier write failed half-way")
             self._flock.acquire()
             try:
-                self._append(lines)
+                self._append("".join(f"{line}\n" for line in lines).encode())
             finally:
                 self._flock.release()
         except OSError as error:
@@ -82,113 +87,61 @@ class WholeLines(JournalFileBackend):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(file.fileno())
             except OSError:
+                self._torn = True  # unless it can be cut off again, the next driver must do that first
                 file.truncate(size)
+                self._torn = False
                 raise
 
 
-def open_storage(journal: Path) -> JournalStorage:
-    """Open the journal as an Optuna storage."""
-    return JournalStorage(WholeLines(journal))
+class BatchedJournal(JournalStorage):
+    """Optuna's journal storage for one writer: several changes are one write, and none is read back from the file.
+
+    Optuna's own opens and reads the file at every look. Memory changes after the file did, so a batch that cannot be
+    written leaves both as they were. What other processes append meanwhile is not seen: readers open the journal anew.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._held: list[str] | None = None
+        self._loaded = False
+        self._lines = WholeLines(journal)
+        super().__init__(self._lines)
+        self._loaded = True
+        self._replay_result._last_created_trial_id_by_this_process = -1
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Hold every change back and write all of them at the end; an exception forgets them.
+
+        A trial that is created in a batch cannot be looked at before its end.
+        """
+        assert self._held is None, "a batch in a batch"
+        self._held = []
+        try:
+            yield
+            lines, self._held = self._held, None
+            if lines:
+                self._commit(lines)
+        finally:
+            self._held = None
+
+    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
+        worker = self._replay_result.worker_id
+        line = json.dumps({"op_code": op_code, "worker_id": worker, **extra_fields}, separators=(",", ":"))
+        if self._held is None:
+            self._commit([line])
+        else:
+            self._held.append(line)
+
+    def _commit(self, lines: Sequence[str]) -> None:
+        self._lines.append_lines(lines)
+        self._replay_result.apply_logs(json.loads(line) for line in lines)  # just as a reader gets it
+
+    def _sync_with_backend(self) -> None:
+        if not self._loaded:
+            super()._sync_with_backend()
 
 
 def publish(staging: Path, journal: Path) -> None:
     """Give a finished journal its name, durably."""
     staging.replace(journal)
     sync_folder(journal.parent)
-
-
-@contextmanager
-def driver_lock(layout: StudyLayout) -> Iterator[None]:
-    """Be the study's one driver; a torn last line of the journal, left by a kill, is cut first.
-
-    Raises:
-        LedgerError: another process drives the study, or its folder cannot be written.
-    """
-    try:
-        layout.root.mkdir(parents=True, exist_ok=True)
-        file = layout.lock.open("a+")
-    except OSError as error:
-        raise LedgerError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
-    with file:
-        if not _try_lock(file):
-            file.seek(0)
-            raise LedgerError(
-                f"one process at a time may run a study, but process {file.read().strip() or '?'} already runs "
-                f"`{layout.root.name}`; wait for it or stop it with Ctrl-C"
-            )
-        _sign(file)
-        _cut_torn_line(layout.ledger)
-        yield
-
-
-def is_driven(layout: StudyLayout) -> bool:
-    """Whether some process drives the study now."""
-    try:
-        with layout.lock.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-def _try_lock(file: IO[str], tries: int = 5) -> bool:
-    """Lock without waiting long: whoever only asks ``is_driven`` holds it for an instant."""
-    for attempt in range(tries):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if attempt < tries - 1:
-                time.sleep(0.1)
-        else:
-            return True
-    return False
-
-
-def _sign(file: IO[str]) -> None:
-    """Leave this process's id for the message that others get."""
-    try:
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-    except OSError as error:
-        raise LedgerError(f"{file.name} must be writable, but: {error.strerror or error}") from error
-
-
-def _cut_torn_line(journal: Path) -> None:
-    """Cut what a kill or a power cut left of a line; nobody was told that it was stored."""
-    if not journal.exists():
-        return
-    with journal.open("r+b") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole == len(content):
-            last = content.rfind(b"\n", 0, max(whole - 1, 0)) + 1
-            whole = whole if _is_json(content[last:whole]) else last
-        if whole < len(content):
-            logger.warning("cut a torn line of %d bytes off %s", len(content) - whole, journal)
-            file.truncate(whole)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True
-
-
-def refuse_existing(layout: StudyLayout, name: str) -> None:
-    """Make sure that a study's name is new.
-
-    Raises:
-        LedgerError: it is not.
-    """
-    if layout.ledger.exists():
-        raise LedgerError(
-            f"a study's name must be new, but `{name}` exists; `study resume {shlex.quote(name)}` goes on with it, "
-            "`study run FILE --name OTHER` starts another"
-        )

@@ -1,97 +1,91 @@
-"""Make Optuna's samplers; one registry entry per name."""
+"""Make samplers; one registry entry per name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
-from typing import Any
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 
-import optuna
-from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.trial import FrozenTrial
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler
 
-from study.design import listed_points
-from study.hyperparameters import Scalar
-from study.space import SHORTER_LIST
+from study.ledger.sobol import SobolSampler
+from study.ledger.tpe import QuickTPESampler
 from study.spec import StudySpec, stable_seed
 
+POPULATION = 20
+"""Points in a generation of NSGA-II: few enough that studies of a hundred trials have some generations."""
 
-def tpe(seed: int) -> BaseSampler:
+
+@dataclass(frozen=True)
+class Stream:
+    """A random stream: what a value's draw depends on besides what the sampler is shown.
+
+    A sampler made again with the study's seed alone would repeat its first suggestions after a resume. ``redraw``
+    counts the draws of a point before this one, which had been run already; ``parameter`` is empty for what is drawn
+    together.
+    """
+
+    spec: StudySpec
+    trial: int
+    point: int
+    redraw: int = 0
+    parameter: str = ""
+
+    @property
+    def seed(self) -> int:
+        """The stream's seed, in [0, 2**32)."""
+        again = ("again", self.redraw) if self.redraw else ()
+        return stable_seed(self.spec.search.seed, "sampler", self.trial, self.parameter, *again) % 2**32
+
+
+def tpe(stream: Stream) -> BaseSampler:
     """Make the tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    Trials still running count as bad ones ("constant liar"), so that parallel suggestions spread.
+    Points still running count as bad ones ("constant liar"), so that parallel suggestions spread.
     """
-    return TPESampler(seed=seed, constant_liar=True)
+    return QuickTPESampler(seed=stream.seed, constant_liar=True)
 
 
-def random(seed: int) -> BaseSampler:
+def random(stream: Stream) -> BaseSampler:
     """Make independent uniform sampling (Bergstra & Bengio 2012)."""
-    return RandomSampler(seed=seed)
+    return RandomSampler(seed=stream.seed)
 
 
-class PointSampler(BaseSampler):
-    """Suggest the values of one point that is known beforehand."""
+def gp(stream: Stream) -> BaseSampler:
+    """Make Bayesian optimisation with a Gaussian process and log expected improvement (Ament et al. 2023).
 
-    def __init__(self, point: Mapping[str, Scalar]) -> None:
-        self._point = point
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Say that every value is suggested by itself."""
-        return {}
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        """Suggest nothing together."""
-        return {}
-
-    def sample_independent(
-        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
-    ) -> Any:
-        """Suggest the point's value; a shorter list of choices has a longer name."""
-        return self._point[param_name.partition(SHORTER_LIST)[0]]
-
-
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {"tpe": tpe, "random": random}
-
-
-def build_sampler(spec: StudySpec, trial: int, parameter: str = "") -> BaseSampler:
-    """Make the sampler for one value of one trial; its seed is a function of the study's seed, trial and parameter.
-
-    A sampler made again with the study's seed alone would repeat its first suggestions after a resume.
+    Parameters that some points lack are drawn at random.
     """
-    if (points := listed_points(spec)) is not None:
-        return PointSampler(next(islice(points, trial, None)))
-    return SAMPLERS[spec.search.sampler](stable_seed(spec.search.seed, "sampler", trial, parameter) % 2**32)
+    return GPSampler(seed=stream.seed, warn_independent_sampling=False)
 
 
-class SeededTrial(optuna.Trial):
-    """A trial that draws every value from a random stream of its own.
+def cmaes(stream: Stream) -> BaseSampler:
+    """Make CMA-ES (Hansen 2016) for the numbers that every point has; choices and the others are drawn at random.
 
-    So a trial that a kill left with some of its values gets the others as it would have without.
+    It learns from points that ran to their end, a generation at a time; its state is with the point that began one.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return CmaEsSampler(seed=stream.seed, warn_independent_sampling=False)
 
-    def __init__(self, study: optuna.Study, trial_id: int, spec: StudySpec) -> None:
-        super().__init__(study, trial_id)
-        self._spec = spec
-        # A grid is walked from its start to a point, so once for all values.
-        self._of_point = build_sampler(spec, self.number) if spec.design.kind != "search" else None
 
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Suggest one of the choices."""
-        self._seed(name)
-        return super().suggest_categorical(name, choices)
+def qmc(stream: Stream) -> BaseSampler:
+    """Make a scrambled Sobol sequence; a redraw takes the point's place in another scrambling."""
+    seed = stable_seed(stream.spec.search.seed, "sobol", stream.redraw) % 2**32
+    return SobolSampler(stream.spec.searched(), stream.point, seed)
 
-    def suggest_float(self, name: str, *args: Any, **kwargs: Any) -> float:
-        """Suggest a real number."""
-        self._seed(name)
-        return super().suggest_float(name, *args, **kwargs)
 
-    def suggest_int(self, name: str, *args: Any, **kwargs: Any) -> int:
-        """Suggest an integer."""
-        self._seed(name)
-        return super().suggest_int(name, *args, **kwargs)
+def nsga2(stream: Stream) -> BaseSampler:
+    """Make NSGA-II (Deb et al. 2002), for several objectives or one."""
+    return NSGAIISampler(population_size=POPULATION, seed=stream.seed)
 
-    def _seed(self, name: str) -> None:
-        self.study.sampler = self._of_point or build_sampler(self._spec, self.number, name)
+
+SAMPLERS: dict[str, Callable[[Stream], BaseSampler]] = {
+    "tpe": tpe,
+    "random": random,
+    "gp": gp,
+    "cmaes": cmaes,
+    "qmc": qmc,
+    "nsga2": nsga2,
+}

@@ -1,0 +1,313 @@
+"""Every sampler: suggests within the space, suggests after a resume what it would have, and learns what it is told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import optuna
+import pytest
+from engine_fakes import SPACE, make_ledger, make_spec, metrics, reopened
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from study.layout import StudyLayout
+from study.ledger import Assignment, Ledger
+from study.ledger.draw import Draw, Notes, PointStudy
+from study.ledger.samplers import SAMPLERS, Stream
+from study.ledger.selections import SELECTIONS, BestAndSome, Recent
+from study.ledger.sobol import value_at
+from study.points import is_active
+from study.records import StopReason, TrialState
+from study.space import suggest
+from study.spec import (
+    Choice,
+    Condition,
+    Exclusion,
+    Integer,
+    Objective,
+    Parameter,
+    Sampler,
+    StudySpec,
+    Uniform,
+    choices_of,
+)
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+EVERY = choices_of(Sampler)
+RICH = (
+    *SPACE,
+    Parameter(
+        name="init",
+        domain=Choice(values=("kaiming", "xavier", "orthogonal")),
+        excluded=(Exclusion(value="orthogonal", beside=Condition(parameter="optimizer", values=("adam",))),),
+    ),
+    Parameter(name="weight_decay", domain=Uniform(low=0.0, high=0.3, step=0.1)),
+    Parameter(name="head_width", domain=Integer(low=16, high=1024, log=True)),
+)
+
+
+def score(assignment: Assignment) -> float:
+    """Give a value that depends on the configuration, best at a learning rate of 0.01."""
+    return 0.9 - 0.1 * abs(math.log10(assignment.config.learning_rate) + 2.0) + assignment.record.replicate / 1000
+
+
+def end(ledger: Ledger, assignment: Assignment) -> None:
+    """Take a trial to an end: every seventh fails, every fifth is pruned."""
+    number = assignment.trial
+    if number % 7 == 6:
+        ledger.tell(number, TrialState.FAILED, StopReason.ERROR, error="x")
+        return
+    ledger.report(number, metrics(1, score(assignment)))
+    if number % 5 == 4:
+        ledger.stop(number, StopReason.PRUNED)
+        ledger.tell(number, TrialState.PRUNED, StopReason.PRUNED)
+    else:
+        ledger.tell(number, TrialState.COMPLETE, StopReason.FINISHED)
+
+
+def run(root: Path, spec: StudySpec, *, resumes: bool, at_once: int = 2) -> list[object]:
+    """Run a whole study with some trials at once, each time with another driver if it resumes."""
+    ledger, layout = make_ledger(root, spec)
+    running: list[Assignment] = []
+    while True:
+        if resumes:
+            ledger = with_interrupted(layout, len(running))
+        while len(running) < at_once and (assignment := ledger.ask()) is not None:
+            running.append(assignment)
+        if not running:
+            return [(one.point, one.replicate, one.state, dict(one.params)) for one in ledger.records()]
+        end(ledger, running.pop(0))
+
+
+def with_interrupted(layout: StudyLayout, count: int) -> Ledger:
+    ledger = reopened(layout)
+    for _ in range(count):
+        ledger.ask()
+    return ledger
+
+
+@pytest.mark.parametrize("replicates", [1, 2])
+@pytest.mark.parametrize("sampler", EVERY)
+def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(
+    tmp_path: Path, sampler: Sampler, replicates: int
+) -> None:
+    trials = {"nsga2": 36, "gp": 16}.get(sampler, 24)  # more than any begins with at random
+    spec = make_spec(trials * replicates, sampler=sampler, pruner="none", space=RICH, replicates=replicates)
+    whole = run(tmp_path / "whole", spec, resumes=False)
+    assert whole == run(tmp_path / "resumed", spec, resumes=True)
+    assert len(whole) == trials * replicates
+    other = spec.model_copy(update={"search": spec.search.model_copy(update={"seed": 4})})
+    assert whole != run(tmp_path / "other", other, resumes=False)
+
+
+@pytest.mark.parametrize("sampler", EVERY)
+def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampler: Sampler) -> None:
+    trials = 20 if sampler == "gp" else 40
+    spec = make_spec(trials, sampler=sampler, pruner="none", space=RICH)
+    run(tmp_path / "s", spec, resumes=False)
+    records = Ledger.open(StudyLayout(tmp_path / "s")).records()
+    assert {one.params["init"] for one in records} == {"kaiming", "xavier", "orthogonal"}
+    for record in records:
+        assert set(record.params) == {one.name for one in RICH if is_active(one, record.params)}
+        assert not (record.params["optimizer"] == "adam" and record.params["init"] == "orthogonal")
+        assert record.params["weight_decay"] in (0.0, 0.1, 0.2, 0.3)
+        assert 1e-4 <= record.params["learning_rate"] <= 1e-1  # type: ignore[operator]
+        assert 16 <= record.params["head_width"] <= 1024  # type: ignore[operator]
+    assert len({str(dict(one.params)) for one in records}) == trials
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
+def test_samplers_that_learn_come_closer_than_chance(tmp_path: Path, sampler: Sampler) -> None:
+    space = (SPACE[2], Parameter(name="weight_decay", domain=Uniform(low=1e-6, high=1e-1, log=True)))
+    trials = 18 if sampler == "gp" else 50
+    ledger, _ = make_ledger(tmp_path / "s", make_spec(trials, sampler=sampler, pruner="none", space=space))
+    away = []
+    while (assignment := ledger.ask()) is not None:
+        config = assignment.config
+        distance = abs(math.log10(config.learning_rate) + 2.0) + abs(math.log10(config.weight_decay) + 4.0)
+        away.append(distance)
+        ledger.report(assignment.trial, metrics(1, 1.0 - distance / 10))
+        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+    last = away[12 if sampler == "gp" else 30 :]
+    assert sum(last) / len(last) < 0.6 * sum(away[:10]) / 10, away
+
+
+def test_nsga2_goes_through_generations_that_a_resume_goes_on_with(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "s", make_spec(70, sampler="nsga2", pruner="none"))
+    for _ in range(70):
+        assignment = ledger.ask()
+        assert assignment is not None
+        ledger.report(assignment.trial, metrics(1, score(assignment)))
+        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        ledger = reopened(layout)
+    trials = stored(layout).trials
+    generations = [one.system_attrs["NSGAIISampler:generation"] for one in trials]
+    assert generations == sorted(generations)
+    assert set(generations) == {0, 1, 2, 3}
+    mean = [sum(one.value for one in trials if one.system_attrs["NSGAIISampler:generation"] == at) for at in (0, 2)]
+    assert mean[1] > mean[0]
+
+
+def test_optuna_opens_the_ledger_as_it_stands(tmp_path: Path) -> None:
+    run(tmp_path / "s", make_spec(12, sampler="tpe", pruner="none"), resumes=False)
+    study, records = stored(StudyLayout(tmp_path / "s")), Ledger.open(StudyLayout(tmp_path / "s")).records()
+    assert study.best_value == max(one.value for one in records if one.state is TrialState.COMPLETE and one.value)
+    for trial, record in zip(study.trials, records, strict=True):
+        assert trial.params == dict(record.params)
+        assert trial.intermediate_values == {one.epoch: one.values["val_auc"] for one in record.history}
+
+
+def stored(layout: StudyLayout) -> optuna.Study:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(layout.ledger)))
+    return optuna.load_study(study_name="crash", storage=storage)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc", "nsga2"])
+def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: Sampler) -> None:
+    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
+    spec = make_spec(16, sampler=sampler, pruner="none", objectives=aims)
+    ledger, layout = make_ledger(tmp_path / "s", spec)
+    while (assignment := ledger.ask()) is not None:
+        ledger.report(assignment.trial, metrics(1, score(assignment)))
+        ledger.report(assignment.trial, metrics(2, 0.0))
+        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+    study = stored(layout)
+    assert study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
+    assert all(one.values == [one.intermediate_values[1], 1.0] for one in study.trials), "at the selected epoch"
+
+
+def test_every_sampler_of_the_study_file_exists() -> None:
+    assert set(SAMPLERS) == set(SELECTIONS) == set(EVERY)
+
+
+def drawn(spec: StudySpec, sampler: Sampler, number: int, points: list[FrozenTrial] | None = None) -> dict[str, object]:
+    """Draw a point as a searcher does."""
+    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.aims]
+    study = PointStudy(directions, points or [], Notes({}))
+    draw = Draw(lambda name: SAMPLERS[sampler](Stream(spec, number, number, 0, name)), study, number)
+    return dict(suggest(draw, spec.space))
+
+
+def test_sobol_points_fill_every_range_evenly_conditional_ones_included() -> None:
+    space = (Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))), *RICH[1:])
+    spec = make_spec(space=space)
+    points = [drawn(spec, "qmc", number) for number in range(64)]
+    assert [one["optimizer"] for one in points].count("sgd") == 32
+    places = sorted((math.log10(float(one["learning_rate"])) + 4) / 3 for one in points)  # type: ignore[arg-type]
+    assert all(at / 64 <= place <= (at + 1) / 64 for at, place in enumerate(places)), "one in each of 64 equal parts"
+    momenta = sorted(float(one["momentum"]) for one in points if "momentum" in one)  # type: ignore[arg-type]
+    gaps = [after - before for before, after in pairwise(momenta)]
+    assert max(gaps) < 0.12, "32 points of it are not a grid, but leave no hole"
+
+
+@pytest.mark.parametrize(
+    "asked, values",
+    [
+        (CategoricalDistribution(("a", "b", "c")), ["a", "b", "c"]),
+        (IntDistribution(2, 8, step=3), [2, 5, 8]),
+        (FloatDistribution(0.0, 1.0), [0.0, 0.5, 1.0 - 1e-12]),
+        (FloatDistribution(0.1, 0.3, step=0.1), [0.1, 0.2, pytest.approx(0.3)]),
+        (FloatDistribution(1e-4, 1.0, log=True), [1e-4, pytest.approx(1e-2), pytest.approx(1.0)]),
+        (IntDistribution(1, 100, log=True), [1, 7, 100]),
+    ],
+)
+def test_a_share_of_a_domain_is_a_value_of_it(asked: object, values: list[object]) -> None:
+    found = [value_at(asked, share) for share in (0.0, 0.5, 1.0 - 1e-12)]  # type: ignore[arg-type]
+    assert found == pytest.approx(values) if isinstance(values[0], float) else found == values
+
+
+def ended(number: int, value: float | None, x: float = 0.05) -> FrozenTrial:
+    distribution = FloatDistribution(1e-4, 1e-1, log=True)
+    trial = create_trial(
+        state=OptunaState.PRUNED if value is None else OptunaState.COMPLETE,
+        value=value,
+        params={"learning_rate": x},
+        distributions={"learning_rate": distribution},
+        intermediate_values={1: 0.5},
+    )
+    trial.number = trial._trial_id = number
+    return trial
+
+
+def shuffled(count: int) -> list[int]:
+    return [number * 389 % count for number in range(count)]
+
+
+def test_what_tpe_is_shown_depends_on_the_points_and_not_on_their_order() -> None:
+    points = [ended(one, None if one % 3 == 0 else one * 7 % 1009 / 1009, 0.01) for one in range(1000)]
+    there, elsewhere = (BestAndSome(make_spec(), best=50, others=200, pruned=True) for _ in range(2))
+    for number in range(1000):
+        there.add(points[number])
+    for number in shuffled(1000):
+        elsewhere.add(points[number])
+        elsewhere.shown(())
+    shown = sorted(one.number for one in there.shown(()))
+    assert shown == sorted(one.number for one in elsewhere.shown(()))
+    assert len(shown) == 250
+    best = sorted((one for one in points if one.state is OptunaState.COMPLETE), key=lambda one: -one.value)[:50]
+    assert {one.number for one in best} <= set(shown)
+    assert 40 < sum(one % 3 == 0 for one in shown) < 110, "the rest is a fair sample"
+
+
+def test_tpes_good_group_is_the_one_it_has_of_all_points() -> None:
+    from optuna.samplers._tpe.sampler import _split_trials
+
+    points = [ended(one, one * 7 % 1009 / 1009, 0.01) for one in range(1000)]
+    selection = BestAndSome(make_spec(), best=50, others=200, pruned=True)
+    for one in points:
+        selection.add(one)
+    study = optuna.create_study(direction="maximize")
+    of_all, _ = _split_trials(study, points, 25)
+    of_shown, _ = _split_trials(study, sorted(selection.shown(()), key=lambda one: one.number), 25)
+    assert [one.number for one in of_shown] == [one.number for one in of_all]
+
+
+def test_with_several_objectives_the_front_is_shown() -> None:
+    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
+    selection = BestAndSome(make_spec(pruner="none", objectives=aims), best=50, others=20, pruned=True)
+    front = set()
+    for number in shuffled(500):
+        trial = ended(number, 0.0)
+        quality = 1.0 if number % 50 == 7 else 0.5
+        trial.values = [number / 500 * quality, number / 500 / quality]
+        front |= {number} if quality == 1.0 else set()
+        selection.add(trial)
+    shown = {one.number for one in selection.shown(())}
+    assert front <= shown
+    assert 20 < len(shown) <= 70
+
+
+def test_recent_points_and_needed_ones_are_shown() -> None:
+    selection = Recent(10)
+    for number in shuffled(100):
+        selection.add(ended(number, None if number % 2 else 0.5))
+    assert sorted(one.number for one in selection.shown([4, 5])) == [4, *range(80, 100, 2)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_a_sampler_looks_at_no_more_than_it_is_shown(sampler: Sampler) -> None:
+    spec = make_spec(space=SPACE[2:])
+    points = [ended(one, one * 7 % 101 / 101, 10 ** -(1 + one * 3 / 400)) for one in range(400)]
+    selection = SELECTIONS[sampler](spec)
+    for one in points:
+        selection.add(one)
+    shown = sorted(selection.shown(()), key=lambda one: one.number)
+    assert len(shown) == {"tpe": 250, "gp": 100}[sampler]
+    assert drawn(spec, sampler, 400, shown).keys() == {"learning_rate"}
+
+
+def test_quick_tails_are_optunas() -> None:
+    import numpy as np
+    from optuna.samplers._tpe import _truncnorm
+    from scipy.special import log_ndtr
+
+    at = np.linspace(-60, 9, 2000)
+    before: Callable[..., np.ndarray] = _truncnorm._log_ndtr
+    assert np.allclose(before(at), log_ndtr(at), rtol=1e-12, atol=1e-15)
+    drawn(make_spec(), "tpe", 20, [])
+    assert _truncnorm._log_ndtr is before
