@@ -30,7 +30,7 @@ def export_best(
     json: Json = False,
 ) -> None:
     """Write the best checkpoint as a folder somebody can deploy, after loading it again and checking its scores."""
-    from cli.final_look import final_scores
+    from cli.final_look import final_scores, weights_folder
     from cli.ranked import require_best
     from cli.reading import open_study
     from study.data import load_data
@@ -41,7 +41,7 @@ def export_best(
     found, winner = require_best(results, None, name, metric)
     study = open_study(results, found.study)
     record = winner.record
-    assert record.checkpoint is not None
+    checkpoint = weights_folder(record)
     data = load_data(study.ledger.spec.data)
     study.ledger.require_data(data.summary.fingerprint)
     test = final_scores(results, study, found, winner, data.test.images, data.test.labels, again=look_again)
@@ -50,7 +50,7 @@ def export_best(
         ranked_by=found.metric, candidates=sum(row.rank is not None for row in found.rows),
     )  # fmt: skip
     shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_PREFIX)}
-    bundle = export_checkpoint(Path(record.checkpoint), out, data.val.images, origin, test, shifted)
+    bundle = export_checkpoint(checkpoint, out, data.val.images, origin, test, shifted)
     if json:
         print_json({"out": str(out), "study": found.study, "trial": record.trial, "run_id": record.run_id,
                     "metric": found.metric, "value": winner.value, "max_score_difference": bundle.max_score_difference,

@@ -16,7 +16,7 @@ from cli.ranked import Ranked
 from cli.reading import OpenStudy
 from study.errors import ExportError, LedgerError
 from study.ranking import RankedRow
-from study.records import FinalLook
+from study.records import FinalLook, TrialRecord
 
 if TYPE_CHECKING:
     from study.export import FinalScores
@@ -45,6 +45,25 @@ def require_first_look(study: OpenStudy, winner: RankedRow, *, again: bool) -> N
         )
 
 
+def weights_folder(record: TrialRecord) -> Path:
+    """Return the selected checkpoint of a trial as a folder of this machine that holds its weights.
+
+    Raises:
+        ExportError: the weights were not kept.
+        StorageError: they cannot be copied here.
+    """
+    from study.engine.storage import fetch
+
+    assert record.checkpoint is not None
+    if not record.kept:
+        raise ExportError(
+            f"the weights of trial {record.trial} of `{record.study}` were deleted, because it is not among the trials "
+            f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "
+            "`keep: {per_study: all}` in a study file keeps those of every trial"
+        )
+    return fetch(record.checkpoint)
+
+
 def look(
     results: Path,
     study: OpenStudy,
@@ -59,7 +78,7 @@ def look(
 
     Raises:
         LedgerError: the study still runs, has no test images, or they were looked at for another checkpoint.
-        ExportError: the checkpoint cannot be read; that was no look.
+        ExportError: the checkpoint cannot be read, or its weights were not kept; that was no look.
     """
     from study.ledger import Ledger, driver_lock
     from study.training.judge import metrics_on
@@ -70,8 +89,8 @@ def look(
     if len(labels) == 0:
         raise LedgerError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
     record = winner.record
-    assert record.checkpoint is not None
     assert record.epoch is not None
+    folder = weights_folder(record)
     with driver_lock(study.layout):
         ledger = Ledger.open(study.layout)
         study = replace(study, ledger=ledger)  # somebody may have looked while the images were read
@@ -79,7 +98,7 @@ def look(
             return known
         require_first_look(study, winner, again=again)
         try:
-            values = metrics_on(Path(record.checkpoint), images, labels)
+            values = metrics_on(folder, images, labels)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)

@@ -11,6 +11,8 @@ from urllib.parse import quote, unquote
 from uuid import uuid4
 
 LAST_CHECKPOINT = "last.pt"
+WEIGHTS, CARD, SCORES = "model.safetensors", "checkpoint.json", "validation.npz"
+"""The files of a selected checkpoint's folder."""
 SHIFTED_SCORES = "shifted.npz"
 
 
@@ -83,6 +85,11 @@ class StudyLayout:
         return self.root / "runs.json"
 
     @property
+    def storage(self) -> Path:
+        """Where trials keep their files if not in this folder, as JSON."""
+        return self.root / "storage.json"
+
+    @property
     def log(self) -> Path:
         """What Ray, Optuna and MLflow say while the study runs."""
         return self.root / "study.log"
@@ -96,6 +103,10 @@ class StudyLayout:
         """Folder of one trial: checkpoints, validation scores, traceback."""
         return self.root / "trials" / f"{number:05d}"
 
+    def near(self, number: int, checkpoint: str) -> Path:
+        """Where a trial's selected checkpoint, without its weights maybe, can be read as files."""
+        return self.trial(number) / checkpoint_name(checkpoint) if is_uri(checkpoint) else Path(checkpoint)
+
     def last_checkpoint(self, number: int) -> Path:
         """What an interrupted trial goes on from; deleted when it ends."""
         return self.trial(number) / LAST_CHECKPOINT
@@ -107,6 +118,16 @@ class StudyLayout:
     def trial_pictures(self, number: int) -> Path:
         """Figures of a finished trial, as one HTML page."""
         return self.trial(number) / "pictures.html"
+
+
+def is_uri(place: str) -> bool:
+    """Whether a place is named by a URI instead of a path."""
+    return "://" in place
+
+
+def checkpoint_name(place: str) -> str:
+    """Return the last part of a path or URI."""
+    return place.partition("?")[0].rstrip("/").rpartition("/")[2]
 
 
 def encode_name(name: str) -> str:

@@ -96,8 +96,8 @@ class Script:
         )
         return TrialFinished(record, self.tick())
 
-    def end(self, outcome: StudyOutcome = StudyOutcome.FINISHED) -> StudyEnded:
-        return StudyEnded(self.name, outcome, None, {"COMPLETE": 1}, self.tick())
+    def end(self, outcome: StudyOutcome = StudyOutcome.FINISHED, best: TrialRecord | None = None) -> StudyEnded:
+        return StudyEnded(self.name, outcome, best, {"COMPLETE": 1}, self.tick())
 
     def whole(self, checkpoint: Path | None = None) -> Iterator[Event]:
         """Tell a study of four trials: two complete, one pruned, one failed."""
@@ -107,11 +107,12 @@ class Script:
         for epoch in (1, 2):
             for trial in range(4):
                 yield self.report(trial, epoch)
-        yield self.finish(0, checkpoint=checkpoint)
+        first = self.finish(0, checkpoint=checkpoint)
+        yield first
         yield self.finish(1, TrialState.PRUNED)
         yield self.finish(2, TrialState.FAILED)
         yield self.finish(3, checkpoint=checkpoint)
-        yield self.end()
+        yield self.end(best=first.record)
 
 
 def play(recorder: Recorder, events: Iterator[Event] | list[Event]) -> None:

@@ -75,7 +75,10 @@ def test_paths_and_runs_are_located_before_any_work(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     file.touch()
     wanted = [key(18, init=f"checkpoint:{file}"), key(18, init="run:abc")]
-    assert locate(wanted, {"abc": tmp_path}) == {f"checkpoint:{file}": file, "run:abc": tmp_path}
+    with pytest.raises(WeightsError, match=r"init run:abc .* weights were kept, .*`study rerun abc` makes them again"):
+        locate(wanted, {"abc": str(tmp_path)})
+    (tmp_path / "model.safetensors").touch()
+    assert locate(wanted, {"abc": str(tmp_path)}) == {f"checkpoint:{file}": file, "run:abc": tmp_path}
     with pytest.raises(WeightsError, match="init run:abc must be the run of a trial"):
         locate(wanted, {})
     with pytest.raises(WeightsError, match=r"must be an existing file or folder, but .*nothing does not exist"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.synchronize import Event
@@ -17,9 +18,12 @@ import torch
 
 from study.engine.faults import describe
 from study.engine.report import TrialReport
-from study.engine.trainable import FolderInUseError, Shared, TrialWorker, hold_folder
+from study.engine.trainable import Shared, TrialWorker
+from study.engine.workplace import FolderInUseError, hold_folder
 from study.hyperparameters import Hyperparameters, TrialConfig
+from study.records import StopReason
 from study.spec import Objective
+from study.training import loop
 from study.training.data import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
@@ -60,6 +64,22 @@ def test_faults_are_said_in_one_line_and_the_disk_is_known(error: Exception, sum
     assert "\n" not in failure.summary
     assert failure.disk is disk
     assert type(error).__name__ in failure.traceback
+
+
+@pytest.mark.parametrize(
+    ("error", "memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (caused(ValueError("the step failed"), RuntimeError("CUDA out of memory. Tried to allocate")), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (MemoryError(), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_a_gpu_without_memory_is_known(error: Exception, memory: bool) -> None:
+    assert describe(error).memory is memory
+    assert not describe(error).disk
 
 
 def worker(config: dict[str, Any]) -> TrialWorker:
@@ -117,7 +137,7 @@ def test_a_worker_lets_go_of_a_folder_when_its_trial_ends(tmp_path: Path) -> Non
 
 
 def test_a_folder_in_use_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.engine.trainable.hold_folder", lambda folder: hold_folder(folder, wait_s=0.1))
+    monkeypatch.setattr("study.engine.workplace.hold_folder", lambda folder: hold_folder(folder, wait_s=0.1))
     first, second = worker(given(tmp_path)), worker(given(tmp_path))
     first.step()
     with pytest.raises(FolderInUseError):
@@ -161,3 +181,86 @@ def test_a_trial_without_a_gpu_stays_on_the_cpu_where_ray_leaves_one_visible(
     monkeypatch.setattr(f"{__name__}.SHARED", replace(SHARED, gpus=1.0))
     worker(given(tmp_path)).step()
     assert asked == [torch.device("cpu"), None]
+
+
+def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("study.engine.trainable.time.monotonic", lambda: now[0])
+    one = worker(given(tmp_path / "a"))
+    spent = []
+    for later in (107.0, 110.0):
+        now[0] = later
+        spent.append(one.step()["report"].busy_s)
+    now[0] = 200.0
+    one.reset_config(given(tmp_path / "b"))
+    now[0] = 201.5
+    spent.append(one.step()["report"].busy_s)
+    assert spent == [7.0, 10.0, 1.5]
+    one.cleanup()
+
+
+def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> None:
+    """Note what each trial makes that is large."""
+    make_learner, place_images = loop.make_learner, loop._place_images
+
+    def made(*args: Any, **kwargs: Any) -> Any:
+        learner = make_learner(*args, **kwargs)
+        kept.extend(map(weakref.ref, [learner, learner.network.model, learner.optimizer]))
+        kept.extend(map(weakref.ref, learner.network.model.parameters()))
+        return learner
+
+    def placed(*args: Any, **kwargs: Any) -> Any:
+        images = place_images(*args, **kwargs)
+        kept.extend(map(weakref.ref, [images, images.training, images.training._images]))
+        return images
+
+    monkeypatch.setattr(loop, "make_learner", made)
+    monkeypatch.setattr(loop, "_place_images", placed)
+
+
+@pytest.mark.parametrize("ending", ["left", "whole", "failed"])
+def test_nothing_of_a_trial_is_alive_when_the_next_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    kept: list[weakref.ref[Any]] = []
+    remember(monkeypatch, kept)
+    one = worker(given(tmp_path / "a"))
+    one.step()
+    assert len(kept) > 10
+    assert all(ref() is not None for ref in kept), "while it trains, all of it is needed"
+    if ending == "failed":
+        monkeypatch.setattr(loop, "train_epoch", failing)
+        failure = one.step()["report"].failure
+        assert "out of memory" in failure.summary
+        assert failure.memory
+    elif ending == "whole":
+        assert one.step()["report"].ended is StopReason.FINISHED
+    if ending != "left":
+        assert not any(ref() for ref in kept), "others may wait for the memory of a trial that is over"
+    one.reset_config(given(tmp_path / "b"))
+    assert not any(ref() for ref in kept)
+    one.cleanup()
+
+
+def failing(learner: object, *args: object) -> None:
+    held = [learner]  # as a function's variables do, which the traceback keeps
+    raise torch.OutOfMemoryError(f"CUDA out of memory with {len(held)} learner")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_the_memory_of_a_gpu_is_free_again_before_the_next_trial(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.SHARED", replace(SHARED, gpus=1.0))
+    warm = worker(given(tmp_path / "warm"))
+    warm.step()
+    warm.reset_config(given(tmp_path / "next"))
+    before = torch.cuda.memory_allocated(), torch.cuda.memory_reserved()
+    warm.step()
+    assert torch.cuda.memory_allocated() > before[0] + 10e6
+    warm.reset_config(given(tmp_path / "last"))
+    assert torch.cuda.memory_allocated() <= before[0] + 1e6
+    assert torch.cuda.memory_reserved() <= before[1] + 4e6
+    warm.cleanup()

@@ -103,6 +103,8 @@ def test_checkpoint_and_traceback_become_artifacts(played: Backend) -> None:
     stored = played.artifact(runs["trial 0000"], "checkpoint")
     assert sorted(path.name for path in stored.iterdir()) == ["checkpoint.json", "model.safetensors", "validation.npz"]
     assert (stored / "model.safetensors").read_bytes() == (checkpoint / "model.safetensors").read_bytes()
+    others = played.artifact(runs["trial 0003"], "checkpoint")
+    assert sorted(path.name for path in others.iterdir()) == ["checkpoint.json", "validation.npz"], "the best alone"
     assert "boom" in played.artifact(runs["trial 0002"], "error.txt").read_text()
     assert "study.checkpoint" not in runs["trial 0001"].tags
 

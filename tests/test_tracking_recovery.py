@@ -221,9 +221,11 @@ def test_checkpoint_is_linked_not_copied_and_a_missing_one_is_said(
     weights.write_bytes(b"weights")
     script = Script()
     ends = [script.finish(0, checkpoint=weights.parent), script.finish(1, checkpoint=tmp_path / "gone")]
-    play(database.open(), [script.start(), *ends, script.end()])
+    play(database.open(), [script.start(), *ends])
     runs = database.runs()
     stored = database.layout.mlflow_artifacts / "faces" / runs["trial 0000"].id / "artifacts/checkpoint" / weights.name
+    assert not stored.exists(), "a link would keep weights on the disk that the study deletes"
+    play(database.open(), [script.end(best=ends[0].record)])
     assert os.path.samefile(stored, weights)
     assert runs["trial 0001"].status == "FINISHED"
     assert "gone is not there" in caplog.text

@@ -7,17 +7,19 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
+from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial, use_small_net
 
 from study.hyperparameters import TrialConfig
 from study.layout import LAST_CHECKPOINT
-from study.training import loop, progress
-from study.training.checkpoint import best_folder, load_weights
+from study.training import loop
+from study.training.checkpoint import SCORES, WEIGHTS, best_folder, load_weights
 from study.training.loop import train
 from study.training.models import build_model
 from study.training.progress import Progress
+from study.training.resume import identify, read_last
 
 DATA = noisy_halves(train=32, val=24, contrast=6)
 TRIALS = {
@@ -92,13 +94,34 @@ def lose_best(folder: Path) -> None:
         shutil.rmtree(path)
 
 
+def flip_last(folder: Path) -> None:
+    flip_a_byte(folder / LAST_CHECKPOINT)
+
+
+def flip_weights(folder: Path) -> None:
+    flip_a_byte(next(folder.glob("epoch-*")) / WEIGHTS)
+
+
+def flip_scores(folder: Path) -> None:
+    flip_a_byte(next(folder.glob("epoch-*")) / SCORES)
+
+
+def flip_a_byte(path: Path) -> None:
+    held = bytearray(path.read_bytes())
+    held[len(held) // 2] ^= 1
+    path.write_bytes(held)
+
+
 def leave_debris(folder: Path) -> None:
     (folder / ".epoch-0002.part").mkdir()
     (folder / ".epoch-0002.part" / "model.safetensors").write_bytes(b"half")
     (folder / f".{LAST_CHECKPOINT}.0123.part").write_bytes(b"half")
 
 
-ACCIDENTS = [lose_last, cut_last, empty_last, replace_last, older_last, lose_best, leave_debris]
+ACCIDENTS = [
+    lose_last, cut_last, empty_last, replace_last, older_last, flip_last, lose_best, flip_weights, flip_scores,
+    leave_debris,
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
@@ -109,25 +132,6 @@ def test_a_damaged_disk_costs_time_but_no_result(
     accident(tmp_path)
     assert_same(run(TRIALS["adam"], DATA, tmp_path), tmp_path, whole["adam"])
     assert not list(tmp_path.glob(".*"))
-
-
-def test_a_death_between_the_two_checkpoints_is_survived(
-    tmp_path: Path, whole: dict[str, tuple[Progress, Path]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    interrupted(TRIALS["adam"], tmp_path, 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_last", die)
-        patch.setattr(progress, "is_better", lambda *_: True)  # the second epoch is written as the best one, too
-        with pytest.raises(Killed):
-            run(TRIALS["adam"], DATA, tmp_path)
-    assert sorted(path.name for path in tmp_path.glob("epoch-*")) == ["epoch-0001", "epoch-0002"]
-    assert_same(run(TRIALS["adam"], DATA, tmp_path), tmp_path, whole["adam"])
 
 
 def test_a_finished_trial_is_replayed_not_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,8 +152,24 @@ def test_only_an_epoch_that_something_follows_keeps_the_optimizer(tmp_path: Path
         for _ in train(short_trial(max_epochs=2), DATA, MAX_AUC, tmp_path, device=CPU)
     ]
     weights = sum(one.numel() * 4 for one in build_model(short_trial()).state_dict().values())
-    assert sizes[0] > 3 * weights  # Adam keeps two numbers beside each weight
-    assert sizes[1] < 20_000
+    assert 3 * weights < sizes[0] < 3.1 * weights  # Adam keeps two numbers beside each weight
+    assert sizes[1] < (1.1 * weights if best_folder(tmp_path, 2).exists() else 20_000)
+
+
+def test_any_flipped_byte_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_net(monkeypatch)
+    config = short_trial(max_epochs=2)
+    interrupted(config, tmp_path, 1)
+    identity = identify(config, MAX_AUC, DATA.fingerprint)
+    assert read_last(tmp_path, identity).progress.epoch == 1
+    path = tmp_path / LAST_CHECKPOINT
+    written = path.read_bytes()
+    for at in np.random.default_rng(0).integers(0, len(written), 300):
+        damaged = bytearray(written)
+        damaged[at] ^= 1 << int(at) % 8
+        path.write_bytes(damaged)
+        assert read_last(tmp_path, identity).progress.epoch == 0, f"{at=}"
+        assert not list(tmp_path.glob("epoch-*")), "nothing of a trial that starts again is left to be taken for it"
 
 
 def test_another_configuration_objective_or_data_starts_again(tmp_path: Path) -> None:

@@ -56,7 +56,9 @@ class Backend:
         return [(one.step, one.value) for one in client.get_metric_history(run.id, metric)]
 
     def artifact(self, run: Run, name: str) -> Path:
-        return self.door().download(run.id, name, self.layout.results)
+        folder = self.layout.results / "downloaded" / run.id
+        folder.mkdir(parents=True, exist_ok=True)
+        return self.door().download(run.id, name, folder)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from torch import nn
+from torch.nn import functional
 
 from study.hyperparameters import TrialConfig
+from study.layout import LAST_CHECKPOINT, WEIGHTS
 from study.spec import Objective
+from study.training import models
 from study.training.batches import DeviceImages
 from study.training.data import TrainingData
 from study.training.loop import train
@@ -21,7 +28,7 @@ torch.set_num_threads(1)  # the nets are too small to share, and the numbers do 
 MAX_AUC = Objective(metric="val_auc", mode="max")
 MIN_LOSS = Objective(metric="val_loss", mode="min")
 CPU = torch.device("cpu")
-TIMES = ("epoch_s", "images_per_s", "peak_memory_bytes")
+TIMES = ("epoch_s", "images_per_s", "peak_memory_bytes", "latency_ms")
 
 
 def noisy_halves(train: int = 64, val: int = 32, size: int = 32, contrast: int = 40) -> TrainingData:
@@ -81,3 +88,78 @@ def plain_pixels(images: np.ndarray) -> torch.Tensor:
     """Normalise uint8 images [N, S, S, 3] as ImageNet is, by numpy: float32 [N, 3, S, S]."""
     scaled = (images / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225])
     return torch.from_numpy(scaled.astype(np.float32).transpose(0, 3, 1, 2).copy())
+
+
+class SmallNet(nn.Module):
+    """A net of a few hundred weights, for tests of everything but what is learned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.fc = nn.Conv2d(3, 6, 5, 2, bias=False), nn.BatchNorm2d(6), nn.Linear(6, 1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return [B, outputs] for [B, 3, H, W]."""
+        maps = functional.relu(self.bn(self.conv(images)))
+        logits: torch.Tensor = self.fc(maps.mean((2, 3)))
+        return logits
+
+
+def use_small_net(patch: pytest.MonkeyPatch) -> None:
+    """Let depth 10 be SmallNet, and an epoch's numbers depend on nothing but the configuration."""
+    patch.setitem(models.BACKBONES, ("resnet", 10), SmallNet)  # type: ignore[arg-type]
+    patch.setattr("study.training.loop.measure_latency_ms", lambda network, images: 1.0)
+    patch.setattr("study.training.loop.time.perf_counter", iter(range(10**9)).__next__)
+    patch.setattr("study.training.device.peak_memory_bytes", lambda device: 1)
+
+
+def count_checkpoints(root: Path) -> int:
+    """Count the checkpoints under their names below a folder: to go on from, and selected ones with their weights."""
+    return sum(
+        path.name == LAST_CHECKPOINT or (path.name == WEIGHTS and path.parent.name.startswith("epoch-"))
+        for path in root.rglob("*")
+    )
+
+
+def count_unfinished(root: Path) -> int:
+    """Count what is being written below a folder; what is inside an unfinished folder belongs to it."""
+    found = list(root.rglob("*.part"))
+    return sum(not any(other in path.parents for other in found) for path in found)
+
+
+class Killed(BaseException):
+    """SIGKILL, as near as one process can have it."""
+
+
+@dataclass
+class Killer:
+    """Kills at the n-th change of the file system, before or after it; nothing is changed after a death.
+
+    ``watch`` is called after every change.
+    """
+
+    at: int = 0
+    after: bool = False
+    watch: Callable[[], object] = lambda: None
+    changes: int = 0
+    dead: bool = False
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        """Stand between the program and the file system."""
+        for name in ("replace", "rename", "unlink", "rmdir", "mkdir", "fsync"):
+            patch.setattr(os, name, self._guarded(getattr(os, name)))
+
+    def _guarded(self, change: Callable[..., Any]) -> Callable[..., Any]:
+        def guarded(*args: Any, **kwargs: Any) -> Any:
+            self.changes += not self.dead
+            if self.dead or (self.changes == self.at and not self.after):
+                self.dead = True
+                raise Killed
+            try:
+                return change(*args, **kwargs)
+            finally:
+                self.watch()
+                if self.changes == self.at:
+                    self.dead = True
+                    raise Killed
+
+        return guarded

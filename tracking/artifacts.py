@@ -15,8 +15,15 @@ CHECKPOINT = "checkpoint"
 PICTURES = "pictures.html"
 
 
-def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT) -> None:
+def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT, *, without: tuple[str, ...] = ()) -> None:
     """Make ``folder`` the artifact ``name`` of a run; doing it again changes nothing.
+
+    Args:
+        door: Where the run is.
+        run: Whose artifact it becomes.
+        folder: It holds files only.
+        name: Of the artifact.
+        without: Files to leave out.
 
     Raises:
         RefusedError: the folder does not exist.
@@ -26,10 +33,10 @@ def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT) -> 
         raise RefusedError(f"A checkpoint to be kept must be a folder, but {folder} is not there")
     target = local_path(run.artifact_uri)
     if target is None:
-        door.log_folder(run.id, name, folder)
+        _send_folder(door, run, folder, name, without)
         return
     try:
-        _link_folder(folder, target / name)
+        _link_folder(folder, target / name, without)
     except OSError as exc:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
@@ -59,8 +66,18 @@ def store_file(door: Door, run: Run, file: Path, name: str) -> None:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def _link_folder(source: Path, target: Path) -> None:
-    wanted = {path.relative_to(source): path for path in sorted(source.rglob("*")) if path.is_file()}
+def _send_folder(door: Door, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
+    if not without:
+        door.log_folder(run.id, name, folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="ray-study-") as scratch:
+        chosen = Path(shutil.copytree(folder, Path(scratch) / name, ignore=shutil.ignore_patterns(*without)))
+        door.log_folder(run.id, name, chosen)
+
+
+def _link_folder(source: Path, target: Path, without: tuple[str, ...]) -> None:
+    found = (path for path in sorted(source.rglob("*")) if path.is_file() and path.name not in without)
+    wanted = {path.relative_to(source): path for path in found}
     for relative, path in wanted.items():
         _link_file(path, target / relative)
     if not target.is_dir():

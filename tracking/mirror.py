@@ -19,7 +19,7 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.layout import StudyLayout
+from study.layout import WEIGHTS, StudyLayout
 from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking import content
 from tracking.artifacts import CHECKPOINT, PICTURES, store_file, store_folder
@@ -145,7 +145,8 @@ class Mirror:
         if record.error:
             self._try(self._door.log_text, run.id, "error.txt", self._traceback(record))
         if record.checkpoint is not None:
-            self._try(self._store_checkpoint, run, Path(record.checkpoint))
+            # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
+            self._try(self._store_checkpoint, run, record, without=(WEIGHTS,))
         # The status comes last: a run that is not RUNNING is complete.
         self._try(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
         self._registry.release(record.trial)
@@ -156,8 +157,9 @@ class Mirror:
         file = self._layout.trial_error(record.trial)
         return file.read_text(encoding="utf-8") if file.exists() else record.error or ""
 
-    def _store_checkpoint(self, run: Run, folder: Path) -> None:
-        store_folder(self._door, run, folder)
+    def _store_checkpoint(self, run: Run, record: TrialRecord, without: tuple[str, ...] = ()) -> None:
+        assert record.checkpoint is not None
+        store_folder(self._door, run, self._layout.near(record.trial, record.checkpoint), without=without)
         self._door.send(run.id, Batch(tags={"study.checkpoint": CHECKPOINT}))
 
     def _store_pictures(self, event: PicturesDrawn) -> None:
@@ -178,6 +180,10 @@ class Mirror:
     def _end_study(self, event: StudyEnded) -> None:
         self._kill_running(event.at_s)
         parent = self._parent()
+        if event.best is not None and event.best.checkpoint is not None:
+            run = self._registry.trial(self._progress.study, event.best.trial)
+            self._try(self._store_checkpoint, run, event.best)
+            self._registry.release(event.best.trial)
         self._try(self._door.send, parent.id, Batch(tags=content.end_tags(event) | self._note()))
         self._try(self._door.set_status, parent.id, _ENDED[event.outcome], content.time_ms(event.at_s))
 

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from study.engine.model_key import ModelKey
+from study.engine.storage import fetch
 from study.errors import EngineError, StudyError, WeightsError
 from study.exclusions import admitted_values, forbid
 from study.hyperparameters import DEPTHS
+from study.layout import WEIGHTS
 from study.spec import StudySpec
 
 if TYPE_CHECKING:
@@ -47,15 +49,16 @@ def wanted_weights(spec: StudySpec) -> tuple[ModelKey, ...]:
     return tuple(ModelKey(init, family, depth) for init in dict.fromkeys(given) for family, depth in models)
 
 
-def locate(wanted: Sequence[ModelKey], runs: Mapping[str, Path]) -> dict[str, Path]:
+def locate(wanted: Sequence[ModelKey], runs: Mapping[str, str]) -> dict[str, Path]:
     """Return where the weights of every ``checkpoint:PATH`` and ``run:RUN_ID`` lie.
 
     Args:
         wanted: what ``wanted_weights`` found.
-        runs: checkpoint folders by MLflow run id.
+        runs: paths or URIs of checkpoints by MLflow run id.
 
     Raises:
-        WeightsError: a path does not exist, or a run is not known or has no checkpoint.
+        WeightsError: a path does not exist, or a run is not known, has no checkpoint or no longer its weights.
+        StorageError: a checkpoint cannot be copied here.
     """
     found: dict[str, Path] = {}
     for key in wanted:
@@ -71,7 +74,12 @@ def locate(wanted: Sequence[ModelKey], runs: Mapping[str, Path]) -> dict[str, Pa
                     f"init {key.init} must be the run of a trial in this results folder that ended with a checkpoint, "
                     "but there is none; `study best` names one, checkpoint:PATH takes any file of weights"
                 )
-            found[key.init] = runs[run]
+            folder = found[key.init] = fetch(runs[run])
+            if not (folder / WEIGHTS).is_file():
+                raise WeightsError(
+                    f"init {key.init} must be the run of a trial whose weights were kept, but {runs[run]} has none any "
+                    f"more; `study rerun {run}` makes them again, `keep: {{per_study: all}}` keeps those of every trial"
+                )
     return found
 
 

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
-import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 from ray import tune
 
 from study.engine.faults import describe
+from study.engine.gpu_errors import is_gpu_lost
 from study.engine.model_key import ModelKey
 from study.engine.report import TrialReport
+from study.engine.workplace import FolderInUseError, Workplace
 from study.hyperparameters import TrialConfig
 from study.spec import Objective
 from study.training.data import TrainingData
 
 if TYPE_CHECKING:
     from study.training.progress import Progress
-
-FOLDER_WAIT_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ class Shared:
 class TrialWorker(tune.Trainable):
     """One trial at a time, one epoch a step; a fault of the trial is a report, never an exception."""
 
-    _epochs: Iterator[Progress] | None = None
-    _folder: int | None = None
+    _epochs: Generator[Progress] | None = None
+    _workplace: Workplace | None = None
     _pruned: int | None = None
 
     def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
@@ -64,15 +62,19 @@ class TrialWorker(tune.Trainable):
 
         Raises:
             FolderInUseError: no fault of the trial; Tune places it again.
+            RuntimeError: this process can use its GPU no more; Tune places the trial on another.
         """
         try:
-            return {"report": self._advance()}
+            report = self._advance()
         except FolderInUseError:
             raise
         except Exception as error:
-            failure = describe(error)
+            if is_gpu_lost(error):  # for this process; another one may go on
+                raise
+            report = TrialReport(failure=describe(error), busy_s=self._busy_s())
+        if report.failure or report.ended:
             self._let_go()
-            return {"report": TrialReport(failure=failure)}
+        return {"report": report}
 
     def cleanup(self) -> None:
         """Let go of the trial."""
@@ -88,34 +90,42 @@ class TrialWorker(tune.Trainable):
             return
         self._let_go()
         self._given: dict[str, Any] = config
+        self._taken_at_s = time.monotonic()
         self._sent = 0
 
     def _let_go(self) -> None:
-        self._epochs = None
-        if self._folder is not None:
-            os.close(self._folder)  # and with it the lock
-            self._folder = None
+        """End the training where it stands, with all its memory given back, and leave the folder to others."""
+        if self._epochs is not None:
+            self._epochs.close()
+            self._epochs = None
+            _free_memory()
+        if self._workplace is not None:
+            self._workplace.close()
+            self._workplace = None
 
     def _advance(self) -> TrialReport:
-        if self._epochs is None:
-            self._config = TrialConfig.model_validate(self._given["trial"])
-            self._directory = Path(self._given["directory"])
-            _free_memory()
-            self._folder = self._folder or hold_folder(self._directory)
-            self._epochs = self._start()
-        progress = next(self._epochs)
-        new, self._sent = progress.history[self._sent :], len(progress.history)
         from study.training.checkpoint import best_folder
 
+        if self._workplace is None or self._epochs is None:
+            self._config = TrialConfig.model_validate(self._given["trial"])
+            self._workplace = Workplace(self._given["directory"])
+            self._epochs = self._start(self._workplace)
+        progress = next(self._epochs)
+        self._workplace.bring_up()
+        new, self._sent = progress.history[self._sent :], len(progress.history)
         assert progress.best_epoch is not None
         return TrialReport(
             epochs=new,
-            checkpoint=str(best_folder(self._directory, progress.best_epoch)),
+            checkpoint=self._workplace.name(best_folder(self._workplace.folder, progress.best_epoch)),
             ended=progress.ended,
             evaluation=progress.evaluation,
+            busy_s=self._busy_s(),
         )
 
-    def _start(self) -> Iterator[Progress]:
+    def _busy_s(self) -> float:
+        return time.monotonic() - self._taken_at_s
+
+    def _start(self, workplace: Workplace) -> Generator[Progress]:
         import torch
 
         from study.training.loop import train
@@ -131,47 +141,18 @@ class TrialWorker(tune.Trainable):
             self._config,
             self._shared.data,
             self._shared.objective,
-            self._directory,
+            workplace.folder,
             weights=weights,
             device=device,
             pruned=lambda epoch: self._pruned is not None and epoch >= self._pruned,
         )
 
 
-class FolderInUseError(Exception):
-    """Another process still works in the trial's folder."""
-
-
-def hold_folder(directory: Path, wait_s: float = FOLDER_WAIT_S) -> int:
-    """Make this process the only one that trains in a trial's folder, until it closes the handle or dies.
-
-    A worker that was taken for dead, or whose driver was killed, may still be at work for a moment.
-    On a file system without locks there is nothing to wait for.
-
-    Raises:
-        FolderInUseError: another process works there all the time.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    handle = os.open(directory, os.O_RDONLY)
-    until = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                os.close(handle)
-                raise FolderInUseError(f"another process has been at work in {directory} for {wait_s:g} s") from None
-            time.sleep(0.1)
-        except OSError:
-            return handle
-        else:
-            return handle
-
-
 def _free_memory() -> None:
-    """Give memory back before the next trial; a GPU's cache would count against its neighbours."""
+    """Give memory back; a GPU's cache would count against its neighbours."""
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # a GPU that is lost
+            torch.cuda.empty_cache()

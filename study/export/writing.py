@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from study.errors import ExportError
 from study.export.bundle import CARD, CONFIG, Bundle, load_bundle
 from study.export.readme import bundle_card
-from study.layout import write_atomic, write_text_atomic
-from study.training.checkpoint import WEIGHTS, CheckpointCard, load_scores, read_card
+from study.layout import WEIGHTS, write_atomic, write_text_atomic
+from study.training.checkpoint import CheckpointCard, load_scores, read_card
 from study.training.judge import ARCHITECTURE
 
 THRESHOLD = 0.5

@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
@@ -99,7 +98,7 @@ class Illustrator:
 
     def _draw(self, record: TrialRecord) -> None:
         assert record.checkpoint is not None
-        with (Path(record.checkpoint) / SCORES).open("rb") as file, np.load(file) as stored:
+        with (self._layout.near(record.trial, record.checkpoint) / SCORES).open("rb") as file, np.load(file) as stored:
             scores, labels = stored["scores"], stored["labels"]
         page = trial_page(record, scores, labels, self._classes, self._images, self._names)
         path = self._layout.trial_pictures(record.trial).absolute()

@@ -111,6 +111,7 @@ def _train_batches(
     network = learner.network
     augment, stream = build_augmenter(config.augmentation), augmentation_generator(config.seed, epoch)
     bounds = list(batch_bounds(len(order), config.batch_size))
+    order = order.to(network.device)  # once, or every batch would wait for its own part
     loss_sum, right = 0.0, torch.zeros((), device=network.device)
     for at, (start, stop) in enumerate(bounds):
         clock = Clock((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from study.spec import Objective
 from study.training import checkpoint, metrics
 from study.training import device as devices
 from study.training.batches import DeviceImages
-from study.training.checkpoint import CheckpointCard
+from study.training.checkpoint import CheckpointCard, Selected
+from study.training.cost import count_parameters, measure_latency_ms
 from study.training.data import TrainingData
 from study.training.initializers import Weights
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.network import predict
 from study.training.progress import Progress, reason_to_end
-from study.training.resume import identify, read_last, save_last
+from study.training.resume import identify, read_last, save_epoch
 from study.training.shifted import predict_sets, save_scores, shifted_metrics
 
 RESIZE_WORDS: Mapping[str, str] = {
@@ -74,7 +75,7 @@ def train(
     weights: Weights | None = None,
     device: torch.device | None = None,
     pruned: Callable[[int], bool] = lambda epoch: False,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Train a trial, or go on with it from its last checkpoint in ``directory``.
 
     Yields the progress after every epoch, its checkpoints safely on disk, and first of all what was found there. The
@@ -101,7 +102,6 @@ def train(
     task = Task(config, data, objective, directory)
     last = read_last(directory, task.identity)
     progress = last.progress
-    checkpoint.drop_obsolete(directory, progress.best_epoch)
     reason = reason_to_end(config, progress.history)
     if reason and not data.shifted:
         yield replace(progress, ended=reason)
@@ -110,7 +110,7 @@ def train(
         yield progress
     learner = make_learner(config, data, device, weights)
     last.restore(learner)
-    del last  # or its copy of the weights would stay
+    del last, weights  # or their copies would stay
     yield from _go_on(learner, progress, task, _place_images(task, device), pruned)
 
 
@@ -143,6 +143,7 @@ def _go_on(
     learner: Learner, progress: Progress, task: Task, images: Images, pruned: Callable[[int], bool]
 ) -> Iterator[Progress]:
     """Train the epochs that are left."""
+    costs: Mapping[str, float] = {}
     while True:
         reason = reason_to_end(task.config, progress.history)
         if reason is None and progress.history and pruned(progress.epoch):
@@ -150,12 +151,19 @@ def _go_on(
         if reason is not None:
             yield replace(progress, ended=reason, evaluation=_evaluate_selected(learner, progress, task, images))
             return
-        epoch = progress.epoch + 1
+        epoch, costs = progress.epoch + 1, costs or _costs(learner, images, progress)
         values, logits = _run_epoch(learner, task, images, epoch)
-        progress = progress.advance(EpochMetrics(epoch, values), task.objective)
+        progress = progress.advance(EpochMetrics(epoch, {**values, **costs}), task.objective)
         _save(learner, progress, task, logits)
         if reason_to_end(task.config, progress.history) is None:
             yield progress
+
+
+def _costs(learner: Learner, images: Images, progress: Progress) -> dict[str, float]:
+    """Return what the model costs to use: measured before a trial's first epoch, and the same after a resume."""
+    known = progress.history[-1].values if progress.history else {}
+    latency_ms = known.get("latency_ms") or measure_latency_ms(learner.network, images.training)
+    return {"latency_ms": latency_ms, "parameters": float(count_parameters(learner.network.model))}
 
 
 def _run_epoch(
@@ -212,24 +220,26 @@ def _evaluate_selected(learner: Learner, progress: Progress, task: Task, images:
 
 
 def _save(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> None:
-    """Write the selected checkpoint first, then the one that refers to it, then delete what is obsolete."""
-    config, data, directory = task.config, task.data, task.directory
-    if progress.best_epoch == progress.epoch:
-        card = CheckpointCard(
-            depth=config.depth,
-            classes=data.classes,
-            preprocessing=preprocessing(config, data),
-            epoch=progress.epoch,
-            metrics=dict(progress.history[-1].values),
-            config=config.model_dump(),
-            data_fingerprint=data.fingerprint,
-            precision=learner.network.precision,
-            device=learner.network.device.type,
-        )
-        checkpoint.save_best(directory, learner.judged.model, card, metrics.probabilities(logits), data.val_labels)
-    goes_on = reason_to_end(config, progress.history) is None
-    save_last(directory, task.identity, progress, learner if goes_on else None)
-    checkpoint.drop_obsolete(directory, progress.best_epoch)
+    """Write the epoch, and its checkpoint if it is the selected one."""
+    selected = _selected(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
+    goes_on = reason_to_end(task.config, progress.history) is None
+    save_epoch(task.directory, task.identity, progress, learner if goes_on else None, selected)
+
+
+def _selected(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> Selected:
+    config, data = task.config, task.data
+    card = CheckpointCard(
+        depth=config.depth,
+        classes=data.classes,
+        preprocessing=preprocessing(config, data),
+        epoch=progress.epoch,
+        metrics=dict(progress.history[-1].values),
+        config=config.model_dump(),
+        data_fingerprint=data.fingerprint,
+        precision=learner.network.precision,
+        device=learner.network.device.type,
+    )
+    return Selected(learner.judged.model.state_dict(), card, metrics.probabilities(logits), data.val_labels)
 
 
 def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from study.errors import WeightsError
-from study.training.checkpoint import WEIGHTS
+from study.layout import WEIGHTS
 
 FORMS = "a checkpoint's folder, a trial's folder, an exported bundle, or a .safetensors, .pt or .pth file"
 

@@ -1,0 +1,39 @@
+"""A tracking server that is away for many rounds of trying: nothing is lost, and whoever records does not wait."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from outage_kit import Absence, Server, endure
+
+from tracking import writer
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+ROUNDS = 6
+
+
+@pytest.fixture
+def own_server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
+    """A server that other tests do not need."""
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    running = Server(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("how", ["gone", "hanging"])
+def test_a_server_that_is_away_loses_nothing_and_slows_nothing(
+    tmp_path: Path, own_server: Server, how: Absence, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "tracking")
+    monkeypatch.setattr(writer, "_FIRST_BACKOFF_S", 0.02)
+    monkeypatch.setattr(writer, "_LAST_BACKOFF_S", 0.3)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    figures = endure(tmp_path / "results", own_server, how, lambda recorder: recorder._writer._failures >= ROUNDS, 0.02)
+    assert figures["call_ms_without"]["median"] < 3 * figures["call_ms_with_server"]["median"] + 20
+    assert figures["call_ms_without"]["longest"] < 1000
+    assert caplog.text.count("is away") == caplog.text.count("is back") == 1
