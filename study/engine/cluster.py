@@ -14,7 +14,7 @@ from ray.tune.execution import class_cache
 
 from study.engine.signals import handlers_kept, quit_on_signals
 from study.errors import EngineError
-from study.spec import ResourceSpec
+from study.spec import ResourceSpec, StudySpec
 
 QUIET_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -30,6 +30,10 @@ QUIET_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 ANSWER_TIMEOUT_S = 5.0
+RESOLUTION = 10_000
+"""Ray counts resources in ten-thousandths."""
+ACCELERATOR = "accelerator_type:"
+"""How Ray's name of a resource begins that says which GPUs a node has."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +89,25 @@ def _require_answer(address: str) -> None:
 
 
 def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
-    """Work out how many trials run at once.
+    """Work out how many trials run at once; with ``gpus_per_trial: auto`` each has a GPU of its own, if there is one.
+
+    More than one GPU is reserved for a trial if asked for, but the training function uses the first alone.
 
     Raises:
         EngineError: no node is large enough for one trial; Tune would wait for ever.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    has_gpu = any(node.get("GPU", 0) > 0 for node in nodes)
-    gpus = (1.0 if has_gpu else 0.0) if resources.gpus_per_trial == "auto" else float(resources.gpus_per_trial)
-    cpus = resources.cpus_per_trial
+    asked = resources.gpus_per_trial
+    gpus = (1.0 if gpu_nodes() else 0.0) if asked == "auto" else float(asked)
+    return Slots(resources.cpus_per_trial, gpus, concurrent(resources, gpus, trials))
+
+
+def concurrent(resources: ResourceSpec, gpus: float, trials: int) -> int:
+    """Work out how many trials of so many GPUs run at once.
+
+    Raises:
+        EngineError: no node is large enough for one.
+    """
+    cpus, nodes = resources.cpus_per_trial, _nodes()
     places = sum(_places(node, cpus, gpus) for node in nodes)
     if places == 0:
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
@@ -102,9 +116,44 @@ def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
             f"one node must hold a whole trial, but a trial asks for {cpus} CPUs and {gpus:g} GPUs and the largest "
             f"node has {largest} CPUs and {most:g} GPUs; lower resources.cpus_per_trial or gpus_per_trial"
         )
-    return Slots(cpus, gpus, max(1, min(places, trials, resources.max_concurrent_trials or places)))
+    return max(1, min(places, trials, resources.max_concurrent_trials or places))
+
+
+def require_accelerators(spec: StudySpec, slots: Slots) -> None:
+    """Make sure that a budget of accelerator hours can be used up.
+
+    Raises:
+        EngineError: trials get no GPU.
+    """
+    hours = spec.budget.accelerator_hours
+    if hours is not None and not slots.gpus:
+        why = "resources.gpus_per_trial is 0" if gpu_nodes() else "the cluster has none"
+        raise EngineError(
+            f"budget.accelerator_hours must have GPUs to count, but it is {hours:g} and {why}; "
+            "budget.wall_clock limits a study on CPUs"
+        )
+
+
+def gpu_nodes() -> list[dict[str, float]]:
+    """Return the resources of every node that has a GPU."""
+    return [node for node in _nodes() if node.get("GPU", 0) > 0]
+
+
+def accelerator_types() -> tuple[str, ...]:
+    """Return Ray's names of the kinds of GPU in the cluster; none where it could not find them out."""
+    names = (name for node in gpu_nodes() for name in node if name.startswith(ACCELERATOR))
+    return tuple(dict.fromkeys(name.removeprefix(ACCELERATOR) for name in names))
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 def _places(node: dict[str, float], cpus: int, gpus: float) -> int:
+    """Count the trials a node holds; a share of a GPU lies on one GPU, never across two."""
     by_cpu = int(node.get("CPU", 0) // cpus)
-    return min(by_cpu, int(node.get("GPU", 0) / gpus)) if gpus else by_cpu
+    if not gpus:
+        return by_cpu
+    whole = int(node.get("GPU", 0))
+    by_gpu = whole * (RESOLUTION // max(1, round(RESOLUTION * gpus))) if gpus < 1 else int(whole // gpus)
+    return min(by_cpu, by_gpu)

@@ -68,7 +68,7 @@ def _result(done: Any, key: ModelKey) -> tuple[Arrays, float, float]:
     return found
 
 
-@ray.remote(max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": ROTATION}})
+@ray.remote(max_calls=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": ROTATION}})  # an idle one keeps its GPU
 def _pretrain(
     spec: StudySpec,
     key: ModelKey,

@@ -1,0 +1,112 @@
+"""How many trials a cluster holds at once, and what it cannot hold; the cluster's nodes are made up."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import ray
+
+from study.engine.cluster import Slots, accelerator_types, plan_slots, require_accelerators
+from study.errors import EngineError
+from study.spec import BudgetSpec, ResourceSpec, StudySpec
+
+
+def nodes(patch: pytest.MonkeyPatch, *resources: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
+    alive = [{"Alive": True, "Resources": one} for one in resources]
+    patch.setattr(ray, "nodes", lambda: alive + [{"Alive": False, "Resources": one} for one in dead])
+
+
+@pytest.mark.parametrize(
+    ("asked", "cluster", "slots"),
+    [
+        (ResourceSpec(), [{"CPU": 4.0}], Slots(1, 0.0, 4)),
+        (ResourceSpec(cpus_per_trial=3), [{"CPU": 4.0}, {"CPU": 8.0}], Slots(3, 0.0, 3)),
+        (ResourceSpec(max_concurrent_trials=2), [{"CPU": 4.0}], Slots(1, 0.0, 2)),
+        (ResourceSpec(), [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 16.0}], Slots(1, 1.0, 2)),
+        (ResourceSpec(gpus_per_trial=0), [{"CPU": 4.0, "GPU": 2.0}], Slots(1, 0.0, 4)),
+        (ResourceSpec(gpus_per_trial=2), [{"CPU": 16.0, "GPU": 3.0}, {"CPU": 16.0, "GPU": 2.0}], Slots(1, 2.0, 2)),
+        (ResourceSpec(gpus_per_trial=0.25), [{"CPU": 16.0, "GPU": 2.0}], Slots(1, 0.25, 8)),
+        (ResourceSpec(gpus_per_trial=0.25, cpus_per_trial=4), [{"CPU": 16.0, "GPU": 2.0}], Slots(4, 0.25, 4)),
+        (ResourceSpec(gpus_per_trial=0.4), [{"CPU": 16.0, "GPU": 2.0}], Slots(1, 0.4, 4)),  # not 5: one lies on one GPU
+        (ResourceSpec(gpus_per_trial=0.3333), [{"CPU": 16.0, "GPU": 1.0}], Slots(1, 0.3333, 3)),
+        (ResourceSpec(gpus_per_trial=0.07), [{"CPU": 16.0, "GPU": 1.0}], Slots(1, 0.07, 14)),
+    ],
+)
+def test_the_places_of_a_cluster_are_counted(
+    monkeypatch: pytest.MonkeyPatch, asked: ResourceSpec, cluster: list[dict[str, float]], slots: Slots
+) -> None:
+    nodes(monkeypatch, *cluster, dead=({"CPU": 64.0, "GPU": 8.0},))
+    assert plan_slots(asked, trials=100) == slots
+
+
+def test_no_more_places_than_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, {"CPU": 16.0})
+    assert plan_slots(ResourceSpec(), trials=3).count == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (ResourceSpec(cpus_per_trial=9), "9 CPUs and 0 GPUs and the largest node has 8 CPUs and 0 GPUs"),
+        (ResourceSpec(gpus_per_trial=1), "1 CPUs and 1 GPUs and the largest node has 8 CPUs and 0 GPUs"),
+        (ResourceSpec(gpus_per_trial=0.5), "1 CPUs and 0.5 GPUs"),
+    ],
+)
+def test_a_trial_that_no_node_holds_is_refused(monkeypatch: pytest.MonkeyPatch, asked: ResourceSpec, said: str) -> None:
+    nodes(monkeypatch, {"CPU": 8.0}, {"CPU": 4.0})
+    with pytest.raises(EngineError, match=said):
+        plan_slots(asked, trials=1)
+
+
+def test_two_small_nodes_are_not_one_large_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0})
+    with pytest.raises(EngineError, match="2 GPUs and the largest node has 8 CPUs and 1 GPUs"):
+        plan_slots(ResourceSpec(gpus_per_trial=2), trials=1)
+
+
+@pytest.mark.parametrize(
+    ("node", "gpus", "why"),
+    [({"CPU": 8.0}, "auto", "the cluster has none"), ({"CPU": 8.0, "GPU": 1.0}, 0, "resources.gpus_per_trial is 0")],
+)
+def test_accelerator_hours_need_accelerators(
+    monkeypatch: pytest.MonkeyPatch, node: dict[str, float], gpus: str | int, why: str
+) -> None:
+    nodes(monkeypatch, node)
+    resources = ResourceSpec.model_validate({"gpus_per_trial": gpus})
+    spec = StudySpec(name="a", budget=BudgetSpec(accelerator_hours=2.5), resources=resources)
+    with pytest.raises(EngineError, match=f"it is 2.5 and {why}; budget.wall_clock limits a study on CPUs"):
+        require_accelerators(spec, plan_slots(resources, trials=1))
+
+
+def test_accelerator_hours_are_taken_where_trials_have_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes(monkeypatch, {"CPU": 8.0, "GPU": 1.0})
+    spec = StudySpec(name="a", budget=BudgetSpec(accelerator_hours=2.5))
+    require_accelerators(spec, plan_slots(spec.resources, trials=1))
+    require_accelerators(StudySpec(name="a"), Slots(1, 0.0, 1))
+
+
+def test_kinds_of_gpus_are_known_by_rays_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    large = {"CPU": 8.0, "GPU": 8.0, "accelerator_type:H100": 1.0}
+    nodes(monkeypatch, large, large, {"CPU": 8.0, "GPU": 1.0, "accelerator_type:L4": 1.0}, {"CPU": 8.0})
+    assert accelerator_types() == ("H100", "L4")
+    nodes(monkeypatch, {"CPU": 8.0, "GPU": 2.0})
+    assert accelerator_types() == ()
+
+
+def test_a_worker_that_only_imports_does_not_look_for_gpus() -> None:
+    """CUDA reads CUDA_VISIBLE_DEVICES once, at the first call; Ray sets it when a waiting worker is given a trial."""
+    code = """
+import torch, torch._C
+def never(*args, **kwargs):
+    raise AssertionError("CUDA was asked before Ray could say which GPU is whose")
+torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = never
+for name in ("_cuda_getDeviceCount", "_cuda_init"):
+    if hasattr(torch._C, name):
+        setattr(torch._C, name, never)
+import timm, torchvision, study.training.loop, study.engine.trainable, study.engine.probe
+print("quiet")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "quiet\n", done.stderr
