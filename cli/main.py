@@ -6,7 +6,15 @@ import sys
 
 import typer
 
-from cli import control_commands, data_commands, export_commands, read_commands, run_commands
+from cli import (
+    control_commands,
+    data_commands,
+    export_commands,
+    plan_commands,
+    read_commands,
+    rerun_command,
+    run_commands,
+)
 from study.errors import SpecError, StudyError
 
 app = typer.Typer(
@@ -17,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (run_commands, control_commands, read_commands, export_commands):
+for commands in (run_commands, control_commands, plan_commands, read_commands, rerun_command, export_commands):
     commands.register(app)
 app.add_typer(data_commands.app, name="data")
 

@@ -41,12 +41,31 @@ def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageP
     )
 
 
+def cache_entry(spec: DataSpec) -> Path:
+    """Return where the cache has a study's images, whether or not they are there; opens no picture.
+
+    Raises:
+        DataError: the images cannot be found or split.
+    """
+    if spec.source == "faces":
+        return _faces_entry(spec, plan_shifted(spec, class_of_kind(spec), face_classes(spec)))
+    return _folder_entry(spec, plan_folder(spec))
+
+
+def _faces_entry(spec: DataSpec, shifted: FolderPlan | None) -> Path:
+    key = (*face_key(spec), *(() if shifted is None else _folder_key(shifted, spec)))
+    return cache_dir() / "data" / cache_key("faces", *key)
+
+
+def _folder_entry(spec: DataSpec, plan: FolderPlan) -> Path:
+    return cache_dir() / "data" / cache_key("folder", *_folder_key(plan, spec))
+
+
 def _load_faces(spec: DataSpec, workers: int | None, on_progress: StageProgress | None) -> DataBundle:
     classes = face_classes(spec)
     require_shifted_names(spec.shifted, SHIFTED_SETS)
     plan = plan_shifted(spec, class_of_kind(spec), classes)
-    key = (*face_key(spec), *(() if plan is None else _folder_key(plan, spec)))
-    entry = cache_dir() / "data" / cache_key("faces", *key)
+    entry = _faces_entry(spec, plan)
     if (kept := load_entry(entry)) is not None:
         return kept
     sets = render_sets(spec, workers=workers, on_progress=_stage("rendering", on_progress))
@@ -63,7 +82,7 @@ def _load_folder(spec: DataSpec, workers: int | None, on_progress: StageProgress
     if spec.path is None:
         raise DataError("data.source folder needs data.path, the folder with the pictures, but got none")
     plan = plan_folder(spec)
-    entry = cache_dir() / "data" / cache_key("folder", *_folder_key(plan, spec))
+    entry = _folder_entry(spec, plan)
     if (kept := load_entry(entry)) is not None:
         return kept
     sets, skipped = _read(plan, spec, workers, on_progress)

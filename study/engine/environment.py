@@ -1,0 +1,113 @@
+"""Say what a study runs on, as far as it can change the last bit of a metric; loads neither torch nor a GPU."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
+SWITCHES = (
+    "ATEN_CPU_CAPABILITY", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS",
+    "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG",
+)  # fmt: skip
+"""Environment variables that let torch's libraries choose other kernels."""
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "sve", "bf16")
+_CPU_IDENTITY = ("cpu family", "model", "stepping")
+_GIT_TIMEOUT_S = 5.0
+_NVIDIA = Path("/proc/driver/nvidia")
+
+
+def describe_environment() -> dict[str, str]:
+    """Return what may make the same trial come out otherwise elsewhere; what cannot be found out is left out.
+
+    It is about this machine: workers on other nodes of a cluster may have something else.
+    """
+    cpu = _cpu_info()
+    found = {
+        "cpu": _cpu_name(cpu),
+        "instructions": " ".join(one for one in INSTRUCTIONS if one in _flags(cpu)),
+        "machine": platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+        "gpu": _gpus(),
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+        **dict(_versions()),
+        "commit": _commit(Path(__file__).parent.parent),
+        **{name: os.environ[name] for name in SWITCHES if name in os.environ},
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _cpu_info() -> Mapping[str, str]:
+    """Return what Linux says of the first processor."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, colon, value = line.partition(":")
+            if not colon:
+                break
+            found[key.strip()] = value.strip()
+    return found
+
+
+def _cpu_name(cpu: Mapping[str, str]) -> str:
+    """Name the processor; a virtual machine's name alone would fit several generations."""
+    name = cpu.get("model name") or platform.processor() or platform.machine()
+    identity = " ".join(f"{key} {cpu[key]}" for key in _CPU_IDENTITY if key in cpu)
+    return f"{name} ({identity})" if identity else name
+
+
+def _flags(cpu: Mapping[str, str]) -> frozenset[str]:
+    return frozenset((cpu.get("flags") or cpu.get("Features") or "").split())
+
+
+def _gpus() -> str:
+    """Name the GPUs and their driver, from files that need no driver call."""
+    found: list[str] = []
+    with suppress(OSError):
+        for information in sorted((_NVIDIA / "gpus").glob("*/information")):
+            lines = information.read_text(encoding="utf-8").splitlines()
+            found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model:")]
+    if not found:
+        return ""
+    version = ""
+    with suppress(OSError):
+        words = (_NVIDIA / "version").read_text(encoding="utf-8").splitlines()[0].split()
+        version = next((word for word in words if word[:1].isdigit()), "")
+    return ", ".join(found) + (f", driver {version}" if version else "")
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            yield name, metadata.version(name)
+
+
+def _commit(package: Path) -> str:
+    """Return the commit of a package that is a checkout of its own, and whether its code was changed since."""
+    if _git(package, "ls-files", "--error-unmatch", "errors.py") is None:
+        return ""
+    commit = _git(package, "rev-parse", "HEAD")
+    changed = _git(package, "status", "--porcelain", "--", ".")
+    return f"{commit} with changes" if commit and changed else commit or ""
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ("git", *arguments),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,92 @@
+"""Trials of a real study run again through the command line, and planned by what they took."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import TINY, study
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run one small study, with a pruner and two threads a trial."""
+    folder = tmp_path_factory.mktemp("rerun")
+    text = TINY.replace("pruner: none", "pruner: asha").replace("max_epochs: 2", "max_epochs: 3")
+    (folder / "tiny.yaml").write_text(text.replace("cpus_per_trial: 1", "cpus_per_trial: 2"))
+    ran = study("run", folder / "tiny.yaml", "--results", folder / "results")
+    assert ran.returncode == 0, ran.stderr
+    return folder / "results"
+
+
+def _records(results: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(study("show", "tiny", "--results", results, "--json").stdout)["records"]
+    return found
+
+
+def test_every_trial_of_a_study_comes_out_the_same(results: Path, tmp_path: Path) -> None:
+    records = _records(results)
+    assert {one["state"] for one in records} <= {"COMPLETE", "PRUNED"}
+    for record in records:
+        done = study("rerun", f"tiny:{record['trial']}", "--results", results, "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer = json.loads(done.stdout)
+        assert answer["same"]
+        assert answer["epochs_now"] == record["epochs_run"]
+        assert answer["metrics"] > 15
+    by_run = study("rerun", records[0]["run_id"], "--results", results, "--save", tmp_path / "saved")
+    assert by_run.returncode == 0, by_run.stderr
+    assert "the same to the last bit: " in by_run.stdout
+    assert (tmp_path / "saved" / "model.safetensors").exists()
+
+
+def test_a_changed_ledger_is_noticed_and_says_where(results: Path) -> None:
+    """A metric that is not what the trial reports fails the comparison."""
+    journal = results / "studies" / "tiny" / "ledger.journal"
+    text = journal.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    stored = next(one for one in lines for value in one.get("user_attr", {}).values() if _is_epoch(value))
+    (value,) = stored["user_attr"].values()
+    value["values"]["val_loss"] += 1e-9
+    try:
+        journal.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        trial = stored["trial_id"]
+        done = study("rerun", f"tiny:{trial}", "--results", results)
+    finally:
+        journal.write_text(text)
+    assert done.returncode == 1
+    assert "val_loss" in done.stdout
+    assert "must come out the same to the last bit, but 1 metric" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _is_epoch(value: object) -> bool:
+    return isinstance(value, dict) and "val_loss" in value.get("values", {})
+
+
+@pytest.mark.parametrize(
+    ("run", "code", "words"),
+    [
+        ("tinny:0", 1, "did you mean `tiny`"),
+        ("tiny:99", 1, "no trial 99 in `tiny`; there are: 0 to 2"),
+        ("tiny:x", 2, "STUDY:TRIAL"),
+        ("0" * 32, 1, "no MLflow run"),
+    ],
+)
+def test_what_is_not_there_is_named(results: Path, run: str, code: int, words: str) -> None:
+    done = study("rerun", run, "--results", results)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plan_goes_by_what_earlier_trials_took(results: Path) -> None:
+    before = sorted(results.rglob("*"))
+    done = study("plan", results.parent / "tiny.yaml", "--name", "next", "--results", results, "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["models"][0]["source"].startswith("from ")
+    assert answer["time"]["wall_s"] > 0
+    assert sorted(results.rglob("*")) == before
