@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
-from cli.output import STATE_STYLES, duration, make_table, moment, number, print_json, print_table, short_path
+from cli.output import make_table, moment, number, print_json, print_table
 
 if TYPE_CHECKING:
     from cli.ranked import Ranked
+    from study.certainty import Verdict
     from study.ranking import RankedRow
     from study.records import FinalLook
 
@@ -56,15 +57,14 @@ def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json:
 def show(name: Name = None, results: Results = RESULTS, json: Json = False) -> None:
     """Show one study: what was searched, how far it is, what it found."""
     from cli.reading import open_study
-    from cli.showing import print_study
+    from cli.showing import print_study, study_json
     from study.ranking import summarize
 
     study = open_study(results, name)
-    summary = summarize(study.ledger.spec, study.state, study.records, study.ledger.created_at_s)
+    ledger = study.ledger
+    summary = summarize(ledger.spec, study.state, study.records, ledger.created_at_s, ledger.planned)
     if json:
-        spec = study.ledger.spec.model_dump(mode="json")
-        trials = [asdict(one) for one in study.records]
-        print_json({**asdict(summary), "spec": spec, "notices": study.ledger.notices, "records": trials})
+        print_json(study_json(study, summary))
         return
     print_study(study, summary)
 
@@ -76,26 +76,33 @@ def compare(
     columns: Annotated[
         str | None, typer.Option("--columns", help="More metrics to show, as in val_f1,shifted.dark.auc.")
     ] = None,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Rank single trials, not configurations by their mean over seeds.")
+    ] = False,
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
-    """Rank the trials of a study."""
+    """Rank the configurations of a study: by one metric, or by all its objectives."""
     from cli.ranked import ranked_rows, require_metrics
+    from cli.rows import configuration_json, configuration_table, trial_json, trial_table
 
     found = ranked_rows(results, tracking_uri, name, metric)
     more = require_metrics(columns, found)
-    rows = found.rows[:top]
-    if json:
-        print_json([row_json(row, found.metric) for row in rows])
+    if trials or not found.configurations:
+        rows = found.rows[:top]
+        if json:
+            print_json([trial_json(row, found) for row in rows])
+        else:
+            print_table(trial_table(found, rows, more))
         return
-    params = list(dict.fromkeys(key for row in rows for key in row.record.params))
-    headings = ["rank", "trial", "state", found.metric, *more, "epoch", *params, "time"]
-    cells = [_row(row, more, params) for row in rows]
-    table = make_table(headings, cells, right=["rank", "trial", found.metric, *more, "epoch", "time"])
-    table.title = f"{found.study}: {len(found.rows)} trials by {found.metric}"
-    table.title_justify = "left"
-    print_table(table)
+    shown = found.configurations[:top]
+    if json:
+        print_json([configuration_json(one, found) for one in shown])
+        return
+    print_table(configuration_table(found, shown, more))
+    if any(one.rank and not one.is_whole for one in shown):
+        typer.echo("those that ran fewer seeds to the end come after those that ran them all")
 
 
 def best(
@@ -109,22 +116,48 @@ def best(
     tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
-    """Name the best checkpoint, and say whether it really is the best."""
-    from cli.ranked import require_best
-    from study.certainty import judge
+    """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front."""
+    from cli.ranked import ranked_rows, require_candidate, winner_of
+    from cli.rows import configuration_json, trial_json
+    from cli.winner import front_certainty, front_json, print_best, print_front
     from study.errors import UsageError
 
     if test and tracking_uri:
         raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
-    found, winner = require_best(results, tracking_uri, name, metric)
-    verdict = judge(found.rows, found.metric, found.class_counts)
+    found = ranked_rows(results, tracking_uri, name, metric)
+    require_candidate(found)
+    if found.aims and not test:
+        if json:
+            print_json({"study": found.study, "objectives": [one.model_dump() for one in found.aims],
+                        "front": front_json(found), "certainty": {"text": front_certainty(found)}})  # fmt: skip
+        else:
+            print_front(found)
+        return
+    winner = winner_of(found)
+    verdict = _verdict(found)
     looks = () if tracking_uri else _looks(results, found, winner, score=test, again=look_again)
     own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
     if json:
-        print_json({**row_json(winner, found.metric), "certainty": asdict(verdict), "test": own and asdict(own),
+        first = found.configurations[0] if found.configurations else None
+        row = configuration_json(first, found) if first else trial_json(winner, found)
+        print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
                     "test_looks": [asdict(one) for one in looks]})  # fmt: skip
         return
-    _print_best(found, winner, verdict.text)
+    print_best(found, winner, verdict.text)
+    _print_looks(looks, own)
+
+
+def _verdict(found: Ranked) -> Verdict:
+    if found.configurations:
+        from study.paired import judge_configurations
+
+        return judge_configurations(found.configurations, found.mode, found.class_counts)
+    from study.certainty import judge
+
+    return judge(found.rows, found.metric, found.class_counts)
+
+
+def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
     if own is not None:
         from cli.final_look import describe_looks
 
@@ -151,21 +184,6 @@ def _looks(results: Path, found: Ranked, winner: RankedRow, *, score: bool, agai
     return refreshed(study).ledger.looks
 
 
-def _print_best(found: Ranked, winner: RankedRow, verdict: str) -> None:
-    record = winner.record
-    params = "  ".join(f"{key}={number(value)}" for key, value in record.params.items())
-    typer.echo(f"best of {found.study} by {found.metric}: trial {record.trial} ({record.state})")
-    typer.echo(f"  {found.metric:12s} {number(winner.value, 5)} at epoch {record.epoch} of {record.epochs_run}")
-    others = [key for key in ("val_auc", "val_accuracy", "val_f1", "val_loss") if key != found.metric]
-    typer.echo("  also         " + "  ".join(f"{key} {number(record.metrics.get(key))}" for key in others))
-    if shifted := [key for key in record.metrics if key.startswith("shifted.") and key.endswith(".auc")]:
-        typer.echo("  elsewhere    " + "  ".join(f"{key} {number(record.metrics[key])}" for key in shifted))
-    typer.echo(f"  params       {params or '-'}")
-    typer.echo(f"  checkpoint   {short_path(record.checkpoint)}")
-    typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
-    typer.echo(f"  certain?     {verdict}")
-
-
 def spaces(json: Json = False) -> None:
     """List the study files that come with the package."""
     import search_spaces
@@ -177,37 +195,3 @@ def spaces(json: Json = False) -> None:
         return
     for one in files:
         typer.echo(str(one))
-
-
-def row_json(row: RankedRow, metric: str) -> dict[str, Any]:
-    """Return a ranked trial as one JSON object."""
-    record = row.record
-    return {
-        "study": record.study,
-        "trial": record.trial,
-        "rank": row.rank,
-        "state": record.state.value,
-        "stop_reason": record.stop_reason.value if record.stop_reason else None,
-        "run_id": record.run_id,
-        "metric": metric,
-        "value": row.value,
-        "epoch": record.epoch,
-        "checkpoint": record.checkpoint,
-        "params": dict(record.params),
-        "metrics": dict(record.metrics),
-        "seed": record.seed,
-        "replicate": record.replicate,
-        "point": record.point,
-        "error": record.error,
-    }
-
-
-def _row(row: RankedRow, metrics: list[str], params: list[str]) -> list[str]:
-    record = row.record
-    spent = record.finished_at_s - record.started_at_s if record.finished_at_s and record.started_at_s else None
-    style = STATE_STYLES[record.state.value]
-    cells = [number(record.params.get(key)) for key in params]
-    values = [number(record.metrics.get(key)) for key in metrics]
-    state = f"[{style}]{record.state.value}[/]"
-    rank = "-" if row.rank is None else str(row.rank)
-    return [rank, str(record.trial), state, number(row.value), *values, number(record.epoch), *cells, duration(spent)]

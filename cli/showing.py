@@ -1,14 +1,18 @@
-"""Show one study in full, for people."""
+"""Show one study in full: the plan, how far it is, the best of it."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 import typer
 
-from cli.output import make_table, moment, number, print_table
+from cli.output import moment, number, print_table
+from cli.ranked import Ranked, rank_study
 from cli.reading import OpenStudy
-from study.ranking import rank
+from cli.rows import configuration_table, trial_table
 from study.records import StudySummary, TrialState
-from study.spec import Choice, Constant, Integer, Parameter, Uniform
+from study.spec import BudgetSpec, Choice, Constant, Integer, Parameter, StudySpec, Uniform
 
 SHOWN = 5
 
@@ -17,13 +21,14 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
     """Print what was searched, how far it is and what it found."""
     spec, data = study.ledger.spec, study.ledger.data
     counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, "
-    counts += f"{summary.running} {'to resume' if summary.state == 'interrupted' else 'running'}"
+    counts += f"{summary.running} {'to resume' if summary.state in ('interrupted', 'stopped') else 'running'}"
     sizes = ", ".join(f"{name} {count}" for name, count in data.sizes.items())
     typer.echo(f"{summary.name}: {summary.state}, {summary.trials} of {summary.planned} trials ({counts})")
     typer.echo(f"  begun      {moment(summary.created_at_s)}")
-    typer.echo(f"  objective  {spec.objective.mode} {spec.objective.metric}, best so far {number(summary.best, 5)}")
-    way = spec.search.sampler if spec.design.kind == "search" else spec.design.kind
-    typer.echo(f"  search     {way}, pruner {spec.pruner}, seed {spec.search.seed}")
+    found = rank_study(spec, study.name, study.records, None)
+    typer.echo(f"  objective  {_objective(found, summary)}")
+    for heading, text in _plan(study):
+        typer.echo(f"  {heading:10s} {text}")
     typer.echo(f"  data       {data.source} at {data.image_size_px} px: {sizes} (fingerprint {data.fingerprint[:12]})")
     positive = ", the positive class" if len(data.classes) == 2 else ""
     named = [f"{one} ({at}{positive if at == 1 else ''})" for at, one in enumerate(data.classes)]
@@ -33,7 +38,7 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
     for notice in study.ledger.notices:
         typer.echo(f"  note: {notice}")
     typer.echo(f"  files      {study.layout.root}")
-    _print_top(study)
+    _print_top(found)
     for record in study.records:
         if record.state is TrialState.FAILED:
             typer.echo(
@@ -41,17 +46,83 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
             )
 
 
-def _print_top(study: OpenStudy) -> None:
-    objective = study.ledger.spec.objective
-    rows = [row for row in rank(study.records, objective.metric, objective.mode) if row.rank][:SHOWN]
-    if rows:
-        columns = ["rank", "trial", "state", objective.metric, "params"]
-        cells = [
-            [str(row.rank), str(row.record.trial), row.record.state.value, number(row.value),
-             " ".join(f"{key}={number(value)}" for key, value in row.record.params.items())]
-            for row in rows
-        ]  # fmt: skip
-        print_table(make_table(columns, cells, right=["rank", "trial", objective.metric]))
+def study_json(study: OpenStudy, summary: StudySummary) -> dict[str, Any]:
+    """Return all that is known of a study as one JSON object."""
+    return {
+        **asdict(summary),
+        "spec": study.ledger.spec.model_dump(mode="json"),
+        "notices": study.ledger.notices,
+        "end_reason": study.ledger.end_reason,
+        "extensions": study.ledger.extensions,
+        "records": [asdict(one) for one in study.records],
+    }
+
+
+def _plan(study: OpenStudy) -> list[tuple[str, str]]:
+    """Return what was to be run and what became of that, as headed lines."""
+    spec, ledger = study.ledger.spec, study.ledger
+    lines = [("search" if spec.design.kind == "search" else "design", _design(spec))]
+    if len(spec.replicates.numbers) > 1:
+        lines.append(("replicates", f"each point with the seeds {', '.join(map(str, spec.replicates.numbers))}"))
+    if budget := _budget(spec.budget):
+        lines.append(("budget", ", ".join(budget)))
+    kept = spec.keep.per_study
+    whose = "every trial" if kept == "all" else f"the best {kept} trials" if kept > 1 else "the best trial"
+    lines.append(("weights", f"those of {whose}"))
+    if spec.warm_start:
+        lines.append(("warm start", f"{', '.join(spec.warm_start)}: {len(ledger.warm_start)} earlier points"))
+    for extension in ledger.extensions:
+        changes = (f"{field} {before} -> {after}" for field, (before, after) in extension["changes"].items())
+        lines.append(("extended", f"{moment(extension['at_s'])}: {', '.join(changes)}"))
+    if ledger.end_reason is not None:
+        lines.append(("ended", f"before its time: {ledger.end_reason.value}"))
+    return lines
+
+
+def _design(spec: StudySpec) -> str:
+    design = spec.design
+    words = [spec.search.sampler if design.kind == "search" else design.kind.replace("_", " ")]
+    if design.baseline:
+        words.append("baseline " + " ".join(f"{key}={number(value)}" for key, value in design.baseline.items()))
+    if design.resolution is not None:
+        words.append(f"resolution {design.resolution} ({design.fraction.replace('_', '-')})")
+    return ", ".join([*words, f"pruner {spec.pruner}", f"seed {spec.search.seed}"])
+
+
+def _budget(budget: BudgetSpec) -> list[str]:
+    """Return the limits that are set, in words."""
+    words = []
+    if budget.trials is not None:
+        words.append(f"{budget.trials} trials")
+    if budget.wall_clock is not None:
+        words.append(budget.wall_clock)
+    if budget.accelerator_hours is not None:
+        words.append(f"{budget.accelerator_hours:g} accelerator-hours")
+    if budget.target:
+        words.append("until " + " and ".join(f"{key} reaches {value:g}" for key, value in budget.target.items()))
+    if budget.failures is not None:
+        words.append(f"until {budget.failures} trials failed")
+    return words
+
+
+def _objective(found: Ranked, summary: StudySummary) -> str:
+    """Return what is wanted and the best of it so far."""
+    if found.aims:
+        return f"{', '.join(f'{one.mode} {one.metric}' for one in found.aims)}; the first selects a trial's epoch"
+    if not found.configurations:
+        return f"{found.mode} {found.metric}, best so far {number(summary.best, 5)}"
+    return f"{found.mode} {found.metric}, best mean so far {number(found.configurations[0].mean, 5)}"
+
+
+def _print_top(found: Ranked) -> None:
+    if found.configurations:
+        shown = [one for one in found.configurations if one.rank][:SHOWN]
+        table = configuration_table(found, shown, []) if shown else None
+    else:
+        rows = [row for row in found.rows if row.rank][:SHOWN]
+        table = trial_table(found, rows, []) if rows else None
+    if table is not None:
+        print_table(table)
 
 
 def _domain(parameter: Parameter) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +24,10 @@ from study.spec_file.words import did_you_mean
 
 @dataclass(frozen=True)
 class RankedRow:
-    """A trial and its place; trials without a checkpoint to hand over (running, failed) have none."""
+    """A trial and its place; trials without a checkpoint (running, failed) have none.
+
+    Where several objectives rank together, those of equal merit share a place.
+    """
 
     rank: int | None
     value: float | None
@@ -45,9 +50,9 @@ def rank(records: Iterable[TrialRecord], metric: str, mode: Mode) -> list[Ranked
 
 
 def is_candidate(record: TrialRecord, metric: str) -> bool:
-    """Whether a trial ended with a checkpoint that has this metric."""
-    ended = record.state in (TrialState.COMPLETE, TrialState.PRUNED)
-    return ended and record.checkpoint is not None and metric in record.metrics
+    """Whether a trial ended with a checkpoint that has a number for this metric."""
+    ended = record.state in (TrialState.COMPLETE, TrialState.PRUNED) and record.checkpoint is not None
+    return ended and not math.isnan(record.metrics.get(metric, math.nan))
 
 
 def mode_of(metric: str, spec: StudySpec) -> Mode:
@@ -56,8 +61,9 @@ def mode_of(metric: str, spec: StudySpec) -> Mode:
     Raises:
         UsageError: no trial reports it, neither direction is better, or it is one of the test images.
     """
-    if metric == spec.objective.metric:
-        return spec.objective.mode
+    for aim in spec.aims:
+        if metric == aim.metric:
+            return aim.mode
     known = metric_named(metric)
     if metric.startswith(TEST_PREFIX) and known is not None:
         raise UsageError(
@@ -72,9 +78,11 @@ def mode_of(metric: str, spec: StudySpec) -> Mode:
     return known.mode
 
 
-def summarize(spec: StudySpec, state: str, records: Sequence[TrialRecord], created_at_s: float) -> StudySummary:
-    """Return one line about a study."""
-    counts = {one: sum(record.state is one for record in records) for one in TrialState}
+def summarize(
+    spec: StudySpec, state: str, records: Sequence[TrialRecord], created_at_s: float, planned: int | None = None
+) -> StudySummary:
+    """Return one line about a study; ``planned`` is what its ledger knows, None takes the number from the spec."""
+    counts = Counter(record.state for record in records)
     rows = rank(records, spec.objective.metric, spec.objective.mode)
     return StudySummary(
         name=spec.name,
@@ -84,7 +92,7 @@ def summarize(spec: StudySpec, state: str, records: Sequence[TrialRecord], creat
         pruned=counts[TrialState.PRUNED],
         failed=counts[TrialState.FAILED],
         running=counts[TrialState.RUNNING],
-        planned=planned_trials(spec),
+        planned=planned_trials(spec) if planned is None else planned,
         metric=spec.objective.metric,
         mode=spec.objective.mode,
         best=rows[0].value if rows and rows[0].rank else None,

@@ -14,8 +14,10 @@ from rich.console import Console
 from cli.board import Board
 from cli.live import View, open_view
 from cli.recorders import Tee, WarningLines
-from study.events import TrialFinished
+from study.events import StudyStarted, TrialFinished
 from study.layout import StudyLayout
+from study.records import StopReason, StudyOutcome, TrialState
+from study.spec import Choice, DesignSpec, Parameter, ReplicatesSpec, StudySpec
 
 
 def shown(board: Board) -> str:
@@ -116,3 +118,80 @@ def test_durations_are_written_for_people(seconds: float | None, text: str) -> N
     from cli.output import duration
 
     assert duration(seconds) == text
+
+
+def replicated(script: Script) -> StudyStarted:
+    """Begin a grid of two points with three replicates each."""
+    space = (Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))),)
+    spec = StudySpec(
+        name="faces", space=space, design=DesignSpec(kind="grid"), replicates=ReplicatesSpec(seeds=(7, 8, 9))
+    )
+    return replace(script.start(), spec=spec, planned=6)
+
+
+def ended(script: Script, trial: int, point: int, replicate: int, state: TrialState) -> TrialFinished:
+    finished = script.finish(trial, state)
+    return replace(finished, record=replace(finished.record, point=point, replicate=replicate))
+
+
+def test_a_trial_of_several_replicates_is_told_by_point_and_seed() -> None:
+    script = Script()
+    board = Board(script.spec())
+    board.take(replicated(script))
+    begun = script.begin(3)
+    line = board.take(replace(begun, record=replace(begun.record, point=1, replicate=2)))
+    assert line is not None
+    assert line.startswith("trial 3 (point 1, seed 9) runs: ")
+    assert (board.take(script.report(3, 1)) or "").startswith("trial 3 (point 1, seed 9) epoch 1/")
+    text = shown(board)
+    assert "0 of 6 trials ended, 1 running" in text
+    row = next(one for one in text.splitlines() if "RUNNING" in one)
+    assert row.split()[:4] == ["3", "1", "9", "RUNNING"]
+
+
+def test_the_trials_that_a_stopped_point_no_longer_has_are_taken_off() -> None:
+    script = Script()
+    board = Board(script.spec())
+    board.take(replicated(script))
+    board.take(ended(script, 0, 0, 0, TrialState.PRUNED))
+    assert "1 of 4 trials ended" in board.headline()
+    board.take(ended(script, 0, 0, 0, TrialState.PRUNED))
+    assert "1 of 4 trials ended" in board.headline(), "told twice, as after a resume"
+    board.take(ended(script, 1, 1, 0, TrialState.COMPLETE))
+    late = script.begin(2)
+    board.take(replace(late, record=replace(late.record, point=0, replicate=1)))
+    assert "2 of 5 trials ended" in board.headline(), "it ran already when its point was stopped"
+
+
+def test_what_a_board_keeps_does_not_grow_with_the_trials() -> None:
+    script = Script(planned=500)
+    board = Board(script.spec())
+    board.take(script.start())
+    for trial in range(500):
+        finished = script.finish(trial)
+        value = 0.9 if trial == 17 else 0.1
+        board.take(replace(finished, record=replace(finished.record, value=value, checkpoint="c")))
+    text = shown(board)
+    assert "500 of 500 trials ended, 0 running; best val_auc 0.90000 (trial 17)" in text
+    assert text.count("COMPLETE") == 8
+    assert text.splitlines()[2].split()[0] == "499"
+
+
+@pytest.mark.parametrize(
+    "outcome, reason, words",
+    [
+        (StudyOutcome.FINISHED, None, "faces finished after 1s: 1 COMPLETE"),
+        (StudyOutcome.FINISHED, StopReason.TIME_BUDGET, "faces finished after 1s (its time budget is used up): 1"),
+        (StudyOutcome.FINISHED, StopReason.TARGET, "faces finished after 1s (a trial reached its target): 1"),
+        (StudyOutcome.STOPPED, StopReason.USER, "faces stopped by the user after 1s: 1 COMPLETE"),
+        (StudyOutcome.STOPPED, None, "faces stopped after 1s: 1 COMPLETE"),
+        (StudyOutcome.INTERRUPTED, None, "faces interrupted after 1s: 1 COMPLETE"),
+    ],
+)
+def test_the_end_says_why(outcome: StudyOutcome, reason: StopReason | None, words: str) -> None:
+    script = Script()
+    board = Board(script.spec())
+    board.take(script.start())
+    line = board.take(replace(script.end(outcome), reason=reason))
+    assert line is not None
+    assert line.startswith(words)

@@ -14,7 +14,7 @@ from study.certainty import Verdict, judge
 from study.errors import UsageError
 from study.ranking import mode_of, rank, summarize
 from study.records import EVALUATED, METRICS, TrialRecord, TrialState, metric_named, shifted_sets
-from study.spec import Objective, SearchSpec, StudySpec
+from study.spec import Objective, Parameter, SearchSpec, StudySpec, Uniform
 from study.statistics import auc_standard_error, proportion_standard_error
 
 COUNTS = (250, 150)
@@ -59,12 +59,24 @@ def test_mode_of_a_metric() -> None:
         mode_of("val_acu", spec)
 
 
+def test_every_objective_has_its_own_mode() -> None:
+    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="val_loss", mode="max"))
+    assert mode_of("val_loss", StudySpec(name="s", objectives=aims)) == "max"
+
+
+def test_what_is_no_number_has_no_rank() -> None:
+    rows = rank([record(0, math.nan), record(1, 0.7)], "val_auc", "max")
+    assert [(row.record.trial, row.rank) for row in rows] == [(1, 1), (0, None)]
+
+
 def test_summary_counts_states() -> None:
-    spec = StudySpec(name="s", search=SearchSpec(trials=5))
+    momentum = Parameter(name="momentum", domain=Uniform(low=0.0, high=0.9))
+    spec = StudySpec(name="s", space=(momentum,), search=SearchSpec(trials=5))
     records = [record(0, 0.7), record(1, 0.9, TrialState.PRUNED), record(2, None, TrialState.FAILED)]
     summary = summarize(spec, "interrupted", records, 1.0)
     assert (summary.trials, summary.complete, summary.pruned, summary.failed, summary.running) == (3, 1, 1, 1, 0)
     assert (summary.planned, summary.best) == (5, 0.9)
+    assert summarize(spec, "interrupted", records, 1.0, 4).planned == 4
 
 
 def test_auc_standard_error_is_what_resampling_gives() -> None:

@@ -1,0 +1,228 @@
+"""What compare, best and show say of replicates, several objectives and weights that are gone; no study is run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ranking_kit import P, record, table
+from typer.testing import CliRunner, Result
+
+from cli.main import app
+from cli.ranked import rank_study, require_best
+from cli.reading import OpenStudy
+from study.errors import LedgerError, UsageError
+from study.layout import StudyLayout
+from study.records import DataSummary, StopReason, TrialRecord
+from study.spec import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec, StudySpec
+
+DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"val": 400}, {"val": {"no": 200, "yes": 200}})
+SEEDS = ReplicatesSpec(seeds=(7, 8, 9))
+AIMS = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
+TRIAL_KEYS = {
+    "study", "trial", "rank", "state", "stop_reason", "run_id", "metric", "value", "epoch", "checkpoint", "kept",
+    "params", "metrics", "seed", "replicate", "point", "error",
+}  # fmt: skip
+Show = Callable[..., None]
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
+    """Return what puts records in the place of every study that a command opens."""
+
+    def put(records: Sequence[TrialRecord], **spec: Any) -> None:
+        ledger: Any = SimpleNamespace(
+            spec=StudySpec(name="s", **spec), name="s", data=DATA, looks=(), notices=(), created_at_s=1.0,
+            planned=9, warm_start=(1, 2), end_reason=StopReason.TIME_BUDGET,
+            extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
+        )  # fmt: skip
+        study = OpenStudy(ledger, StudyLayout(tmp_path), list(records), "finished")
+        for module in ("cli.ranked", "cli.reading"):
+            monkeypatch.setattr(f"{module}.open_study", lambda results, name: study)
+
+    return put
+
+
+def call(*arguments: str) -> Result:
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
+
+
+def asked(*arguments: str) -> Any:
+    return json.loads(call(*arguments, "--json").stdout)
+
+
+def line(done: Result, word: str) -> list[str]:
+    return next(one for one in done.stdout.splitlines() if word in one).split()
+
+
+def latencies(*pairs: tuple[float, float]) -> list[TrialRecord]:
+    return [record(at, {"val_auc": auc, "latency_ms": ms, "val_f1": 0.5}) for at, (auc, ms) in enumerate(pairs)]
+
+
+def test_with_one_replicate_trials_are_ranked_as_ever(stored: Show) -> None:
+    stored([record(0, 0.7), record(1, 0.9)])
+    rows = asked("compare")
+    assert [(row["trial"], row["rank"], row["value"]) for row in rows] == [(1, 1, 0.9), (0, 2, 0.7)]
+    assert all(set(row) == TRIAL_KEYS for row in rows)
+    assert line(call("compare"), "state") == ["rank", "trial", "state", "val_auc", "epoch", "optimizer", "time"]
+    best = asked("best")
+    assert set(best) == TRIAL_KEYS | {"certainty", "test", "test_looks"}
+    assert set(best["certainty"]) == {"lead", "standard_error", "tied", "text"}
+    assert "each configuration ran once" in best["certainty"]["text"]
+
+
+def test_replicates_are_ranked_by_their_mean_and_the_lucky_one_comes_after(stored: Show) -> None:
+    stored(table([0.70, 0.80, 0.90], [0.95, (0.2, P)], [0.6, 0.7, 0.95]), replicates=SEEDS)
+    rows = asked("compare")
+    assert [(row["point"], row["rank"], row["whole"]) for row in rows] == [(0, 1, True), (2, 2, True), (1, 3, False)]
+    assert {key: rows[0][key] for key in ("replicates", "n", "complete", "trials", "trial", "value")} == {
+        "replicates": 3, "n": 3, "complete": 3, "trials": [0, 1, 2], "trial": 2, "value": 0.90
+    }  # fmt: skip
+    assert (rows[0]["mean"], rows[0]["sd"]) == (pytest.approx(0.8), pytest.approx(0.1))
+    assert rows[0]["se"] == pytest.approx(0.1 / 3**0.5)
+    assert (rows[2]["sd"], rows[2]["n"]) == (None, 1)
+    done = call("compare", "--columns", "val_auc")
+    headings = ["rank", "point", "state", "seeds", "val_auc", "sd", "best", "trial", "optimizer", "time"]
+    assert line(done, "state") == headings
+    assert line(done, "PRUNED") == ["3", "1", "PRUNED", "1/3", "0.9500", "-", "0.9500", "3", "sgd", "6s"]
+    assert "fewer seeds" in done.stdout
+    assert "fewer seeds" not in call("compare", "--top", "2").stdout
+
+
+def test_single_trials_are_ranked_when_asked_for(stored: Show) -> None:
+    stored(table([0.70, 0.80, 0.90], [0.95]), replicates=SEEDS)
+    rows = asked("compare", "--trials", "--top", "2")
+    assert [(row["trial"], row["point"], row["replicate"]) for row in rows] == [(3, 1, 0), (2, 0, 2)]
+    shown = call("compare", "--trials")
+    assert line(shown, "state")[:5] == ["rank", "trial", "point", "seed", "state"]
+    assert line(shown, "0.9000")[:4] == ["2", "2", "0", "9"]
+
+
+def test_best_of_replicates_is_the_best_mean_and_hands_over_its_best_trial(stored: Show) -> None:
+    records = table([0.70, 0.80, 0.90], [0.68, 0.781, 0.95])
+    records[5] = record(5, 0.80, point=1, replicate=2, kept=False)
+    stored(records, replicates=SEEDS)
+    best = asked("best")
+    assert (best["trial"], best["value"], best["point"], best["rank"]) == (2, 0.9, 0, 1)
+    assert best["certainty"]["seeds"] == 3
+    assert best["certainty"]["lead"] == pytest.approx((0.02 + 0.019 + 0.1) / 3)
+    screen = call("best").stdout
+    assert "best of s by mean val_auc: configuration 0 (3 of 3 seeds ran to the end)" in screen
+    assert "0.80000 mean, standard deviation 0.10000 between seeds" in screen
+    assert "trials/2 (trial 2, seed 9: the best of them, 0.90000 at epoch 2 of 2)" in screen
+    assert "in 3 paired seeds" in screen
+    found, winner = require_best(Path(), None, None, None)
+    assert (winner.record.trial, winner.value, len(found.rows)) == (2, 0.9, 6)
+
+
+def test_weights_that_are_gone_are_said_with_the_way_to_make_them_again(stored: Show) -> None:
+    stored([record(0, 0.9, kept=False), record(1, 0.8)])
+    assert "not kept (keep.per_study); `study rerun run0` makes them again" in call("best").stdout
+    assert asked("best")["kept"] is False
+    stored([record(0, 0.9), record(1, 0.8, kept=False)])
+    assert "not kept" not in call("best").stdout
+
+
+def test_several_objectives_give_a_front_and_no_winner(stored: Show) -> None:
+    stored(latencies((0.9, 5.0), (0.8, 3.0), (0.7, 4.0)), objectives=AIMS)
+    rows = asked("compare")
+    assert [(row["trial"], row["rank"]) for row in rows] == [(0, 1), (1, 1), (2, 2)]
+    assert rows[1]["objectives"] == {"val_auc": 0.8, "latency_ms": 3.0}
+    shown = call("compare", "--columns", "latency_ms,val_f1")
+    assert line(shown, "state")[:6] == ["rank", "trial", "state", "val_auc", "latency_ms", "val_f1"]
+    assert "val_auc (max) and latency_ms (min); rank 1 is the front" in shown.stdout
+    answer = asked("best")
+    assert [row["trial"] for row in answer["front"]] == [0, 1]
+    assert answer["objectives"] == [{"metric": one.metric, "mode": one.mode} for one in AIMS]
+    assert "ran once" in answer["certainty"]["text"]
+    screen = call("best").stdout
+    assert "--metric val_auc" in screen
+    assert "0.7000" not in screen
+
+
+def test_a_metric_that_is_named_picks_one_of_the_front(stored: Show) -> None:
+    stored(latencies((0.9, 5.0), (0.8, 3.0), (0.7, 4.0)), objectives=AIMS)
+    assert asked("best", "--metric", "latency_ms")["trial"] == 1
+    assert [row["trial"] for row in asked("compare", "--metric", "latency_ms")] == [1, 2, 0]
+    with pytest.raises(UsageError, match=r"several objectives.*--metric val_auc"):
+        call("best", "--test")
+    with pytest.raises(UsageError, match="no single best trial"):
+        require_best(Path(), None, None, None)
+
+
+def test_a_front_of_replicates_is_one_of_means(stored: Show) -> None:
+    records = [
+        record(2 * point + at, {"val_auc": auc, "latency_ms": ms}, point=point, replicate=at, kept=at == 0)
+        for point, row in enumerate([[(0.7, 3.0), (0.9, 5.0)], [(0.9, 9.0), (0.6, 9.0)], [(0.6, 1.0), (0.6, 1.0)]])
+        for at, (auc, ms) in enumerate(row)
+    ]
+    stored(records, objectives=AIMS, replicates=ReplicatesSpec(count=2))
+    front = asked("best")["front"]
+    assert [(row["point"], row["objectives"]) for row in front] == [
+        (0, {"val_auc": pytest.approx(0.8), "latency_ms": 4.0}),
+        (2, {"val_auc": 0.6, "latency_ms": 1.0}),
+    ]
+    screen = call("best").stdout
+    assert "weights not kept (keep.per_study): trial 1" in screen
+    assert "means over up to 2 seeds" in screen
+
+
+def test_nothing_that_ended_with_a_checkpoint_is_said(stored: Show) -> None:
+    stored([record(0, {"val_auc": 0.5})], objectives=AIMS)
+    with pytest.raises(LedgerError, match="needs one that ended with a checkpoint"):
+        call("best")
+    assert asked("compare")[0]["rank"] is None
+
+
+def test_show_tells_the_plan_and_why_it_ended(stored: Show) -> None:
+    stored(
+        table([0.70, 0.80, 0.90], [(0.95, P)]), replicates=SEEDS, warm_start=("old",), keep=KeepSpec(per_study=2),
+        design=DesignSpec(kind="one_factor", baseline={"optimizer": "sgd"}),
+        budget=BudgetSpec(trials=5, wall_clock="1 h", target={"val_auc": 0.99}, failures=3),
+    )  # fmt: skip
+    screen = call("show").stdout
+    for text in (
+        "design     one factor, baseline optimizer=sgd, pruner none, seed 0",
+        "replicates each point with the seeds 7, 8, 9",
+        "budget     5 trials, 1 h, until val_auc reaches 0.99, until 3 trials failed",
+        "weights    those of the best 2 trials",
+        "warm start old: 2 earlier points",
+        "budget.trials 4 -> 5",
+        "ended      before its time: time budget",
+        "objective  max val_auc, best mean so far 0.80000",
+        "4 of 9 trials",
+        "2 configurations by mean val_auc",
+    ):
+        assert text in screen
+    assert asked("show")["end_reason"] == "time budget"
+
+
+def test_show_names_every_objective(stored: Show) -> None:
+    stored(latencies((0.9, 5.0), (0.8, 3.0)), objectives=AIMS, search=SearchSpec(sampler="nsga2"))
+    screen = call("show").stdout
+    assert "max val_auc, min latency_ms; the first selects a trial's epoch" in screen
+    assert "search     nsga2, pruner none" in screen
+
+
+@pytest.mark.parametrize("replicates", [1, 3])
+@pytest.mark.parametrize("aims", [(), AIMS])
+def test_ten_thousand_trials_are_ranked_within_a_second(replicates: int, aims: tuple[Objective, ...]) -> None:
+    records = [
+        record(at, {"val_auc": at * 7919 % 10007 / 10007, "latency_ms": float(at * 104729 % 997), "val_loss": 0.5},
+               point=at // replicates, replicate=at % replicates)
+        for at in range(10_000)
+    ]  # fmt: skip
+    spec = StudySpec(name="s", objectives=aims, replicates=ReplicatesSpec(count=replicates))
+    began = time.process_time()
+    found = rank_study(spec, "s", records, None)
+    assert time.process_time() - began < 1.0
+    assert len(found.rows) == 10_000
+    assert len(found.configurations) == (0 if replicates == 1 else 3334)
