@@ -46,7 +46,7 @@ def resume(
         return resume_study(study.layout, around)
 
     if study.state == "finished":
-        reason = getattr(study.ledger, "end_reason", None)
+        reason = study.ledger.end_reason
         if json:
             print_json({"study": study.name, "outcome": study.state, "log": str(study.layout.log)})
         else:

@@ -63,19 +63,23 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
     runs = load_runs(layout.runs)
     known = runs.trials if runs else {}
     records = [replace(record, run_id=known.get(record.trial)) for record in ledger.records()]
-    finished = sum(record.state.is_finished for record in records)
-    done = finished >= ledger.planned
-    state = "running" if is_driven(layout) else "finished" if done else "interrupted"
-    return OpenStudy(ledger, layout, records, state)
+    return OpenStudy(ledger, layout, records, "running" if is_driven(layout) else _state_at_rest(ledger))
 
 
-def checkpoints_by_run(results: Path) -> dict[str, Path]:
-    """Return the checkpoint folder of every MLflow run in a results folder that ended with one."""
-    found: dict[str, Path] = {}
+def _state_at_rest(ledger: Ledger) -> str:
+    """Say how a study stands that nobody drives: stopped between trials, or interrupted in the middle of one."""
+    if ledger.is_finished:
+        return "finished"
+    return "stopped" if all(state.is_finished for state, count in ledger.counts().items() if count) else "interrupted"
+
+
+def checkpoints_by_run(results: Path) -> dict[str, str]:
+    """Return the path or URI of the checkpoint of every MLflow run in a results folder that ended with one."""
+    found: dict[str, str] = {}
     for name, _ in Layout(results).studies():
         with suppress(LedgerError):  # another study's damaged ledger is no reason to stop
             records = open_study(results, name).records
-            found |= {one.run_id: Path(one.checkpoint) for one in records if one.run_id and one.checkpoint}
+            found |= {one.run_id: one.checkpoint for one in records if one.run_id and one.checkpoint}
     return found
 
 
@@ -84,4 +88,4 @@ def summaries(results: Path) -> list[StudySummary]:
     from study.ranking import summarize
 
     found = [open_study(results, name) for name, _ in Layout(results).studies()]
-    return [summarize(one.ledger.spec, one.state, one.records, one.ledger.created_at_s) for one in found]
+    return [summarize(one.ledger.spec, one.state, one.records, one.ledger.created_at_s, one.ledger.planned) for one in found]

@@ -91,7 +91,7 @@ def validate(
     file: StudyFile, name: NewName = None, trials: Trials = None, overrides: Overrides = None, json: Json = False
 ) -> None:
     """Check a study file; print every fault with its place."""
-    from study.design import planned_trials
+    from study.design import trials_in_words
     from study.errors import SpecError
     from study.spec_file import load_spec
 
@@ -105,8 +105,8 @@ def validate(
         print_json({"valid": True, "spec": spec.model_dump(mode="json")})
         return
     over = f" over {', '.join(spec.searched())}" if spec.searched() else ""
-    planned, epochs = planned_trials(spec), spec.trial.max_epochs
-    typer.echo(f"{file}: valid; {planned} trial{'s' * (planned > 1)} of up to {epochs} epoch{'s' * (epochs > 1)}{over}")
+    epochs = spec.trial.max_epochs
+    typer.echo(f"{file}: valid; {trials_in_words(spec)} of up to {epochs} epoch{'s' * (epochs > 1)}{over}")
 
 
 def _anchored(spec: StudySpec) -> StudySpec:

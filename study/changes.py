@@ -58,7 +58,8 @@ def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, o
 
 
 def _extends(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    before, after = old.get(field), new.get(field)
+    before: Any = old.get(field)
+    after: Any = new.get(field)
     if field in _FREE:
         return True
     if field == "replicates.seeds":

@@ -187,7 +187,8 @@ def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_wa
     assert conductor.ingest(second, TrialReport((metrics(2, 0.1),), "e1"))
     again = conductor.next_assignment()
     assert again is not None
-    assert (again.trial, again.pruned) == (second, 2)
+    assert again.stop is not None
+    assert (again.trial, again.stop.epoch) == (second, 2)
     conductor.place(second)
     assert not conductor.ingest(second, TrialReport((metrics(1, 0.95),), "e1")), "its worker keeps it until epoch 2"
     ended = TrialReport((metrics(2, 0.1),), "e1", StopReason.PRUNED, {"shifted.dark.auc": 0.5})

@@ -14,8 +14,9 @@ import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec
 
 from study.data.bundle import DataBundle, ImageSet, make_bundle
-from study.engine import runner
+from study.engine import preparation, runner
 from study.engine.cluster import Slots, cluster
+from study.engine.preparation import prepare
 from study.engine.quiet import quiet
 from study.engine.signals import handlers_kept, quit_on_signals, stop_on_signals
 from study.engine.surroundings import Progress, Surroundings
@@ -48,7 +49,7 @@ def test_an_address_that_does_not_answer_is_said_within_seconds(address: str) ->
 
 def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "cluster", no_cluster)
-    monkeypatch.setattr(runner, "plan_slots", lambda resources, trials: Slots(1, 0, 1))
+    monkeypatch.setattr(preparation, "plan_slots", lambda resources, trials: Slots(1, 0, 1))
     spec = make_spec().model_copy(update={"data": DataSpec(source="folder", path=str(tmp_path / "nowhere"))})
     layout = StudyLayout(tmp_path / "study")
     with pytest.raises(DataError):
@@ -71,13 +72,13 @@ def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkey
     half = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
     data = make_bundle("folder", 16, ("no", "yes"), {"train": half, "val": half}, skipped=("c.png: damaged",))
     asked: list[DataBundle] = []
-    monkeypatch.setattr(runner, "plan_slots", lambda resources, trials: Slots(1, 0, 1))
-    monkeypatch.setattr(runner, "load_data", lambda spec, on_progress: data)
-    monkeypatch.setattr(runner, "duplicate_notice", lambda bundle: asked.append(bundle) or "copies")
+    monkeypatch.setattr(preparation, "plan_slots", lambda resources, trials: Slots(1, 0, 1))
+    monkeypatch.setattr(preparation, "load_data", lambda spec, on_progress: data)
+    monkeypatch.setattr(preparation, "duplicate_notice", lambda bundle: asked.append(bundle) or "copies")
     spec = make_spec().model_copy(update={"trial": Hyperparameters(batch_size=2)})
     around = Surroundings(never, SILENT)
-    assert runner._prepare(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
-    assert runner._prepare(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
+    assert prepare(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
+    assert prepare(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
     assert len(asked) == 1
 
 

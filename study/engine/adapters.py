@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,16 +13,18 @@ from ray.tune.search import Searcher
 
 from study.engine.conductor import Conductor
 from study.engine.report import Failure
-from study.layout import StudyLayout
+from study.engine.storage import TrialStorage
+
+POLL_EVERY_S = 0.5
 
 
 class LedgerSearcher(Searcher):
     """Hand out the ledger's trials; Tune's own bookkeeping of them is disposable."""
 
-    def __init__(self, conductor: Conductor, layout: StudyLayout) -> None:
+    def __init__(self, conductor: Conductor, storage: TrialStorage) -> None:
         super().__init__()
         self._conductor = conductor
-        self._layout = layout
+        self._storage = storage
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's configuration, None while one may come yet, or that there will be none.
@@ -38,8 +41,9 @@ class LedgerSearcher(Searcher):
         return {
             "number": assignment.trial,
             "trial": assignment.config.model_dump(),
-            "directory": str(self._layout.trial(assignment.trial).absolute()),
-            "pruned": assignment.pruned,
+            "directory": self._storage.folder(assignment.trial),
+            "pruned": assignment.stop.epoch if assignment.stop else None,
+            "alone": assignment.alone,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -100,6 +104,7 @@ class InterruptStopper(Stopper):
         self._conductor = conductor
         self._on_interrupt = on_interrupt
         self._said = False
+        self._polled_at_s = 0.0
 
     def __getstate__(self) -> dict[str, object]:
         """Give nothing to pickle, as the conductor does."""
@@ -110,7 +115,12 @@ class InterruptStopper(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Whether the user asked to stop, or the study cannot go on."""
+        """Whether the user asked to stop at once, or the study cannot go on."""
+        now_s = time.monotonic()
+        if now_s - self._polled_at_s >= POLL_EVERY_S:
+            self._polled_at_s = now_s
+            with self._conductor.guarding():
+                self._conductor.poll()
         if self._conductor.interrupted and not self._said:
             self._said = True
             self._on_interrupt()

@@ -24,7 +24,10 @@ def require_data_for(spec: StudySpec, data: DataBundle) -> None:
             f"batch_size must be <= the number of training images, {images}, but may be {largest}; "
             "lower batch_size or add images"
         )
-    _require_metric("objective.metric", spec.objective.metric, data)
+    for one in spec.aims:
+        _require_metric("objectives" if spec.objectives else "objective.metric", one.metric, data)
+    for target in spec.budget.target:
+        _require_metric("budget.target", target, data)
     for name in admitted_values(spec, "early_stopping_metric"):
         _require_metric("early_stopping_metric", str(name), data)
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections import Counter, deque
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
+from study.engine.endings import ended, ending_of
+from study.engine.limits import Limits
 from study.engine.report import Failure, TrialReport
+from study.engine.retention import Retention
+from study.engine.stopping import Wish, stop_wished
+from study.engine.storage import default_storage
 from study.errors import EngineError
 from study.events import EpochReported, Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Assignment, Ledger
-from study.ranking import rank
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 from study.training.progress import reason_to_end
 
@@ -25,20 +30,47 @@ class Conductor:
     Everything is written to the ledger before a listener hears of it, and a listener may hear twice of what a
     killed driver told it last, in the same words.
 
-    Where a study has shifted image sets (``evaluates``), a pruned trial is handed out once more, for its selected
-    checkpoint to be scored on them: to the worker that has it still in memory, as a rule.
+    A trial that is to stop, because it is weak or the study ends, stops after the epoch it reported last. Where a
+    study has shifted image sets (``evaluates``) it is then handed out once more, for its selected checkpoint to be
+    scored on them: to the worker that has it still in memory, as a rule. A trial that ran out of memory beside
+    others is handed out once more, too, to run alone.
     """
 
-    def __init__(self, ledger: Ledger, layout: StudyLayout, recorder: Recorder, *, evaluates: bool = False) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        layout: StudyLayout,
+        recorder: Recorder,
+        *,
+        evaluates: bool = False,
+        gpus_of: Callable[[Mapping[str, Any]], float] = lambda config: 0.0,
+        retention: Retention | None = None,
+    ) -> None:
+        """Take charge of a study.
+
+        Args:
+            ledger: the study's memory.
+            layout: the study's paths.
+            recorder: hears of everything.
+            evaluates: whether there are shifted image sets.
+            gpus_of: the GPUs of a trial with a configuration.
+            retention: looks after the files of trials that ended; default: those in the study's own folder.
+        """
         self._ledger = ledger
         self._layout = layout
         self._recorder = recorder
         self._evaluates = evaluates
+        self._gpus_of = gpus_of
+        self._limits = Limits(ledger, gpus_of)
+        self._retain = retention or Retention(ledger, default_storage(layout), layout, ledger.spec.keep.per_study)
+        self._busy_s: dict[int, float] = {}  # what a worker said last of the time since it took its trial
         self._placed: set[int] = set()
         self._running: set[int] = set()
-        self._to_evaluate: deque[int] = deque()
+        self._again: deque[int] = deque()  # trials to hand out once more
         self._evaluating: set[int] = set()
-        self._judged: set[int] = set()  # pruned trials that a worker has, to evaluate them
+        self._judged: set[int] = set()  # stopped trials that a worker has, to evaluate them
+        self._left: set[int] = set()  # trials of an earlier run that no worker has yet
+        self._reason: StopReason | None = None
         self._fault: BaseException | None = None
         self.interrupted = False
 
@@ -49,34 +81,42 @@ class Conductor:
     def begin(self, started: StudyStarted) -> None:
         """Tell listeners that the study begins or goes on, and make up for what a killed driver left half done."""
         self._recorder.record(started)
-        finished = [one for one in self._ledger.records() if one.state.is_finished]
-        for record in finished:
-            self._tidy(record.trial)
+        records = self._ledger.records()
+        finished = [one for one in records if one.state.is_finished]
+        self._retain()
         self._recorder.catch_up(finished, time.time())
+        self._left = {one.trial for one in records if not one.state.is_finished}
         for record in self._ledger.undecided():
             self._recorder.record(TrialStarted(record, record.attempts, time.time()))
             self._announce(record.trial, record.epochs_run)
             self._decide_after_resume(record)
+        self.poll()
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial to run; None when there is none or the run is to stop."""
         if self.interrupted:
             return None
-        if self._to_evaluate:
-            trial = self._to_evaluate.popleft()
-            self._evaluating.add(trial)
-            self._judged.add(trial)
-            return self._ledger.assignment(trial)
+        if self._again:
+            return self._hand_out_again(self._again.popleft())
+        if self._reason is StopReason.USER or (self._reason is not None and not self._left):
+            return None
         assignment = self._ledger.ask()
         if assignment is not None:
+            self._left.discard(assignment.trial)
             self._running.add(assignment.trial)
-            if assignment.pruned is not None:
+            if assignment.stop is not None:
                 self._judged.add(assignment.trial)
         return assignment
 
+    def _hand_out_again(self, trial: int) -> Assignment:
+        if self._ledger.stop_of(trial) is not None:
+            self._evaluating.add(trial)
+            self._judged.add(trial)
+        return self._ledger.assignment(trial)
+
     def may_ask_later(self) -> bool:
-        """Whether there may be a next trial although there is none now: a running one may be pruned yet."""
-        return self._evaluates and bool(self._running) and not self.interrupted
+        """Whether there may be a next trial although there is none now: a running one may come back yet."""
+        return bool(self._running) and not self.interrupted
 
     def place(self, trial: int) -> None:
         """Note that a worker has the trial, for the first time or after another worker died with it."""
@@ -87,6 +127,7 @@ class Conductor:
             return
         record = self._ledger.restarted(trial) if trial in self._placed else self._ledger.record(trial)
         self._placed.add(trial)
+        self._busy_s.pop(trial, None)
         self._recorder.record(TrialStarted(record, record.attempts, time.time()))
 
     def ingest(self, trial: int, report: TrialReport) -> bool:
@@ -101,13 +142,17 @@ class Conductor:
             self._take_failure(trial, report.failure)
             return True
         for metrics in report.epochs:
-            if self._ledger.report(trial, metrics, report.checkpoint):
+            spent_s = report.busy_s - self._busy_s.get(trial, 0.0)
+            if self._ledger.report(trial, metrics, report.checkpoint, spent_s):
+                self._busy_s[trial] = report.busy_s
+                self._limits.note(self._ledger.record(trial).config, metrics.values, spent_s)
                 self._announce(trial, metrics.epoch)
         if report.ended is not None:
             self._ledger.note_evaluation(trial, report.evaluation)
-            self._end(trial, *_ending(report.ended))
+            stop = self._ledger.stop_of(trial) if report.ended is StopReason.PRUNED else None
+            self._end(trial, *ending_of(stop.reason if stop else report.ended))
             return True
-        return self._prune_if_weak(trial)
+        return trial not in self._judged and self._is_to_leave(trial)
 
     def fail(self, trial: int, failure: Failure) -> None:
         """End a trial that cannot go on; its traceback is kept beside its files."""
@@ -119,13 +164,26 @@ class Conductor:
         return trial in self._running
 
     def has_work(self) -> bool:
-        """Whether some trial has not ended."""
-        return _finished(self._ledger.records()) < self._ledger.planned
+        """Whether some trial has not ended, or is still to begin."""
+        counts = self._ledger.counts()
+        begun, done = sum(counts.values()), sum(count for state, count in counts.items() if state.is_finished)
+        return done < begun or (self._reason is None and done < self._ledger.planned)
 
     def interrupt(self) -> bool:
         """Stop at the next occasion; return whether that was asked before."""
         before, self.interrupted = self.interrupted, True
         return before
+
+    def poll(self) -> None:
+        """Look whether the study is to end: somebody wished it, or a limit is met."""
+        wish = stop_wished(self._layout)
+        if wish is Wish.NOW:
+            self.interrupted = True
+        reason = self._reason or (StopReason.USER if wish is Wish.SOON else self._limits.reached())
+        if reason is not None and self._reason is None:
+            self._reason = reason
+            if reason is not StopReason.USER:
+                self._wind_up(reason)
 
     @contextmanager
     def guarding(self) -> Iterator[None]:
@@ -143,14 +201,22 @@ class Conductor:
 
     def end(self, *, crashed: bool = False) -> StudyEnded:
         """Say how it all ended; returns the same event the listeners hear."""
-        records = self._ledger.records()
-        whole = _finished(records) >= self._ledger.planned
-        outcome = StudyOutcome.FINISHED if whole else StudyOutcome.INTERRUPTED
-        event = ended(self._ledger, StudyOutcome.FAILED if crashed else outcome)
+        cut_short = self._is_cut_short()
+        outcome = StudyOutcome.INTERRUPTED if self.has_work() else StudyOutcome.FINISHED
+        if crashed:
+            outcome = StudyOutcome.FAILED
+        elif self._reason is StopReason.USER and cut_short and not self.interrupted:
+            outcome = StudyOutcome.STOPPED
+        event = ended(self._ledger, outcome, self._reason if cut_short else None)
         self._recorder.record(event)
         if event.outcome is StudyOutcome.FINISHED:
-            self._ledger.note_end()
+            self._ledger.note_end(event.reason)
         return event
+
+    def _is_cut_short(self) -> bool:
+        return sum(self._ledger.counts().values()) < self._ledger.planned or any(
+            one.stop_reason is self._reason for one in self._ledger.records()
+        )
 
     def _announce(self, trial: int, epoch: int) -> None:
         record = self._ledger.record(trial)
@@ -161,69 +227,67 @@ class Conductor:
             EpochReported(record.study, trial, stored.metrics, record.value, record.epoch, stored.at_s)
         )
 
-    def _prune_if_weak(self, trial: int) -> bool:
-        """Ask the pruner; return whether the worker must leave the trial."""
-        if trial in self._judged or not self._ledger.should_prune(trial):
+    def _is_to_leave(self, trial: int) -> bool:
+        """Decide whether a trial stops after the epoch it reported; see to what follows if so."""
+        self.poll()
+        if self._reason is not None:
+            self._ledger.stop(trial, self._reason)
+        elif not self._ledger.should_prune(trial):
             return False
         if self._evaluates:
-            self._to_evaluate.append(trial)
+            self._again.append(trial)
         else:
-            self._end(trial, *_ending(StopReason.PRUNED))
+            self._end_stopped(trial)
         return True
+
+    def _end_stopped(self, trial: int) -> None:
+        stop = self._ledger.stop_of(trial)
+        assert stop is not None
+        self._end(trial, *ending_of(stop.reason))
 
     def _decide_after_resume(self, record: TrialRecord) -> None:
         """Decide what a killed driver did not; a trial that must be evaluated yet is asked for again instead."""
         if self._evaluates:
             self._ledger.should_prune(record.trial)
             return
-        config = TrialConfig.model_validate(record.config)
-        reason = reason_to_end(config, record.history)
-        if reason is None and self._ledger.should_prune(record.trial):
-            reason = StopReason.PRUNED
+        reason = reason_to_end(TrialConfig.model_validate(record.config), record.history)
         if reason is not None:
-            self._end(record.trial, *_ending(reason))
+            self._end(record.trial, *ending_of(reason))
+        elif self._ledger.should_prune(record.trial) and self._has_files(record.trial):
+            self._end_stopped(record.trial)
+
+    def _wind_up(self, reason: StopReason) -> None:
+        """End the trials that no worker has; those with a checkpoint to score or to mend are handed out for that."""
+        for trial in sorted(self._left):
+            record = self._ledger.record(trial)
+            if record.history:
+                self._ledger.stop(trial, reason)
+            if not record.history or (not self._evaluates and self._has_files(trial)):
+                self._end(trial, *ending_of(reason))
+
+    def _has_files(self, trial: int) -> bool:
+        return self._retain.holds(trial, self._ledger.epochs(trial)[-1].checkpoint)
 
     def _take_failure(self, trial: int, failure: Failure) -> None:
         if failure.disk:
             raise EngineError(
-                f"trials must be able to write below {self._layout.root}, but trial {trial} could not: "
+                f"trials must be able to write below {self._retain.root}, but trial {trial} could not: "
                 f"{failure.summary}; make room and go on with `study resume`"
             )
-        self.fail(trial, failure)
+        assignment = self._ledger.assignment(trial)
+        if failure.memory and not assignment.alone and 0 < self._gpus_of(assignment.config.model_dump()) < 1:
+            self._ledger.place_alone(trial)
+            self._again.append(trial)
+        elif failure.memory:
+            self.fail(trial, replace(failure, summary=f"{failure.summary}; lower batch_size or data.image_size_px"))
+        else:
+            self.fail(trial, failure)
 
     def _end(self, trial: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> None:
-        record = self._ledger.tell(trial, state, reason, error=error)
+        self._ledger.tell(trial, state, reason, error=error)
         self._running.discard(trial)
-        self._tidy(trial)
+        self._left.discard(trial)
+        self._retain(trial)
+        record = self._ledger.record(trial)
         assert record.finished_at_s is not None
         self._recorder.record(TrialFinished(record, record.finished_at_s))
-
-    def _tidy(self, trial: int) -> None:
-        """Delete what only a running trial needs, and what a killed worker left half written."""
-        self._layout.last_checkpoint(trial).unlink(missing_ok=True)
-        for part in self._layout.trial(trial).glob(".*.part"):
-            if part.is_dir():
-                shutil.rmtree(part, ignore_errors=True)
-            else:
-                part.unlink(missing_ok=True)
-
-
-def ended(ledger: Ledger, outcome: StudyOutcome) -> StudyEnded:
-    """Sum up a study as it stands."""
-    records, objective = ledger.records(), ledger.spec.objective
-    rows = rank(records, objective.metric, objective.mode)
-    return StudyEnded(
-        study=ledger.name,
-        outcome=outcome,
-        best=rows[0].record if rows and rows[0].rank else None,
-        counts=dict(Counter(record.state.value for record in records)),
-        at_s=time.time(),
-    )
-
-
-def _ending(reason: StopReason) -> tuple[TrialState, StopReason]:
-    return (TrialState.PRUNED if reason is StopReason.PRUNED else TrialState.COMPLETE), reason
-
-
-def _finished(records: list[TrialRecord]) -> int:
-    return sum(record.state.is_finished for record in records)

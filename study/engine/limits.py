@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from study.ledger import Ledger
 from study.records import StopReason, TrialState, is_better, metric_named
@@ -18,14 +19,28 @@ class Limits:
     A target is met by one epoch of one trial that reaches all its metrics.
     """
 
-    def __init__(self, ledger: Ledger, *, gpus_per_trial: float, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        gpus_of: Callable[[Mapping[str, Any]], float] = lambda config: 0.0,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look at all that the ledger has.
+
+        Args:
+            ledger: the study's memory.
+            gpus_of: the GPUs of a trial with a configuration.
+            clock: seconds since 1970.
+        """
         self._ledger = ledger
         self._budget = ledger.spec.budget
-        self._gpus = gpus_per_trial
+        self._gpus_of = gpus_of
         self._clock = clock
         self._modes = {name: _mode(ledger.spec, name) for name in self._budget.target}
-        epochs = (epoch for record in ledger.records() for epoch in record.history)
-        self._met = bool(self._modes) and any(self.meets(one.values) for one in epochs)
+        records = ledger.records()
+        self._met = bool(self._modes) and any(self.meets(epoch.values) for one in records for epoch in one.history)
+        self._accelerator_s = sum(one.busy_s * gpus_of(one.config) for one in records if one.config)
 
     def meets(self, values: Mapping[str, float]) -> bool:
         """Whether the metrics of one epoch reach the target; there may be none."""
@@ -34,9 +49,10 @@ class Limits:
             name in values and not is_better(wanted, values[name], self._modes[name]) for name, wanted in target.items()
         )
 
-    def note(self, values: Mapping[str, float]) -> None:
-        """Take the metrics of one epoch."""
+    def note(self, config: Mapping[str, Any], values: Mapping[str, float], busy_s: float) -> None:
+        """Take the metrics of one epoch of a trial, and the time it took."""
         self._met = self._met or self.meets(values)
+        self._accelerator_s += busy_s * self._gpus_of(config)
 
     def reached(self) -> StopReason | None:
         """Return the limit that is met, None for none."""
@@ -48,9 +64,8 @@ class Limits:
         if budget.wall_clock_s is not None and ledger.driven_s(self._clock()) >= budget.wall_clock_s:
             return StopReason.TIME_BUDGET
         if budget.accelerator_hours is not None:
-            spent_s = ledger.accelerator_s(self._gpus)
-            if spent_s >= budget.accelerator_hours * SECONDS_PER_HOUR:
-                return StopReason.ACCELERATOR_BUDGET
+            limit_s = budget.accelerator_hours * SECONDS_PER_HOUR
+            return StopReason.ACCELERATOR_BUDGET if self._accelerator_s >= limit_s else None
         return None
 
 

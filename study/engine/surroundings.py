@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,13 +24,13 @@ class Progress:
 class Surroundings:
     """What a run is handed by whoever starts it.
 
-    ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the checkpoint folder of an MLflow
-    run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this machine;
-    ``storage`` is where checkpoints go, None leaves them in the study's folder.
+    ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the path or URI of the checkpoint
+    of an MLflow run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this
+    machine; ``storage`` is where checkpoints go, None leaves them in the study's folder.
     """
 
     recorder: Callable[[DataBundle], Recorder]
     progress: Progress
-    runs: Callable[[], Mapping[str, Path]] = dict
+    runs: Callable[[], Mapping[str, str]] = dict
     address: str | None = None
     storage: str | None = None

@@ -13,6 +13,7 @@ from ray import tune
 from study.engine.adapters import EventCallback, InterruptStopper, LedgerScheduler, LedgerSearcher
 from study.engine.cluster import Slots
 from study.engine.conductor import Conductor
+from study.engine.storage import TrialStorage, default_storage
 from study.layout import StudyLayout
 
 SCRATCH = ".tune-"
@@ -24,6 +25,8 @@ def run_trials(
     trainable: Any,
     slots: Slots,
     *,
+    storage: TrialStorage | None = None,
+    resources_for: Callable[[dict[str, Any]], tune.PlacementGroupFactory] | None = None,
     worker_retries: int = 0,
     on_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
@@ -35,6 +38,8 @@ def run_trials(
         trainable: what Tune makes workers of; it takes a LedgerSearcher's configurations and returns a
             TrialReport as ``report`` from every step.
         slots: what one trial gets and how many run at once.
+        storage: where trials keep their files; default: the study's own folder.
+        resources_for: what a trial with a configuration gets, where that differs from trial to trial.
         worker_retries: how often a trial is placed again after its worker died.
         on_interrupt: called once when a run is to stop before its trials ended.
     """
@@ -45,9 +50,9 @@ def run_trials(
     scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=layout.root.absolute())
     try:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, {"CPU": slots.cpus, "GPU": slots.gpus}),
+            tune.with_resources(trainable, resources_for or {"CPU": slots.cpus, "GPU": slots.gpus}),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(conductor, layout),
+                search_alg=LedgerSearcher(conductor, storage or default_storage(layout)),
                 scheduler=LedgerScheduler(conductor),
                 num_samples=-1,
                 max_concurrent_trials=slots.count,
