@@ -51,9 +51,10 @@ def resume(
             print_json({"study": study.name, "outcome": study.state, "log": str(study.layout.log)})
         else:
             why = f" ({reason.value})" if reason else ""
-            more = f", `study extend {quoted(study.name)}` gives it more" if reason else ""
+            known = quoted(study.name)
             typer.echo(
-                f"{study.name} is finished already{why}; `study compare {quoted(study.name)}` ranks its trials{more}"
+                f"{study.name} is finished already{why}; `study compare {known}` ranks its trials, "
+                f"`study extend {known}` gives it more"
             )
         return
     watch(study.ledger.spec, study.layout, start, Where(results, address, storage, tracking_uri, json))

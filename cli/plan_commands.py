@@ -33,12 +33,13 @@ def plan(
     json: Json = False,
 ) -> None:
     """Say what a study file would run, and what it needs in time and disk; starts no trial, writes no file."""
-    from cli.planned import print_plan
-    from study.design import notes
-    from study.estimate import plan_study
     from study.spec_file import load_spec
 
     spec = load_spec(file, overrides or (), name=name, trials=trials).spec
+    from cli.planned import print_plan  # after the file's faults, which need nothing heavy to be told
+    from study.design import notes
+    from study.estimate import plan_study
+
     found = plan_study(spec, results, measure=calibrate, say=lambda line: typer.echo(line, err=True))
     said = notes(spec)
     if json:

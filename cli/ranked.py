@@ -21,8 +21,8 @@ class Ranked:
 
     ``configurations`` are its points, ranked by the mean over their ``replicates``, where there is more than one;
     ``seeds`` are theirs, empty where unknown. ``aims`` are its objectives where several rank together, ``metric`` and
-    ``mode`` then those of the first. ``class_counts`` are the images of each class in the set the metric is about,
-    empty where unknown.
+    ``mode`` then those of the first. ``baseline`` is the point that those of a one-factor design differ from.
+    ``class_counts`` are the images of each class in the set the metric is about, empty where unknown.
     """
 
     study: str
@@ -34,6 +34,12 @@ class Ranked:
     replicates: int = 1
     seeds: tuple[int, ...] = ()
     aims: tuple[Objective, ...] = ()
+    baseline: int | None = None
+
+    @property
+    def base(self) -> Configuration | None:
+        """The configuration that others are to be compared with, None where there is none."""
+        return next((one for one in self.configurations if one.point == self.baseline), None)
 
     @property
     def metrics(self) -> list[str]:
@@ -77,7 +83,7 @@ def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: s
     aims = spec.aims if metric is None else (Objective(metric=metric, mode=mode_of(metric, spec)),)
     seeds = spec.replicates.numbers
     found = _rank(name, records, aims, len(seeds), by_pass=spec.design.kind != "search")
-    return replace(found, seeds=seeds)
+    return replace(found, seeds=seeds, baseline=0 if spec.design.kind == "one_factor" and not found.aims else None)
 
 
 def require_metrics(columns: str | None, found: Ranked) -> list[str]:

@@ -88,4 +88,6 @@ def summaries(results: Path) -> list[StudySummary]:
     from study.ranking import summarize
 
     found = [open_study(results, name) for name, _ in Layout(results).studies()]
-    return [summarize(one.ledger.spec, one.state, one.records, one.ledger.created_at_s, one.ledger.planned) for one in found]
+    return [
+        summarize(one.ledger.spec, one.state, one.records, one.ledger.created_at_s, one.ledger.planned) for one in found
+    ]

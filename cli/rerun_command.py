@@ -50,7 +50,7 @@ def rerun(
         verdict = "as then" if value == before else f"then {number(before, 6)}"
         typer.echo(f"epoch {now.epoch}/{record.epochs_run} {objective} {number(value, 6)} ({verdict})", err=True)
 
-    typer.echo(f"trial {record.trial} of {study.name} again, {record.epochs_run} epochs", err=True)
+    typer.echo(f"trial {record.trial} of {study.name} again, {_epochs(record.epochs_run)}", err=True)
     data = load_data(study.ledger.spec.data)
     found = run_again(study.ledger, study.layout, record, data, save=save, on_epoch=show)
     if json:
@@ -109,7 +109,7 @@ def _find_run(results: Path, run: str) -> tuple[OpenStudy, TrialRecord]:
 def _print(found: Rerun) -> None:
     if found.same:
         weights = ", and the same weights" if found.same_weights else ""
-        typer.echo(f"the same to the last bit: {found.record.epochs_run} epochs x {found.metrics} metrics{weights}")
+        typer.echo(f"the same to the last bit: {_epochs(found.record.epochs_run)} x {found.metrics} metrics{weights}")
     else:
         _print_differences(found)
     if found.saved is not None:
@@ -163,3 +163,7 @@ def _as_json(found: Rerun) -> dict[str, Any]:
         "reasons": [] if found.same else list(found.reasons),
         "saved": None if found.saved is None else str(found.saved),
     }
+
+
+def _epochs(count: int) -> str:
+    return f"{count} epoch{'s' * (count != 1)}"

@@ -35,14 +35,15 @@ def trial_table(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -
 def configuration_table(found: Ranked, shown: Sequence[Configuration], more: Sequence[str]) -> Table:
     """Return a table of configurations: means over the seeds that count, and the best trial of each."""
     params = list(dict.fromkeys(key for one in shown for key in one.trials[0].params))
-    figures = [*(["sd"] if not found.aims else []), *more]
+    base = found.base
+    figures = [*(["sd"] if not found.aims else []), *(["vs baseline"] if base else []), *more]
     right = ["rank", "point", *found.metrics, *figures, "best", "trial", "time"]
     headings = ["rank", "point", "state", "seeds", *found.metrics, *figures, "best", "trial", *params, "time"]
     cells = []
     for one in shown:
         means = [number(one.mean_of(key)) for key in found.metrics]
         spread = [] if found.aims else [number(one.sd)]
-        others = [number(one.mean_of(key)) for key in more]
+        others = [*([_difference(base, one)] if base else []), *(number(one.mean_of(key)) for key in more)]
         best = ["-", "-"] if one.best is None else [number(one.best.metrics[found.metric]), str(one.best.trial)]
         searched = [number(one.trials[0].params.get(key)) for key in params]
         spent = [seconds for trial in one.trials if (seconds := _spent_s(trial)) is not None]
@@ -98,7 +99,27 @@ def configuration_json(one: Configuration, found: Ranked) -> dict[str, Any]:
         "se": one.se,
         "whole": one.is_whole,
         "trials": [trial.trial for trial in one.trials],
+        **_difference_json(found.base, one),
     }
+
+
+def _difference(base: Configuration, one: Configuration) -> str:
+    """Return the difference to the baseline with its 95 % margin."""
+    from study.paired import difference_to
+
+    found = None if one is base else difference_to(base, one)
+    if found is None:
+        return "baseline" if one is base else "-"
+    return f"{found[0]:+.4f}" + ("" if found[1] is None else f" +-{found[1]:.4f}")
+
+
+def _difference_json(base: Configuration | None, one: Configuration) -> dict[str, float | None]:
+    if base is None or one is base:
+        return {}
+    from study.paired import difference_to
+
+    found = difference_to(base, one)
+    return {} if found is None else {"difference": found[0], "difference_margin": found[1]}
 
 
 def _titled(table: Table, found: Ranked, what: str) -> Table:

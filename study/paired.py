@@ -99,10 +99,32 @@ def judge_configurations(
     )
     lead, margin, _ = tests[0]
     text = f"{lead:+.2g} +-{margin:.2g} over the next in {len(differences[0])} paired seeds"
-    text = f"no: {text}; {tied} of the others cannot be told apart" if tied else f"on these images yes: {text}"
+    text = f"no: {text}; {_not_told_apart(tied, len(others))}" if tied else f"on these images yes: {text}"
     if error is not None:
         text += f"; {sum(class_counts)} {images_of(first.metric)} alone blur it by +-{blur:.4f}"
     return PairedVerdict(lead, error, tied, text + aside, margin, len(differences[0]), unjudged)
+
+
+def difference_to(base: Configuration, other: Configuration) -> tuple[float, float | None] | None:
+    """Return how much the metric of a configuration differs from that of another, over the seeds both ran.
+
+    Returns:
+        The mean of ``other`` less ``base``, and half the width of its 95 % interval by Student's paired t, None for
+        one seed; None without a shared seed. Nothing is corrected for the number of comparisons.
+    """
+    found = _differences(other, base, "max")
+    if not found:
+        return None
+    if len(found) == 1:
+        return found[0], None
+    mean, half_width, _ = paired_t(found)
+    return mean, half_width
+
+
+def _not_told_apart(tied: int, others: int) -> str:
+    if tied == others:
+        return "the other cannot be told apart" if others == 1 else f"none of the other {others} can be told apart"
+    return f"{tied} of the other {others} cannot be told apart"
 
 
 def _differences(first: Configuration, other: Configuration, mode: Mode) -> list[float]:

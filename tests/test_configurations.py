@@ -15,7 +15,7 @@ from ranking_kit import C, F, P, R, record, table
 
 from study.certainty import Verdict
 from study.configurations import Configuration, count_replicates, rank_configurations
-from study.paired import PairedVerdict, holm, judge_configurations, paired_t
+from study.paired import PairedVerdict, difference_to, holm, judge_configurations, paired_t
 from study.records import TrialRecord, TrialState
 from study.spec import Objective
 
@@ -190,7 +190,7 @@ def test_a_lead_that_is_chance_is_not_called_a_win() -> None:
     verdict = judged([0.80, 0.70, 0.90], [0.90, 0.70, 0.78], [0.1, 0.2, 0.3])
     assert verdict.tied == 1
     assert verdict.text.startswith("no: +0.0067 +-")
-    assert verdict.text.endswith("over the next in 3 paired seeds; 1 of the others cannot be told apart")
+    assert verdict.text.endswith("over the next in 3 paired seeds; 1 of the other 2 cannot be told apart")
 
 
 def test_many_comparisons_are_corrected_for() -> None:
@@ -236,3 +236,12 @@ def test_one_shared_seed_says_nothing_of_the_spread() -> None:
     verdict = judge_configurations(rows, "max", (200, 200))
     assert not isinstance(verdict, PairedVerdict)
     assert "too few seeds are shared" in verdict.text
+
+
+def test_a_difference_to_the_baseline_is_taken_over_shared_seeds() -> None:
+    base, other = sorted(ranked(table([0.7, 0.8, 0.9], [0.72, 0.81, 0.93])), key=lambda one: one.point)
+    mean, half_width = difference_to(base, other) or (None, None)
+    assert mean == pytest.approx(0.02)
+    assert half_width == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)
+    assert difference_to(base, replace(other, counted=other.counted[:1])) == (pytest.approx(0.02), None)
+    assert difference_to(base, replace(other, counted=())) is None

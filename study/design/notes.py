@@ -53,7 +53,7 @@ def _mixed(spec: StudySpec) -> Iterator[str]:
     if spec.design.kind != "factorial" or spec.design.resolution is None:
         return
     found = aliases(spec)
-    yield from (f"mixed effects: {one}" for one in found)
+    yield from (f"aliases: {one}" for one in found)
     if not found:
         yield "no main effect and no interaction of two factors is mixed with another"
 

@@ -23,6 +23,7 @@ def apply_overrides(document: Document, overrides: Sequence[str], name: str | No
         section = "search" if _is_search(document) else "budget"
         _set(document, [section, "trials"], trials, f"--trials {trials}")
     _leave_other_source(document)
+    _leave_other_seeds(document)
     _leave_trials(document)
 
 
@@ -74,6 +75,15 @@ def _leave_other_source(document: Document) -> None:
         for key in keys:
             if source != data.get("source") and not document.places.value(("data", key)).origin:
                 data.pop(key, None)
+
+
+def _leave_other_seeds(document: Document) -> None:
+    """Let ``--set replicates.count`` leave aside the seeds that the file lists, and the other way round."""
+    replicates, places = document.value.get("replicates"), document.places
+    for given, other in (("count", "seeds"), ("seeds", "count")):
+        set_here = bool(places.value(("replicates", given)).origin)
+        if isinstance(replicates, dict) and set_here and not places.value(("replicates", other)).origin:
+            replicates.pop(other, None)
 
 
 def _leave_trials(document: Document) -> None:
