@@ -37,7 +37,9 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
             f"`study resume {shlex.quote(spec.name)}` goes on with it as it is, `study run FILE --name OTHER` starts "
             "another"
         )
-    return _with_sections(ledger.spec, spec)
+    wanted = _with_sections(ledger.spec, spec)
+    require_effect(ledger, wanted)
+    return wanted
 
 
 def _as_given(ledger: Ledger) -> StudySpec:
@@ -88,7 +90,11 @@ def _more_of_search(spec: StudySpec, more: More) -> int:
         return 0
     if more.trials is not None:
         return more.trials
-    return spec.search.trials // len(spec.replicates.numbers) * (more.replicates or 0)
+    if more.replicates is None:
+        return 0
+    seeds = len(spec.replicates.numbers)
+    points = -(-spec.search.trials // seeds)
+    return points * (seeds + more.replicates) - spec.search.trials
 
 
 def _larger_budget(spec: StudySpec, more: More) -> dict[str, object]:
@@ -117,7 +123,7 @@ def _longer(spec: StudySpec, more: str) -> str:
     if spec.budget.wall_clock_s is None:
         raise UsageError("--wall-clock adds to budget.wall_clock, but the study has no such limit")
     try:
-        return f"{spec.budget.wall_clock_s + seconds_of(more):g} s"
+        return f"{spec.budget.wall_clock_s + seconds_of(more):.15g} s"
     except ValueError as error:
         raise UsageError(f"--wall-clock: {error}") from error
 
@@ -125,3 +131,32 @@ def _longer(spec: StudySpec, more: str) -> str:
 def _more_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
     first = max(seeds) + 1
     return (*seeds, *range(first, first + count))
+
+
+def require_effect(ledger: Ledger, wanted: StudySpec) -> None:
+    """Make sure that an extended study has something to do.
+
+    Raises:
+        UsageError: what ended it is still in force, or its space has no further point.
+    """
+    from study.changes import changes
+    from study.records import StopReason
+
+    options = {
+        StopReason.TARGET: ("budget.target.", "--no-target"),
+        StopReason.TIME_BUDGET: ("budget.wall_clock", "--wall-clock TIME"),
+        StopReason.ACCELERATOR_BUDGET: ("budget.accelerator_hours", "--accelerator-hours H"),
+        StopReason.FAILURES: ("budget.failures", "--failures N"),
+    }
+    found = [one.field for one in changes(ledger.spec, wanted)]
+    if ledger.end_reason in options:
+        field, option = options[ledger.end_reason]
+        if not any(one.startswith(field) for one in found):
+            raise UsageError(
+                f"`{ledger.name}` ended for this reason: {ledger.end_reason.value}, which still holds; add {option}"
+            )
+    if ledger.exhausted and set(found) <= {"search.trials", "budget.trials"}:
+        raise UsageError(
+            f"`{ledger.name}` has run every point of its space, {sum(ledger.counts().values())} trials; "
+            "--replicates N runs each of them with more seeds"
+        )

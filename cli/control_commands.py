@@ -83,7 +83,7 @@ def extend(
     json: Json = False,
 ) -> None:
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
-    from cli.continuing import More, grown
+    from cli.continuing import More, grown, require_effect
     from cli.reading import open_study
     from cli.watching import Where, watch
     from study.changes import changes
@@ -96,6 +96,7 @@ def extend(
     found = changes(study.ledger.spec, wanted)
     if not found:
         raise UsageError("extend needs something to add, as in --trials 20; see `study extend --help`")
+    require_effect(study.ledger, wanted)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
     def start(around: Surroundings) -> StudyEnded:
@@ -118,18 +119,21 @@ def stop(
 ) -> None:
     """Stop a study that runs in another terminal: its trials end at their next epoch."""
     from cli.reading import open_study
-    from study.engine.stopping import Wish, wish_stop
+    from study.engine.stopping import Wish, stop_wished, wish_stop
     from study.errors import LedgerError
     from study.ledger import is_driven
 
     study = open_study(results, name)
     if not is_driven(study.layout):
         raise LedgerError(f"only a running study can be stopped, but `{study.name}` is {study.state}")
-    wish_stop(study.layout, Wish.NOW if now else Wish.SOON)
+    wish = Wish.NOW if now else Wish.SOON
+    wish_stop(study.layout, wish)
     if not json:
         how = "at once" if now else "when the trials in flight have ended their epoch"
         typer.echo(f"{study.name} stops {how}")
     while wait and is_driven(study.layout):
+        if stop_wished(study.layout) is None:  # a driver that just began forgot it
+            wish_stop(study.layout, wish)
         time.sleep(ASK_EVERY_S)
     state = "stopped" if wait else "stopping"
     if json:

@@ -67,10 +67,12 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
 
 
 def _state_at_rest(ledger: Ledger) -> str:
-    """Say how a study stands that nobody drives: stopped between trials, or interrupted in the middle of one."""
+    """Say how a study stands that nobody drives: stopped between trials, or interrupted in the middle of something."""
     if ledger.is_finished:
         return "finished"
-    return "stopped" if all(state.is_finished for state, count in ledger.counts().items() if count) else "interrupted"
+    counts = ledger.counts()
+    ended = sum(count for state, count in counts.items() if state.is_finished)
+    return "stopped" if ended == sum(counts.values()) < ledger.planned else "interrupted"
 
 
 def checkpoints_by_run(results: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from study.spec import StudySpec
 
-_FREE = ("resources.max_concurrent_trials", "resources.worker_retries", "keep.per_study")
+_FREE = ("resources.max_concurrent_trials", "resources.worker_retries")
 _IGNORED = ("name", "objectives")
 _MISSING = "nothing"
 
@@ -62,8 +62,12 @@ def _extends(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool
     after: Any = new.get(field)
     if field in _FREE:
         return True
+    if field == "keep.per_study":
+        return after == "all" or (before != "all" and bool(after > before))
     if field == "replicates.seeds":
-        return bool(list(after or [])[: len(before)] == before)
+        # A search counts its trials, so more seeds for its points take more of them.
+        grows = new["design.kind"] != "search" or new["search.trials"] > old["search.trials"]
+        return grows and bool(list(after or [])[: len(before)] == before)
     if field == "search.trials":
         return bool(after > before)
     if field.startswith("budget.target."):

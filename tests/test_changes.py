@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from engine_fakes import make_ledger, make_spec
 
-from cli.continuing import More, extension_of, grown
+from cli.continuing import More, extension_of, grown, require_effect
 from study.changes import changes
 from study.errors import LedgerError, UsageError
+from study.records import StopReason
 from study.spec import BudgetSpec, Choice, DesignSpec, KeepSpec, Parameter, ReplicatesSpec, ResourceSpec, StudySpec
 
 BASE = make_spec(trials=4)
@@ -33,11 +34,12 @@ def searching(**fields: object) -> StudySpec:
         (searching(pruner="none"), "search.pruner: asha -> none", False),
         (altered(name="other"), None, True),
         (altered(replicates=ReplicatesSpec(count=1)), None, True),
-        (altered(replicates=ReplicatesSpec(seeds=(0, 7))), "replicates.seeds: [0] -> [0, 7]", True),
+        (altered(replicates=ReplicatesSpec(seeds=(0, 7))), "replicates.seeds: [0] -> [0, 7]", False),
         (altered(replicates=ReplicatesSpec(seeds=(7, 0))), "replicates.seeds: [0] -> [7, 0]", False),
         (altered(resources=ResourceSpec(worker_retries=5)), "resources.worker_retries: 2 -> 5", True),
         (altered(resources=ResourceSpec(cpus_per_trial=2)), "resources.cpus_per_trial: 1 -> 2", False),
         (altered(keep=KeepSpec(per_study="all")), "keep.per_study: 3 -> all", True),
+        (altered(keep=KeepSpec(per_study=2)), "keep.per_study: 3 -> 2", False),
         (altered(budget=BudgetSpec(trials=3)), "budget.trials: none -> 3", False),
         (altered(trial=BASE.trial.model_copy(update={"depth": 34})), "trial.depth: 18 -> 34", False),
         (altered(design=DesignSpec(kind="grid")), "design.kind: search -> grid", False),
@@ -118,3 +120,33 @@ def test_a_file_that_only_grew_extends_what_is_really_run(tmp_path: Path) -> Non
     wanted = extension_of(layout, searching(trials=9))
     assert wanted == ledger.spec.model_copy(update={"search": wanted.search})
     assert wanted.search.trials == 9
+
+
+@pytest.mark.parametrize("design", ["grid", "one_factor", "factorial"])
+def test_more_seeds_extend_a_listed_design_as_they_are(design: str) -> None:
+    spec = altered(design=DesignSpec.model_validate({"kind": design}))
+    (found,) = changes(spec, spec.model_copy(update={"replicates": ReplicatesSpec(seeds=(0, 7))}))
+    assert found.extends
+
+
+def test_more_seeds_of_a_search_need_more_trials() -> None:
+    more = altered(replicates=ReplicatesSpec(seeds=(0, 7)), search=BASE.search.model_copy(update={"trials": 8}))
+    assert all(one.extends for one in changes(BASE, more))
+
+
+def test_an_uneven_search_gets_every_new_seed_for_every_point() -> None:
+    spec = altered(replicates=ReplicatesSpec(count=2), search=BASE.search.model_copy(update={"trials": 5}))
+    assert grown(spec, More(replicates=1)).search.trials == 9
+
+
+def test_a_long_wall_clock_grows_exactly() -> None:
+    spec = altered(budget=BudgetSpec(wall_clock="14 d"))
+    assert grown(spec, More(wall_clock="1 d 1 s")).budget.wall_clock_s == 15 * 86400 + 1
+
+
+def test_an_extension_that_changes_nothing_of_what_ended_the_study_is_refused(tmp_path: Path) -> None:
+    ledger, _ = make_ledger(tmp_path / "crash", altered(budget=BudgetSpec(target={"val_auc": 0.9})))
+    ledger.note_end(StopReason.TARGET)
+    with pytest.raises(UsageError, match=r"target reached, which still holds; add --no-target"):
+        require_effect(ledger, grown(ledger.spec, More(trials=1)))
+    require_effect(ledger, grown(ledger.spec, More(trials=1, no_target=True)))

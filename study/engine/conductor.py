@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from study.engine.endings import ended, ending_of
+from study.engine.endings import ended, ending_of, was_cut_short
+from study.engine.guard import Guard
 from study.engine.limits import Limits
 from study.engine.report import Failure, TrialReport
 from study.engine.retention import Retention
@@ -24,7 +24,7 @@ from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 from study.training.progress import reason_to_end
 
 
-class Conductor:
+class Conductor(Guard):
     """The one place where trials begin, advance and end, whatever runs them.
 
     Everything is written to the ledger before a listener hears of it, and a listener may hear twice of what a
@@ -56,6 +56,7 @@ class Conductor:
             gpus_of: the GPUs of a trial with a configuration.
             retention: looks after the files of trials that ended; default: those in the study's own folder.
         """
+        super().__init__()
         self._ledger = ledger
         self._layout = layout
         self._recorder = recorder
@@ -71,8 +72,7 @@ class Conductor:
         self._judged: set[int] = set()  # stopped trials that a worker has, to evaluate them
         self._left: set[int] = set()  # trials of an earlier run that no worker has yet
         self._reason: StopReason | None = None
-        self._fault: BaseException | None = None
-        self.interrupted = False
+        self._stopped = False  # whether some trial ended because the study does
 
     def __getstate__(self) -> dict[str, object]:
         """Give nothing to pickle: Tune pickles all it is handed for a restore that this project never makes."""
@@ -94,6 +94,9 @@ class Conductor:
 
     def next_assignment(self) -> Assignment | None:
         """Return the next trial to run; None when there is none or the run is to stop."""
+        if self.interrupted:
+            return None
+        self.poll()
         if self.interrupted:
             return None
         if self._again:
@@ -138,26 +141,36 @@ class Conductor:
         """
         if not self.is_running(trial):  # a message that was under way when the trial ended
             return True
+        before_s = self._busy_s.get(trial, 0.0)
+        spent_s = report.busy_s - (before_s if before_s <= report.busy_s else 0.0)  # else it is another worker
+        self._busy_s[trial] = report.busy_s
+        self._limits.spend(self._ledger.assignment(trial), spent_s)
         if report.failure is not None:
             self._take_failure(trial, report.failure)
             return True
         for metrics in report.epochs:
-            spent_s = report.busy_s - self._busy_s.get(trial, 0.0)
             if self._ledger.report(trial, metrics, report.checkpoint, spent_s):
-                self._busy_s[trial] = report.busy_s
-                self._limits.note(self._ledger.record(trial).config, metrics.values, spent_s)
+                spent_s = 0.0
+                self._limits.note(metrics.values)
                 self._announce(trial, metrics.epoch)
         if report.ended is not None:
             self._ledger.note_evaluation(trial, report.evaluation)
             stop = self._ledger.stop_of(trial) if report.ended is StopReason.PRUNED else None
             self._end(trial, *ending_of(stop.reason if stop else report.ended))
             return True
-        return trial not in self._judged and self._is_to_leave(trial)
+        caught_up = not report.epochs or report.epochs[-1].epoch >= self._ledger.record(trial).epochs_run
+        return trial not in self._judged and caught_up and self._is_to_leave(trial)
 
     def fail(self, trial: int, failure: Failure) -> None:
-        """End a trial that cannot go on; its traceback is kept beside its files."""
+        """End a trial that cannot go on; its traceback is kept beside its files.
+
+        One that was stopped and has its checkpoint has not failed: it goes without the scores it was kept for.
+        """
         write_text_atomic(self._layout.trial_error(trial), failure.traceback)
-        self._end(trial, TrialState.FAILED, StopReason.ERROR, error=failure.summary)
+        if self._ledger.stop_of(trial) is not None and self._has_files(trial):
+            self._end_stopped(trial)
+        else:
+            self._end(trial, TrialState.FAILED, StopReason.ERROR, error=failure.summary)
 
     def is_running(self, trial: int) -> bool:
         """Whether the trial was asked for and has not ended."""
@@ -168,11 +181,6 @@ class Conductor:
         counts = self._ledger.counts()
         begun, done = sum(counts.values()), sum(count for state, count in counts.items() if state.is_finished)
         return done < begun or (self._reason is None and done < self._ledger.planned)
-
-    def interrupt(self) -> bool:
-        """Stop at the next occasion; return whether that was asked before."""
-        before, self.interrupted = self.interrupted, True
-        return before
 
     def poll(self) -> None:
         """Look whether the study is to end: somebody wished it, or a limit is met."""
@@ -185,27 +193,13 @@ class Conductor:
             if reason is not StopReason.USER:
                 self._wind_up(reason)
 
-    @contextmanager
-    def guarding(self) -> Iterator[None]:
-        """Keep a fault of this side from whoever runs the trials, and stop the run; ``raise_fault`` has it."""
-        try:
-            yield
-        except Exception as error:
-            self._fault = self._fault or error
-            self.interrupted = True
-
-    def raise_fault(self) -> None:
-        """Raise what ``guarding`` kept."""
-        if self._fault is not None:
-            raise self._fault
-
     def end(self, *, crashed: bool = False) -> StudyEnded:
         """Say how it all ended; returns the same event the listeners hear."""
         cut_short = self._is_cut_short()
         outcome = StudyOutcome.INTERRUPTED if self.has_work() else StudyOutcome.FINISHED
         if crashed:
             outcome = StudyOutcome.FAILED
-        elif self._reason is StopReason.USER and cut_short and not self.interrupted:
+        elif self._reason is StopReason.USER and cut_short and not (self.interrupted and self.has_work()):
             outcome = StudyOutcome.STOPPED
         event = ended(self._ledger, outcome, self._reason if cut_short else None)
         self._recorder.record(event)
@@ -214,9 +208,9 @@ class Conductor:
         return event
 
     def _is_cut_short(self) -> bool:
-        return sum(self._ledger.counts().values()) < self._ledger.planned or any(
-            one.stop_reason is self._reason for one in self._ledger.records()
-        )
+        if sum(self._ledger.counts().values()) < self._ledger.planned or self._reason is not StopReason.USER:
+            return was_cut_short(self._ledger, self._reason)
+        return self._stopped or self.has_work()  # an earlier wish of the user's was another one
 
     def _announce(self, trial: int, epoch: int) -> None:
         record = self._ledger.record(trial)
@@ -247,13 +241,15 @@ class Conductor:
 
     def _decide_after_resume(self, record: TrialRecord) -> None:
         """Decide what a killed driver did not; a trial that must be evaluated yet is asked for again instead."""
-        if self._evaluates:
-            self._ledger.should_prune(record.trial)
-            return
         reason = reason_to_end(TrialConfig.model_validate(record.config), record.history)
         if reason is not None:
-            self._end(record.trial, *ending_of(reason))
-        elif self._ledger.should_prune(record.trial) and self._has_files(record.trial):
+            if not self._evaluates:
+                self._end(record.trial, *ending_of(reason))
+            return
+        limit = self._limits.reached()
+        if limit is not None:
+            self._ledger.stop(record.trial, limit)
+        if self._ledger.should_prune(record.trial) and not self._evaluates and self._has_files(record.trial):
             self._end_stopped(record.trial)
 
     def _wind_up(self, reason: StopReason) -> None:
@@ -266,7 +262,8 @@ class Conductor:
                 self._end(trial, *ending_of(reason))
 
     def _has_files(self, trial: int) -> bool:
-        return self._retain.holds(trial, self._ledger.epochs(trial)[-1].checkpoint)
+        epochs = self._ledger.epochs(trial)
+        return bool(epochs) and self._retain.holds(trial, epochs[-1].checkpoint)
 
     def _take_failure(self, trial: int, failure: Failure) -> None:
         if failure.disk:
@@ -285,6 +282,7 @@ class Conductor:
 
     def _end(self, trial: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> None:
         self._ledger.tell(trial, state, reason, error=error)
+        self._stopped = self._stopped or reason is self._reason
         self._running.discard(trial)
         self._left.discard(trial)
         self._retain(trial)

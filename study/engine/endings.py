@@ -29,3 +29,9 @@ def ended(ledger: Ledger, outcome: StudyOutcome, reason: StopReason | None = Non
 def ending_of(reason: StopReason) -> tuple[TrialState, StopReason]:
     """Return the state of a trial that ended without a fault: PRUNED is whatever was not allowed to go on."""
     return (TrialState.COMPLETE if reason in _WHOLE else TrialState.PRUNED), reason
+
+
+def was_cut_short(ledger: Ledger, reason: StopReason | None) -> bool:
+    """Whether trials are left that never began, or some ended for this reason instead of their own."""
+    begun = sum(ledger.counts().values())
+    return begun < ledger.planned or any(one.stop_reason is reason for one in ledger.records())

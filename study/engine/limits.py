@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.ledger import Ledger
+from study.ledger import Assignment, Ledger
 from study.records import StopReason, TrialState, is_better, metric_named
 from study.spec import Mode, StudySpec
 
@@ -49,10 +49,14 @@ class Limits:
             name in values and not is_better(wanted, values[name], self._modes[name]) for name, wanted in target.items()
         )
 
-    def note(self, config: Mapping[str, Any], values: Mapping[str, float], busy_s: float) -> None:
-        """Take the metrics of one epoch of a trial, and the time it took."""
+    def note(self, values: Mapping[str, float]) -> None:
+        """Take the metrics of one epoch."""
         self._met = self._met or self.meets(values)
-        self._accelerator_s += busy_s * self._gpus_of(config)
+
+    def spend(self, assignment: Assignment, busy_s: float) -> None:
+        """Take the time that a worker spent on a trial; one that runs alone has a whole GPU."""
+        gpus = self._gpus_of(assignment.record.config)
+        self._accelerator_s += busy_s * (max(1.0, gpus) if assignment.alone and gpus else gpus)
 
     def reached(self) -> StopReason | None:
         """Return the limit that is met, None for none."""

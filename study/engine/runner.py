@@ -127,8 +127,8 @@ def _drive(
         gpus_of=ready.packing.gpus_for,
         retention=Retention(ledger, storage, layout, ledger.spec.keep.per_study),
     )
-    ledger.begin_session(time.time())
     try:
+        ledger.begin_session(time.time())
         with stop_on_signals(conductor.interrupt):
             conductor.begin(_started(ledger, ready, resumed=resumed))
             if conductor.has_work():

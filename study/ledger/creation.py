@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from optuna.study import StudyDirection
 
@@ -32,28 +33,36 @@ def create(
     """Write the ledger of a study that has no trial yet.
 
     Raises:
-        LedgerError: there is one already.
+        LedgerError: there is one already, or the folder cannot be written.
     """
     refuse_existing(layout, spec.name)
-    staging = layout.ledger.with_name(f".{layout.ledger.name}.part")
+    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.aims]
+    attributes = {
+        "study_id": uuid.uuid4().hex,
+        "spec": spec.model_dump_json(),
+        "given": given.model_dump_json(),
+        "study_file": study_file,
+        "data": asdict(data),
+        "notices": list(notices),
+        "environment": dict(environment),
+        "warm_start": [one.as_json() for one in warm_start],
+        "created_at_s": time.time(),
+    }
+    try:
+        _write(layout.ledger, spec.name, directions, attributes)
+    except OSError as error:
+        raise LedgerError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
+
+
+def _write(journal: Path, name: str, directions: Sequence[StudyDirection], attributes: Mapping[str, object]) -> None:
+    staging = journal.with_name(f".{journal.name}.part")
     staging.unlink(missing_ok=True)
     storage = BatchedJournal(staging)
-    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.aims]
-    study_id = storage.create_new_study(directions, spec.name)
+    study_id = storage.create_new_study(directions, name)
     with storage.batch():
-        for key, value in {
-            "study_id": uuid.uuid4().hex,
-            "spec": spec.model_dump_json(),
-            "given": given.model_dump_json(),
-            "study_file": study_file,
-            "data": asdict(data),
-            "notices": list(notices),
-            "environment": dict(environment),
-            "warm_start": [one.as_json() for one in warm_start],
-            "created_at_s": time.time(),
-        }.items():
+        for key, value in attributes.items():
             storage.set_study_user_attr(study_id, key, value)
-    publish(staging, layout.ledger)  # a half-made study is never seen
+    publish(staging, journal)  # a half-made study is never seen
     staging.with_name(f"{staging.name}.lock").unlink(missing_ok=True)
 
 

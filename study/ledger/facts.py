@@ -132,9 +132,9 @@ class StudyFacts:
     def _note_extension(self, spec: StudySpec) -> None:
         changes = dict(_differences(self.spec.model_dump(mode="json"), spec.model_dump(mode="json")))
         with self._storage.batch():
+            self._forget_end()
             self._note(_EXTENSIONS, [*self.extensions, {"at_s": time.time(), "changes": changes}])
             self._note(SPEC, spec.model_dump_json())
-            self._forget_end()
         self.spec = spec
 
     def _forget_end(self) -> None:

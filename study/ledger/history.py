@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from study.ledger.entries import place_of
+from study.ledger.entries import best_value, place_of, stop_of
 from study.ledger.follower import Follower
 from study.ledger.roster import Point, Roster
 from study.ledger.selections import Selection
+from study.records import StopReason
+from study.spec import Mode
 
 
 class History(Follower):
     """The points as a sampler sees them: those of earlier studies first, then this study's by number.
 
     A point is RUNNING until all its replicates ended, then COMPLETE with the mean of their values, or PRUNED with
-    what the first pruned one reported; a point of which every replicate failed is left out. What a sampler noted
-    of a point is with its first replicate.
+    what the first pruned one reported; a point of which every replicate failed is left out. A replicate that a budget
+    or the user stopped counts with its best value so far, by ``mode``; with several objectives, where that is None,
+    it is left out. What a sampler noted of a point is with its first replicate.
     """
 
     def __init__(
@@ -29,7 +33,9 @@ class History(Follower):
         selection: Selection,
         roster: Roster,
         trial_of: Callable[[int], FrozenTrial],
+        mode: Mode | None = None,
     ) -> None:
+        self._mode = mode
         self._earlier = len(earlier)
         self._selection = selection
         self._roster = roster
@@ -74,14 +80,27 @@ class History(Follower):
 
     def _ended(self, running: FrozenTrial, point: Point) -> FrozenTrial | None:
         runs = [self._trial_of(point.trials[one]) for one in sorted(point.trials)]
-        pruned = next((one for one in runs if one.state is OptunaState.PRUNED), None)
+        pruned = next((one for one in runs if one.state is OptunaState.PRUNED and _is_weak(one)), None)
         if pruned is not None:
             return _as_point(running, running.number, OptunaState.PRUNED, reported=pruned.intermediate_values)
-        values = [one.values for one in runs if one.state is OptunaState.COMPLETE]
+        values = [found for one in runs if (found := self._values(one)) is not None]
         if not values:
             return None
         means = [fmean(one) for one in zip(*values, strict=True)]
         return _as_point(running, running.number, OptunaState.COMPLETE, values=means)
+
+    def _values(self, run: FrozenTrial) -> list[float] | None:
+        """Return the values of a run; of one that somebody stopped its best so far, where there is one objective."""
+        if run.state is OptunaState.COMPLETE:
+            return list(run.values)
+        best = best_value(run, self._mode) if run.state is OptunaState.PRUNED and self._mode else None
+        return None if best is None or math.isnan(best) else [best]
+
+
+def _is_weak(run: FrozenTrial) -> bool:
+    """Whether the pruner stopped it, and not a budget or the user."""
+    stop = stop_of(run)
+    return stop is None or stop.reason is StopReason.PRUNED
 
 
 def _as_point(

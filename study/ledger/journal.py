@@ -18,6 +18,9 @@ from optuna.storages.journal._file import BaseJournalFileLock
 from study.errors import LedgerError
 from study.layout import sync_folder
 
+FOLLOWED = "followed"
+"""Key of a line of a batch that is not its last: Optuna passes over it, whoever cuts a torn batch does not."""
+
 
 class FlockJournalLock(BaseJournalFileLock):
     """A lock the kernel frees when its holder dies; Optuna's own leaves a file behind and waits 30 s for it."""
@@ -120,7 +123,7 @@ class BatchedJournal(JournalStorage):
             yield
             lines, self._held = self._held, None
             if lines:
-                self._commit(lines)
+                self._commit([*(_followed(line) for line in lines[:-1]), lines[-1]])
         finally:
             self._held = None
 
@@ -139,6 +142,11 @@ class BatchedJournal(JournalStorage):
     def _sync_with_backend(self) -> None:
         if not self._loaded:
             super()._sync_with_backend()
+
+
+def _followed(line: str) -> str:
+    """Mark a line as one that counts only together with the next."""
+    return json.dumps({**json.loads(line), FOLLOWED: True}, separators=(",", ":"))
 
 
 def publish(staging: Path, journal: Path) -> None:

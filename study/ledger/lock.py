@@ -14,6 +14,7 @@ from typing import IO
 
 from study.errors import LedgerError
 from study.layout import StudyLayout
+from study.ledger.journal import FOLLOWED
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,10 @@ def driver_lock(layout: StudyLayout) -> Iterator[None]:
                 f"`{layout.root.name}`; wait for it or stop it with Ctrl-C"
             )
         _sign(file)
-        _cut_torn_line(layout.ledger)
+        try:
+            _cut_torn_line(layout.ledger)
+        except OSError as error:
+            raise LedgerError(f"{layout.ledger} must be writable, but: {error.strerror or error}") from error
         yield
 
 
@@ -84,9 +88,8 @@ def _cut_torn_line(journal: Path) -> None:
     with journal.open("r+b") as file:
         content = file.read()
         whole = content.rfind(b"\n") + 1
-        if whole == len(content):
-            last = content.rfind(b"\n", 0, max(whole - 1, 0)) + 1
-            whole = whole if _is_json(content[last:whole]) else last
+        while whole and not _is_end(content[content.rfind(b"\n", 0, whole - 1) + 1 : whole]):
+            whole = content.rfind(b"\n", 0, whole - 1) + 1
         if whole < len(content):
             logger.warning("cut a torn line of %d bytes off %s", len(content) - whole, journal)
             file.truncate(whole)
@@ -94,9 +97,9 @@ def _cut_torn_line(journal: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _is_json(line: bytes) -> bool:
+def _is_end(line: bytes) -> bool:
+    """Whether a line is whole and the last of its batch."""
     try:
-        json.loads(line)
-    except ValueError:
+        return FOLLOWED not in json.loads(line)
+    except (ValueError, TypeError):
         return False
-    return True

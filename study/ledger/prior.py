@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from study.hyperparameters import Scalar
 from study.ledger.entries import best_epoch
 from study.points import constants, is_active, without
-from study.records import TrialRecord, TrialState
+from study.records import StopReason, TrialRecord, TrialState
 from study.space import distribution
 from study.spec import Choice, Constant, Parameter, StudySpec, same_value
 
@@ -83,14 +83,16 @@ def _by_point(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:
 
 def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorPoint:
     params = _params(spec, runs[0], searched)
-    pruned = next((one for one in runs if one.state is TrialState.PRUNED), None)
+    pruned = next(
+        (one for one in runs if one.state is TrialState.PRUNED and one.stop_reason is StopReason.PRUNED), None
+    )
     if pruned is not None:
         metric = spec.objective.metric
         epochs = {one.epoch: one.values[metric] for one in pruned.history if metric in one.values}
         if len(spec.aims) > 1 or not epochs:
             raise _MisfitError("was stopped before its end")
         return PriorPoint(params, {}, epochs, TrialState.PRUNED)
-    values = [_values(spec, one) for one in runs if one.state is TrialState.COMPLETE]
+    values = [_values(spec, one) for one in runs if one.state is not TrialState.FAILED and one.history]
     if not values:
         raise _MisfitError("failed")
     return PriorPoint(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.aims})

@@ -71,7 +71,8 @@ class Searcher:
         self._directions = [_direction(one.mode) for one in spec.aims]
         self._unseen = Unseen(spec) if is_finite(spec) else None
         shown = [_as_trial(spec, number, one) for number, one in enumerate(earlier)]
-        self.history = History(shown, SELECTIONS[spec.search.sampler](spec), roster, trial_of)
+        mode = spec.objective.mode if len(spec.aims) == 1 else None
+        self.history = History(shown, SELECTIONS[spec.search.sampler](spec), roster, trial_of, mode)
 
     def draw(self, trial: int, point: int, given: Mapping[str, Scalar] | None = None) -> Drawn | None:
         """Draw a new point; None when a finite space has none left.

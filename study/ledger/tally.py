@@ -22,7 +22,7 @@ class Tally(Follower):
         self._mode = mode
         self._sign = -1.0 if mode == "max" else 1.0
         self._counts: Counter[TrialState] = Counter()
-        self._ranked: list[tuple[float, int]] = []
+        self._ranked: list[tuple[float, float, int]] = []
         self._busy_s: dict[int, float] = {}
         self.busy_s = 0.0
 
@@ -38,7 +38,7 @@ class Tally(Follower):
 
     def best(self, count: int) -> tuple[int, ...]:
         """Return the finished trials with the best values, the earlier one of equals."""
-        return tuple(number for _, number in self._ranked[:count])
+        return tuple(number for _, _, number in self._ranked[:count])
 
     def asked(self, trial: FrozenTrial) -> None:
         """Count it as running."""
@@ -58,7 +58,14 @@ class Tally(Follower):
         self._counts[state] += 1
         value = best_value(trial, self._mode)
         if state is not TrialState.FAILED and value is not None and not math.isnan(value):
-            insort(self._ranked, (self._sign * value, trial.number))
+            insort(self._ranked, (self._sign * value, _val_loss(trial, value), trial.number))
+
+
+def _val_loss(trial: FrozenTrial, value: float) -> float:
+    """Return the validation loss at the best epoch, by which a ranking tells equals apart."""
+    epoch = next(at for at in sorted(trial.intermediate_values) if trial.intermediate_values[at] == value)
+    values = trial.user_attrs.get(f"{EPOCH_PREFIX}{epoch}", {}).get("values", {})
+    return float(values.get("val_loss", 0.0))
 
 
 class Sessions(Follower):
