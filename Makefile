@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: study test check lint format clean
+.PHONY: study test crash-test check lint format clean
 
 study: $(INSTALLED)
 	@if [ -e results/studies/ablation/ledger.journal ]; then $(BIN)/study resume ablation; \
@@ -12,7 +12,11 @@ study: $(INSTALLED)
 	$(BIN)/study best ablation --metric val_auc
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Kills the driver of real studies at 50 random moments: about half an hour on two cores.
+crash-test: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/crash_test.py --kills 50
 
 check: lint test
 

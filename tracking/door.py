@@ -14,6 +14,7 @@ from typing import Any
 from study.errors import TrackingError
 from study.records import DataSummary
 from tracking.content import Batch
+from tracking.database import ensure_database
 from tracking.uri import mask_text, mask_uri
 
 _MAX_POINTS_PER_REQUEST = 900
@@ -71,6 +72,7 @@ class Door:
         self._uri = tracking_uri
         with self._translated("cannot be opened"):
             self._mlflow = _load_mlflow()
+            ensure_database(tracking_uri, self._mlflow.MlflowClient)
             self._client = self._mlflow.MlflowClient(tracking_uri)
 
     def find_experiment(self, name: str) -> Experiment | None:

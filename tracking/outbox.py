@@ -6,6 +6,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -57,30 +58,44 @@ class Position:
 
 
 class Outbox:
-    """The writing end: one per study, owned by the driver that holds the study's lock."""
+    """The writing end: one per study, owned by the driver that holds the study's lock.
+
+    Raises:
+        TrackingError: the file cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._number = _mend(path)
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        sync_folder(path.parent)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._number = _mend(path)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            sync_folder(path.parent)
+        except OSError as exc:
+            raise TrackingError(f"An outbox must be writable, but {path}: {exc.strerror or exc}") from exc
+        self._size = os.fstat(self._file).st_size
 
     def append(self, event: Event, provenance: Provenance | None = None) -> int:
         """Write one event durably and return its number.
 
         Raises:
-            TrackingError: the disk refuses; nothing of the event is left in the file.
+            TrackingError: the disk refuses; nobody reads what is left of the event in the file.
         """
         line = _encode(self._number + 1, event, provenance)
-        size = os.fstat(self._file).st_size
         try:
+            if os.fstat(self._file).st_size != self._size:
+                os.ftruncate(self._file, self._size)
             _write_all(self._file, line)
             os.fsync(self._file)
         except OSError as exc:
-            os.ftruncate(self._file, size)
-            raise TrackingError(f"An event must be on disk before it is sent, but {self._path}: {exc}") from exc
+            with suppress(OSError):  # what is left of the line goes before the next one is written
+                os.ftruncate(self._file, self._size)
+            raise TrackingError(
+                f"An event must be on disk before it is sent, but {self._path} cannot be written: "
+                f"{exc.strerror or exc}; what it had is safe: mend this and go on with `study resume`"
+            ) from exc
         self._number += 1
+        self._size += len(line)
         return self._number
 
     def close(self) -> None:
@@ -111,14 +126,20 @@ def read_lines(path: Path, offset: int = 0, *, reports: bool = True) -> Iterator
 
 
 def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
-    """Return how far this server acknowledged; the beginning for another server or an unreadable file."""
+    """Return how far this server acknowledged; the beginning for another server or an unreadable file.
+
+    A position that is not the end of the line it names means the beginning too: the outbox was cut and grew again.
+    """
     start = Position(tracking_uri)
     try:
         found = Position(**json.loads(path.read_text()))
-        size = outbox.stat().st_size
-    except (OSError, ValueError, TypeError):
+        with outbox.open("rb") as file:
+            end, last = _last_line(file.fileno(), found.offset)
+        named = json.loads(last)["n"] if last else 0
+    except (OSError, ValueError, TypeError, KeyError):
         return start
-    return found if found.tracking_uri == tracking_uri and 0 <= found.offset <= size else start
+    known = found.tracking_uri == tracking_uri and (end, named) == (found.offset, found.number)
+    return found if known else start
 
 
 def save_position(path: Path, position: Position) -> None:
@@ -128,7 +149,9 @@ def save_position(path: Path, position: Position) -> None:
 
 def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:
     kind = type(event).__name__
-    body: dict[str, object] = {"n": number, "kind": kind, "event": _KINDS[kind].dump_python(event)}
+    # A record read from the ledger has lists where a new one has tuples; here they become the same.
+    told = _KINDS[kind].dump_python(event, warnings=False)
+    body: dict[str, object] = {"n": number, "kind": kind, "event": told}
     if provenance is not None:
         body["provenance"] = _PROVENANCE.dump_python(provenance)
     # Non-finite numbers stay NaN and Infinity: pydantic's own JSON would make them null.

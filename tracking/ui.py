@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import IO
 
 from study.errors import TrackingError
+from tracking.database import is_missing
+from tracking.door import Door
 from tracking.uri import mask_text, mask_uri
 from tracking.view import RANKING, view_path
 
@@ -75,6 +77,8 @@ def serve(
         raise TrackingError(
             f"Only a database needs serving, but {mask_uri(tracking_uri)} is a server; open it directly"
         )
+    if is_missing(tracking_uri):
+        Door(tracking_uri)
     port = _free_port(host, port)
     address = f"http://{host}:{port}"
     with tempfile.TemporaryFile() as log:

@@ -40,10 +40,16 @@ def artifact_location(tracking_uri: str, study: str) -> str | None:
 
     MLflow itself would put those of a sqlite file into the folder the program happens to run in.
     """
+    database = sqlite_path(tracking_uri)
+    return None if database is None else (database.parent / "mlartifacts" / encode_name(study)).as_uri()
+
+
+def sqlite_path(tracking_uri: str) -> Path | None:
+    """Return the file of a sqlite URI, None for any other URI and for a database in memory."""
     database = tracking_uri.removeprefix(SQLITE).partition("?")[0]
     if not tracking_uri.startswith(SQLITE) or database in ("", ":memory:"):
         return None
-    return (Path(database).resolve().parent / "mlartifacts" / encode_name(study)).as_uri()
+    return Path(database).resolve()
 
 
 def mask_uri(uri: str) -> str:

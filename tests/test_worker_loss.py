@@ -1,0 +1,113 @@
+"""Let workers die at every step Tune takes with them: a trial loses its worker, never its place in the study."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from engine_fakes import Listener, check_whole, learning_curve, make_ledger, make_spec, metrics, started
+from ray import tune
+from ray.tune.execution import class_cache
+
+from study.engine.cluster import QUIET_ENVIRONMENT, Slots
+from study.engine.conductor import Conductor
+from study.engine.report import TrialReport
+from study.engine.tuning import run_trials
+from study.hyperparameters import TrialConfig
+from study.ledger import driver_lock
+from study.records import StopReason, TrialState
+
+
+class Mortal(tune.Trainable):
+    """A worker that dies at a moment of a trial, once: the file it leaves says that it did."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._begin(config)
+        self._perhaps_die("setup")
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        self._perhaps_die("reset")
+        return True
+
+    def step(self) -> dict[str, Any]:
+        self._epoch += 1
+        if self._epoch == 2:
+            self._perhaps_die("step")
+        config = TrialConfig.model_validate(self._given["trial"])
+        ended = StopReason.FINISHED if self._epoch == config.max_epochs else None
+        epochs = tuple(metrics(one, learning_curve(config, one)) for one in range(1, self._epoch + 1))
+        if ended:
+            self._perhaps_die_later("idle")
+        return {"report": TrialReport(epochs, str(self._folder / f"epoch-{_best(epochs):04d}"), ended)}
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._given, self._epoch, self._folder = config, 0, Path(config["directory"])
+
+    def _perhaps_die(self, moment: str) -> None:
+        if self._is_due(moment):
+            os._exit(1)
+
+    def _perhaps_die_later(self, moment: str) -> None:
+        """Die when the trial is over, before the next one comes or while it does."""
+        if self._is_due(moment) and os.fork() == 0:
+            time.sleep(0.02)
+            os.kill(os.getppid(), 9)
+            os._exit(0)
+
+    def _is_due(self, moment: str) -> bool:
+        grave = self._folder.parents[1] / f"died-{self._given['number']}"
+        wish = self._folder.parents[1] / f"die-{moment}-{self._given['number']}"
+        if not wish.exists() or grave.exists():
+            return False
+        grave.touch()
+        return True
+
+
+def _best(epochs: tuple[Any, ...]) -> int:
+    return int(max(epochs, key=lambda one: one.values["val_auc"]).epoch)
+
+
+@pytest.fixture(scope="module")
+def two_cpus() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in QUIET_ENVIRONMENT.items():
+            patch.setenv(key, value)
+        patch.delenv("RAY_preload_python_modules")
+        class_cache.DEFAULT_ENV_VARS.clear()
+        tests = str(Path(__file__).parent)
+        environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}}
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env=environment,
+        )
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.parametrize("moment", ["setup", "reset", "step", "idle"])
+def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, two_cpus: None, moment: str) -> None:
+    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=6, pruner="none"))
+    for number in (0, 1) if moment == "setup" else (2, 3):
+        (layout.root / f"die-{moment}-{number}").touch()
+    listener = Listener()
+    with driver_lock(layout):
+        conductor = Conductor(ledger, layout, listener)
+        conductor.begin(started(ledger))
+        run_trials(conductor, layout, Mortal, Slots(1, 0.0, 2), worker_retries=2)
+        conductor.raise_fault()
+        conductor.end()
+    assert list(layout.root.glob("died-*")), "nobody died"
+    records = check_whole(layout, listener)
+    assert [(one.trial, one.state, one.error) for one in records] == [
+        (number, TrialState.COMPLETE, None) for number in range(6)
+    ]
