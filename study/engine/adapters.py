@@ -63,6 +63,11 @@ class LedgerScheduler(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the trial that waits longest; Tune's own looks through all there ever were at every step."""
+        waiting = (one for one in tune_controller.get_live_trials() if one.status == Trial.PENDING)
+        return min(waiting, key=lambda one: one.config["number"], default=None)
+
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Take one report of a worker."""
         stop = True
@@ -87,14 +92,19 @@ class EventCallback(Callback):
             self._conductor.place(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """End a trial whose workers died more often than allowed."""
+        """End a trial whose workers died more often than allowed.
+
+        Tune gives up a trial at once that it handed to a warm worker which was dead; that one is handed out again.
+        """
         number = trial.config["number"]
-        if self._conductor.is_running(number):
+        if not self._conductor.is_running(number):
+            return
+        with self._conductor.guarding():
+            if trial.should_recover() and self._conductor.take_back(number, trial.max_failures):
+                return
             error = trial.get_error()
             kind = type(error).__name__ if error is not None else "unknown"
-            failure = Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error))
-            with self._conductor.guarding():
-                self._conductor.fail(number, failure)
+            self._conductor.fail(number, Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error)))
 
 
 class InterruptStopper(Stopper):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -68,6 +68,7 @@ class Conductor(Guard):
         self._placed: set[int] = set()
         self._running: set[int] = set()
         self._again: deque[int] = deque()  # trials to hand out once more
+        self._returns: Counter[int] = Counter()
         self._evaluating: set[int] = set()
         self._judged: set[int] = set()  # stopped trials that a worker has, to evaluate them
         self._left: set[int] = set()  # trials of an earlier run that no worker has yet
@@ -120,6 +121,14 @@ class Conductor(Guard):
     def may_ask_later(self) -> bool:
         """Whether there may be a next trial although there is none now: a running one may come back yet."""
         return bool(self._running) and not self.interrupted
+
+    def take_back(self, trial: int, most: int) -> bool:
+        """Take a trial back that did not reach its worker, to hand it out again, unless that was too often."""
+        self._returns[trial] += 1
+        if self._returns[trial] > most:
+            return False
+        self._again.append(trial)
+        return True
 
     def place(self, trial: int) -> None:
         """Note that a worker has the trial, for the first time or after another worker died with it."""
