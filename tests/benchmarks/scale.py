@@ -159,7 +159,7 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
         "steps": steps,
         "pruned": sum(one.state.value == "PRUNED" for one in records),
         "journal_mib": journal / 2**20,
-        "rss_mib": {0: before_mib, **_at_marks(clock.rss_mib)},
+        "rss_mib": {0: before_mib, **_at_marks(clock.rss_mib, window=1)},
         "suggestion_ms": _in_ms(_at_marks(clock.suggestions)),
         "report_ms": _in_ms(_at_marks(clock.reports)),
         "suggestions_s": sum(spent for _, spent in clock.suggestions),
@@ -211,12 +211,12 @@ def plain(asked: argparse.Namespace) -> dict[str, Any]:
     return {"wall_s": wall_s, "ideal_s": ideal_s, "driver_cpu_s": cpu_s, "rss_mib": rss}
 
 
-def _at_marks(pairs: list[tuple[int, float]]) -> dict[int, float]:
-    """Return the median over the last calls before each mark."""
+def _at_marks(pairs: list[tuple[int, float]], window: int = WINDOW) -> dict[int, float]:
+    """Return the median over the last so many samples before each mark."""
     last = max((at for at, _ in pairs), default=0)
     found = {}
     for mark in [one for one in MARKS if one <= 1.1 * last]:
-        near = [spent for at, spent in pairs if at <= mark][-WINDOW:]
+        near = [spent for at, spent in pairs if at <= mark][-window:]
         found[mark] = statistics.median(near) if near else 0.0
     return found
 
