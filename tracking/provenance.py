@@ -5,13 +5,13 @@ from __future__ import annotations
 import getpass
 import platform
 import socket
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-_GIT_TIMEOUT_S = 5.0
+from study.git import ask_git
+
 PACKAGES = (
     "ray-study",
     "ray",
@@ -42,8 +42,8 @@ class Provenance:
 
 def collect_provenance(folder: Path | None = None) -> Provenance:
     """Look at the git repository of ``folder`` (default: the current one), the packages and the machine."""
-    commit = _git(folder, "rev-parse", "HEAD")
-    changes = None if commit is None else _git(folder, "status", "--porcelain", "--untracked-files=no")
+    commit = ask_git(folder, "rev-parse", "HEAD")
+    changes = None if commit is None else ask_git(folder, "status", "--porcelain", "--untracked-files=no")
     return Provenance(
         commit=commit,
         dirty=None if changes is None else bool(changes),
@@ -53,23 +53,6 @@ def collect_provenance(folder: Path | None = None) -> Provenance:
         system=platform.platform(),
         packages=_versions(),
     )
-
-
-def _git(folder: Path | None, *arguments: str) -> str | None:
-    command = ("git", *arguments)
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _versions() -> dict[str, str]:

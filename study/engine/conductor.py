@@ -153,7 +153,7 @@ class Conductor(Guard):
         before_s = self._busy_s.get(trial, 0.0)
         spent_s = report.busy_s - (before_s if before_s <= report.busy_s else 0.0)  # else it is another worker
         self._busy_s[trial] = report.busy_s
-        self._limits.spend(self._ledger.assignment(trial), spent_s)
+        self._limits.spend(trial, spent_s)
         if report.failure is not None:
             self._take_failure(trial, report.failure)
             return True

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+
+from study.git import ask_git
 
 PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
 SWITCHES = (
@@ -18,7 +19,6 @@ SWITCHES = (
 """Environment variables that let torch's libraries choose other kernels."""
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16", "asimd", "sve", "bf16")
 _CPU_IDENTITY = ("cpu family", "model", "stepping")
-_GIT_TIMEOUT_S = 5.0
 _NVIDIA = Path("/proc/driver/nvidia")
 
 
@@ -90,24 +90,8 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _commit(package: Path) -> str:
     """Return the commit of a package that is a checkout of its own, and whether its code was changed since."""
-    if _git(package, "ls-files", "--error-unmatch", "errors.py") is None:
+    if ask_git(package, "ls-files", "--error-unmatch", "errors.py") is None:
         return ""
-    commit = _git(package, "rev-parse", "HEAD")
-    changed = _git(package, "status", "--porcelain", "--", ".")
+    commit = ask_git(package, "rev-parse", "HEAD")
+    changed = ask_git(package, "status", "--porcelain", "--", ".")
     return f"{commit} with changes" if commit and changed else commit or ""
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ("git", *arguments),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

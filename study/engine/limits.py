@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from study.ledger import Assignment, Ledger
+from study.ledger import Ledger
 from study.records import StopReason, TrialState, is_better, metric_named
 from study.spec import Mode, StudySpec
 
@@ -53,8 +53,11 @@ class Limits:
         """Take the metrics of one epoch."""
         self._met = self._met or self.meets(values)
 
-    def spend(self, assignment: Assignment, busy_s: float) -> None:
+    def spend(self, trial: int, busy_s: float) -> None:
         """Take the time that a worker spent on a trial; one that runs alone has a whole GPU."""
+        if self._budget.accelerator_hours is None:
+            return
+        assignment = self._ledger.assignment(trial)
         gpus = self._gpus_of(assignment.record.config)
         self._accelerator_s += busy_s * (max(1.0, gpus) if assignment.alone and gpus else gpus)
 

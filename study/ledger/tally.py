@@ -16,15 +16,13 @@ from study.spec import Mode
 
 
 class Tally(Follower):
-    """Counts by state, the finished trials by value, and the time on workers."""
+    """Counts by state, and the finished trials by value."""
 
     def __init__(self, mode: Mode) -> None:
         self._mode = mode
         self._sign = -1.0 if mode == "max" else 1.0
         self._counts: Counter[TrialState] = Counter()
         self._ranked: list[tuple[float, float, int]] = []
-        self._busy_s: dict[int, float] = {}
-        self.busy_s = 0.0
 
     @property
     def counts(self) -> Mapping[TrialState, int]:
@@ -43,13 +41,6 @@ class Tally(Follower):
     def asked(self, trial: FrozenTrial) -> None:
         """Count it as running."""
         self._counts[TrialState.RUNNING] += 1
-
-    def reported(self, trial: FrozenTrial, epoch: int) -> None:
-        """Add up the time of its epochs."""
-        stored = (one for key, one in trial.user_attrs.items() if key.startswith(EPOCH_PREFIX))
-        now_s = sum(one.get("busy_s", 0.0) for one in stored)
-        self.busy_s += now_s - self._busy_s.get(trial.number, 0.0)
-        self._busy_s[trial.number] = now_s
 
     def told(self, trial: FrozenTrial) -> None:
         """Count it as what it became, and give it its place."""

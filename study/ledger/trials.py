@@ -79,10 +79,6 @@ class StudyTrials(StudyFacts):
         """Return how many trials there are in each state."""
         return self._tally.counts
 
-    def accelerator_s(self, gpus_per_trial: float) -> float:
-        """Return the time of all trials on workers times the GPUs that each had."""
-        return self._tally.busy_s * gpus_per_trial
-
     def driven_s(self, now_s: float) -> float:
         """Return the time in which some driver ran the study, over all sessions."""
         return self._sessions.driven_s(now_s)
