@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 from study.errors import StorageError
 from study.layout import is_uri
@@ -114,7 +115,7 @@ class Remote:
     def download(self, name: str, target: Path) -> None:
         """Copy a file here, whole or not at all."""
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}{UNFINISHED}")
+        part = target.with_name(f".{target.name}.{uuid4().hex}{UNFINISHED}")
         with self._translated(), self.system.open_input_stream(self._at(name)) as stream, part.open("wb") as file:
             shutil.copyfileobj(stream, file, _BLOCK_BYTES)
         part.replace(target)

@@ -148,7 +148,7 @@ def fetch(checkpoint: str) -> Path:
         return Path(checkpoint)
     place = open_remote(checkpoint)
     folder = cache_dir() / "checkpoints" / hashlib.sha256(checkpoint.encode()).hexdigest()[:32]
-    fresh = folder / f"new-{CARD}"
+    fresh = folder / f"new-{uuid4().hex}-{CARD}"  # another process may fetch it too
     place.download(CARD, fresh)
     if not (folder / CARD).exists() or (folder / CARD).read_bytes() != fresh.read_bytes():
         for name in (CARD, SCORES, WEIGHTS):
