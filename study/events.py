@@ -81,7 +81,10 @@ class FinalLookTaken:
 
 @dataclass(frozen=True)
 class StudyEnded:
-    """The engine stopped; ``reason`` says why it did before all planned trials ended, if so."""
+    """The engine stopped; ``reason`` says why it did before all planned trials ended, if so.
+
+    ``kept`` are the trials that ended with a checkpoint whose weights are still there, the best by the objective first.
+    """
 
     study: str
     outcome: StudyOutcome
@@ -89,6 +92,7 @@ class StudyEnded:
     counts: dict[str, int]
     at_s: float
     reason: StopReason | None = None
+    kept: tuple[int, ...] = ()
 
 
 Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | FinalLookTaken | StudyEnded

@@ -66,19 +66,23 @@ class Run:
 
 
 class Door:
-    """An MLflow server or database; every method raises TrackingError and nothing else for MLflow's faults."""
+    """An MLflow server or database; every method raises TrackingError and nothing else for MLflow's faults.
+
+    ``mlflow`` is the package and ``client`` its client, for those who do more than runs need; ``translated`` around
+    every use of them.
+    """
 
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
-        with self._translated("cannot be opened"):
-            self._mlflow = _load_mlflow()
-            ensure_database(tracking_uri, self._mlflow.MlflowClient)
-            self._client = self._mlflow.MlflowClient(tracking_uri)
+        with self.translated("cannot be opened"):
+            self.mlflow = _load_mlflow()
+            ensure_database(tracking_uri, self.mlflow.MlflowClient)
+            self.client = self.mlflow.MlflowClient(tracking_uri)
 
     def find_experiment(self, name: str) -> Experiment | None:
         """Return the experiment of that name, deleted ones refused."""
-        with self._translated(f"cannot find experiment {name!r}"):
-            found = self._client.get_experiment_by_name(name)
+        with self.translated(f"cannot find experiment {name!r}"):
+            found = self.client.get_experiment_by_name(name)
         if found is None:
             return None
         if found.lifecycle_stage != "active":
@@ -92,8 +96,8 @@ class Door:
         """Return the experiment of that name, created if need be; several callers at once all succeed."""
         found = self.find_experiment(name)
         if found is None:
-            with contextlib.suppress(_ExistsError), self._translated(f"cannot create experiment {name!r}"):
-                self._client.create_experiment(name, artifact_location=artifact_location, tags=dict(_EXPERIMENT_TAGS))
+            with contextlib.suppress(_ExistsError), self.translated(f"cannot create experiment {name!r}"):
+                self.client.create_experiment(name, artifact_location=artifact_location, tags=dict(_EXPERIMENT_TAGS))
             found = self.find_experiment(name)
         if found is None:
             raise LostError(f"MLflow created experiment {name!r} and does not know it")
@@ -103,17 +107,17 @@ class Door:
 
     def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of an experiment."""
-        with self._translated(f"cannot tag experiment {experiment_id}"):
+        with self.translated(f"cannot tag experiment {experiment_id}"):
             for key, value in tags.items():
-                self._client.set_experiment_tag(experiment_id, key, value)
+                self.client.set_experiment_tag(experiment_id, key, value)
 
     def experiments(self) -> list[Experiment]:
         """Return every active experiment, the one changed last first."""
         found: list[Experiment] = []
         token = None
-        with self._translated("cannot list experiments"):
+        with self.translated("cannot list experiments"):
             while True:
-                page = self._client.search_experiments(
+                page = self.client.search_experiments(
                     max_results=_PAGE, page_token=token, order_by=["last_update_time DESC"]
                 )
                 found += [Experiment(one.experiment_id, one.name, dict(one.tags)) for one in page]
@@ -127,8 +131,8 @@ class Door:
         token, left = None, limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            with self._translated("cannot search runs"):
-                page = self._client.search_runs(
+            with self.translated("cannot search runs"):
+                page = self.client.search_runs(
                     list(experiments), where, max_results=size, order_by=list(order), page_token=token
                 )
             yield from (_run(one) for one in page)
@@ -143,33 +147,33 @@ class Door:
 
     def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Create a run."""
-        with self._translated(f"cannot create run {name!r}"):
-            made = self._client.create_run(experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
+        with self.translated(f"cannot create run {name!r}"):
+            made = self.client.create_run(experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
         return _run(made)
 
     def send(self, run_id: str, batch: Batch) -> None:
         """Log a batch, in one request unless MLflow's limits force more."""
-        entities = self._mlflow.entities
+        entities = self.mlflow.entities
         points = [entities.Metric(one.key, one.value, one.time_ms, one.step) for one in batch.points]
         params = [entities.Param(key, value) for key, value in batch.params.items()]
         tags = [entities.RunTag(key, value) for key, value in batch.tags.items()]
-        with self._translated(f"cannot log to run {run_id}"):
+        with self.translated(f"cannot log to run {run_id}"):
             first = points[: _MAX_POINTS_PER_REQUEST - 100]
-            self._client.log_batch(run_id, first, params, tags)
+            self.client.log_batch(run_id, first, params, tags)
             for at in range(len(first), len(points), _MAX_POINTS_PER_REQUEST):
-                self._client.log_batch(run_id, points[at : at + _MAX_POINTS_PER_REQUEST])
+                self.client.log_batch(run_id, points[at : at + _MAX_POINTS_PER_REQUEST])
 
     def set_status(self, run_id: str, status: str, end_ms: int | None = None) -> None:
         """Set a run's status, with its end unless it is RUNNING."""
-        with self._translated(f"cannot set run {run_id} {status}"):
+        with self.translated(f"cannot set run {run_id} {status}"):
             if end_ms is None:
-                self._client.update_run(run_id, status=status)
+                self.client.update_run(run_id, status=status)
             else:
-                self._client.set_terminated(run_id, status, end_ms)
+                self.client.set_terminated(run_id, status, end_ms)
 
     def log_dataset(self, run_id: str, data: DataSummary) -> None:
         """Log the data as an input of the run; again changes nothing."""
-        entities = self._mlflow.entities
+        entities = self.mlflow.entities
         dataset = entities.Dataset(
             name=data.source,
             digest=data.fingerprint[:_MAX_DIGEST_CHARACTERS],
@@ -178,31 +182,32 @@ class Door:
             profile=json.dumps({"image_size_px": data.image_size_px, "sizes": dict(data.sizes)}),
         )
         tags = [entities.InputTag("mlflow.data.context", "training")]
-        with self._translated(f"cannot log the data of run {run_id}"):
-            self._client.log_inputs(run_id, datasets=[entities.DatasetInput(dataset, tags)])
+        with self.translated(f"cannot log the data of run {run_id}"):
+            self.client.log_inputs(run_id, datasets=[entities.DatasetInput(dataset, tags)])
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
         """Write a text artifact, replacing one of that name."""
-        with self._translated(f"cannot write artifact {name} of run {run_id}"):
-            self._client.log_text(run_id, text, name)
+        with self.translated(f"cannot write artifact {name} of run {run_id}"):
+            self.client.log_text(run_id, text, name)
 
     def log_file(self, run_id: str, file: Path) -> None:
         """Upload a file as an artifact of its own name."""
-        with self._translated(f"cannot upload {file} to run {run_id}"):
-            self._client.log_artifact(run_id, str(file))
+        with self.translated(f"cannot upload {file} to run {run_id}"):
+            self.client.log_artifact(run_id, str(file))
 
     def log_folder(self, run_id: str, name: str, folder: Path) -> None:
         """Upload a folder as an artifact."""
-        with self._translated(f"cannot upload {folder} to run {run_id}"):
-            self._client.log_artifacts(run_id, str(folder), name)
+        with self.translated(f"cannot upload {folder} to run {run_id}"):
+            self.client.log_artifacts(run_id, str(folder), name)
 
     def download(self, run_id: str, name: str, into: Path) -> Path:
         """Download an artifact below a folder and return where it lies."""
-        with self._translated(f"cannot download {name} of run {run_id}"):
-            return Path(self._client.download_artifacts(run_id, name, str(into)))
+        with self.translated(f"cannot download {name} of run {run_id}"):
+            return Path(self.client.download_artifacts(run_id, name, str(into)))
 
     @contextlib.contextmanager
-    def _translated(self, fault: str) -> Iterator[None]:
+    def translated(self, fault: str) -> Iterator[None]:
+        """Let MLflow's errors out as TrackingError, whose message says what could not be done."""
         try:
             yield
         except (TrackingError, _ExistsError):

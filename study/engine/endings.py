@@ -22,6 +22,7 @@ def ended(ledger: Ledger, outcome: StudyOutcome, reason: StopReason | None = Non
         best=rows[0].record if rows and rows[0].rank else None,
         counts={state.value: count for state, count in ledger.counts().items() if count},
         at_s=time.time(),
+        kept=tuple(row.record.trial for row in rows if row.rank and row.record.kept),
         reason=reason,
     )
 
