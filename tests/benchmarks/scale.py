@@ -4,7 +4,8 @@ Run: python tests/benchmarks/scale.py [--trials 10000] [--cpus 16] [--step-s 1] 
 
 Logical CPUs are as many as asked for, since a fake step only sleeps. Ours is all a study has between a worker's report
 and its next suggestion (searcher, pruner, ledger on disk, Tune), with TPE, ASHA and nobody listening; plain is Tune's
-own random search, of fewer trials if so asked: only its rate counts. Beside FILE.json a plot FILE.png shows what a suggestion and a report cost.
+own random search, of fewer trials if so asked: only its rate counts. Beside FILE.json a plot FILE.png shows what a
+suggestion and a report cost.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ class Silence:
     def record(self, event: object) -> None:
         """Hear nothing."""
 
-    def catch_up(self, records: object, at_s: float) -> None:
+    def catch_up(self, records: object, at_s: float, reports: object) -> None:
         """Hear nothing."""
 
     def close(self) -> None:
