@@ -14,6 +14,7 @@ from study.engine.adapters import EventCallback, InterruptStopper, LedgerSchedul
 from study.engine.cluster import Slots
 from study.engine.conductor import Conductor
 from study.engine.storage import TrialStorage, default_storage
+from study.engine.warm import workers_kept
 from study.layout import StudyLayout
 
 SCRATCH = ".tune-"
@@ -70,6 +71,7 @@ def run_trials(
                 log_to_file=False,
             ),
         )
-        tuner.fit()
+        with workers_kept(slots.count):
+            tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

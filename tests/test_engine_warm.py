@@ -1,0 +1,113 @@
+"""Workers are started once: as many as run at once, however many and however short the trials are."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from engine_fakes import Listener, check_whole, make_ledger, make_spec, metrics, started
+from ray import tune
+from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.tune.execution import class_cache
+
+from study.engine.cluster import QUIET_ENVIRONMENT, Slots
+from study.engine.conductor import Conductor
+from study.engine.report import TrialReport
+from study.engine.tuning import run_trials
+from study.engine.warm import GRACE_S, WarmWorkers
+from study.ledger import driver_lock
+from study.records import StopReason
+
+ANY, LARGE = "one core", "a whole GPU"
+
+
+class Slow(tune.Trainable):
+    """A worker that takes longer to start than any trial takes."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._begin(config)
+        time.sleep(config["number"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return {"report": TrialReport((metrics(1, 0.5),), str(self._folder / "epoch-0001"), StopReason.FINISHED)}
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._folder = Path(config["directory"])
+
+
+@pytest.fixture
+def four_cpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for key, value in QUIET_ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.delenv("RAY_preload_python_modules")
+    class_cache.DEFAULT_ENV_VARS.clear()
+    tests = str(Path(__file__).parent)
+    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}}
+    ray.init(
+        num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
+    )
+    yield
+    ray.shutdown()
+
+
+def test_no_more_workers_are_started_than_run_at_once(
+    tmp_path: Path, four_cpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=60, pruner="none"))
+    listener, asked = Listener(), []
+    start = RayActorManager.add_actor
+    monkeypatch.setattr(RayActorManager, "add_actor", lambda *args, **named: asked.append(1) or start(*args, **named))
+    with driver_lock(layout):
+        conductor = Conductor(ledger, layout, listener)
+        conductor.begin(started(ledger))
+        run_trials(conductor, layout, Slow, Slots(1, 0.0, 4))
+        conductor.raise_fault()
+        conductor.end()
+    assert len(asked) == 4
+    assert len(check_whole(layout, listener)) == 60
+
+
+def test_as_many_workers_are_kept_as_run_at_once() -> None:
+    cache = WarmWorkers(3)
+    assert [cache.cache_object(ANY, worker) for worker in "abcd"] == [True, True, True, False]
+    assert list(cache.flush_cached_objects()) == []
+    assert [cache.pop_cached_object(ANY) for _ in range(4)] == ["a", "b", "c", None]
+    assert cache.num_cached_objects == 0
+
+
+def test_an_idle_worker_goes_to_the_next_trial_and_later_to_one_that_waits() -> None:
+    now_s = 0.0
+    cache = WarmWorkers(2, now=lambda: now_s)
+    cache.increase_max(ANY)  # a trial whose worker is being started
+    assert not cache.has_cached_object(ANY)
+    now_s = 100.0
+    assert cache.cache_object(ANY, "a")
+    assert not cache.has_cached_object(ANY), "the waiting trial may not take it"
+    cache.increase_max(ANY)
+    assert cache.has_cached_object(ANY), "a new one may"
+    assert not cache.has_cached_object(ANY)
+    now_s += GRACE_S
+    assert cache.has_cached_object(ANY), "none came, so that the waiting one may"
+
+
+def test_workers_make_way_for_a_trial_that_needs_other_resources() -> None:
+    cache = WarmWorkers(3)
+    assert cache.cache_object(ANY, "a")
+    cache.increase_max(LARGE)
+    assert not cache.cache_object(ANY, "b")
+    assert list(cache.flush_cached_objects()) == ["a"]
+    assert cache.cache_object(LARGE, "c")
+    cache.decrease_max(LARGE)
+    assert list(cache.flush_cached_objects()) == []
+    assert list(cache.flush_cached_objects(force_all=True)) == ["c"]
+    assert cache.num_cached_objects == 0
