@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-import numpy as np
-
-from study.front import pareto_front
 from study.ranking import is_candidate
 from study.records import TrialRecord, TrialState
 from study.spec import Objective
@@ -24,6 +21,7 @@ class Configuration:
     those that did, because a mean over fewer seeds is more often high by luck.
     """
 
+    study: str
     point: int
     planned: int
     metric: str
@@ -84,22 +82,28 @@ def count_replicates(records: Iterable[TrialRecord]) -> int:
 
 
 def rank_configurations(
-    records: Iterable[TrialRecord], aims: Sequence[Objective], planned: int, *, by_pass: bool = False
+    records: Iterable[TrialRecord],
+    aims: Sequence[Objective],
+    planned: int | Mapping[str, int],
+    *,
+    by_pass: bool = False,
 ) -> list[Configuration]:
     """Rank points by the mean of their replicates, best first; several aims rank by the layers of their front.
 
     Args:
-        records: the trials of one study.
+        records: the trials of one study, or of several.
         aims: what to rank by; with one, equals go by val_loss, then by point.
-        planned: replicates per point.
+        planned: replicates per point, by study where there are several; the most of any is what it takes to be whole.
         by_pass: every point is run with the first seed, then every point with the second. Cut short, such a study
             is judged by the seeds that each point has that was not stopped; else it takes all ``planned``.
     """
-    groups: dict[int, list[TrialRecord]] = {}
+    groups: dict[tuple[str, int], list[TrialRecord]] = {}
     for record in records:
-        groups.setdefault(record.point, []).append(record)
-    found = [_configuration(groups[point], aims, planned) for point in sorted(groups)]
-    needed = _seeds_needed(found, planned) if by_pass else planned
+        groups.setdefault((record.study, record.point), []).append(record)
+    of_study = planned if isinstance(planned, Mapping) else {study: planned for study, _ in groups}
+    found = [_configuration(groups[key], aims, of_study[key[0]]) for key in sorted(groups)]
+    most = max(of_study.values(), default=1)
+    needed = _seeds_needed(found, most) if by_pass else most
     found = [replace(one, is_whole=one.complete >= needed) for one in found]
     whole = _placed([one for one in found if one.counted and one.is_whole], aims, 0)
     after = max((one.rank or 0 for one in whole), default=0)
@@ -113,7 +117,7 @@ def _configuration(records: list[TrialRecord], aims: Sequence[Objective], planne
     counted = [one for one in usable if one.state is TrialState.COMPLETE] or usable
     metric, sign = aims[0].metric, _sign(aims[0])
     best = min(counted, key=lambda one: sign * one.metrics[metric], default=None)
-    return Configuration(trials[0].point, planned, metric, trials, tuple(counted), best)
+    return Configuration(trials[0].study, trials[0].point, planned, metric, trials, tuple(counted), best)
 
 
 def _seeds_needed(found: Sequence[Configuration], planned: int) -> int:
@@ -126,6 +130,10 @@ def _placed(found: list[Configuration], aims: Sequence[Objective], after: int) -
     order = sorted(found, key=lambda one: (sign * (one.mean or 0.0), one.mean_of("val_loss") or 0.0, one.point))
     if len(aims) == 1:
         return [replace(one, rank=place) for place, one in enumerate(order, start=after + 1)]
+    import numpy as np
+
+    from study.front import pareto_front
+
     means = np.array([[one.mean_of(aim.metric) for aim in aims] for one in order], dtype=float)
     layers = pareto_front(means.reshape(-1, len(aims)), [aim.mode for aim in aims]).tolist()
     ranked = [replace(one, rank=after + layer) for one, layer in zip(order, layers, strict=True)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,8 @@ class StudyStarted:
     """The engine begins or goes on; ``study_id`` never changes over a study's life.
 
     ``planned`` counts the trials there will be at most, ``finished`` those that had ended before; ``notices`` are
-    facts the record must keep, such as a dropped value or skipped files.
+    facts the record must keep, such as a dropped value or skipped files; ``design`` describes in Markdown which
+    points are run.
     """
 
     study: str
@@ -30,6 +31,7 @@ class StudyStarted:
     notices: tuple[str, ...]
     at_s: float
     planned: int = 0
+    design: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,13 @@ class TrialFinished:
 
 @dataclass(frozen=True)
 class PicturesDrawn:
-    """The figures of a finished trial lie in the HTML file ``path``; may come after StudyEnded."""
+    """The figures of a finished trial, None for those of all trials, lie in the HTML file ``path``.
+
+    May come after StudyEnded; those of all trials do, and again when a resumed study ends.
+    """
 
     study: str
-    trial: int
+    trial: int | None
     path: str
     at_s: float
 
@@ -95,6 +100,9 @@ class StudyEnded:
     kept: tuple[int, ...] = ()
 
 
+Reports = Callable[[int], Sequence[EpochReported]]
+"""Gives all that was reported of a trial, in the words of then, the oldest epoch first."""
+
 Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | FinalLookTaken | StudyEnded
 
 
@@ -104,8 +112,8 @@ class Recorder(Protocol):
     def record(self, event: Event) -> None:
         """Take one event."""
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> object:
-        """Hear of trials that had ended before a resume, after StudyStarted; most are known already."""
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> object:
+        """Hear of trials that had begun or ended before a resume, after StudyStarted; most is known already."""
 
     def close(self) -> None:
         """Flush what is pending within reason; called once, after the last event."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from threading import Event, Timer
 
 TIMEOUT_S = 5.0
 
@@ -15,16 +16,41 @@ def ask_git(folder: Path | None, *arguments: str) -> str | None:
         folder: where to ask; None for the current one.
         arguments: after ``git``.
     """
+    said = ask_git_at_length(folder, *arguments)
+    return None if said is None else said.decode(errors="replace").strip()
+
+
+def ask_git_at_length(folder: Path | None, *arguments: str, most_bytes: int | None = None) -> bytes | None:
+    """Return what git says byte by byte, of a long answer the first ``most_bytes``; None as ``ask_git`` does."""
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             ("git", *arguments),
             cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
             stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            return _first_bytes(process, most_bytes)
+    except OSError:
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _first_bytes(process: subprocess.Popen[bytes], most_bytes: int | None) -> bytes | None:
+    assert process.stdout is not None
+    late = Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = Timer(TIMEOUT_S, give_up)
+    timer.start()
+    try:
+        said = process.stdout.read(-1 if most_bytes is None else most_bytes)
+        is_cut = most_bytes is not None and len(said) == most_bytes
+        if is_cut:
+            process.kill()
+        process.wait()
+    finally:
+        timer.cancel()
+    return said if not late.is_set() and (is_cut or process.returncode == 0) else None

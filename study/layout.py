@@ -55,6 +55,11 @@ class StudyLayout:
         return self.root / "ledger.journal"
 
     @property
+    def index(self) -> Path:
+        """What the ledger adds up to, for quick reading; where it is missing or does not fit, nothing is lost."""
+        return self.root / "ledger.index"
+
+    @property
     def lock(self) -> Path:
         """Held by the driver that runs the study."""
         return self.root / "driver.lock"
@@ -89,6 +94,10 @@ class StudyLayout:
         """Where trials keep their files if not in this folder, as JSON."""
         return self.root / "storage.json"
 
+    def code_diff(self, digest: str) -> Path:
+        """What the code that ran differed from its commit by, named by the beginning of its SHA-256."""
+        return self.root / f"code-{digest}.diff"
+
     @property
     def log(self) -> Path:
         """What Ray, Optuna and MLflow say while the study runs."""
@@ -118,6 +127,11 @@ class StudyLayout:
     def trial_pictures(self, number: int) -> Path:
         """Figures of a finished trial, as one HTML page."""
         return self.trial(number) / "pictures.html"
+
+    @property
+    def learning_curves(self) -> Path:
+        """Learning curves of all trials as one HTML page, as of the study's last end."""
+        return self.root / "learning_curves.html"
 
 
 def is_uri(place: str) -> bool:

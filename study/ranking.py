@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from study.design import planned_trials
 from study.errors import UsageError
 from study.records import (
     METRICS,
@@ -18,8 +17,7 @@ from study.records import (
     TrialState,
     metric_named,
 )
-from study.spec import Mode, StudySpec
-from study.spec_file.words import did_you_mean
+from study.spec import Mode, Objective, StudySpec
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,16 @@ def mode_of(metric: str, spec: StudySpec) -> Mode:
     Raises:
         UsageError: no trial reports it, neither direction is better, or it is one of the test images.
     """
-    for aim in spec.aims:
+    return mode_among(metric, spec.aims)
+
+
+def mode_among(metric: str, aims: Sequence[Objective]) -> Mode:
+    """Return which direction of a metric is better, where some objectives are known.
+
+    Raises:
+        UsageError: as in ``mode_of``.
+    """
+    for aim in aims:
         if metric == aim.metric:
             return aim.mode
     known = metric_named(metric)
@@ -71,6 +78,8 @@ def mode_of(metric: str, spec: StudySpec) -> Mode:
             f"choose by validation, such as {VAL_PREFIX}{metric.removeprefix(TEST_PREFIX)}"
         )
     if known is None or known.mode is None:
+        from study.spec_file.words import did_you_mean
+
         usable = [name for name, one in METRICS.items() if one.mode is not None]
         raise UsageError(
             f"--metric must be one a checkpoint can be ranked by, got `{metric}`{did_you_mean(metric, usable)}"
@@ -82,6 +91,10 @@ def summarize(
     spec: StudySpec, state: str, records: Sequence[TrialRecord], created_at_s: float, planned: int | None = None
 ) -> StudySummary:
     """Return one line about a study; ``planned`` is what its ledger knows, None takes the number from the spec."""
+    if planned is None:
+        from study.design import planned_trials
+
+        planned = planned_trials(spec)
     counts = Counter(record.state for record in records)
     rows = rank(records, spec.objective.metric, spec.objective.mode)
     return StudySummary(
@@ -92,7 +105,7 @@ def summarize(
         pruned=counts[TrialState.PRUNED],
         failed=counts[TrialState.FAILED],
         running=counts[TrialState.RUNNING],
-        planned=planned_trials(spec) if planned is None else planned,
+        planned=planned,
         metric=spec.objective.metric,
         mode=spec.objective.mode,
         best=rows[0].value if rows and rows[0].rank else None,

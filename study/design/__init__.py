@@ -2,5 +2,9 @@
 
 from study.design.listed import count_points, distinct_points, listed_points, planned_trials
 from study.design.notes import aliases, notes, trials_in_words
+from study.design.overview import overview
 
-__all__ = ["aliases", "count_points", "distinct_points", "listed_points", "notes", "planned_trials", "trials_in_words"]
+__all__ = [
+    "aliases", "count_points", "distinct_points", "listed_points", "notes", "overview", "planned_trials",
+    "trials_in_words",
+]  # fmt: skip

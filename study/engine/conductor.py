@@ -6,17 +6,19 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from study.engine.endings import ended, ending_of, was_cut_short
 from study.engine.guard import Guard
 from study.engine.limits import Limits
 from study.engine.report import Failure, TrialReport
+from study.engine.reports import reports_of
 from study.engine.retention import Retention
 from study.engine.stopping import Wish, stop_wished
 from study.engine.storage import default_storage
 from study.errors import EngineError
-from study.events import EpochReported, Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Assignment, Ledger
@@ -83,13 +85,11 @@ class Conductor(Guard):
         """Tell listeners that the study begins or goes on, and make up for what a killed driver left half done."""
         self._recorder.record(started)
         records = self._ledger.records()
-        finished = [one for one in records if one.state.is_finished]
         self._retain()
-        self._recorder.catch_up(finished, time.time())
+        self._recorder.catch_up(records, time.time(), partial(reports_of, self._ledger))
         self._left = {one.trial for one in records if not one.state.is_finished}
         for record in self._ledger.undecided():
             self._recorder.record(TrialStarted(record, record.attempts, time.time()))
-            self._announce(record.trial, record.epochs_run)
             self._decide_after_resume(record)
         self.poll()
 
@@ -222,13 +222,7 @@ class Conductor(Guard):
         return self._stopped or self.has_work()  # an earlier wish of the user's was another one
 
     def _announce(self, trial: int, epoch: int) -> None:
-        record = self._ledger.record(trial)
-        stored = next(one for one in self._ledger.epochs(trial) if one.metrics.epoch == epoch)
-        assert record.value is not None
-        assert record.epoch is not None
-        self._recorder.record(
-            EpochReported(record.study, trial, stored.metrics, record.value, record.epoch, stored.at_s)
-        )
+        self._recorder.record(next(one for one in reports_of(self._ledger, trial) if one.metrics.epoch == epoch))
 
     def _is_to_leave(self, trial: int) -> bool:
         """Decide whether a trial stops after the epoch it reported; see to what follows if so."""

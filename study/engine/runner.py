@@ -8,6 +8,7 @@ from contextlib import suppress
 from ray import tune
 
 from study.changes import changes
+from study.design import overview
 from study.engine.cluster import cluster
 from study.engine.conductor import Conductor
 from study.engine.earlier import points_of_earlier
@@ -25,6 +26,7 @@ from study.engine.training_data import training_data
 from study.engine.tuning import run_trials
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
+from study.index import refresh
 from study.layout import StudyLayout, write_text_atomic
 from study.ledger import Ledger, driver_lock, refuse_existing
 from study.records import StudyOutcome
@@ -151,6 +153,7 @@ def _drive(
         raise
     event = conductor.end()
     recorder.close()
+    refresh(layout)
     return event
 
 
@@ -169,6 +172,7 @@ def _started(ledger: Ledger, ready: Prepared, *, resumed: bool) -> StudyStarted:
         device="gpu" if slots.gpus else "cpu",
         notices=ledger.notices,
         at_s=time.time(),
+        design=overview(ledger.spec),
     )
 
 

@@ -10,8 +10,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from study.ledger.attributes import EXHAUSTED
 from study.ledger.entries import ASKED, ATTEMPTS
-from study.ledger.facts import EXHAUSTED, StudyFacts
+from study.ledger.facts import StudyFacts
 from study.ledger.follower import replay
 from study.ledger.journal import BatchedJournal
 from study.ledger.roster import Roster

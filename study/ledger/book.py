@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 
 from optuna.exceptions import OptunaError
+from optuna.trial import TrialState as OptunaState
 
-from study.errors import LedgerError
 from study.hyperparameters import TrialConfig
 from study.layout import StudyLayout
 from study.ledger.creation import create
@@ -22,20 +22,22 @@ from study.ledger.entries import (
     EVALUATION,
     PRUNED,
     SETTLED,
+    STATES,
     STOP_REASON,
-    TOLD,
     Assignment,
     Epoch,
     Stop,
     stop_of,
 )
 from study.ledger.facts import SESSIONS
+from study.ledger.faults import damaged, missing
 from study.ledger.journal import BatchedJournal
 from study.ledger.prior import PriorPoint
 from study.ledger.trials import StudyTrials
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
 from study.spec import StudySpec
 
+TOLD: Mapping[TrialState, OptunaState] = {STATES[one]: one for one in OptunaState if one.is_finished()}
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
@@ -89,14 +91,11 @@ class Ledger(StudyTrials):
             LedgerError: there is none, or its file is damaged.
         """
         if not layout.ledger.exists():
-            raise LedgerError(f"no study in {layout.root}; `study list` shows those there are")
+            raise missing(layout)
         try:
             return cls(BatchedJournal(layout.ledger))
         except _DAMAGE as error:
-            raise LedgerError(
-                f"{layout.ledger} must be a whole journal of one study, but is damaged ({error}); "
-                "restore it from a backup, or move the folder away to start again"
-            ) from error
+            raise damaged(layout, error) from error
 
     def ask(self) -> Assignment | None:
         """Return the next trial: interrupted ones first, then new ones, None when all planned ones were asked."""

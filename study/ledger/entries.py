@@ -4,27 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from optuna.trial import FrozenTrial
-from optuna.trial import TrialState as OptunaState
+from typing import TYPE_CHECKING, Any, Protocol
 
 from study.hyperparameters import TrialConfig
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState, is_better
 from study.spec import Mode, Objective
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
 PRUNED, STOP_REASON, SETTLED = "pruned_epoch", "stop_reason", "point_settled"
 EVALUATION, ALONE = "evaluation", "alone"
 EPOCH_PREFIX = "epoch:"
-STATES: Mapping[OptunaState, TrialState] = {
-    OptunaState.WAITING: TrialState.WAITING,
-    OptunaState.RUNNING: TrialState.RUNNING,
-    OptunaState.COMPLETE: TrialState.COMPLETE,
-    OptunaState.PRUNED: TrialState.PRUNED,
-    OptunaState.FAIL: TrialState.FAILED,
+FOLLOWED = "followed"
+"""Key of a line of a batch that is not its last: Optuna passes over it, whoever cuts a torn batch does not."""
+STATES: Mapping[int, TrialState] = {
+    0: TrialState.RUNNING,
+    1: TrialState.COMPLETE,
+    2: TrialState.PRUNED,
+    3: TrialState.FAILED,
+    4: TrialState.WAITING,
 }
-TOLD: Mapping[TrialState, OptunaState] = {state: told for told, state in STATES.items() if state.is_finished}
+"""States by the number that Optuna stores."""
+
+
+class Stored(Protocol):
+    """What is asked of a stored trial, Optuna's or another."""
+
+    @property
+    def number(self) -> int:
+        """Its number."""
+
+    @property
+    def state(self) -> int:
+        """Its state as a key of STATES."""
+
+    @property
+    def user_attrs(self) -> Mapping[str, Any]:
+        """What was noted of it."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +96,13 @@ def stored_epochs(attrs: Mapping[str, Any]) -> list[Epoch]:
     ]
 
 
-def place_of(trial: FrozenTrial) -> tuple[int, int]:
+def place_of(trial: Stored) -> tuple[int, int]:
     """Return a trial's point and replicate; a trial stored when each was its own point is that one."""
     config = trial.user_attrs.get(ASKED, {}).get("config", {})
     return int(config.get("point", trial.number)), int(config.get("replicate", 0))
 
 
-def stop_of(trial: FrozenTrial) -> Stop | None:
+def stop_of(trial: Stored) -> Stop | None:
     """Return what was decided of a trial, None where it may go on."""
     attrs = trial.user_attrs
     if PRUNED not in attrs:
@@ -92,7 +110,7 @@ def stop_of(trial: FrozenTrial) -> Stop | None:
     return Stop(int(attrs[PRUNED]), StopReason(attrs.get(STOP_REASON, StopReason.PRUNED)))
 
 
-def is_settled(trial: FrozenTrial) -> bool:
+def is_settled(trial: Stored) -> bool:
     """Whether no further replicate of the trial's point is begun for what became of this one."""
     stop = stop_of(trial)
     return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
@@ -104,20 +122,20 @@ def best_value(trial: FrozenTrial, mode: Mode) -> float | None:
     return (max(values) if mode == "max" else min(values)) if values else None
 
 
-def to_record(study: str, trial: FrozenTrial, objective: Objective, *, kept: bool = True) -> TrialRecord:
+def to_record(study: str, trial: Stored, objective: Objective, *, kept: bool = True) -> TrialRecord:
     """Turn a stored trial into a record; what a kill kept from being stored is left empty."""
-    attrs = trial.user_attrs
-    asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if trial.state.is_finished() else {}
+    attrs, state = trial.user_attrs, STATES[trial.state]
+    asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if state.is_finished else {}
     config = dict(asked.get("config", {}))
     epochs = stored_epochs(attrs)
     history = tuple(one.metrics for one in epochs)
     best = best_epoch(history, objective)
-    has_checkpoint = trial.state in (OptunaState.COMPLETE, OptunaState.PRUNED)
+    has_checkpoint = state in (TrialState.COMPLETE, TrialState.PRUNED)
     point, replicate = place_of(trial)
     return TrialRecord(
         study=study,
         trial=trial.number,
-        state=STATES[trial.state],
+        state=state,
         params=asked.get("params", {}),
         config=config,
         seed=int(config.get("seed", 0)),

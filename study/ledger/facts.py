@@ -7,19 +7,24 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from study.errors import LedgerError
+from study.ledger.attributes import (
+    DROPPED_LINE,
+    DROPPED_PREFIX,
+    END_REASON,
+    ENDED_AT,
+    EXTENSIONS,
+    LOOKS,
+    SPEC,
+    StudyAttributes,
+)
 from study.ledger.journal import BatchedJournal
-from study.ledger.prior import PriorPoint
-from study.records import DataSummary, FinalLook, StopReason
+from study.records import FinalLook, StopReason
 from study.spec import StudySpec
 
-SPEC, ENDED_AT, END_REASON, EXHAUSTED, SESSIONS = "spec", "ended_at_s", "end_reason", "exhausted", "sessions"
-DROPPED_PREFIX = "dropped:"
-_LOOKS, _EXTENSIONS = "test_looks", "extensions"
-_A_LINE = 100  # dropped trials are noted in lines of so many numbers, so that a note stays short
+SESSIONS = "sessions"
 
 
-class StudyFacts:
+class StudyFacts(StudyAttributes):
     """The attributes of the study itself; every method that returns has its effect on disk."""
 
     def __init__(self, storage: BatchedJournal) -> None:
@@ -34,66 +39,9 @@ class StudyFacts:
         """The study's name."""
         return self._name
 
-    @property
-    def study_id(self) -> str:
-        """An identifier that never changes, unlike the name unique everywhere."""
-        return str(self._attrs["study_id"])
-
-    @property
-    def study_file(self) -> str:
-        """The study file as it was given."""
-        return str(self._attrs["study_file"])
-
-    @property
-    def given(self) -> StudySpec:
-        """The study as its file gave it, before values that cannot be run were taken out and before extensions."""
-        return StudySpec.model_validate_json(self._attrs.get("given") or self._attrs[SPEC])
-
-    @property
-    def created_at_s(self) -> float:
-        """When the study began, in seconds since 1970."""
-        return float(self._attrs["created_at_s"])
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the record must say of the study, such as a value that was dropped from the space."""
-        return tuple(self._attrs.get("notices", ()))
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """What the study began on: versions, device."""
-        return dict(self._attrs.get("environment", {}))
-
-    @property
-    def warm_start(self) -> tuple[PriorPoint, ...]:
-        """The points of earlier studies that the sampler was given."""
-        return tuple(PriorPoint.from_json(one) for one in self._attrs.get("warm_start", ()))
-
-    @property
-    def extensions(self) -> tuple[Mapping[str, Any], ...]:
-        """Every time something was added, the oldest first: ``at_s`` and ``changes``, a pair of values by field."""
-        return tuple(self._attrs.get(_EXTENSIONS, ()))
-
-    @property
-    def data(self) -> DataSummary:
-        """What the study runs on."""
-        stored = self._attrs["data"]
-        return DataSummary(**{**stored, "classes": tuple(stored["classes"]), "skipped": tuple(stored["skipped"])})
-
-    @property
-    def looks(self) -> tuple[FinalLook, ...]:
-        """Every look at the test images, the first one first."""
-        return tuple(FinalLook(**one) for one in self._attrs.get(_LOOKS, ()))
-
-    @property
-    def end_reason(self) -> StopReason | None:
-        """Why the study ended before all planned trials did, None if it did not or goes on."""
-        found = self._attrs.get(END_REASON)
-        return None if found is None else StopReason(found)
-
     def note_look(self, look: FinalLook) -> None:
         """Remember that the test images were looked at; the caller holds the study's lock."""
-        self._note(_LOOKS, [asdict(one) for one in (*self.looks, look)])
+        self._note(LOOKS, [asdict(one) for one in (*self.looks, look)])
 
     def note_end(self, reason: StopReason | None = None) -> None:
         """Note that everybody heard of the study's end, and why it came before all planned trials ended, if so."""
@@ -103,37 +51,17 @@ class StudyFacts:
 
     def note_dropped(self, numbers: tuple[int, ...] | list[int]) -> None:
         """Note that the weights of these trials were deleted."""
-        lines = {number // _A_LINE for number in numbers}
+        lines = {number // DROPPED_LINE for number in numbers}
         with self._storage.batch():
             for line in sorted(lines):
-                here = {one for one in numbers if one // _A_LINE == line}
+                here = {one for one in numbers if one // DROPPED_LINE == line}
                 self._note(f"{DROPPED_PREFIX}{line}", sorted(here | set(self._dropped(line))))
-
-    def require_data(self, fingerprint: str) -> None:
-        """Make sure that the data is what the study began on.
-
-        Raises:
-            LedgerError: it changed.
-        """
-        known = self.data.fingerprint
-        if known != fingerprint:
-            raise LedgerError(
-                f"a study's data must stay the same, but `{self.name}` began on {known[:12]} "
-                f"and the data is now {fingerprint[:12]}; put it back, or start another study with --name"
-            )
-
-    def _is_kept(self, number: int) -> bool:
-        return number not in self._dropped(number // _A_LINE)
-
-    def _dropped(self, line: int) -> list[int]:
-        found: list[int] = self._attrs.get(f"{DROPPED_PREFIX}{line}", [])
-        return found
 
     def _note_extension(self, spec: StudySpec) -> None:
         changes = dict(_differences(self.spec.model_dump(mode="json"), spec.model_dump(mode="json")))
         with self._storage.batch():
             self._forget_end()
-            self._note(_EXTENSIONS, [*self.extensions, {"at_s": time.time(), "changes": changes}])
+            self._note(EXTENSIONS, [*self.extensions, {"at_s": time.time(), "changes": changes}])
             self._note(SPEC, spec.model_dump_json())
         self.spec = spec
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-from optuna.trial import FrozenTrial
+from typing import TYPE_CHECKING
 
 from study.ledger.entries import is_settled
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 class Follower:

@@ -17,9 +17,7 @@ from optuna.storages.journal._file import BaseJournalFileLock
 
 from study.errors import LedgerError
 from study.layout import sync_folder
-
-FOLLOWED = "followed"
-"""Key of a line of a batch that is not its last: Optuna passes over it, whoever cuts a torn batch does not."""
+from study.ledger.entries import FOLLOWED
 
 
 class FlockJournalLock(BaseJournalFileLock):

@@ -14,7 +14,7 @@ from typing import IO
 
 from study.errors import LedgerError
 from study.layout import StudyLayout
-from study.ledger.journal import FOLLOWED
+from study.ledger.entries import FOLLOWED
 
 logger = logging.getLogger(__name__)
 

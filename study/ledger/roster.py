@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-
-from optuna.trial import FrozenTrial
+from typing import TYPE_CHECKING
 
 from study.design import count_points, listed_points, planned_trials
 from study.hyperparameters import Scalar
@@ -13,12 +12,37 @@ from study.ledger.entries import ASKED, place_of
 from study.ledger.follower import Follower
 from study.spec import StudySpec
 
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
 PointKey = frozenset[tuple[str, bool, Scalar]]
 
 
 def key_of(params: Mapping[str, Scalar]) -> PointKey:
     """Return what two descriptions of one point share: 1 is 1.0 but not true, and the order does not matter."""
     return frozenset((name, isinstance(value, bool), value) for name, value in params.items())
+
+
+def most_trials(spec: StudySpec) -> int:
+    """Return how many trials there may be before any has run."""
+    points = count_points(spec)
+    return planned_trials(spec) if points is None else points * len(spec.replicates.numbers)
+
+
+def planned_now(spec: StudySpec, most: int, asked: int, *, freed: int, to_begin: int, no_more: bool) -> int:
+    """Return how many trials there will be at most, as far as is known now.
+
+    Args:
+        spec: the study.
+        most: what ``most_trials`` says of it.
+        asked: trials there are.
+        freed: replicates of settled points that are not begun and never will be.
+        to_begin: replicates of other points that are not begun.
+        no_more: whether a search found that there is no further point.
+    """
+    if spec.design.kind != "search":
+        return min(most - freed, spec.budget.trials or most)
+    return min(most, asked + to_begin) if no_more else most
 
 
 @dataclass
@@ -72,12 +96,12 @@ class Roster(Follower):
     @property
     def planned(self) -> int:
         """How many trials there will be at most, as far as is known now."""
-        most = self._count()
-        if self._spec.design.kind != "search":
-            return min(most - self._freed, self._spec.budget.trials or most)
-        if not self.found_no_more:
-            return most
-        return min(most, self._asked + sum(self.points[one].remaining(self.replicates) for one in self._open))
+        to_begin = 0
+        if self.found_no_more:
+            to_begin = sum(self.points[one].remaining(self.replicates) for one in self._open)
+        return planned_now(
+            self._spec, self._count(), self._asked, freed=self._freed, to_begin=to_begin, no_more=self.found_no_more
+        )
 
     @property
     def is_exhausted(self) -> bool:
@@ -156,6 +180,5 @@ class Roster(Follower):
 
     def _count(self) -> int:
         if self._most is None:
-            points = count_points(self._spec)
-            self._most = planned_trials(self._spec) if points is None else points * self.replicates
+            self._most = most_trials(self._spec)
         return self._most

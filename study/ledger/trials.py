@@ -8,14 +8,15 @@ from functools import cached_property
 from optuna.trial import FrozenTrial
 
 from study.ledger.asker import Asker
+from study.ledger.attributes import ENDED_AT, EXHAUSTED
 from study.ledger.entries import DECIDED, Epoch, Stop, is_settled, stop_of, stored_epochs, to_record
-from study.ledger.facts import ENDED_AT, EXHAUSTED, SESSIONS, StudyFacts
+from study.ledger.facts import SESSIONS, StudyFacts
 from study.ledger.follower import Follower, replay
 from study.ledger.journal import BatchedJournal
 from study.ledger.pruners import Pruner, build_pruner
 from study.ledger.roster import Roster
 from study.ledger.tally import Sessions, Tally
-from study.records import StopReason, TrialRecord, TrialState
+from study.records import TrialRecord, TrialState
 
 
 class StudyTrials(StudyFacts):
@@ -42,9 +43,7 @@ class StudyTrials(StudyFacts):
     @property
     def is_finished(self) -> bool:
         """Whether everybody heard of an end after which nothing is left to do: a user's stop is no such end."""
-        if self._attrs.get(ENDED_AT) is None or self.counts()[TrialState.RUNNING]:
-            return False
-        return self._tally.finished >= self.planned or self.end_reason not in (None, StopReason.USER)
+        return self._has_ended(self.counts(), self.planned)
 
     def records(self) -> list[TrialRecord]:
         """Return every trial in the order asked."""

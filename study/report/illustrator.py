@@ -1,4 +1,4 @@
-"""Draw every trial that ended, beside the engine, and tell the recorder of the page."""
+"""Draw every trial that ended, and all of them at the end, beside the engine; tell the recorder of the pages."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
-from study.events import Event, PicturesDrawn, Recorder, TrialFinished
+from study.events import Event, PicturesDrawn, Recorder, Reports, StudyEnded, StudyStarted, TrialFinished
 from study.layout import StudyLayout, write_text_atomic
 from study.records import TrialRecord
+from study.report.overview import TrialCurves, curves_of, study_page
 from study.report.page import trial_page
+from study.spec import Objective
 
 _log = logging.getLogger(__name__)
 SCORES = "validation.npz"
@@ -44,24 +47,33 @@ class Illustrator:
         self._classes, self._images, self._names = classes, images, names
         self._close_timeout_s, self._clock = close_timeout_s, clock
         self._lock = threading.Lock()  # the inner recorder hears of one event at a time
-        self._queue: SimpleQueue[TrialRecord | None] = SimpleQueue()
+        self._objective: Objective | None = None
+        self._curves: dict[int, TrialCurves] = {}
+        self._queue: SimpleQueue[TrialRecord | StudyEnded | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self._closed = False
 
     def record(self, event: Event) -> None:
-        """Pass one event on; a trial that ended is drawn later."""
+        """Pass one event on; a trial that ended is drawn later, all of them when the study ends."""
         with self._lock:
             self._inner.record(event)
-        if isinstance(event, TrialFinished):
-            self._ask(event.record)
+        if isinstance(event, StudyStarted):
+            self._objective = event.spec.objective
+        elif isinstance(event, TrialFinished):
+            self._remember(event.record)
+            if event.record.checkpoint is not None:
+                self._ask(event.record)
+        elif isinstance(event, StudyEnded) and self._curves:
+            self._ask(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
         """Pass earlier trials on and draw those that have no page yet."""
         with self._lock:
-            self._inner.catch_up(records, at_s)
-        for record in records:
+            self._inner.catch_up(records, at_s, reports)
+        for record in (one for one in records if one.state.is_finished):
+            self._remember(record)
             # os.path.exists: Path.exists raises where a folder may not be entered
-            if record.state.is_finished and not os.path.exists(self._layout.trial_pictures(record.trial)):
+            if record.checkpoint is not None and not os.path.exists(self._layout.trial_pictures(record.trial)):
                 self._ask(record)
 
     def close(self) -> None:
@@ -75,10 +87,12 @@ class Illustrator:
             _log.warning("not every trial could be drawn within %g s; the rest is left out", self._close_timeout_s)
         self._inner.close()
 
-    def _ask(self, record: TrialRecord) -> None:
-        if record.checkpoint is None:
-            return
-        self._queue.put(record)
+    def _remember(self, record: TrialRecord) -> None:
+        if self._objective is not None and record.history:
+            self._curves[record.trial] = curves_of(record, self._objective)
+
+    def _ask(self, ended: TrialRecord | StudyEnded) -> None:
+        self._queue.put(ended)
         if self._thread is not None:
             return
         thread = threading.Thread(target=self._work, name="illustrator", daemon=True)
@@ -90,23 +104,34 @@ class Illustrator:
             self._thread = thread
 
     def _work(self) -> None:
-        while not self._closed and (record := self._queue.get()) is not None:
+        while not self._closed and (ended := self._queue.get()) is not None:
             try:
-                self._draw(record)
+                self._draw(ended)
             except Exception as exc:  # a page is never worth a study
-                _log.warning("trial %d could not be drawn: %s: %s", record.trial, type(exc).__name__, exc)
+                what = f"trial {ended.trial}" if isinstance(ended, TrialRecord) else "the study"
+                _log.warning("%s could not be drawn: %s: %s", what, type(exc).__name__, exc)
 
-    def _draw(self, record: TrialRecord) -> None:
+    def _draw(self, ended: TrialRecord | StudyEnded) -> None:
+        if isinstance(ended, TrialRecord):
+            self._store(ended.study, ended.trial, self._layout.trial_pictures(ended.trial), self._trial_page(ended))
+        else:
+            assert self._objective is not None
+            page = study_page(ended.study, self._objective, list(self._curves.values()))
+            self._store(ended.study, None, self._layout.learning_curves, page)
+
+    def _trial_page(self, record: TrialRecord) -> str:
         assert record.checkpoint is not None
         with (self._layout.near(record.trial, record.checkpoint) / SCORES).open("rb") as file, np.load(file) as stored:
             scores, labels = stored["scores"], stored["labels"]
-        page = trial_page(record, scores, labels, self._classes, self._images, self._names)
-        path = self._layout.trial_pictures(record.trial).absolute()
+        return trial_page(record, scores, labels, self._classes, self._images, self._names)
+
+    def _store(self, study: str, trial: int | None, path: Path, page: str) -> None:
+        path = path.absolute()
         with self._lock:
             if self._closed:
                 return
         write_text_atomic(path, page)
-        event = PicturesDrawn(record.study, record.trial, str(path), self._clock())
+        event = PicturesDrawn(study, trial, str(path), self._clock())
         with self._lock:
             if not self._closed:
                 self._inner.record(event)

@@ -1,0 +1,19 @@
+"""Say again what the ledger has of a trial's epochs, in the words of then."""
+
+from __future__ import annotations
+
+from study.events import EpochReported
+from study.ledger import Ledger
+from study.records import is_better
+
+
+def reports_of(ledger: Ledger, trial: int) -> list[EpochReported]:
+    """Return what was reported of a trial, the oldest epoch first, each with the best epoch until then."""
+    metric, mode = ledger.spec.objective.metric, ledger.spec.objective.mode
+    found: list[EpochReported] = []
+    for stored in ledger.epochs(trial):
+        epoch, value = stored.metrics.epoch, stored.metrics.values[metric]
+        if found and not is_better(value, found[-1].best_value, mode):
+            epoch, value = found[-1].best_epoch, found[-1].best_value
+        found.append(EpochReported(ledger.name, trial, stored.metrics, value, epoch, stored.at_s))
+    return found

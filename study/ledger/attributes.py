@@ -1,0 +1,122 @@
+"""Read what is true of a study as a whole from the attributes stored of it; no I/O and nothing of Optuna."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from study.errors import LedgerError
+from study.records import DataSummary, FinalLook, StopReason, TrialState
+from study.spec import StudySpec
+
+if TYPE_CHECKING:
+    from study.ledger.prior import PriorPoint
+
+SPEC, ENDED_AT, END_REASON, EXHAUSTED = "spec", "ended_at_s", "end_reason", "exhausted"
+LOOKS, EXTENSIONS = "test_looks", "extensions"
+DROPPED_PREFIX = "dropped:"
+DROPPED_LINE = 100
+"""Dropped trials are noted in lines of so many numbers, so that a note stays short."""
+
+
+class StudyAttributes(ABC):
+    """The attributes of a study, whoever read them; ``spec`` is what is run, as it is now."""
+
+    spec: StudySpec
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The study's name."""
+
+    @property
+    @abstractmethod
+    def _attrs(self) -> Mapping[str, Any]:
+        """What was stored, by key."""
+
+    @property
+    def study_id(self) -> str:
+        """An identifier that never changes, unlike the name unique everywhere."""
+        return str(self._attrs["study_id"])
+
+    @property
+    def study_file(self) -> str:
+        """The study file as it was given."""
+        return str(self._attrs["study_file"])
+
+    @property
+    def given(self) -> StudySpec:
+        """The study as its file gave it, before values that cannot be run were taken out and before extensions."""
+        return StudySpec.model_validate_json(self._attrs.get("given") or self._attrs[SPEC])
+
+    @property
+    def created_at_s(self) -> float:
+        """When the study began, in seconds since 1970."""
+        return float(self._attrs["created_at_s"])
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the record must say of the study, such as a value that was dropped from the space."""
+        return tuple(self._attrs.get("notices", ()))
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What the study began on: versions, device."""
+        return dict(self._attrs.get("environment", {}))
+
+    @property
+    def warm_start(self) -> tuple[PriorPoint, ...]:
+        """The points of earlier studies that the sampler was given."""
+        from study.ledger.prior import PriorPoint
+
+        return tuple(PriorPoint.from_json(one) for one in self._attrs.get("warm_start", ()))
+
+    @property
+    def extensions(self) -> tuple[Mapping[str, Any], ...]:
+        """Every time something was added, the oldest first: ``at_s`` and ``changes``, a pair of values by field."""
+        return tuple(self._attrs.get(EXTENSIONS, ()))
+
+    @property
+    def data(self) -> DataSummary:
+        """What the study runs on."""
+        stored = self._attrs["data"]
+        return DataSummary(**{**stored, "classes": tuple(stored["classes"]), "skipped": tuple(stored["skipped"])})
+
+    @property
+    def looks(self) -> tuple[FinalLook, ...]:
+        """Every look at the test images, the first one first."""
+        return tuple(FinalLook(**one) for one in self._attrs.get(LOOKS, ()))
+
+    @property
+    def end_reason(self) -> StopReason | None:
+        """Why the study ended before all planned trials did, None if it did not or goes on."""
+        found = self._attrs.get(END_REASON)
+        return None if found is None else StopReason(found)
+
+    def require_data(self, fingerprint: str) -> None:
+        """Make sure that the data is what the study began on.
+
+        Raises:
+            LedgerError: it changed.
+        """
+        known = self.data.fingerprint
+        if known != fingerprint:
+            raise LedgerError(
+                f"a study's data must stay the same, but `{self.name}` began on {known[:12]} "
+                f"and the data is now {fingerprint[:12]}; put it back, or start another study with --name"
+            )
+
+    def _has_ended(self, counts: Mapping[TrialState, int], planned: int) -> bool:
+        """Whether everybody heard of an end after which nothing is left to do: a user's stop is no such end."""
+        if self._attrs.get(ENDED_AT) is None or counts[TrialState.RUNNING]:
+            return False
+        finished = sum(count for state, count in counts.items() if state.is_finished)
+        return finished >= planned or self.end_reason not in (None, StopReason.USER)
+
+    def _is_kept(self, number: int) -> bool:
+        return number not in self._dropped(number // DROPPED_LINE)
+
+    def _dropped(self, line: int) -> list[int]:
+        found: list[int] = self._attrs.get(f"{DROPPED_PREFIX}{line}", [])
+        return found
