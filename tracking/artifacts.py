@@ -8,11 +8,14 @@ import tempfile
 from pathlib import Path
 
 from study.errors import TrackingError
+from study.layout import write_atomic
 from tracking.door import Door, RefusedError, Run
+from tracking.storable import storable
 from tracking.uri import local_path
 
 CHECKPOINT = "checkpoint"
-PICTURES = "pictures.html"
+DIFF = "code.diff"
+_MAX_SENT_CHARACTERS = 65_536
 
 
 def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT, *, without: tuple[str, ...] = ()) -> None:
@@ -61,9 +64,51 @@ def store_file(door: Door, run: Run, file: Path, name: str) -> None:
         door.log_file(run.id, file)
         return
     try:
-        _link_file(file, target / name)
+        link_file(file, target / name)
     except OSError as exc:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
+
+
+def store_text(door: Door, run: Run, text: str, name: str) -> None:
+    """Make a text the artifact ``name`` at the root of a run; doing it again changes nothing.
+
+    Raises:
+        TrackingError: the store cannot be written.
+    """
+    target = local_path(run.artifact_uri)
+    if target is None:
+        door.log_text(run.id, name, text)
+        return
+    data, file = storable(text).encode(), target / name
+    try:
+        if not file.is_file() or file.read_bytes() != data:
+            write_atomic(file, lambda part: part.write(data), sync=False)
+    except OSError as exc:
+        raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
+
+
+def store_diff(door: Door, run: Run, file: Path, whole: str) -> None:
+    """Make the diff of the code an artifact of a trial's run; over a network a long one goes to the study's run alone.
+
+    Args:
+        door: Where the run is.
+        run: Of the trial.
+        file: The diff.
+        whole: The artifact of the study's run that has all of it.
+
+    Raises:
+        RefusedError: the file does not exist.
+        TrackingError: the store cannot be written.
+    """
+    if local_path(run.artifact_uri) is not None:
+        store_file(door, run, file, DIFF)
+        return
+    if not file.is_file():
+        raise RefusedError(f"An artifact must be a file, but {file} is not there")
+    text = file.read_bytes().decode(errors="replace")
+    if len(text) > _MAX_SENT_CHARACTERS:
+        text = f"{text[:_MAX_SENT_CHARACTERS]}\n# cut here: the study's run has all of it as {whole}\n"
+    door.log_text(run.id, DIFF, text)
 
 
 def _send_folder(door: Door, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
@@ -79,7 +124,7 @@ def _link_folder(source: Path, target: Path, without: tuple[str, ...]) -> None:
     found = (path for path in sorted(source.rglob("*")) if path.is_file() and path.name not in without)
     wanted = {path.relative_to(source): path for path in found}
     for relative, path in wanted.items():
-        _link_file(path, target / relative)
+        link_file(path, target / relative)
     if not target.is_dir():
         return
     for path in list(target.rglob("*")):
@@ -87,7 +132,7 @@ def _link_folder(source: Path, target: Path, without: tuple[str, ...]) -> None:
             path.unlink()
 
 
-def _link_file(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
     """Put a file in place whole: linked if the file system allows it, copied otherwise."""
     if target.exists() and os.path.samefile(source, target):
         return

@@ -1,19 +1,21 @@
-"""Turn events into MLflow's words: tags, params, metrics and Markdown; pure."""
+"""Turn events into MLflow's words: tags, params and metrics; pure."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.hyperparameters import Setting, in_use
 from study.records import TEST_PREFIX, FinalLook, StopReason, TrialRecord, TrialState
-from study.spec import StudySpec
+from tracking.names import renamed, safe_name
 from tracking.progress import Progress
 from tracking.provenance import Provenance
+from tracking.storable import storable
 
 _log = logging.getLogger("tracking")
 MAX_PARAM_CHARACTERS = 6000
@@ -25,7 +27,8 @@ STATUS: Mapping[TrialState, str] = {
     TrialState.FAILED: "FAILED",
 }
 _PLAIN = re.compile(r"[\w.:@+-]{1,200}", re.ASCII)
-_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+_MAX_ERROR_CHARACTERS = 500
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,13 @@ def study_tags(event: StudyStarted, origin: Provenance | None) -> dict[str, str]
         "study.key": study_key(event.study_id),
         "study.kind": "study",
         "study.state": "running",
-        "study.device": event.device,
         "study.slots": str(event.slots),
         "study.planned": str(event.planned),
         "study.searched": " ".join(event.spec.searched()),
         "study.data_sizes": ", ".join(f"{split} {size}" for split, size in event.data.sizes.items()),
         "study.notices": "\n".join(event.notices),
     }
-    return _cut_tags({**tags, **_shared_tags(event, origin)})
+    return _cut_tags({**tags, **_shared_tags(event), **session_tags(origin), **_renamed_tags(event)}, event.study)
 
 
 def study_params(event: StudyStarted) -> dict[str, str]:
@@ -106,7 +108,7 @@ def end_tags(event: StudyEnded) -> dict[str, str]:
 
 
 def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: Provenance | None) -> dict[str, str]:
-    """Return the tags of a child run while its trial runs."""
+    """Return the tags of a child run while its trial runs; ``session_tags`` of a later start go over them."""
     tags = {
         "study.key": trial_key(study.study_id, record.trial),
         "study.kind": "trial",
@@ -118,7 +120,33 @@ def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: P
         "study.attempts": str(attempt),
         "study.searched": " ".join(record.params),
     }
-    return _cut_tags({**tags, **_shared_tags(study, origin)})
+    owner = f"{study.study}, trial {record.trial}"
+    return _cut_tags({**tags, **_shared_tags(study), **session_tags(origin)}, owner)
+
+
+def session_tags(origin: Provenance | None, code: Sequence[str] = (), *, again: bool = False) -> dict[str, str]:
+    """Return the tags about the code and the machine.
+
+    Args:
+        origin: of the session that started the study or the trial last.
+        code: every code that the trial was run by, where an interruption came between.
+        again: whether they go over those of an earlier session; then an empty one says what is no longer so.
+    """
+    if origin is None:
+        return {}
+    tags = {
+        "study.host": origin.host,
+        "mlflow.user": origin.user,
+        "study.packages": ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
+    }
+    if origin.commit is not None:
+        tags |= {
+            "mlflow.source.git.commit": origin.commit,
+            "study.git_dirty": str(bool(origin.dirty)).lower(),
+            "study.code": ", ".join(code) or origin.code or "",
+            "study.code_diff": f"code-{origin.diff}.diff" if origin.diff else "",
+        }
+    return {key: text for key, text in tags.items() if text or again}
 
 
 def trial_params(record: TrialRecord) -> dict[str, str]:
@@ -127,10 +155,32 @@ def trial_params(record: TrialRecord) -> dict[str, str]:
     return _texts({**record.params, **rest}, f"{record.study}, trial {record.trial}")
 
 
-def report_points(event: EpochReported) -> list[Point]:
-    """Return the metrics of one epoch; the step is the epoch."""
-    at = time_ms(event.at_s)
-    return [Point(key, value, at, event.metrics.epoch) for key, value in event.metrics.values.items()]
+def trial_config(record: TrialRecord) -> str:
+    """Return everything a trial is run with as JSON: sorted, the searched values apart, what has no effect named."""
+    used = in_use(record.config)
+    told = {
+        "study": record.study,
+        "trial": record.trial,
+        "point": record.point,
+        "replicate": record.replicate,
+        "seed": record.seed,
+        "searched": dict(sorted(record.params.items())),
+        "without_effect": sorted(set(record.config) - set(used)),
+        "config": dict(sorted(record.config.items())),
+    }
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def report_points(event: EpochReported, first: str | None = None) -> list[Point]:
+    """Return the metrics of one epoch; the step is the epoch.
+
+    Args:
+        event: The epoch.
+        first: The metric to begin with, as MLflow's comparison of runs then does too.
+    """
+    at, values = time_ms(event.at_s), event.metrics.values
+    names = sorted(values, key=lambda name: name != first)
+    return [Point(safe_name(name), values[name], at, event.metrics.epoch) for name in names]
 
 
 def finish_points(event: TrialFinished) -> list[Point]:
@@ -139,19 +189,21 @@ def finish_points(event: TrialFinished) -> list[Point]:
     if record.epoch is None:
         return []
     # Step 0 lets MLflow's "latest value" follow time alone, also when a trial was run again.
-    best = [Point(f"best.{key}", value, at, 0) for key, value in record.metrics.items()]
+    best = [Point(safe_name(f"best.{key}"), value, at, 0) for key, value in record.metrics.items()]
     return [*best, Point("best.epoch", float(record.epoch), at, 0)]
 
 
 def look_points(look: FinalLook) -> list[Point]:
     """Return what a checkpoint scored on the test images, as ``test.*``."""
-    return [Point(f"{TEST_PREFIX}{key}", value, time_ms(look.at_s), 0) for key, value in look.metrics.items()]
+    return [Point(safe_name(TEST_PREFIX + key), value, time_ms(look.at_s), 0) for key, value in look.metrics.items()]
 
 
 def finish_tags(record: TrialRecord) -> dict[str, str]:
     """Return the tags a trial's end adds."""
     reason = record.stop_reason or (StopReason.ERROR if record.state is TrialState.FAILED else StopReason.FINISHED)
+    last = (record.error or "").strip().rpartition("\n")[2]
     return {
+        **({"study.error": cut(storable(last), _MAX_ERROR_CHARACTERS)} if last else {}),
         "study.state": record.state.value,
         "study.stop_reason": reason.value,
         "study.attempts": str(record.attempts),
@@ -162,38 +214,12 @@ def finish_tags(record: TrialRecord) -> dict[str, str]:
 def progress_points(progress: Progress, at_s: float) -> list[Point]:
     """Return the parent's running best and counts; the step is the number of finished trials."""
     at, step = time_ms(at_s), len(progress.finished)
-    points = [Point(f"trials.{state.value.lower()}", float(progress.count(state)), at, step) for state in _COUNTED]
+    points = [Point(f"trials.{state.value.lower()}", float(progress.count(state)), at, step) for state in COUNTED]
     points.append(Point("trials.started", float(len(progress.started)), at, step))
     best = progress.best
     if best is not None and best.value is not None and progress.study is not None:
-        points.append(Point(f"best.{progress.study.spec.objective.metric}", best.value, at, step))
+        points.append(Point(safe_name(f"best.{progress.study.spec.objective.metric}"), best.value, at, step))
     return points
-
-
-def _way(spec: StudySpec) -> str:
-    return spec.search.sampler if spec.design.kind == "search" else spec.design.kind
-
-
-def description(progress: Progress) -> str:
-    """Return the parent's Markdown: what is searched, how far it is, the best so far."""
-    event = progress.study
-    if event is None:
-        return ""
-    spec, state = event.spec, progress.outcome.value if progress.outcome else "running"
-    aim = {"max": "maximise", "min": "minimise"}[spec.objective.mode]
-    lines = [
-        f"**{event.study}** is {state}: {aim} `{spec.objective.metric}` over {event.planned} trials "
-        f"({_way(spec)}, {spec.pruner}) on {event.device}, {event.slots} at a time.",
-        "",
-        f"Searched: {_listed(spec.searched())}.",
-        f"Data: {event.data.source}, {event.data.image_size_px} px, "
-        + ", ".join(f"{split} {size}" for split, size in event.data.sizes.items())
-        + ".",
-        f"Ended: {', '.join(f'{progress.count(one)} {one.value.lower()}' for one in _COUNTED)}.",
-        *_best_lines(progress.best),
-        *(f"- {notice}" for notice in event.notices),
-    ]
-    return cut("\n".join(lines), MAX_TAG_CHARACTERS)
 
 
 def cut(text: str, limit: int) -> str:
@@ -204,46 +230,46 @@ def cut(text: str, limit: int) -> str:
     return text[: limit - len(note)] + note
 
 
-def _best_lines(best: TrialRecord | None) -> list[str]:
-    if best is None or best.value is None:
-        return []
-    chosen = ", ".join(f"{name} = {value}" for name, value in best.params.items())
-    return [
-        f"Best: trial {best.trial}, **{best.value:.6g}** at epoch {best.epoch} with {chosen or 'the defaults'}.",
-        "",
-    ]
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names) or "nothing"
-
-
-def _shared_tags(event: StudyStarted, origin: Provenance | None) -> dict[str, str]:
-    tags = {
+def _shared_tags(event: StudyStarted) -> dict[str, str]:
+    return {
         "study.id": study_key(event.study_id),
         "study.name": event.study,
+        "study.design": event.spec.design.kind,
+        "study.device": event.device,
         "study.data_fingerprint": event.data.fingerprint,
         "mlflow.source.name": "study",
         "mlflow.source.type": "LOCAL",
     }
-    if origin is None:
-        return tags
-    tags |= {"study.host": origin.host, "mlflow.user": origin.user}
-    if origin.commit is not None:
-        tags |= {"mlflow.source.git.commit": origin.commit, "study.git_dirty": str(bool(origin.dirty)).lower()}
-    return tags
 
 
-def _cut_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key: cut(value, MAX_TAG_CHARACTERS) for key, value in tags.items() if value}
+def _renamed_tags(event: StudyStarted) -> dict[str, str]:
+    """Return how classes and image sets whose names MLflow refuses are written in the names of metrics."""
+    sets = (size.removeprefix("shifted/") for size in event.data.sizes)
+    found = renamed((*event.data.classes, *sets))
+    if not found:
+        return {}
+    _log.warning(
+        "%s: MLflow takes no such names in metrics as %s; there they are %s", event.study,
+        ", ".join(map(repr, found.values())), ", ".join(found),
+    )  # fmt: skip
+    return {"study.renamed": json.dumps(found, ensure_ascii=False)}
+
+
+def _cut_tags(tags: Mapping[str, str], owner: str) -> dict[str, str]:
+    found = {key: storable(value) for key, value in tags.items() if value}
+    return _cut(found, MAX_TAG_CHARACTERS, "tag", owner)
 
 
 def _texts(values: Mapping[str, Setting], owner: str) -> dict[str, str]:
-    texts = {key: str(value) for key, value in values.items() if value is not None}
+    found = {safe_name(key): storable(str(value)) for key, value in values.items() if value is not None}
+    return _cut(found, MAX_PARAM_CHARACTERS, "parameter", owner)
+
+
+def _cut(texts: Mapping[str, str], limit: int, what: str, owner: str) -> dict[str, str]:
     for key, text in texts.items():
-        if len(text) > MAX_PARAM_CHARACTERS:
+        if len(text) > limit:
             _log.warning(
-                "%s: MLflow keeps at most %d characters of a parameter, %s has %d and was cut",
-                owner, MAX_PARAM_CHARACTERS, key, len(text),
+                "%s: MLflow keeps at most %d characters of a %s, %s has %d and was cut",
+                owner, limit, what, key, len(text),
             )  # fmt: skip
-    return {key: cut(text, MAX_PARAM_CHARACTERS) for key, text in texts.items()}
+    return {key: cut(text, limit) for key, text in texts.items()}

@@ -15,29 +15,28 @@ from study.errors import TrackingError
 from study.records import DataSummary
 from tracking.content import Batch
 from tracking.database import ensure_database
+from tracking.faults import ExistsError, refuse_deleted, translate
+from tracking.faults import LostError as LostError
+from tracking.faults import RefusedError as RefusedError
+from tracking.parcels import parcels
+from tracking.patience import teach_patience
+from tracking.storable import storable
 from tracking.uri import mask_text, mask_uri
+from tracking.wire import log_batch
 
-_MAX_POINTS_PER_REQUEST = 900
 _MAX_DIGEST_CHARACTERS = 36
 _PAGE = 1000
+_MOST_OF_A_KEY = 10
 _QUIET_LOGGERS = ("mlflow", "alembic", "huey", "sqlalchemy.engine")
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
 # Retries are the writer's: MLflow's own block for minutes and may create a run twice.
 _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-
-
-class RefusedError(TrackingError):
-    """The server will never take this; sending it again is in vain."""
-
-
-class LostError(TrackingError):
-    """The server no longer knows a run or an experiment it had."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,8 @@ class Door:
         self._uri = tracking_uri
         with self.translated("cannot be opened"):
             self.mlflow = _load_mlflow()
+            if not tracking_uri.startswith(("http://", "https://")):
+                _forbid_retries()
             ensure_database(tracking_uri, self.mlflow.MlflowClient)
             self.client = self.mlflow.MlflowClient(tracking_uri)
 
@@ -85,18 +86,14 @@ class Door:
             found = self.client.get_experiment_by_name(name)
         if found is None:
             return None
-        if found.lifecycle_stage != "active":
-            raise TrackingError(
-                f"MLflow's experiment {name!r} must not be deleted, but it is; restore it "
-                f"(`mlflow experiments restore --experiment-id {found.experiment_id}`) or run under another --name"
-            )
+        refuse_deleted(name, found.experiment_id, found.lifecycle_stage)
         return Experiment(found.experiment_id, found.name, dict(found.tags))
 
     def ensure_experiment(self, name: str, artifact_location: str | None) -> Experiment:
         """Return the experiment of that name, created if need be; several callers at once all succeed."""
         found = self.find_experiment(name)
         if found is None:
-            with contextlib.suppress(_ExistsError), self.translated(f"cannot create experiment {name!r}"):
+            with contextlib.suppress(ExistsError), self.translated(f"cannot create experiment {name!r}"):
                 self.client.create_experiment(name, artifact_location=artifact_location, tags=dict(_EXPERIMENT_TAGS))
             found = self.find_experiment(name)
         if found is None:
@@ -135,33 +132,32 @@ class Door:
                 page = self.client.search_runs(
                     list(experiments), where, max_results=size, order_by=list(order), page_token=token
                 )
-            yield from (_run(one) for one in page)
+            yield from (run_of(one) for one in page)
             left = None if left is None else left - len(page)
             if not (token := page.token):
                 return
 
     def find_run(self, experiment_id: str, key: str) -> Run | None:
         """Return the run with that ``study.key``, the eldest if an outage made two."""
+        return next(iter(self.find_runs(experiment_id, key)), None)
+
+    def find_runs(self, experiment_id: str, key: str) -> list[Run]:
+        """Return the runs with that ``study.key``, the eldest first; more than one if an answer came too late."""
         where = f"tags.`study.key` = '{key}'"
-        return next(self.search([experiment_id], where, ["attributes.start_time ASC"], limit=1), None)
+        return list(self.search([experiment_id], where, ["attributes.start_time ASC"], limit=_MOST_OF_A_KEY))
 
     def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Create a run."""
         with self.translated(f"cannot create run {name!r}"):
-            made = self.client.create_run(experiment_id, start_time=start_ms, tags=dict(tags), run_name=name)
-        return _run(made)
+            words = {key: storable(value) for key, value in tags.items()}
+            made = self.client.create_run(experiment_id, start_time=start_ms, tags=words, run_name=storable(name))
+        return run_of(made)
 
     def send(self, run_id: str, batch: Batch) -> None:
         """Log a batch, in one request unless MLflow's limits force more."""
-        entities = self.mlflow.entities
-        points = [entities.Metric(one.key, one.value, one.time_ms, one.step) for one in batch.points]
-        params = [entities.Param(key, value) for key, value in batch.params.items()]
-        tags = [entities.RunTag(key, value) for key, value in batch.tags.items()]
         with self.translated(f"cannot log to run {run_id}"):
-            first = points[: _MAX_POINTS_PER_REQUEST - 100]
-            self.client.log_batch(run_id, first, params, tags)
-            for at in range(len(first), len(points), _MAX_POINTS_PER_REQUEST):
-                self.client.log_batch(run_id, points[at : at + _MAX_POINTS_PER_REQUEST])
+            for one in parcels(batch):
+                log_batch(self.mlflow, self.client, run_id, one)
 
     def set_status(self, run_id: str, status: str, end_ms: int | None = None) -> None:
         """Set a run's status, with its end unless it is RUNNING."""
@@ -188,7 +184,7 @@ class Door:
     def log_text(self, run_id: str, name: str, text: str) -> None:
         """Write a text artifact, replacing one of that name."""
         with self.translated(f"cannot write artifact {name} of run {run_id}"):
-            self.client.log_text(run_id, text, name)
+            self.client.log_text(run_id, storable(text), name)
 
     def log_file(self, run_id: str, file: Path) -> None:
         """Upload a file as an artifact of its own name."""
@@ -210,25 +206,12 @@ class Door:
         """Let MLflow's errors out as TrackingError, whose message says what could not be done."""
         try:
             yield
-        except (TrackingError, _ExistsError):
+        except (TrackingError, ExistsError):
             raise
         # MLflow lets the errors of its database, HTTP and storage libraries through as they are.
         except Exception as exc:
             message = f"MLflow at {mask_uri(self._uri)} {fault}: {mask_text(str(exc), self._uri)}"
-            raise _kind_of(exc)(message) from exc
-
-
-class _ExistsError(Exception):
-    """Somebody else created it first."""
-
-
-def _kind_of(exc: Exception) -> type[Exception]:
-    code = getattr(exc, "error_code", "")
-    if code == "RESOURCE_ALREADY_EXISTS":
-        return _ExistsError
-    if code == "RESOURCE_DOES_NOT_EXIST":
-        return LostError
-    return RefusedError if code in _REFUSALS else TrackingError
+            raise translate(exc, message) from exc
 
 
 def _load_mlflow() -> Any:
@@ -237,13 +220,22 @@ def _load_mlflow() -> Any:
     import mlflow
     import mlflow.entities
 
+    teach_patience()
     # MLflow's own handlers write to the screen; whoever runs the program decides where its log goes.
     for logger in map(logging.getLogger, _QUIET_LOGGERS):
         logger.handlers, logger.propagate = [], True
     return mlflow
 
 
-def _run(found: Any) -> Run:
+def _forbid_retries() -> None:
+    """Keep MLflow from trying a database that is away for a minute and a half."""
+    from mlflow.store.db import utils
+
+    utils.MAX_RETRY_COUNT = 1
+
+
+def run_of(found: Any) -> Run:
+    """Return a run as MLflow's client gives it."""
     info, data = found.info, found.data
     return Run(
         id=info.run_id,

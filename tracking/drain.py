@@ -6,18 +6,24 @@ import fcntl
 import logging
 import os
 from collections.abc import Callable
-from itertools import islice, takewhile
+from itertools import takewhile
 
 from study.errors import TrackingError
-from study.layout import StudyLayout
+from study.layout import Layout, StudyLayout
 from tracking.door import Door, LostError
 from tracking.mirror import Mirror
-from tracking.outbox import Line, Position, load_position, read_lines, save_position
+from tracking.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.progress import fold
 from tracking.uri import artifact_location, mask_uri
 
 _log = logging.getLogger("tracking")
-_CHUNK_LINES = 500
+# The largest holds 1000 points, MLflow's limit for a request, of each of a hundred trials. Where requests fail now and
+# then, too many in a chunk would never all come through: it shrinks, in the end to one event.
+_LARGEST_CHUNK_BYTES = 4 << 20
+
+
+class BusyError(TrackingError):
+    """Another process sends this outbox."""
 
 
 class Drain:
@@ -31,16 +37,19 @@ class Drain:
         self._door: Door | None = None
         self._mirror: Mirror | None = None
         self._position = Position(self._masked)
+        self._chunk_bytes = _LARGEST_CHUNK_BYTES
+        self.sent = 0
+        """How many events were acknowledged so far, in runs that then failed too."""
 
     def run(self, is_over: Callable[[], bool] = lambda: False) -> int:
-        """Send everything that is not acknowledged and return the number of events sent.
+        """Send everything that is there and not acknowledged, and return the number of events sent.
 
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
         """
-        sent, begun_again = 0, False
-        mirror = self._ready()
-        while not is_over() and (lines := self._chunk()):
+        sent, begun_again, mirror = 0, False, self._ready()
+        end = self._study.outbox.stat().st_size
+        while not is_over() and self._position.offset < end and (lines := self._chunk()):
             try:
                 mirror.apply(lines)
             except LostError as exc:
@@ -48,8 +57,13 @@ class Drain:
                     raise
                 mirror, begun_again = self._begin_again(exc), True
                 continue
+            except TrackingError:
+                self._chunk_bytes = max((lines[-1].end - self._position.offset) // 8, 1)
+                raise
             self._acknowledge(lines[-1])
+            self._chunk_bytes = min(self._chunk_bytes * 2, _LARGEST_CHUNK_BYTES)
             sent += len(lines)
+            self.sent += len(lines)
         return sent
 
     def rewind(self) -> None:
@@ -65,7 +79,7 @@ class Drain:
     def pending(self) -> int:
         """Return how many events are not acknowledged; an outbox nobody opened yet is read from its last position."""
         position = self._position if self._mirror else self._load_position()
-        return sum(1 for _ in read_lines(self._study.outbox, position.offset))
+        return count_lines(self._study.outbox, position.offset)
 
     def close(self) -> None:
         """Let another process send."""
@@ -93,7 +107,7 @@ class Drain:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             os.close(handle)
-            raise TrackingError(
+            raise BusyError(
                 f"One process at a time sends {self._study.outbox}, and another one is doing so; wait for it to end"
             ) from exc
         self._lock = handle
@@ -107,7 +121,7 @@ class Drain:
         return Mirror(door, self._study, self._masked, self._locate, fold(prefix))
 
     def _locate(self, study: str) -> str | None:
-        return artifact_location(self._uri, study)
+        return artifact_location(self._uri, study, Layout(self._study.root.parents[1]))
 
     def _begin_again(self, exc: LostError) -> Mirror:
         if self._position.offset == 0:
@@ -120,8 +134,18 @@ class Drain:
         return self._mirror
 
     def _chunk(self) -> list[Line]:
-        return list(islice(read_lines(self._study.outbox, self._position.offset), _CHUNK_LINES))
+        """Return the next events, on disk for good before anything of them is sent."""
+        begin, lines = self._position.offset, []
+        for line in read_lines(self._study.outbox, begin):
+            lines.append(line)
+            if line.end - begin >= self._chunk_bytes:
+                break
+        if lines:
+            assert self._lock is not None
+            os.fsync(self._lock)
+        return lines
 
     def _acknowledge(self, last: Line) -> None:
         self._position = Position(self._masked, last.number, last.end)
-        save_position(self._study.outbox_position, self._position)
+        if self._study.outbox.exists():  # a study that somebody deletes meanwhile must not come back as a folder
+            save_position(self._study.outbox_position, self._position)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import ParamSpec
 
 from study.errors import TrackingError
 from study.events import (
@@ -20,24 +17,19 @@ from study.events import (
     TrialStarted,
 )
 from study.layout import WEIGHTS, StudyLayout
-from study.records import StudyOutcome, TrialRecord, TrialState
+from study.records import TrialRecord, TrialState
 from tracking import content
-from tracking.artifacts import CHECKPOINT, PICTURES, store_file, store_folder
+from tracking.artifacts import CHECKPOINT, store_diff, store_file, store_folder, store_text
 from tracking.content import Batch
-from tracking.door import Door, RefusedError, Run
+from tracking.door import Door, Run
+from tracking.models import keep_models
 from tracking.outbox import Line
+from tracking.parent_run import ParentRun
 from tracking.progress import Progress
+from tracking.refusals import unless_refused
 from tracking.registry import Registry
-from tracking.view import study_views
 
 _log = logging.getLogger("tracking")
-_Arguments = ParamSpec("_Arguments")
-_ENDED = {
-    StudyOutcome.FINISHED: "FINISHED",
-    StudyOutcome.STOPPED: "KILLED",
-    StudyOutcome.INTERRUPTED: "KILLED",
-    StudyOutcome.FAILED: "FAILED",
-}
 
 
 class Mirror:
@@ -56,7 +48,9 @@ class Mirror:
         self._location = location
         self._progress = progress
         self._registry = Registry(door, study.runs, masked_uri)
+        self._parent_run = ParentRun(door, study, self._registry)
         self._pending: dict[str, Batch] = {}
+        self._is_outdated = False
 
     def is_known(self) -> bool:
         """Whether the server has the run of the study that was begun, if one was."""
@@ -69,12 +63,14 @@ class Mirror:
             LostError: the server lost what it had; start again from the first line.
             TrackingError: not everything was sent; apply the same lines again.
         """
-        before, self._pending = self._progress, {}
+        before, self._pending, self._is_outdated = self._progress, {}, False
         self._progress = before.copy()
         try:
             for line in lines:
                 self._progress.take(line)
                 self._dispatch(line)
+            if self._is_outdated:
+                self._batch(self._parent()).tags.update(self._parent_run.note(self._progress))
             self._flush_all()
         except TrackingError:
             self._progress = before
@@ -100,123 +96,110 @@ class Mirror:
             self._end_study(event)
 
     def _start_study(self, event: StudyStarted) -> None:
-        tags = content.study_tags(event, self._progress.provenance) | self._note()
-        parent, created = self._registry.open_parent(event, self._location(event.study), tags)
-        if not created:
-            self._kill_running(event.at_s)
-            self._try(self._door.set_status, parent.id, "RUNNING")
-        # A resumed study may ask for more trials, but MLflow never changes a param: the first value stays, tags follow.
-        params = {key: text for key, text in content.study_params(event).items() if key not in parent.params}
-        self._try(self._door.send, parent.id, Batch(params=params, tags=tags))
-        self._try(self._door.log_dataset, parent.id, event.data)
-        self._try(self._door.tag_experiment, parent.experiment_id, study_views(event.spec))
-        self._store_files(parent, event)
-
-    def _store_files(self, parent: Run, event: StudyStarted) -> None:
-        file = self._layout.study_file
-        text = file.read_text(encoding="utf-8") if file.exists() else event.study_file
-        self._try(self._door.log_text, parent.id, "study.yaml", text)
-        if self._progress.provenance is not None:
-            facts = {**asdict(self._progress.provenance), "device": event.device, "slots": event.slots}
-            self._try(self._door.log_text, parent.id, "environment.json", json.dumps(facts, indent=1))
+        self._flush_all()
+        self._parent_run.begin(event, self._progress, self._location(event.study))
+        self._is_outdated = False
 
     def _start_trial(self, event: TrialStarted) -> None:
-        run, created = self._registry.open_trial(event.record, event.attempt, event.at_s, self._progress)
+        record = event.record
+        run, created = self._registry.open_trial(record, event.attempt, event.at_s, self._progress)
         batch = self._batch(run)
-        batch.params.update(content.trial_params(event.record))
-        if created and self._progress.study is not None:
-            self._try(self._door.log_dataset, run.id, self._progress.study.data)
+        batch.params.update(content.trial_params(record))
         if not created:
             batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
-            self._try(self._door.set_status, run.id, "RUNNING")
+            code = self._progress.code.get(record.trial, ())
+            batch.tags |= content.session_tags(self._progress.provenance, code, again=len(code) > 1)
+            unless_refused(self._door.set_status, run.id, "RUNNING")
+        self._store_origin(run, record)
+
+    def _store_origin(self, run: Run, record: TrialRecord) -> None:
+        """Give a trial's run what it is run on and with."""
+        study, origin = self._progress.study, self._progress.provenance
+        if study is not None:
+            unless_refused(self._door.log_dataset, run.id, study.data)
+        unless_refused(store_text, self._door, run, content.trial_config(record), "config.json")
+        if origin is not None and origin.diff and (changes := self._layout.code_diff(origin.diff)).is_file():
+            unless_refused(store_diff, self._door, run, changes, changes.name)
 
     def _report(self, event: EpochReported) -> None:
-        run = self._registry.trial(self._progress.study, event.trial)
-        self._batch(run).points.extend(content.report_points(event))
+        study = self._progress.study
+        first = None if study is None else study.spec.objective.metric
+        self._batch(self._registry.trial(study, event.trial)).points.extend(content.report_points(event, first))
 
     def _finish_trial(self, event: TrialFinished) -> None:
         record = event.record
-        run, _ = self._registry.open_trial(record, record.attempts, event.at_s, self._progress)
+        run, created = self._registry.open_trial(record, record.attempts, event.at_s, self._progress)
+        if created:
+            self._store_origin(run, record)
         batch = self._batch(run)
         batch.params.update(content.trial_params(record))
         batch.points.extend(content.finish_points(event))
         batch.tags.update(content.finish_tags(record))
-        self._flush(run.id)
         if record.error:
-            self._try(self._door.log_text, run.id, "error.txt", self._traceback(record))
+            unless_refused(store_text, self._door, run, self._traceback(record), "error.txt")
         if record.checkpoint is not None:
-            # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
-            self._try(self._store_checkpoint, run, record, without=(WEIGHTS,))
+            unless_refused(self._store_checkpoint, run, record)
+        self._flush(run.id)
         # The status comes last: a run that is not RUNNING is complete.
-        self._try(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
+        unless_refused(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
         self._registry.release(record.trial)
         self._batch(self._parent()).points.extend(content.progress_points(self._progress, event.at_s))
+        self._is_outdated = True
 
     def _traceback(self, record: TrialRecord) -> str:
         """Return the traceback kept beside the trial's files, or at least its last line."""
         file = self._layout.trial_error(record.trial)
-        return file.read_text(encoding="utf-8") if file.exists() else record.error or ""
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else record.error or ""
 
-    def _store_checkpoint(self, run: Run, record: TrialRecord, without: tuple[str, ...] = ()) -> None:
+    def _store_checkpoint(self, run: Run, record: TrialRecord) -> None:
         assert record.checkpoint is not None
-        store_folder(self._door, run, self._layout.near(record.trial, record.checkpoint), without=without)
-        self._door.send(run.id, Batch(tags={"study.checkpoint": CHECKPOINT}))
+        # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
+        store_folder(self._door, run, self._layout.near(record.trial, record.checkpoint), without=(WEIGHTS,))
+        self._batch(run).tags["study.checkpoint"] = CHECKPOINT
 
     def _store_pictures(self, event: PicturesDrawn) -> None:
-        run, file = self._registry.trial(self._progress.study, event.trial), Path(event.path)
-        if file.is_file():
-            self._try(store_file, self._door, run, file, PICTURES)
+        file = Path(event.path)
+        if event.trial is None:
+            run = self._parent()
         else:
-            _log.warning("trial %d: %s is gone and was left out", event.trial, file)
-        self._registry.release(event.trial)
+            run = self._registry.trial(self._progress.study, event.trial)
+            self._registry.release(event.trial)
+        if file.is_file():
+            unless_refused(store_file, self._door, run, file, file.name)
+        else:
+            whose = "the study" if event.trial is None else f"trial {event.trial}"
+            _log.warning("%s: %s is gone and was left out", whose, file)
 
     def _note_look(self, event: FinalLookTaken) -> None:
         run = self._registry.trial(self._progress.study, event.look.trial)
         tags = {"study.test_looks": str(len(self._progress.looked))}
-        self._try(self._door.send, run.id, Batch(points=content.look_points(event.look), tags=tags))
-        self._try(self._door.send, self._parent().id, Batch(tags=tags))
+        unless_refused(self._door.send, run.id, Batch(points=content.look_points(event.look), tags=tags))
+        unless_refused(self._door.send, self._parent().id, Batch(tags=tags))
         self._registry.release(event.look.trial)
 
     def _end_study(self, event: StudyEnded) -> None:
-        self._kill_running(event.at_s)
-        parent = self._parent()
-        if event.best is not None and event.best.checkpoint is not None:
-            run = self._registry.trial(self._progress.study, event.best.trial)
-            self._try(self._store_checkpoint, run, event.best)
-            self._registry.release(event.best.trial)
-        self._try(self._door.send, parent.id, Batch(tags=content.end_tags(event) | self._note()))
-        self._try(self._door.set_status, parent.id, _ENDED[event.outcome], content.time_ms(event.at_s))
-
-    def _kill_running(self, at_s: float) -> None:
-        """Mark the trials an interruption left running; the next TrialStarted makes them run again."""
         self._flush_all()
-        parent = self._parent()
-        where = f"tags.`mlflow.parentRunId` = '{parent.id}' and attributes.status = 'RUNNING'"
-        for run in list(self._door.search([parent.experiment_id], where)):
-            self._try(self._door.send, run.id, Batch(tags={"study.state": content.INTERRUPTED}))
-            self._try(self._door.set_status, run.id, "KILLED", content.time_ms(at_s))
+        self._parent_run.end(event, self._progress)
+        self._is_outdated = False
+        # The weights come last: whatever an upload takes or fails with, the run of an ended study is not RUNNING.
+        keep_models(self._door, self._layout, self._parent().experiment_id, event, self._trial_at_rest)
+
+    def _trial_at_rest(self, trial: int) -> Run:
+        run = self._registry.trial(self._progress.study, trial)
+        self._registry.release(trial)
+        return run
 
     def _parent(self) -> Run:
         return self._registry.parent(self._progress.study)
-
-    def _note(self) -> dict[str, str]:
-        return {"mlflow.note.content": content.description(self._progress)}
 
     def _batch(self, run: Run) -> Batch:
         return self._pending.setdefault(run.id, Batch())
 
     def _flush(self, run_id: str) -> None:
         if (batch := self._pending.get(run_id)) is not None:
-            self._try(self._door.send, run_id, batch)
+            unless_refused(self._door.send, run_id, batch)
             del self._pending[run_id]
 
     def _flush_all(self) -> None:
         for run_id in list(self._pending):
             self._flush(run_id)
-
-    def _try(self, call: Callable[_Arguments, None], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
-        """Call the server; what it refuses for ever is said in the log and the rest goes on."""
-        try:
-            call(*args, **kwargs)
-        except RefusedError as exc:
-            _log.error("%s", exc)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from study.errors import TrackingError
-from study.hyperparameters import Scalar
-from study.records import StopReason, StudySummary, TrialRecord, TrialState
+from study.records import EpochMetrics, StudySummary, TrialRecord
 from study.spec import Mode
 from tracking.artifacts import CHECKPOINT
-from tracking.content import INTERRUPTED
 from tracking.door import Door, Experiment, Run
-from tracking.uri import local_path, mask_uri
+from tracking.faults import LostError
+from tracking.model_store import fetch_weights
+from tracking.names import plain_name, safe_name
+from tracking.reader import Reader, open_reader
+from tracking.served import ServedStudy, Wanted, record_of
+from tracking.uri import mask_uri
 
 _STUDIES = "tags.`study.kind` = 'study'"
 _NEWEST_FIRST = ("attributes.start_time DESC",)
-_OLDEST_FIRST = ("attributes.start_time ASC",)
-_BEST = "best."
 _LISTED_NAMES = 20
 
 
@@ -28,9 +29,32 @@ def studies(tracking_uri: str) -> list[StudySummary]:
     Raises:
         TrackingError: the server is away.
     """
-    door = Door(tracking_uri)
-    ids = [one.id for one in door.experiments()]
-    return [_summary(door, run) for run in door.search(ids, _STUDIES, _NEWEST_FIRST)] if ids else []
+    reader = open_reader(tracking_uri)
+    ids = [one.id for one in reader.experiments()]
+    return [ServedStudy(reader, run).summary for run in reader.search(ids, _STUDIES, _NEWEST_FIRST)] if ids else []
+
+
+def open_study(tracking_uri: str, name: str | None = None) -> ServedStudy:
+    """Return the newest study of a name, without one the newest of all.
+
+    Raises:
+        TrackingError: the server is away or does not know the study.
+    """
+    reader = open_reader(tracking_uri)
+    if name is None:
+        experiments = [one.id for one in reader.experiments()]
+    else:
+        found = reader.find_experiment(name)
+        experiments = [found.id] if found else []
+    runs = reader.search(experiments, _STUDIES, _NEWEST_FIRST, limit=1) if experiments else iter(())
+    if (parent := next(runs, None)) is not None:
+        return ServedStudy(reader, parent)
+    if name is None:
+        raise TrackingError(f"no study on MLflow at {mask_uri(tracking_uri)}; `study run FILE` makes one")
+    raise TrackingError(
+        f"A study must be known to MLflow at {mask_uri(tracking_uri)} to be read, but {name!r} is not; "
+        f"there are: {_names(reader.experiments())}"
+    )
 
 
 def trials(
@@ -48,16 +72,67 @@ def trials(
     Raises:
         TrackingError: the server is away or does not know the study.
     """
-    door = Door(tracking_uri)
-    parent = _newest(door, tracking_uri, study)
-    objective = parent.params.get("study.metric", "")
-    order: tuple[str, ...] = _OLDEST_FIRST
-    if metric is not None:
-        own = parent.params.get("study.mode") if metric == objective else None
-        word = "ASC" if (mode or own) == "min" else "DESC"
-        order = (f"metrics.`{_BEST}{metric}` {word}", *_OLDEST_FIRST)
-    where = f"tags.`mlflow.parentRunId` = '{parent.id}'"
-    return [_record(run, study, objective) for run in door.search([parent.experiment_id], where, order, top)]
+    served = open_study(tracking_uri, study)
+    own = next((one.mode for one in served.aims if one.metric == metric), None)
+    return list(served.trials(metric, mode or own, limit=top))
+
+
+def find_run(tracking_uri: str, run_id: str) -> str:
+    """Return the whole id of the one run that begins so.
+
+    Raises:
+        TrackingError: the server is away, or knows none or several.
+    """
+    reader = open_reader(tracking_uri)
+    ids = [one.id for one in reader.experiments()]
+    where = f"attributes.run_id LIKE '{run_id}%'"
+    found = [one.id for one in reader.search(ids, where, limit=_LISTED_NAMES)] if ids else []
+    if len(found) != 1:
+        several = f"several begin so: {', '.join(found)}" if found else "none begins so"
+        raise TrackingError(f"a run must be known to MLflow at {mask_uri(tracking_uri)}, but of {run_id!r} {several}")
+    return found[0]
+
+
+def find_trial(tracking_uri: str, study: str, number: int) -> str:
+    """Return the run id of a trial of the newest study of a name.
+
+    Raises:
+        TrackingError: the server is away, or knows no such study or trial.
+    """
+    served = open_study(tracking_uri, study)
+    found = next(served.trials(wanted=[Wanted("tag", "study.trial", "=", str(number))], limit=1), None)
+    if found is None or found.run_id is None:
+        raise TrackingError(f"no trial {number} of {study!r} on MLflow at {mask_uri(tracking_uri)}")
+    return found.run_id
+
+
+def trial(
+    tracking_uri: str, run_id: str, metrics: Sequence[str] | None = (), *, objective: bool = False
+) -> tuple[TrialRecord, Run, Run]:
+    """Return a trial by its run, that run, and that of its study.
+
+    Args:
+        tracking_uri: The server or database.
+        run_id: The trial's run.
+        metrics: Those whose epochs are wanted too, each a request of its own; None means all.
+        objective: Whether those of the objective are.
+
+    Raises:
+        TrackingError: the server is away, does not know the run, or it is no trial's.
+    """
+    reader = open_reader(tracking_uri)
+    run = reader.run(run_id)
+    if run.tags.get("study.kind") != "trial":
+        raise TrackingError(f"run {run_id} must be that of a trial to be shown as one, but it is not; see `study list`")
+    try:
+        parent = ServedStudy(reader, reader.run(run.tags.get("mlflow.parentRunId", "")))
+    except LostError as exc:
+        raise TrackingError(f"the study of run {run_id} must be there to show it, but is deleted") from exc
+    aim = parent.aims[0].metric
+    record = record_of(run, parent.name, aim)
+    if objective and metrics is not None:
+        metrics = (aim, *metrics)
+    return _with_epochs(reader, record, run, metrics), run, parent.parent
 
 
 def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
@@ -66,101 +141,21 @@ def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
     Raises:
         TrackingError: the server is away, or the run has no checkpoint.
     """
-    return Door(tracking_uri).download(run_id, CHECKPOINT, into)
+    door = Door(tracking_uri)
+    return fetch_weights(door, run_id, door.download(run_id, CHECKPOINT, into))
 
 
-def _newest(door: Door, tracking_uri: str, study: str) -> Run:
-    experiment = door.find_experiment(study)
-    runs: Iterator[Run] = iter(())
-    if experiment is not None:
-        runs = door.search([experiment.id], _STUDIES, _NEWEST_FIRST, limit=1)
-    if (found := next(runs, None)) is None:
-        raise TrackingError(
-            f"A study must be known to MLflow at {mask_uri(tracking_uri)} to be read, but {study!r} is not; "
-            f"there are: {_names(door.experiments())}"
-        )
-    return found
+def _with_epochs(reader: Reader, record: TrialRecord, run: Run, metrics: Sequence[str] | None) -> TrialRecord:
+    logged = [one for one in run.metrics if not one.startswith(("best.", "test."))]
+    asked = logged if metrics is None else [safe_name(one) for one in metrics if safe_name(one) in logged]
+    epochs: dict[int, dict[str, float]] = {}
+    for key in asked:
+        for step, value in reader.history(run.id, key):
+            epochs.setdefault(step, {})[plain_name(key)] = value
+    return replace(record, history=tuple(EpochMetrics(epoch, epochs[epoch]) for epoch in sorted(epochs)))
 
 
 def _names(experiments: list[Experiment]) -> str:
     names = [one.name for one in experiments if one.id != "0"]
     more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
     return ", ".join(names[:_LISTED_NAMES]) + more if names else "none"
-
-
-def _summary(door: Door, run: Run) -> StudySummary:
-    metric = run.params.get("study.metric", "")
-    running = _count_running(door, run) if run.status == "RUNNING" else 0
-    ended = [int(run.metrics.get(f"trials.{word}", 0)) for word in ("complete", "pruned", "failed")]
-    return StudySummary(
-        name=run.tags.get("study.name", ""),
-        state=run.tags.get("study.state", ""),
-        trials=max(int(run.metrics.get("trials.started", 0)), sum(ended) + running),
-        complete=ended[0],
-        pruned=ended[1],
-        failed=ended[2],
-        running=running,
-        planned=int(run.tags.get("study.planned", 0)),
-        metric=metric,
-        mode=cast(Mode, run.params.get("study.mode", "max")),
-        best=run.metrics.get(_BEST + metric),
-        created_at_s=run.start_ms / 1000,
-    )
-
-
-def _count_running(door: Door, parent: Run) -> int:
-    where = f"tags.`mlflow.parentRunId` = '{parent.id}' and attributes.status = 'RUNNING'"
-    return sum(1 for _ in door.search([parent.experiment_id], where))
-
-
-def _record(run: Run, study: str, objective: str) -> TrialRecord:
-    tags, searched = run.tags, run.tags.get("study.searched", "").split()
-    config = {name: _scalar(text) for name, text in run.params.items()}
-    best = {key.removeprefix(_BEST): value for key, value in run.metrics.items() if key.startswith(_BEST)}
-    epoch = best.pop("epoch", None)
-    reason = tags.get("study.stop_reason")
-    return TrialRecord(
-        study=study,
-        trial=int(tags["study.trial"]),
-        state=_state(tags.get("study.state", "")),
-        params={name: config[name] for name in searched if name in config},
-        config=config,
-        seed=int(tags.get("study.seed", 0)),
-        point=int(tags.get("study.point", 0)),
-        replicate=int(tags.get("study.replicate", 0)),
-        stop_reason=StopReason(reason) if reason else None,
-        value=best.get(objective),
-        epoch=None if epoch is None else int(epoch),
-        epochs_run=int(tags.get("study.epochs_run", 0)),
-        metrics=best,
-        checkpoint=_checkpoint(run),
-        run_id=run.id,
-        started_at_s=run.start_ms / 1000,
-        finished_at_s=None if run.end_ms is None else run.end_ms / 1000,
-        attempts=int(tags.get("study.attempts", 1)),
-    )
-
-
-def _state(text: str) -> TrialState:
-    return TrialState.WAITING if text == INTERRUPTED else TrialState(text)
-
-
-def _checkpoint(run: Run) -> str | None:
-    """Return the checkpoint's folder, or a ``runs:/`` URI for ``fetch_checkpoint`` when it lies elsewhere."""
-    if run.tags.get("study.checkpoint") is None:
-        return None
-    folder = local_path(run.artifact_uri)
-    return f"runs:/{run.id}/{CHECKPOINT}" if folder is None else str(folder / CHECKPOINT)
-
-
-def _scalar(text: str) -> Scalar:
-    """Return the value a param was before MLflow made it a text."""
-    if text in ("True", "False"):
-        return text == "True"
-    for kind in (int, float):
-        try:
-            value = kind(text)
-        except ValueError:
-            continue
-        return value if str(value) == text else text
-    return text

@@ -10,7 +10,7 @@ from study.records import TrialRecord
 from tracking import content
 from tracking.door import Door, LostError, Run
 from tracking.progress import Progress
-from tracking.runs import Runs, load_runs, save_runs
+from tracking.runs import Runs, load_runs_at, save_runs
 
 
 class Registry:
@@ -21,14 +21,13 @@ class Registry:
         self._path = path
         self._parent: Run | None = None
         self._open: dict[int, Run] = {}
-        saved = load_runs(path)
-        self._saved = saved if saved is not None and saved.tracking_uri == masked_uri else Runs(masked_uri)
+        self._saved = load_runs_at(path, masked_uri)
         self._trials = dict(self._saved.trials)
 
     def open_parent(self, event: StudyStarted, location: str | None, tags: Mapping[str, str]) -> tuple[Run, bool]:
         """Return the study's run, and whether it was created now."""
         experiment = self._door.ensure_experiment(event.study, location)
-        found = self._door.find_run(experiment.id, content.study_key(event.study_id))
+        found = self._find(experiment.id, content.study_key(event.study_id), self._saved.parent)
         start = content.time_ms(event.at_s)
         self._parent = found or self._door.create_run(experiment.id, event.study, start, tags)
         return self._parent, found is None
@@ -36,7 +35,7 @@ class Registry:
     def find_parent(self, study: StudyStarted | None) -> Run | None:
         """Return the study's run if the server has it."""
         if self._parent is None and study is not None and (found := self._door.find_experiment(study.study)):
-            self._parent = self._door.find_run(found.id, content.study_key(study.study_id))
+            self._parent = self._find(found.id, content.study_key(study.study_id), self._saved.parent)
         return self._parent
 
     def parent(self, study: StudyStarted | None) -> Run:
@@ -72,6 +71,10 @@ class Registry:
             raise LostError(f"MLflow must have the run of trial {trial} before its metrics, but does not know it")
         return found
 
+    def run_id(self, trial: int) -> str | None:
+        """Return the id of a trial's run as far as it is written down, without asking."""
+        return self._trials.get(trial)
+
     def release(self, trial: int) -> None:
         """Forget what is only needed while a trial runs."""
         self._open.pop(trial, None)
@@ -86,10 +89,15 @@ class Registry:
             save_runs(self._path, now)
             self._saved = now
 
+    def _find(self, experiment_id: str, key: str, known: str | None) -> Run | None:
+        """Return the run with a key; where a late answer made two, the one known before, else the eldest."""
+        found = self._door.find_runs(experiment_id, key)
+        return next((run for run in found if run.id == known), found[0] if found else None)
+
     def _find_trial(self, study: StudyStarted, trial: int) -> Run | None:
         if trial not in self._open:
             experiment_id = self.parent(study).experiment_id
-            found = self._door.find_run(experiment_id, content.trial_key(study.study_id, trial))
+            found = self._find(experiment_id, content.trial_key(study.study_id, trial), self._trials.get(trial))
             if found is None:
                 return None
             self._remember(trial, found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -12,24 +12,30 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
+from study import listening
 from study.errors import TrackingError
+from study.layout import Layout
 from tracking.database import is_missing
 from tracking.door import Door
+from tracking.links import page_address
+from tracking.preflight import preflight
 from tracking.uri import mask_text, mask_uri
 from tracking.view import RANKING, view_path
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
-_POLL_S = 0.2
+_POLL_S = 0.1
+_ANSWER_TIMEOUT_S = 5.0
 _LOG_TAIL_CHARACTERS = 2000
 
 
 @dataclass
 class UiServer:
-    """A running server; ``url`` opens it on the study that was asked for, ``address`` is its tracking URI."""
+    """A running server; ``url`` opens it on the study that was asked for, ``address`` is its URI on this machine."""
 
     address: str
     url: str
@@ -65,25 +71,27 @@ def serve(
     Args:
         tracking_uri: A database; a server's URI needs no serving, open it in a browser.
         artifacts: Where experiments made through this server keep their artifacts.
-        host: Any other than 127.0.0.1 lets other machines in; MLflow's check of the Host header stays on.
+        host: Any other than 127.0.0.1 lets other machines in; MLflow's check of the Host header stays on and knows
+            this machine's names and addresses, or what MLFLOW_SERVER_ALLOWED_HOSTS names.
         port: Where to listen; 0 takes a free one.
         experiment_id: What the URL opens; None opens the list of experiments.
         view: One of the table views in ``tracking.view``.
 
     Raises:
-        TrackingError: the port is taken, or the server does not come up.
+        StudyError: the port is taken.
+        TrackingError: the server does not come up.
     """
     if tracking_uri.startswith(("http://", "https://")):
         raise TrackingError(
             f"Only a database needs serving, but {mask_uri(tracking_uri)} is a server; open it directly"
         )
+    port = listening.free_port(host, port)
+    address = listening.local_address(host, port)
     if is_missing(tracking_uri):
         Door(tracking_uri)
-    port = _free_port(host, port)
-    address = f"http://{host}:{port}"
     with tempfile.TemporaryFile() as log:
         process = _launch(tracking_uri, artifacts, host, port, log)
-        server = UiServer(address, address + view_path(experiment_id, view), process)
+        server = UiServer(address, listening.address(host, port) + view_path(experiment_id, view), process)
         try:
             _await(address, process)
         except TrackingError as exc:
@@ -95,10 +103,42 @@ def serve(
     return server
 
 
+def require_database(layout: Layout, tracking_uri: str) -> None:
+    """Make sure that MLflow can serve a database, whatever became of its experiments.
+
+    Raises:
+        TrackingError: it cannot be reached, has another schema, or is read-only: MLflow's server writes to it.
+    """
+    if (fault := preflight(layout, tracking_uri, study="")) is not None:
+        raise TrackingError(f"MLflow's database must be within reach, but {mask_uri(tracking_uri)} is not: {fault}")
+
+
+def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKING) -> str:
+    """Return the URL that opens a running server on an experiment, without the credentials its URI may have.
+
+    Raises:
+        TrackingError: nothing answers there.
+    """
+    address = page_address(tracking_uri)
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=_ANSWER_TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError as exc:  # whoever refuses is there
+        exc.close()
+    except (OSError, ValueError, HTTPException) as exc:
+        # A certificate that only the browser knows is no reason to keep the address back.
+        if not isinstance(getattr(exc, "reason", exc), ssl.SSLError):
+            raise TrackingError(
+                f"MLflow's server must answer at {address}, but: {exc}; start it, or give another --tracking-uri"
+            ) from exc
+    return f"{address}{view_path(experiment_id, view)}"
+
+
 def _launch(tracking_uri: str, artifacts: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-P", "-m", "tracking.server_main", host, str(port)]
     # The URI goes through the environment: a command line with a password is readable by everybody.
     environment = {
+        **_welcome(host, port),
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": tracking_uri,
         "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts.resolve().as_uri(),
@@ -112,14 +152,18 @@ def _launch(tracking_uri: str, artifacts: Path, host: str, port: int, log: IO[by
     )
 
 
-def _free_port(host: str, port: int) -> int:
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            return int(probe.getsockname()[1])
-    except OSError as exc:
-        raise TrackingError(f"The port must be free, but {host}:{port} is not ({exc}); choose another --port") from exc
+def _welcome(host: str, port: int) -> dict[str, str]:
+    """Let browsers of other machines in by this machine's names; MLflow by itself would refuse what its page asks."""
+    if listening.is_loopback(host):
+        return {}
+    names = listening.allowed_hosts(host)
+    # An opening bracket begins a set of characters in MLflow's patterns.
+    patterns = [one for name in names for one in (name, f"{name.replace('[', '[[]')}:*")]
+    origins = [f"http://{name}:{port}" for name in names]
+    return {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(patterns),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+    }
 
 
 def _await(address: str, process: subprocess.Popen[bytes]) -> None:

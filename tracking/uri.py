@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
-from urllib.request import url2pathname
 
 from study.errors import TrackingError
 from study.layout import Layout, encode_name
@@ -35,13 +36,18 @@ def own_tracking_uri(layout: Layout) -> str:
     return f"{SQLITE}{path}"
 
 
-def artifact_location(tracking_uri: str, study: str) -> str | None:
-    """Return where a new experiment keeps its artifacts: beside a sqlite file; None leaves it to the server.
+def artifact_location(tracking_uri: str, study: str, layout: Layout | None = None) -> str | None:
+    """Return where a new experiment keeps its artifacts; None leaves it to the server.
 
-    MLflow itself would put those of a sqlite file into the folder the program happens to run in.
+    Those of a sqlite file lie beside it, those of another database in the results folder: MLflow itself would put them
+    into the folder the program happens to run in.
     """
-    database = sqlite_path(tracking_uri)
-    return None if database is None else (database.parent / "mlartifacts" / encode_name(study)).as_uri()
+    database, folder = sqlite_path(tracking_uri), None
+    if database is not None:
+        folder = database.parent / "mlartifacts"
+    elif layout is not None and re.match(r"(postgresql|mysql|mssql)[+:]", tracking_uri):
+        folder = layout.mlflow_artifacts.resolve()
+    return None if folder is None else (folder / encode_name(study)).as_uri()
 
 
 def sqlite_path(tracking_uri: str) -> Path | None:
@@ -53,36 +59,61 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 
 
 def mask_uri(uri: str) -> str:
-    """Return the URI with its password and secret query values replaced by ``***``."""
+    """Return the URI with its password and secret query values replaced by ``***``.
+
+    A password with unquoted ``/``, ``?`` or ``@`` is masked whole, at the price of masking more than it.
+    """
+    if (found := _userinfo(uri)) is not None and found[1]:
+        uri = uri.replace(f":{found[1]}@", f":{MASK}@", 1)
     parts = urlsplit(uri)
-    netloc = parts.netloc
-    if "@" in netloc:
-        user, _, host = netloc.rpartition("@")
-        netloc = f"{user.partition(':')[0]}:{MASK}@{host}" if ":" in user else netloc
-    query = parts.query
-    if any(_is_secret(key) for key, _ in parse_qsl(query)):
-        pairs = [(key, MASK if _is_secret(key) else value) for key, value in parse_qsl(query)]
-        query = urlencode(pairs, safe="*/:")
-    if (netloc, query) == (parts.netloc, parts.query):
+    pairs = parse_qsl(parts.query)
+    if not any(_is_secret(key) for key, _ in pairs):
         return uri
-    return urlunsplit(parts._replace(netloc=netloc, query=query))
+    shown = [(key, MASK if _is_secret(key) else value) for key, value in pairs]
+    return urlunsplit(parts._replace(query=urlencode(shown, safe="*/:")))
 
 
 def mask_text(text: str, uri: str) -> str:
-    """Return a message of somebody else with the secrets of ``uri`` taken out."""
-    parts = urlsplit(uri)
-    user = parts.netloc.rpartition("@")[0]
-    password = user.partition(":")[2]
-    secrets = [password, unquote(password), *(value for key, value in parse_qsl(parts.query) if _is_secret(key))]
-    for secret in filter(None, secrets):
+    """Return a message of somebody else with the secrets of ``uri`` and of MLflow's own variables taken out."""
+    password = (_userinfo(uri) or ("", ""))[1]
+    query = [value for key, value in parse_qsl(urlsplit(uri).query) if _is_secret(key)]
+    for secret in sorted(filter(None, {password, unquote(password), *query, *_own_secrets()}), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
+
+
+def has_secret(uri: str) -> bool:
+    """Whether the URI must not be shown as it is."""
+    return mask_uri(uri) != uri
+
+
+def _userinfo(uri: str) -> tuple[str, str] | None:
+    """Return user and password, the password with whatever unquoted marks stand in it; None where neither is."""
+    _, slashes, rest = uri.partition("://")
+    if not slashes or "@" not in rest:
+        return None
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host_port = netloc.rpartition("@")[2]
+    if "@" not in netloc and (":" not in host_port or host_port.rpartition(":")[2].isdecimal()):
+        return None  # what follows the host has the @
+    user, _, password = rest.rpartition("@")[0].partition(":")
+    if "@" in user or "/" in user:  # a bare user: the colon belongs to something behind it
+        return netloc.rpartition("@")[0], ""
+    return user, password
+
+
+def _own_secrets() -> list[str]:
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{one}", "") for one in ("USERNAME", "PASSWORD", "TOKEN"))
+    basic = base64.standard_b64encode(f"{user}:{password}".encode()).decode()
+    return [one for one in (password, token, basic if password else "") if one]
 
 
 def local_path(uri: str) -> Path | None:
     """Return the folder a file URI or plain path means, None for anything remote."""
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        from urllib.request import url2pathname  # brings all of HTTP with it
+
         return Path(url2pathname(parts.path))
     return Path(uri) if not parts.scheme and uri.startswith("/") else None
 
