@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import RESULTS, Address, Json, Name, Results, Storage, TrackingUri
+from cli.options import RESULTS, Address, Json, Name, RequireTracking, Results, Storage, TrackingUri
 from cli.output import print_json
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def resume(
     storage: Storage = None,
     results: Results = RESULTS,
     tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
     json: Json = False,
 ) -> None:
     """Go on with a study that was interrupted or stopped; no trial is lost or run twice."""
@@ -57,7 +58,9 @@ def resume(
                 f"`study extend {known}` gives it more"
             )
         return
-    watch(study.ledger.spec, study.layout, start, Where(results, address, storage, tracking_uri, json))
+    watch(
+        study.ledger.spec, study.layout, start, Where(results, address, storage, tracking_uri, json, require_tracking)
+    )
 
 
 def extend(
@@ -80,6 +83,7 @@ def extend(
     storage: Storage = None,
     results: Results = RESULTS,
     tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
     json: Json = False,
 ) -> None:
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
@@ -105,7 +109,7 @@ def extend(
         return resume_study(study.layout, around, extended=wanted)
 
     typer.echo(f"{study.name} is extended: {'; '.join(map(str, found))}", err=json)
-    watch(wanted, study.layout, start, Where(results, address, storage, tracking_uri, json))
+    watch(wanted, study.layout, start, Where(results, address, storage, tracking_uri, json, require_tracking))
 
 
 def stop(

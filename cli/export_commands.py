@@ -1,4 +1,4 @@
-"""Commands that hand something over: export-best, ui, sync."""
+"""Commands that hand something over: export-best, sync."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from cli.output import print_json
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("export-best")(export_best)
-    app.command("ui")(ui)
     app.command("sync")(sync)
 
 
@@ -67,54 +66,6 @@ def export_best(
         typer.echo(f"  {file}")
 
 
-def ui(
-    name: Name = None,
-    results: Results = RESULTS,
-    tracking_uri: TrackingUri = None,
-    host: Annotated[str, typer.Option("--host", help="Another than 127.0.0.1 lets other machines in.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", help="Where to listen; 0 takes a free port.")] = 5000,
-    json: Json = False,
-) -> None:
-    """Serve MLflow's UI on this machine, opened on a study."""
-    import signal
-
-    from cli.reading import resolve_name
-    from study.layout import Layout
-    from tracking.runs import load_runs, tracking_uri_of
-    from tracking.ui import serve
-    from tracking.uri import default_tracking_uri, mask_uri
-    from tracking.view import RANKING, view_path
-
-    layout = Layout(results)
-    study = layout.study(resolve_name(results, name))
-    runs = load_runs(study.runs)
-    uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
-    experiment = runs.experiment_id if runs and runs.tracking_uri == mask_uri(uri) else None
-    if uri.startswith(("http://", "https://")):
-        _say_where(f"{mask_uri(uri).rstrip('/')}{view_path(experiment, RANKING)}", "a server runs already", json)
-        return
-    signal.signal(signal.SIGTERM, _leave)  # so that the server does not outlive this command
-    server = serve(uri, layout.mlflow_artifacts, host=host, port=port, experiment_id=experiment)
-    try:
-        _say_where(server.url, "MLflow's UI, Ctrl-C stops it", json)
-        server.wait()
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
-    finally:
-        server.stop()
-
-
-def _say_where(url: str, what: str, json: bool) -> None:
-    if json:
-        print_json({"url": url})
-    else:
-        typer.echo(f"{what}: {url}")
-
-
-def _leave(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def sync(
     name: Name = None,
     everything: Annotated[bool, typer.Option("--all", help="Send everything again, as to another server.")] = False,
@@ -122,15 +73,20 @@ def sync(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Send MLflow what it has not acknowledged yet."""
+    """Send MLflow what it has not acknowledged yet; another --tracking-uri moves the study to that server."""
     from cli.reading import resolve_name
+    from study.errors import TrackingError
     from study.layout import Layout
+    from tracking.preflight import preflight
     from tracking.runs import tracking_uri_of
     from tracking.sync import sync as send
+    from tracking.uri import default_tracking_uri, mask_uri
 
     layout = Layout(results)
     study = resolve_name(results, name)
-    uri = tracking_uri_of(layout.study(study), tracking_uri)
+    uri = default_tracking_uri(layout, tracking_uri_of(layout.study(study), tracking_uri))
+    if fault := preflight(layout, uri, study):
+        raise TrackingError(f"MLflow at {mask_uri(uri)} cannot be used now: {fault}; the events keep, sync again later")
     report = send(layout, layout.study(study), uri, everything=everything)
     if json:
         print_json({"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent})

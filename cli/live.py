@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
 from cli.board import Board
-from study.events import EpochReported, Event, TrialFinished, TrialStarted
+from study.events import EpochReported, Event, Reports, TrialFinished, TrialStarted
 from study.layout import StudyLayout
 from study.records import TrialRecord
 from study.spec import StudySpec
@@ -51,10 +51,11 @@ class View:
             ended = self._live is None and isinstance(event, TrialFinished)
             self.say(f"{line}   [{self._board.headline()}]" if ended else line)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
         """Count trials that had ended before."""
         for record in records:
-            self._board.take(TrialFinished(record, at_s))
+            if record.state.is_finished:
+                self._board.take(TrialFinished(record, at_s))
 
     def close(self) -> None:
         """Leave the screen as it is."""

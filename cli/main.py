@@ -7,14 +7,19 @@ import sys
 import typer
 
 from cli import (
+    compare_command,
     control_commands,
     data_commands,
+    diff_command,
     export_commands,
     plan_commands,
     read_commands,
     rerun_command,
     run_commands,
+    show_command,
+    ui_command,
 )
+from cli.secrecy import hide_passwords
 from study.errors import SpecError, StudyError
 
 app = typer.Typer(
@@ -25,13 +30,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (run_commands, control_commands, plan_commands, read_commands, rerun_command, export_commands):
+for commands in (
+    run_commands, control_commands, plan_commands, read_commands, show_command, compare_command, diff_command,
+    rerun_command, export_commands, ui_command,
+):  # fmt: skip
     commands.register(app)
 app.add_typer(data_commands.app, name="data")
 
 
 def main() -> None:
     """Run a command; a StudyError is one message and its exit code, a bug keeps its traceback."""
+    hide_passwords()
     try:
         app()
     except StudyError as error:

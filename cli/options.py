@@ -16,6 +16,12 @@ TrackingUri = Annotated[
         "--tracking-uri", help="MLflow server or database; default: MLFLOW_TRACKING_URI, else RESULTS/mlflow.db."
     ),
 ]
+RequireTracking = Annotated[
+    bool,
+    typer.Option(
+        "--require-tracking", help="Do not begin while MLflow cannot be reached; else `study sync` sends later."
+    ),
+]
 ReadUri = Annotated[
     str | None,
     typer.Option("--tracking-uri", help="Read an MLflow server or database instead of the results folder."),

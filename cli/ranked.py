@@ -1,28 +1,31 @@
-"""Rank a study's trials and configurations for the commands that need a winner."""
+"""Rank a study's trials and configurations, or those of several studies, for the commands that need a winner."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from cli.reading import open_study
-from study.configurations import Configuration, count_replicates, rank_configurations
+from cli.questions import Seeds, of_configuration, of_trial, require
+from cli.sources import Source, images_of, of_spec, seen
+from study.configurations import Configuration, rank_configurations
 from study.errors import LedgerError, UsageError
-from study.front import rank_by_front
-from study.ranking import RankedRow, mode_of, rank
-from study.records import TrialRecord, metric_named, shifted_sets
+from study.ranking import RankedRow, mode_among, rank
+from study.records import FinalLook, TrialRecord
 from study.spec import Mode, Objective, StudySpec
-from study.spec_file.words import did_you_mean
+from study.where import Where
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """The ranking of one study.
+    """The ranking of one study, or of several together.
 
     ``configurations`` are its points, ranked by the mean over their ``replicates``, where there is more than one;
     ``seeds`` are theirs, empty where unknown. ``aims`` are its objectives where several rank together, ``metric`` and
     ``mode`` then those of the first. ``baseline`` is the point that those of a one-factor design differ from.
     ``class_counts`` are the images of each class in the set the metric is about, empty where unknown.
+    ``total`` counts the trials there are, of which ``rows`` may be only the first, or those that match ``where``.
+    ``looks`` are those at the test images.
     """
 
     study: str
@@ -35,6 +38,12 @@ class Ranked:
     seeds: tuple[int, ...] = ()
     aims: tuple[Objective, ...] = ()
     baseline: int | None = None
+    studies: tuple[str, ...] = ()
+    total: int | None = None
+    where: str | None = None
+    notes: tuple[str, ...] = ()
+    seeds_of_studies: Seeds | None = None
+    looks: tuple[FinalLook, ...] = ()
 
     @property
     def base(self) -> Configuration | None:
@@ -49,29 +58,37 @@ class Ranked:
     @property
     def seed_word(self) -> str:
         """What the number of a replicate is: its seed, or without the seeds its place among them."""
-        return "seed" if self.seeds else "replicate"
+        return "seed" if self.seeds or self.seeds_of_studies else "replicate"
 
     def seed_of(self, record: TrialRecord) -> int:
         """Return that number for a trial."""
-        return self.seeds[record.replicate] if self.seeds else record.replicate
+        numbers = (self.seeds_of_studies or {}).get(record.study, self.seeds)
+        return numbers[record.replicate] if record.replicate < len(numbers) else record.replicate
 
 
-def ranked_rows(results: Path, tracking_uri: str | None, name: str | None, metric: str | None) -> Ranked:
+def ranked_rows(
+    results: Path, tracking_uri: str | None, name: str | None, metric: str | None, top: int | None = None
+) -> Ranked:
     """Rank the trials of a study, from the results folder or from the server that is named.
 
     A metric that is named ranks alone; without one all objectives of the study do.
+
+    Args:
+        results: the folder of all studies.
+        tracking_uri: a server to read instead.
+        name: the study; None means the newest.
+        metric: what to rank by.
+        top: how many places are asked for, None for all; a server may then read no more.
 
     Raises:
         UsageError: no trial reports the metric.
         LedgerError, TrackingError: there is no such study.
     """
     if tracking_uri:
-        return _ranked_on_server(tracking_uri, name, metric)
-    study = open_study(results, name)
-    found, data = rank_study(study.ledger.spec, study.name, study.records, metric), study.ledger.data
-    sets = shifted_sets(found.metric)
-    images = f"shifted/{sets[0]}" if sets else "val"
-    return replace(found, class_counts=tuple(data.class_counts.get(images, {}).get(one, 0) for one in data.classes))
+        from cli.ranked_served import read_served
+
+        return rank_sources([read_served(tracking_uri, name, metric, top)], metric)
+    return rank_sources([seen(results, name)], metric)
 
 
 def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: str | None) -> Ranked:
@@ -80,28 +97,56 @@ def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: s
     Raises:
         UsageError: no trial reports the metric.
     """
-    aims = spec.aims if metric is None else (Objective(metric=metric, mode=mode_of(metric, spec)),)
-    seeds = spec.replicates.numbers
-    found = _rank(name, records, aims, len(seeds), by_pass=spec.design.kind != "search")
-    return replace(found, seeds=seeds, baseline=0 if spec.design.kind == "one_factor" and not found.aims else None)
+    return rank_sources([of_spec(spec, name, records)], metric)
 
 
-def require_metrics(columns: str | None, found: Ranked) -> list[str]:
-    """Return the metrics named in ``columns``, separated by commas, without those that are shown anyway.
+def rank_sources(
+    sources: Sequence[Source], metric: str | None, where: Where | None = None, *, trials: bool = False
+) -> Ranked:
+    """Rank the trials of one or several studies together.
+
+    Args:
+        sources: the studies.
+        metric: what to rank by; None means their objectives, which must then be the same.
+        where: what must hold of a trial, or of a configuration where each has several trials, to be ranked at all.
+        trials: whether single trials are asked for although configurations have several.
 
     Raises:
-        UsageError: no trial of the ranking has one of them.
+        UsageError: the studies have different objectives, or the expression means nothing for them.
     """
-    named = [one.strip() for one in (columns or "").split(",") if one.strip()]
-    known = sorted({metric for row in found.rows for metric in row.record.metrics}) if named else []
-    for name in named:
-        if name not in known:
-            plain = [one for one in known if "." not in one]
-            families = sorted({one.rpartition(".")[0] + ".*" for one in known if "." in one})
-            meant = did_you_mean(name, known) or "."
-            listed = ", ".join([*plain, *families]) or "none yet"
-            raise UsageError(f"--columns: no trial reports `{name}`{meant} There are: {listed}")
-    return [one for one in dict.fromkeys(named) if one not in found.metrics]
+    aims = _common_aims(sources, metric)
+    first, many, one_study = aims[0], len(aims) > 1, len(sources) == 1
+    records = [record for one in sources for record in one.records]
+    replicates = max(one.replicates for one in sources)
+    seeds: Seeds = {one.name: one.seeds for one in sources if one.seeds}
+    configurations: tuple[Configuration, ...] = ()
+    if where is not None:
+        require(where, records, seeds, trials=trials or replicates == 1)
+        if trials or replicates == 1:
+            records = [one for one in records if where.holds(of_trial(one, seeds))]
+    if replicates > 1:
+        configurations = _configurations(sources, records, aims, None if trials else where)
+        if where is not None and not trials:
+            records = [one for found in configurations for one in found.trials]
+    source, is_one_factor = sources[0], one_study and sources[0].design == "one_factor"
+    return Ranked(
+        study=", ".join(one.name for one in sources),
+        metric=first.metric,
+        mode=first.mode,
+        rows=_rank(records, aims),
+        class_counts=_class_counts(sources, first.metric),
+        configurations=configurations,
+        replicates=replicates,
+        seeds=source.seeds if all(one.seeds == source.seeds for one in sources) else (),
+        aims=aims if many else (),
+        baseline=0 if is_one_factor and not many else None,
+        studies=tuple(one.name for one in sources),
+        total=sum(one.total for one in sources),
+        where=where.text if where else None,
+        notes=tuple(_notes(sources)),
+        seeds_of_studies=seeds,
+        looks=tuple(look for one in sources for look in one.looks),
+    )
 
 
 def require_best(
@@ -144,36 +189,56 @@ def require_candidate(found: Ranked) -> None:
         LedgerError: no trial ended with a checkpoint yet.
     """
     if not found.rows or found.rows[0].rank is None:
+        count = len(found.rows) if found.total is None else found.total
         raise LedgerError(
-            f"a best trial needs one that ended with a checkpoint, but none of the {len(found.rows)} trials of "
+            f"a best trial needs one that ended with a checkpoint, but none of the {count} trials of "
             f"`{found.study}` did; `study show {found.study}` says how they stand"
         )
 
 
-def _rank(
-    study: str, records: list[TrialRecord], aims: tuple[Objective, ...], replicates: int, *, by_pass: bool = False
-) -> Ranked:
-    first = aims[0]
-    many = len(aims) > 1
-    rows = rank_by_front(records, aims) if many else rank(records, first.metric, first.mode)
-    configurations: tuple[Configuration, ...] = ()
-    if replicates > 1:
-        configurations = tuple(rank_configurations(records, aims, replicates, by_pass=by_pass))
-    together = aims if many else ()
-    return Ranked(study, first.metric, first.mode, rows, (), configurations, replicates, aims=together)
+def _common_aims(sources: Sequence[Source], metric: str | None) -> tuple[Objective, ...]:
+    if metric is not None:
+        known = tuple(aim for one in sources for aim in one.aims)
+        return (Objective(metric=metric, mode=mode_among(metric, known)),)
+    first = sources[0].aims
+    if any(one.aims != first for one in sources):
+        each = "; ".join(f"{one.name}: {', '.join(f'{aim.mode} {aim.metric}' for aim in one.aims)}" for one in sources)
+        raise UsageError(
+            f"studies that are ranked together must have the same objective, but they have {each}; "
+            f"name one to rank by, such as --metric {first[0].metric}"
+        )
+    return first
 
 
-def _ranked_on_server(tracking_uri: str, name: str | None, metric: str | None) -> Ranked:
-    from tracking import query
+def _configurations(
+    sources: Sequence[Source], records: Sequence[TrialRecord], aims: Sequence[Objective], where: Where | None
+) -> tuple[Configuration, ...]:
+    planned = {one.name: one.replicates for one in sources}
+    by_pass = all(one.design != "search" for one in sources)
+    found = rank_configurations(records, aims, planned, by_pass=by_pass)
+    if where is not None:
+        matching = [one for one in found if where.holds(of_configuration(one))]
+        found = rank_configurations([one for each in matching for one in each.trials], aims, planned, by_pass=by_pass)
+    return tuple(found)
 
-    known = query.studies(tracking_uri)
-    if name is None and not known:
-        raise LedgerError("no study on that server; `study run FILE` makes one")
-    summary = next((one for one in known if one.name == (name or known[0].name)), None)
-    if summary is None:
-        raise LedgerError(f"no study `{name}` there; there are: {', '.join(one.name for one in known[:10]) or 'none'}")
-    metric = metric or summary.metric
-    natural = metric_named(metric)
-    mode: Mode = summary.mode if metric == summary.metric else (natural and natural.mode) or "max"
-    records = query.trials(tracking_uri, summary.name, metric, mode)
-    return _rank(summary.name, records, (Objective(metric=metric, mode=mode),), count_replicates(records))
+
+def _rank(records: Sequence[TrialRecord], aims: Sequence[Objective]) -> list[RankedRow]:
+    if len(aims) == 1:
+        return rank(records, aims[0].metric, aims[0].mode)
+    from study.front import rank_by_front
+
+    return rank_by_front(records, aims)
+
+
+def _class_counts(sources: Sequence[Source], metric: str) -> tuple[int, ...]:
+    """Return the images of each class that a metric is measured on, where all studies have the same."""
+    found = [one.class_counts.get(images_of(metric), ()) for one in sources]
+    return found[0] if all(one == found[0] for one in found) else ()
+
+
+def _notes(sources: Sequence[Source]) -> list[str]:
+    prints = {one.fingerprint for one in sources}
+    if len(prints) < 2:
+        return []
+    each = ", ".join(f"{one.name} {one.data} {one.fingerprint[:12] or 'unknown'}" for one in sources)
+    return [f"the data differ, so the metrics are not about the same images: {each}"]

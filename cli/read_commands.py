@@ -1,4 +1,4 @@
-"""Commands that only look: list, show, compare, best, spaces."""
+"""Commands that only look: list, best, spaces."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ if TYPE_CHECKING:
     from study.ranking import RankedRow
     from study.records import FinalLook
 
-Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
+Register = Annotated[
+    str | None,
+    typer.Option(
+        "--register", metavar="MODEL",
+        help="Make it a version of this MLflow model; --tracking-uri then says on which server, default: the study's.",
+    ),
+]  # fmt: skip
+Alias = Annotated[str, typer.Option("--alias", help="With --register: what to call this version of the model.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("list")(list_studies)
-    app.command("show")(show)
-    app.command("compare")(compare)
     app.command("best")(best)
     app.command("spaces")(spaces)
 
@@ -54,57 +59,6 @@ def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json:
     print_table(make_table(columns, rows, right=columns[2:8]))
 
 
-def show(name: Name = None, results: Results = RESULTS, json: Json = False) -> None:
-    """Show one study: what was searched, how far it is, what it found."""
-    from cli.reading import open_study
-    from cli.showing import print_study, study_json
-    from study.ranking import summarize
-
-    study = open_study(results, name)
-    ledger = study.ledger
-    summary = summarize(ledger.spec, study.state, study.records, ledger.created_at_s, ledger.planned)
-    if json:
-        print_json(study_json(study, summary))
-        return
-    print_study(study, summary)
-
-
-def compare(
-    name: Name = None,
-    metric: Metric = None,
-    top: Top = None,
-    columns: Annotated[
-        str | None, typer.Option("--columns", help="More metrics to show, as in val_f1,shifted.dark.auc.")
-    ] = None,
-    trials: Annotated[
-        bool, typer.Option("--trials", help="Rank single trials, not configurations by their mean over seeds.")
-    ] = False,
-    results: Results = RESULTS,
-    tracking_uri: ReadUri = None,
-    json: Json = False,
-) -> None:
-    """Rank the configurations of a study: by one metric, or by all its objectives."""
-    from cli.ranked import ranked_rows, require_metrics
-    from cli.rows import configuration_json, configuration_table, trial_json, trial_table
-
-    found = ranked_rows(results, tracking_uri, name, metric)
-    more = require_metrics(columns, found)
-    if trials or not found.configurations:
-        rows = found.rows[:top]
-        if json:
-            print_json([trial_json(row, found) for row in rows])
-        else:
-            print_table(trial_table(found, rows, more))
-        return
-    shown = found.configurations[:top]
-    if json:
-        print_json([configuration_json(one, found) for one in shown])
-        return
-    print_table(configuration_table(found, shown, more))
-    if any(one.rank and not one.is_whole for one in shown):
-        typer.echo("those that ran fewer seeds to the end come after those that ran them all")
-
-
 def best(
     name: Name = None,
     metric: Metric = None,
@@ -112,21 +66,27 @@ def best(
         bool, typer.Option("--test", help="Score it on the test images too; they are to be looked at once.")
     ] = False,
     look_again: LookAgain = False,
+    register: Register = None,
+    alias: Alias = "champion",
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
     """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front."""
+    from cli.champion import describe_registered, register_best, require_names
     from cli.ranked import ranked_rows, require_candidate, winner_of
     from cli.rows import configuration_json, trial_json
     from cli.winner import front_certainty, front_json, print_best, print_front
     from study.errors import UsageError
 
+    registry_uri, tracking_uri = (None, tracking_uri) if register is None else (tracking_uri, None)
     if test and tracking_uri:
         raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
-    found = ranked_rows(results, tracking_uri, name, metric)
+    if register is not None:
+        require_names(register, alias)
+    found = ranked_rows(results, tracking_uri, name, metric, top=1)
     require_candidate(found)
-    if found.aims and not test:
+    if found.aims and not test and register is None:
         if json:
             print_json({"study": found.study, "objectives": [one.model_dump() for one in found.aims],
                         "front": front_json(found), "certainty": {"text": front_certainty(found)}})  # fmt: skip
@@ -137,14 +97,21 @@ def best(
     verdict = _verdict(found)
     looks = () if tracking_uri else _looks(results, found, winner, score=test, again=look_again)
     own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
+    done = None
+    if register is not None:
+        done = register_best(
+            results, found, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
+        )
     if json:
         first = found.configurations[0] if found.configurations else None
         row = configuration_json(first, found) if first else trial_json(winner, found)
         print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
-                    "test_looks": [asdict(one) for one in looks]})  # fmt: skip
+                    "test_looks": [asdict(one) for one in looks], "registered": done and asdict(done)})  # fmt: skip
         return
     print_best(found, winner, verdict.text)
     _print_looks(looks, own)
+    if done is not None:
+        typer.echo(describe_registered(done))
 
 
 def _verdict(found: Ranked) -> Verdict:
@@ -169,12 +136,12 @@ def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
 
 def _looks(results: Path, found: Ranked, winner: RankedRow, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
     """Return the looks at the test images, after one at the winner if asked."""
+    if not score:
+        return found.looks
     from cli.final_look import look, refreshed, require_first_look
     from cli.reading import open_study
 
     study = open_study(results, found.study)
-    if not score:
-        return study.ledger.looks
     require_first_look(study, winner, again=again)
     from study.data import load_data
 

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING
 
 from study.errors import LedgerError
 from study.layout import Layout, StudyLayout
-from study.records import StudySummary, TrialRecord
+from study.records import StudySummary, TrialRecord, TrialState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from study.index import StudyView
     from study.ledger import Ledger
 
 
 @dataclass(frozen=True)
 class OpenStudy:
-    """One study as it stands now; its trials know their MLflow runs where those exist."""
+    """One study with the ledger it can go on with; its trials know their MLflow runs where those exist."""
 
     ledger: Ledger
     layout: StudyLayout
@@ -28,6 +31,25 @@ class OpenStudy:
     def name(self) -> str:
         """The study's name."""
         return self.ledger.name
+
+
+@dataclass(frozen=True)
+class SeenStudy:
+    """One study as it stands now, only to be looked at; its trials know their MLflow runs where those exist."""
+
+    facts: StudyView
+    layout: StudyLayout
+    state: str
+
+    @property
+    def name(self) -> str:
+        """The study's name."""
+        return self.facts.name
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """Every trial, without its epochs unless they were asked for."""
+        return self.facts.records
 
 
 def resolve_name(results: Path, name: str | None) -> str:
@@ -50,29 +72,36 @@ def resolve_name(results: Path, name: str | None) -> str:
 
 
 def open_study(results: Path, name: str | None) -> OpenStudy:
-    """Open a study to read it; a running one may be read at any time.
+    """Open a study to do something with it.
 
     Raises:
         LedgerError: there is no such study, or its ledger is damaged.
     """
-    from study.ledger import Ledger, is_driven
-    from tracking.runs import load_runs
+    from study.ledger import Ledger
 
     layout = Layout(results).study(resolve_name(results, name))
     ledger = Ledger.open(layout)
-    runs = load_runs(layout.runs)
-    known = runs.trials if runs else {}
+    known = _run_ids(layout)
     records = [replace(record, run_id=known.get(record.trial)) for record in ledger.records()]
-    return OpenStudy(ledger, layout, records, "running" if is_driven(layout) else _state_at_rest(ledger))
+    return OpenStudy(ledger, layout, records, _state(layout, ledger.is_finished, ledger.counts(), ledger.planned))
 
 
-def _state_at_rest(ledger: Ledger) -> str:
-    """Say how a study stands that nobody drives: stopped between trials, or interrupted in the middle of something."""
-    if ledger.is_finished:
-        return "finished"
-    counts = ledger.counts()
-    ended = sum(count for state, count in counts.items() if state.is_finished)
-    return "stopped" if ended == sum(counts.values()) < ledger.planned else "interrupted"
+def see_study(results: Path, name: str | None, *, epochs: bool = False) -> SeenStudy:
+    """Look at a study; a running one may be looked at at any time.
+
+    Args:
+        results: the folder of all studies.
+        name: its name; None means the newest.
+        epochs: whether the trials are to have their epochs, which takes longer.
+
+    Raises:
+        LedgerError: there is no such study, or its ledger is damaged.
+    """
+    from study.index import read_study
+
+    layout = Layout(results).study(resolve_name(results, name))
+    facts = read_study(layout, _run_ids(layout), epochs=epochs)
+    return SeenStudy(facts, layout, _state(layout, facts.is_finished, facts.counts, facts.planned))
 
 
 def checkpoints_by_run(results: Path) -> dict[str, str]:
@@ -80,16 +109,38 @@ def checkpoints_by_run(results: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, _ in Layout(results).studies():
         with suppress(LedgerError):  # another study's damaged ledger is no reason to stop
-            records = open_study(results, name).records
+            records = see_study(results, name).records
             found |= {one.run_id: one.checkpoint for one in records if one.run_id and one.checkpoint}
     return found
 
 
 def summaries(results: Path) -> list[StudySummary]:
     """Return one line about every study, the newest first."""
+    return [summary_of(see_study(results, name)) for name, _ in Layout(results).studies()]
+
+
+def summary_of(study: SeenStudy) -> StudySummary:
+    """Return one line about a study."""
     from study.ranking import summarize
 
-    found = [open_study(results, name) for name, _ in Layout(results).studies()]
-    return [
-        summarize(one.ledger.spec, one.state, one.records, one.ledger.created_at_s, one.ledger.planned) for one in found
-    ]
+    facts = study.facts
+    return summarize(facts.spec, study.state, study.records, facts.created_at_s, facts.planned)
+
+
+def _run_ids(layout: StudyLayout) -> Mapping[int, str]:
+    from tracking.runs import load_runs
+
+    runs = load_runs(layout.runs)
+    return runs.trials if runs else {}
+
+
+def _state(layout: StudyLayout, is_finished: bool, counts: Mapping[TrialState, int], planned: int) -> str:
+    """Say how a study stands: running, finished, stopped between trials, or interrupted in the middle of something."""
+    from study.ledger import is_driven
+
+    if is_driven(layout):
+        return "running"
+    if is_finished:
+        return "finished"
+    ended = sum(count for state, count in counts.items() if state.is_finished)
+    return "stopped" if ended == sum(counts.values()) < planned else "interrupted"

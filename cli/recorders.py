@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from study.events import Event, Recorder
+from study.events import Event, Recorder, Reports
 from study.layout import StudyLayout
 from study.records import TrialRecord
 
@@ -26,10 +26,10 @@ class Tee:
         for recorder in self._recorders:
             recorder.record(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
         """Hand earlier trials on."""
         for recorder in self._recorders:
-            recorder.catch_up(records, at_s)
+            recorder.catch_up(records, at_s, reports)
 
     def close(self) -> None:
         """Close all, the last first, so that the screen rests while the tracker still sends."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +10,12 @@ import typer
 
 from cli.options import RESULTS, Json, Results
 from cli.output import make_table, number, print_json, print_table, short_path
-from study.errors import LedgerError, StudyError, UsageError
+from study.errors import StudyError
 
 if TYPE_CHECKING:
     from cli.reading import OpenStudy
     from study.engine.rerun import Rerun
     from study.records import EpochMetrics, TrialRecord
-
-SHOWN_RUNS = 10
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def rerun(
-    run: Annotated[str, typer.Argument(help="An MLflow run id, or STUDY:TRIAL such as ablation:3.", metavar="RUN_ID")],
+    run: Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")],
     save: Annotated[
         Path | None,
         typer.Option("--save", help="A new or empty folder for the selected checkpoint.", metavar="DIR"),
@@ -62,48 +59,19 @@ def rerun(
 
 
 def find_trial(results: Path, run: str) -> tuple[OpenStudy, TrialRecord]:
-    """Return the study and trial that somebody means by a run id or by STUDY:TRIAL.
+    """Return the study and trial that somebody means by a run id or by STUDY/TRIAL.
 
     Raises:
         UsageError: it is neither.
         LedgerError: there is no such study, trial or run.
     """
+    from cli.naming import require_trial, trial_meant
     from cli.reading import open_study
 
-    name, colon, number_of = run.rpartition(":")
-    if not colon:
-        return _find_run(results, run)
-    if not number_of.isdecimal() or not name:
-        raise UsageError(f"a trial must be given as STUDY:TRIAL such as ablation:3, or as its run id, got `{run}`")
+    name, trial = trial_meant(results, run)
     study = open_study(results, name)
-    trial = int(number_of)
-    if trial >= len(study.records):
-        there = f"0 to {len(study.records) - 1}" if study.records else "none yet"
-        raise LedgerError(f"no trial {trial} in `{study.name}`; there are: {there}")
+    require_trial(name, len(study.records), trial)
     return study, study.records[trial]
-
-
-def _find_run(results: Path, run: str) -> tuple[OpenStudy, TrialRecord]:
-    from cli.reading import open_study, resolve_name
-    from study.layout import Layout
-    from study.spec_file.words import did_you_mean
-    from tracking.runs import load_runs
-
-    resolve_name(results, None)  # raises where there is no study at all
-    known: dict[str, tuple[str, int]] = {}
-    for name, layout in Layout(results).studies():
-        runs = load_runs(layout.runs)
-        known |= {run_id: (name, trial) for trial, run_id in (runs.trials if runs else {}).items()}
-    if run not in known:
-        shown = ", ".join(f"{one} ({name}:{trial})" for one, (name, trial) in list(known.items())[:SHOWN_RUNS])
-        more = f" and {len(known) - SHOWN_RUNS} more" if len(known) > SHOWN_RUNS else ""
-        raise LedgerError(
-            f"no MLflow run `{run}` in {results}{did_you_mean(run, list(known))}; there are: {shown or 'none'}{more}; "
-            "STUDY:TRIAL such as ablation:3 names a trial too"
-        )
-    name, trial = known[run]
-    study = open_study(results, name)
-    return study, replace(study.records[trial], run_id=run)
 
 
 def _print(found: Rerun) -> None:

@@ -1,57 +1,74 @@
-"""Lay out rankings of trials and configurations, as rows of a table and as JSON objects."""
+"""Lay out rankings of trials and configurations, as sheets and as JSON objects."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cli.output import STATE_STYLES, duration, make_table, number
+from cli.formats import Column, Sheet
+from cli.output import STATE_STYLES, duration
+from cli.questions import Ask, of_configuration, of_trial
 from cli.ranked import Ranked
 from study.configurations import Configuration
 from study.ranking import RankedRow
 from study.records import TrialRecord
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from study.where import Value
 
 
-def trial_table(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -> Table:
-    """Return a table of single trials, with their point and seed where there are replicates."""
-    whose = ["point", found.seed_word] if found.replicates > 1 else []
-    params = list(dict.fromkeys(key for row in rows for key in row.record.params))
-    right = ["rank", "trial", *whose, *found.metrics, *more, "epoch", "time"]
-    headings = ["rank", "trial", *whose, "state", *found.metrics, *more, "epoch", *params, "time"]
-    cells = []
-    for row in rows:
-        record = row.record
-        replicate = [str(record.point), str(found.seed_of(record))] if whose else []
-        values = [number(record.metrics.get(key)) for key in (*found.metrics, *more)]
-        searched = [number(record.params.get(key)) for key in params]
-        cells.append([_rank(row.rank), str(record.trial), *replicate, _state(record.state.value), *values,
-                      number(record.epoch), *searched, duration(_spent_s(record))])  # fmt: skip
-    return _titled(make_table(headings, cells, right=right), found, f"{len(found.rows)} trials by")
+def trial_sheet(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -> Sheet:
+    """Return single trials with their point and seed where there are replicates, and further columns by name."""
+    records = [row.record for row in rows]
+    params = list(dict.fromkeys(key for one in records for key in one.params if key not in more))
+    asks = [asking(found, row) for row in rows]
+    whose = []
+    if found.replicates > 1:
+        whose = [_numbers("point", [one.point for one in records]),
+                 _numbers(found.seed_word, [found.seed_of(one) for one in records])]  # fmt: skip
+    columns = [
+        _numbers("rank", [row.rank for row in rows]),
+        *_study_column(found, [one.study for one in records]),
+        _numbers("trial", [one.trial for one in records]),
+        *whose,
+        _state_column([one.state.value for one in records]),
+        *(_numbers(key, [one.metrics.get(key) for one in records]) for key in found.metrics),
+        *_asked_columns(asks, more),
+        _numbers("epoch", [one.epoch for one in records]),
+        *(Column(key, [one.params.get(key) for one in records]) for key in params),
+        _time_column([spent_s(one) for one in records]),
+    ]
+    return Sheet(_title(found, len(found.rows), "trials by"), columns, found.notes)
 
 
-def configuration_table(found: Ranked, shown: Sequence[Configuration], more: Sequence[str]) -> Table:
-    """Return a table of configurations: means over the seeds that count, and the best trial of each."""
-    params = list(dict.fromkeys(key for one in shown for key in one.trials[0].params))
-    base = found.base
-    figures = [*(["sd"] if not found.aims else []), *(["vs baseline"] if base else []), *more]
-    right = ["rank", "point", *found.metrics, *figures, "best", "trial", "time"]
-    headings = ["rank", "point", "state", "seeds", *found.metrics, *figures, "best", "trial", *params, "time"]
-    cells = []
-    for one in shown:
-        means = [number(one.mean_of(key)) for key in found.metrics]
-        spread = [] if found.aims else [number(one.sd)]
-        others = [*([_difference(base, one)] if base else []), *(number(one.mean_of(key)) for key in more)]
-        best = ["-", "-"] if one.best is None else [number(one.best.metrics[found.metric]), str(one.best.trial)]
-        searched = [number(one.trials[0].params.get(key)) for key in params]
-        spent = [seconds for trial in one.trials if (seconds := _spent_s(trial)) is not None]
-        cells.append([_rank(one.rank), str(one.point), _state(one.state.value), f"{one.complete}/{one.planned}", *means,
-                      *spread, *others, *best, *searched,
-                      duration(sum(spent) if spent else None)])  # fmt: skip
-    what = f"{len(found.configurations)} configurations by mean"
-    return _titled(make_table(headings, cells, right=right), found, what)
+def configuration_sheet(found: Ranked, shown: Sequence[Configuration], more: Sequence[str]) -> Sheet:
+    """Return configurations: means over the seeds that count, and the best trial of each."""
+    params = list(dict.fromkeys(key for one in shown for key in one.trials[0].params if key not in more))
+    best = [one.best for one in shown]
+    spent = [[seconds for trial in one.trials if (seconds := spent_s(trial)) is not None] for one in shown]
+    columns = [
+        _numbers("rank", [one.rank for one in shown]),
+        *_study_column(found, [one.study for one in shown]),
+        _numbers("point", [one.point for one in shown]),
+        _state_column([one.state.value for one in shown]),
+        Column("seeds", [f"{one.complete}/{one.planned}" for one in shown], exact=None),
+        Column("complete", [one.complete for one in shown], hidden=True),
+        Column("planned", [one.planned for one in shown], hidden=True),
+        *(_numbers(key, [one.mean_of(key) for one in shown]) for key in found.metrics),
+        *([] if found.aims else [_numbers("sd", [one.sd for one in shown])]),
+        *_difference_columns(found, shown),
+        *_asked_columns([of_configuration(one) for one in shown], more),
+        _numbers("best", [None if one is None else one.metrics[found.metric] for one in best]),
+        _numbers("trial", [None if one is None else one.trial for one in best]),
+        *(Column(key, [one.trials[0].params.get(key) for one in shown]) for key in params),
+        _time_column([sum(one) if one else None for one in spent]),
+    ]
+    few = "those that ran fewer seeds to the end come after those that ran them all"
+    notes = [few] if any(one.rank and not one.is_whole for one in shown) else []
+    return Sheet(_title(found, len(found.configurations), "configurations by mean"), columns, (*found.notes, *notes))
+
+
+def asking(found: Ranked, row: RankedRow) -> Ask:
+    """Return what answers for a ranked trial."""
+    return of_trial(row.record, found.seeds_of_studies or {}, row.rank)
 
 
 def trial_json(row: RankedRow, found: Ranked) -> dict[str, Any]:
@@ -103,14 +120,36 @@ def configuration_json(one: Configuration, found: Ranked) -> dict[str, Any]:
     }
 
 
-def _difference(base: Configuration, one: Configuration) -> str:
-    """Return the difference to the baseline with its 95 % margin."""
+def columns_json(ask: Ask, more: Sequence[str]) -> dict[str, dict[str, Value]]:
+    """Return what was asked for by name as a part of a JSON object; nothing where nothing was."""
+    return {"columns": {name: ask(name) for name in more}} if more else {}
+
+
+def spent_s(record: TrialRecord) -> float | None:
+    """Return the time from a trial's start to its end."""
+    return record.finished_at_s - record.started_at_s if record.finished_at_s and record.started_at_s else None
+
+
+def _difference_columns(found: Ranked, shown: Sequence[Configuration]) -> list[Column]:
+    """Return the difference to the baseline with its 95 % margin, where there is a baseline."""
+    base = found.base
+    if base is None:
+        return []
     from study.paired import difference_to
 
-    found = None if one is base else difference_to(base, one)
-    if found is None:
-        return "baseline" if one is base else "-"
-    return f"{found[0]:+.4f}" + ("" if found[1] is None else f" +-{found[1]:.4f}")
+    pairs = [None if one is base else difference_to(base, one) for one in shown]
+    texts = ["baseline" if one is base else _signed(pair) for one, pair in zip(shown, pairs, strict=True)]
+    return [
+        Column("vs baseline", texts, right=True, exact=None),
+        Column("difference", [pair and pair[0] for pair in pairs], hidden=True),
+        Column("difference_margin", [pair and pair[1] for pair in pairs], hidden=True),
+    ]
+
+
+def _signed(pair: tuple[float, float | None] | None) -> str:
+    if pair is None:
+        return "-"
+    return f"{pair[0]:+.4f}" + ("" if pair[1] is None else f" +-{pair[1]:.4f}")
 
 
 def _difference_json(base: Configuration | None, one: Configuration) -> dict[str, float | None]:
@@ -122,20 +161,35 @@ def _difference_json(base: Configuration | None, one: Configuration) -> dict[str
     return {} if found is None else {"difference": found[0], "difference_margin": found[1]}
 
 
-def _titled(table: Table, found: Ranked, what: str) -> Table:
+def _asked_columns(asks: Sequence[Ask], names: Sequence[str]) -> list[Column]:
+    found = []
+    for name in names:
+        values = [ask(name) for ask in asks]
+        numeric = all(one is None or (isinstance(one, int | float) and not isinstance(one, bool)) for one in values)
+        found.append(Column(name, values, right=numeric))
+    return found
+
+
+def _numbers(heading: str, values: Sequence[Any]) -> Column:
+    return Column(heading, values, right=True)
+
+
+def _study_column(found: Ranked, names: Sequence[str]) -> list[Column]:
+    return [Column("study", names)] if len(found.studies) > 1 else []
+
+
+def _state_column(states: Sequence[str]) -> Column:
+    return Column("state", states, style=lambda one: f"[{STATE_STYLES[one]}]{one}[/]")
+
+
+def _time_column(seconds: Sequence[float | None]) -> Column:
+    return Column("time", seconds, right=True, text=duration, exact="time_s")
+
+
+def _title(found: Ranked, count: int, what: str) -> str:
     by = " and ".join(f"{one.metric} ({one.mode})" for one in found.aims) or found.metric
-    table.title = f"{found.study}: {what} {by}{'; rank 1 is the front' if found.aims else ''}"
-    table.title_justify = "left"
-    return table
-
-
-def _rank(rank: int | None) -> str:
-    return "-" if rank is None else str(rank)
-
-
-def _state(state: str) -> str:
-    return f"[{STATE_STYLES[state]}]{state}[/]"
-
-
-def _spent_s(record: TrialRecord) -> float | None:
-    return record.finished_at_s - record.started_at_s if record.finished_at_s and record.started_at_s else None
+    if found.where is None and found.total is not None and not found.configurations:
+        count = max(count, found.total)
+    front = "; rank 1 is the front" if found.aims else ""
+    where = "" if found.where is None else f"; where {' '.join(found.where.split())}"
+    return f"{found.study}: {count} {what} {by}{front}{where}"

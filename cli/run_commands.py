@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import RESULTS, Address, Json, Overrides, Results, Storage, StudyFile, TrackingUri
+from cli.options import RESULTS, Address, Json, Overrides, RequireTracking, Results, Storage, StudyFile, TrackingUri
 from cli.output import print_json
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
     storage: Storage = None,
     results: Results = RESULTS,
     tracking_uri: TrackingUri = None,
+    require_tracking: RequireTracking = False,
     json: Json = False,
 ) -> None:
     """Run a study file: trials in parallel, every run in MLflow; a file that only grew extends its study."""
@@ -51,7 +52,9 @@ def run(
     spec = _anchored(loaded.spec)
     layout = Layout(results).study(spec.name)
     if layout.ledger.exists():
-        _go_on(extension_of(layout, spec), layout, Where(results, address, storage, tracking_uri, json))
+        _go_on(
+            extension_of(layout, spec), layout, Where(results, address, storage, tracking_uri, json, require_tracking)
+        )
         return
     fresh = not layout.root.exists()
 
@@ -61,7 +64,7 @@ def run(
         return start_study(spec, loaded.text, layout, around)
 
     try:
-        watch(spec, layout, start, Where(results, address, storage, tracking_uri, json))
+        watch(spec, layout, start, Where(results, address, storage, tracking_uri, json, require_tracking))
     except (DataError, WeightsError, KeyboardInterrupt) as stop:
         if fresh and not layout.ledger.exists():  # nothing began; after any other fault the log is worth keeping
             shutil.rmtree(layout.root, ignore_errors=True)

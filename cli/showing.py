@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from cli.formats import as_table
 from cli.output import moment, number, print_table
 from cli.ranked import Ranked, rank_study
-from cli.reading import OpenStudy
-from cli.rows import configuration_table, trial_table
+from cli.reading import SeenStudy
+from cli.rows import configuration_sheet, trial_sheet
 from study.records import StudySummary, TrialState
 from study.spec import BudgetSpec, Choice, Constant, Integer, Parameter, StudySpec, Uniform
+
+if TYPE_CHECKING:
+    from tracking.served import ServedStudy
 
 SHOWN = 5
 
 
-def print_study(study: OpenStudy, summary: StudySummary) -> None:
+def print_study(study: SeenStudy, summary: StudySummary) -> None:
     """Print what was searched, how far it is and what it found."""
-    spec, data = study.ledger.spec, study.ledger.data
-    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, "
-    counts += f"{summary.running} {'to resume' if summary.state in ('interrupted', 'stopped') else 'running'}"
+    spec, data = study.facts.spec, study.facts.data
     sizes = ", ".join(f"{name} {count}" for name, count in data.sizes.items())
-    typer.echo(f"{summary.name}: {summary.state}, {summary.trials} of {summary.planned} trials ({counts})")
-    typer.echo(f"  begun      {moment(summary.created_at_s)}")
+    _print_state(summary)
     found = rank_study(spec, study.name, study.records, None)
     typer.echo(f"  objective  {_objective(found, summary)}")
     for heading, text in _plan(study):
@@ -35,7 +36,7 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
     typer.echo(f"  classes    {', '.join(named)}")
     for parameter in spec.space:
         typer.echo(f"  {parameter.name:14s} {_domain(parameter)}")
-    for notice in study.ledger.notices:
+    for notice in study.facts.notices:
         typer.echo(f"  note: {notice}")
     typer.echo(f"  files      {study.layout.root}")
     _print_top(found)
@@ -46,21 +47,55 @@ def print_study(study: OpenStudy, summary: StudySummary) -> None:
             )
 
 
-def study_json(study: OpenStudy, summary: StudySummary) -> dict[str, Any]:
+def study_json(study: SeenStudy, summary: StudySummary) -> dict[str, Any]:
     """Return all that is known of a study as one JSON object."""
     return {
         **asdict(summary),
-        "spec": study.ledger.spec.model_dump(mode="json"),
-        "notices": study.ledger.notices,
-        "end_reason": study.ledger.end_reason,
-        "extensions": study.ledger.extensions,
+        "spec": study.facts.spec.model_dump(mode="json"),
+        "notices": study.facts.notices,
+        "end_reason": study.facts.end_reason,
+        "extensions": study.facts.extensions,
         "records": [asdict(one) for one in study.records],
     }
 
 
-def _plan(study: OpenStudy) -> list[tuple[str, str]]:
+def print_served(study: ServedStudy, found: Ranked) -> None:
+    """Print what a server knows of a study and of the best of it."""
+    summary, tags, params = study.summary, study.parent.tags, study.parent.params
+    _print_state(summary)
+    typer.echo(f"  objective  {_objective(found, summary)}")
+    plain = (
+        ("search" if study.design == "search" else "design", f"{params.get('study.sampler')}, {study.design}"),
+        ("pruner", params.get("study.pruner")),
+        ("searched", tags.get("study.searched")),
+        (
+            "data",
+            f"{params.get('data.source')} at {params.get('data.image_size_px')} px: {tags.get('study.data_sizes')}",
+        ),
+        ("print", study.fingerprint[:12]),
+        ("MLflow run", study.parent.id),
+    )
+    for heading, text in plain:
+        typer.echo(f"  {heading:10s} {text or '-'}")
+    _print_top(found)
+
+
+def served_json(study: ServedStudy) -> dict[str, Any]:
+    """Return what a server knows of a study itself as one JSON object."""
+    run = study.parent
+    return {**asdict(study.summary), "run_id": run.id, "params": dict(run.params), "tags": dict(run.tags)}
+
+
+def _print_state(summary: StudySummary) -> None:
+    counts = f"{summary.complete} complete, {summary.pruned} pruned, {summary.failed} failed, "
+    counts += f"{summary.running} {'to resume' if summary.state in ('interrupted', 'stopped') else 'running'}"
+    typer.echo(f"{summary.name}: {summary.state}, {summary.trials} of {summary.planned} trials ({counts})")
+    typer.echo(f"  begun      {moment(summary.created_at_s)}")
+
+
+def _plan(study: SeenStudy) -> list[tuple[str, str]]:
     """Return what was to be run and what became of that, as headed lines."""
-    spec, ledger = study.ledger.spec, study.ledger
+    spec, facts = study.facts.spec, study.facts
     lines = [("search" if spec.design.kind == "search" else "design", _design(spec))]
     if len(spec.replicates.numbers) > 1:
         lines.append(("replicates", f"each point with the seeds {', '.join(map(str, spec.replicates.numbers))}"))
@@ -70,12 +105,12 @@ def _plan(study: OpenStudy) -> list[tuple[str, str]]:
     whose = "every trial" if kept == "all" else f"the best {kept} trials" if kept > 1 else "the best trial"
     lines.append(("weights", f"those of {whose}"))
     if spec.warm_start:
-        lines.append(("warm start", f"{', '.join(spec.warm_start)}: {len(ledger.warm_start)} earlier points"))
-    for extension in ledger.extensions:
+        lines.append(("warm start", f"{', '.join(spec.warm_start)}: {len(facts.warm_start)} earlier points"))
+    for extension in facts.extensions:
         changes = (f"{field} {before} -> {after}" for field, (before, after) in extension["changes"].items())
         lines.append(("extended", f"{moment(extension['at_s'])}: {', '.join(changes)}"))
-    if ledger.end_reason is not None:
-        lines.append(("ended", f"before its time: {ledger.end_reason.value}"))
+    if facts.end_reason is not None:
+        lines.append(("ended", f"before its time: {facts.end_reason.value}"))
     return lines
 
 
@@ -117,12 +152,12 @@ def _objective(found: Ranked, summary: StudySummary) -> str:
 def _print_top(found: Ranked) -> None:
     if found.configurations:
         shown = [one for one in found.configurations if one.rank][:SHOWN]
-        table = configuration_table(found, shown, []) if shown else None
+        sheet = configuration_sheet(found, shown, []) if shown else None
     else:
         rows = [row for row in found.rows if row.rank][:SHOWN]
-        table = trial_table(found, rows, []) if rows else None
-    if table is not None:
-        print_table(table)
+        sheet = trial_sheet(found, rows, []) if rows else None
+    if sheet is not None:
+        print_table(as_table(sheet))
 
 
 def _domain(parameter: Parameter) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import typer
 
+from cli.formats import as_table
 from cli.output import number, print_table, short_path
 from cli.ranked import Ranked
-from cli.rows import configuration_json, configuration_table, trial_json, trial_table
+from cli.rows import configuration_json, configuration_sheet, trial_json, trial_sheet
 from study.configurations import Configuration
 from study.ranking import RankedRow
 from study.records import TrialRecord
@@ -40,11 +41,11 @@ def print_front(found: Ranked) -> None:
     """Print the Pareto front; there is no single winner."""
     if found.configurations:
         whole = [one for one in found.configurations if one.rank == 1]
-        print_table(configuration_table(found, whole, []))
+        print_table(as_table(configuration_sheet(found, whole, [])))
         records = [one.best for one in whole if one.best is not None]
     else:
         rows = [row for row in found.rows if row.rank == 1]
-        print_table(trial_table(found, rows, []))
+        print_table(as_table(trial_sheet(found, rows, [])))
         records = [row.record for row in rows]
     lost = [record for record in records if not record.kept]
     if lost:
