@@ -13,7 +13,7 @@ import pytest
 
 from study.engine.conductor import Conductor
 from study.engine.report import TrialReport
-from study.events import EpochReported, Event, StudyEnded, StudyStarted, TrialFinished
+from study.events import EpochReported, Event, Reports, StudyEnded, StudyStarted, TrialFinished
 from study.hyperparameters import Hyperparameters, TrialConfig
 from study.layout import StudyLayout
 from study.ledger import Assignment, Ledger, driver_lock
@@ -104,10 +104,15 @@ class Listener:
     def record(self, event: Event) -> None:
         self.on_record(lambda: self.events.append(event))
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
         known = {one.record.trial for one in self.of(TrialFinished)}
         for record in records:
-            if record.trial not in known:
+            heard = {one.metrics.epoch for one in self.of(EpochReported) if one.trial == record.trial}
+            missed = [] if record.trial in known else reports(record.trial)
+            for report in missed:
+                if report.metrics.epoch not in heard:
+                    self.record(report)
+            if record.state.is_finished and record.trial not in known:
                 self.record(TrialFinished(record, record.finished_at_s or at_s))
 
     def close(self) -> None:

@@ -7,7 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from study.events import EpochReported, Event, Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import (
+    EpochReported,
+    Event,
+    Recorder,
+    Reports,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 from study.spec import Choice, Objective, Parameter, SearchSpec, StudySpec, Uniform
 
@@ -26,7 +35,7 @@ class MemoryRecorder:
         assert not self.closed, "record() after close()"
         self.events.append(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
         self.caught_up.extend(records)
 
     def close(self) -> None:
@@ -126,6 +135,7 @@ def write_checkpoint(folder: Path) -> Path:
     """Write a folder that looks like a trial's checkpoint."""
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights" * 1000)
-    (folder / "checkpoint.json").write_text(json.dumps({"epoch": 2}))
+    classes, steps = ["not_wearing_mask", "wearing_mask"], {"image_size_px": 48}
+    (folder / "checkpoint.json").write_text(json.dumps({"epoch": 2, "classes": classes, "preprocessing": steps}))
     (folder / "validation.npz").write_bytes(b"scores")
     return folder

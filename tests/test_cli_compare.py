@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.ranked import rank_study, require_best
-from cli.reading import OpenStudy
+from cli.reading import SeenStudy
 from study.errors import LedgerError, UsageError
 from study.layout import StudyLayout
 from study.records import DataSummary, StopReason, TrialRecord
@@ -36,14 +36,14 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
     """Return what puts records in the place of every study that a command opens."""
 
     def put(records: Sequence[TrialRecord], **spec: Any) -> None:
-        ledger: Any = SimpleNamespace(
+        facts: Any = SimpleNamespace(
             spec=StudySpec(name="s", **spec), name="s", data=DATA, looks=(), notices=(), created_at_s=1.0,
-            planned=9, warm_start=(1, 2), end_reason=StopReason.TIME_BUDGET,
+            planned=9, warm_start=(1, 2), end_reason=StopReason.TIME_BUDGET, records=list(records),
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
-        study = OpenStudy(ledger, StudyLayout(tmp_path), list(records), "finished")
-        for module in ("cli.ranked", "cli.reading"):
-            monkeypatch.setattr(f"{module}.open_study", lambda results, name: study)
+        study = SeenStudy(facts, StudyLayout(tmp_path), "finished")
+        for module in ("cli.sources", "cli.reading"):
+            monkeypatch.setattr(f"{module}.see_study", lambda results, name, epochs=False: study)
 
     return put
 
@@ -74,7 +74,7 @@ def test_with_one_replicate_trials_are_ranked_as_ever(stored: Show) -> None:
     assert all(set(row) == TRIAL_KEYS for row in rows)
     assert line(call("compare"), "state") == ["rank", "trial", "state", "val_auc", "epoch", "optimizer", "time"]
     best = asked("best")
-    assert set(best) == TRIAL_KEYS | {"certainty", "test", "test_looks"}
+    assert set(best) == TRIAL_KEYS | {"certainty", "test", "test_looks", "registered"}
     assert set(best["certainty"]) == {"lead", "standard_error", "tied", "text"}
     assert "each configuration ran once" in best["certainty"]["text"]
 
@@ -146,6 +146,10 @@ def test_several_objectives_give_a_front_and_no_winner(stored: Show) -> None:
     screen = call("best").stdout
     assert "--metric val_auc" in screen
     assert "0.7000" not in screen
+    with pytest.raises(UsageError, match="no single best trial; name one to choose by"):
+        call("best", "--register", "masks")
+    with pytest.raises(UsageError, match="--register needs a name"):
+        call("best", "--register", "")
 
 
 def test_a_metric_that_is_named_picks_one_of_the_front(stored: Show) -> None:

@@ -71,7 +71,7 @@ def _is_epoch(value: object) -> bool:
     [
         ("tinny:0", 1, "did you mean `tiny`"),
         ("tiny:99", 1, "no trial 99 in `tiny`; there are: 0 to 2"),
-        ("tiny:x", 2, "STUDY:TRIAL"),
+        ("tiny:x", 2, "STUDY/TRIAL"),
         ("0" * 32, 1, "no MLflow run"),
     ],
 )

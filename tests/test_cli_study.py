@@ -112,6 +112,21 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
     assert "new or empty" in again.stderr
 
 
+def test_best_registers_its_checkpoint_once_and_says_how_sure_it_is(results: Path) -> None:
+    best = as_json("best", "tiny", "--register", "masks", "--results", results)
+    assert isinstance(best, dict)
+    done = best["registered"]
+    assert (done["name"], done["version"], done["alias"], done["is_new"]) == ("masks", "1", "champion", True)
+    with sqlite3.connect(f"file:{results / 'mlflow.db'}?mode=ro", uri=True) as database:
+        ((version, run_id, text),) = database.execute("SELECT version, run_id, description FROM model_versions")
+        tags = dict(database.execute("SELECT key, value FROM model_version_tags").fetchall())
+    assert (version, run_id) == (1, best["run_id"])
+    assert best["certainty"]["text"] in text
+    assert (tags["study.trial"], tags["study.value"]) == (str(best["trial"]), repr(best["value"]))
+    again = study("best", "--register", "masks", "--alias", "next", "--results", results).stdout
+    assert "registered   masks version 1 as next, which it was already: models:/masks@next" in again
+
+
 def test_show_tells_the_space_and_the_data(results: Path) -> None:
     screen = study("show", "tiny", "--results", results).stdout
     assert "3 of 3 trials" in screen

@@ -9,6 +9,7 @@ from engine_fakes import Executioner, Killed, Listener, check_whole, drive, make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from study.events import EpochReported
 from study.layout import StudyLayout
 from study.records import StudyOutcome, TrialRecord, TrialState
 
@@ -85,6 +86,22 @@ def test_a_kill_at_any_write_loses_no_evaluation(tmp_path: Path, evaluated: tupl
         assert not run_killed(root, at, "before", 1, listener, evaluates=True)
         found = run_to_end(root, 1, listener, evaluates=True)
         assert [(_told(one), dict(one.metrics)) for one in found] == expected, f"{at=}"
+
+
+def test_a_power_cut_that_takes_the_last_reports_from_the_listener_is_made_up_for(
+    tmp_path: Path, undisturbed: tuple[list[TrialRecord], int]
+) -> None:
+    records, writes = undisturbed
+    expected, taken = [_told(one) for one in records], 0
+    for at in range(1, writes + 1):
+        root, listener = tmp_path / f"{at}" / "study", Listener()
+        assert not run_killed(root, at, "before", 2, listener)
+        while listener.events and isinstance(listener.events[-1], EpochReported):
+            listener.events.pop()
+            taken += 1
+        found = run_to_end(root, 1, listener)
+        assert len(found) == len(expected), f"{at=}"
+    assert taken > writes / 4
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

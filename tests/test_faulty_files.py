@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import math
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from faulty_files import FAULTS, FaultyDisk
 from recorders import Script
 
 from study.errors import StudyError, TrackingError
-from study.events import EpochReported, Event, TrialFinished
+from study.events import EpochReported, Event, Reports, TrialFinished
 from study.layout import Layout, StudyLayout
 from study.ledger import Ledger, driver_lock
 from study.records import TrialRecord
@@ -48,16 +49,21 @@ class Mailer:
     acknowledged: list[Event] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._outbox = Outbox(self.path)
+        self._outbox = Outbox(self.path, sync_every_s=math.inf)  # a fault then counts at the same write every time
 
     def record(self, event: Event) -> None:
         self._outbox.append(event)
         self.acknowledged.append(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
         known = {one.record.trial for one in self.of(TrialFinished)}
         for record in records:
-            if record.trial not in known:
+            heard = {one.metrics.epoch for one in self.of(EpochReported) if one.trial == record.trial}
+            missed = [] if record.trial in known else reports(record.trial)
+            for report in missed:
+                if report.metrics.epoch not in heard:
+                    self.record(report)
+            if record.state.is_finished and record.trial not in known:
                 self.record(TrialFinished(record, record.finished_at_s or at_s))
 
     def close(self) -> None:

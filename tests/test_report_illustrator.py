@@ -51,7 +51,7 @@ def _slow(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> None:
     monkeypatch.setattr(illustrator, "trial_page", page)
 
 
-def _drawn(inner: MemoryRecorder) -> list[int]:
+def _drawn(inner: MemoryRecorder) -> list[int | None]:
     return [event.trial for event in inner.events if isinstance(event, PicturesDrawn)]
 
 
@@ -223,7 +223,7 @@ def test_catching_up_draws_only_what_is_missing(layout: StudyLayout, data: Judge
     inner = MemoryRecorder()
     recorder = illustrated(inner, layout, data.classes, data.images, data.names)
     told: Sequence[TrialRecord] = [*records, running, replace(records[0], trial=4, checkpoint=None)]
-    recorder.catch_up(told, 9.0)
+    recorder.catch_up(told, 9.0, lambda trial: ())
     recorder.close()
     assert inner.caught_up == told
     assert _drawn(inner) == [0, 2]

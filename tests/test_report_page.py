@@ -19,8 +19,9 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
 from study.records import EpochMetrics
-from study.report import page, plotly_script
+from study.report import plotly_script
 from study.report.curves import class_scores, most_wrong
+from study.report.document import inert
 from study.report.page import trial_page, trial_panels
 from study.report.panel import Panel
 from study.training.metrics import calibration_error
@@ -222,7 +223,7 @@ def test_hostile_names_stay_text() -> None:
 
 
 def test_no_text_ends_the_script_it_stands_in() -> None:
-    text = page._inert({"name": "</script><!--&"})
+    text = inert({"name": "</script><!--&"})
     assert not set("<>&") & set(text)
     assert json.loads(text) == {"name": "</script><!--&"}
 

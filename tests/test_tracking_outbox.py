@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,15 @@ from recorders import Script
 from study.errors import TrackingError
 from study.events import EpochReported, TrialFinished
 from study.records import EpochMetrics
-from tracking.outbox import Outbox, Position, load_position, read_lines, save_position
+from tracking.outbox import (
+    Outbox,
+    Position,
+    count_lines,
+    load_position,
+    read_lines,
+    reported_epochs,
+    save_position,
+)
 from tracking.progress import fold
 from tracking.provenance import Provenance
 
@@ -44,6 +53,22 @@ def test_non_finite_numbers_and_histories_survive(path: Path) -> None:
     assert isinstance(line.event, TrialFinished)
     assert str(line.event.record.history) == str(history)
     assert line.event.record.value != line.event.record.value
+
+
+@pytest.mark.parametrize("name", ["plain", "Größe 'x' 🙂", "no UTF-8 \udcff", 'a"\\b\n'])
+def test_reports_come_back_with_any_number_and_any_name(path: Path, name: str) -> None:
+    values = {"val_auc": 0.1 + 0.2, "big": 1e308, "tiny": 5e-324, "whole": 1e22, "inf": -math.inf, "ü.λ": 1 / 3}
+    outbox = Outbox(path)
+    events = [Script(name=name).report(7, epoch, values) for epoch in (1, 2)]
+    nan = Script(name=name).report(7, 3, {"val_auc": math.nan})
+    for event in (*events, nan):
+        outbox.append(event)
+    outbox.close()
+    *found, last = read_lines(path)
+    stored = name.encode("utf-8", "backslashreplace").decode()
+    assert [line.event for line in found] == [replace(one, study=stored) for one in events]
+    assert str(last.event) == str(replace(nan, study=stored))
+    assert reported_epochs(path, {7}) == {7: {1, 2, 3}}
 
 
 def test_provenance_travels_with_its_event(path: Path) -> None:
@@ -120,6 +145,46 @@ def test_full_disk_leaves_nothing_of_the_event(path: Path, monkeypatch: pytest.M
     assert path.read_bytes() == before
     assert outbox.append(script.begin(0)) == 2
     outbox.close()
+
+
+@pytest.mark.parametrize(("sync_every_s", "synced"), [(0.0, [1, 2, 3, 4, 5]), (math.inf, [1, 4])])
+def test_reports_need_not_be_synced_at_once_but_whatever_follows_syncs_them(
+    path: Path, monkeypatch: pytest.MonkeyPatch, sync_every_s: float, synced: list[int]
+) -> None:
+    script, syncs = Script(), []
+    outbox = Outbox(path, sync_every_s=sync_every_s)
+    monkeypatch.setattr("os.fsync", lambda file: syncs.append(count_lines(path)))
+    for event in (script.start(), script.report(0, 1), script.report(0, 2), script.begin(1), script.report(1, 1)):
+        outbox.append(event)
+    assert syncs == synced
+    outbox.close()
+    assert syncs == sorted({*synced, 5}), "closing syncs what is left, once"
+    assert count_lines(path) == 5
+
+
+def test_a_report_waits_for_its_sync_no_longer_than_it_may(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, syncs, now = Script(), [], [100.0]
+    monkeypatch.setattr("tracking.outbox.time.monotonic", lambda: now[0])
+    outbox = Outbox(path)
+    outbox.append(script.start())
+    monkeypatch.setattr("os.fsync", lambda file: syncs.append(now[0]))
+    for epoch in range(1, 8):
+        now[0] += 0.08
+        outbox.append(script.report(0, epoch))
+    outbox.close()
+    assert syncs == pytest.approx([100.24, 100.48, 100.56])
+
+
+def test_reports_are_found_by_trial_and_epoch_whatever_the_study_is_called(path: Path) -> None:
+    script = Script(name='x","trial":7,"metrics":{"epoch":9,')
+    outbox = Outbox(path)
+    for event in (script.start(), script.begin(0), script.report(0, 1), script.report(1, 1), script.report(0, 3)):
+        outbox.append(event)
+    outbox.close()
+    assert reported_epochs(path, {0, 7}) == {0: {1, 3}, 7: set()}
+    assert reported_epochs(path.with_name("none"), {0}) == {0: set()}
+    assert count_lines(path, next(read_lines(path)).end) == 4
+    assert count_lines(path.with_name("none")) == 0
 
 
 def test_reading_from_the_middle_and_without_reports(path: Path) -> None:

@@ -36,7 +36,8 @@ def _artifacts(backend: Backend, trial: int) -> list[str]:
     from tracking.uri import default_tracking_uri
 
     client = mlflow.MlflowClient(default_tracking_uri(backend.layout, backend.uri))
-    return [one.path for one in client.list_artifacts(backend.runs()[f"trial {trial:04d}"].id)]
+    found = client.list_artifacts(backend.runs()[f"trial {trial:04d}"].id)
+    return [one.path for one in found if one.path not in ("code.diff", "config.json")]
 
 
 def _told(script: Script, path: Path, trial: int = 0) -> list[object]:
@@ -92,6 +93,19 @@ def test_a_local_artifact_shares_the_disk_with_the_page(database: Backend) -> No
     stored = local_path(run.artifact_uri)
     assert stored is not None
     assert os.path.samefile(stored / "pictures.html", page)
+
+
+def test_the_page_of_all_trials_becomes_the_studys_own_artifact_and_a_newer_one_takes_its_place(
+    backend: Backend,
+) -> None:
+    script, page = Script(), backend.study().learning_curves
+    page.parent.mkdir(parents=True, exist_ok=True)
+    for text in ("first", "second"):
+        page.write_text(text)
+        drawn = PicturesDrawn(script.name, None, str(page), script.tick())
+        play(backend.open(), [script.start(resumed=text == "second"), script.end(), drawn])
+        assert backend.artifact(backend.runs()["faces"], "learning_curves.html").read_text() == text
+    assert fold(read_lines(backend.study().outbox)).drawn == {None}
 
 
 def test_the_event_comes_back_equal_from_the_outbox(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script, play
 
-from study.errors import TrackingError
+from study.errors import StudyError, TrackingError
 from study.records import StopReason, StudyOutcome, TrialState
-from tracking import query
+from tracking import query, served
 from tracking.ui import UiServer, serve
 from tracking.uri import default_tracking_uri
 
@@ -93,13 +93,13 @@ def test_dead_server_is_a_tracking_error() -> None:
 
 @pytest.mark.parametrize("text", ["1e-05", "True", "7", "0.25", "sgd", "1_0", "007", "1e5", "nan?"])
 def test_scalars_survive_as_text(text: str) -> None:
-    value = query._scalar(text)
+    value = served._scalar(text)
     assert str(value) == text
 
 
 def test_taken_port_is_said_with_the_way_out(server: UiServer, tmp_path: Path) -> None:
     port = int(server.address.rpartition(":")[2])
-    with pytest.raises(TrackingError, match=rf"127\.0\.0\.1:{port} is not .*choose another --port"):
+    with pytest.raises(StudyError, match=rf"127\.0\.0\.1:{port} is not .*choose another --port"):
         serve(f"sqlite:///{tmp_path}/x.db", tmp_path, port=port)
 
 

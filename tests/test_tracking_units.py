@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +19,9 @@ from study.errors import TrackingError
 from study.events import TrialFinished
 from study.layout import Layout, StudyLayout
 from study.records import TrialState
-from study.spec import StudySpec
+from study.spec import Objective, StudySpec
 from tracking import content
+from tracking.names import plain_name, safe_name
 from tracking.progress import Progress
 from tracking.provenance import collect_provenance
 from tracking.runs import Runs, load_runs, save_runs, tracking_uri_of
@@ -128,12 +132,44 @@ def test_provenance_of_a_repository_and_of_a_bare_folder(tmp_path: Path) -> None
 
 def test_views_show_searched_params_and_the_best_metric() -> None:
     spec = Script().spec()
-    ranking = study_views(spec)[f"mlflow.sharedViewState.{RANKING}"]
-    assert "params.`learning_rate`" in ranking
-    assert '"orderByKey": "metrics.`best.val_auc`", "orderByAsc": false' in ranking
-    low = StudySpec.model_validate({**spec.model_dump(), "objective": {"metric": "val_loss", "mode": "min"}})
-    assert '"orderByAsc": true' in study_views(low)[f"mlflow.sharedViewState.{RANKING}"]
+    ranking = _view(spec)
+    assert "params.`learning_rate`" in ranking["selectedColumns"]
+    assert (ranking["orderByKey"], ranking["orderByAsc"]) == ("metrics.`best.val_auc`", False)
+    low = spec.model_copy(update={"objective": Objective(metric="val_recall.a|b", mode="min")})
+    assert (_view(low)["orderByKey"], _view(low)["orderByAsc"]) == ("metrics.`best.val_recall.a_u7c_b`", True)
     assert view_path("7").startswith("/#/experiments/7/runs?workflowType=machine_learning")
+
+
+def _view(spec: StudySpec) -> dict[str, object]:
+    state = json.loads(study_views(spec)[f"mlflow.sharedViewState.{RANKING}"])["state"]
+    found: dict[str, object] = json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"))))
+    return found
+
+
+HOSTILE = [
+    "val_recall.größe", "val_recall.gro\u0308ße", "val_recall.mask (blue), 100%", "a:b", "🙂", "../x", "a//b", "..",
+    ".", "/", "a/", "a/b", "_u28_", "val__u28_", "a\udc80b", "x\n", "a_u110000f_", "a`b'c\"d", "日本", "हिन्दी",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_any_name_becomes_one_that_mlflow_takes_and_back(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
+
+    safe = safe_name(name)
+    for validate in (_validate_metric_name, _validate_param_name, _validate_tag_name):
+        validate(safe)
+    assert plain_name(safe) == name
+
+
+def test_names_stay_apart_and_most_stay_as_they_are() -> None:
+    assert len({safe_name(one) for one in HOSTILE}) == len(HOSTILE)
+    assert [safe_name(one) for one in ("best.val_auc", "shifted.my set.recall.größe")] == [
+        "best.val_auc", "shifted.my set.recall.größe",
+    ]  # fmt: skip
+    long = [safe_name("x" * 300 + end) for end in "ab"]
+    assert [len(one) for one in long] == [250, 250]
+    assert long[0] != long[1]
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
@@ -149,7 +185,7 @@ class FakeDrain:
     def __init__(self, *outcomes: Exception | None, takes_s: float = 0.0) -> None:
         self.outcomes = list(outcomes)
         self.takes_s = takes_s
-        self.runs = 0
+        self.runs = self.sent = 0
         self.closed = threading.Event()
 
     def run(self, is_over: object) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fault_proxy import between, every
 from recorders import Script, play, write_checkpoint
 
 from study.layout import Layout, StudyLayout
@@ -90,6 +91,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 def remote(tmp_path: Path, server: UiServer) -> Iterator[Backend]:
     """The session's server, with no study on it."""
     yield Backend("http", Layout(tmp_path), server.address)
+    _forget_everything(server.address)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, server: UiServer) -> Iterator[Backend]:
+    """The session's server behind a proxy that lets every fourth request fail, in one way after another."""
+    with between(server.address, every(4)) as proxy:
+        proxy.retry_after = "0.1"
+        yield Backend("faulty", Layout(tmp_path), proxy.address)
     _forget_everything(server.address)
 
 

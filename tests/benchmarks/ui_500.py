@@ -1,0 +1,83 @@
+"""Measure how long a person waits for `study ui` and for the table of 500 runs.
+
+Run: python tests/benchmarks/ui_500.py [--runs 500] [--rounds 5] [--write results/reference/ui_500.json]
+Needs Debian's chromium. The trials are simulated; ledger, outbox, MLflow's database and the pages are real.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from browser_kit import Served, launched, serving, visiting
+from browser_walks import NAMES
+from machine import busy_cores, describe_machine
+from played_study import play_study
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROWS = 20
+_LAST = f".ag-row[row-index='{ROWS - 1}']"
+
+
+def main() -> None:
+    """Play a study, serve it and open its table again and again."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--runs", type=int, default=500)
+    options.add_argument("--rounds", type=int, default=5)
+    options.add_argument("--write", type=Path)
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
+        begun = time.monotonic()
+        play_study(Path(folder), trials=chosen.runs, epochs=5, pages=False)
+        played_s = time.monotonic() - begun
+        begun = time.monotonic()
+        with serving(Path(folder)) as ui:
+            found = {"runs": chosen.runs, "played_s": played_s, "start_s": time.monotonic() - begun}
+            found |= _table(browser, ui, chosen.rounds)
+    found |= {"rows": ROWS, "busy_cores_after": round(busy_cores(), 2), "machine": describe_machine()}
+    print(json.dumps(found, indent=1))
+    if chosen.write:
+        chosen.write.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _table(browser: Browser, ui: Served, rounds: int) -> dict[str, object]:
+    first = [_fresh_s(browser, ui) for _ in range(rounds)]
+    with visiting(browser) as visitor:
+        again: list[float] = []
+        for _ in range(rounds + 1):
+            page = visitor.new_page()
+            again.append(_waits_s(page, ui))
+            page.close()
+    return {
+        "first_visit_s": first, "first_visit_median_s": statistics.median(first),
+        "later_visit_s": again[1:], "later_visit_median_s": statistics.median(again[1:]),
+    }  # fmt: skip
+
+
+def _fresh_s(browser: Browser, ui: Served) -> float:
+    """Wait as somebody does whose browser has nothing of MLflow's yet."""
+    with visiting(browser) as visitor:
+        return _waits_s(visitor.new_page(), ui)
+
+
+def _waits_s(page: Page, ui: Served) -> float:
+    """Return the time from the navigation until the table has its first rows, names in them."""
+    begun = time.monotonic()
+    page.goto(ui.url)
+    page.locator(NAMES).first.wait_for()
+    page.locator(_LAST).first.wait_for(state="attached")
+    return round(time.monotonic() - begun, 3)
+
+
+if __name__ == "__main__":
+    main()

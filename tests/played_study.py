@@ -1,0 +1,152 @@
+"""A whole study of simulated trials with everything a real one leaves: ledger, pages, checkpoints, MLflow runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+from report_kit import judged
+
+from cli.recorders import illustrated
+from study.engine.conductor import Conductor
+from study.engine.report import Failure, TrialReport
+from study.events import Recorder, StudyStarted
+from study.hyperparameters import Hyperparameters, TrialConfig
+from study.layout import Layout, StudyLayout
+from study.ledger import Assignment, Ledger, driver_lock
+from study.records import DataSummary, EpochMetrics, StopReason
+from study.spec import Choice, Condition, Objective, Parameter, SearchSpec, StudySpec, Uniform
+from study.training.checkpoint import CheckpointCard, Selected, save_best
+from tracking.recorder import OutboxRecorder
+from tracking.uri import default_tracking_uri
+
+NAME = "masks"
+SEARCHED = ("depth", "optimizer", "momentum", "learning_rate", "augmentation")
+CLASSES = ("not_wearing_mask", "wearing_mask")
+DATA = DataSummary("faces", "5eed" * 16, 48, CLASSES, {"train": 1200, "val": 400, "test": 400})
+_SPACE = (
+    Parameter(name="depth", domain=Choice(values=(10, 18, 34))),
+    Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))),
+    Parameter(
+        name="momentum",
+        domain=Uniform(low=0.0, high=0.99),
+        when=(Condition(parameter="optimizer", values=("sgd",)),),
+    ),
+    Parameter(name="learning_rate", domain=Uniform(low=1e-4, high=1e-1, log=True)),
+    Parameter(name="augmentation", domain=Choice(values=("none", "flip", "standard"))),
+)
+_FAILS = 5
+_TRACE = 'Traceback (most recent call last):\n  File "loop.py", line 88\nNonFiniteLossError: the loss is NaN'
+_SLOTS = 4
+
+
+def played_spec(name: str, trials: int, epochs: int) -> StudySpec:
+    return StudySpec(
+        name=name,
+        objective=Objective(metric="val_auc", mode="max"),
+        trial=Hyperparameters(max_epochs=epochs),
+        space=_SPACE,
+        search=SearchSpec(sampler="tpe", pruner="asha", trials=trials, seed=1),
+    )
+
+
+def play_study(
+    results: Path,
+    *,
+    name: str = NAME,
+    trials: int = 12,
+    epochs: int = 8,
+    pages: bool = True,
+    tracking_uri: str | None = None,
+    until: int | None = None,
+) -> StudyLayout:
+    """Run a study whose trials only pretend to train; ``until`` interrupts it after so many messages."""
+    layout = Layout(results).study(name)
+    layout.root.mkdir(parents=True)
+    spec = played_spec(name, trials, epochs)
+    layout.study_file.write_text(f"name: {name}\n")
+    with driver_lock(layout):
+        about = {"torch": "2.9", "device": "cpu"}
+        ledger = Ledger.create(layout, spec, f"name: {name}\n", data=DATA, environment=about)
+        tracker = _Patient(layout, default_tracking_uri(Layout(results), tracking_uri))
+        data = judged(400)
+        recorder = illustrated(tracker, layout, CLASSES, data.images, data.names) if pages else tracker
+        try:
+            _drive(ledger, layout, recorder, until)
+        finally:
+            recorder.close()
+    return layout
+
+
+class _Patient(OutboxRecorder):
+    """A recorder that waits until MLflow has everything, however slow the machine is."""
+
+    def close(self, timeout_s: float = 3600.0) -> None:
+        super().close(timeout_s)
+
+
+def _drive(ledger: Ledger, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:
+    conductor = Conductor(ledger, layout, recorder)
+    notices = ("imagenet weights are missing: init imagenet was dropped",)
+    started = StudyStarted(
+        ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, False, 0, _SLOTS, "cpu", notices,
+        time.time(), ledger.planned,
+    )  # fmt: skip
+    conductor.begin(started)
+    busy: list[tuple[int, Iterator[TrialReport]]] = []
+    for _ in range(until or 10**9):
+        while len(busy) < _SLOTS and (assignment := conductor.next_assignment()) is not None:
+            conductor.place(assignment.trial)
+            busy.append((assignment.trial, _work(assignment, layout)))
+        if not busy:
+            conductor.end()
+            return
+        number, reports = busy.pop(0)
+        if not conductor.ingest(number, next(reports)):
+            busy.append((number, reports))
+
+
+def _work(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialReport]:
+    config, folder = assignment.config, layout.trial(assignment.trial)
+    best: tuple[float, Path] | None = None
+    for epoch in range(1, config.max_epochs + 1):
+        if assignment.trial == _FAILS and epoch == 3:
+            yield TrialReport(failure=Failure(_TRACE.rpartition("\n")[2], _TRACE))
+            return
+        values = simulated(config, epoch)
+        if best is None or values["val_auc"] > best[0]:
+            best = (values["val_auc"], _save(folder, config, epoch, values))
+        done = StopReason.FINISHED if epoch == config.max_epochs else None
+        yield TrialReport((EpochMetrics(epoch, values),), str(best[1]), done, busy_s=float(epoch))
+
+
+def simulated(config: TrialConfig, epoch: int) -> dict[str, float]:
+    """Give plausible metrics that depend on the configuration and the epoch alone."""
+    miss = abs(math.log10(config.learning_rate) + 2.5 - (0.5 if config.optimizer == "sgd" else 0.0))
+    top = 0.97 - 0.09 * miss - (0.02 if config.augmentation == "none" else 0.0) + 0.004 * (config.depth == 18)
+    noise = np.random.default_rng([epoch, round(config.learning_rate * 1e9)]).normal(0, 0.008, 3)
+    learned = 1 - math.exp(-epoch / (1.5 + 1.5 * miss))
+    auc = min(0.5 + (top - 0.5) * learned + noise[0], 0.999)
+    loss = 0.69 * (1 - learned) + 0.7 * (1 - top)
+    return {
+        "train_loss": loss * 0.9 + abs(noise[1]),
+        "val_loss": loss + 0.02 + abs(noise[2]),
+        "val_auc": auc,
+        "val_accuracy": 0.5 + 0.92 * (auc - 0.5),
+        "learning_rate": config.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / config.max_epochs)),
+    }
+
+
+def _save(folder: Path, config: TrialConfig, epoch: int, values: Mapping[str, float]) -> Path:
+    import torch
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = judged(400, seed=config.depth)
+    preprocessing = {"image_size_px": 48, "resize": "square", "resize_mode": "square", "mean": [0.5], "std": [0.25]}
+    card = CheckpointCard(
+        config.depth, CLASSES, preprocessing, epoch, values, config.model_dump(), DATA.fingerprint, "float32"
+    )
+    return save_best(folder, Selected({"fc.weight": torch.zeros(2, 8)}, card, data.scores, data.labels))

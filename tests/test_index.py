@@ -1,0 +1,233 @@
+"""The index of a ledger: reading with it, without it and past it gives what the ledger itself says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from commands import ROOT
+from hypothesis import given
+from hypothesis import strategies as st
+from reading_kit import begin, run_one
+
+from study.errors import LedgerError
+from study.index import StudyView, read_epochs, read_study, refresh
+from study.index import reading as index_reading
+from study.index.columns import pack, unpack
+from study.layout import StudyLayout
+from study.ledger import Ledger
+from study.records import FinalLook, TrialRecord, TrialState
+from study.spec import ReplicatesSpec, SearchSpec
+
+C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING
+
+
+@pytest.fixture
+def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every study, however small, be worth an index."""
+    monkeypatch.setattr(index_reading, "WORTH_BYTES", 1)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> StudyLayout:
+    return StudyLayout(tmp_path / "s")
+
+
+def agrees(view: StudyView, ledger: Ledger, *, epochs: bool = False) -> None:
+    """Make sure that a view says what the ledger does."""
+    records = ledger.records() if epochs else [replace(one, history=()) for one in ledger.records()]
+    assert view.records == records
+    assert [list(one.params) for one in view.records] == [list(one.params) for one in records]
+    for name in ("name", "spec", "study_id", "data", "notices", "environment", "created_at_s", "planned", "is_finished",
+                 "looks", "extensions", "end_reason", "warm_start", "given", "study_file"):  # fmt: skip
+        assert getattr(view, name) == getattr(ledger, name), name
+    assert view.counts == ledger.counts()
+
+
+def eventful(layout: StudyLayout) -> Ledger:
+    """Run a study with every kind of ending, some weights dropped and the test images looked at."""
+    ledger = begin(layout, trials=9)
+    for state in (C, P, F, C, R, C):
+        run_one(ledger, state)
+    ledger.note_dropped([0, 3])
+    ledger.note_evaluation(4, {"shifted.dark.auc": 0.5})
+    ledger.note_look(FinalLook(5, 2, "val_auc", 1.0, {"auc": 0.9}))
+    return ledger
+
+
+def test_without_an_index_all_of_the_journal_is_read(layout: StudyLayout) -> None:
+    ledger = eventful(layout)
+    agrees(read_study(layout), Ledger.open(layout))
+    agrees(read_study(layout, epochs=True), ledger, epochs=True)
+    assert not layout.index.exists()  # a small journal is not worth one
+
+
+@pytest.mark.usefixtures("indexed")
+def test_what_came_after_the_index_is_read_from_the_journal(layout: StudyLayout) -> None:
+    ledger = eventful(layout)
+    refresh(layout)
+    assert json.loads(layout.index.read_bytes().split(b"\n")[0])["offset"] == layout.ledger.stat().st_size
+    agrees(read_study(layout), ledger)
+    again = Ledger.open(layout)  # the open trial goes on, others follow
+    for state in (C, F, P, R):
+        run_one(again, state)
+    again.note_dropped([5])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index_reading, "WORTH_BYTES", 10**9)
+        before = layout.index.read_bytes()
+        agrees(read_study(layout), again)
+        assert layout.index.read_bytes() == before
+    agrees(read_study(layout), again)
+    assert layout.index.read_bytes() != before
+    agrees(read_study(layout), again)
+    agrees(read_study(layout, epochs=True), again, epochs=True)
+
+
+@pytest.mark.usefixtures("indexed")
+def test_runs_are_joined_wherever_the_record_comes_from(layout: StudyLayout) -> None:
+    ledger = eventful(layout)
+    refresh(layout)
+    run_one(ledger, C)
+    found = read_study(layout, {1: "run-1", 6: "run-6"}).records
+    assert {one.trial: one.run_id for one in found if one.run_id} == {1: "run-1", 6: "run-6"}
+    assert [one.trial for one in found if not one.kept] == [0, 3]
+
+
+def spoil(layout: StudyLayout, how: str) -> None:
+    content = layout.index.read_bytes()
+    match how:
+        case "cut":
+            content = content[: len(content) // 2]
+        case "changed":
+            content = content.replace(b"0.5", b"0.6", 1)
+        case "empty":
+            content = b""
+        case "other words":
+            content = b"{}\n{}"
+        case "another version":
+            content = content.replace(b'"version": [1,', b'"version": [0,', 1)
+        case "binary":
+            content = bytes(range(256)) * 4
+    layout.index.write_bytes(content)
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("how", ["cut", "changed", "empty", "other words", "another version", "binary"])
+def test_a_damaged_index_is_passed_over_and_made_again(layout: StudyLayout, how: str) -> None:
+    ledger = eventful(layout)
+    refresh(layout)
+    whole = layout.index.read_bytes()
+    spoil(layout, how)
+    assert layout.index.read_bytes() != whole
+    agrees(read_study(layout), ledger)
+    assert layout.index.read_bytes() == whole
+
+
+@pytest.mark.usefixtures("indexed")
+def test_an_index_of_another_journal_is_passed_over(tmp_path: Path) -> None:
+    one, other = StudyLayout(tmp_path / "a"), StudyLayout(tmp_path / "b")
+    eventful(one)
+    ledger = eventful(other)
+    refresh(one)
+    other.index.write_bytes(one.index.read_bytes())
+    agrees(read_study(other), ledger)
+    cut = one.ledger.read_bytes()
+    one.ledger.write_bytes(cut[: cut.rfind(b"\n", 0, -1) + 1])  # older than its index
+    agrees(read_study(one), Ledger.open(one))
+
+
+@pytest.mark.usefixtures("indexed")
+def test_a_folder_that_cannot_be_written_can_be_read(layout: StudyLayout) -> None:
+    ledger = eventful(layout)
+    layout.index.mkdir()  # nothing can take its place
+    agrees(read_study(layout), ledger)
+    assert list(layout.root.glob(".*.part")) == []
+
+
+def test_a_torn_end_is_left_for_later(layout: StudyLayout) -> None:
+    ledger = eventful(layout)
+    whole = layout.ledger.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for tail in (b'{"op_code":8,"trial_id":4', b'{"op_code"\n', b"\x00\x00\x00", lines[-2][:-5]):
+        layout.ledger.write_bytes(whole + tail)
+        agrees(read_study(layout), ledger)
+    followed = json.dumps({"op_code": 2, "study_id": 0, "user_attr": {"ended_at_s": 1.0}, "followed": True},
+                          separators=(",", ":")).encode()  # fmt: skip
+    layout.ledger.write_bytes(whole + followed + b"\n")  # the rest of the batch was never written
+    agrees(read_study(layout), ledger)
+
+
+def test_damage_is_told_as_the_ledger_tells_it(layout: StudyLayout) -> None:
+    eventful(layout)
+    whole = layout.ledger.read_bytes()
+    for content in (b"no json\n" + whole, whole + b"[]\n" + whole, b"", whole + b'{"op_code":1,"study_id":0}\n'):
+        layout.ledger.write_bytes(content)
+        with pytest.raises(LedgerError, match="must be a whole journal of one study, but is damaged"):
+            read_study(layout)
+    refresh(layout)  # leaves it to whoever reads
+    layout.ledger.unlink()
+    with pytest.raises(LedgerError, match="no study in"):
+        read_study(layout)
+    with pytest.raises(LedgerError, match="damaged"):
+        read_epochs(layout, 0)
+
+
+def test_the_epochs_of_one_trial_are_read_without_the_others(layout: StudyLayout) -> None:
+    ledger = begin(layout, trials=12)
+    for at in range(12):
+        run_one(ledger, C if at else R, epochs=at % 4)
+    for number in range(12):
+        assert read_epochs(layout, number) == ledger.epochs(number)
+    assert read_epochs(layout, 1000) == []
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("listed", [True, False])
+def test_how_many_are_planned_is_known_with_replicates(layout: StudyLayout, listed: bool) -> None:
+    search = SearchSpec(sampler="random", trials=12, pruner="none")
+    design = {"design": {"kind": "grid"}, "search": SearchSpec(pruner="none")} if listed else {"search": search}
+    space = {"space": begin(StudyLayout(layout.root / "x")).spec.space[2:]}
+    ledger = begin(layout, replicates=ReplicatesSpec(count=2), **design, **space)  # type: ignore[arg-type]
+    for state in (P, C, P, C, C, C, R):
+        run_one(ledger, state)
+        agrees(read_study(layout), ledger)
+
+
+TEXTS = st.text(max_size=5) | st.floats(allow_nan=False) | st.integers() | st.booleans() | st.none()
+MAPS = st.dictionaries(st.sampled_from("abc"), TEXTS)
+RECORDS = st.builds(
+    TrialRecord, study=st.just("s"), trial=st.integers(0, 10**6), state=st.sampled_from(TrialState), params=MAPS,
+    config=MAPS, metrics=st.dictionaries(st.sampled_from("xyz"), st.floats(allow_nan=False)),
+    epoch=st.none() | st.integers(), error=st.none() | st.text(),
+)  # fmt: skip
+
+
+@given(st.lists(RECORDS, unique_by=lambda one: one.trial))
+def test_columns_give_back_every_record(records: list[TrialRecord]) -> None:
+    stored = json.loads(json.dumps(pack(records)))
+    found = unpack(stored, "s", frozenset(), {})
+    assert found == records
+    for one, other in zip(found, records, strict=True):
+        assert [(key, type(value)) for key, value in one.config.items()] == [
+            (key, type(value)) for key, value in other.config.items()
+        ]
+
+
+def test_reading_loads_nothing_heavy(layout: StudyLayout) -> None:
+    eventful(layout)
+    heavy = ("optuna", "ray", "torch", "pandas", "mlflow", "sqlalchemy")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom typer.testing import CliRunner\nfrom cli.main import app\n"
+        f"for words in (['list'], ['show'], ['compare'], ['best'], ['show', 's/1'], ['diff', 's/1', 's/2']):\n"
+        f"    done = CliRunner().invoke(app, [*words, '--results', {str(layout.root.parent)!r}])\n"
+        f"    assert done.exit_code == 0, (words, done.output, done.exception)\n"
+        f"print([one for one in {heavy} if one in sys.modules])"
+    )
+    (layout.root.parent / "studies").mkdir()
+    layout.root.rename(layout.root.parent / "studies" / "s")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.strip() == "[]", done.stderr

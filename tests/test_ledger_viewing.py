@@ -1,0 +1,214 @@
+"""A ledger through Optuna's own eyes: what the dashboard shows of it, while it grows, and what it can do to it."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, reopened, story
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import TrialState as OptunaState
+from optuna_dashboard._app import create_app
+
+from study.errors import LedgerError
+from study.layout import StudyLayout
+from study.ledger import Ledger
+from study.ledger.dashboard import guarded
+from study.ledger.viewing import ViewedLedger
+from study.records import StopReason, TrialState
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+HOSTS = ("localhost", "127.0.0.1", "[::1]")
+
+
+def link(trial: int | None) -> str | None:
+    return None if trial == 3 else f"http://mlflow/{trial}"
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> StudyLayout:
+    """A study that ended."""
+    _, layout = make_ledger(tmp_path / "study", make_spec(6, seed=1))
+    drive(layout, Listener())
+    return layout
+
+
+def ask(app: Any, method: str, path: str, body: object = None, host: str = "127.0.0.1:8080") -> tuple[str, Any]:
+    """Send one request to a WSGI application."""
+    raw, told = json.dumps(body).encode(), []
+    environ = {
+        "REQUEST_METHOD": method, "PATH_INFO": path, "QUERY_STRING": "", "HTTP_HOST": host, "SERVER_NAME": "x",
+        "SERVER_PORT": "80", "wsgi.input": io.BytesIO(raw), "wsgi.errors": io.StringIO(), "wsgi.url_scheme": "http",
+        "CONTENT_LENGTH": str(len(raw)), "CONTENT_TYPE": "application/json", "SERVER_PROTOCOL": "HTTP/1.1",
+    }  # fmt: skip
+    answer: Iterable[bytes] = app(environ, lambda status, headers, *_: told.append(status))
+    text = b"".join(answer).decode()
+    return told[0].split(" ")[0], json.loads(text) if text else None
+
+
+def _own_storage(layout: StudyLayout) -> JournalStorage:
+    """Open a journal as `optuna-dashboard ledger.journal` does, but for its patience: ours is there for ever."""
+    lock = JournalFileSymlinkLock(str(layout.ledger))
+    lock.grace_period = 0.2  # type: ignore[assignment]
+    return JournalStorage(JournalFileBackend(str(layout.ledger), lock_obj=lock))
+
+
+def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLayout) -> None:
+    app = guarded(create_app(ViewedLedger(finished, link)), HOSTS)
+    status, seen = ask(app, "GET", "/api/studies/0")
+    assert status == "200"
+    assert (seen["name"], seen["objective_names"]) == ("crash", ["val_auc"])
+    assert {"key": "mlflow_run", "value": "http://mlflow/None"} in seen["user_attrs"]
+    records = Ledger.open(finished).records()
+    states = {TrialState.COMPLETE: "Complete", TrialState.PRUNED: "Pruned"}
+    assert len(seen["trials"]) == len(records) == 6
+    for trial, record in zip(seen["trials"], records, strict=True):
+        assert trial["state"] == states[record.state]
+        assert [(one["step"], one["value"]) for one in trial["intermediate_values"]] == [
+            (one.epoch, one.values["val_auc"]) for one in record.history
+        ]
+        attrs = {one["key"]: one["value"] for one in trial["user_attrs"]}
+        assert attrs.get("mlflow_run") == link(record.trial)
+        assert attrs["best.val_auc"] == str(record.metrics["val_auc"])
+        assert attrs["best.epoch"] == str(record.epoch)
+        assert not any(key.startswith("epoch:") for key in attrs)
+        assert (f"]({link(record.trial)})" in trial["note"]["body"]) == (record.trial != 3)
+    assert {one["name"] for one in seen["union_search_space"]} == {"optimizer", "momentum", "learning_rate"}
+
+
+@pytest.mark.filterwarnings("ignore")  # Optuna has much to say of so few trials
+def test_plots_and_tables_of_the_dashboard_work_on_it(finished: StudyLayout) -> None:
+    app = create_app(ViewedLedger(finished, link))
+    for path in ("param_importances", "plot/timeline", "plot/parallel_coordinate", "plot/edf"):
+        assert ask(app, "GET", f"/api/studies/0/{path}")[0] == "200", path
+
+
+def test_a_running_study_is_followed_from_look_to_look(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "study")
+    seen = ViewedLedger(layout, link)
+    assert seen.get_all_trials(0) == []
+    ledger.ask()
+    ledger.report(0, metrics(1, 0.25))
+    (trial,) = seen.get_all_trials(0, deepcopy=False)
+    assert (trial.state, trial.intermediate_values) == (OptunaState.RUNNING, {1: 0.25})
+    assert trial.user_attrs["mlflow_run"] == "http://mlflow/0"
+    ledger.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
+    assert seen.get_best_trial(0).value == 0.25
+    assert seen.get_trial(0).user_attrs["stop_reason"] == "finished"
+
+
+def test_a_line_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
+    ledger, layout = make_ledger(tmp_path / "study")
+    ledger.ask()
+    whole = layout.ledger.read_bytes()
+    ledger.report(0, metrics(1, 0.25))
+    seen = ViewedLedger(layout, link)
+    layout.ledger.write_bytes(whole)
+    assert seen.get_trial(0).intermediate_values == {}
+    reopened(layout).report(0, metrics(1, 0.75))
+    assert seen.get_trial(0).intermediate_values == {1: 0.75}
+
+
+def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
+    before, seen = finished.ledger.read_bytes(), ViewedLedger(finished, link)
+    for write in (
+        lambda: seen.set_study_system_attr(0, "dashboard:note_ver", 2),
+        lambda: seen.set_trial_user_attr(0, "mine", 1),
+        lambda: seen.set_trial_state_values(0, OptunaState.FAIL),
+        lambda: seen.create_new_trial(0),
+        lambda: seen.delete_study(0),
+    ):
+        with pytest.raises(LedgerError, match="only shown here"):
+            write()
+    assert finished.ledger.read_bytes() == before
+    assert len(seen.get_all_trials(0)) == 6
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("DELETE", "/api/studies/0"),
+        ("POST", "/api/studies/0/rename"),
+        ("PUT", "/api/studies/0/note"),
+        ("PUT", "/api/studies/0/1/note"),
+        ("POST", "/api/trials/0/tell"),
+        ("POST", "/api/trials/0/user-attrs"),
+        ("POST", "/api/studies"),
+    ],
+)
+def test_the_served_dashboard_refuses_to_write_in_words(finished: StudyLayout, method: str, path: str) -> None:
+    before = finished.ledger.read_bytes()
+    app = guarded(create_app(ViewedLedger(finished, link)), HOSTS)
+    body = {
+        "state": "complete",
+        "values": [1.0],
+        "version": 2,
+        "body": "mine",
+        "user_attrs": {"a": 1},
+        "study_name": "b",
+    }
+    assert ask(app, method, path, body) == ("403", {"reason": "a study is only shown here: nothing can be changed"})
+    assert finished.ledger.read_bytes() == before
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "", "127.0.0.1.evil.example:8080"])
+def test_a_site_that_points_its_name_here_is_refused(host: str) -> None:
+    status, said = ask(guarded(lambda environ, start: [b"{}"], HOSTS), "GET", "/", host=host)
+    assert status == "403"
+    assert "not called" in said["reason"]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:8080", "[::1]:8080"])
+def test_this_machines_names_are_let_in(host: str) -> None:
+    def app(environ: dict[str, Any], start: Any) -> list[bytes]:
+        start("200 OK", [])
+        return [b"{}"]
+
+    assert ask(guarded(app, HOSTS), "GET", "/", host=host)[0] == "200"
+
+
+def test_optunas_own_storage_opens_the_file_as_it_stands_and_leaves_it(finished: StudyLayout) -> None:
+    before = finished.ledger.read_bytes()
+    app = create_app(_own_storage(finished))
+    assert ask(app, "GET", "/api/studies")[1]["study_summaries"][0]["study_name"] == "crash"
+    seen = ask(app, "GET", "/api/studies/0")[1]
+    assert [one["state"] for one in seen["trials"]].count("Complete") >= 1
+    assert all(one["intermediate_values"] for one in seen["trials"])
+    assert finished.ledger.read_bytes() == before
+
+
+def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_study_nor_its_resume(
+    tmp_path: Path,
+) -> None:
+    stories = []
+    for noted in (True, False):
+        ledger, layout = make_ledger(tmp_path / f"{noted}", make_spec(4, seed=1))
+        ledger.ask()
+        if noted:
+            app = create_app(_own_storage(layout))
+            assert ask(app, "PUT", "/api/studies/0/note", {"version": 1, "body": "mine"})[0] == "204"
+        ledger.report(0, metrics(1, 0.5))
+        assert Ledger.open(layout).record(0).history == ledger.record(0).history
+        drive(layout, Listener())
+        stories.append([story(one)[:8] for one in Ledger.open(layout).records()])
+        if noted:
+            assert ask(app, "GET", "/api/studies/0")[1]["note"]["body"] == "mine"
+    assert stories[0] == stories[1]
+
+
+def test_a_study_that_somebody_deleted_with_optunas_own_dashboard_is_said_to_be_damaged(finished: StudyLayout) -> None:
+    assert ask(create_app(_own_storage(finished)), "DELETE", "/api/studies/0", {})[0] == "204"
+    with pytest.raises(LedgerError, match="must be a whole journal of one study"):
+        ViewedLedger(finished, link)
+
+
+def test_a_study_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="no study in"):
+        ViewedLedger(StudyLayout(tmp_path / "nope"), link)
+    assert not (tmp_path / "nope").exists()

@@ -1,0 +1,133 @@
+"""A server that wants a password: MLflow's own variables open it, and nothing of them is stored or shown."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fault_proxy import FaultProxy, between
+from recorders import play
+from tracking_story import STATUSES, write_story
+
+from study.errors import TrackingError
+from tracking.faults import DeniedError, RateLimitedError
+from tracking.outbox import read_lines
+from tracking.preflight import preflight
+from tracking.recorder import open_recorder
+from tracking.runs import load_runs
+from tracking.sync import MOST_FAILURES, sync
+from tracking.uri import mask_text
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend
+
+    from tracking.ui import UiServer
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+PASSWORD, TOKEN = "s3cret&pass", "t0ken-of-mine"
+BASIC = "Basic " + base64.standard_b64encode(f"ann:{PASSWORD}".encode()).decode()
+
+
+@pytest.fixture
+def proxy(server: UiServer) -> Iterator[FaultProxy]:
+    with between(server.address) as found:
+        found.wanted = BASIC
+        yield found
+
+
+def _no_secret_in(folder: Path, *said: str) -> None:
+    secrets = (PASSWORD, "s3cret", TOKEN, BASIC.removeprefix("Basic "))
+    for text in (*said, *(file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file())):
+        assert not [one for one in secrets if one in text]
+
+
+@pytest.mark.parametrize("way", ["variables", "token", "address"])
+def test_the_right_credentials_open_the_server_and_are_stored_nowhere(
+    remote: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    address = proxy.address
+    if way == "variables":
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    elif way == "token":
+        proxy.wanted = f"Bearer {TOKEN}"
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    else:
+        address = address.replace("//", "//ann:s3cret%26pass@")
+    assert preflight(remote.layout, address, "faces") is None
+    write_story(remote)
+    report = sync(remote.layout, remote.study(), address)
+    assert {name: run.status for name, run in remote.runs().items()} == STATUSES
+    runs = load_runs(remote.study().runs)
+    assert runs is not None
+    assert report.tracking_uri == runs.tracking_uri == address.replace("s3cret%26pass", "***")
+    _no_secret_in(remote.layout.results, str(report))
+
+
+def test_wrong_credentials_are_said_once_and_the_study_runs_on(
+    remote: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "tracking")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "s3cret")
+    said = preflight(remote.layout, proxy.address, "faces")
+    assert said is not None
+    assert "refuses the credentials (HTTP 401); give the right MLFLOW_TRACKING_USERNAME" in said
+    events = write_story(remote)
+    recorder = open_recorder(remote.layout, remote.study(), proxy.address)
+    play(recorder, [])
+    assert len(proxy.requests) <= 4, "a server that lets nobody in is not asked for ever"
+    assert len(list(read_lines(remote.study().outbox))) == len(events)
+    assert caplog.text.count("does not let us in; the study goes on") == 1
+    assert caplog.text.count("MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN") == 1
+    with pytest.raises(DeniedError, match="study sync"):
+        sync(remote.layout, remote.study(), proxy.address)
+    _no_secret_in(remote.layout.results, caplog.text, said)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    assert sync(remote.layout, remote.study(), proxy.address).sent == len(events)
+    assert {name: run.status for name, run in remote.runs().items()} == STATUSES
+
+
+def test_what_a_server_says_of_a_password_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", TOKEN)
+    said = mask_text(f"no {PASSWORD}, no {TOKEN}, no '{BASIC}'", "http://host")
+    assert said == "no ***, no ***, no 'Basic ***'"
+
+
+def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
+    remote: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("tracking.sync.time.sleep", pauses.append)
+    proxy.wanted, proxy.retry_after = None, "7"
+    proxy.script = lambda request: "429"
+    write_story(remote)
+    with pytest.raises(RateLimitedError, match="429") as found:
+        sync(remote.layout, remote.study(), proxy.address)
+    assert found.value.wait_s == 7
+    assert pauses == [7] * MOST_FAILURES
+    assert len(proxy.requests) == MOST_FAILURES + 1
+    proxy.retry_after = None
+    with pytest.raises(TrackingError, match="429") as without:
+        sync(remote.layout, remote.study(), proxy.address)
+    assert not isinstance(without.value, RateLimitedError)
+
+
+def test_an_outage_that_was_said_at_the_start_is_not_said_again(
+    remote: Backend, proxy: FaultProxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "tracking")
+    proxy.wanted = None
+    proxy.script = lambda request: "500" if request.number < 8 else None
+    write_story(remote)
+    recorder = open_recorder(remote.layout, remote.study(), proxy.address, known_away=True)
+    play(recorder, [])
+    assert "is away" not in caplog.text
+    assert caplog.text.count("is back; everything that waited was sent") == 1
+    assert {name: run.status for name, run in remote.runs().items()} == STATUSES

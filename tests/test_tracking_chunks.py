@@ -1,0 +1,182 @@
+"""What is sent and when: only what is on disk, all of it in spite of moods, and what a power cut took once more."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+from recorders import Script, play
+
+from study.errors import TrackingError
+from study.events import EpochReported
+from tracking.content import Batch, Point
+from tracking.door import Door, LostError, RefusedError
+from tracking.drain import Drain
+from tracking.manners import Manners, machine_clock
+from tracking.outbox import Outbox, read_lines
+from tracking.parcels import parcels
+from tracking.sync import sync
+from tracking.uri import default_tracking_uri
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+
+def test_reports_only_the_ledger_knows_are_caught_up_in_the_words_of_then(database: Backend) -> None:
+    script = Script()
+    told = [script.start(), script.begin(0), script.begin(1), script.report(0, 1)]
+    lost = [script.report(1, 1), script.report(0, 2), script.report(1, 2)]
+    running, ended = replace(script.record(0), epochs_run=2), script.finish(1).record
+    said = {0: [told[3], lost[1]], 1: [lost[0], lost[2]]}
+    play(database.open(), told)
+    recorder = database.open()
+    recorder.record(script.start(resumed=True))
+    assert recorder.catch_up([running, ended], script.tick(), lambda trial: said[trial]) == 1
+    play(recorder, [script.finish(0), script.end()])
+    events = [line.event for line in read_lines(database.study().outbox)]
+    assert [one for one in events if isinstance(one, EpochReported)] == [told[3], lost[1], lost[0], lost[2]]
+    runs = database.runs()
+    for trial in (0, 1):
+        assert database.history(runs[f"trial {trial:04d}"], "train_loss") == [(1, 1.0), (2, 0.5)]
+
+
+def test_caught_up_reports_bring_their_trial_if_the_outbox_lost_it(database: Backend) -> None:
+    script = Script()
+    recorder = database.open()
+    recorder.record(script.start(resumed=True))
+    said = [script.report(0, epoch) for epoch in (1, 2)]
+    recorder.catch_up([replace(script.record(0), epochs_run=2)], script.tick(), lambda trial: said)
+    recorder.close()
+    assert database.history(database.runs()["trial 0000"], "train_loss") == [(1, 1.0), (2, 0.5)]
+
+
+def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, done = Script(), []
+    outbox = Outbox(database.study().outbox, sync_every_s=math.inf)
+    for event in (script.start(), script.begin(0), script.report(0, 1)):
+        outbox.append(event)
+    calm, fsync = Door.send, os.fsync
+
+    def synced(file: int) -> None:
+        done.append(os.path.samestat(os.fstat(file), database.study().outbox.stat()))
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Door, "send", lambda door, run, batch: (done.append("sent"), calm(door, run, batch)))
+    assert sync(database.layout, database.study()).sent == 3
+    assert True in done[: done.index("sent")]
+    outbox.close()
+
+
+def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, calm, calls = Script(planned=12), Door.send, 0
+    begun = [script.start(), *(script.begin(trial) for trial in range(12))]
+    reports = [script.report(trial, epoch) for epoch in range(1, 10) for trial in range(12)]
+    ends = [script.finish(trial, epochs=9) for trial in range(12)]
+
+    def moody(door: Door, run_id: str, batch: Batch) -> None:
+        nonlocal calls
+        calls += 1
+        if calls % 9 == 0:
+            raise TrackingError("429 Too Many Requests")
+        calm(door, run_id, batch)
+
+    monkeypatch.setattr(Door, "send", moody)
+    outbox = Outbox(database.study().outbox)
+    for event in (*begun, *reports, *ends, script.end()):
+        outbox.append(event)
+    outbox.close()
+    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    while drain.pending():
+        assert calls < 1000, "what came through must not be sent again and again"
+        with suppress(TrackingError):
+            drain.run()
+    drain.close()
+    runs = database.runs()
+    assert {run.status for run in runs.values()} == {"FINISHED"}
+    assert len(database.history(runs["trial 0011"], "train_loss")) == 9
+
+
+@pytest.mark.parametrize(
+    ("batch", "requests"),
+    [
+        (Batch(), 0),
+        (Batch(tags={"a": ""}), 1),
+        (Batch([Point("val_auc", 0.5, 1, n) for n in range(900)], {f"p{n}": "x" for n in range(100)}), 1),
+        (Batch([Point("val_auc", 0.5, 1, n) for n in range(1001)]), 2),
+        (Batch(params={f"p{n}": "x" for n in range(250)}, tags={f"t{n}": "x" for n in range(101)}), 4),
+        (Batch([Point("ü" * 250, 0.5, 1, n) for n in range(700)]), 2),
+        (Batch(params={f"p{n}": "中" * 6000 for n in range(50)}), 3),
+    ],
+    ids=["nothing", "tag", "usual", "points", "params and tags", "long names", "long values"],
+)
+def test_a_batch_is_cut_into_requests_that_mlflow_takes(batch: Batch, requests: int) -> None:
+    found = list(parcels(batch))
+    assert len(found) == requests
+    for one in found:
+        assert len(one.points) <= 1000
+        assert max(len(one.params), len(one.tags)) <= 100
+        assert len(one.points) + len(one.params) + len(one.tags) <= 1000
+        points = [{"key": p.key, "value": p.value, "timestamp": p.time_ms, "step": p.step} for p in one.points]
+        texts = [{"key": key, "value": value} for key, value in [*one.params.items(), *one.tags.items()]]
+        assert len(json.dumps([points, texts])) < 1_000_000
+    assert [point for one in found for point in one.points] == batch.points
+    assert {key: value for one in found for key, value in one.params.items()} == batch.params
+    assert {key: value for one in found for key, value in one.tags.items()} == batch.tags
+
+
+@pytest.mark.parametrize(
+    ("where", "idle", "rests"),
+    [
+        ("http://127.0.0.1:5000", 0.5, [0.2, 1.5, 2.0]),
+        ("http://127.0.0.1:5000", 0.02, [0.2, 28.5, 30.0]),
+        ("http://ann:***@localhost:5000", 0.02, [0.2, 28.5, 30.0]),
+        ("https://mlflow.example.org", 0.02, [0.2, 1.5, 2.0]),
+        ("sqlite:////data/mlflow.db", 0.02, [0.2, 1.5, 2.0]),
+    ],
+)
+def test_a_server_beside_busy_trials_is_left_in_peace(where: str, idle: float, rests: list[float]) -> None:
+    ticks = count(0, 100)
+
+    def clock() -> tuple[float, float]:
+        now = next(ticks)
+        return (1 - idle) * now, idle * now
+
+    manners = Manners(where, clock)
+    assert [manners.rest_s(spent_s) for spent_s in (0.001, 1.5, 60.0)] == rests
+
+
+def test_a_machine_that_tells_nothing_is_not_busy() -> None:
+    assert Manners("http://127.0.0.1:5000", lambda: (0.0, 0.0)).rest_s(1.5) == 1.5
+    busy, idle = machine_clock()
+    assert busy > 0
+    assert idle >= 0
+
+
+def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> None:
+    play(remote.open(), [Script().start(), Script().begin(0)])
+    door, run = remote.door(), remote.runs()["trial 0000"]
+    values = [0.1 + 0.2, 1e-300, -1e300, math.inf, -math.inf, math.nan]
+    texts = {"ü": 'a"\\b\nü🙂', "plain": ""}
+    door.send(run.id, Batch([Point("odd", value, 7, n) for n, value in enumerate(values)], texts, texts))
+    found = [value for _, value in sorted(remote.history(run, "odd"))]
+    assert found[:3] == values[:3]
+    assert found[3:5] == pytest.approx([sys.float_info.max, -sys.float_info.max])  # sqlite has no infinity
+    assert math.isnan(found[5])
+    after = remote.runs()["trial 0000"]
+    assert texts.items() <= after.params.items()
+    assert texts.items() <= after.tags.items()
+    with pytest.raises(LostError, match="cannot log to run 0000"):
+        door.send("0" * 32, Batch(tags=texts))
+    with pytest.raises(RefusedError):
+        door.send(run.id, Batch(params={"plain": "another value"}))

@@ -1,0 +1,134 @@
+"""A server that refuses, delays, cuts and loses requests ends with the same content as one that was always there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from fault_proxy import FAULTS, FaultProxy, between, every, first, twice_each
+from tracking_snapshot import snapshot
+from tracking_story import STATUSES, write_story
+
+from study.errors import TrackingError
+from study.layout import Layout
+from tracking import drain as drain_module
+from tracking.drain import Drain
+from tracking.patience import is_harmless
+from tracking.sync import sync
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend
+
+    from tracking.ui import UiServer
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+MOST_ATTEMPTS = 500
+
+
+@pytest.fixture
+def proxy(server: UiServer) -> Iterator[FaultProxy]:
+    with between(server.address) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server: UiServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the server tells of the study when nothing goes wrong."""
+    from tracking_backends import Backend, _forget_everything
+
+    backend = Backend("http", Layout(tmp_path_factory.mktemp("undisturbed")), server.address)
+    write_story(backend)
+    sync(backend.layout, backend.study(), server.address)
+    found = snapshot(backend)
+    _forget_everything(server.address)
+    assert {name: one["status"] for name, one in found.items() if name != "experiment"} == STATUSES
+    assert "checkpoint/validation.npz" in found["trial 0000"]["artifacts"]
+    return found
+
+
+def _deliver(backend: Backend, proxy: FaultProxy) -> list[TrackingError]:
+    """Send the outbox through the proxy, as often as it takes; return what went wrong."""
+    drain, wrong = Drain(backend.study(), proxy.address), []
+    try:
+        for _ in range(MOST_ATTEMPTS):
+            try:
+                drain.run()
+            except TrackingError as exc:
+                wrong.append(exc)
+                continue
+            return wrong
+    finally:
+        drain.close()
+    raise AssertionError(f"not sent in {MOST_ATTEMPTS} attempts; the last: {wrong[-1]}")
+
+
+@pytest.mark.parametrize("offset", [0, 2, 4])
+def test_every_request_may_fail_in_every_way(
+    remote: Backend, proxy: FaultProxy, undisturbed: dict[str, Any], offset: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drain_module, "_LARGEST_CHUNK_BYTES", 1)  # else each attempt begins at the first event again
+    write_story(remote)
+    proxy.script = twice_each(offset)
+    wrong = _deliver(remote, proxy)
+    assert proxy.faults > 60
+    assert len(wrong) > 20, "what is tried again at once is not always enough"
+    assert snapshot(remote) == undisturbed
+
+
+@pytest.mark.parametrize("nth", [3, 5])
+def test_every_nth_request_may_fail_for_ever(
+    remote: Backend, proxy: FaultProxy, undisturbed: dict[str, Any], nth: int
+) -> None:
+    write_story(remote)
+    proxy.delay_s, proxy.script = 0.0, every(nth, tuple(one for one in FAULTS if one != "429"))
+    _deliver(remote, proxy)
+    assert proxy.faults > 5
+    assert snapshot(remote) == undisturbed
+
+
+def _made(proxy: FaultProxy, name: bytes) -> int:
+    """Return how often the run was asked for; the second time the first one's request goes on to the server."""
+    count = sum(one.path.endswith("runs/create") and name in one.body for one in proxy.requests)
+    if count == 2:
+        proxy.release()
+    return count
+
+
+@pytest.mark.parametrize("name", ["faces", "trial 0000"])
+def test_a_run_made_after_its_maker_gave_up_is_marked_as_a_duplicate(
+    remote: Backend, proxy: FaultProxy, undisturbed: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    write_story(remote)
+    wanted = f'"{name}"'.encode()
+    proxy.script = first("late", lambda one: one.path.endswith("runs/create") and wanted in one.body)
+    drain = Drain(remote.study(), proxy.address)
+    while not proxy.faults:  # a slow machine may be too late for other requests too
+        with pytest.raises(TrackingError, match="timeout"):
+            drain.run()
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    proxy.script = first("slow", lambda one: _made(proxy, wanted) >= 2 and one.path.endswith("runs/update"))
+    proxy.delay_s = 1.0  # the late run is there before the study ends
+    drain.run()
+    drain.close()
+    assert proxy.faults == 2
+    assert snapshot(remote) == undisturbed
+    door = remote.door()
+    experiment = door.find_experiment(remote.name)
+    assert experiment is not None
+    runs = list(door.search([experiment.id], ""))
+    (stray,) = [run for run in runs if run.tags["study.kind"] == "duplicate"]
+    (used,) = [run for run in runs if run.name == name and run.id != stray.id]
+    assert (stray.status, stray.tags["study.duplicate_of"]) == ("KILLED", used.id)
+
+
+def test_only_what_does_no_harm_twice_is_tried_twice() -> None:
+    api = "/api/2.0/mlflow"
+    for path in ("runs/search", "runs/log-batch", "runs/update", "experiments/set-experiment-tag"):
+        assert is_harmless("POST", f"{api}/{path}")
+    assert is_harmless("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/abc/artifacts/study.yaml")
+    assert is_harmless("GET", f"{api}/experiments/get-by-name?experiment_name=x")
+    for path in ("runs/create", "experiments/create", "logged-models", "model-versions/create"):
+        assert not is_harmless("POST", f"{api}/{path}")

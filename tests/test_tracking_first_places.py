@@ -1,0 +1,74 @@
+"""The best of thousands of runs by a few requests: exactly those, whatever the values and the demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ranking_kit import record
+
+from study.records import TrialRecord
+from study.spec import Mode
+from tracking.first_places import Asked, first_places
+
+FITS: dict[str, Callable[[TrialRecord], bool]] = {
+    "all": lambda one: True,
+    "half": lambda one: one.trial % 2 == 0,
+    "few": lambda one: one.trial % 40 == 0,
+    "none": lambda one: False,
+}
+
+
+class Server:
+    """Answers as MLflow does, the oldest run first, and counts."""
+
+    def __init__(self, values: list[float], mode: Mode) -> None:
+        self.records = [record(at, value) for at, value in enumerate(values)]
+        self.mode = mode
+        self.sent: list[int] = []
+
+    def fetch(self, bound: float | None, limit: int | None) -> list[TrialRecord]:
+        sign = 1 if self.mode == "max" else -1
+        found = [
+            one for one in self.records if bound is None or sign * one.metrics["val_auc"] >= sign * bound
+        ][:limit]  # fmt: skip
+        self.sent.append(len(found))
+        return found
+
+
+def best_of(records: list[TrialRecord], asked: Asked) -> list[int]:
+    fitting = [one for one in records if asked.fits(one)]
+    return [one.trial for one in sorted(fitting, key=lambda one: (-asked.good(one), one.trial))][: asked.count]
+
+
+VALUES = st.one_of(
+    st.lists(st.floats(-2, 2), max_size=400),
+    st.lists(st.sampled_from([0.0, 0.5, 1.0]), max_size=400),
+    st.lists(st.floats(allow_nan=False), max_size=100),
+    st.integers(1, 800).map(lambda count: [at * 7919 % 1009 / 1009 for at in range(count)]),
+)
+
+
+@given(VALUES, st.sampled_from(["max", "min"]), st.sampled_from(sorted(FITS)), st.integers(2, 30), st.booleans())
+def test_they_are_the_best(values: list[float], mode: Mode, fits: str, count: int, known: bool) -> None:
+    server, asked = Server(values, mode), Asked("val_auc", mode, count, FITS[fits])
+    best = (max if mode == "max" else min)(values) if known and values else None
+    found = first_places(asked, server.fetch, len(values), best)
+    assert best_of(found, asked) == best_of(server.records, asked)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_few_are_sent(known: bool) -> None:
+    values = [0.9 - at * 7919 % 10_007 / 20_000 for at in range(10_000)]
+    server, asked = Server(values, "max"), Asked("val_auc", "max", 20, FITS["all"])
+    found = first_places(asked, server.fetch, len(values), max(values) if known else None)
+    assert best_of(found, asked) == best_of(server.records, asked)
+    assert len(server.sent) <= 6
+    assert sum(server.sent) <= 400
+
+
+def test_all_the_same_value_ends() -> None:
+    server, asked = Server([0.5] * 500, "max"), Asked("val_auc", "max", 5, FITS["all"])
+    assert best_of(first_places(asked, server.fetch, 500, 0.5), asked) == [0, 1, 2, 3, 4]

@@ -1,0 +1,160 @@
+"""The tracker's ranking, made from rows alone, is that of ``study compare``, made from whole records."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from ranking_kit import C, F, P, R
+from recorders import CLOCK_S, Script
+
+from study.configurations import rank_configurations
+from study.events import StudyEnded, TrialFinished, TrialStarted
+from study.front import rank_by_front
+from study.ranking import rank
+from study.records import StudyOutcome, TrialRecord, TrialState
+from study.spec import Objective, StudySpec
+from study.steering import DesignSpec, ReplicatesSpec
+from tracking.leaderboard import as_csv, as_table, leaderboard
+from tracking.outbox import Line
+from tracking.progress import Progress
+from tracking.standings import leaders, standings
+
+AUC = Objective(metric="val_auc", mode="max")
+LATENCY = Objective(metric="latency_ms", mode="min")
+PARAMETERS = Objective(metric="parameters", mode="min")
+AIMS = [(AUC,), (LATENCY,), (AUC, LATENCY), (AUC, LATENCY, PARAMETERS)]
+
+
+def _spec(aims: Sequence[Objective], seeds: int = 1, *, search: bool = True) -> StudySpec:
+    design = DesignSpec() if search else DesignSpec(kind="grid")
+    return Script().spec().model_copy(
+        update={"objective": aims[0], "objectives": tuple(aims) if len(aims) > 1 else (), "design": design,
+                "replicates": ReplicatesSpec(count=seeds)}
+    )  # fmt: skip
+
+
+def _records(random: random.Random, count: int, seeds: int) -> list[TrialRecord]:
+    """Make trials of every kind, with many equals among them, and values that are missing or not finite."""
+    records = []
+    for trial in range(count):
+        state = random.choices([C, P, F, R], [6, 2, 1, 1])[0]
+        metrics = {
+            "val_auc": random.choice([0.5, 0.6, 0.7, 0.8, 0.9, float("nan")]),
+            "latency_ms": random.choice([1.0, 2.0, 3.0, float("inf")]),
+            "parameters": random.choice([1e6, 2e6, 3e6]),
+            "val_loss": random.choice([0.1, 0.2, 0.3]),
+        }
+        metrics = {name: value for name, value in metrics.items() if random.random() < 0.95}
+        has_checkpoint = state in (C, P) and random.random() < 0.95
+        records.append(_record(trial, state, metrics if state in (C, P) else {}, trial // seeds, trial % seeds,
+                               has_checkpoint=has_checkpoint))  # fmt: skip
+    return records
+
+
+def _record(
+    trial: int, state: TrialState, metrics: dict[str, float], point: int, replicate: int, *, has_checkpoint: bool = True
+) -> TrialRecord:
+    return TrialRecord(
+        "faces", trial, state, {"optimizer": "sgd"}, {}, point=point, replicate=replicate, metrics=metrics,
+        value=metrics.get("val_auc"), checkpoint=f"c/{trial}" if has_checkpoint else None,
+        epoch=2 if metrics else None, started_at_s=CLOCK_S, finished_at_s=CLOCK_S + 5,
+    )  # fmt: skip
+
+
+def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> Progress:
+    """Tell of the trials in another order than that of their numbers."""
+    progress, script = Progress(), Script()
+    events = [replace(script.start(), spec=spec), *(TrialStarted(one, 1, CLOCK_S) for one in records)]
+    events += [TrialFinished(one, CLOCK_S + 9) for one in sorted(records, key=lambda one: -one.trial) if one.state != R]
+    for number, event in enumerate(events):
+        progress.take(Line(number, event, None, 0))
+    return progress
+
+
+@pytest.mark.parametrize("aims", AIMS)
+@pytest.mark.parametrize("seed", range(5))
+def test_trials_are_ranked_as_compare_ranks_them(aims: tuple[Objective, ...], seed: int) -> None:
+    records = _records(random.Random(seed), 60, 1)
+    progress = _progress(_spec(aims), records)
+    many = len(aims) > 1
+    wanted = rank_by_front(records, aims) if many else rank(records, aims[0].metric, aims[0].mode)
+    assert [(one.rank, one.rows[0].trial) for one in standings(progress)] == [
+        (row.rank, row.record.trial) for row in wanted
+    ]
+    first = [(row.rank, row.record.trial) for row in wanted if row.rank and (row.rank == 1 or not many)]
+    assert [(one.rank, one.rows[0].trial) for one in leaders(progress)] == (first if many else first[:5])
+
+
+@pytest.mark.parametrize("aims", AIMS)
+@pytest.mark.parametrize("search", [True, False], ids=["by point", "by seed"])
+@pytest.mark.parametrize(("seed", "count"), [(0, 60), (1, 60), (2, 41), (3, 23), (4, 2)])
+def test_configurations_are_ranked_as_compare_ranks_them(
+    aims: tuple[Objective, ...], seed: int, count: int, *, search: bool
+) -> None:
+    records = _records(random.Random(seed), count, 3)
+    progress = _progress(_spec(aims, 3, search=search), records)
+    wanted = rank_configurations(records, aims, 3, by_pass=not search)
+    found = standings(progress)
+    assert [(one.rank, [row.trial for row in one.rows]) for one in found] == [
+        (one.rank, [trial.trial for trial in one.trials]) for one in wanted
+    ]
+    assert [one.best and one.best.trial for one in found] == [one.best and one.best.trial for one in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert one.n == other.n
+        assert list(one.values) == ([other.mean_of(aim.metric) for aim in aims] if other.counted else [])
+    ranked = [(one.rank, one.point) for one in wanted if one.rank]
+    first = [pair for pair in ranked if pair[0] == 1] if len(aims) > 1 else ranked[:5]
+    assert [(one.rank, one.rows[0].point) for one in leaders(progress)] == first
+
+
+def test_leaderboard_has_a_line_per_trial_in_the_order_of_the_ranking() -> None:
+    records = [
+        _record(0, C, {"val_auc": 0.7}, 0, 0),
+        _record(1, C, {"val_auc": 0.9}, 1, 0),
+        _record(2, F, {}, 2, 0, has_checkpoint=False),
+        _record(3, R, {}, 3, 0, has_checkpoint=False),
+    ]
+    progress = _progress(_spec([AUC]), records)
+    headings, lines = leaderboard(progress, {0: "a", 1: "b"}.get)
+    told = [dict(zip(headings, line, strict=True)) for line in lines]
+    assert [(one["rank"], one["trial"], one["val_auc"], one["run_id"]) for one in told] == [
+        (1, 1, 0.9, "b"), (2, 0, 0.7, "a"), (None, 2, None, None), (None, 3, None, None),
+    ]  # fmt: skip
+    assert told[0]["optimizer"] == "sgd"
+    assert told[0]["time_s"] == 5.0
+    assert [one["state"] for one in told] == ["COMPLETE", "COMPLETE", "FAILED", "RUNNING"]
+    progress.take(Line(9, StudyEnded("faces", StudyOutcome.INTERRUPTED, None, {}, CLOCK_S), None, 0))
+    assert [line[headings.index("state")] for line in leaderboard(progress, {}.get)[1]][-1] == "INTERRUPTED"
+
+
+def test_leaderboard_of_replicates_has_the_means_of_their_configuration() -> None:
+    aucs = [0.7, 0.8, 0.9, 0.95]
+    records = [_record(n, C, {"val_auc": auc}, n // 2, n % 2) for n, auc in enumerate(aucs)]
+    headings, lines = leaderboard(_progress(_spec([AUC], 2), records), {}.get)
+    told = [dict(zip(headings, line, strict=True)) for line in lines]
+    assert [(one["rank"], one["mean val_auc"], one["n"], one["trial"]) for one in told] == [
+        (1, pytest.approx(0.925), 2, 2), (1, pytest.approx(0.925), 2, 3),
+        (2, pytest.approx(0.75), 2, 0), (2, pytest.approx(0.75), 2, 1),
+    ]  # fmt: skip
+
+
+def test_table_is_read_by_pandas_and_infinity_is_not_lost() -> None:
+    records = [_record(0, C, {"latency_ms": float("inf")}, 0, 0), _record(1, C, {"latency_ms": 2.0}, 1, 0)]
+    lines = leaderboard(_progress(_spec([LATENCY]), records), {}.get)
+    at = lines[0].index("latency_ms")
+    assert [row[at] for row in json.loads(as_table(lines))["data"]] == [2.0, "inf"], "JSON has no infinity"
+    records = [replace(one, seed=2829969414831400022) for one in records]
+    table = json.loads(as_table(leaderboard(_progress(_spec([LATENCY]), records), {}.get)))
+    assert table["data"][0][table["columns"].index("seed")] == "2829969414831400022", "browsers round long numbers"
+    for table in (
+        pd.read_json(io.StringIO(as_table(lines)), orient="split"),
+        pd.read_csv(io.StringIO(as_csv(lines))),
+    ):
+        assert list(table.columns) == lines[0]
+        assert list(table["latency_ms"]) == [2.0, float("inf")]

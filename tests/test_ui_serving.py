@@ -1,0 +1,202 @@
+"""`study ui` before a browser comes: ports, hosts, servers that are not there, and MLflow's first page."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import study
+from engine_fakes import make_ledger
+
+from cli.ui_command import MLFLOW_PORT
+from study import listening
+from study.errors import StudyError, TrackingError
+from study.layout import Layout
+from tracking.first_page import FirstPage
+from tracking.links import DEFAULT_UI, RunLinks
+from tracking.runs import Runs, save_runs
+from tracking.ui import _welcome, require_database, server_page
+from tracking.view import run_path
+
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port somebody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int], str]]:
+    """Start a server that answers everything with one status."""
+    servers: list[HTTPServer] = []
+
+    def start(status: int) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        servers.append(HTTPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"127.0.0.1:{servers[-1].server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_taken_port_is_an_error_and_the_next_one_may_be_tried(taken: int) -> None:
+    with pytest.raises(
+        StudyError, match=rf"free, but 127\.0\.0\.1:{taken} is not .*choose another --port, 0 takes any"
+    ):
+        listening.free_port("127.0.0.1", taken)
+    found = listening.free_port("127.0.0.1", taken, tries=20)
+    assert taken < found < taken + 20
+    assert listening.free_port("127.0.0.1", 0) not in (0, taken)
+
+
+@pytest.mark.parametrize("host", ["nobody.invalid", "192.0.2.1", "a" * 70])
+def test_a_host_that_is_another_machine_is_an_error(host: str) -> None:
+    with pytest.raises(StudyError, match="must be a name or an address of this machine"):
+        listening.free_port(host, 0)
+
+
+def test_a_port_beyond_the_last_is_an_error() -> None:
+    with pytest.raises(StudyError, match=r"in \[0, 65535\], but is 65536"):
+        listening.free_port("127.0.0.1", 65536)
+    with socket.create_server(("127.0.0.1", 65535)), pytest.raises(StudyError, match="is not"):
+        listening.free_port("127.0.0.1", 65535, tries=10)
+
+
+def test_other_machines_know_this_one_by_its_names_only() -> None:
+    assert listening.allowed_hosts("127.0.0.1") == ("localhost", "127.0.0.1", "[::1]")
+    everywhere = listening.allowed_hosts("0.0.0.0")
+    assert socket.gethostname() in everywhere
+    assert "0.0.0.0" not in everywhere
+    assert "box.example" in listening.allowed_hosts("box.example")
+    assert listening.address("0.0.0.0", 5000) == f"http://{socket.gethostname()}:5000"
+    assert listening.local_address("::", 5000) == "http://[::1]:5000"
+
+
+def test_mlflow_lets_in_whom_we_name_and_nobody_else() -> None:
+    from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
+
+    assert _welcome("127.0.0.1", 5000) == {}
+    told = _welcome("0.0.0.0", 5000)
+    patterns = told["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+    origins = told["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
+    for name in ("localhost:5000", "127.0.0.1:5000", "[::1]:5000", f"{socket.gethostname()}:5000"):
+        assert is_allowed_host_header(patterns, name)
+        assert not should_block_cors_request(f"http://{name}", "POST", origins)
+    assert not is_allowed_host_header(patterns, "evil.example:5000")
+    assert should_block_cors_request("http://evil.example:5000", "POST", origins)
+
+
+def test_a_server_is_opened_without_its_credentials(answering: Callable[[int], str]) -> None:
+    for status in (200, 401, 404):
+        where = answering(status)
+        found = server_page(f"http://ann:s3cret@{where}/", "7")
+        assert found.startswith(f"http://{where}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=")
+
+
+def test_a_server_that_is_not_there_is_said() -> None:
+    with pytest.raises(TrackingError, match=r"must answer at http://127\.0\.0\.1:9, but: .*refused.*--tracking-uri"):
+        server_page("http://ann:s3cret@127.0.0.1:9", None)
+
+
+def test_a_database_of_another_program_is_said_before_the_server_starts(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("CREATE TABLE songs (name TEXT)")
+    with pytest.raises(TrackingError, match="tables of another program"):
+        require_database(Layout(tmp_path), f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+
+def test_links_lead_to_the_server_that_has_the_runs_as_they_come(tmp_path: Path) -> None:
+    layout = Layout(tmp_path).study("faces")
+    links = RunLinks(layout)
+    assert links(None) is None
+    assert links.address == DEFAULT_UI == f"http://127.0.0.1:{MLFLOW_PORT}"
+    save_runs(layout.runs, Runs("sqlite:////data/mlflow.db", "7", "parent", {}))
+    assert (links(None), links(3)) == (DEFAULT_UI + run_path("7", "parent"), None)
+    assert links.need_serving
+    save_runs(layout.runs, Runs("https://ann:***@host:8443/ml/", "7", "parent", {3: "third"}))
+    assert links(3) == "https://host:8443/ml/#/experiments/7/runs/third"
+    assert not links.need_serving
+    assert RunLinks(layout, "sqlite:////data/mlflow.db")(None) == DEFAULT_UI + run_path("7", "parent")
+
+
+class _Page:
+    """A page with more to it than one piece, and what somebody who asks for it gets."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.asked.append(scope)
+        headers = [(b"content-length", b"39"), (b"etag", b'"1"'), (b"content-type", b"text/html")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"<html><head><title>", "more_body": True})
+        await send({"type": "http.response.body", "body": b"MLflow</title></head>"})
+
+    def get(self, app: Any, path: str) -> tuple[dict[bytes, bytes], bytes]:
+        told: list[dict[str, Any]] = []
+
+        async def send(message: dict[str, Any]) -> None:
+            told.append(message)
+
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": path,
+            "headers": [(b"If-None-Match", b'"1"'), (b"host", b"h")],
+        }
+        asyncio.run(app(scope, None, send))
+        return dict(told[0]["headers"]), b"".join(one["body"] for one in told[1:])
+
+
+def test_the_first_page_chooses_for_whoever_has_not_chosen() -> None:
+    page = _Page()
+    headers, body = page.get(FirstPage(page), "/")
+    assert body.startswith(b"<html><head><script>for (const [key, value] of Object.entries({")
+    assert b"mlflow.workflowType_v1" in body
+    assert b"localStorage.getItem(key) ??" in body
+    assert body.endswith(b"</script><title>MLflow</title></head>")
+    assert headers == {b"content-type": b"text/html", b"content-length": str(len(body)).encode()}
+    assert page.asked[0]["headers"] == [(b"host", b"h")]
+
+
+def test_every_other_page_is_left_alone() -> None:
+    page = _Page()
+    headers, body = page.get(FirstPage(page), "/api/2.0/mlflow/runs/get")
+    assert body == b"<html><head><title>MLflow</title></head>"
+    assert headers[b"etag"] == b'"1"'
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
+    make_ledger(tmp_path / "studies" / "crash")
+    for arguments, status, words in (
+        (("nope",), 1, "no study `nope`"),
+        (("--port", taken), 1, f"127.0.0.1:{taken} is not"),
+        (("--port", 70000), 2, "65535"),
+        (("--tracking-uri", "http://127.0.0.1:9"), 1, "must answer at http://127.0.0.1:9"),
+        (("--host", "nobody.invalid", "--optuna"), 1, "address of this machine"),
+    ):
+        done = study("ui", *arguments, "--results", tmp_path)
+        assert (done.returncode, done.stdout) == (status, ""), done.stderr
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
