@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study
+from commands import ROOT, study
 from engine_fakes import make_ledger
 
 from cli.ui_command import MLFLOW_PORT
@@ -23,9 +27,11 @@ from study.layout import Layout
 from tracking.first_page import FirstPage
 from tracking.links import DEFAULT_UI, RunLinks
 from tracking.runs import Runs, save_runs
+from tracking.static_files import StaticFiles
 from tracking.ui import _welcome, require_database, server_page
 from tracking.view import run_path
 
+pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
@@ -180,6 +186,14 @@ def test_the_first_page_chooses_for_whoever_has_not_chosen() -> None:
     assert page.asked[0]["headers"] == [(b"host", b"h")]
 
 
+def test_scripts_whose_names_are_their_contents_may_be_kept() -> None:
+    page = _Page()
+    app = StaticFiles(page)
+    assert page.get(app, "/static-files/static/js/main.1a2b3c.js")[0][b"cache-control"].endswith(b"immutable")
+    for path in ("/", "/static-files/favicon.ico", "/api/2.0/mlflow/runs/get"):
+        assert b"cache-control" not in page.get(app, path)[0]
+
+
 def test_every_other_page_is_left_alone() -> None:
     page = _Page()
     headers, body = page.get(FirstPage(page), "/api/2.0/mlflow/runs/get")
@@ -200,3 +214,31 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
         assert (done.returncode, done.stdout) == (status, ""), done.stderr
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_server_ends_with_whoever_started_it_even_if_that_was_killed(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
+    program = (
+        "import sys; from pathlib import Path; from tracking.ui import serve; import time\n"
+        "folder = Path(sys.argv[1]); found = serve(f'sqlite:///{folder}/mlflow.db', folder / 'artifacts', port=0)\n"
+        "print(found.process.pid, flush=True); time.sleep(600)"
+    )
+    starter = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert starter.stdout is not None
+    server = int(starter.stdout.readline())
+    assert _lives(server)
+    starter.kill()
+    starter.communicate()
+    deadline = time.monotonic() + 60
+    while _lives(server) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _lives(server)
+
+
+def _lives(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
+import time
 
 from tracking.first_page import App, FirstPage
+from tracking.static_files import StaticFiles
+
+_LOOK_EVERY_S = 1.0
 
 
-def main(host: str, port: str) -> None:
-    """Serve the database of MLFLOW_BACKEND_STORE_URI until a signal ends it."""
+def main(host: str, port: str, parent: str) -> None:
+    """Serve the database of MLFLOW_BACKEND_STORE_URI until a signal ends it or the process ``parent`` is gone."""
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     try:
         app = _prepared()
     except (ImportError, AttributeError):  # another MLflow inside; its command stays what it is
@@ -17,7 +24,14 @@ def main(host: str, port: str) -> None:
         os.execv(sys.executable, [sys.executable, "-m", *command])
     import uvicorn
 
-    uvicorn.run(FirstPage(app), host=host, port=int(port), log_level="warning")
+    uvicorn.run(StaticFiles(FirstPage(app)), host=host, port=int(port), log_level="warning")
+
+
+def _end_with(parent: int) -> None:
+    """End this process when another is gone, however that went: a server nobody knows of keeps its port."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _prepared() -> App:

@@ -135,7 +135,7 @@ def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKIN
 
 
 def _launch(tracking_uri: str, artifacts: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-P", "-m", "tracking.server_main", host, str(port)]
+    command = [sys.executable, "-P", "-m", "tracking.server_main", host, str(port), str(os.getpid())]
     # The URI goes through the environment: a command line with a password is readable by everybody.
     environment = {
         **_welcome(host, port),
