@@ -39,7 +39,8 @@ def in_a_process(load: str, way: str, asked: argparse.Namespace, address: str) -
     scratch = ["--scratch", asked.scratch] if asked.scratch else []
     command = [sys.executable, __file__, "--load", load, "--way", way, "--address", address, *options, *scratch]
     done = subprocess.run([str(one) for one in command], stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # Ray's own words may come after ours.
+    found: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines()[::-1] if line.startswith("{")))
     return found
 
 
