@@ -15,6 +15,7 @@ from engine_fakes import Listener, check_whole, make_ledger, make_spec, metrics,
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.tune.execution import class_cache
+from ray.tune.experiment import Trial
 
 from study.engine.cluster import QUIET_ENVIRONMENT, Slots
 from study.engine.conductor import Conductor
@@ -67,6 +68,9 @@ def test_no_more_workers_are_started_than_run_at_once(
     listener, asked = Listener(), []
     start = RayActorManager.add_actor
     monkeypatch.setattr(RayActorManager, "add_actor", lambda *args, **named: asked.append(1) or start(*args, **named))
+    saved: list[Trial] = []
+    save = Trial.get_json_state
+    monkeypatch.setattr(Trial, "get_json_state", lambda trial: saved.append(trial) or save(trial))
     with driver_lock(layout):
         conductor = Conductor(ledger, layout, listener)
         conductor.begin(started(ledger))
@@ -74,6 +78,7 @@ def test_no_more_workers_are_started_than_run_at_once(
         conductor.raise_fault()
         conductor.end()
     assert len(asked) == 4
+    assert saved == []  # what Tune would write down of each trial nobody reads
     assert len(check_whole(layout, listener)) == 60
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from ray import tune
 from study.engine.adapters import EventCallback, InterruptStopper, LedgerScheduler, LedgerSearcher
 from study.engine.cluster import Slots
 from study.engine.conductor import Conductor
+from study.engine.stateless import without_state
 from study.engine.storage import TrialStorage, default_storage
 from study.engine.warm import workers_kept
 from study.layout import StudyLayout
@@ -44,7 +44,6 @@ def run_trials(
         worker_retries: how often a trial is placed again after its worker died.
         on_interrupt: called once when a run is to stop before its trials ended.
     """
-    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)  # it misses Tune's own files
     for left in layout.root.glob(f"{SCRATCH}*"):
         shutil.rmtree(left, ignore_errors=True)
     # Tune's own files are disposable: the ledger has all there is.
@@ -71,7 +70,7 @@ def run_trials(
                 log_to_file=False,
             ),
         )
-        with workers_kept(slots.count):
+        with workers_kept(slots.count), without_state():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
