@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -300,15 +299,3 @@ def test_a_sampler_looks_at_no_more_than_it_is_shown(sampler: Sampler) -> None:
     shown = sorted(selection.shown(()), key=lambda one: one.number)
     assert len(shown) == {"tpe": 250, "gp": 100}[sampler]
     assert drawn(spec, sampler, 400, shown).keys() == {"learning_rate"}
-
-
-def test_quick_tails_are_optunas() -> None:
-    import numpy as np
-    from optuna.samplers._tpe import _truncnorm
-    from scipy.special import log_ndtr
-
-    at = np.linspace(-60, 9, 2000)
-    before: Callable[..., np.ndarray] = _truncnorm._log_ndtr
-    assert np.allclose(before(at), log_ndtr(at), rtol=1e-12, atol=1e-15)
-    drawn(make_spec(), "tpe", 20, [])
-    assert _truncnorm._log_ndtr is before

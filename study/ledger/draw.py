@@ -63,6 +63,11 @@ class PointStudy(optuna.Study):
     def _get_trials(self, deepcopy: bool = True, states: Any = None, use_cache: bool = False) -> list[FrozenTrial]:
         return self.get_trials(deepcopy, states)
 
+    def one_of_each_kind(self) -> PointStudy:
+        """Return the study with one ended point of those that share the same dictionary of domains."""
+        kinds = {id(one.distributions): one for one in self._points if one.state.is_finished()}
+        return PointStudy(self._directions, list(kinds.values()), self._storage)  # type: ignore[arg-type]
+
 
 class Draw:
     """One point being drawn; ``space.suggest`` takes it for a trial.

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -16,6 +17,8 @@ from study.ledger.roster import Point, Roster
 from study.ledger.selections import Selection
 from study.records import StopReason
 from study.spec import Mode
+
+_MOST_KINDS = 64  # of points, by what their conditions leave of the space
 
 
 class History(Follower):
@@ -42,7 +45,9 @@ class History(Follower):
         self._trial_of = trial_of
         self._running: dict[int, FrozenTrial] = {}
         self._closed: set[int] = set()
+        self._domains: list[dict[str, BaseDistribution]] = []
         for one in earlier:
+            self._share_domains(one)
             selection.add(one)
 
     def number_of(self, point: int) -> int:
@@ -76,7 +81,18 @@ class History(Follower):
 
     def _begun(self, number: int) -> FrozenTrial:
         first = self._trial_of(min(self._roster.points[number].trials.values()))
-        return _as_point(first, self.number_of(number), OptunaState.RUNNING)
+        begun = _as_point(first, self.number_of(number), OptunaState.RUNNING)
+        self._share_domains(begun)
+        return begun
+
+    def _share_domains(self, point: FrozenTrial) -> None:
+        """Let points with equal domains have the same dictionary of them, as long as there are few kinds."""
+        for known in self._domains:
+            if known == point.distributions:
+                point.distributions = known
+                return
+        if len(self._domains) < _MOST_KINDS:
+            self._domains.append(point.distributions)
 
     def _ended(self, running: FrozenTrial, point: Point) -> FrozenTrial | None:
         runs = [self._trial_of(point.trials[one]) for one in sorted(point.trials)]
