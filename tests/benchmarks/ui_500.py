@@ -1,4 +1,4 @@
-"""Measure how long a person waits for `study ui` and for the table of 500 runs.
+"""Measure how long a person waits for `study ui`, for the page with the table of 500 runs, and for another order of it.
 
 Run: python tests/benchmarks/ui_500.py [--runs 500] [--rounds 5] [--results DIR] [--write results/reference/ui_500.json]
 The study is played into DIR, or taken from there if DIR has one.
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 ROWS = 20
 _LAST = f".ag-row[row-index='{ROWS - 1}']"
+_FIRST = f".ag-row[row-index='0'] {NAMES}"
+_TITLES = ("best.val_auc", "learning_rate")
 
 
 def main() -> None:
@@ -61,9 +63,12 @@ def _table(browser: Browser, ui: Served, rounds: int) -> dict[str, object]:
             page = visitor.new_page()
             again.append(_waits_s(page, ui))
             page.close()
+    with visiting(browser) as visitor:
+        answers = _orders_s(visitor.new_page(), ui, rounds)
     return {
         "first_visit_s": first, "first_visit_median_s": statistics.median(first),
         "later_visit_s": again[1:], "later_visit_median_s": statistics.median(again[1:]),
+        "new_order_s": answers, "new_order_median_s": statistics.median(answers),
     }  # fmt: skip
 
 
@@ -80,6 +85,20 @@ def _waits_s(page: Page, ui: Served) -> float:
     page.locator(NAMES).first.wait_for()
     page.locator(_LAST).first.wait_for(state="attached")
     return round(time.monotonic() - begun, 3)
+
+
+def _orders_s(page: Page, ui: Served, rounds: int) -> list[float]:
+    """Return the times from a click on a column's title until the table has other rows."""
+    _waits_s(page, ui)
+    found = []
+    for turn in range(rounds):
+        first = page.locator(_FIRST).first.inner_text()
+        title = page.locator(".ag-header-cell span", has_text=_TITLES[turn % len(_TITLES)]).first
+        begun = time.monotonic()
+        title.click()
+        page.locator(f"{_FIRST}:not(:text-is('{first}'))").first.wait_for()
+        found.append(round(time.monotonic() - begun, 3))
+    return found
 
 
 if __name__ == "__main__":
