@@ -14,6 +14,7 @@ from tracking.door import Door, LostError
 from tracking.mirror import Mirror
 from tracking.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.progress import fold
+from tracking.side_by_side import AT_ONCE
 from tracking.uri import artifact_location, mask_uri
 
 _log = logging.getLogger("tracking")
@@ -33,6 +34,7 @@ class Drain:
         self._study = study
         self._uri = tracking_uri
         self._masked = mask_uri(tracking_uri)
+        self._is_server = tracking_uri.startswith(("http://", "https://"))
         self._lock: int | None = None
         self._door: Door | None = None
         self._mirror: Mirror | None = None
@@ -41,8 +43,12 @@ class Drain:
         self.sent = 0
         """How many events were acknowledged so far, in runs that then failed too."""
 
-    def run(self, is_over: Callable[[], bool] = lambda: False) -> int:
+    def run(self, is_over: Callable[[], bool] = lambda: False, at_once: Callable[[], int] = lambda: AT_ONCE) -> int:
         """Send everything that is there and not acknowledged, and return the number of events sent.
+
+        Args:
+            is_over: Whether to leave it at what is acknowledged.
+            at_once: How many requests a server may have to answer at the same time; a database has one.
 
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
@@ -51,7 +57,7 @@ class Drain:
         end = self._study.outbox.stat().st_size
         while not is_over() and self._position.offset < end and (lines := self._chunk()):
             try:
-                mirror.apply(lines)
+                mirror.apply(lines, at_once() if self._is_server else 1)
             except LostError as exc:
                 if begun_again:
                     raise

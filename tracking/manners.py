@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from study.listening import is_loopback
+from tracking.side_by_side import AT_ONCE
 
 _LINGER_S = 0.2
 _LONGEST_REST_S = 2.0
@@ -34,6 +35,10 @@ class Manners:
         self._is_here = parts.scheme in ("http", "https") and is_loopback(parts.hostname or "")
         self._clock = clock
         self._before = clock()
+
+    def at_once(self, *, closing: bool) -> int:
+        """Return how many requests may be on their way; where trials run beside the server one, until they ended."""
+        return 1 if self._is_here and not closing else AT_ONCE
 
     def rest_s(self, spent_s: float) -> float:
         """Return how long to wait after so long a time of sending."""

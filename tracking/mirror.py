@@ -28,6 +28,7 @@ from tracking.parent_run import ParentRun
 from tracking.progress import Progress
 from tracking.refusals import unless_refused
 from tracking.registry import Registry
+from tracking.side_by_side import call_each
 
 _log = logging.getLogger("tracking")
 
@@ -51,19 +52,24 @@ class Mirror:
         self._parent_run = ParentRun(door, study, self._registry)
         self._pending: dict[str, Batch] = {}
         self._is_outdated = False
+        self._at_once = 1
 
     def is_known(self) -> bool:
         """Whether the server has the run of the study that was begun, if one was."""
         return self._progress.study is None or self._registry.find_parent(self._progress.study) is not None
 
-    def apply(self, lines: Sequence[Line]) -> None:
+    def apply(self, lines: Sequence[Line], at_once: int = 1) -> None:
         """Send events in order, the reports of one trial together.
+
+        Args:
+            lines: The events.
+            at_once: To how many runs is sent at the same time.
 
         Raises:
             LostError: the server lost what it had; start again from the first line.
             TrackingError: not everything was sent; apply the same lines again.
         """
-        before, self._pending, self._is_outdated = self._progress, {}, False
+        before, self._pending, self._is_outdated, self._at_once = self._progress, {}, False, at_once
         self._progress = before.copy()
         try:
             for line in lines:
@@ -201,5 +207,4 @@ class Mirror:
             del self._pending[run_id]
 
     def _flush_all(self) -> None:
-        for run_id in list(self._pending):
-            self._flush(run_id)
+        call_each(self._flush, list(self._pending), self._at_once)

@@ -76,7 +76,7 @@ class Writer:
         began, sent = time.monotonic(), self._drain.sent
         self._busy, self._denied, self._asked_s = False, False, 0.0
         try:
-            self._drain.run(self._abandoned.is_set)
+            self._drain.run(self._abandoned.is_set, lambda: self._manners.at_once(closing=self._closing.is_set()))
         except BusyError:  # whoever sends for a driver that was killed ends soon
             self._failures, self._busy = 1, True
         except (TrackingError, OSError) as exc:  # a full disk here is an outage too

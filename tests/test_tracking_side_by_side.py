@@ -1,0 +1,116 @@
+"""What is sent at the same time, how much of it, and what becomes of an error in the middle."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from recorders import Script
+
+from tracking.content import Batch
+from tracking.door import Door
+from tracking.drain import Drain
+from tracking.manners import Manners
+from tracking.outbox import Outbox
+from tracking.side_by_side import AT_ONCE, call_each
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+TOGETHER_S = 20.0
+
+
+class Gauge:
+    """Counts how many are inside at once; each waits a while for as many as are expected."""
+
+    def __init__(self, expected: int) -> None:
+        self._meeting = threading.Barrier(expected)
+        self._lock = threading.Lock()
+        self._inside = self.most = 0
+
+    def visit(self) -> None:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        if self.most <= self._meeting.parties:
+            self._meeting.wait(TOGETHER_S)
+        with self._lock:
+            self._inside -= 1
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_so_many_calls_are_made_at_once(at_once: int) -> None:
+    gauge, called = Gauge(at_once), []
+    call_each(lambda one: (gauge.visit(), called.append(one)), range(8), at_once)
+    assert gauge.most == at_once
+    assert sorted(called) == list(range(8))
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_after_an_error_nothing_more_is_begun(at_once: int) -> None:
+    began, failed = [], threading.Event()
+
+    def call(number: int) -> None:
+        began.append(number)
+        if number == 0:
+            failed.set()
+            raise ValueError("the first")
+        failed.wait()
+        raise ValueError("another")
+
+    with pytest.raises(ValueError, match="the first"):
+        call_each(call, range(100), at_once)
+    assert len(began) < 100
+
+
+def test_reports_of_several_trials_are_on_their_way_to_a_server_together(
+    remote: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(planned=4)
+    outbox = Outbox(remote.study().outbox)
+    for event in (script.start(), *(script.begin(trial) for trial in range(4))):
+        outbox.append(event)
+    drain = Drain(remote.study(), remote.door().client.tracking_uri)
+    drain.run()
+    for trial in range(4):
+        outbox.append(script.report(trial, 1))
+    outbox.close()
+    gauge, send = Gauge(AT_ONCE), Door.send
+
+    def counted(door: Door, run_id: str, batch: Batch) -> None:
+        gauge.visit()
+        send(door, run_id, batch)
+
+    monkeypatch.setattr(Door, "send", counted)
+    drain.run()
+    drain.close()
+    assert gauge.most == AT_ONCE
+    for trial in range(4):
+        assert remote.history(remote.runs()[f"trial {trial:04d}"], "train_loss") == [(1, 1.0)]
+
+
+def test_a_database_and_a_server_beside_trials_have_one_request_at_a_time() -> None:
+    here, there = Manners("http://127.0.0.1:5000"), Manners("https://mlflow.example.org")
+    assert [one.at_once(closing=closing) for one in (here, there) for closing in (False, True)] == [1, 4, 4, 4]
+
+
+def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads, send = set(), Door.send
+
+    def noted(door: Door, run_id: str, batch: Batch) -> None:
+        threads.add(threading.get_ident())
+        send(door, run_id, batch)
+
+    monkeypatch.setattr(Door, "send", noted)
+    script = Script(planned=4)
+    outbox = Outbox(database.study().outbox)
+    for event in (script.start(), *(script.begin(trial) for trial in range(4))):
+        outbox.append(event)
+    outbox.close()
+    drain = Drain(database.study(), database.door().client.tracking_uri)
+    drain.run()
+    drain.close()
+    assert threads == {threading.get_ident()}
