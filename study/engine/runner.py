@@ -23,7 +23,7 @@ from study.engine.stored_weights import forget, store
 from study.engine.surroundings import Surroundings
 from study.engine.trainable import Shared, TrialWorker
 from study.engine.training_data import training_data
-from study.engine.tuning import run_trials
+from study.engine.tuning import remove_scratch, run_trials
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
 from study.index import refresh
@@ -129,6 +129,7 @@ def _drive(
         gpus_of=ready.packing.gpus_for,
         retention=Retention(ledger, storage, layout, ledger.spec.keep.per_study),
     )
+    remove_scratch(layout)  # also where no trial is left to run
     try:
         ledger.begin_session(time.time())
         with stop_on_signals(conductor.interrupt):

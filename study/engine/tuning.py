@@ -20,6 +20,12 @@ from study.layout import StudyLayout
 SCRATCH = ".tune-"
 
 
+def remove_scratch(layout: StudyLayout) -> None:
+    """Remove what a killed driver left of Tune's own files."""
+    for left in layout.root.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def run_trials(
     conductor: Conductor,
     layout: StudyLayout,
@@ -44,8 +50,6 @@ def run_trials(
         worker_retries: how often a trial is placed again after its worker died.
         on_interrupt: called once when a run is to stop before its trials ended.
     """
-    for left in layout.root.glob(f"{SCRATCH}*"):
-        shutil.rmtree(left, ignore_errors=True)
     # Tune's own files are disposable: the ledger has all there is.
     scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=layout.root.absolute())
     try:
