@@ -16,14 +16,15 @@ from engine_fakes import Listener, drive, make_ledger, make_spec
 from study.data.bundle import DataBundle, ImageSet, make_bundle
 from study.engine import preparation, runner
 from study.engine.cluster import Slots, cluster
-from study.engine.preparation import prepare
+from study.engine.packing import Packing
+from study.engine.preparation import Prepared, prepare
 from study.engine.quiet import quiet
 from study.engine.signals import handlers_kept, quit_on_signals, stop_on_signals
 from study.engine.surroundings import Progress, Surroundings
 from study.errors import DataError, EngineError, LedgerError
 from study.hyperparameters import Hyperparameters
 from study.layout import StudyLayout
-from study.ledger import driver_lock
+from study.ledger import Ledger, driver_lock
 from study.records import StudyOutcome
 from study.spec import DataSpec
 
@@ -66,6 +67,28 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
     event = runner.resume_study(layout, Surroundings(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert layout.ledger.read_bytes() == before
+
+
+def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, layout = make_ledger(tmp_path / "study", make_spec(pruner="none"))
+    monkeypatch.setattr(Ledger, "note_end", lambda ledger, reason: None)
+    drive(layout, Listener())
+    left = layout.root / ".tune-0/study"
+    left.mkdir(parents=True)
+    monkeypatch.undo()
+
+    few = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
+    data = make_bundle("folder", 16, ("no", "yes"), {"train": few, "val": few})
+    monkeypatch.setattr(runner, "cluster", no_cluster)
+    monkeypatch.setattr(Ledger, "require_data", lambda ledger, fingerprint: None)
+    monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
+    ready = Prepared(data, {}, make_spec(pruner="none"), Packing(Slots(1, 0, 1)), ())
+    monkeypatch.setattr(runner, "prepare", lambda *args, **named: ready)
+    event = runner.resume_study(layout, Surroundings(lambda data: Listener(), SILENT))
+    assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
+    assert not left.parent.exists()
 
 
 def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
