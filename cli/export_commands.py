@@ -73,7 +73,11 @@ def sync(
     tracking_uri: TrackingUri = None,
     json: Json = False,
 ) -> None:
-    """Send MLflow what it has not acknowledged yet; another --tracking-uri moves the study to that server."""
+    """Send MLflow what it has not acknowledged yet; another --tracking-uri moves the study to that server.
+
+    No run of a study whose driver was killed stays RUNNING.
+    """
+    from cli.left_open import end_if_left_open
     from cli.reading import resolve_name
     from study.errors import TrackingError
     from study.layout import Layout
@@ -87,8 +91,12 @@ def sync(
     uri = default_tracking_uri(layout, tracking_uri_of(layout.study(study), tracking_uri))
     if fault := preflight(layout, uri, study):
         raise TrackingError(f"MLflow at {mask_uri(uri)} cannot be used now: {fault}; the events keep, sync again later")
+    was_left_open = end_if_left_open(layout.study(study))
     report = send(layout, layout.study(study), uri, everything=everything)
     if json:
-        print_json({"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent})
+        told = {"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent}
+        print_json({**told, "was_left_open": was_left_open})
         return
+    if was_left_open:
+        typer.echo(f"{study}: its driver was killed, so its runs now end there; `study resume {study}` goes on with it")
     typer.echo(f"{study}: sent {report.sent} events to {report.tracking_uri}")
