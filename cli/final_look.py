@@ -52,7 +52,7 @@ def weights_folder(record: TrialRecord) -> Path:
         ExportError: the weights were not kept.
         StorageError: they cannot be copied here.
     """
-    from study.engine.storage import fetch
+    from study.fetching import fetch
 
     assert record.checkpoint is not None
     if not record.kept:

@@ -13,15 +13,17 @@ import torch
 from pyarrow import fs
 from training_kit import MAX_AUC, noisy_halves, short_trial, use_small_net
 
-from study.engine import places, workplace
-from study.engine.places import Remote
+from study import places
+from study.engine import workplace
 from study.engine.report import TrialReport
 from study.engine.retention import Retention
-from study.engine.storage import TrialStorage, begin_storage, default_storage, fetch, known_storage
+from study.engine.storage import TrialStorage, begin_storage, default_storage, known_storage
 from study.engine.trainable import Shared, TrialWorker
 from study.engine.workplace import FolderInUseError, Workplace
 from study.errors import EngineError, StorageError
+from study.fetching import fetch
 from study.layout import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
+from study.places import Remote
 from study.records import StopReason, TrialRecord, TrialState
 from study.training import progress as progresses
 from study.training.checkpoint import load_scores, load_weights, read_card

@@ -240,3 +240,26 @@ def test_an_end_of_former_days_names_the_best_alone(local: Study) -> None:
     *events, end = local.first_part(kept=(2, 1))
     local.play([*events, replace(end, kept=())])
     assert trials(local.models()) == [2]
+
+
+def test_weights_that_lie_in_a_storage_become_models_when_it_can_be_read(
+    local: Study, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, near = tmp_path / "store" / "00000" / "epoch-0002", local.checkpoint(0)
+    write_checkpoint(near)
+    (near / WEIGHTS).unlink()  # the driver has the card and the scores alone
+    finished = local.script.finish(0)
+    record = replace(finished.record, checkpoint=store.as_uri())
+    local.records.append(record)
+    told = [local.script.start(), local.script.begin(0), local.script.report(0, 1), replace(finished, record=record)]
+    local.play([*told, replace(local.script.end(StudyOutcome.FINISHED, record), kept=(0,))])
+    (model,) = local.models()
+    assert model.status.value == "PENDING"
+    assert f"the weights of {store.as_uri()} cannot be read now" in caplog.text
+
+    write_checkpoint(store)
+    local.replay()
+    (again,) = local.models()
+    assert (again.model_id, again.status.value) == (model.model_id, "READY")
+    weights = local.files(again, tmp_path / "fetched")[f"checkpoint/{WEIGHTS}"]
+    assert weights.read_bytes() == (store / WEIGHTS).read_bytes()

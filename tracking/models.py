@@ -11,8 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from study.errors import StorageError
 from study.events import StudyEnded, StudyStarted, TrialFinished
-from study.layout import CARD, WEIGHTS, StudyLayout
+from study.fetching import fetch
+from study.layout import CARD, WEIGHTS, StudyLayout, is_uri
 from tracking import content
 from tracking.door import Door, RefusedError, Run
 from tracking.mlmodel import CHECKPOINT_FOLDER, PLAIN, Described, model_files
@@ -204,7 +206,7 @@ def keep_models(
     for trial in reversed(told.kept[:MAX_MODELS]):
         if (event := told.finished.get(trial)) is None or event.record.checkpoint is None:
             continue
-        checkpoint = layout.near(trial, event.record.checkpoint)
+        checkpoint = _whole(layout.near(trial, event.record.checkpoint), event.record.checkpoint)
         first = next(iter(known.get(trial, ())), None)
         if first is None and not checkpoint.is_dir():
             _log.warning("trial %d: its checkpoint %s is gone and is no MLflow model", trial, checkpoint)
@@ -213,6 +215,17 @@ def keep_models(
             models.ensure(first, event, run_of(trial), told, checkpoint)
         except RefusedError as exc:
             _log.error("%s", exc)
+
+
+def _whole(near: Path, checkpoint: str) -> Path:
+    """Return a checkpoint with its weights: what is near, or, of one that lies in a storage, a copy."""
+    if not is_uri(checkpoint) or (near / WEIGHTS).exists():
+        return near
+    try:
+        return fetch(checkpoint)
+    except StorageError as exc:
+        _log.warning("the weights of %s cannot be read now, so its model waits for them: %s", checkpoint, exc)
+        return near
 
 
 def described(model: Made, run: Run, card: Mapping[str, Any], size: int, torch: str | None = None) -> Described:

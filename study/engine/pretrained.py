@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from study.engine.model_key import ModelKey
-from study.engine.storage import fetch
 from study.errors import EngineError, StudyError, WeightsError
 from study.exclusions import admitted_values, forbid
+from study.fetching import fetch
 from study.hyperparameters import DEPTHS
 from study.layout import WEIGHTS
 from study.spec import StudySpec

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -11,19 +10,17 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from study.engine.places import UNFINISHED, Place, join, open_place, open_remote
 from study.errors import EngineError, StorageError
 from study.layout import (
     CARD,
     LAST_CHECKPOINT,
     SCORES,
-    WEIGHTS,
     StudyLayout,
-    cache_dir,
     checkpoint_name,
     is_uri,
     write_text_atomic,
 )
+from study.places import UNFINISHED, Place, join, open_place, open_remote
 
 
 @dataclass(frozen=True)
@@ -136,31 +133,6 @@ def known_storage(layout: StudyLayout, given: str | None = None) -> TrialStorage
             f"--storage is {given}; leave it out"
         )
     return TrialStorage(root)
-
-
-def fetch(checkpoint: str) -> Path:
-    """Return a selected checkpoint as a folder of this machine, copied there if need be.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    if not is_uri(checkpoint):
-        return Path(checkpoint)
-    place = open_remote(checkpoint)
-    folder = cache_dir() / "checkpoints" / hashlib.sha256(checkpoint.encode()).hexdigest()[:32]
-    fresh = folder / f"new-{uuid4().hex}-{CARD}"  # another process may fetch it too
-    place.download(CARD, fresh)
-    if not (folder / CARD).exists() or (folder / CARD).read_bytes() != fresh.read_bytes():
-        for name in (CARD, SCORES, WEIGHTS):
-            (folder / name).unlink(missing_ok=True)
-    there = place.files()
-    for name in (SCORES, WEIGHTS):
-        if name not in there:
-            (folder / name).unlink(missing_ok=True)
-        elif not (folder / name).exists():
-            place.download(name, folder / name)
-    fresh.replace(folder / CARD)
-    return folder
 
 
 def is_obsolete_after_end(name: str) -> bool:

@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from study.engine.places import Remote, join, open_remote
 from study.engine.storage import is_obsolete_after_end
 from study.layout import CARD, LAST_CHECKPOINT, is_uri
+from study.places import Remote, join, open_remote
 
 FOLDER_WAIT_S = 60.0
 SCRATCH = "ray-study"
