@@ -11,7 +11,7 @@ from study.ranking import RankedRow
 from study.records import FinalLook
 
 if TYPE_CHECKING:
-    from tracking.model_registry import Registered
+    from tracking.models.registry import Registered
 
 
 def register_best(
@@ -44,10 +44,10 @@ def register_best(
     from cli.final_look import describe_looks, weights_folder
     from study.layout import Layout
     from study.ledger import is_driven
-    from tracking.model_registry import register
-    from tracking.model_words import Choice
+    from tracking.models.registry import register
+    from tracking.models.words import Choice
     from tracking.runs import tracking_uri_of
-    from tracking.sync import sync
+    from tracking.sending.sync import sync
     from tracking.uri import default_tracking_uri
 
     layout = Layout(results)
@@ -71,7 +71,7 @@ def require_names(name: str, alias: str) -> None:
     Raises:
         UsageError: it does not.
     """
-    from tracking.model_registry import require_names as require
+    from tracking.models.registry import require_names as require
 
     require(name, alias)
 

@@ -81,9 +81,9 @@ def sync(
     from cli.reading import resolve_name
     from study.errors import TrackingError
     from study.layout import Layout
-    from tracking.preflight import preflight
     from tracking.runs import tracking_uri_of
-    from tracking.sync import sync as send
+    from tracking.sending.sync import sync as send
+    from tracking.server.preflight import preflight
     from tracking.uri import default_tracking_uri, mask_uri
 
     layout = Layout(results)

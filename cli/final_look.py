@@ -112,8 +112,8 @@ def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
     from study.errors import TrackingError
     from study.events import FinalLookTaken
     from study.layout import Layout
-    from tracking.recorder import open_recorder
     from tracking.runs import tracking_uri_of
+    from tracking.sending.recorder import open_recorder
 
     try:
         uri = tracking_uri_of(study.layout, None)

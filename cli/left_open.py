@@ -18,8 +18,8 @@ def end_if_left_open(study: StudyLayout) -> bool:
     Raises:
         TrackingError: the disk refuses the event.
     """
-    from tracking.outbox import Outbox, read_lines
-    from tracking.progress import fold
+    from tracking.record.outbox import Outbox, read_lines
+    from tracking.record.progress import fold
 
     with suppress(LedgerError):
         from study.engine.endings import ended

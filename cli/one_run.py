@@ -11,7 +11,7 @@ from study.records import EpochMetrics, TrialRecord
 
 if TYPE_CHECKING:
     from cli.reading import SeenStudy
-    from tracking.origins import Session
+    from tracking.record.origins import Session
 
 COMMIT = "commit"
 CHANGED = " with changes"
@@ -75,7 +75,7 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
     """
     from cli.naming import HOW, is_run_id, trial_named
     from study.errors import UsageError
-    from tracking import query
+    from tracking.reading import query
 
     named = trial_named(text)
     if named is not None:
@@ -114,7 +114,7 @@ def epoch_values(epochs: tuple[EpochMetrics, ...], name: str) -> list[float | No
 
 
 def _with_origin(study: SeenStudy, record: TrialRecord) -> OneRun:
-    from tracking.origins import sessions
+    from tracking.record.origins import sessions
 
     facts, summary = study.facts, study.facts.data
     told = _session_of(record, sessions(study.layout.outbox))

@@ -16,7 +16,7 @@ from study.where import FIELDS, Comparison, Where
 from study.where.syntax import All, Expression, Literal, Name
 
 if TYPE_CHECKING:
-    from tracking.served import ServedStudy, Wanted
+    from tracking.reading.served import ServedStudy, Wanted
 
 _SAMPLE = 5
 _SLOW = 2_000
@@ -50,7 +50,7 @@ def read_served(
         TrackingError: the server is away, or there is no such study.
         UsageError: no trial reports the metric, or the expression means nothing.
     """
-    from tracking import query
+    from tracking.reading import query
 
     study = query.open_study(tracking_uri, name)
     aims = study.aims if metric is None else study.aims[:1]
@@ -85,7 +85,7 @@ def wanted_by(where: Where | None) -> Sequence[Wanted]:
 
 
 def _wanted(part: Expression) -> Wanted | None:
-    from tracking.served import Wanted
+    from tracking.reading.served import Wanted
 
     if not isinstance(part, Comparison) or not isinstance(part.left, Name) or not isinstance(part.right, Literal):
         return None

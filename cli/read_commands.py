@@ -39,7 +39,7 @@ def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json:
     from cli.reading import summaries
 
     if tracking_uri:
-        from tracking import query
+        from tracking.reading import query
 
         found = query.studies(tracking_uri)
     else:

@@ -71,7 +71,7 @@ def _show_served_run(tracking_uri: str, what: str, json: bool) -> None:
 def _serves_study(tracking_uri: str, name: str) -> bool:
     """Whether a server has a study of this name."""
     from study.errors import TrackingError
-    from tracking import query
+    from tracking.reading import query
 
     try:
         return query.open_study(tracking_uri, name).name == name
@@ -83,7 +83,7 @@ def _show_served(tracking_uri: str, name: str | None, json: bool) -> None:
     from cli.ranked import rank_sources
     from cli.ranked_served import read_served
     from cli.showing import SHOWN, print_served, served_json
-    from tracking import query
+    from tracking.reading import query
 
     study = query.open_study(tracking_uri, name)
     if json:

@@ -16,7 +16,7 @@ from study.records import StudySummary, TrialState
 from study.spec import BudgetSpec, Choice, Constant, Integer, Parameter, StudySpec, Uniform
 
 if TYPE_CHECKING:
-    from tracking.served import ServedStudy
+    from tracking.reading.served import ServedStudy
 
 SHOWN = 5
 

@@ -12,7 +12,7 @@ from study.records import FinalLook, TrialRecord, shifted_sets
 from study.spec import Objective, StudySpec
 
 if TYPE_CHECKING:
-    from tracking.served import ServedStudy
+    from tracking.reading.served import ServedStudy
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def ui(
 def _show_mlflow(results: Path, name: str, tracking_uri: str | None, host: str, port: int | None, json: bool) -> None:
     from study.layout import Layout
     from tracking.runs import load_runs_at, tracking_uri_of
-    from tracking.ui import require_database, serve, server_page
+    from tracking.serving.ui import require_database, serve, server_page
     from tracking.uri import default_tracking_uri, mask_uri
 
     layout = Layout(results)
@@ -76,7 +76,7 @@ def _show_optuna(results: Path, name: str, tracking_uri: str | None, host: str, 
     from study.layout import Layout
     from study.ledger.dashboard import Dashboard
     from study.ledger.viewing import ViewedLedger
-    from tracking.links import RunLinks
+    from tracking.serving.links import RunLinks
     from tracking.uri import mask_uri
 
     study = Layout(results).study(name)

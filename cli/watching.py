@@ -45,8 +45,8 @@ def watch(spec: StudySpec, layout: StudyLayout, start: Callable[[Surroundings], 
     from study.engine.quiet import quiet
     from study.engine.surroundings import Surroundings
     from study.layout import Layout
-    from tracking.recorder import open_recorder
     from tracking.runs import point_to
+    from tracking.sending.recorder import open_recorder
     from tracking.uri import default_tracking_uri, mask_uri
 
     results, json = where.results, where.json
@@ -107,7 +107,7 @@ def _look_ahead(study: str, uri: str, where: Where) -> bool:
     """
     from study.errors import TrackingError
     from study.layout import Layout
-    from tracking.preflight import preflight
+    from tracking.server.preflight import preflight
     from tracking.uri import mask_uri
 
     if (fault := preflight(Layout(where.results), uri, study)) is None:

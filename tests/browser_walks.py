@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tracking.view import RANKING, view_path
+from tracking.telling.view import RANKING, view_path
 
 if TYPE_CHECKING:
     from browser_kit import Served

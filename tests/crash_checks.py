@@ -17,8 +17,8 @@ from study.ledger import Ledger
 from study.records import TrialRecord
 from study.spec import StudySpec
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
-from tracking.content import STATUS
-from tracking.door import Door, Run
+from tracking.server.door import Door, Run
+from tracking.telling.content import STATUS
 from tracking.uri import own_tracking_uri
 
 MEASURED = ("epoch_s", "images_per_s", "peak_memory_bytes", "latency_ms")

@@ -15,10 +15,10 @@ from recorders import Script
 
 from study.events import Event
 from study.layout import Layout
-from tracking.door import Door
-from tracking.outbox import read_lines
-from tracking.recorder import OutboxRecorder, open_recorder
-from tracking.ui import UiServer, serve
+from tracking.record.outbox import read_lines
+from tracking.sending.recorder import OutboxRecorder, open_recorder
+from tracking.server.door import Door
+from tracking.serving.ui import UiServer, serve
 
 Absence = Literal["gone", "hanging"]
 PATIENCE_S = 120.0

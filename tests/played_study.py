@@ -20,7 +20,7 @@ from study.ledger import Assignment, Ledger, driver_lock
 from study.records import DataSummary, EpochMetrics, StopReason
 from study.spec import Choice, Condition, Objective, Parameter, SearchSpec, StudySpec, Uniform
 from study.training.checkpoint import CheckpointCard, Selected, save_best
-from tracking.recorder import OutboxRecorder
+from tracking.sending.recorder import OutboxRecorder
 from tracking.uri import default_tracking_uri
 
 NAME = "masks"

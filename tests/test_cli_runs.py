@@ -19,8 +19,8 @@ from cli.one_run import OneRun, seen_run
 from study.errors import LedgerError, TrackingError, UsageError
 from study.layout import Layout
 from study.records import TrialState
-from tracking.outbox import Outbox
-from tracking.provenance import Provenance
+from tracking.record.outbox import Outbox
+from tracking.record.provenance import Provenance
 from tracking.runs import Runs, save_runs
 
 if TYPE_CHECKING:

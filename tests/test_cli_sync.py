@@ -15,8 +15,8 @@ from study.events import StudyEnded
 from study.layout import Layout, StudyLayout
 from study.ledger import driver_lock
 from study.records import StudyOutcome, TrialState
-from tracking.door import Door
-from tracking.outbox import Outbox, read_lines
+from tracking.record.outbox import Outbox, read_lines
+from tracking.server.door import Door
 from tracking.uri import default_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

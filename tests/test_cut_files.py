@@ -13,7 +13,7 @@ from study.errors import LedgerError
 from study.layout import StudyLayout
 from study.ledger import Ledger, driver_lock
 from study.records import TrialRecord
-from tracking.outbox import Outbox, Position, load_position, read_lines, save_position
+from tracking.record.outbox import Outbox, Position, load_position, read_lines, save_position
 
 SPEC = make_spec(trials=3, epochs=2, seed=1)
 

@@ -25,9 +25,9 @@ from study.events import EpochReported, Event, Reports, TrialFinished
 from study.layout import Layout, StudyLayout
 from study.ledger import Ledger, driver_lock
 from study.records import TrialRecord
-from tracking.door import Door
-from tracking.outbox import Outbox, read_lines
-from tracking.sync import sync
+from tracking.record.outbox import Outbox, read_lines
+from tracking.sending.sync import sync
+from tracking.server.door import Door
 from tracking.uri import own_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -17,9 +17,9 @@ from study.errors import ExportError, TrackingError, UsageError
 from study.export import export_graph
 from study.layout import WEIGHTS
 from study.records import FinalLook
-from tracking.model_registry import Registered, register, require_names
-from tracking.model_words import MAX_CHARACTERS, Choice
-from tracking.models import VERSIONS
+from tracking.models.kept import VERSIONS
+from tracking.models.registry import Registered, register, require_names
+from tracking.models.words import MAX_CHARACTERS, Choice
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -16,10 +16,11 @@ from study.errors import TrackingError
 from study.events import Event
 from study.layout import CARD, WEIGHTS
 from study.records import StudyOutcome, TrialRecord
-from tracking import model_store, models
-from tracking.drain import Drain
-from tracking.outbox import Outbox
-from tracking.sync import sync
+from tracking.models import kept as models
+from tracking.models import store as model_store
+from tracking.record.outbox import Outbox
+from tracking.sending.drain import Drain
+from tracking.sending.sync import sync
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

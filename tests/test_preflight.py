@@ -17,9 +17,9 @@ from fault_proxy import Fault, FaultProxy, between
 
 from study.errors import StudyError, TrackingError, UsageError
 from study.layout import Layout
-from tracking.preflight import preflight
-from tracking.preflight_database import _revisions
-from tracking.ui import UiServer
+from tracking.server.preflight import preflight
+from tracking.server.preflight_database import _revisions
+from tracking.serving.ui import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

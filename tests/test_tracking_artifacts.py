@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from study.errors import TrackingError
-from tracking.artifacts import store_diff, store_text
-from tracking.door import RefusedError, Run
+from tracking.server.artifacts import store_diff, store_text
+from tracking.server.door import RefusedError, Run
 
 
 class FakeDoor:

@@ -16,13 +16,13 @@ from recorders import Script, play
 
 from study.errors import TrackingError
 from study.events import EpochReported
-from tracking.content import Batch, Point
-from tracking.door import Door, LostError, RefusedError
-from tracking.drain import Drain
-from tracking.manners import Manners, machine_clock
-from tracking.outbox import Outbox, read_lines
-from tracking.parcels import parcels
-from tracking.sync import sync
+from tracking.record.outbox import Outbox, read_lines
+from tracking.sending.drain import Drain
+from tracking.sending.manners import Manners, machine_clock
+from tracking.sending.sync import sync
+from tracking.server.door import Door, LostError, RefusedError
+from tracking.server.parcels import parcels
+from tracking.telling.content import Batch, Point
 from tracking.uri import default_tracking_uri
 
 if TYPE_CHECKING:

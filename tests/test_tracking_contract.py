@@ -12,7 +12,7 @@ from recorders import MemoryRecorder, Script, play
 from study.events import Event, Recorder, TrialFinished, TrialStarted
 from study.records import TrialState
 from study.spec import StudySpec
-from tracking.sync import sync
+from tracking.sending.sync import sync
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -14,15 +14,15 @@ from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
 from study.layout import Layout
-from tracking.outbox import Outbox, Position, load_position, save_position
+from tracking.record.outbox import Outbox, Position, load_position, save_position
 from tracking.runs import Runs, load_runs, load_runs_at, point_to, save_runs, tracking_uri_of
-from tracking.sync import sync
+from tracking.sending.sync import sync
 from tracking.uri import own_tracking_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
 
-    from tracking.ui import UiServer
+    from tracking.serving.ui import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -12,15 +12,15 @@ from tracking_story import STATUSES, write_story
 
 from study.errors import TrackingError
 from study.layout import Layout
-from tracking import drain as drain_module
-from tracking.drain import Drain
-from tracking.patience import is_harmless
-from tracking.sync import sync
+from tracking.sending import drain as drain_module
+from tracking.sending.drain import Drain
+from tracking.sending.sync import sync
+from tracking.server.patience import is_harmless
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
 
-    from tracking.ui import UiServer
+    from tracking.serving.ui import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -11,7 +11,7 @@ from ranking_kit import record
 
 from study.records import TrialRecord
 from study.spec import Mode
-from tracking.first_places import Asked, first_places
+from tracking.reading.first_places import Asked, first_places
 
 FITS: dict[str, Callable[[TrialRecord], bool]] = {
     "all": lambda one: True,

@@ -12,7 +12,7 @@ from recorders import Script
 from study.errors import TrackingError
 from study.events import EpochReported, TrialFinished
 from study.records import EpochMetrics
-from tracking.outbox import (
+from tracking.record.outbox import (
     Outbox,
     Position,
     count_lines,
@@ -21,8 +21,8 @@ from tracking.outbox import (
     reported_epochs,
     save_position,
 )
-from tracking.progress import fold
-from tracking.provenance import Provenance
+from tracking.record.progress import fold
+from tracking.record.provenance import Provenance
 
 ORIGIN = Provenance("c0ffee", True, "host", "user", "3.11", "Linux", {"mlflow": "3"})
 
@@ -164,7 +164,7 @@ def test_reports_need_not_be_synced_at_once_but_whatever_follows_syncs_them(
 
 def test_a_report_waits_for_its_sync_no_longer_than_it_may(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, syncs, now = Script(), [], [100.0]
-    monkeypatch.setattr("tracking.outbox.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tracking.record.outbox.time.monotonic", lambda: now[0])
     outbox = Outbox(path)
     outbox.append(script.start())
     monkeypatch.setattr("os.fsync", lambda file: syncs.append(now[0]))

@@ -11,10 +11,10 @@ import pytest
 from recorders import Script, play
 
 from study.events import PicturesDrawn
-from tracking.door import Door
-from tracking.outbox import Outbox, read_lines
-from tracking.progress import fold
-from tracking.sync import sync
+from tracking.record.outbox import Outbox, read_lines
+from tracking.record.progress import fold
+from tracking.sending.sync import sync
+from tracking.server.door import Door
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -17,12 +17,12 @@ from tracking_story import STATUSES, write_story
 from study.errors import TrackingError
 from study.layout import Layout
 from study.records import TrialState
-from tracking.faults import DeniedError
-from tracking.outbox import Outbox
-from tracking.preflight import preflight
-from tracking.preflight_database import _revisions
-from tracking.sync import sync
-from tracking.ui import UiServer, serve
+from tracking.record.outbox import Outbox
+from tracking.sending.sync import sync
+from tracking.server.faults import DeniedError
+from tracking.server.preflight import preflight
+from tracking.server.preflight_database import _revisions
+from tracking.serving.ui import UiServer, serve
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -10,8 +10,8 @@ from recorders import Script, play
 
 from study.errors import StudyError, TrackingError
 from study.records import StopReason, StudyOutcome, TrialState
-from tracking import query, served
-from tracking.ui import UiServer, serve
+from tracking.reading import query, served
+from tracking.serving.ui import UiServer, serve
 from tracking.uri import default_tracking_uri
 
 if TYPE_CHECKING:

@@ -16,18 +16,18 @@ from recorders import Script, play, write_checkpoint
 from study.errors import TrackingError
 from study.events import Event, StudyEnded
 from study.records import StudyOutcome, TrialState
-from tracking.content import Batch
-from tracking.door import Door
-from tracking.drain import Drain
-from tracking.outbox import Outbox, Position, load_position, read_lines, save_position
+from tracking.record.outbox import Outbox, Position, load_position, read_lines, save_position
 from tracking.runs import load_runs
-from tracking.sync import sync
+from tracking.sending.drain import Drain
+from tracking.sending.sync import sync
+from tracking.server.door import Door
+from tracking.telling.content import Batch
 from tracking.uri import default_tracking_uri, mask_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend, Forwarder
 
-    from tracking.ui import UiServer
+    from tracking.serving.ui import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

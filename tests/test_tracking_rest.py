@@ -17,11 +17,11 @@ from recorders import Script, play
 
 from study.errors import TrackingError
 from study.records import TrialState
-from tracking import query
-from tracking.faults import DeniedError
-from tracking.reader import open_reader
-from tracking.rest import RestReader
-from tracking.served import Wanted
+from tracking.reading import query
+from tracking.reading.reader import open_reader
+from tracking.reading.rest import RestReader
+from tracking.reading.served import Wanted
+from tracking.server.faults import DeniedError
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

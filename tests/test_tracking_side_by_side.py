@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script
 
-from tracking.content import Batch
-from tracking.door import Door
-from tracking.drain import Drain
-from tracking.manners import Manners
-from tracking.outbox import Outbox
-from tracking.side_by_side import AT_ONCE, call_each
+from tracking.record.outbox import Outbox
+from tracking.sending.drain import Drain
+from tracking.sending.manners import Manners
+from tracking.sending.side_by_side import AT_ONCE, call_each
+from tracking.server.door import Door
+from tracking.telling.content import Batch
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -20,10 +20,10 @@ from study.ranking import rank
 from study.records import StudyOutcome, TrialRecord, TrialState
 from study.spec import Objective, StudySpec
 from study.steering import DesignSpec, ReplicatesSpec
-from tracking.leaderboard import as_csv, as_table, leaderboard
-from tracking.outbox import Line
-from tracking.progress import Progress
-from tracking.standings import leaders, standings
+from tracking.record.outbox import Line
+from tracking.record.progress import Progress
+from tracking.telling.leaderboard import as_csv, as_table, leaderboard
+from tracking.telling.standings import leaders, standings
 
 AUC = Objective(metric="val_auc", mode="max")
 LATENCY = Objective(metric="latency_ms", mode="min")

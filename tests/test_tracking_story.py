@@ -13,10 +13,10 @@ from study.events import Event, StudyEnded, StudyStarted, TrialFinished, TrialSt
 from study.records import StudyOutcome, TrialRecord, TrialState
 from study.spec import Objective
 from study.steering import ReplicatesSpec
-from tracking.markdown import plain, value
-from tracking.outbox import Line
-from tracking.progress import Progress, fold
-from tracking.story import description
+from tracking.record.outbox import Line
+from tracking.record.progress import Progress, fold
+from tracking.telling.markdown import plain, value
+from tracking.telling.story import description
 
 
 def _fold(events: Sequence[Event]) -> Progress:

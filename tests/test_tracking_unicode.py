@@ -17,10 +17,10 @@ from recorders import Script
 from study.errors import SpecError
 from study.layout import Layout
 from study.spec_file import load_spec
-from tracking.content import MAX_PARAM_CHARACTERS, cut
-from tracking.outbox import Outbox
-from tracking.storable import storable
-from tracking.sync import sync
+from tracking.record.outbox import Outbox
+from tracking.sending.sync import sync
+from tracking.telling.content import MAX_PARAM_CHARACTERS, cut
+from tracking.telling.storable import storable
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -20,14 +20,14 @@ from study.events import TrialFinished
 from study.layout import Layout, StudyLayout
 from study.records import TrialState
 from study.spec import Objective, StudySpec
-from tracking import content
-from tracking.names import plain_name, safe_name
-from tracking.progress import Progress
-from tracking.provenance import collect_provenance
+from tracking.record.progress import Progress
+from tracking.record.provenance import collect_provenance
 from tracking.runs import Runs, load_runs, save_runs, tracking_uri_of
+from tracking.sending.writer import Writer
+from tracking.telling import content
+from tracking.telling.names import plain_name, safe_name
+from tracking.telling.view import RANKING, study_views, view_path
 from tracking.uri import artifact_location, default_tracking_uri, local_path, mask_text, mask_uri, own_tracking_uri
-from tracking.view import RANKING, study_views, view_path
-from tracking.writer import Writer
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_searched_params_come_first_and_none_is_left_out() -> None:
 
 
 def test_the_running_best_is_any_trial_with_a_checkpoint_but_never_a_failed_one() -> None:
-    from tracking.outbox import Line
+    from tracking.record.outbox import Line
 
     script, progress = Script(), Progress()
     lost = replace(script.finish(8, TrialState.FAILED).record, value=0.99)
@@ -173,8 +173,8 @@ def test_names_stay_apart_and_most_stay_as_they_are() -> None:
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
-    modules = "recorder, sync, query, ui, mirror, door, provenance"
-    program = f"import sys; from tracking import {modules}; print('mlflow' in sys.modules)"
+    modules = "sending.recorder", "sending.sync", "sending.sender", "reading.query", "serving.ui", "models.registry"
+    program = f"import sys; import {', '.join(f'tracking.{one}' for one in modules)}; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -24,7 +24,7 @@ from played_study import NAME, SEARCHED
 
 from study.ledger import Ledger
 from study.records import TrialState
-from tracking.view import TREE
+from tracking.telling.view import TREE
 
 if TYPE_CHECKING:
     from browser_kit import Served

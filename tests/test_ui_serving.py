@@ -24,12 +24,12 @@ from cli.ui_command import MLFLOW_PORT
 from study import listening
 from study.errors import StudyError, TrackingError
 from study.layout import Layout
-from tracking.first_page import FirstPage
-from tracking.links import DEFAULT_UI, RunLinks
 from tracking.runs import Runs, save_runs
-from tracking.static_files import StaticFiles
-from tracking.ui import _welcome, require_database, server_page
-from tracking.view import run_path
+from tracking.serving.first_page import FirstPage
+from tracking.serving.links import DEFAULT_UI, RunLinks
+from tracking.serving.static_files import StaticFiles
+from tracking.serving.ui import _welcome, require_database, server_page
+from tracking.telling.view import run_path
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -219,7 +219,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
 def test_the_server_ends_with_whoever_started_it_even_if_that_was_killed(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     program = (
-        "import sys; from pathlib import Path; from tracking.ui import serve; import time\n"
+        "import sys; from pathlib import Path; from tracking.serving.ui import serve; import time\n"
         "folder = Path(sys.argv[1]); found = serve(f'sqlite:///{folder}/mlflow.db', folder / 'artifacts', port=0)\n"
         "print(found.process.pid, flush=True); time.sleep(600)"
     )

@@ -14,9 +14,9 @@ from fault_proxy import between, every
 from recorders import Script, play, write_checkpoint
 
 from study.layout import Layout, StudyLayout
-from tracking.door import Door, Run
-from tracking.recorder import OutboxRecorder, open_recorder
-from tracking.ui import UiServer, serve
+from tracking.sending.recorder import OutboxRecorder, open_recorder
+from tracking.server.door import Door, Run
+from tracking.serving.ui import UiServer, serve
 from tracking.uri import default_tracking_uri
 
 PLAYED = "played"

@@ -84,9 +84,9 @@ def _metrics(value: float, chance: random.Random) -> dict[str, float]:
 
 def write_runs(layout: Layout, study: StudyLayout, ledger: Ledger, database: Path) -> str:
     """Put the study's runs into an MLflow database, as the tracker would have, and return the experiment's id."""
-    from tracking.door import Door
-    from tracking.recorder import open_recorder
     from tracking.runs import load_runs
+    from tracking.sending.recorder import open_recorder
+    from tracking.server.door import Door
 
     uri = f"sqlite:///{database}"
     records = ledger.records()
@@ -138,7 +138,7 @@ def _insert(database: Path, experiment: str, parent: str, started: StudyStarted,
 
 
 def _texts(table: str, record: TrialRecord, started: StudyStarted, parent: str) -> Iterator[tuple[str, str]]:
-    from tracking.content import finish_tags, trial_params, trial_tags
+    from tracking.telling.content import finish_tags, trial_params, trial_tags
 
     if table == "params":
         yield from trial_params(record).items()
@@ -150,7 +150,7 @@ def _texts(table: str, record: TrialRecord, started: StudyStarted, parent: str) 
 
 
 def _points(record: TrialRecord, run: str, *, latest: bool) -> Iterator[tuple[str, float, int, int, str]]:
-    from tracking.content import finish_points, report_points
+    from tracking.telling.content import finish_points, report_points
 
     epochs = record.history[-1:] if latest else record.history
     for one in epochs:

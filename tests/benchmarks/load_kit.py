@@ -27,7 +27,7 @@ NOBODY = "http://127.0.0.1:9"
 def tracked(asked: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> Iterator[Any]:
     """Open the recorder of a way; close it at the end and note what that took."""
     from study.layout import Layout
-    from tracking.recorder import open_recorder
+    from tracking.sending.recorder import open_recorder
 
     if asked.way == "off":
         yield Silence()
@@ -243,7 +243,7 @@ def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from recorders import Script
 
     from study.layout import Layout
-    from tracking.recorder import open_recorder
+    from tracking.sending.recorder import open_recorder
 
     layout, script, calls, memory = Layout(folder), Script(STUDY, planned=asked.trials), Calls(), []
     recorder = open_recorder(layout, layout.study(STUDY), NOBODY, apart=True)

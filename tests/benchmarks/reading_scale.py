@@ -29,7 +29,7 @@ from machine import busy_cores, describe_machine
 
 from study.layout import Layout
 from study.ledger import Ledger
-from tracking.ui import serve
+from tracking.serving.ui import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "big"

@@ -30,7 +30,7 @@ from browser_walks import (
 )
 from played_study import NAME, play_study
 
-from tracking.view import RANKING, TREE
+from tracking.telling.view import RANKING, TREE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -1,0 +1,1 @@
+"""Checkpoints as MLflow's logged and registered models."""

@@ -1,0 +1,190 @@
+"""Make a study's best checkpoint a version of a registered model, once, and point an alias at it."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.errors import TrackingError, UsageError
+from study.events import TrialFinished
+from study.layout import CARD, WEIGHTS, StudyLayout
+from tracking.models.kept import FLAVORS, VERSIONS, Made, Models, described, read_card
+from tracking.models.mlmodel import GRAPH_FILE, GRAPH_FOLDER, WITH_GRAPH, model_files
+from tracking.models.store import put_file, put_texts
+from tracking.models.words import Choice, registered_text, run_link, version_tags, version_text
+from tracking.record.told import Told, read_told
+from tracking.server.door import Door, Run
+from tracking.telling import content
+from tracking.uri import local_path, mask_uri
+
+MAX_NAME_CHARACTERS = 250
+_ALIAS = re.compile(r"[\w-]{1,250}", re.ASCII)
+_RESERVED_ALIAS = re.compile(r"latest|v[0-9]+", re.IGNORECASE)
+_MODEL_ID = "study.model_id"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A version of a registered model; ``is_new`` says whether there was none of this checkpoint before."""
+
+    name: str
+    version: str
+    alias: str
+    model_id: str
+    run_id: str
+    tracking_uri: str
+    is_new: bool
+
+    @property
+    def uri(self) -> str:
+        """What MLflow loads it by."""
+        return f"models:/{self.name}@{self.alias}"
+
+
+def require_names(name: str, alias: str) -> None:
+    """Make sure that MLflow takes the name of a model and its alias.
+
+    Raises:
+        UsageError: it does not.
+    """
+    plain = name.strip() and name == name.strip() and not any(one in name for one in "/:") and name not in (".", "..")
+    if not plain or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
+        raise UsageError(
+            f"--register needs a name of 1 to {MAX_NAME_CHARACTERS} characters without '/' and ':' and without spaces "
+            f"around it, but got {name!r}"
+        )
+    if not _ALIAS.fullmatch(alias) or _RESERVED_ALIAS.fullmatch(alias):
+        raise UsageError(
+            f"--alias needs letters, digits, '_' and '-', and `latest` and `v1`, `v2`, ... are MLflow's own, "
+            f"but got {alias!r}"
+        )
+
+
+def register(
+    study: StudyLayout,
+    tracking_uri: str,
+    name: str,
+    alias: str,
+    choice: Choice,
+    weights: Callable[[], Path],
+    export: Callable[[Path, Path], str],
+) -> Registered:
+    """Make a checkpoint the version that an alias of a registered model means.
+
+    Args:
+        study: Whose outbox the server has.
+        tracking_uri: The server.
+        name: Of the registered model, made if need be.
+        alias: Of the version.
+        choice: The trial, and why it.
+        weights: Returns the checkpoint's folder with its weights; called only if the server does not have all.
+        export: Writes the graph of a checkpoint into a file and returns the version of torch that wrote it.
+
+    Raises:
+        TrackingError: the server is away or does not know the trial.
+        StudyError: whatever ``weights`` and ``export`` raise.
+    """
+    require_names(name, alias)
+    door, told = Door(tracking_uri), read_told(study.outbox)
+    event = told.finished.get(choice.trial)
+    run = None if event is None else _find_run(door, told, choice.trial)
+    if event is None or run is None or told.study is None:
+        raise TrackingError(
+            f"A trial's run must be known to MLflow at {mask_uri(tracking_uri)} before its model, but that of trial "
+            f"{choice.trial} is not; `study sync` sends it, once the trial has ended"
+        )
+    models = Models(door, run.experiment_id, told.study.study_id)
+    made = _self_contained(door, models, event, run, told, weights, export)
+    tags = version_tags(choice, told) | {_MODEL_ID: made.id}
+    parent = door.find_run(run.experiment_id, content.study_key(told.study.study_id))
+    text = version_text(choice, event.record, told.study, run, parent)
+    _ensure_registered(door, name)
+    version, is_new = _ensure_version(door, name, made, run, tags, text)
+    with door.translated(f"cannot set the alias {alias!r} of {name!r}"):
+        door.client.set_registered_model_alias(name, alias, version)
+    return Registered(name, version, alias, made.id, run.id, mask_uri(tracking_uri), is_new)
+
+
+def _find_run(door: Door, told: Told, trial: int) -> Run | None:
+    assert told.study is not None
+    experiment = door.find_experiment(told.study.study)
+    return None if experiment is None else door.find_run(experiment.id, content.trial_key(told.study.study_id, trial))
+
+
+def _self_contained(
+    door: Door,
+    models: Models,
+    event: TrialFinished,
+    run: Run,
+    told: Told,
+    weights: Callable[[], Path],
+    export: Callable[[Path, Path], str],
+) -> Made:
+    """Return the trial's logged model with a graph in it that needs nothing of this package."""
+    known = next(iter(models.find().get(event.record.trial, ())), None)
+    if known is not None and known.ready and known.tags.get(FLAVORS) == WITH_GRAPH:
+        return known
+    checkpoint = weights()
+    made = models.ensure(known, event, run, told, checkpoint)
+    # Beside the model where that is a folder of this machine: then the graph is moved by a link and not copied.
+    place = local_path(made.location)
+    with tempfile.TemporaryDirectory(prefix=".graph-", dir=place and place.parent) as scratch:
+        graph = Path(scratch) / GRAPH_FILE
+        torch = export(checkpoint, graph)
+        size = graph.stat().st_size + sum((checkpoint / one).stat().st_size for one in (WEIGHTS, CARD))
+        put_file(door, made.id, made.location, graph, GRAPH_FOLDER)
+    put_texts(door, made.id, made.location, model_files(described(made, run, read_card(checkpoint), size, torch)))
+    with door.translated(f"cannot tag model {made.id}"):
+        door.client.set_logged_model_tags(made.id, {FLAVORS: WITH_GRAPH})
+    return made
+
+
+def _ensure_registered(door: Door, name: str) -> None:
+    with door.translated(f"cannot make the registered model {name!r}"):
+        try:
+            door.client.get_registered_model(name)
+        except door.mlflow.MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            try:
+                door.client.create_registered_model(name, {"study.kind": "model"}, registered_text())
+            except door.mlflow.MlflowException as raced:
+                if raced.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+
+
+def _ensure_version(
+    door: Door, name: str, made: Made, run: Run, tags: Mapping[str, str], text: str
+) -> tuple[str, bool]:
+    """Return the version of a model, with these tags and text, and whether it was made now."""
+    client = door.client
+    with door.translated(f"cannot make a version of {name!r}"):
+        of_run = client.search_model_versions(f"run_id = '{run.id}'")
+        known = [one for one in of_run if one.name == name and one.tags.get(_MODEL_ID) == made.id]
+        if known:
+            found = min(known, key=lambda one: int(one.version))
+            client.update_model_version(name, found.version, text)
+            for key, value in tags.items():
+                if found.tags.get(key) != value:
+                    client.set_model_version_tag(name, found.version, key, value)
+            _note_version(client, made, name, str(found.version))
+            return str(found.version), False
+        link = run_link(client.tracking_uri, run)
+        # Without a server MLflow would look for a model by its id in whatever database is this process's default.
+        source = made.location if link is None else f"models:/{made.id}"
+        new = client.create_model_version(name, source, run.id, dict(tags), link, text, model_id=made.id)
+        _note_version(client, made, name, str(new.version))
+        return str(new.version), True
+
+
+def _note_version(client: Any, made: Made, name: str, version: str) -> None:
+    """Let the model say what it is registered as, the way MLflow's own functions do."""
+    noted = json.loads(made.tags.get(VERSIONS) or "[]")
+    own = {"name": name, "version": int(version)}
+    if all((one["name"], str(one["version"])) != (name, version) for one in noted):
+        client.set_logged_model_tags(made.id, {VERSIONS: json.dumps([*noted, own])})

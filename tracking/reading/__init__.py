@@ -1,0 +1,1 @@
+"""Studies as a server has them."""

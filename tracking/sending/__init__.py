@@ -1,0 +1,1 @@
+"""From the outbox to a server, in the background, each thing once."""

@@ -1,0 +1,67 @@
+"""Bring an MLflow server up to date with a study's outbox."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from study.errors import TrackingError
+from study.layout import Layout, StudyLayout
+from tracking.runs import point_to
+from tracking.sending.drain import BusyError, Drain
+from tracking.server.faults import DeniedError, RateLimitedError
+from tracking.uri import default_tracking_uri, mask_uri
+
+MOST_FAILURES = 8
+FIRST_PAUSE_S = 0.1
+LAST_PAUSE_S = 2.0
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What a sync did; the URI has no secrets in it."""
+
+    tracking_uri: str
+    sent: int
+
+
+def sync(
+    layout: Layout, study: StudyLayout, tracking_uri: str | None = None, *, everything: bool = False
+) -> SyncReport:
+    """Send what the server has not acknowledged, or everything again, which changes nothing that is there.
+
+    Each server has its own position and run ids; the study then belongs to the one that was synced last.
+
+    Raises:
+        TrackingError: there is no outbox, the server is away, or another process is sending.
+    """
+    if not study.outbox.exists():
+        raise TrackingError(f"A study to be synced must have an outbox, but {study.outbox} does not exist")
+    uri = default_tracking_uri(layout, tracking_uri)
+    drain = Drain(study, uri)
+    try:
+        if everything:
+            drain.rewind()
+        _persist(drain)
+        point_to(study.runs, mask_uri(uri))
+        return SyncReport(mask_uri(uri), drain.sent)
+    finally:
+        drain.close()
+
+
+def _persist(drain: Drain) -> None:
+    """Drain, over and over as long as a server that fails now and then lets it get on, or soon may."""
+    failures = 0
+    while True:
+        sent = drain.sent
+        try:
+            drain.run()
+            return
+        except (BusyError, DeniedError):
+            raise
+        except TrackingError as exc:
+            failures = 1 if drain.sent > sent else failures + 1
+            if failures > MOST_FAILURES:
+                raise
+            asked_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
+            time.sleep(max(asked_s, min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S)))

@@ -1,0 +1,1 @@
+"""MLflow's own pages, for `study ui`."""

@@ -1,0 +1,185 @@
+"""Serve MLflow's own user interface on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO
+
+from study import listening
+from study.errors import TrackingError
+from study.layout import Layout
+from tracking.server.database import is_missing
+from tracking.server.door import Door
+from tracking.server.preflight import preflight
+from tracking.serving.links import page_address
+from tracking.telling.view import RANKING, view_path
+from tracking.uri import mask_text, mask_uri
+
+_START_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 10.0
+_POLL_S = 0.1
+_ANSWER_TIMEOUT_S = 5.0
+_LOG_TAIL_CHARACTERS = 2000
+
+
+@dataclass
+class UiServer:
+    """A running server; ``url`` opens it on the study that was asked for, ``address`` is its URI on this machine."""
+
+    address: str
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def wait(self) -> int:
+        """Wait until the server ends and return its exit status."""
+        return self.process.wait()
+
+    def stop(self) -> None:
+        """Stop the server and its workers."""
+        for kind in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self.process.pid, kind)
+                self.process.wait(_STOP_TIMEOUT_S)
+            except ProcessLookupError:
+                return
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+
+def serve(
+    tracking_uri: str,
+    artifacts: Path,
+    host: str = "127.0.0.1",
+    port: int = 5000,
+    experiment_id: str | None = None,
+    view: str = RANKING,
+) -> UiServer:
+    """Start MLflow's server on a database and return once it answers.
+
+    Args:
+        tracking_uri: A database; a server's URI needs no serving, open it in a browser.
+        artifacts: Where experiments made through this server keep their artifacts.
+        host: Any other than 127.0.0.1 lets other machines in; MLflow's check of the Host header stays on and knows
+            this machine's names and addresses, or what MLFLOW_SERVER_ALLOWED_HOSTS names.
+        port: Where to listen; 0 takes a free one.
+        experiment_id: What the URL opens; None opens the list of experiments.
+        view: One of the table views in ``tracking.telling.view``.
+
+    Raises:
+        StudyError: the port is taken.
+        TrackingError: the server does not come up.
+    """
+    if tracking_uri.startswith(("http://", "https://")):
+        raise TrackingError(
+            f"Only a database needs serving, but {mask_uri(tracking_uri)} is a server; open it directly"
+        )
+    port = listening.free_port(host, port)
+    address = listening.local_address(host, port)
+    if is_missing(tracking_uri):
+        Door(tracking_uri)
+    with tempfile.TemporaryFile() as log:
+        process = _launch(tracking_uri, artifacts, host, port, log)
+        server = UiServer(address, listening.address(host, port) + view_path(experiment_id, view), process)
+        try:
+            _await(address, process)
+        except TrackingError as exc:
+            server.stop()
+            raise TrackingError(f"{exc}\n{mask_text(_tail(log), tracking_uri)}".rstrip()) from exc
+        except BaseException:
+            server.stop()
+            raise
+    return server
+
+
+def require_database(layout: Layout, tracking_uri: str) -> None:
+    """Make sure that MLflow can serve a database, whatever became of its experiments.
+
+    Raises:
+        TrackingError: it cannot be reached, has another schema, or is read-only: MLflow's server writes to it.
+    """
+    if (fault := preflight(layout, tracking_uri, study="")) is not None:
+        raise TrackingError(f"MLflow's database must be within reach, but {mask_uri(tracking_uri)} is not: {fault}")
+
+
+def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKING) -> str:
+    """Return the URL that opens a running server on an experiment, without the credentials its URI may have.
+
+    Raises:
+        TrackingError: nothing answers there.
+    """
+    address = page_address(tracking_uri)
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=_ANSWER_TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError as exc:  # whoever refuses is there
+        exc.close()
+    except (OSError, ValueError, HTTPException) as exc:
+        # A certificate that only the browser knows is no reason to keep the address back.
+        if not isinstance(getattr(exc, "reason", exc), ssl.SSLError):
+            raise TrackingError(
+                f"MLflow's server must answer at {address}, but: {exc}; start it, or give another --tracking-uri"
+            ) from exc
+    return f"{address}{view_path(experiment_id, view)}"
+
+
+def _launch(tracking_uri: str, artifacts: Path, host: str, port: int, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "tracking.serving.server_main", host, str(port), str(os.getpid())]
+    # The URI goes through the environment: a command line with a password is readable by everybody.
+    environment = {
+        **_welcome(host, port),
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifacts.resolve().as_uri(),
+        "MLFLOW_ARTIFACTS_DESTINATION": artifacts.resolve().as_uri(),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def _welcome(host: str, port: int) -> dict[str, str]:
+    """Let browsers of other machines in by this machine's names; MLflow by itself would refuse what its page asks."""
+    if listening.is_loopback(host):
+        return {}
+    names = listening.allowed_hosts(host)
+    # An opening bracket begins a set of characters in MLflow's patterns.
+    patterns = [one for name in names for one in (name, f"{name.replace('[', '[[]')}:*")]
+    origins = [f"http://{name}:{port}" for name in names]
+    return {
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(patterns),
+        "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),
+    }
+
+
+def _await(address: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if (status := process.poll()) is not None:
+            raise TrackingError(f"MLflow's server must answer at {address}, but it ended with status {status}")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(_POLL_S)
+    raise TrackingError(f"MLflow's server must answer at {address} within {_START_TIMEOUT_S:.0f} s, but did not")
+
+
+def _tail(log: IO[bytes]) -> str:
+    size = log.seek(0, os.SEEK_END)
+    log.seek(max(0, size - _LOG_TAIL_CHARACTERS))
+    return log.read().decode(errors="replace")

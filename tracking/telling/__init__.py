@@ -1,0 +1,1 @@
+"""A study in MLflow's words: tags, params, metrics, Markdown, tables; pure."""
