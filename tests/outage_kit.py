@@ -21,7 +21,7 @@ from tracking.server.door import Door
 from tracking.serving.ui import UiServer, serve
 
 Absence = Literal["gone", "hanging"]
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
 
 
 class Server:
@@ -82,7 +82,13 @@ class Story:
 
 
 def endure(
-    results: Path, server: Server, how: Absence, is_long_enough: Callable[[OutboxRecorder], bool], pause_s: float = 0.0
+    results: Path,
+    server: Server,
+    how: Absence,
+    is_long_enough: Callable[[OutboxRecorder], bool],
+    *,
+    pause_s: float = 0.0,
+    calm_trials: int = 2,
 ) -> dict[str, Any]:
     """Record while the server is away, until that was long enough; check that it then has everything.
 
@@ -92,6 +98,7 @@ def endure(
         how: the way in which it is away.
         is_long_enough: asked after every trial while the server is away.
         pause_s: the time between two events.
+        calm_trials: how many there are before it goes away.
 
     Returns:
         Figures: number of events and trials, median and longest time of a call while the server was there and while
@@ -100,14 +107,15 @@ def endure(
     layout = Layout(results)
     study = layout.study("faces")
     story = Story(open_recorder(layout, study, server.address), Script(), 4)
-    calm_s, trials = [*story.start(), *story.trial(0), *story.trial(1)], 2
+    calm_s, away_s, trials = story.start(), [], 0
+    while trials < calm_trials:
+        calm_s += _paced(story.trial(trials), pause_s)
+        trials += 1
     _until(lambda: not story.recorder._drain.pending())
     server.leave(how)
-    began, away_s = time.monotonic(), []
-    while trials < 4 or not is_long_enough(story.recorder):
-        for spent_s in story.trial(trials):
-            away_s.append(spent_s)
-            time.sleep(pause_s)
+    began, known = time.monotonic(), trials
+    while trials < known + 2 or not is_long_enough(story.recorder):
+        away_s += _paced(story.trial(trials), pause_s)
         trials += 1
     lasted_s = time.monotonic() - began
     server.come_back(how)
@@ -126,6 +134,12 @@ def endure(
         "call_ms_without": _summary(away_s),
         "caught_up_after_s": round(caught_up_s, 1),
     }
+
+
+def _paced(calls_s: Iterator[float], pause_s: float) -> Iterator[float]:
+    for spent_s in calls_s:
+        yield spent_s
+        time.sleep(pause_s)
 
 
 def check_everything_arrived(address: str, trials: int, epochs: int) -> None:

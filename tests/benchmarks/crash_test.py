@@ -30,6 +30,8 @@ from study.records import TrialRecord
 
 ABSENCES: tuple[Absence, ...] = ("gone", "hanging")
 PACE_S = 0.25
+CALM_TRIALS = 40
+CALM_S = CALM_TRIALS * 6 * PACE_S
 LAST_GOODBYE_S = 120.0
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = """\
@@ -167,7 +169,10 @@ def outage(folder: Path, how: Absence, lasts_s: float) -> dict[str, Any]:
     server = Server(folder / how)
     try:
         began = time.monotonic()
-        return endure(folder / how / "results", server, how, lambda _: time.monotonic() - began > lasts_s, PACE_S)
+        return endure(
+            folder / how / "results", server, how, lambda _: time.monotonic() - began > lasts_s + CALM_S,
+            pause_s=PACE_S, calm_trials=CALM_TRIALS,
+        )  # fmt: skip
     finally:
         server.stop()
 
