@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -98,5 +99,5 @@ def sync(
         print_json({**told, "was_left_open": was_left_open})
         return
     if was_left_open:
-        typer.echo(f"{study}: its driver was killed, so its runs now end there; `study resume {study}` goes on with it")
+        typer.echo(f"{study}: its driver was killed, so its runs end there; `study resume {quote(study)}` goes on")
     typer.echo(f"{study}: sent {report.sent} events to {report.tracking_uri}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,8 @@ def look(
     from study.training.judge import metrics_on
 
     if (known := find_look(study, winner)) is not None:
+        with suppress(LedgerError), driver_lock(study.layout):  # a kill may have come between ledger and outbox
+            _tell_mlflow(results, study, known)
         return known
     require_first_look(study, winner, again=again)
     if len(labels) == 0:
@@ -108,17 +111,25 @@ def look(
 
 
 def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
-    """Put the scores into the outbox and send them if the server answers soon; else ``study sync`` does."""
+    """Put the scores into the outbox, once, and send them if the server answers soon; else ``study sync`` does."""
     from study.errors import TrackingError
     from study.events import FinalLookTaken
     from study.layout import Layout
+    from tracking.record.outbox import Outbox, read_lines
+    from tracking.record.progress import fold
     from tracking.runs import tracking_uri_of
     from tracking.sending.recorder import open_recorder
 
+    told = fold(read_lines(study.layout.outbox, reports=False))
+    if told.study is None or (new.trial, new.epoch) in told.looked:
+        return
     try:
         uri = tracking_uri_of(study.layout, None)
     except TrackingError as no_password:
-        typer.echo(f"the test scores are not in MLflow: {no_password}", err=True)
+        outbox = Outbox(study.layout.outbox)
+        outbox.append(FinalLookTaken(study.name, new))
+        outbox.close()
+        typer.echo(f"the test scores wait for `study sync`: {no_password}", err=True)
         return
     recorder = open_recorder(Layout(results), study.layout, uri)
     recorder.record(FinalLookTaken(study.name, new))

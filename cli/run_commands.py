@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,11 +67,21 @@ def run(
     try:
         watch(spec, layout, start, Where(results, address, storage, tracking_uri, json, require_tracking))
     except (DataError, WeightsError, KeyboardInterrupt) as stop:
-        if fresh and not layout.ledger.exists():  # nothing began; after any other fault the log is worth keeping
-            shutil.rmtree(layout.root, ignore_errors=True)
+        if fresh:  # after any other fault the log is worth keeping
+            _remove_if_nothing_began(layout)
         if isinstance(stop, KeyboardInterrupt) and not layout.ledger.exists():
             typer.echo("stopped before anything began", err=True)
         raise
+
+
+def _remove_if_nothing_began(layout: StudyLayout) -> None:
+    """Remove a study's folder unless it has a ledger or is another driver's, which may just have begun."""
+    from study.errors import LedgerError
+    from study.ledger import driver_lock
+
+    with suppress(LedgerError), driver_lock(layout):
+        if not layout.ledger.exists():
+            shutil.rmtree(layout.root, ignore_errors=True)
 
 
 def _go_on(wanted: StudySpec, layout: StudyLayout, where: Where) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
+import signal
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script
 
+from study.engine.signals import handlers_kept
 from tracking.record.outbox import Outbox
 from tracking.sending.drain import Drain
 from tracking.sending.manners import Manners
@@ -64,6 +67,23 @@ def test_after_an_error_nothing_more_is_begun(at_once: int) -> None:
     with pytest.raises(ValueError, match="the first"):
         call_each(call, range(100), at_once)
     assert len(began) < 100
+
+
+def test_ctrl_c_does_not_wait_for_calls_that_have_not_begun() -> None:
+    began, released = [], threading.Event()
+
+    def call(number: int) -> None:
+        began.append(number)
+        if len(began) == 2:
+            _thread.interrupt_main()
+        released.wait(60)
+
+    with handlers_kept():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with pytest.raises(KeyboardInterrupt):
+            call_each(call, range(40), 2)
+    assert len(began) == 2
+    released.set()
 
 
 def test_reports_of_several_trials_are_on_their_way_to_a_server_together(

@@ -38,6 +38,12 @@ from tracking.uri import artifact_location, default_tracking_uri, local_path, ma
         ("http://ann:s3cret@host:5000/x", "http://ann:***@host:5000/x"),
         ("postgresql+psycopg2://ann:p@ss@host/db", "postgresql+psycopg2://ann:***@host/db"),
         ("mysql://ann@host/db?password=s3cret&ssl=1", "mysql://ann@host/db?password=***&ssl=1"),
+        ("mysql://ann@host/db?password=a%2Fb", "mysql://ann@host/db?password=***"),
+        ("postgresql+psycopg2://ann:2024/xyz@host/db", "postgresql+psycopg2://ann:***@host/db"),
+        ("http://host:5000/a@b", "http://host:5000/a@b"),
+        ("http://t0ken:@host", "http://***:@host"),
+        ("http://[::1:5000", "http://[::1:5000"),
+        ("http://ann:pa[ss@host", "http://ann:***@host"),
     ],
 )
 def test_secrets_of_a_uri_are_masked(uri: str, shown: str) -> None:
@@ -47,6 +53,12 @@ def test_secrets_of_a_uri_are_masked(uri: str, shown: str) -> None:
 
 def test_a_secret_is_masked_in_the_words_of_others_too() -> None:
     assert mask_text("user ann, password p/w refused", "http://ann:p%2Fw@host") == "user ann, password *** refused"
+
+
+@pytest.mark.parametrize("quoted", ["pa%5Ess", "pa^ss", "pa%5ess"])
+def test_a_password_is_masked_however_a_library_quotes_it(quoted: str) -> None:
+    said = mask_text(f"413 for url: http://ann:{quoted}@host/api", "http://ann:pa^ss@host")
+    assert said == "413 for url: http://ann:***@host/api"
 
 
 def test_explicit_uri_goes_before_environment_before_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,10 +42,17 @@ def save_runs(path: Path, runs: Runs) -> None:
 
 
 def point_to(path: Path, tracking_uri: str) -> None:
-    """Let the study belong to a server (its URI without secrets) from now on, also before anything was sent to it."""
+    """Let the study belong to a server (its URI without secrets) from now on, also before anything was sent to it.
+
+    Raises:
+        TrackingError: the disk refuses.
+    """
     current = load_runs(path)
     if current is None or current.tracking_uri != tracking_uri:
-        save_runs(path, load_runs_at(path, tracking_uri))
+        try:
+            save_runs(path, load_runs_at(path, tracking_uri))
+        except OSError as exc:
+            raise TrackingError(f"{path} must be writable, but: {exc.strerror or exc}") from exc
 
 
 def _load_all(path: Path) -> list[Runs]:

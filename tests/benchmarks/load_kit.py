@@ -6,7 +6,9 @@ import argparse
 import statistics
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,8 @@ from scale import Silence  # noqa: E402
 
 STUDY = "load"
 CLOSE_TIMEOUT_S = 1800.0
+WORKERS = 4
+MOST_POINTS = 1000
 NOBODY = "http://127.0.0.1:9"
 
 
@@ -236,6 +240,42 @@ def with_rays_callback(server: Server, asked: argparse.Namespace) -> dict[str, A
         calls.spent_s.append(time.perf_counter() - began)
     requests = len(server.requests()) - before
     return {"reports": asked.callback, "requests_per_report": requests / asked.callback, "calls": calls.figures()}
+
+
+def bare(server: Server, asked: argparse.Namespace) -> dict[str, float]:
+    """Send full requests of points, as many at once as the server has workers, and nothing else: what it can take."""
+    import mlflow
+    from pydantic_core import to_json
+
+    client = mlflow.MlflowClient(server.address)
+    experiment = client.create_experiment("bare")
+    runs = [client.create_run(experiment).info.run_id for _ in range(asked.trials)]
+    epochs = MOST_POINTS // asked.metrics
+    bodies = []
+    for number, run in enumerate(runs):
+        values = [(epoch, values_of(number, epoch, asked.metrics)) for epoch in range(1, epochs + 1)]
+        points = [
+            {"key": key, "value": value, "timestamp": 1_700_000_000_000 + epoch, "step": epoch}
+            for epoch, found in values
+            for key, value in found.items()
+        ]
+        bodies.append(to_json({"run_id": run, "metrics": points}))
+
+    def post(body: bytes) -> None:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{server.address}/api/2.0/mlflow/runs/log-batch", body, headers)
+        with urllib.request.urlopen(request) as answer:
+            answer.read()
+
+    cpu_s, began = server.cpu_s(), time.perf_counter()
+    with ThreadPoolExecutor(WORKERS) as threads:
+        list(threads.map(post, bodies))
+    spent_s, points_sent = time.perf_counter() - began, len(bodies) * epochs * asked.metrics
+    return {
+        "points": points_sent,
+        "points_per_s": points_sent / spent_s,
+        "server_cpu_us_per_point": 1e6 * (server.cpu_s() - cpu_s) / points_sent,
+    }
 
 
 def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:

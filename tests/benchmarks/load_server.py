@@ -25,7 +25,7 @@ _REQUEST = re.compile(rb'"(GET|POST|PATCH|DELETE) (/\S+)')
 
 
 class Server:
-    """`mlflow server` as it comes, with one worker, on a fresh sqlite file and on this machine."""
+    """`mlflow server` as it comes, with its four workers, on a fresh sqlite file and on this machine."""
 
     def __init__(self, folder: Path) -> None:
         self.database = folder / "mlflow.db"
@@ -37,7 +37,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(port)]
         command += ["--backend-store-uri", f"sqlite:///{self.database}"]
         command += ["--artifacts-destination", str(self._folder / "artifacts")]
         environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -8,7 +8,8 @@ to the recorder alone, at the moment each is due; ``engine`` to the conductor, w
 fast as it takes them where that is slower; ``study`` has a Ray worker for each trial, without torch, and Tune between.
 The way ``off`` has no tracker, ``on`` a process of its own that sends, as a study has it, ``thread`` a thread of the
 driver instead. Ways take turns. After each run the server's database must have every point once. Besides: what a
-report costs with Ray's own callback, and the memory of the driver while the server is away.
+report costs with Ray's own callback, the memory of the driver while the server is away, and how many points the server
+takes from a bare loop, which no sender can be quicker than.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from load_kit import LOADS, ROOT, away, with_rays_callback
+from load_kit import LOADS, ROOT, away, bare, with_rays_callback
 from load_server import Server, check_stored
 from machine import busy_cores, commit_of, describe_machine
 
@@ -106,6 +107,8 @@ def main() -> None:
     found: dict[str, Any] = {name: getattr(asked, name) for name in ("trials", "rate", "metrics", "seconds")}
     found |= {load: compared(load, asked) for load in asked.loads}
     with tempfile.TemporaryDirectory(prefix="tracking-load-", dir=asked.scratch) as folder:
+        with Server(Path(folder) / "bare") as server:
+            found["bare"] = bare(server, asked)
         if asked.callback:
             with Server(Path(folder) / "server") as server:
                 found["rays_callback"] = with_rays_callback(server, asked)

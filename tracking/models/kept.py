@@ -20,6 +20,7 @@ from tracking.models.store import put_file, put_texts, remove_file
 from tracking.record.provenance import Provenance
 from tracking.record.told import Told, read_told
 from tracking.server.door import Door, RefusedError, Run
+from tracking.server.refusals import unless_refused
 from tracking.telling import content
 from tracking.telling.storable import storable
 
@@ -168,7 +169,7 @@ class Models:
             for one in sorted(content.finish_points(event), key=lambda one: one.key not in aims)
         ]  # fmt: skip
         with self._door.translated(f"cannot log the metrics of model {model.id}"):
-            self._door.client.log_batch(run.id, metrics)
+            self._door.client.log_batch(run.id, metrics, synchronous=True)
 
 
 def keep_models(
@@ -204,17 +205,18 @@ def keep_models(
         _log.info("of %d kept checkpoints the best %d are MLflow models", len(told.kept), MAX_MODELS)
     # The best last: MLflow's table of models begins with the newest.
     for trial in reversed(told.kept[:MAX_MODELS]):
-        if (event := told.finished.get(trial)) is None or event.record.checkpoint is None:
+        event, first = told.finished.get(trial), next(iter(known.get(trial, ())), None)
+        if event is None or event.record.checkpoint is None or (first is not None and first.ready):
             continue
         checkpoint = _whole(layout.near(trial, event.record.checkpoint), event.record.checkpoint)
-        first = next(iter(known.get(trial, ())), None)
         if first is None and not checkpoint.is_dir():
             _log.warning("trial %d: its checkpoint %s is gone and is no MLflow model", trial, checkpoint)
-            continue
-        try:
-            models.ensure(first, event, run_of(trial), told, checkpoint)
-        except RefusedError as exc:
-            _log.error("%s", exc)
+        else:
+            unless_refused(_ensure, models, first, event, run_of(trial), told, checkpoint)
+
+
+def _ensure(models: Models, known: Made | None, event: TrialFinished, run: Run, told: Told, checkpoint: Path) -> None:
+    models.ensure(known, event, run, told, checkpoint)
 
 
 def _whole(near: Path, checkpoint: str) -> Path:
@@ -223,7 +225,7 @@ def _whole(near: Path, checkpoint: str) -> Path:
         return near
     try:
         return fetch(checkpoint)
-    except StorageError as exc:
+    except (StorageError, OSError) as exc:
         _log.warning("the weights of %s cannot be read now, so its model waits for them: %s", checkpoint, exc)
         return near
 

@@ -53,13 +53,14 @@ class Drain:
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
         """
-        sent, begun_again, mirror = 0, False, self._ready()
+        sent, begun_again, mirror, known = 0, False, self._ready(), self.sent
         end = self._study.outbox.stat().st_size
         while not is_over() and self._position.offset < end and (lines := self._chunk()):
             try:
                 mirror.apply(lines, at_once() if self._is_server else 1)
             except LostError as exc:
                 if begun_again:
+                    self.sent = known  # over and over the same is no progress
                     raise
                 mirror, begun_again = self._begin_again(exc), True
                 continue
@@ -108,7 +109,10 @@ class Drain:
     def _acquire(self) -> None:
         if self._lock is not None:
             return
-        handle = os.open(self._study.outbox, os.O_RDONLY | os.O_CREAT, 0o644)
+        try:
+            handle = os.open(self._study.outbox, os.O_RDONLY | os.O_CREAT, 0o644)
+        except OSError as exc:
+            raise TrackingError(f"{self._study.outbox} must be readable, but: {exc.strerror or exc}") from exc
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:

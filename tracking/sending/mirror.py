@@ -74,7 +74,8 @@ class Mirror:
         try:
             for line in lines:
                 self._progress.take(line)
-                self._dispatch(line)
+                if self._can_be_told(line):
+                    self._dispatch(line)
             if self._is_outdated:
                 self._batch(self._parent()).tags.update(self._parent_run.note(self._progress))
             self._flush_all()
@@ -83,6 +84,19 @@ class Mirror:
             raise
         finally:
             self._registry.save()
+
+    def _can_be_told(self, line: Line) -> bool:
+        """Whether the events before this one tell whose it is; a damaged or half-written outbox may lack them."""
+        event, trial = line.event, None
+        if isinstance(event, EpochReported | PicturesDrawn):
+            trial = event.trial
+        elif isinstance(event, FinalLookTaken):
+            trial = event.look.trial
+        is_begun = self._progress.study is not None and (trial is None or trial in self._progress.started)
+        if not is_begun:
+            whose = "the study" if self._progress.study is None else f"trial {trial}"
+            _log.warning("line %d of the outbox is left out: the beginning of %s is not there", line.number, whose)
+        return is_begun
 
     def _dispatch(self, line: Line) -> None:
         event = line.event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -77,7 +78,7 @@ class OutboxRecorder:
                 self.record(TrialFinished(record, record.finished_at_s or at_s))
         for record in records:
             page = self._study.trial_pictures(record.trial)
-            if record.state.is_finished and record.trial not in known.drawn and page.exists():
+            if record.state.is_finished and record.trial not in known.drawn and os.path.exists(page):
                 self.record(PicturesDrawn(record.study, record.trial, str(page.absolute()), at_s))
         return sum(one.state.is_finished for one in missed)
 

@@ -82,7 +82,7 @@ class Registry:
     def save(self) -> None:
         """Write the ids down if they changed."""
         parent = self._parent
-        if parent is None:
+        if parent is None or not self._path.parent.is_dir():  # somebody may have deleted the study
             return
         now = Runs(self._saved.tracking_uri, parent.experiment_id, parent.id, dict(self._trials))
         if now != self._saved:

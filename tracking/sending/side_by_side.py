@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Final, TypeVar
 
 AT_ONCE: Final = 4
@@ -12,7 +14,9 @@ _Item = TypeVar("_Item")
 
 
 def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: int = AT_ONCE) -> None:
-    """Call for every item, for so many at once; after an error no further call begins.
+    """Call for every item, for so many at once; after an error or Ctrl-C no further call begins.
+
+    Nobody waits for calls under way once the caller is interrupted, nor at the end of the process.
 
     Raises:
         Exception: of the calls that failed the error of the first.
@@ -22,10 +26,32 @@ def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: 
         for one in things:
             call(one)
         return
-    with ThreadPoolExecutor(at_once, thread_name_prefix="tracking-send") as threads:
-        calls = [threads.submit(call, one) for one in things]
-        for waiting in wait(calls, return_when=FIRST_EXCEPTION).not_done:
-            waiting.cancel()
-    for begun in calls:
-        if not begun.cancelled():
-            begun.result()
+    waiting, over, faults = deque(enumerate(things)), threading.Event(), list[tuple[int, Exception]]()
+
+    def work() -> None:
+        with suppress(IndexError):
+            while not over.is_set():
+                place, one = waiting.popleft()
+                if fault := _fault_of(call, one):
+                    faults.append((place, fault))
+                    over.set()
+
+    threads = [threading.Thread(target=work, name="tracking-send", daemon=True) for _ in things[:at_once]]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        over.set()
+        raise
+    if faults:
+        raise min(faults, key=lambda fault: fault[0])[1]
+
+
+def _fault_of(call: Callable[[_Item], object], one: _Item) -> Exception | None:
+    try:
+        call(one)
+    except Exception as exc:
+        return exc
+    return None

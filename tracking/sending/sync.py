@@ -33,7 +33,7 @@ def sync(
     Each server has its own position and run ids; the study then belongs to the one that was synced last.
 
     Raises:
-        TrackingError: there is no outbox, the server is away, or another process is sending.
+        TrackingError: there is no outbox, the server is away, another process is sending, or the disk refuses.
     """
     if not study.outbox.exists():
         raise TrackingError(f"A study to be synced must have an outbox, but {study.outbox} does not exist")
@@ -45,6 +45,8 @@ def sync(
         _persist(drain)
         point_to(study.runs, mask_uri(uri))
         return SyncReport(mask_uri(uri), drain.sent)
+    except OSError as exc:
+        raise TrackingError(f"{study.root} must be writable, but: {exc}; mend this and sync again") from exc
     finally:
         drain.close()
 

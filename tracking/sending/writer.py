@@ -14,6 +14,7 @@ from tracking.server.faults import DeniedError, RateLimitedError
 _log = logging.getLogger("tracking")
 _FIRST_BACKOFF_S = 0.5
 _LAST_BACKOFF_S = 30.0
+_DENIED_BACKOFF_S = 600.0
 _FAILURES_BEFORE_WORD = 2
 _LAST_ATTEMPTS = 3  # where a server that is asked to take the last events refuses
 
@@ -93,11 +94,11 @@ class Writer:
     def _pause(self) -> None:
         """Wait for events and let a few gather; after a failure wait longer each time, and as long as asked to."""
         if self._denied:
-            self._closing.wait()  # the credentials of a process do not change
+            self._closing.wait(_DENIED_BACKOFF_S)  # the credentials of a process do not change, those it needs may
         elif self._failures:
             backoff = max(min(_FIRST_BACKOFF_S * 2 ** (self._failures - 1), _LAST_BACKOFF_S), self._asked_s)
             (self._abandoned if self._closing.is_set() else self._closing).wait(backoff)
-        else:
+        elif not self._closing.is_set():  # what wakes for the closing may have been taken for what woke before
             self._wake.wait()
             self._closing.wait(self._manners.rest_s(self._spent_s))
 
@@ -108,6 +109,6 @@ class Writer:
             _log.warning("MLflow at %s %s; the study goes on and its events wait on disk: %s", self._where, state, exc)
 
     def _tell_back(self) -> None:
-        if self._told:
+        if self._told and not self._abandoned.is_set():
             self._told = False
             _log.warning("MLflow at %s is back; everything that waited was sent", self._where)

@@ -17,7 +17,7 @@ from tracking.server.database import ensure_database
 from tracking.server.faults import ExistsError, refuse_deleted, translate
 from tracking.server.faults import LostError as LostError
 from tracking.server.faults import RefusedError as RefusedError
-from tracking.server.parcels import parcels
+from tracking.server.parcels import apart, parcels
 from tracking.server.patience import teach_patience
 from tracking.server.wire import log_batch
 from tracking.telling.content import Batch
@@ -29,9 +29,9 @@ _PAGE = 1000
 _MOST_OF_A_KEY = 10
 _QUIET_LOGGERS = ("mlflow", "alembic", "huey", "sqlalchemy.engine")
 _EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-# Retries are the writer's: MLflow's own block for minutes and may create a run twice.
+# Retries are the writer's: MLflow's own block for minutes and may create a run twice. What is acknowledged is there.
+_LAWS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
 _SETTINGS = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -154,10 +154,24 @@ class Door:
         return run_of(made)
 
     def send(self, run_id: str, batch: Batch) -> None:
-        """Log a batch, in one request unless MLflow's limits force more."""
-        with self.translated(f"cannot log to run {run_id}"):
-            for one in parcels(batch):
-                log_batch(self.mlflow, self.client, run_id, one)
+        """Log a batch, in one request unless MLflow's limits force more.
+
+        Raises:
+            RefusedError: the server will never take some of it; it has all the rest.
+        """
+        refused = [word for one in parcels(batch) for word in self._send_parcel(run_id, one)]
+        if refused:
+            raise RefusedError("; ".join(dict.fromkeys(refused)))
+
+    def _send_parcel(self, run_id: str, parcel: Batch) -> list[str]:
+        """Send a parcel, and of one that is refused each kind of thing apart; return what the server said to those."""
+        try:
+            with self.translated(f"cannot log to run {run_id}"):
+                log_batch(self.mlflow, self.client, run_id, parcel)
+        except RefusedError as exc:
+            parts = list(apart(parcel))
+            return [word for one in parts for word in self._send_parcel(run_id, one)] if parts else [str(exc)]
+        return []
 
     def set_status(self, run_id: str, status: str, end_ms: int | None = None) -> None:
         """Set a run's status, with its end unless it is RUNNING."""
@@ -215,6 +229,7 @@ class Door:
 
 
 def _load_mlflow() -> Any:
+    os.environ.update(_LAWS)
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow

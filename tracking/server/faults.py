@@ -5,7 +5,11 @@ from __future__ import annotations
 from study.errors import TrackingError
 from tracking.server.patience import wait_asked_s
 
-_REFUSALS = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "INVALID_STATE")
+_REFUSALS = ("INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST", "INVALID_STATE")
+# MLflow calls most faults of its database a bad request, also those that pass: a failover, a pool that is empty, two
+# who insert the same. Only these lie in what was sent.
+_BAD_REQUEST = "BAD_REQUEST"
+_FAULTS_OF_DATA = ("DataError", "Truncation", "value too long", "Data too long", "out of range", "NUL")
 _REFUSED_STATUS = (400, 404, 413)
 _TOO_LARGE = "failed with error code 413"
 _DENIALS = ("PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED")
@@ -50,7 +54,8 @@ def translate(exc: Exception, message: str) -> Exception:
         return LostError(message)
     if code in _DENIALS or status in (401, 403) or refuses_password(words):
         return DeniedError(f"{message}; {CREDENTIALS}")
-    if code in _REFUSALS or status in _REFUSED_STATUS or _TOO_LARGE in words:
+    lies_in_data = code == _BAD_REQUEST and any(one in words for one in _FAULTS_OF_DATA)
+    if code in _REFUSALS or lies_in_data or status in _REFUSED_STATUS or _TOO_LARGE in words:
         return RefusedError(message)
     if wait_s := wait_asked_s(words):
         return RateLimitedError(message, wait_s)

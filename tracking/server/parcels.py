@@ -36,3 +36,15 @@ def parcels(batch: Batch) -> Iterator[Batch]:
         room -= size
     if room < _MOST_CHARACTERS:
         yield parcel
+
+
+def apart(batch: Batch) -> Iterator[Batch]:
+    """Yield the params, the tags and the points of a batch apart, and each of several params or tags; else nothing."""
+    kinds = [Batch(points=batch.points), Batch(params=batch.params), Batch(tags=batch.tags)]
+    there = [one for one in kinds if one != Batch()]
+    if len(there) > 1:
+        yield from there
+    elif len(batch.params) > 1:
+        yield from (Batch(params={key: text}) for key, text in batch.params.items())
+    elif len(batch.tags) > 1:
+        yield from (Batch(tags={key: text}) for key, text in batch.tags.items())

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from study.errors import StudyError, UsageError
 from study.layout import Layout
-from tracking.uri import mask_uri, sqlite_path
+from tracking.uri import artifact_location, mask_uri, sqlite_path
 
 PATIENCE_S = 5.0
 _DATABASES = ("postgresql", "mysql", "mssql")
@@ -44,6 +44,7 @@ def preflight(layout: Layout, tracking_uri: str, study: str, patience_s: float =
     if scheme in _DATABASES:
         from tracking.server.preflight_database import check_server
 
+        artifact_location(tracking_uri, study, layout)  # says so if there is no room for it
         return _within(2 * patience_s, lambda: check_server(tracking_uri, study, patience_s))
     return None  # a plugin's own business
 

@@ -18,7 +18,7 @@ def log_batch(mlflow: Any, client: Any, run_id: str, batch: Batch) -> None:
     points = [entities.Metric(one.key, one.value, one.time_ms, one.step) for one in batch.points]
     params = [entities.Param(key, value) for key, value in batch.params.items()]
     tags = [entities.RunTag(key, value) for key, value in batch.tags.items()]
-    client.log_batch(run_id, points, params, tags)
+    client.log_batch(run_id, points, params, tags, synchronous=True)
 
 
 def as_json(run_id: str, batch: Batch) -> str:
