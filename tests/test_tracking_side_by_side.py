@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,8 @@ from study.engine.signals import handlers_kept
 from tracking.record.outbox import Outbox
 from tracking.sending.drain import Drain
 from tracking.sending.manners import Manners
-from tracking.sending.side_by_side import AT_ONCE, call_each
+from tracking.sending.side_by_side import call_each
+from tracking.server import quick_answers
 from tracking.server.door import Door
 from tracking.telling.content import Batch
 
@@ -98,23 +100,23 @@ def test_reports_of_several_trials_are_on_their_way_to_a_server_together(
     for trial in range(4):
         outbox.append(script.report(trial, 1))
     outbox.close()
-    gauge, send = Gauge(AT_ONCE), Door.send
+    gauge, send = Gauge(4), Door.send
 
     def counted(door: Door, run_id: str, batch: Batch) -> None:
         gauge.visit()
         send(door, run_id, batch)
 
     monkeypatch.setattr(Door, "send", counted)
-    drain.run()
+    drain.run(at_once=lambda: 4)
     drain.close()
-    assert gauge.most == AT_ONCE
+    assert gauge.most == 4
     for trial in range(4):
         assert remote.history(remote.runs()[f"trial {trial:04d}"], "train_loss") == [(1, 1.0)]
 
 
 def test_a_database_and_a_server_beside_trials_have_one_request_at_a_time() -> None:
     here, there = Manners("http://127.0.0.1:5000"), Manners("https://mlflow.example.org")
-    assert [one.at_once(closing=closing) for one in (here, there) for closing in (False, True)] == [1, 4, 4, 4]
+    assert [one.at_once(closing=closing) for one in (here, there) for closing in (False, True)] == [1, 2, 4, 4]
 
 
 def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,3 +136,29 @@ def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatc
     drain.run()
     drain.close()
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="the kernel decides alone when it acknowledges")
+def test_answers_of_a_server_are_acknowledged_at_once(remote: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: list[tuple[int, int, int]] = []
+
+    class Kept:
+        def __init__(self, connection: socket.socket) -> None:
+            self.connection = connection
+
+        def setsockopt(self, *option: int) -> None:
+            options.append(option)  # type: ignore[arg-type]
+            self.connection.setsockopt(*option)
+
+    real = quick_answers.acknowledge_at_once
+    monkeypatch.setattr(quick_answers, "acknowledge_at_once", lambda connection: real(Kept(connection)))
+    remote.door().experiments()
+    assert options
+    assert set(options) == {(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)}
+
+
+def test_a_connection_that_cannot_be_told_is_left_as_it_is() -> None:
+    quick_answers.acknowledge_at_once(None)
+    closed = socket.socket()
+    closed.close()
+    quick_answers.acknowledge_at_once(closed)

@@ -12,8 +12,8 @@ from study.errors import TrackingError
 from study.layout import Layout, StudyLayout
 from tracking.record.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.record.progress import fold
+from tracking.sending.manners import Manners
 from tracking.sending.mirror import Mirror
-from tracking.sending.side_by_side import AT_ONCE
 from tracking.server.door import Door, LostError
 from tracking.uri import artifact_location, mask_uri
 
@@ -34,7 +34,6 @@ class Drain:
         self._study = study
         self._uri = tracking_uri
         self._masked = mask_uri(tracking_uri)
-        self._is_server = tracking_uri.startswith(("http://", "https://"))
         self._lock: int | None = None
         self._door: Door | None = None
         self._mirror: Mirror | None = None
@@ -43,12 +42,13 @@ class Drain:
         self.sent = 0
         """How many events were acknowledged so far, in runs that then failed too."""
 
-    def run(self, is_over: Callable[[], bool] = lambda: False, at_once: Callable[[], int] = lambda: AT_ONCE) -> int:
+    def run(self, is_over: Callable[[], bool] = lambda: False, at_once: Callable[[], int] | None = None) -> int:
         """Send everything that is there and not acknowledged, and return the number of events sent.
 
         Args:
             is_over: Whether to leave it at what is acknowledged.
-            at_once: How many requests a server may have to answer at the same time; a database has one.
+            at_once: How many requests a server may have to answer at the same time, when nothing else is known as
+                many as it is good for; a database has one.
 
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
@@ -57,7 +57,7 @@ class Drain:
         end = self._study.outbox.stat().st_size
         while not is_over() and self._position.offset < end and (lines := self._chunk()):
             try:
-                mirror.apply(lines, at_once() if self._is_server else 1)
+                mirror.apply(lines, self._at_once(at_once))
             except LostError as exc:
                 if begun_again:
                     self.sent = known  # over and over the same is no progress
@@ -72,6 +72,11 @@ class Drain:
             sent += len(lines)
             self.sent += len(lines)
         return sent
+
+    def _at_once(self, asked: Callable[[], int] | None) -> int:
+        if not self._uri.startswith(("http://", "https://")):
+            return 1
+        return asked() if asked else Manners(self._uri).at_once(closing=True)
 
     def rewind(self) -> None:
         """Take everything as not acknowledged; sending it again changes nothing that is there.

@@ -10,6 +10,7 @@ from study.listening import is_loopback
 from tracking.sending.side_by_side import AT_ONCE
 
 _LINGER_S = 0.2
+_AT_ONCE_HERE = 2
 _LONGEST_REST_S = 2.0
 _BUSY = 0.9
 _LONGEST_WAIT_S = 30.0
@@ -37,8 +38,13 @@ class Manners:
         self._before = clock()
 
     def at_once(self, *, closing: bool) -> int:
-        """Return how many requests may be on their way; where trials run beside the server one, until they ended."""
-        return 1 if self._is_here and not closing else AT_ONCE
+        """Return how many requests may be on their way; where trials run beside the server one, until they ended.
+
+        Then two for a server on this machine: more only wait for each other where it keeps its runs in sqlite.
+        """
+        if not self._is_here:
+            return AT_ONCE
+        return _AT_ONCE_HERE if closing else 1
 
     def rest_s(self, spent_s: float) -> float:
         """Return how long to wait after so long a time of sending."""

@@ -19,6 +19,7 @@ from tracking.server.faults import LostError as LostError
 from tracking.server.faults import RefusedError as RefusedError
 from tracking.server.parcels import apart, parcels
 from tracking.server.patience import teach_patience
+from tracking.server.quick_answers import teach_quickness
 from tracking.server.wire import log_batch
 from tracking.telling.content import Batch
 from tracking.telling.storable import storable
@@ -236,6 +237,7 @@ def _load_mlflow() -> Any:
     import mlflow.entities
 
     teach_patience()
+    teach_quickness()
     # MLflow's own handlers write to the screen; whoever runs the program decides where its log goes.
     for logger in map(logging.getLogger, _QUIET_LOGGERS):
         logger.handlers, logger.propagate = [], True
