@@ -1,0 +1,60 @@
+"""The scores of the test images reach MLflow once, whatever came between the ledger and the outbox."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+from recorders import Script, play
+
+from cli.final_look import _tell_mlflow
+from study.events import FinalLookTaken
+from study.records import FinalLook
+from tracking.record.outbox import read_lines
+from tracking.runs import Runs, save_runs
+from tracking.sending.sync import sync
+from tracking.uri import mask_uri
+
+if TYPE_CHECKING:
+    from tracking_backends import Backend
+
+pytest_plugins = ("tracking_backends",)
+pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+LOOK = FinalLook(0, 2, "val_auc", 1_700_000_000.0, {"auc": 0.75})
+
+
+def told(backend: Backend) -> list[FinalLook]:
+    events = [line.event for line in read_lines(backend.study().outbox)]
+    return [one.look for one in events if isinstance(one, FinalLookTaken)]
+
+
+def test_a_look_is_told_once(database: Backend) -> None:
+    script = Script()
+    play(database.open(), [script.start(), script.begin(0), script.finish(0), script.end()])
+    study = SimpleNamespace(name="faces", layout=database.study())
+    for _ in range(2):  # the second time somebody asks again for what the ledger knows
+        _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
+    assert told(database) == [LOOK]
+    assert database.runs()["trial 0000"].metrics["test.auc"] == 0.75
+
+
+def test_a_look_waits_for_the_password_of_its_server(
+    database: Backend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    script = Script()
+    play(database.open(), [script.start(), script.begin(0), script.finish(0), script.end()])
+    save_runs(database.study().runs, Runs(mask_uri("http://ann:secret@127.0.0.1:9"), "1", "abc"))
+    study = SimpleNamespace(name="faces", layout=database.study())
+    _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
+    assert "wait for `study sync`" in capsys.readouterr().err
+    assert told(database) == [LOOK]
+    sync(database.layout, database.study(), database.uri)
+    assert database.runs()["trial 0000"].metrics["test.auc"] == 0.75
+
+
+def test_a_study_that_mlflow_never_heard_of_tells_nothing(database: Backend) -> None:
+    study = SimpleNamespace(name="faces", layout=database.study())
+    _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
+    assert not database.study().outbox.exists()
