@@ -16,8 +16,11 @@ STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNI
 
 
 def print_json(value: object) -> None:
-    """Print strict JSON; a number JSON has no form for becomes null."""
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print strict JSON; a number JSON has no form for becomes null.
+
+    Whoever reads a pipe has it at once, although the command may go on.
+    """
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def print_table(table: Table) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -79,3 +81,16 @@ def test_without_a_study_the_commands_say_how_to_make_one(tmp_path: Path) -> Non
         assert done.returncode == 1, command
         assert "study run FILE" in done.stderr, command
     assert study("list", "--results", tmp_path / "none").returncode == 0
+
+
+def test_a_pipe_has_json_before_the_command_ends() -> None:
+    script = "import sys; from cli.output import print_json; print_json({'url': 1}); sys.stdin.read()"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], 30)
+        assert ready, "nothing came while the command went on"
+        assert process.stdout.readline() == b"{\n"
+        process.stdin.close()
