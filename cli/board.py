@@ -82,16 +82,16 @@ class Board:
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         whose = ["point", "seed"] if self._has_replicates else []
         for column in ("trial", *whose, "state", "epoch", self._spec.objective.metric, "params"):
-            table.add_column(column, no_wrap=True, overflow="ellipsis")
+            table.add_column(Text(column), no_wrap=True, overflow="ellipsis")
         for record, report in list(self._running.values()):
             epoch = report.metrics.epoch if report else record.epochs_run
             best = report.best_value if report else record.value
             epochs = f"{epoch}/{self._most(record)}"
-            table.add_row(*self._numbers(record), "[cyan]RUNNING[/]", epochs, number(best), _params(record))
+            table.add_row(*self._numbers(record), "[cyan]RUNNING[/]", epochs, number(best), Text(_params(record)))
         for record in reversed(list(self._recent)):
             state = f"[{STATE_STYLES[record.state.value]}]{record.state.value}[/]"
             epochs = f"{record.epochs_run}/{self._most(record)}"
-            table.add_row(*self._numbers(record), state, epochs, number(record.value), _params(record))
+            table.add_row(*self._numbers(record), state, epochs, number(record.value), Text(_params(record)))
         return Group(Text(self.headline(), style="bold"), table)
 
     @property

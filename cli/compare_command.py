@@ -10,7 +10,8 @@ import typer
 
 from cli.formats import Format, Sheet, as_table, as_text
 from cli.options import RESULTS, Json, Metric, ReadUri, Results
-from cli.output import print_json, print_table
+from cli.output import print_json
+from cli.tables import print_table
 
 if TYPE_CHECKING:
     from cli.questions import SortKey

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import Json
-from cli.output import make_table, print_json, print_table, short_path
+from cli.output import print_json, short_path
+from cli.tables import make_table, print_table
 
 if TYPE_CHECKING:
     from study.data.check import FolderCheck, Likeness

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import RESULTS, Json, ReadUri, Results
-from cli.output import make_table, number, print_json, print_table
+from cli.output import number, print_json
+from cli.tables import make_table, print_table
 
 if TYPE_CHECKING:
     from cli.differences import Differences, Pair
@@ -71,7 +72,8 @@ def _print_part(
     rows = [
         [name, *map(_word, pair), *([_signed(difference(pair))] if difference else [])] for name, pair in part.items()
     ]
-    print_table(make_table(columns, rows, right=columns[1:] if difference else ()))
+    numeric = columns[1:] if difference else ()
+    print_table(make_table(columns, rows, right=numeric, folds=() if difference else names))
 
 
 def _word(value: Any) -> str:

@@ -9,12 +9,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cli.output import make_table, number
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from cli.output import number
+from cli.tables import Table, TextColumn
 
 
 class Format(StrEnum):
@@ -31,7 +29,8 @@ class Format(StrEnum):
 class Column:
     """A column: its heading, a value per row, how people read it.
 
-    ``exact`` names it in CSV; None leaves it out there, and ``hidden`` everywhere else.
+    ``exact`` names it in CSV; None leaves it out there, and ``hidden`` everywhere else. A terminal shows each value in
+    its ``style``, and folds those of a column that ``folds`` where they do not fit.
     """
 
     heading: str
@@ -41,6 +40,7 @@ class Column:
     style: Callable[[Any], str] | None = field(default=None, compare=False)
     exact: str | None = ""
     hidden: bool = False
+    folds: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Sheet:
 
 def as_table(sheet: Sheet) -> Table:
     """Return a table for a terminal."""
-    from rich.markup import escape
-
-    shown = sheet.shown
-    cells = [[one.style(value) if one.style else escape(one.text(value)) for value in one.values] for one in shown]
-    right = [one.heading for one in shown if one.right]
-    table = make_table([one.heading for one in shown], list(map(list, zip(*cells, strict=True))), right=right)
-    table.title, table.title_justify = escape(sheet.title), "left"
-    return table
+    columns = [
+        TextColumn(
+            one.heading, [one.text(value) for value in one.values], one.right, one.folds,
+            [one.style(value) for value in one.values] if one.style else (),
+        )
+        for one in sheet.shown
+    ]  # fmt: skip
+    return Table(columns, sheet.title)
 
 
 def as_text(sheet: Sheet, kind: Format) -> str:

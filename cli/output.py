@@ -1,16 +1,13 @@
-"""Write answers to standard output: JSON for machines, tables for people."""
+"""Write values to standard output for machines, and in words for people."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from typing import Any
 
 STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -21,31 +18,6 @@ def print_json(value: object) -> None:
     Whoever reads a pipe has it at once, although the command may go on.
     """
     print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
-
-
-def print_table(table: Table) -> None:
-    """Print a table as wide as it needs when nobody looks at a terminal."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    console.print(table)
-
-
-def make_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
-    """Make a plain table; columns named in ``right`` are aligned right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        table.add_column(
-            column, justify="right" if column in right else "left", no_wrap=column not in ("error", "checkpoint")
-        )
-    for row in rows:
-        table.add_row(*row)
-    return table
 
 
 def number(value: object, digits: int = 4) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import typer
 
-from cli.output import duration, make_table, number, print_table
+from cli.output import duration, number
+from cli.tables import make_table, print_table
 from study.estimate import Plan
 
 SHOWN_WHOLE, SHOWN_ENDS, SHOWN_DRAWN = 30, 5, 8
@@ -53,7 +54,7 @@ def _print_points(plan: Plan) -> None:
     rows = [[number(one.get(name)) for name in names] for one in shown]
     if first:
         rows, names = [[place, *row] for place, row in zip(first, rows, strict=True)], ["point", *names]
-    table = make_table(names, rows, right=["point"])
+    table = make_table(names, rows, right=["point"], folds=[one for one in names if one != "point"])
     typer.echo(title)
     print_table(table)
 
@@ -70,7 +71,7 @@ def _print_models(plan: Plan) -> None:
     ]  # fmt: skip
     shown = rows if len(rows) <= SHOWN_WHOLE else rows[:SHOWN_WHOLE]
     columns = ["model", "batch", "precision", "freeze", "trials", "images/s", "known"]
-    print_table(make_table(columns, shown, right=["batch", "trials", "images/s"]))
+    print_table(make_table(columns, shown, right=["batch", "trials", "images/s"], folds=["known"]))
     if len(rows) > len(shown):
         typer.echo(f"and {len(rows) - len(shown)} more kinds of models (--json has all)")
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
-from cli.output import make_table, moment, number, print_json, print_table
+from cli.output import moment, number, print_json
+from cli.tables import make_table, print_table
 
 if TYPE_CHECKING:
     from cli.ranked import Ranked
@@ -56,7 +57,7 @@ def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json:
          str(one.running), number(one.best), one.metric, moment(one.created_at_s)]
         for one in found
     ]  # fmt: skip
-    print_table(make_table(columns, rows, right=columns[2:8]))
+    print_table(make_table(columns, rows, right=columns[2:8], folds=("name", "metric")))
 
 
 def best(

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import RESULTS, Json, Results
-from cli.output import make_table, number, print_json, print_table, short_path
+from cli.output import number, print_json, short_path
+from cli.tables import make_table, print_table
 from study.errors import StudyError
 
 if TYPE_CHECKING:

@@ -33,7 +33,7 @@ def trial_sheet(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -
         *(_numbers(key, [one.metrics.get(key) for one in records]) for key in found.metrics),
         *_asked_columns(asks, more),
         _numbers("epoch", [one.epoch for one in records]),
-        *(Column(key, [one.params.get(key) for one in records]) for key in params),
+        *(Column(key, [one.params.get(key) for one in records], folds=True) for key in params),
         _time_column([spent_s(one) for one in records]),
     ]
     return Sheet(_title(found, len(found.rows), "trials by"), columns, found.notes)
@@ -58,7 +58,7 @@ def configuration_sheet(found: Ranked, shown: Sequence[Configuration], more: Seq
         *_asked_columns([of_configuration(one) for one in shown], more),
         _numbers("best", [None if one is None else one.metrics[found.metric] for one in best]),
         _numbers("trial", [None if one is None else one.trial for one in best]),
-        *(Column(key, [one.trials[0].params.get(key) for one in shown]) for key in params),
+        *(Column(key, [one.trials[0].params.get(key) for one in shown], folds=True) for key in params),
         _time_column([sum(one) if one else None for one in spent]),
     ]
     few = "those that ran fewer seeds to the end come after those that ran them all"
@@ -166,7 +166,7 @@ def _asked_columns(asks: Sequence[Ask], names: Sequence[str]) -> list[Column]:
     for name in names:
         values = [ask(name) for ask in asks]
         numeric = all(one is None or (isinstance(one, int | float) and not isinstance(one, bool)) for one in values)
-        found.append(Column(name, values, right=numeric))
+        found.append(Column(name, values, right=numeric, folds=not numeric))
     return found
 
 
@@ -175,11 +175,11 @@ def _numbers(heading: str, values: Sequence[Any]) -> Column:
 
 
 def _study_column(found: Ranked, names: Sequence[str]) -> list[Column]:
-    return [Column("study", names)] if len(found.studies) > 1 else []
+    return [Column("study", names, folds=True)] if len(found.studies) > 1 else []
 
 
 def _state_column(states: Sequence[str]) -> Column:
-    return Column("state", states, style=lambda one: f"[{STATE_STYLES[one]}]{one}[/]")
+    return Column("state", states, style=lambda one: STATE_STYLES[one])
 
 
 def _time_column(seconds: Sequence[float | None]) -> Column:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli.formats import as_table
-from cli.output import moment, number, print_table
+from cli.output import moment, number
 from cli.ranked import Ranked, rank_study
 from cli.reading import SeenStudy
 from cli.rows import configuration_sheet, trial_sheet
+from cli.tables import print_table
 from study.records import StudySummary, TrialState
 from study.spec import BudgetSpec, Choice, Constant, Integer, Parameter, StudySpec, Uniform
 

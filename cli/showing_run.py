@@ -9,8 +9,9 @@ from typing import Any
 import typer
 
 from cli.one_run import OneRun, epoch_values, shown_metrics
-from cli.output import duration, make_table, moment, number, print_table, short_path
+from cli.output import duration, moment, number, short_path
 from cli.rows import spent_s
+from cli.tables import make_table, print_table
 from study.hyperparameters import in_use
 
 _DIGITS = 5

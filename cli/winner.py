@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import typer
 
 from cli.formats import as_table
-from cli.output import number, print_table, short_path
+from cli.output import number, short_path
 from cli.ranked import Ranked
 from cli.rows import configuration_json, configuration_sheet, trial_json, trial_sheet
+from cli.tables import print_table
 from study.configurations import Configuration
 from study.ranking import RankedRow
 from study.records import TrialRecord

@@ -1,0 +1,130 @@
+"""What a table looks like in a pipe and on a terminal: no number is cut, no text is taken for a command."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from commands import study
+from reading_kit import begin, run_one
+from rich.console import Console
+
+from cli import tables
+from cli.formats import Column, Sheet, as_table
+from cli.tables import Table, make_table, plain_lines, print_table
+from study.layout import Layout
+
+HEADINGS = ["rank", "trial", "name", "val_auc"]
+ROWS = [["1", "12", "a", "0.5012"], ["2", "7", "日本 [bold]x[/] [/y]", "0.4999"], ["-", "100", "", "-"]]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stand on a terminal of 40 columns."""
+    for name, value in (("TTY_COMPATIBLE", "1"), ("COLUMNS", "40"), ("TERM", "xterm")):
+        monkeypatch.setenv(name, value)
+
+
+def plain(text: str) -> str:
+    """Return a text without its styles."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+def wide(columns: int = 60) -> Table:
+    """Make a table of many long numbers and texts."""
+    cells = [[f"{row}.{at:04d}" if at % 2 else f"word{row}-{at:04d}" for at in range(columns)] for row in range(3)]
+    names = [f"column{at}" for at in range(columns)]
+    return make_table(names, cells, right=names[1::2], folds=names[0::2])
+
+
+def test_both_ways_of_writing_give_the_same_table() -> None:
+    table = Table(make_table(HEADINGS, ROWS, right=["rank", "trial", "val_auc"], folds=["name"]).columns, "s [x]: 3")
+    written = io.StringIO()
+    tables._print_rich(table, Console(file=written, width=100))
+    assert [line.rstrip() for line in written.getvalue().split("\n")[:-1]] == plain_lines(table)
+    assert plain_lines(table) == [
+        "s [x]: 3",
+        "",
+        " rank   trial   name                   val_auc",
+        " " + "─" * 45,
+        "    1      12   a                       0.5012",
+        "    2       7   日本 [bold]x[/] [/y]    0.4999",
+        "    -     100                                -",
+        "",
+    ]
+
+
+def test_a_pipe_gets_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    table = wide()
+    print_table(table)
+    shown = capsys.readouterr().out
+    assert "…" not in shown
+    assert all(cell in shown for one in table.columns for cell in one.cells)
+    assert {len(line.split()) for line in shown.splitlines() if "." in line} == {60}
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_terminal_folds_texts_before_it_is_too_narrow_and_never_cuts_a_number(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sheet = Sheet(
+        "t: 2 trials",
+        [
+            Column("rank", [1, 2], right=True),
+            Column("state", ["COMPLETE", "PRUNED"], style=lambda one: "green"),
+            Column("val_auc", [0.51234, 0.4], right=True),
+            Column("augmentation", ["flip+rotate(15)+erase", "[none]"], folds=True),
+        ],
+    )
+    print_table(as_table(sheet))
+    lines = plain(capsys.readouterr().out).splitlines()
+    assert "…" not in "".join(lines)
+    assert max(map(len, lines)) <= 40
+    assert any(line.split()[:3] == ["1", "COMPLETE", "0.5123"] for line in lines)
+    assert "[none]" in "".join(lines)
+    print_table(wide(20))
+    shown = plain(capsys.readouterr().out)
+    assert "…" not in shown
+    assert all(f"{row}.{at:04d}" in shown for row in range(3) for at in range(1, 20, 2))
+
+
+@pytest.mark.usefixtures("terminal")
+def test_many_rows_are_written_without_rich(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("rich measures every cell several times")
+
+    monkeypatch.setattr(tables, "_print_rich", refuse)
+    table = make_table(["trial", "name"], [[str(at), f"n{at}"] for at in range(1001)], right=["trial"])
+    print_table(table)
+    assert capsys.readouterr().out.splitlines() == plain_lines(table)
+
+
+@pytest.mark.parametrize("on_terminal", [False, True])
+def test_no_text_is_taken_for_a_command(
+    on_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if on_terminal:
+        for name, value in (("TTY_COMPATIBLE", "1"), ("TERM", "xterm"), ("COLUMNS", "100")):
+            monkeypatch.setenv(name, value)
+    print_table(
+        Table(make_table(["[b]", "x [/y] z"], [["a[/]", "[red]2"], ["e\x1b[31m", "two\nlines"]]).columns, "[/t]")
+    )
+    shown = capsys.readouterr().out
+    assert all(one in shown for one in ("[/t]", "[b]", "x [/y] z", "a[/]", "[red]2", "two lines"))
+    assert "\x1b[31m" not in shown
+
+
+def test_names_of_studies_are_shown_as_they_are(tmp_path: Path) -> None:
+    for name in ("cats [bold]v2", "x [/y] z"):
+        run_one(begin(Layout(tmp_path).study(name), trials=1, name=name))
+    listed = study("list", "--results", tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "cats [bold]v2" in listed.stdout
+    assert "x [/y] z" in listed.stdout
+    differ = study("diff", "x [/y] z/0", "cats [bold]v2/0", "--results", tmp_path)
+    assert differ.returncode == 0, differ.stderr
+    assert "x [/y] z/0" in differ.stdout
