@@ -40,8 +40,8 @@ app.add_typer(data_commands.app, name="data")
 
 def main() -> None:
     """Run a command; a StudyError is one message and its exit code, a bug keeps its traceback."""
-    hide_passwords()
     try:
+        hide_passwords()
         app()
     except StudyError as error:
         # Located faults stand as they are, so that editors can jump to them.

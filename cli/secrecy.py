@@ -11,11 +11,17 @@ _OPTION = "--tracking-uri"
 
 
 def hide_passwords() -> None:
-    """Begin this process again with masked words if a tracking URI has a password; the URI travels unseen."""
+    """Begin this process again with masked words if a tracking URI has a password; the URI travels unseen.
+
+    Raises:
+        UsageError: one is no URI.
+    """
     if not (given := _uris(sys.argv)):
         return
-    from tracking.uri import mask_uri
+    from tracking.uri import mask_uri, require_uri
 
+    for uri in given:
+        require_uri(uri)
     if (carried := os.environ.pop(_CARRIED, None)) is not None:
         sys.argv = _with_uri(sys.argv, lambda word: carried if word == mask_uri(carried) else word)
         return

@@ -9,7 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from commands import ROOT, TINY, study
+
+from cli.main import main
+from study.errors import UsageError
+from study.layout import Layout
+from tracking.uri import default_tracking_uri
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -94,3 +100,28 @@ def test_a_pipe_has_json_before_the_command_ends() -> None:
         assert ready, "nothing came while the command went on"
         assert process.stdout.readline() == b"{\n"
         process.stdin.close()
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://[::1", "http://[", "http://h:x", "http://:80", "postgresql://u:p@[h/db", "https://u:a/b@h"]
+)
+def test_a_malformed_tracking_uri_is_one_error(
+    uri: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["list"], ["ui", "s"], ["run", "f.yaml"], ["diff", "a/0", "b/0"], ["best", "--help"]):
+        for option in ([f"--tracking-uri={uri}"], ["--tracking-uri", uri]):
+            monkeypatch.setattr(sys, "argv", ["study", *words, *option])
+            with pytest.raises(SystemExit) as left:
+                main()
+            told = capsys.readouterr()
+            assert (left.value.code, told.out, told.err.count("\n")) == (2, "", 1)
+            assert told.err.startswith("error: a tracking URI must be one such as ")
+            assert ":p@" not in told.err
+
+
+def test_a_malformed_tracking_uri_of_the_environment_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[")
+    with pytest.raises(UsageError, match=r"must be one such as http://HOST:5000, got http://\[;"):
+        default_tracking_uri(Layout(tmp_path), None)

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
-from study.errors import TrackingError
+from study.errors import TrackingError, UsageError
 from study.layout import Layout, encode_name
 
 MASK = "***"
@@ -24,12 +24,36 @@ def default_tracking_uri(layout: Layout, explicit: str | None) -> str:
     """Return the explicit URI, else MLFLOW_TRACKING_URI, else the results folder's own sqlite database.
 
     A sqlite file is named by its absolute path, so that it stays the same from another folder.
+
+    Raises:
+        UsageError: it is no URI.
     """
     chosen = explicit or os.environ.get("MLFLOW_TRACKING_URI") or own_tracking_uri(layout)
+    require_uri(chosen)
     if sqlite_path(chosen) is None:
         return chosen
     file, mark, query = chosen.removeprefix(SQLITE).partition("?")
     return f"{SQLITE}{os.path.abspath(file)}{mark}{query}"
+
+
+def require_uri(uri: str) -> None:
+    """Make sure that libraries can take a tracking URI apart.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    is_server = uri.startswith(("http://", "https://"))
+    try:
+        parts = urlsplit(uri)
+        if not is_server or (parts.hostname and parts.port != 0):
+            return
+    except ValueError:  # its words may have the password
+        pass
+    example = "http://HOST:5000" if is_server else "postgresql://USER:PASSWORD@HOST/DATABASE"
+    raise UsageError(
+        f"a tracking URI must be one such as {example}, got {mask_uri(uri)}; "
+        "brackets stand around an IPv6 address only, and in a user or password [ ] / @ are %5B %5D %2F %40"
+    )
 
 
 def own_tracking_uri(layout: Layout) -> str:
