@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
 from cli.output import moment, number, print_json
 from cli.tables import make_table, print_table
+from study.records import StudySummary
 
 if TYPE_CHECKING:
     from cli.ranked import Ranked
+    from cli.reading import DamagedStudy
     from study.certainty import Verdict
     from study.ranking import RankedRow
     from study.records import FinalLook
@@ -27,6 +30,8 @@ Register = Annotated[
 ]  # fmt: skip
 Alias = Annotated[str, typer.Option("--alias", help="With --register: what to call this version of the model.")]
 
+_DAMAGED = "damaged"
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -37,8 +42,9 @@ def register(app: typer.Typer) -> None:
 
 def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """List the studies, the newest first."""
-    from cli.reading import summaries
+    from cli.reading import DamagedStudy, summaries
 
+    found: Sequence[StudySummary | DamagedStudy]
     if tracking_uri:
         from tracking.reading import query
 
@@ -46,18 +52,30 @@ def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json:
     else:
         found = summaries(results)
     if json:
-        print_json([asdict(one) for one in found])
-        return
-    if not found:
+        print_json([_summary_json(one) for one in found])
+    elif not found:
         typer.echo(f"no study in {'the server' if tracking_uri else results} yet; `study run FILE` makes one")
-        return
-    columns = ["name", "state", "trials", "complete", "pruned", "failed", "running", "best", "metric", "begun"]
-    rows = [
-        [one.name, one.state, f"{one.trials}/{one.planned}", str(one.complete), str(one.pruned), str(one.failed),
-         str(one.running), number(one.best), one.metric, moment(one.created_at_s)]
-        for one in found
-    ]  # fmt: skip
-    print_table(make_table(columns, rows, right=columns[2:8], folds=("name", "metric")))
+    else:
+        columns = ["name", "state", "trials", "complete", "pruned", "failed", "running", "best", "metric", "begun"]
+        rows = [_summary_row(one) for one in found]
+        print_table(make_table(columns, rows, right=columns[2:8], folds=("name", "metric")))
+    for one in found:
+        if isinstance(one, DamagedStudy):
+            typer.echo(f"{one.name}: {one.reason}", err=True)
+
+
+def _summary_json(one: StudySummary | DamagedStudy) -> dict[str, Any]:
+    """Return what is known of a study; of a damaged one nothing is, but it has the same keys."""
+    if isinstance(one, StudySummary):
+        return asdict(one)
+    return {**dict.fromkeys(field.name for field in fields(StudySummary)), "name": one.name, "state": _DAMAGED}
+
+
+def _summary_row(one: StudySummary | DamagedStudy) -> list[str]:
+    if not isinstance(one, StudySummary):
+        return [one.name, _DAMAGED, *["-"] * 8]
+    return [one.name, one.state, f"{one.trials}/{one.planned}", str(one.complete), str(one.pruned), str(one.failed),
+            str(one.running), number(one.best), one.metric, moment(one.created_at_s)]  # fmt: skip
 
 
 def best(

@@ -52,6 +52,14 @@ class SeenStudy:
         return self.facts.records
 
 
+@dataclass(frozen=True)
+class DamagedStudy:
+    """A study of which no more can be read than why."""
+
+    name: str
+    reason: str
+
+
 def resolve_name(results: Path, name: str | None) -> str:
     """Return the name, or that of the newest study.
 
@@ -114,9 +122,15 @@ def checkpoints_by_run(results: Path) -> dict[str, str]:
     return found
 
 
-def summaries(results: Path) -> list[StudySummary]:
-    """Return one line about every study, the newest first."""
-    return [summary_of(see_study(results, name)) for name, _ in Layout(results).studies()]
+def summaries(results: Path) -> list[StudySummary | DamagedStudy]:
+    """Return one line about every study, the newest first; a damaged one hides no other."""
+    found: list[StudySummary | DamagedStudy] = []
+    for name, _ in Layout(results).studies():
+        try:
+            found.append(summary_of(see_study(results, name)))
+        except LedgerError as error:
+            found.append(DamagedStudy(name, str(error)))
+    return found
 
 
 def summary_of(study: SeenStudy) -> StudySummary:

@@ -1,0 +1,32 @@
+"""What the commands that look make of a study that is damaged or half of which is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from commands import study
+from reading_kit import begin, run_one
+
+from study.layout import Layout
+
+
+@pytest.mark.parametrize("body", [b"", b'{"op_code":0,"study_name":"b"}\n', b"no journal\nat all\n", b"\xff\xfe\n{}\n"])
+def test_a_damaged_study_hides_no_other(body: bytes, tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        run_one(begin(Layout(tmp_path).study(name), trials=2))
+    Layout(tmp_path).study("b").ledger.write_bytes(body)
+    listed = study("list", "--results", tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    cells = {line.split()[0]: line.split()[1:] for line in listed.stdout.splitlines() if line.strip()}
+    assert cells["b"] == ["damaged", *["-"] * 8]
+    assert cells["a"][1] == cells["c"][1] == "1/2"
+    (reason,) = listed.stderr.splitlines()
+    assert reason.startswith("b: ")
+    assert "ledger.journal" in reason
+    told = study("list", "--json", "--results", tmp_path)
+    assert told.returncode == 0
+    by_name = {one["name"]: one for one in json.loads(told.stdout)}
+    assert (by_name["b"]["state"], by_name["b"]["trials"], by_name["a"]["trials"]) == ("damaged", None, 1)
+    assert set(by_name["a"]) == set(by_name["b"])
