@@ -25,6 +25,7 @@ from study import listening
 from study.errors import StudyError, TrackingError
 from study.layout import Layout
 from tracking.runs import Runs, save_runs
+from tracking.serving import ui
 from tracking.serving.first_page import FirstPage
 from tracking.serving.links import DEFAULT_UI, RunLinks
 from tracking.serving.static_files import StaticFiles
@@ -242,3 +243,16 @@ def _lives(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
+    monkeypatch: pytest.MonkeyPatch, answering: Callable[[int], str], taken: int
+) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{taken}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        monkeypatch.setattr(ui, "_START_TIMEOUT_S", 10.0)
+        ui._await(f"http://{answering(200)}", process)
+    finally:
+        process.communicate(b"\n")

@@ -167,12 +167,13 @@ def _welcome(host: str, port: int) -> dict[str, str]:
 
 
 def _await(address: str, process: subprocess.Popen[bytes]) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy would look for it on itself
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if (status := process.poll()) is not None:
             raise TrackingError(f"MLflow's server must answer at {address}, but it ended with status {status}")
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=2):
+            with direct.open(f"{address}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(_POLL_S)
