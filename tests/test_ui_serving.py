@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -11,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, redirect_stderr
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import pytest
 from commands import ROOT, study
 from engine_fakes import make_ledger
 
+from cli.main import main
 from cli.ui_command import MLFLOW_PORT
 from study import listening
 from study.errors import StudyError, TrackingError
@@ -256,3 +259,36 @@ def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
         ui._await(f"http://{answering(200)}", process)
     finally:
         process.communicate(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("end", "how"), [("sys.exit(3)", "it ended with status 3"), ("os.abort()", "signal 6 ended it")]
+)
+def test_a_server_that_dies_is_an_error_with_its_last_words(
+    end: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_ledger(tmp_path / "studies" / "crash")
+    program = f"import os, sys; print('no room at s3cret', file=sys.stderr, flush=True); {end}"
+
+    def start(*_: object, **__: object) -> ui.UiServer:
+        log = (tmp_path / "log").open("w+b")
+        process = subprocess.Popen([sys.executable, "-c", program], stderr=log, start_new_session=True)
+        servers.append(ui.UiServer("http://a:1", "http://a:1/#/", process, "postgresql://u:s3cret@h/d", log))
+        return servers[-1]
+
+    servers: list[ui.UiServer] = []
+    monkeypatch.setattr(ui, "serve", start)
+    monkeypatch.setattr(ui, "require_database", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["study", "ui", "--port", "0", "--results", str(tmp_path)])
+    printed = io.StringIO()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left, redirect_stderr(printed):
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert left.value.code == 1
+    first, *rest = printed.getvalue().splitlines()
+    assert first == f"error: MLflow's server at http://a:1 must go on until it is stopped, but {how}"
+    assert rest == ["no room at ***"]
+    assert servers[0].log.closed

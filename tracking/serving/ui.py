@@ -14,7 +14,7 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import IO
+from typing import IO, NoReturn
 
 from study import listening
 from study.errors import TrackingError
@@ -35,18 +35,36 @@ _LOG_TAIL_CHARACTERS = 2000
 
 @dataclass
 class UiServer:
-    """A running server; ``url`` opens it on the study that was asked for, ``address`` is its URI on this machine."""
+    """A running server; ``url`` opens it on the study that was asked for, ``address`` is its URI on this machine.
+
+    ``log`` has what it says of the database at ``tracking_uri``.
+    """
 
     address: str
     url: str
     process: subprocess.Popen[bytes]
+    tracking_uri: str
+    log: IO[bytes]
 
-    def wait(self) -> int:
-        """Wait until the server ends and return its exit status."""
-        return self.process.wait()
+    def wait(self) -> NoReturn:
+        """Wait until somebody interrupts.
+
+        Raises:
+            TrackingError: the server ended by itself.
+        """
+        status = self.process.wait()
+        raise self.fault(f"MLflow's server at {self.address} must go on until it is stopped, but {_ended(status)}")
+
+    def fault(self, words: str) -> TrackingError:
+        """Return an error with the last that the server said."""
+        return TrackingError(f"{words}\n{mask_text(_tail(self.log), self.tracking_uri)}".rstrip())
 
     def stop(self) -> None:
         """Stop the server and its workers."""
+        self._end()
+        self.log.close()
+
+    def _end(self) -> None:
         for kind in (signal.SIGTERM, signal.SIGKILL):
             try:
                 os.killpg(self.process.pid, kind)
@@ -89,17 +107,23 @@ def serve(
     address = listening.local_address(host, port)
     if is_missing(tracking_uri):
         Door(tracking_uri)
-    with tempfile.TemporaryFile() as log:
+    log = tempfile.TemporaryFile()  # noqa: SIM115 - the server goes on writing, and `stop` closes it
+    try:
         process = _launch(tracking_uri, artifacts, host, port, log)
-        server = UiServer(address, listening.address(host, port) + view_path(experiment_id, view), process)
-        try:
-            _await(address, process)
-        except TrackingError as exc:
-            server.stop()
-            raise TrackingError(f"{exc}\n{mask_text(_tail(log), tracking_uri)}".rstrip()) from exc
-        except BaseException:
-            server.stop()
-            raise
+    except BaseException:
+        log.close()
+        raise
+    url = listening.address(host, port) + view_path(experiment_id, view)
+    server = UiServer(address, url, process, tracking_uri, log)
+    try:
+        _await(address, process)
+    except TrackingError as exc:
+        fault = server.fault(str(exc))
+        server.stop()
+        raise fault from exc
+    except BaseException:
+        server.stop()
+        raise
     return server
 
 
@@ -171,13 +195,17 @@ def _await(address: str, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_TIMEOUT_S
     while time.monotonic() < deadline:
         if (status := process.poll()) is not None:
-            raise TrackingError(f"MLflow's server must answer at {address}, but it ended with status {status}")
+            raise TrackingError(f"MLflow's server must answer at {address}, but {_ended(status)}")
         try:
             with direct.open(f"{address}/health", timeout=2):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(_POLL_S)
     raise TrackingError(f"MLflow's server must answer at {address} within {_START_TIMEOUT_S:.0f} s, but did not")
+
+
+def _ended(status: int) -> str:
+    return f"it ended with status {status}" if status >= 0 else f"signal {-status} ended it"
 
 
 def _tail(log: IO[bytes]) -> str:
