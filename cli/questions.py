@@ -8,7 +8,8 @@ from typing import TypeAlias, TypeVar
 
 from study.configurations import Configuration
 from study.errors import UsageError
-from study.records import TrialRecord
+from study.ranking import has_checkpoint
+from study.records import TrialRecord, metric_named
 from study.where import OF_ONE_TRIAL, Known, Value, Where, known_names, value_of
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]
@@ -91,6 +92,23 @@ def named(option: str, names: Iterable[str], records: Sequence[TrialRecord], *, 
     return asked
 
 
+def require_metric(metric: str, records: Iterable[TrialRecord]) -> None:
+    """Make sure that some checkpoint can be ranked by a metric, where there is any checkpoint.
+
+    Raises:
+        UsageError: none has it.
+    """
+    ended = [one for one in records if has_checkpoint(one)]
+    if not ended or any(metric in one.metrics for one in ended):
+        return
+    from study.spec_file.words import did_you_mean
+
+    names = sorted(known_names(ended).metrics)
+    usable = [name for name in names if (known := metric_named(name)) is not None and known.mode is not None]
+    meant = did_you_mean(metric, usable) or "."
+    raise UsageError(f"--metric: no trial reports `{metric}`{meant} There are: {_few(usable) or 'none'}")
+
+
 def sort_keys(asked: Sequence[str] | None) -> list[SortKey]:
     """Read what ``--sort`` was given.
 
@@ -139,5 +157,8 @@ def _has(known: Known, name: str) -> bool:
 def _listed(known: Known) -> str:
     plain = sorted(one for one in known.metrics if "." not in one)
     families = sorted({one.rpartition(".")[0] + ".*" for one in known.metrics if "." in one})
-    names = [*plain, *families, *sorted(known.params), *known.fields]
+    return _few([*plain, *families, *sorted(known.params), *known.fields])
+
+
+def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.questions import Seeds, of_configuration, of_trial, require
+from cli.questions import Seeds, of_configuration, of_trial, require, require_metric
 from cli.sources import Source, images_of, of_spec, seen
 from study.configurations import Configuration, rank_configurations
 from study.errors import LedgerError, UsageError
-from study.ranking import RankedRow, mode_among, rank
+from study.ranking import RankedRow, has_checkpoint, mode_among, rank
 from study.records import FinalLook, TrialRecord
 from study.spec import Mode, Objective, StudySpec
 from study.where import Where
@@ -112,11 +112,14 @@ def rank_sources(
         trials: whether single trials are asked for although configurations have several.
 
     Raises:
-        UsageError: the studies have different objectives, or the expression means nothing for them.
+        UsageError: the studies have different objectives, no trial of theirs reports the metric, or the expression
+            means nothing for them.
     """
     aims = _common_aims(sources, metric)
     first, many, one_study = aims[0], len(aims) > 1, len(sources) == 1
     records = [record for one in sources for record in one.records]
+    if metric is not None:
+        require_metric(metric, records)
     replicates = max(one.replicates for one in sources)
     seeds: Seeds = {one.name: one.seeds for one in sources if one.seeds}
     configurations: tuple[Configuration, ...] = ()
@@ -186,10 +189,15 @@ def require_candidate(found: Ranked) -> None:
     """Make sure that something is ranked.
 
     Raises:
-        LedgerError: no trial ended with a checkpoint yet.
+        LedgerError: no trial ended with a checkpoint yet, or with a number for what they rank by.
     """
     if not found.rows or found.rows[0].rank is None:
         count = len(found.rows) if found.total is None else found.total
+        if ended := [row.record.trial for row in found.rows if has_checkpoint(row.record)]:
+            raise LedgerError(
+                f"a best trial needs a number for {' and '.join(found.metrics)}, but none of the {len(ended)} trials "
+                f"of `{found.study}` that ended with a checkpoint has one"
+            )
         raise LedgerError(
             f"a best trial needs one that ended with a checkpoint, but none of the {count} trials of "
             f"`{found.study}` did; `study show {found.study}` says how they stand"

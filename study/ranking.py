@@ -49,8 +49,12 @@ def rank(records: Iterable[TrialRecord], metric: str, mode: Mode) -> list[Ranked
 
 def is_candidate(record: TrialRecord, metric: str) -> bool:
     """Whether a trial ended with a checkpoint that has a number for this metric."""
-    ended = record.state in (TrialState.COMPLETE, TrialState.PRUNED) and record.checkpoint is not None
-    return ended and not math.isnan(record.metrics.get(metric, math.nan))
+    return has_checkpoint(record) and not math.isnan(record.metrics.get(metric, math.nan))
+
+
+def has_checkpoint(record: TrialRecord) -> bool:
+    """Whether a trial ended with a checkpoint."""
+    return record.state in (TrialState.COMPLETE, TrialState.PRUNED) and record.checkpoint is not None
 
 
 def mode_of(metric: str, spec: StudySpec) -> Mode:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ranking_kit import P, record, table
+from ranking_kit import F, P, record, table
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -179,10 +179,14 @@ def test_a_front_of_replicates_is_one_of_means(stored: Show) -> None:
 
 
 def test_nothing_that_ended_with_a_checkpoint_is_said(stored: Show) -> None:
-    stored([record(0, {"val_auc": 0.5})], objectives=AIMS)
-    with pytest.raises(LedgerError, match="needs one that ended with a checkpoint"):
-        call("best")
-    assert asked("compare")[0]["rank"] is None
+    for records, words in (
+        ([record(0, None, F)], "needs one that ended with a checkpoint"),
+        ([record(0, {"val_auc": 0.5})], "needs a number for val_auc and latency_ms, but none of the 1 trials"),
+    ):
+        stored(records, objectives=AIMS)
+        with pytest.raises(LedgerError, match=words):
+            call("best")
+        assert asked("compare")[0]["rank"] is None
 
 
 def test_show_tells_the_plan_and_why_it_ended(stored: Show) -> None:
@@ -227,3 +231,21 @@ def test_ten_thousand_trials_are_all_ranked(replicates: int, aims: tuple[Objecti
     found = rank_study(spec, "s", records, None)
     assert len(found.rows) == 10_000
     assert len(found.configurations) == (0 if replicates == 1 else 3334)
+
+
+def test_a_metric_that_no_trial_reports_is_said_with_those_there_are(stored: Show) -> None:
+    stored([record(0, {"val_auc": 0.7, "val_recall.yes": 0.5, "epoch_s": 1.0}), record(1, None, F)])
+    for command in ("compare", "best"):
+        for metric in ("val_recall.typo", "shifted.typo.auc"):
+            with pytest.raises(
+                UsageError, match=rf"no trial reports `{metric}`.* There are: epoch_s, val_auc, val_recall.yes$"
+            ):
+                call(command, "--metric", metric)
+    stored([record(0, {"val_auc": float("nan")})])
+    assert asked("compare", "--metric", "val_auc")[0]["rank"] is None
+    with pytest.raises(
+        LedgerError, match="needs a number for val_auc, but none of the 1 trials of `s` that ended with"
+    ):
+        call("best", "--metric", "val_auc")
+    stored([record(1, None, F)])
+    assert asked("compare", "--metric", "val_recall.typo")[0]["rank"] is None
