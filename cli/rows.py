@@ -72,7 +72,7 @@ def asking(found: Ranked, row: RankedRow) -> Ask:
 
 
 def trial_json(row: RankedRow, found: Ranked) -> dict[str, Any]:
-    """Return a ranked trial as one JSON object."""
+    """Return a ranked trial as one JSON object; ``seed`` is that of its study file, ``drawn_seed`` what it led to."""
     record = row.record
     together = {"objectives": {key: record.metrics.get(key) for key in found.metrics}} if found.aims else {}
     return {
@@ -89,7 +89,8 @@ def trial_json(row: RankedRow, found: Ranked) -> dict[str, Any]:
         "kept": record.kept,
         "params": dict(record.params),
         "metrics": dict(record.metrics),
-        "seed": record.seed,
+        "seed": asking(found, row)("seed"),
+        "drawn_seed": record.seed,
         "replicate": record.replicate,
         "point": record.point,
         "error": record.error,

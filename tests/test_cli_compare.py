@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,7 +27,7 @@ SEEDS = ReplicatesSpec(seeds=(7, 8, 9))
 AIMS = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
 TRIAL_KEYS = {
     "study", "trial", "rank", "state", "stop_reason", "run_id", "metric", "value", "epoch", "checkpoint", "kept",
-    "params", "metrics", "seed", "replicate", "point", "error",
+    "params", "metrics", "seed", "drawn_seed", "replicate", "point", "error",
 }  # fmt: skip
 Show = Callable[..., None]
 
@@ -103,6 +105,15 @@ def test_single_trials_are_ranked_when_asked_for(stored: Show) -> None:
     shown = call("compare", "--trials")
     assert line(shown, "state")[:5] == ["rank", "trial", "point", "seed", "state"]
     assert line(shown, "0.9000")[:4] == ["2", "2", "0", "9"]
+
+
+def test_the_seed_of_a_trial_is_the_same_in_every_format(stored: Show) -> None:
+    stored([replace(one, seed=1000 + one.trial) for one in table([0.70, 0.80, 0.90], [0.95])], replicates=SEEDS)
+    told = {row["trial"]: (row["seed"], row["drawn_seed"]) for row in asked("compare", "--trials")}
+    assert told == {0: (7, 1000), 1: (8, 1001), 2: (9, 1002), 3: (7, 1003)}
+    shown = csv.DictReader(call("compare", "--trials", "--format", "csv").stdout.splitlines())
+    assert {int(row["trial"]): int(row["seed"]) for row in shown} == {trial: seed for trial, (seed, _) in told.items()}
+    assert (asked("best")["seed"], asked("best")["drawn_seed"]) == (9, 1002)
 
 
 def test_best_of_replicates_is_the_best_mean_and_hands_over_its_best_trial(stored: Show) -> None:
