@@ -24,18 +24,20 @@ def trial_sheet(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -
     if found.replicates > 1:
         whose = [_numbers("point", [one.point for one in records]),
                  _numbers(found.seed_word, [found.seed_of(one) for one in records])]  # fmt: skip
-    columns = [
+    before = [
         _numbers("rank", [row.rank for row in rows]),
         *_study_column(found, [one.study for one in records]),
         _numbers("trial", [one.trial for one in records]),
         *whose,
         _state_column([one.state.value for one in records]),
         *(_numbers(key, [one.metrics.get(key) for one in records]) for key in found.metrics),
-        *_asked_columns(asks, more),
+    ]
+    after = [
         _numbers("epoch", [one.epoch for one in records]),
         *(Column(key, [one.params.get(key) for one in records], folds=True) for key in params),
         _time_column([spent_s(one) for one in records]),
     ]
+    columns = _together(before, _asked_columns(asks, more), after)
     return Sheet(_title(found, len(found.rows), "trials by"), columns, found.notes)
 
 
@@ -44,7 +46,7 @@ def configuration_sheet(found: Ranked, shown: Sequence[Configuration], more: Seq
     params = list(dict.fromkeys(key for one in shown for key in one.trials[0].params if key not in more))
     best = [one.best for one in shown]
     spent = [[seconds for trial in one.trials if (seconds := spent_s(trial)) is not None] for one in shown]
-    columns = [
+    before = [
         _numbers("rank", [one.rank for one in shown]),
         *_study_column(found, [one.study for one in shown]),
         _numbers("point", [one.point for one in shown]),
@@ -55,12 +57,14 @@ def configuration_sheet(found: Ranked, shown: Sequence[Configuration], more: Seq
         *(_numbers(key, [one.mean_of(key) for one in shown]) for key in found.metrics),
         *([] if found.aims else [_numbers("sd", [one.sd for one in shown])]),
         *_difference_columns(found, shown),
-        *_asked_columns([of_configuration(one) for one in shown], more),
+    ]
+    after = [
         _numbers("best", [None if one is None else one.metrics[found.metric] for one in best]),
         _numbers("trial", [None if one is None else one.trial for one in best]),
         *(Column(key, [one.trials[0].params.get(key) for one in shown], folds=True) for key in params),
         _time_column([sum(one) if one else None for one in spent]),
     ]
+    columns = _together(before, _asked_columns([of_configuration(one) for one in shown], more), after)
     few = "those that ran fewer seeds to the end come after those that ran them all"
     notes = [few] if any(one.rank and not one.is_whole for one in shown) else []
     return Sheet(_title(found, len(found.configurations), "configurations by mean"), columns, (*found.notes, *notes))
@@ -160,6 +164,14 @@ def _difference_json(base: Configuration | None, one: Configuration) -> dict[str
 
     found = difference_to(base, one)
     return {} if found is None else {"difference": found[0], "difference_margin": found[1]}
+
+
+def _together(before: Sequence[Column], asked: Sequence[Column], after: Sequence[Column]) -> list[Column]:
+    """Return all columns, none of them twice: what is asked for may stand there anyway, or hidden."""
+    fixed = {one.heading for one in (*before, *after) if not one.hidden}
+    asked = [one for one in asked if one.heading not in fixed]
+    shown = {one.heading for one in asked}
+    return [*(one for one in before if one.heading not in shown), *asked, *after]
 
 
 def _asked_columns(asks: Sequence[Ask], names: Sequence[str]) -> list[Column]:

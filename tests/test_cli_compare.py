@@ -116,6 +116,18 @@ def test_the_seed_of_a_trial_is_the_same_in_every_format(stored: Show) -> None:
     assert (asked("best")["seed"], asked("best")["drawn_seed"]) == (9, 1002)
 
 
+@pytest.mark.parametrize("trials", [True, False])
+def test_no_column_is_there_twice(stored: Show, trials: bool) -> None:
+    stored(table([0.70, 0.80, 0.90], [0.95]), replicates=SEEDS)
+    asked_for = "rank,trial,point,state,epoch,seed,optimizer,val_auc" if trials else "rank,point,complete,state,val_auc"
+    command = ("compare", "--columns", asked_for, *(["--trials"] if trials else []))
+    written = next(csv.reader(call(*command, "--format", "csv").stdout.splitlines()))
+    shown = line(call(*command), "state")
+    for headings in (written, shown):
+        assert len(headings) == len(set(headings))
+        assert set(asked_for.split(",")) <= set(headings)
+
+
 def test_best_of_replicates_is_the_best_mean_and_hands_over_its_best_trial(stored: Show) -> None:
     records = table([0.70, 0.80, 0.90], [0.68, 0.781, 0.95])
     records[5] = record(5, 0.80, point=1, replicate=2, kept=False)
