@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from commands import ROOT
@@ -16,6 +18,7 @@ from reading_kit import begin, run_one
 
 from study.errors import LedgerError
 from study.index import StudyView, read_epochs, read_study, refresh
+from study.index import file as index_file
 from study.index import reading as index_reading
 from study.index.columns import pack, unpack
 from study.layout import StudyLayout
@@ -109,7 +112,7 @@ def spoil(layout: StudyLayout, how: str) -> None:
         case "other words":
             content = b"{}\n{}"
         case "another version":
-            content = content.replace(b'"version": [1,', b'"version": [0,', 1)
+            content = content.replace(b'"version": [2,', b'"version": [0,', 1)
         case "binary":
             content = bytes(range(256)) * 4
     layout.index.write_bytes(content)
@@ -138,6 +141,62 @@ def test_an_index_of_another_journal_is_passed_over(tmp_path: Path) -> None:
     cut = one.ledger.read_bytes()
     one.ledger.write_bytes(cut[: cut.rfind(b"\n", 0, -1) + 1])  # older than its index
     agrees(read_study(one), Ledger.open(one))
+
+
+def edit(layout: StudyLayout) -> None:
+    """Change a value in the middle of the journal, far from both ends, and leave its length."""
+    content = layout.ledger.read_bytes()
+    at = content.index(b'"val_auc":0.5', len(content) // 3)
+    assert 1 << 16 < at < len(content) - (1 << 16)
+    layout.ledger.write_bytes(content[: at + 12] + b"9" + content[at + 13 :])
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("appended", [False, True])
+def test_a_journal_that_was_edited_anywhere_has_no_index(layout: StudyLayout, appended: bool) -> None:
+    ledger = begin(layout, trials=400)
+    for _ in range(200):
+        run_one(ledger)
+    before = read_study(layout).records
+    if appended:
+        run_one(ledger)
+    edit(layout)
+    agrees(read_study(layout), Ledger.open(layout))
+    assert read_study(layout).records[: len(before)] != before
+    agrees(read_study(layout), Ledger.open(layout))
+
+
+@pytest.mark.usefixtures("indexed")
+def test_what_was_read_once_is_hashed_once_at_most(layout: StudyLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = eventful(layout)
+    hashed: list[int] = []
+    whole = index_file.hashlib.sha256
+
+    class Counting:
+        def __init__(self, content: bytes = b"") -> None:
+            self._hash = whole(content)
+
+        def update(self, block: bytes) -> None:
+            hashed.append(len(block))
+            self._hash.update(block)
+
+        def hexdigest(self) -> str:
+            return self._hash.hexdigest()
+
+    monkeypatch.setattr(index_file, "hashlib", SimpleNamespace(sha256=Counting))
+    read_study(layout)
+    size = layout.ledger.stat().st_size
+    assert sum(hashed) == size  # to write the index
+    hashed.clear()
+    agrees(read_study(layout), ledger)
+    assert hashed == []  # nobody wrote to it since
+    run_one(ledger)
+    read_study(layout)  # as it was, and so the index serves: what came is read, and with it hashed
+    assert sum(hashed) == layout.ledger.stat().st_size
+    hashed.clear()
+    os.utime(layout.ledger)
+    agrees(read_study(layout), ledger)
+    assert sum(hashed) == layout.ledger.stat().st_size
 
 
 @pytest.mark.usefixtures("indexed")

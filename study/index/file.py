@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from study.index.replay import LightTrial, Replay
 from study.layout import write_atomic
 from study.records import TrialRecord
 
-VERSION = 1
-_BLOCK_BYTES = 65_536
+VERSION = 2
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass
@@ -27,17 +28,46 @@ class Index:
     columns: dict[str, Any]
 
 
-def load(path: Path, journal: BinaryIO) -> Index | None:
+class Contents:
+    """What a journal has, compared by a hash of it; ``stamp`` tells without one that nobody has written to it since."""
+
+    def __init__(self, journal: BinaryIO) -> None:
+        """Look at the file before anything is read of it, so that no later change goes unseen."""
+        status = os.fstat(journal.fileno())
+        self.stamp = [status.st_ino, status.st_mtime_ns, status.st_size]
+        self._journal = journal
+        self._hash = hashlib.sha256()
+        self._at = 0
+
+    def hash_to(self, offset: int) -> str:
+        """Return a hash of the bytes before an offset; going on from an earlier one costs only what lies between.
+
+        Raises:
+            ValueError: the journal is shorter.
+        """
+        if offset < self._at:
+            self._hash, self._at = hashlib.sha256(), 0
+        self._journal.seek(self._at)
+        while self._at < offset:
+            block = self._journal.read(min(_BLOCK_BYTES, offset - self._at))
+            if not block:
+                raise ValueError("the journal is shorter than its index says")
+            self._hash.update(block)
+            self._at += len(block)
+        return self._hash.hexdigest()
+
+
+def load(path: Path, journal: Contents) -> Index | None:
     """Return the index, None where it is damaged, of another version or of another journal.
 
-    It fits a journal that begins and goes on, up to the index's offset, as the one it was made from.
+    It fits a journal that is, up to the index's offset, the one it was made from.
     """
     try:
         head, body = path.read_bytes().split(b"\n", 1)
         told = json.loads(head)
         if told["version"] != _version() or told["sha256"] != hashlib.sha256(body).hexdigest():
             return None
-        if told["journal"] != _identity(journal, told["offset"]):
+        if told["stamp"] != journal.stamp and told["journal"] != journal.hash_to(told["offset"]):
             return None
         found = parse(body)
         trials = {int(number): LightTrial(int(number), *one) for number, one in found["open"].items()}
@@ -50,7 +80,7 @@ def load(path: Path, journal: BinaryIO) -> Index | None:
         return None
 
 
-def save(path: Path, journal: BinaryIO, replay: Replay, ended: Sequence[TrialRecord]) -> None:
+def save(path: Path, journal: Contents, replay: Replay, ended: Sequence[TrialRecord]) -> None:
     """Write the index, whole or not at all.
 
     Args:
@@ -61,6 +91,7 @@ def save(path: Path, journal: BinaryIO, replay: Replay, ended: Sequence[TrialRec
 
     Raises:
         OSError: the folder cannot be written.
+        ValueError: the journal was cut meanwhile.
     """
     body = json.dumps(
         {
@@ -76,26 +107,11 @@ def save(path: Path, journal: BinaryIO, replay: Replay, ended: Sequence[TrialRec
         "version": _version(),
         "sha256": hashlib.sha256(body).hexdigest(),
         "offset": replay.offset,
-        "journal": _identity(journal, replay.offset),
+        "stamp": journal.stamp,
+        "journal": journal.hash_to(replay.offset),
     }
     write_atomic(path, lambda file: file.write(json.dumps(head).encode() + b"\n" + body), sync=False)
 
 
 def _version() -> list[Any]:
     return [VERSION, list(FIELDS)]
-
-
-def _identity(journal: BinaryIO, offset: int) -> str:
-    """Return a hash of a journal's first bytes, which have the study's id, and of those before an offset.
-
-    Raises:
-        ValueError: the journal is shorter.
-    """
-    found = hashlib.sha256(str(offset).encode())
-    for start in (0, max(0, offset - _BLOCK_BYTES)):
-        journal.seek(start)
-        block = journal.read(min(_BLOCK_BYTES, offset - start))
-        if start + len(block) < min(offset, start + _BLOCK_BYTES):
-            raise ValueError("the journal is shorter than its index says")
-        found.update(block)
-    return found.hexdigest()

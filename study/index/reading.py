@@ -11,7 +11,7 @@ from typing import Any
 
 from study.errors import LedgerError
 from study.index.columns import unpack
-from study.index.file import load, save
+from study.index.file import Contents, load, save
 from study.index.parsing import parse
 from study.index.replay import TRIAL_ATTR, Replay
 from study.layout import StudyLayout
@@ -99,7 +99,8 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
     """
     try:
         with layout.ledger.open("rb") as journal:
-            index = None if epochs else load(layout.index, journal)
+            contents = Contents(journal)
+            index = None if epochs else load(layout.index, contents)
             replay = index.replay if index else Replay(keeps_epochs=epochs)
             begin = replay.offset
             journal.seek(begin)
@@ -107,7 +108,7 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
             view = StudyView(replay, index.columns if index else None, run_ids)
             if replay.offset - begin >= WORTH_BYTES and not epochs:
                 with suppress(OSError):  # a folder that is only to be read has no index
-                    save(layout.index, journal, replay, [one for one in view.records if one.state.is_finished])
+                    save(layout.index, contents, replay, [one for one in view.records if one.state.is_finished])
             return view
     except FileNotFoundError:
         raise missing(layout) from None
