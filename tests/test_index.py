@@ -220,6 +220,28 @@ def test_a_torn_end_is_left_for_later(layout: StudyLayout) -> None:
     agrees(read_study(layout), ledger)
 
 
+def test_the_epochs_of_a_torn_batch_are_left_for_later(layout: StudyLayout) -> None:
+    ledger = eventful(layout)
+    whole, known = layout.ledger.read_bytes(), ledger.epochs(4)
+    epoch = {"values": {"val_auc": 0.9}, "at_s": 1.0, "checkpoint": None}
+    head = {"op_code": 8, "worker_id": "w", "trial_id": 4, "user_attr": {"epoch:3": epoch}}
+    followed, last = (
+        json.dumps(one, separators=(",", ":")).encode() + b"\n" for one in ({**head, "followed": True}, head)
+    )
+    for tail in (
+        followed,
+        followed * 2,
+        followed + last[:-9],
+        followed + last[:-9] + b"\n",
+        last[:-9] + b"\n",
+        last[:-1],
+    ):
+        layout.ledger.write_bytes(whole + tail)
+        assert read_epochs(layout, 4) == known
+    layout.ledger.write_bytes(whole + followed + last)
+    assert [one.metrics.epoch for one in read_epochs(layout, 4)] == [1, 2, 3]
+
+
 def test_damage_is_told_as_the_ledger_tells_it(layout: StudyLayout) -> None:
     eventful(layout)
     whole = layout.ledger.read_bytes()

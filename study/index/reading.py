@@ -13,7 +13,7 @@ from study.errors import LedgerError
 from study.index.columns import unpack
 from study.index.file import Contents, load, save
 from study.index.parsing import parse
-from study.index.replay import TRIAL_ATTR, Replay
+from study.index.replay import FOLLOWED_END, TRIAL_ATTR, Replay
 from study.layout import StudyLayout
 from study.ledger.attributes import DROPPED_PREFIX, EXHAUSTED, StudyAttributes
 from study.ledger.entries import Epoch, is_settled, stored_epochs
@@ -124,7 +124,7 @@ def read_epochs(layout: StudyLayout, number: int) -> list[Epoch]:
     """
     attrs: dict[str, Any] = {}
     try:
-        journal = layout.ledger.read_bytes()
+        journal = _whole_batches(layout.ledger.read_bytes())
         for line in _lines_with(journal, f'"trial_id":{number},'.encode()):
             log = parse(line)
             if log["op_code"] == TRIAL_ATTR and log["trial_id"] == number:
@@ -138,6 +138,19 @@ def refresh(layout: StudyLayout) -> None:
     """Bring the index up to date if that is worth it; a fault is left for whoever reads."""
     with suppress(LedgerError):
         read_study(layout)
+
+
+def _whole_batches(journal: bytes) -> bytes:
+    """Return a journal without a torn line or batch at its end."""
+    end = journal.rfind(b"\n") + 1
+    begin = journal.rfind(b"\n", 0, max(end - 1, 0)) + 1
+    try:
+        parse(journal[begin:end])
+    except ValueError:  # a kill may leave that at the very end
+        end = begin
+    while journal.endswith(FOLLOWED_END, 0, end):
+        end = journal.rfind(b"\n", 0, end - 1) + 1
+    return journal[:end]
 
 
 def _lines_with(content: bytes, part: bytes) -> Iterator[bytes]:

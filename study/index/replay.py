@@ -18,7 +18,8 @@ TRIAL_ATTR = 8
 _PASSED = (3, 5, 7, 9)  # what only Optuna's samplers and pruners need
 _UNREAD = tuple(f'{{"op_code":{one},'.encode() for one in _PASSED)
 _RUNNING = next(code for code, state in STATES.items() if state.value == "RUNNING")
-_FOLLOWED = f',"{FOLLOWED}":true}}\n'.encode()
+FOLLOWED_END = f',"{FOLLOWED}":true}}\n'.encode()
+"""How a line ends that is not the last of its batch."""
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Replay:
             at += len(line)
             if not line.startswith(_UNREAD):
                 held.append(line)
-            if line.endswith(_FOLLOWED):
+            if line.endswith(FOLLOWED_END):
                 continue
             try:
                 logs = [parse(one) for one in held]
