@@ -157,7 +157,10 @@ def test_the_served_dashboard_refuses_to_write_in_words(finished: StudyLayout, m
     assert finished.ledger.read_bytes() == before
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "", "127.0.0.1.evil.example:8080"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:8080", "", "127.0.0.1.evil.example:8080", "[::1", "[", "a]:8080", "\u2100.example"],
+)
 def test_a_site_that_points_its_name_here_is_refused(host: str) -> None:
     status, said = ask(guarded(lambda environ, start: [b"{}"], HOSTS), "GET", "/", host=host)
     assert status == "403"

@@ -64,7 +64,7 @@ def guarded(app: Application, hosts: Iterable[str]) -> Application:
     known = {host.strip("[]").lower() for host in hosts}
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        asked = urlsplit(f"//{environ.get('HTTP_HOST', '')}").hostname
+        asked = _host(environ.get("HTTP_HOST", ""))
         if asked not in known:
             return _refuse(start_response, f"this server is not called {asked!r}, but one of {sorted(known)}")
         if environ["REQUEST_METHOD"] not in _READING:
@@ -72,6 +72,14 @@ def guarded(app: Application, hosts: Iterable[str]) -> Application:
         return app(environ, start_response)
 
     return application
+
+
+def _host(header: str) -> str | None:
+    """Return the host of a Host header, without its port; None where there is none."""
+    try:
+        return urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
 
 
 def _refuse(start_response: Callable[..., Any], reason: str) -> Iterable[bytes]:
