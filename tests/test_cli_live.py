@@ -67,6 +67,20 @@ def test_epochs_are_counted_out_of_the_trial_s_own(tmp_path: Path) -> None:
     assert "0/77" in shown(board)
 
 
+def test_values_are_shown_as_they_are() -> None:
+    script = Script()
+    board = Board(script.spec())
+    board.take(script.start())
+    for trial, state in ((0, TrialState.RUNNING), (1, TrialState.COMPLETE)):
+        begun = script.begin(trial)
+        odd = replace(begun.record, params={"init": f"checkpoint:[bold]{state}/[/y]"}, state=state)
+        board.take(replace(begun, record=odd))
+        if state is TrialState.COMPLETE:
+            board.take(TrialFinished(odd, script.tick()))
+    assert "[bold]RUNNING/[/y]" in shown(board)
+    assert "[bold]COMPLETE/[/y]" in shown(board)
+
+
 def test_without_a_terminal_every_event_is_a_line(tmp_path: Path) -> None:
     screen = io.StringIO()
     script = Script()
