@@ -68,6 +68,11 @@ def standard_error(metric: str, value: float, class_counts: Sequence[int]) -> fl
     return None
 
 
+def has_formula(metric: str) -> bool:
+    """Whether the number of images says how much chance is in a metric."""
+    return _bare(metric) in ("auc", "accuracy")
+
+
 def _bare(metric: str) -> str:
     """Return the name of a metric without its image set."""
     if sets := shifted_sets(metric):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from study.certainty import TWO_SIDED_95, Verdict, images_of, judge_values, standard_error
+from study.certainty import TWO_SIDED_95, Verdict, has_formula, images_of, judge_values, standard_error
 from study.configurations import Configuration
 from study.spec import Mode
 
@@ -74,7 +74,8 @@ def judge_configurations(
     Args:
         ranked: by one metric, best first.
         mode: its better direction.
-        class_counts: images of the negative and the positive class in the set the metric is about.
+        class_counts: images of the negative and the positive class in the set the metric is about; without them no
+            lead in a metric that they blur is a sure one.
     """
     placed = [one for one in ranked if one.is_whole and one.counted]
     unjudged = sum(bool(one.counted) for one in ranked) - len(placed)
@@ -99,6 +100,11 @@ def judge_configurations(
     )
     lead, margin, _ = tests[0]
     text = f"{lead:+.2g} +-{margin:.2g} over the next in {len(differences[0])} paired seeds"
+    if not tied and not class_counts and has_formula(first.metric):
+        images = f"the number of {images_of(first.metric)} is unknown, and so how much they alone blur it"
+        return PairedVerdict(
+            lead, None, None, f"not known: {text}; {images}{aside}", margin, len(differences[0]), unjudged
+        )
     text = f"no: {text}; {_not_told_apart(tied, len(others))}" if tied else f"on these images yes: {text}"
     if error is not None:
         text += f"; {sum(class_counts)} {images_of(first.metric)} alone blur it by +-{blur:.4f}"

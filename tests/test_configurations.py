@@ -20,6 +20,8 @@ from study.records import TrialRecord, TrialState
 from study.spec import Objective
 
 AUC = (Objective(metric="val_auc", mode="max"),)
+SHARP = (10**12, 10**12)
+"""Images of each class, so many that they blur nothing."""
 
 
 def ranked(records: Sequence[TrialRecord], planned: int = 3, *, by_pass: bool = False) -> list[Configuration]:
@@ -174,16 +176,25 @@ def test_equal_configurations_are_seldom_called_different() -> None:
     rng, wins, cases = np.random.default_rng(2), 0, 400
     for _ in range(cases):
         seeds = rng.normal(0, 0.05, 4)
-        wins += judged(*(0.8 + seeds + rng.normal(0, 0.01, (5, 4))).tolist(), planned=4).tied == 0
+        wins += judged(*(0.8 + seeds + rng.normal(0, 0.01, (5, 4))).tolist(), planned=4, counts=SHARP).tied == 0
     assert wins / cases <= 0.05
 
 
 def test_a_difference_that_every_seed_shows_is_told_by_pairs_though_seeds_differ_more() -> None:
-    verdict = paired(judged([0.70, 0.80, 0.90], [0.68, 0.781, 0.879]))
+    verdict = paired(judged([0.70, 0.80, 0.90], [0.68, 0.781, 0.879], counts=SHARP))
     assert verdict.lead == pytest.approx(0.02)
     assert verdict.margin == pytest.approx(4.302653 * 0.001 / math.sqrt(3), rel=1e-6)
     assert (verdict.seeds, verdict.tied) == (3, 0)
-    assert verdict.text == "on these images yes: +0.02 +-0.0025 over the next in 3 paired seeds"
+    assert verdict.text.startswith("on these images yes: +0.02 +-0.0025 over the next in 3 paired seeds; ")
+
+
+def test_no_lead_is_sure_on_nobody_knows_how_many_images() -> None:
+    verdict = paired(judged([0.70, 0.80, 0.90], [0.68, 0.781, 0.879]))
+    assert (verdict.lead, verdict.standard_error, verdict.tied) == (pytest.approx(0.02), None, None)
+    assert verdict.text == (
+        "not known: +0.02 +-0.0025 over the next in 3 paired seeds; "
+        "the number of validation images is unknown, and so how much they alone blur it"
+    )
 
 
 def test_a_lead_that_is_chance_is_not_called_a_win() -> None:
@@ -195,7 +206,7 @@ def test_a_lead_that_is_chance_is_not_called_a_win() -> None:
 
 def test_many_comparisons_are_corrected_for() -> None:
     winner, near = [0.90, 0.92, 0.94], [0.88, 0.896, 0.926]  # p is about 0.03 by itself
-    assert judged(winner, near).tied == 0
+    assert judged(winner, near, counts=SHARP).tied == 0
     assert judged(winner, near, near, near).tied == 3
 
 
