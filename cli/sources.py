@@ -67,7 +67,9 @@ def served(study: ServedStudy, records: Sequence[TrialRecord]) -> Source:
     """Return a study of a server with those of its trials that were read."""
     total = max(study.summary.trials, len(records))
     data = study.parent.params.get("data.source", "")
-    return Source(study.name, study.aims, records, total, study.seeds, study.design, data, study.fingerprint)
+    return Source(
+        study.name, study.aims, records, total, study.seeds, study.design, data, study.fingerprint, study.class_counts
+    )
 
 
 def images_of(metric: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,12 @@ class ServedStudy:
     def fingerprint(self) -> str:
         """That of its data."""
         return self.parent.tags.get("study.data_fingerprint", "")
+
+    @property
+    def class_counts(self) -> dict[str, tuple[int, ...]]:
+        """Its images of each class by set, in the order of the classes; nothing where nobody told."""
+        told = self.parent.tags.get("study.class_counts")
+        return {images: tuple(counts) for images, counts in json.loads(told).items()} if told else {}
 
     @cached_property
     def summary(self) -> StudySummary:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.hyperparameters import Setting, in_use
-from study.records import TEST_PREFIX, FinalLook, StopReason, TrialRecord, TrialState
+from study.records import TEST_PREFIX, DataSummary, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.record.progress import Progress
 from tracking.record.provenance import Provenance
 from tracking.telling.names import renamed, safe_name
@@ -75,6 +75,7 @@ def study_tags(event: StudyStarted, origin: Provenance | None) -> dict[str, str]
         "study.planned": str(event.planned),
         "study.searched": " ".join(event.spec.searched()),
         "study.data_sizes": ", ".join(f"{split} {size}" for split, size in event.data.sizes.items()),
+        "study.class_counts": _class_counts(event.data),
         "study.notices": "\n".join(event.notices),
     }
     return _cut_tags({**tags, **_shared_tags(event), **session_tags(origin), **_renamed_tags(event)}, event.study)
@@ -228,6 +229,13 @@ def cut(text: str, limit: int) -> str:
         return text
     note = f" … (cut, {len(text)} characters)"
     return text[: limit - len(note)] + note
+
+
+def _class_counts(data: DataSummary) -> str:
+    """Return the images of each class by set as JSON, in the order of the classes; nothing where it would be cut."""
+    counts = {images: [of_class.get(one, 0) for one in data.classes] for images, of_class in data.class_counts.items()}
+    text = json.dumps(counts) if counts else ""
+    return text if len(text) <= MAX_TAG_CHARACTERS else ""
 
 
 def _shared_tags(event: StudyStarted) -> dict[str, str]:
