@@ -76,6 +76,7 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
     from cli.naming import HOW, is_run_id, trial_named
     from study.errors import UsageError
     from tracking.reading import query
+    from tracking.reading.served import seeds_of
 
     named = trial_named(text)
     if named is not None:
@@ -95,9 +96,9 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
         code["code"] = tags.get("study.code")
     machine = {"host": tags.get("study.host"), "user": tags.get("mlflow.user"), "device": tags.get("study.device")}
     listed = [one.rpartition(" ") for one in tags.get("study.packages", "").split(", ") if one]
-    seeds = params.get("study.seeds", "").split()
+    seeds = seeds_of(parent)
     return OneRun(
-        record, params.get("study.metric", ""), int(seeds[record.replicate]) if record.replicate < len(seeds) else None,
+        record, params.get("study.metric", ""), seeds[record.replicate] if record.replicate < len(seeds) else None,
         _known(data), _known(code), _known(machine), {package: version for package, _, version in listed},
     )  # fmt: skip
 

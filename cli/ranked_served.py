@@ -54,11 +54,12 @@ def read_served(
 
     study = query.open_study(tracking_uri, name)
     aims = study.aims if metric is None else study.aims[:1]
-    by_server = top is not None and len(aims) == 1 and (trials or len(study.seeds) < 2)
+    single = trials or not study.has_replicates
+    by_server = top is not None and len(aims) == 1 and single
     if not by_server:
         if study.summary.trials > _SLOW:
             typer.echo(f"reading all {study.summary.trials} trials of {study.name} from the server", err=True)
-        return served(study, list(study.trials(wanted=wanted_by(where) if trials or len(study.seeds) < 2 else ())))
+        return served(study, list(study.trials(wanted=wanted_by(where) if single else ())))
     assert top is not None
     return served(study, _first(study, metric or aims[0].metric, max(top, 2), where))
 

@@ -10,9 +10,13 @@ from recorders import Script
 from served_kit import TwoPlaces, both, told
 
 from study.hyperparameters import Hyperparameters
+from study.layout import Layout
 from study.records import TrialRecord
-from study.spec import Choice, DesignSpec, Parameter, ReplicatesSpec, SearchSpec, Uniform
+from study.spec import Choice, DesignSpec, Integer, Parameter, ReplicatesSpec, SearchSpec, Uniform
+from tracking.reading import query
+from tracking.reading.served import ServedStudy
 from tracking.telling import content
+from tracking.uri import default_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 GRID = (
@@ -34,9 +38,19 @@ def of_trial(record: TrialRecord) -> dict[str, float]:
     return {"val_auc": 0.5 + 0.001 * (record.trial * 37 % 100), "val_loss": 1.0, "epoch_s": 0.1}
 
 
+def of_lucky(record: TrialRecord) -> dict[str, float]:
+    """Let one point be the best by its first seed and the worst by the mean."""
+    values = (0.99, 0.50, 0.50) if record.point == 3 else (0.70 + 0.005 * record.point,) * 3
+    return {"val_auc": values[record.replicate], "val_loss": 1.0}
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two studies: rep of three seeds per configuration, many of single trials, one of which fails."""
+    """Three studies.
+
+    rep has three seeds per configuration, ext has them since it was extended, many has single trials, one of them
+    failed.
+    """
     folder = tmp_path_factory.mktemp("places")
     whole = {"design": DesignSpec(kind="grid"), "search": NO_PRUNER}
     studies = [
@@ -47,8 +61,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
             trial=Hyperparameters(schedule="multistep", milestones=(3, 6)),
         ),
     ]  # fmt: skip
+    sizes = (Parameter(name="batch_size", domain=Integer(low=16, high=35)),)
+    studies.append(TwoPlaces(folder, "ext", of_lucky, space=sizes, **whole))
     for study in studies:
         study.run()
+    studies[-1].extend(studies[-1].ledger.spec.model_copy(update={"replicates": ReplicatesSpec(count=3)}))
+    for study in studies:
         study.close()
     return folder
 
@@ -66,3 +84,21 @@ def test_counts_that_would_be_cut_are_left_out() -> None:
     assert tags["study.class_counts"] == '{"shifted/0": [9, 4], "shifted/1": [9, 4]}'
     tags = content.study_tags(replace(event, data=replace(event.data, class_counts=many)), None)
     assert "study.class_counts" not in tags
+
+
+def test_replicates_that_came_later_count(results: Path) -> None:
+    here, there = (told(one) for one in both(results, "best", "ext", "--json"))
+    assert (there["point"], there["replicates"], there["mean"]) == (here["point"], here["replicates"], here["mean"])
+    assert (here["point"], here["replicates"]) == (19, 3)
+    here, there = (told(one) for one in both(results, "show", "ext/25", "--json"))
+    assert there["seed"] == here["seed"] == 1
+
+
+def test_replicates_are_seen_although_only_the_first_seeds_were_told(results: Path) -> None:
+    study = query.open_study(default_tracking_uri(Layout(results), None), "ext")
+    tags = {key: text for key, text in study.parent.tags.items() if key != "study.seeds"}
+    old = ServedStudy(study._reader, replace(study.parent, tags=tags))
+    assert (study.seeds, old.seeds) == ((0, 1, 2), (0,))
+    assert study.has_replicates
+    assert old.has_replicates
+    assert not query.open_study(default_tracking_uri(Layout(results), None), "many").has_replicates

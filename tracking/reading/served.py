@@ -22,6 +22,7 @@ from tracking.telling.names import plain_name, safe_name
 from tracking.uri import local_path
 
 BEST = "best."
+_SEEDS = "study.seeds"
 _OLDEST_FIRST = "attributes.start_time ASC"
 _OBJECTIVES = re.compile(r", (?=max |min )")
 
@@ -71,7 +72,14 @@ class ServedStudy:
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of its replicates, one per replicate."""
-        return tuple(int(one) for one in self.parent.params.get("study.seeds", "").split())
+        return seeds_of(self.parent)
+
+    @cached_property
+    def has_replicates(self) -> bool:
+        """Whether its points have several trials; where only the first seeds were told, a trial says so."""
+        if len(self.seeds) > 1 or _SEEDS in self.parent.tags:
+            return len(self.seeds) > 1
+        return next(self.trials(wanted=[Wanted("tag", "study.replicate", "=", "1")], limit=1), None) is not None
 
     @property
     def design(self) -> str:
@@ -165,6 +173,11 @@ class ServedStudy:
     def _count_running(self) -> int:
         where = f"{self._of_parent} and attributes.status = 'RUNNING'"
         return sum(1 for _ in self._reader.search([self.parent.experiment_id], where))
+
+
+def seeds_of(parent: Run) -> tuple[int, ...]:
+    """Return the seeds of a study's replicates: as its tag has them, since a param stays what it was at first."""
+    return tuple(int(one) for one in (parent.tags.get(_SEEDS) or parent.params.get(_SEEDS, "")).split())
 
 
 def record_of(run: Run, study: str, objective: str) -> TrialRecord:

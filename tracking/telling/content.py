@@ -73,6 +73,7 @@ def study_tags(event: StudyStarted, origin: Provenance | None) -> dict[str, str]
         "study.state": "running",
         "study.slots": str(event.slots),
         "study.planned": str(event.planned),
+        "study.seeds": _seeds(event),
         "study.searched": " ".join(event.spec.searched()),
         "study.data_sizes": ", ".join(f"{split} {size}" for split, size in event.data.sizes.items()),
         "study.class_counts": _class_counts(event.data),
@@ -88,7 +89,7 @@ def study_params(event: StudyStarted) -> dict[str, str]:
         "study.metric": spec.objective.metric,
         "study.mode": spec.objective.mode,
         "study.objectives": ", ".join(f"{one.mode} {one.metric}" for one in spec.aims),
-        "study.seeds": " ".join(map(str, spec.replicates.numbers)),
+        "study.seeds": _seeds(event),
         "study.sampler": spec.search.sampler,
         "study.design": spec.design.kind,
         "study.pruner": spec.pruner,
@@ -229,6 +230,10 @@ def cut(text: str, limit: int) -> str:
         return text
     note = f" … (cut, {len(text)} characters)"
     return text[: limit - len(note)] + note
+
+
+def _seeds(event: StudyStarted) -> str:
+    return " ".join(map(str, event.spec.replicates.numbers))
 
 
 def _class_counts(data: DataSummary) -> str:
