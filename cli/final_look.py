@@ -56,7 +56,7 @@ def weights_folder(record: TrialRecord) -> Path:
     from study.fetching import fetch
 
     assert record.checkpoint is not None
-    if not record.kept:
+    if record.kept is False:
         raise ExportError(
             f"the weights of trial {record.trial} of `{record.study}` were deleted, because it is not among the trials "
             f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "

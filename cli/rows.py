@@ -90,7 +90,7 @@ def trial_json(row: RankedRow, found: Ranked) -> dict[str, Any]:
         "value": row.value,
         "epoch": record.epoch,
         "checkpoint": record.checkpoint,
-        "kept": record.kept,
+        "kept": None if record.checkpoint is None else record.kept,
         "params": dict(record.params),
         "metrics": dict(record.metrics),
         "seed": asking(found, row)("seed"),

@@ -71,7 +71,7 @@ def _lines(run: OneRun) -> Iterator[tuple[str, str]]:
         value = f"{run.objective} {number(record.metrics.get(run.objective), _DIGITS)}"
         yield "selected", f"epoch {record.epoch} of {record.epochs_run}: {value}"
     if record.checkpoint is not None:
-        kept = "" if record.kept else " (weights not kept: keep.per_study)"
+        kept = "" if record.kept is not False else " (weights not kept: keep.per_study)"
         yield "checkpoint", f"{short_path(record.checkpoint)}{kept}"
     yield "MLflow run", record.run_id or "not sent yet"
     named = (("data", run.data), ("code", run.code), ("ran on", run.machine), ("packages", run.packages))

@@ -32,7 +32,7 @@ def print_best(found: Ranked, winner: RankedRow, verdict: str) -> None:
     params = "  ".join(f"{key}={number(value)}" for key, value in record.params.items())
     typer.echo(f"  params       {params or '-'}")
     typer.echo(f"  checkpoint   {short_path(record.checkpoint)}{_of_trial(found, winner)}")
-    if not record.kept:
+    if record.kept is False:
         typer.echo(f"  weights      not kept (keep.per_study); {_rerun(record)} makes them again")
     typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
     typer.echo(f"  certain?     {verdict}")
@@ -48,7 +48,7 @@ def print_front(found: Ranked) -> None:
         rows = [row for row in found.rows if row.rank == 1]
         print_table(as_table(trial_sheet(found, rows, [])))
         records = [row.record for row in rows]
-    lost = [record for record in records if not record.kept]
+    lost = [record for record in records if record.kept is False]
     if lost:
         numbers = ", ".join(str(record.trial) for record in lost)
         typer.echo(f"weights not kept (keep.per_study): trial {numbers}; {_rerun(lost[0])} makes them again")

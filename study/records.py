@@ -146,6 +146,7 @@ class TrialRecord:
     ``metrics`` are those of ``epoch``, the best epoch by the objective; ``checkpoint`` is its folder, which holds its
     weights too as long as they are ``kept``. ``point`` numbers the configurations, ``replicate`` the runs of one.
     Times are seconds since 1970; ``busy_s`` is the time on a worker. ``value`` is the objective at ``epoch``.
+    ``kept`` and ``busy_s`` are None where nobody knows.
     """
 
     study: str
@@ -163,8 +164,8 @@ class TrialRecord:
     metrics: Mapping[str, float] = field(default_factory=dict)
     history: tuple[EpochMetrics, ...] = ()
     checkpoint: str | None = None
-    kept: bool = True
-    busy_s: float = 0.0
+    kept: bool | None = True
+    busy_s: float | None = 0.0
     run_id: str | None = None
     started_at_s: float | None = None
     finished_at_s: float | None = None

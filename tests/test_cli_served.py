@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from recorders import Script
 from served_kit import TwoPlaces, both, told
+from typer.testing import Result
 
 from study.hyperparameters import Hyperparameters
 from study.layout import Layout
@@ -16,6 +19,7 @@ from study.spec import Choice, DesignSpec, Integer, Parameter, ReplicatesSpec, S
 from tracking.reading import query
 from tracking.reading.served import ServedStudy
 from tracking.telling import content
+from tracking.telling.numbers import as_ranges, of_ranges
 from tracking.uri import default_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -102,3 +106,37 @@ def test_replicates_are_seen_although_only_the_first_seeds_were_told(results: Pa
     assert study.has_replicates
     assert old.has_replicates
     assert not query.open_study(default_tracking_uri(Layout(results), None), "many").has_replicates
+
+
+def trials(result: Result) -> list[int]:
+    return [row["trial"] for row in told(result)]
+
+
+@pytest.mark.parametrize("expression", ["kept = false", "kept = true", "kept is null", "busy_s > 1", "busy_s < 1"])
+def test_what_became_of_weights_and_time_is_asked_alike(results: Path, expression: str) -> None:
+    here, there = (trials(one) for one in both(results, "compare", "many", "--json", "--where", expression))
+    assert sorted(there) == sorted(here)
+    assert len(here) == {"kept = false": 2, "kept = true": 57, "kept is null": 1, "busy_s > 1": 60}.get(expression, 0)
+
+
+def test_weights_and_time_are_shown_alike(results: Path) -> None:
+    here, there = (told(one) for one in both(results, "compare", "many", "--json", "--columns", "busy_s,kept"))
+    assert [(row["kept"], row["columns"]) for row in there] == [(row["kept"], row["columns"]) for row in here]
+    for one in both(results, "show", "many/3"):
+        assert "weights not kept" in one.stdout
+        assert "on a worker" in one.stdout
+
+
+def test_what_nobody_told_is_not_claimed(results: Path) -> None:
+    study = query.open_study(default_tracking_uri(Layout(results), None), "many")
+    running = ServedStudy(study._reader, replace(study.parent, tags={**study.parent.tags, "study.state": "running"}))
+    run = study._reader.run(next(study.trials(limit=1)).run_id or "")
+    old = replace(run, tags={key: text for key, text in run.tags.items() if key != "study.busy_s"})
+    assert (study.record_of(run).kept, study.record_of(run).busy_s) == (True, 1.5)
+    assert (running.record_of(old).kept, running.record_of(old).busy_s) == (None, None)
+
+
+@given(st.sets(st.integers(0, 60)))
+def test_numbers_are_read_as_they_were_written(numbers: set[int]) -> None:
+    assert of_ranges(as_ranges(numbers)) == numbers
+    assert as_ranges(range(150)) == "0-149"

@@ -40,7 +40,7 @@ class Limits:
         self._modes = {name: _mode(ledger.spec, name) for name in self._budget.target}
         records = ledger.records()
         self._met = bool(self._modes) and any(self.meets(epoch.values) for one in records for epoch in one.history)
-        self._accelerator_s = sum(one.busy_s * gpus_of(one.config) for one in records if one.config)
+        self._accelerator_s = sum((one.busy_s or 0.0) * gpus_of(one.config) for one in records if one.config)
 
     def meets(self, values: Mapping[str, float]) -> bool:
         """Whether the metrics of one epoch reach the target; there may be none."""

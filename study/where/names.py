@@ -24,7 +24,7 @@ FIELDS: Mapping[str, Callable[[TrialRecord], Value]] = {
     "busy_s": lambda one: one.busy_s,
     "started_at_s": lambda one: one.started_at_s,
     "finished_at_s": lambda one: one.finished_at_s,
-    "kept": lambda one: one.kept,
+    "kept": lambda one: None if one.checkpoint is None else one.kept,
     "checkpoint": lambda one: one.checkpoint,
     "run_id": lambda one: one.run_id,
     "error": lambda one: one.error,

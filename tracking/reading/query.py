@@ -11,7 +11,7 @@ from study.records import EpochMetrics, StudySummary, TrialRecord
 from study.spec import Mode
 from tracking.models.store import fetch_weights
 from tracking.reading.reader import Reader, open_reader
-from tracking.reading.served import ServedStudy, Wanted, record_of
+from tracking.reading.served import ServedStudy, Wanted
 from tracking.server.artifacts import CHECKPOINT
 from tracking.server.door import Door, Experiment, Run
 from tracking.server.faults import LostError
@@ -129,7 +129,7 @@ def trial(
     except LostError as exc:
         raise TrackingError(f"the study of run {run_id} must be there to show it, but is deleted") from exc
     aim = parent.aims[0].metric
-    record = record_of(run, parent.name, aim)
+    record = parent.record_of(run)
     if objective and metrics is not None:
         metrics = (aim, *metrics)
     return _with_epochs(reader, record, run, metrics), run, parent.parent

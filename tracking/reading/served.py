@@ -19,6 +19,7 @@ from tracking.server.artifacts import CHECKPOINT
 from tracking.server.door import Run
 from tracking.telling.content import INTERRUPTED
 from tracking.telling.names import plain_name, safe_name
+from tracking.telling.numbers import of_ranges
 from tracking.uri import local_path
 
 BEST = "best."
@@ -142,7 +143,11 @@ class ServedStudy:
             order = [*(f"metrics.`{key}` {word}" for key, word in keys.items()), _OLDEST_FIRST]
         where = " and ".join([self._of_parent, *(one.text() for one in wanted)])
         for run in self._reader.search([self.parent.experiment_id], where, order, limit):
-            yield record_of(run, self.name, self.aims[0].metric)
+            yield self.record_of(run)
+
+    def record_of(self, run: Run) -> TrialRecord:
+        """Return the record that a trial's run was made from, as far as MLflow keeps it."""
+        return record_of(run, self.name, self.aims[0].metric, self._kept)
 
     def best(
         self, metric: str, mode: Mode, count: int, fits: Callable[[TrialRecord], bool], wanted: Sequence[Wanted] = ()
@@ -166,6 +171,12 @@ class ServedStudy:
         known = self.summary.best if own else None
         return first_places(Asked(metric, mode, count, fits), fetch, self.summary.trials, known)
 
+    @cached_property
+    def _kept(self) -> frozenset[int] | None:
+        """The trials whose weights were there at the end; nobody knows while it runs, nor of one that an older sent."""
+        told = self.parent.tags.get("study.kept")
+        return of_ranges(told) if told and self.parent.tags.get("study.state") != "running" else None
+
     @property
     def _of_parent(self) -> str:
         return f"tags.`mlflow.parentRunId` = '{self.parent.id}'"
@@ -180,13 +191,21 @@ def seeds_of(parent: Run) -> tuple[int, ...]:
     return tuple(int(one) for one in (parent.tags.get(_SEEDS) or parent.params.get(_SEEDS, "")).split())
 
 
-def record_of(run: Run, study: str, objective: str) -> TrialRecord:
-    """Return the record that a trial's run was made from, as far as MLflow keeps it."""
+def record_of(run: Run, study: str, objective: str, kept: frozenset[int] | None = None) -> TrialRecord:
+    """Return the record that a trial's run was made from, as far as MLflow keeps it.
+
+    Args:
+        run: the run.
+        study: the study's name.
+        objective: what selects its epochs.
+        kept: the trials whose weights are there, None where that is not known.
+    """
     tags, searched = run.tags, run.tags.get("study.searched", "").split()
     config = {plain_name(name): _scalar(text) for name, text in run.params.items()}
     best = {plain_name(key.removeprefix(BEST)): value for key, value in run.metrics.items() if key.startswith(BEST)}
     epoch = best.pop("epoch", None)
-    reason = tags.get("study.stop_reason")
+    checkpoint = _checkpoint(run)
+    reason, busy = tags.get("study.stop_reason"), tags.get("study.busy_s")
     return TrialRecord(
         study=study,
         trial=int(tags["study.trial"]),
@@ -201,7 +220,9 @@ def record_of(run: Run, study: str, objective: str) -> TrialRecord:
         epoch=None if epoch is None else int(epoch),
         epochs_run=int(tags.get("study.epochs_run", 0)),
         metrics=best,
-        checkpoint=_checkpoint(run),
+        checkpoint=checkpoint,
+        kept=None if kept is None or checkpoint is None else int(tags["study.trial"]) in kept,
+        busy_s=None if busy is None else float(busy),
         run_id=run.id,
         started_at_s=run.start_ms / 1000,
         finished_at_s=None if run.end_ms is None else run.end_ms / 1000,

@@ -15,6 +15,7 @@ from study.records import TEST_PREFIX, DataSummary, FinalLook, StopReason, Trial
 from tracking.record.progress import Progress
 from tracking.record.provenance import Provenance
 from tracking.telling.names import renamed, safe_name
+from tracking.telling.numbers import as_ranges
 from tracking.telling.storable import storable
 
 _log = logging.getLogger("tracking")
@@ -105,8 +106,13 @@ def study_params(event: StudyStarted) -> dict[str, str]:
 
 
 def end_tags(event: StudyEnded) -> dict[str, str]:
-    """Return the tags of the parent run after the last event; an empty reason overwrites that of an earlier end."""
-    return {"study.state": event.outcome.value, "study.end_reason": event.reason.value if event.reason else ""}
+    """Return the tags of the parent run after the last event; what is empty overwrites that of an earlier end."""
+    kept = as_ranges(event.kept)
+    return {
+        "study.state": event.outcome.value,
+        "study.end_reason": event.reason.value if event.reason else "",
+        "study.kept": kept if len(kept) <= MAX_TAG_CHARACTERS else "",
+    }
 
 
 def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: Provenance | None) -> dict[str, str]:
@@ -210,6 +216,7 @@ def finish_tags(record: TrialRecord) -> dict[str, str]:
         "study.stop_reason": reason.value,
         "study.attempts": str(record.attempts),
         "study.epochs_run": str(record.epochs_run),
+        **({} if record.busy_s is None else {"study.busy_s": repr(record.busy_s)}),
     }
 
 
