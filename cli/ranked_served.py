@@ -22,6 +22,8 @@ _SAMPLE = 5
 _SLOW = 2_000
 _TAGS = {"trial": "study.trial", "point": "study.point", "replicate": "study.replicate", "state": "study.state"}
 _SIGNS = ("<", "<=", ">", ">=")
+_WORDS = tuple(name for name, field in TrialConfig.model_fields.items() if not isinstance(field.default, tuple))
+"""Hyperparameters that MLflow has as a condition writes them; several numbers it has in another way."""
 
 
 def read_served(
@@ -97,7 +99,7 @@ def _wanted(part: Expression) -> Wanted | None:
     if name in FIELDS:
         return None
     if isinstance(value, str):
-        ours = bare in TrialConfig.model_fields and sign == "=" and _is_plain(value)
+        ours = bare in _WORDS and sign == "=" and _is_plain(value)
         return Wanted("param", bare, sign, value) if ours else None
     is_metric = name.startswith("metrics.") or (metric_named(name) is not None and name not in TrialConfig.model_fields)
     is_number = not isinstance(value, bool)

@@ -49,14 +49,15 @@ BELONGS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 def in_use(config: Mapping[str, Setting]) -> dict[str, Setting]:
     """Return the hyperparameters that mean something beside the others, None left out; names of other things stay."""
+    return {name: value for name, value in config.items() if value is not None and is_in_use(name, config)}
 
-    def matters(name: str) -> bool:
-        if name.startswith("early_stopping_") and config.get("early_stopping_patience") is None:
-            return False
-        owner, values = BELONGS.get(name, (name, ()))
-        return owner == name or owner not in config or config[owner] in values
 
-    return {name: value for name, value in config.items() if value is not None and matters(name)}
+def is_in_use(name: str, config: Mapping[str, Setting]) -> bool:
+    """Whether a hyperparameter means something beside the others."""
+    if name.startswith("early_stopping_") and config.get("early_stopping_patience") is None:
+        return False
+    owner, values = BELONGS.get(name, (name, ()))
+    return owner == name or owner not in config or config[owner] in values
 
 
 class Frozen(BaseModel):

@@ -17,7 +17,7 @@ from study.layout import Layout
 from study.records import TrialRecord
 from study.spec import Choice, DesignSpec, Integer, Parameter, ReplicatesSpec, SearchSpec, Uniform
 from tracking.reading import query
-from tracking.reading.served import ServedStudy
+from tracking.reading.served import ServedStudy, _setting
 from tracking.telling import content
 from tracking.telling.numbers import as_ranges, of_ranges
 from tracking.uri import default_tracking_uri
@@ -140,3 +140,35 @@ def test_what_nobody_told_is_not_claimed(results: Path) -> None:
 def test_numbers_are_read_as_they_were_written(numbers: set[int]) -> None:
     assert of_ranges(as_ranges(numbers)) == numbers
     assert as_ranges(range(150)) == "0-149"
+
+
+@pytest.mark.parametrize(
+    ("expression", "count"),
+    [
+        ("milestones = '3, 6'", 60),
+        ("params.milestones like '3%'", 60),
+        ("milestones = '(3, 6)'", 0),
+        ("head_width > 1", 0),
+        ("focal_gamma is null and early_stopping_min_delta is null", 60),
+        ("gamma = 0.1 and channels_last = 'auto'", 60),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--top", "100")])
+def test_hyperparameters_are_asked_alike(results: Path, expression: str, count: int, more: tuple[str, ...]) -> None:
+    here, there = both(results, "compare", "many", "--json", "--where", expression, *more)
+    assert (len(trials(here)), sorted(trials(there))) == (count, sorted(trials(here)))
+
+
+def test_hyperparameters_are_shown_alike(results: Path) -> None:
+    names = "milestones,head_width,momentum,gamma,warmup_epochs,nesterov,decay_norms_and_biases"
+    here, there = (told(one) for one in both(results, "compare", "many", "--json", "--columns", names))
+    assert {row["trial"]: row["columns"] for row in there} == {row["trial"]: row["columns"] for row in here}
+    assert (here[0]["columns"]["milestones"], here[0]["columns"]["head_width"]) == ("3, 6", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("(3, 6)", (3, 6)), ("(3,)", (3,)), ("()", ()), ("(3, 6", "(3, 6"), ("(a)", "(a)"), ("3, 6", "3, 6")],
+)
+def test_several_numbers_are_read_back(text: str, value: object) -> None:
+    assert _setting(text) == value

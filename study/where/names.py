@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from study.hyperparameters import TrialConfig
+from study.hyperparameters import Setting, TrialConfig, is_in_use
 from study.records import TrialRecord, metric_named
 from study.where.syntax import Value, kind_of, present
 
@@ -55,8 +55,10 @@ def value_of(record: TrialRecord, name: str, seed: int | None = None) -> Value:
 
 
 def hyperparameter(record: TrialRecord, name: str) -> Value:
-    """Return a hyperparameter of a trial; several numbers are one text."""
-    value = record.params.get(name, record.config.get(name))
+    """Return a hyperparameter of a trial, None where it has no effect; several numbers are one text."""
+    value: Setting = record.params.get(name)
+    if value is None and is_in_use(name, record.config):
+        value = record.config.get(name)
     return ", ".join(map(str, value)) if isinstance(value, tuple | list) else value
 
 

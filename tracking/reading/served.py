@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, cast
 
-from study.hyperparameters import Scalar
+from study.hyperparameters import Scalar, Setting
 from study.records import StopReason, StudySummary, TrialRecord, TrialState
 from study.spec import Mode, Objective
 from tracking.reading.first_places import Asked, first_places
@@ -25,6 +25,7 @@ from tracking.uri import local_path
 BEST = "best."
 _SEEDS = "study.seeds"
 _OLDEST_FIRST = "attributes.start_time ASC"
+_NUMBERS = re.compile(r"\(((?:\d+, )*(?:\d+,?)?)\)")
 _OBJECTIVES = re.compile(r", (?=max |min )")
 
 
@@ -201,7 +202,7 @@ def record_of(run: Run, study: str, objective: str, kept: frozenset[int] | None 
         kept: the trials whose weights are there, None where that is not known.
     """
     tags, searched = run.tags, run.tags.get("study.searched", "").split()
-    config = {plain_name(name): _scalar(text) for name, text in run.params.items()}
+    config = {plain_name(name): _setting(text) for name, text in run.params.items()}
     best = {plain_name(key.removeprefix(BEST)): value for key, value in run.metrics.items() if key.startswith(BEST)}
     epoch = best.pop("epoch", None)
     checkpoint = _checkpoint(run)
@@ -210,7 +211,7 @@ def record_of(run: Run, study: str, objective: str, kept: frozenset[int] | None 
         study=study,
         trial=int(tags["study.trial"]),
         state=_state(tags.get("study.state", "")),
-        params={name: config[name] for name in searched if name in config},
+        params={name: value for name in searched if isinstance(value := config.get(name), Scalar)},
         config=config,
         seed=int(tags.get("study.seed", 0)),
         point=int(tags.get("study.point", 0)),
@@ -243,8 +244,13 @@ def _checkpoint(run: Run) -> str | None:
     return f"runs:/{run.id}/{CHECKPOINT}" if folder is None else str(folder / CHECKPOINT)
 
 
-def _scalar(text: str) -> Scalar:
+def _setting(text: str) -> Setting:
     """Return the value a param was before MLflow made it a text."""
+    numbers = _NUMBERS.fullmatch(text)
+    return _scalar(text) if numbers is None else tuple(int(one) for one in numbers[1].split(",") if one)
+
+
+def _scalar(text: str) -> Scalar:
     if text in ("True", "False"):
         return text == "True"
     for kind in (int, float):
