@@ -74,7 +74,7 @@ def compare(
     limit = None if keys else top  # another order than the ranks' takes all of them
     sources = _sources(results, tracking_uri, names, metric, limit, asked, trials=trials)
     found = rank_sources(sources, metric, asked, trials=trials)
-    records = [one for source in sources for one in source.records]
+    records = [one for source in sources for one in source.known]
     single = trials or not found.configurations
     extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS
     asked_for = [one.strip() for one in (columns or "").split(",") if one.strip()]

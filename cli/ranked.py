@@ -124,7 +124,7 @@ def rank_sources(
     seeds: Seeds = {one.name: one.seeds for one in sources if one.seeds}
     configurations: tuple[Configuration, ...] = ()
     if where is not None:
-        require(where, records, seeds, trials=trials or replicates == 1)
+        require(where, [known for one in sources for known in one.known], seeds, trials=trials or replicates == 1)
         if trials or replicates == 1:
             records = [one for one in records if where.holds(of_trial(one, seeds))]
     if replicates > 1:

@@ -9,6 +9,7 @@ import typer
 
 from cli.questions import of_trial, require
 from cli.sources import Source, served
+from study.errors import UsageError
 from study.hyperparameters import TrialConfig
 from study.ranking import is_candidate, mode_among
 from study.records import TrialRecord, TrialState, metric_named
@@ -18,7 +19,7 @@ from study.where.syntax import All, Expression, Literal, Name
 if TYPE_CHECKING:
     from tracking.reading.served import ServedStudy, Wanted
 
-_SAMPLE = 5
+_SAMPLE = 50
 _SLOW = 2_000
 _TAGS = {"trial": "study.trial", "point": "study.point", "replicate": "study.replicate", "state": "study.state"}
 _SIGNS = ("<", "<=", ">", ">=")
@@ -58,19 +59,32 @@ def read_served(
     aims = study.aims if metric is None else study.aims[:1]
     single = trials or not study.has_replicates
     by_server = top is not None and len(aims) == 1 and single
+    wanted = wanted_by(where) if single else ()
+    sample = list(study.trials(limit=_SAMPLE)) if where is not None and (by_server or wanted) else []
+    if sample and where is not None and not _is_understood(study, sample, where):
+        by_server, wanted = False, ()  # all trials together say what is wrong with it
     if not by_server:
         if study.summary.trials > _SLOW:
             typer.echo(f"reading all {study.summary.trials} trials of {study.name} from the server", err=True)
-        return served(study, list(study.trials(wanted=wanted_by(where) if single else ())))
+        return served(study, list(study.trials(wanted=wanted)), sample)
     assert top is not None
-    return served(study, _first(study, metric or aims[0].metric, max(top, 2), where))
+    return served(study, _first(study, metric or aims[0].metric, max(top, 2), where), sample)
+
+
+def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: Where) -> bool:
+    """Whether an expression means something for a few trials; of a large study it must."""
+    try:
+        require(where, sample, {study.name: study.seeds}, trials=True)
+    except UsageError:
+        if study.summary.trials > _SLOW:
+            raise
+        return False
+    return True
 
 
 def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> list[TrialRecord]:
     """Return the trials that have the first places, and others."""
     seeds = {study.name: study.seeds} if study.seeds else {}
-    if where is not None:
-        require(where, list(study.trials(limit=_SAMPLE)), seeds, trials=True)
 
     def fits(record: TrialRecord) -> bool:
         return is_candidate(record, metric) and (where is None or where.holds(of_trial(record, seeds)))

@@ -20,6 +20,7 @@ class Source:
     """A study to rank.
 
     ``total`` is how many trials it has, of which ``records`` may be only the first in the server's order.
+    ``sample`` are some of all trials where ``records`` are chosen, so that their names and types are known.
     ``class_counts`` are its images of each class, negative first, by set; empty where unknown.
     """
 
@@ -33,6 +34,12 @@ class Source:
     fingerprint: str = ""
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     looks: tuple[FinalLook, ...] = ()
+    sample: Sequence[TrialRecord] = ()
+
+    @property
+    def known(self) -> list[TrialRecord]:
+        """The trials that say which names and types there are; some come twice."""
+        return [*self.records, *self.sample]
 
     @property
     def replicates(self) -> int:
@@ -63,13 +70,14 @@ def of_spec(spec: StudySpec, name: str, records: Sequence[TrialRecord]) -> Sourc
     return Source(name, spec.aims, records, len(records), spec.replicates.numbers, spec.design.kind)
 
 
-def served(study: ServedStudy, records: Sequence[TrialRecord]) -> Source:
+def served(study: ServedStudy, records: Sequence[TrialRecord], sample: Sequence[TrialRecord] = ()) -> Source:
     """Return a study of a server with those of its trials that were read."""
     total = max(study.summary.trials, len(records))
     data = study.parent.params.get("data.source", "")
     return Source(
-        study.name, study.aims, records, total, study.seeds, study.design, data, study.fingerprint, study.class_counts
-    )
+        study.name, study.aims, records, total, study.seeds, study.design, data, study.fingerprint, study.class_counts,
+        sample=sample,
+    )  # fmt: skip
 
 
 def images_of(metric: str) -> str:

@@ -12,6 +12,7 @@ from recorders import Script
 from served_kit import TwoPlaces, both, told
 from typer.testing import Result
 
+from study.errors import UsageError
 from study.hyperparameters import Hyperparameters
 from study.layout import Layout
 from study.records import TrialRecord
@@ -39,7 +40,8 @@ def of_point(record: TrialRecord) -> dict[str, float]:
 
 
 def of_trial(record: TrialRecord) -> dict[str, float]:
-    return {"val_auc": 0.5 + 0.001 * (record.trial * 37 % 100), "val_loss": 1.0, "epoch_s": 0.1}
+    late = {"late": 1.0} if record.trial > 50 else {}
+    return {"val_auc": 0.5 + 0.001 * (record.trial * 37 % 100), "val_loss": 1.0, "epoch_s": 0.1, **late}
 
 
 def of_lucky(record: TrialRecord) -> dict[str, float]:
@@ -172,3 +174,37 @@ def test_hyperparameters_are_shown_alike(results: Path) -> None:
 )
 def test_several_numbers_are_read_back(text: str, value: object) -> None:
     assert _setting(text) == value
+
+
+TOP = ((), ("--top", "3"))
+
+
+@pytest.mark.parametrize("expression", ["depth = 'resnet'", "trial = true", "val_auk > 1", "state = 'FAILED' and seed"])
+@pytest.mark.parametrize("more", TOP)
+def test_what_means_nothing_is_an_error_alike(results: Path, expression: str, more: tuple[str, ...]) -> None:
+    here, there = both(results, "compare", "many", "--where", expression, *more)
+    assert isinstance(here.exception, UsageError)
+    assert str(there.exception) == str(here.exception)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--where", "optimizer = 'zzz'", "--columns", "epoch_s", "--sort", "val_loss"),
+        ("--where", "val_auc > 2", "--columns", "epoch_s"),
+        ("--where", "optimizer = 'zzz' and gamma = 0.1"),
+    ],
+)
+@pytest.mark.parametrize("more", TOP)
+def test_nothing_found_is_an_empty_table_alike(results: Path, words: tuple[str, ...], more: tuple[str, ...]) -> None:
+    here, there = both(results, "compare", "many", "--json", *words, *more)
+    assert told(there) == told(here) == []
+
+
+def test_names_that_only_later_trials_have_mean_something(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.ranked_served._SAMPLE", 1)
+    words = ("compare", "many", "--json", "--where", "late > 0 and optimizer = 'adam'")
+    here, there = (trials(one) for one in both(results, *words))
+    assert there == here != []
+    monkeypatch.setattr("cli.ranked_served._SLOW", 10)
+    assert isinstance(both(results, *words)[1].exception, UsageError)
