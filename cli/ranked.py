@@ -25,7 +25,7 @@ class Ranked:
     ``mode`` then those of the first. ``baseline`` is the point that those of a one-factor design differ from.
     ``class_counts`` are the images of each class in the set the metric is about, empty where unknown.
     ``total`` counts the trials there are, of which ``rows`` may be only the first, or those that match ``where``.
-    ``looks`` are those at the test images.
+    ``is_part`` says that more than ``rows`` may match ``where``. ``looks`` are those at the test images.
     """
 
     study: str
@@ -44,6 +44,7 @@ class Ranked:
     notes: tuple[str, ...] = ()
     seeds_of_studies: Seeds | None = None
     looks: tuple[FinalLook, ...] = ()
+    is_part: bool = False
 
     @property
     def base(self) -> Configuration | None:
@@ -149,6 +150,7 @@ def rank_sources(
         notes=tuple(_notes(sources)),
         seeds_of_studies=seeds,
         looks=tuple(look for one in sources for look in one.looks),
+        is_part=any(one.is_part for one in sources),
     )
 
 

@@ -68,7 +68,8 @@ def read_served(
             typer.echo(f"reading all {study.summary.trials} trials of {study.name} from the server", err=True)
         return served(study, list(study.trials(wanted=wanted)), sample)
     assert top is not None
-    return served(study, _first(study, metric or aims[0].metric, max(top, 2), where), sample)
+    first, is_part = _first(study, metric or aims[0].metric, max(top, 2), where)
+    return served(study, first, sample, is_part=is_part)
 
 
 def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: Where) -> bool:
@@ -82,14 +83,15 @@ def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: Whe
     return True
 
 
-def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> list[TrialRecord]:
-    """Return the trials that have the first places, and others."""
+def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> tuple[list[TrialRecord], bool]:
+    """Return the trials that have the first places, and others; and whether more may match."""
     seeds = {study.name: study.seeds} if study.seeds else {}
 
     def fits(record: TrialRecord) -> bool:
         return is_candidate(record, metric) and (where is None or where.holds(of_trial(record, seeds)))
 
-    return study.best(metric, mode_among(metric, study.aims), count, fits, wanted_by(where))
+    found = study.best(metric, mode_among(metric, study.aims), count, fits, wanted_by(where))
+    return found, sum(map(fits, found)) >= count
 
 
 def wanted_by(where: Where | None) -> Sequence[Wanted]:

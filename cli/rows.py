@@ -205,4 +205,5 @@ def _title(found: Ranked, count: int, what: str) -> str:
         count = max(count, found.total)
     front = "; rank 1 is the front" if found.aims else ""
     where = "" if found.where is None else f"; where {' '.join(found.where.split())}"
-    return f"{found.study}: {count} {what} {by}{front}{where}"
+    some = what if found.where is not None and found.is_part else f"{count} {what}"  # how many is not known
+    return f"{found.study}: {some} {by}{front}{where}"

@@ -21,6 +21,7 @@ class Source:
 
     ``total`` is how many trials it has, of which ``records`` may be only the first in the server's order.
     ``sample`` are some of all trials where ``records`` are chosen, so that their names and types are known.
+    ``is_part`` says that more than ``records`` may match the condition they were chosen by.
     ``class_counts`` are its images of each class, negative first, by set; empty where unknown.
     """
 
@@ -35,6 +36,7 @@ class Source:
     class_counts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     looks: tuple[FinalLook, ...] = ()
     sample: Sequence[TrialRecord] = ()
+    is_part: bool = False
 
     @property
     def known(self) -> list[TrialRecord]:
@@ -70,13 +72,15 @@ def of_spec(spec: StudySpec, name: str, records: Sequence[TrialRecord]) -> Sourc
     return Source(name, spec.aims, records, len(records), spec.replicates.numbers, spec.design.kind)
 
 
-def served(study: ServedStudy, records: Sequence[TrialRecord], sample: Sequence[TrialRecord] = ()) -> Source:
+def served(
+    study: ServedStudy, records: Sequence[TrialRecord], sample: Sequence[TrialRecord] = (), *, is_part: bool = False
+) -> Source:
     """Return a study of a server with those of its trials that were read."""
     total = max(study.summary.trials, len(records))
     data = study.parent.params.get("data.source", "")
     return Source(
         study.name, study.aims, records, total, study.seeds, study.design, data, study.fingerprint, study.class_counts,
-        sample=sample,
+        sample=sample, is_part=is_part,
     )  # fmt: skip
 
 

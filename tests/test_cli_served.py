@@ -208,3 +208,17 @@ def test_names_that_only_later_trials_have_mean_something(results: Path, monkeyp
     assert there == here != []
     monkeypatch.setattr("cli.ranked_served._SLOW", 10)
     assert isinstance(both(results, *words)[1].exception, UsageError)
+
+
+def test_a_title_counts_what_was_read_whole(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("_FEWEST", 3), ("_PER_PLACE", 1)):
+        monkeypatch.setattr(f"tracking.reading.first_places.{name}", value)
+
+    def titles(*words: str) -> tuple[str, ...]:
+        return tuple(one.stdout.splitlines()[0].split(" by ")[0].strip() for one in both(results, "compare", *words))
+
+    half = ("many", "--where", "trial < 30")
+    assert titles(*half) == ("many: 30 trials", "many: 30 trials")
+    assert titles(*half, "--top", "2") == ("many: 30 trials", "many: trials")
+    assert titles("many", "--where", "trial < 6", "--top", "20") == ("many: 6 trials", "many: 6 trials")
+    assert titles("many", "--top", "2") == ("many: 60 trials", "many: 60 trials")
