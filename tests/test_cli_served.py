@@ -19,6 +19,7 @@ from study.records import TrialRecord
 from study.spec import Choice, DesignSpec, Integer, Parameter, ReplicatesSpec, SearchSpec, Uniform
 from tracking.reading import query
 from tracking.reading.served import ServedStudy, _setting
+from tracking.server.door import Door
 from tracking.telling import content
 from tracking.telling.numbers import as_ranges, of_ranges
 from tracking.uri import default_tracking_uri
@@ -222,3 +223,17 @@ def test_a_title_counts_what_was_read_whole(results: Path, monkeypatch: pytest.M
     assert titles(*half, "--top", "2") == ("many: 30 trials", "many: trials")
     assert titles("many", "--where", "trial < 6", "--top", "20") == ("many: 6 trials", "many: 6 trials")
     assert titles("many", "--top", "2") == ("many: 60 trials", "many: 60 trials")
+
+
+def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> None:
+    uri = default_tracking_uri(Layout(results), None)
+    parent = query.open_study(uri, "rep").parent
+    tags = {"mlflow.parentRunId": parent.id}
+    foreign = Door(uri).create_run(parent.experiment_id, "mine", 1, tags)
+    try:
+        here, there = (told(one) for one in both(results, "compare", "rep", "--json"))
+        assert [row["trials"] for row in there] == [row["trials"] for row in here]
+        assert [one.trial for one in query.trials(uri, "rep")] == list(range(12))
+        assert [one.trial for one in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
+    finally:
+        Door(uri).client.delete_run(foreign.id)

@@ -24,6 +24,7 @@ from tracking.uri import local_path
 
 BEST = "best."
 _SEEDS = "study.seeds"
+_KIND, _TRIAL = "study.kind", "trial"
 _OLDEST_FIRST = "attributes.start_time ASC"
 _NUMBERS = re.compile(r"\(((?:\d+, )*(?:\d+,?)?)\)")
 _OBJECTIVES = re.compile(r", (?=max |min )")
@@ -142,9 +143,12 @@ class ServedStudy:
             keys = {safe_name(BEST + metric): "ASC" if mode == "min" else "DESC"}
             keys.setdefault(f"{BEST}val_loss", "ASC")
             order = [*(f"metrics.`{key}` {word}" for key, word in keys.items()), _OLDEST_FIRST]
-        where = " and ".join([self._of_parent, *(one.text() for one in wanted)])
-        for run in self._reader.search([self.parent.experiment_id], where, order, limit):
-            yield self.record_of(run)
+        # Anybody may put runs below that of a study. The server leaves them out where it counts for us; where it sends
+        # all, it would take a fourth longer for that.
+        own = () if limit is None else (Wanted("tag", _KIND, "=", _TRIAL),)
+        where = " and ".join([self._of_parent, *(one.text() for one in (*own, *wanted))])
+        found = self._reader.search([self.parent.experiment_id], where, order, limit)
+        yield from (self.record_of(run) for run in found if _is_trial(run))
 
     def record_of(self, run: Run) -> TrialRecord:
         """Return the record that a trial's run was made from, as far as MLflow keeps it."""
@@ -184,7 +188,7 @@ class ServedStudy:
 
     def _count_running(self) -> int:
         where = f"{self._of_parent} and attributes.status = 'RUNNING'"
-        return sum(1 for _ in self._reader.search([self.parent.experiment_id], where))
+        return sum(map(_is_trial, self._reader.search([self.parent.experiment_id], where)))
 
 
 def seeds_of(parent: Run) -> tuple[int, ...]:
@@ -230,6 +234,10 @@ def record_of(run: Run, study: str, objective: str, kept: frozenset[int] | None 
         attempts=int(tags.get("study.attempts", 1)),
         error=tags.get("study.error"),
     )
+
+
+def _is_trial(run: Run) -> bool:
+    return run.tags.get(_KIND) == _TRIAL
 
 
 def _state(text: str) -> TrialState:
