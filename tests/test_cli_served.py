@@ -237,3 +237,12 @@ def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> Non
         assert [one.trial for one in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
     finally:
         Door(uri).client.delete_run(foreign.id)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize("more", TOP)
+def test_numbers_beyond_every_float_are_compared_alike(results: Path, sign: str, more: tuple[str, ...]) -> None:
+    words = ("compare", "many", "--json", "--where", f"val_auc > {sign}1{'0' * 400}", *more)
+    here, there = (trials(one) for one in both(results, *words))
+    assert there == here
+    assert bool(here) == bool(sign)

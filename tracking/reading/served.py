@@ -45,7 +45,8 @@ class Wanted:
     def text(self) -> str:
         """Return it in MLflow's words."""
         if self.kind == "metric":
-            value = max(-sys.float_info.max, min(sys.float_info.max, float(self.value)))  # as MLflow keeps infinity
+            most, value = sys.float_info.max, self.value if isinstance(self.value, int) else float(self.value)
+            value = float(max(-most, min(most, value)))  # as MLflow keeps infinity; an int may be larger still
             number = repr(value).replace("e+", "e")  # it does not read the plus
             return f"metrics.`{safe_name(BEST + self.name)}` {self.sign} {number}"
         return f"{self.kind}s.`{self.name}` {self.sign} '{self.value}'"
