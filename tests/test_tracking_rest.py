@@ -150,6 +150,27 @@ def test_what_is_wrong_is_said_without_the_password(
     assert "s3cret" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    "answer", [{"status": "ok"}, {"experiments": [{}], "runs": [{}]}, {"experiments": [1], "runs": None, "run": []}]
+)
+def test_answers_of_another_server_are_told_from_nothing_there(fake: Fake, answer: dict[str, Any]) -> None:
+    fake.answer = lambda path, body: (200, json.dumps(answer).encode())
+    uri = f"http://127.0.0.1:{fake.port}"
+    calls: list[Callable[[], object]] = [
+        lambda: query.studies(uri), lambda: query.open_study(uri), lambda: query.open_study(uri, "faces"),
+        lambda: query.find_run(uri, "a" * 12), lambda: query.trial(uri, "a" * 32),
+        lambda: list(RestReader(uri).search(["7"], "")),
+    ]  # fmt: skip
+    for call in calls:
+        with pytest.raises(TrackingError, match="not one of an MLflow server"):
+            call()
+    if "status" in answer:
+        with pytest.raises(TrackingError, match="cannot read m of run x: the answer is not one of an MLflow server"):
+            RestReader(uri).history("x", "m")
+    fake.answer = lambda path, body: (200, b"{}")
+    assert query.studies(uri) == []
+
+
 def test_logins_that_only_mlflow_knows_are_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert RestReader.serves("http://host")
     assert not RestReader.serves("sqlite:///x.db")

@@ -6,10 +6,10 @@ import json
 import os
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from tracking.server.door import Experiment, Run
@@ -20,8 +20,12 @@ from tracking.uri import mask_text, mask_uri
 _API = "/api/2.0/mlflow/"
 _PAGE = 1000
 _TIMEOUT_S = 30.0
+_FOREIGN = "the answer is not one of an MLflow server"
 _LEFT_TO_MLFLOW = ("MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4")
 """Variables for ways to log in that only MLflow's own client knows."""
+
+
+Made = TypeVar("Made")
 
 
 class RefusalError(Exception):
@@ -52,19 +56,23 @@ class RestReader:
 
     def find_experiment(self, name: str) -> Experiment | None:
         """Return the experiment of that name, deleted ones refused."""
+        fault = f"cannot find experiment {name!r}"
         try:
-            found = self._ask("experiments/get-by-name", f"cannot find experiment {name!r}", {"experiment_name": name})
+            found = self._ask("experiments/get-by-name", fault, {"experiment_name": name})
         except LostError:
             return None
-        one = found["experiment"]
-        refuse_deleted(name, one["experiment_id"], one.get("lifecycle_stage", "active"))
-        return _experiment(one)
+        with self._understood(fault):
+            one = found["experiment"]
+            experiment, stage = _experiment(one), one.get("lifecycle_stage", "active")
+        refuse_deleted(name, experiment.id, stage)
+        return experiment
 
     def experiments(self) -> list[Experiment]:
         """Return every active experiment, the one changed last first."""
         body = {"max_results": _PAGE, "order_by": ["last_update_time DESC"]}
-        pages = self._pages("experiments/search", "cannot list experiments", "experiments", body)
-        return [_experiment(one) for page in pages for one in page]
+        fault = "cannot list experiments"
+        pages = self._pages("experiments/search", fault, "experiments", _experiment, body)
+        return [one for page in pages for one in page]
 
     def search(
         self, experiments: Sequence[str], where: str, order: Sequence[str] = (), limit: int | None = None
@@ -73,9 +81,9 @@ class RestReader:
         body = {"experiment_ids": list(experiments), "filter": where, "order_by": list(order)}
         left = limit
         size = _PAGE if limit is None else min(limit, _PAGE)
-        for page in self._pages("runs/search", "cannot search runs", "runs", {**body, "max_results": size}):
+        for page in self._pages("runs/search", "cannot search runs", "runs", _run, {**body, "max_results": size}):
             shown = page if left is None else page[:left]
-            yield from map(_run, shown)
+            yield from shown
             left = None if left is None else left - len(shown)
             if left == 0:
                 return
@@ -86,20 +94,27 @@ class RestReader:
         Raises:
             LostError: there is none.
         """
-        return _run(self._ask("runs/get", f"cannot find run {run_id}", {"run_id": run_id})["run"])
+        fault = f"cannot find run {run_id}"
+        found = self._ask("runs/get", fault, {"run_id": run_id})
+        with self._understood(fault):
+            return _run(found["run"])
 
     def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """Return every step and value of a metric, as logged."""
-        found = self._ask(
-            "metrics/get-history", f"cannot read {key} of run {run_id}", {"run_id": run_id, "metric_key": key}
-        )
-        return [(int(one.get("step", 0)), float(one["value"])) for one in found.get("metrics", [])]
+        fault = f"cannot read {key} of run {run_id}"
+        found = self._ask("metrics/get-history", fault, {"run_id": run_id, "metric_key": key})
+        with self._understood(fault):
+            return [(int(one.get("step", 0)), float(one["value"])) for one in _listed(found, "metrics")]
 
-    def _pages(self, path: str, fault: str, what: str, body: Mapping[str, object]) -> Iterator[list[Any]]:
+    def _pages(
+        self, path: str, fault: str, what: str, made: Callable[[Mapping[str, Any]], Made], body: Mapping[str, object]
+    ) -> Iterator[list[Made]]:
         token = None
         while True:
             found = self._ask(path, fault, body={**body, **({"page_token": token} if token else {})})
-            yield found.get(what, [])
+            with self._understood(fault):
+                page = [made(one) for one in _listed(found, what)]
+            yield page
             if not (token := found.get("next_page_token")):
                 return
 
@@ -117,7 +132,7 @@ class RestReader:
             with self._opener.open(request, timeout=_timeout_s()) as answer:
                 found = json.load(answer)
             if not isinstance(found, dict):
-                raise ValueError("the answer is not one of an MLflow server")
+                raise ValueError(_FOREIGN)
             return found
         except urllib.error.HTTPError as exc:
             raise self._translated(_refusal(exc), fault) from exc
@@ -131,6 +146,14 @@ class RestReader:
         if workspace := os.environ.get("MLFLOW_WORKSPACE", "").strip():
             found["X-MLFLOW-WORKSPACE"] = workspace
         return found
+
+    @contextmanager
+    def _understood(self, fault: str) -> Iterator[None]:
+        """Let out as TrackingError that an answer has not what an MLflow server's has."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise self._translated(ValueError(_FOREIGN), fault) from exc
 
     def _translated(self, exc: Exception, fault: str) -> Exception:
         words = mask_text(str(exc) or type(exc).__name__, self._uri)
@@ -150,6 +173,14 @@ def _refusal(exc: urllib.error.HTTPError) -> RefusalError:
         told = json.loads(exc.read())
         return RefusalError(known or str(told.get("error_code", "")), f"HTTP {exc.code}: {told.get('message')}")
     return RefusalError(known, f"HTTP {exc.code} {exc.reason}")
+
+
+def _listed(found: Mapping[str, Any], what: str) -> list[Any]:
+    """Return a list of an answer; MLflow leaves an empty one out, and then says nothing but where to go on."""
+    if what not in found and set(found) - {"next_page_token"}:
+        raise KeyError(what)
+    listed: list[Any] = found.get(what, [])
+    return listed
 
 
 def _experiment(found: Mapping[str, Any]) -> Experiment:
