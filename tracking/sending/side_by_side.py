@@ -35,6 +35,7 @@ def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: 
                 if fault := _fault_of(call, one):
                     faults.append((place, fault))
                     over.set()
+                fault = None  # its traceback leads here, and would keep its connection open
 
     threads = [threading.Thread(target=work, name="tracking-send", daemon=True) for _ in things[:at_once]]
     try:
@@ -46,7 +47,12 @@ def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: 
         over.set()
         raise
     if faults:
-        raise min(faults, key=lambda fault: fault[0])[1]
+        first = min(faults, key=lambda fault: fault[0])[1]
+        faults.clear()
+        try:
+            raise first
+        finally:
+            del first
 
 
 def _fault_of(call: Callable[[_Item], object], one: _Item) -> Exception | None:
