@@ -187,7 +187,7 @@ class Idle:
 
     sent = 0
 
-    def run(self, is_over: object, at_once: object) -> int:
+    def run(self, is_over: object, manners: object) -> int:
         return 0
 
     def close(self) -> None:

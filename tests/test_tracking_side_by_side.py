@@ -49,7 +49,7 @@ class Gauge:
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_so_many_calls_are_made_at_once(at_once: int) -> None:
     gauge, called = Gauge(at_once), []
-    call_each(lambda one: (gauge.visit(), called.append(one)), range(8), at_once)
+    call_each(lambda one: (gauge.visit(), called.append(one)), range(8), lambda: at_once)
     assert gauge.most == at_once
     assert sorted(called) == list(range(8))
 
@@ -67,7 +67,7 @@ def test_after_an_error_nothing_more_is_begun(at_once: int) -> None:
         raise ValueError("another")
 
     with pytest.raises(ValueError, match="the first"):
-        call_each(call, range(100), at_once)
+        call_each(call, range(100), lambda: at_once)
     assert len(began) < 100
 
 
@@ -83,7 +83,7 @@ def test_ctrl_c_does_not_wait_for_calls_that_have_not_begun() -> None:
     with handlers_kept():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with pytest.raises(KeyboardInterrupt):
-            call_each(call, range(40), 2)
+            call_each(call, range(40), lambda: 2)
     assert len(began) == 2
     released.set()
 
@@ -107,7 +107,7 @@ def test_reports_of_several_trials_are_on_their_way_to_a_server_together(
         send(door, run_id, batch)
 
     monkeypatch.setattr(Door, "send", counted)
-    drain.run(at_once=lambda: 4)
+    drain.run()
     drain.close()
     assert gauge.most == 4
     for trial in range(4):
@@ -115,8 +115,28 @@ def test_reports_of_several_trials_are_on_their_way_to_a_server_together(
 
 
 def test_a_database_and_a_server_beside_trials_have_one_request_at_a_time() -> None:
-    here, there = Manners("http://127.0.0.1:5000"), Manners("https://mlflow.example.org")
-    assert [one.at_once(closing=closing) for one in (here, there) for closing in (False, True)] == [1, 2, 4, 4]
+    running, ended = threading.Event(), threading.Event()
+    ended.set()
+    counts = {
+        where: [Manners(where, one).at_once() for one in (running, ended, None)]
+        for where in ("http://127.0.0.1:5000", "https://mlflow.example.org", "sqlite:////data/mlflow.db")
+    }
+    assert list(counts.values()) == [[1, 4, 4], [4, 4, 4], [1, 1, 1]]
+
+
+def test_calls_one_by_one_go_on_side_by_side_as_soon_as_they_may() -> None:
+    meeting, called, alone = threading.Barrier(3), [], []
+
+    def call(number: int) -> None:
+        if number < 2:
+            alone.append(threading.current_thread() is threading.main_thread())
+        else:
+            meeting.wait(TOGETHER_S)
+        called.append(number)
+
+    call_each(call, range(5), lambda: 1 if len(called) < 2 else 3)
+    assert alone == [True, True]
+    assert sorted(called) == list(range(5))
 
 
 def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -200,7 +200,7 @@ class FakeDrain:
         self.runs = self.sent = 0
         self.closed = threading.Event()
 
-    def run(self, is_over: object, at_once: object) -> int:
+    def run(self, is_over: object, manners: object) -> int:
         self.runs += 1
         time.sleep(self.takes_s)
         if self.outcomes and (fault := self.outcomes.pop(0)) is not None:

@@ -42,22 +42,22 @@ class Drain:
         self.sent = 0
         """How many events were acknowledged so far, in runs that then failed too."""
 
-    def run(self, is_over: Callable[[], bool] = lambda: False, at_once: Callable[[], int] | None = None) -> int:
+    def run(self, is_over: Callable[[], bool] = lambda: False, manners: Manners | None = None) -> int:
         """Send everything that is there and not acknowledged, and return the number of events sent.
 
         Args:
             is_over: Whether to leave it at what is acknowledged.
-            at_once: How many requests a server may have to answer at the same time, when nothing else is known as
-                many as it is good for; a database has one.
+            manners: How to treat the server; at full speed if nothing is said.
 
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
         """
         sent, begun_again, mirror, known = 0, False, self._ready(), self.sent
+        manners = manners or Manners(self._masked)
         end = self._study.outbox.stat().st_size
         while not is_over() and self._position.offset < end and (lines := self._chunk()):
             try:
-                mirror.apply(lines, self._at_once(at_once))
+                mirror.apply(lines, manners)
             except LostError as exc:
                 if begun_again:
                     self.sent = known  # over and over the same is no progress
@@ -72,11 +72,6 @@ class Drain:
             sent += len(lines)
             self.sent += len(lines)
         return sent
-
-    def _at_once(self, asked: Callable[[], int] | None) -> int:
-        if not self._uri.startswith(("http://", "https://")):
-            return 1
-        return asked() if asked else Manners(self._uri).at_once(closing=True)
 
     def rewind(self) -> None:
         """Take everything as not acknowledged; sending it again changes nothing that is there.

@@ -1,7 +1,9 @@
-"""Say how long a tracking server is left in peace, lest one on the machine of the trials take their time."""
+"""Say how much is sent at the same time and when to rest, lest a server beside the trials take their time."""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,10 +12,10 @@ from study.listening import is_loopback
 from tracking.sending.side_by_side import AT_ONCE
 
 _LINGER_S = 0.2
-_AT_ONCE_HERE = 2
-_LONGEST_REST_S = 2.0
+_LONGEST_LINGER_S = 2.0
 _BUSY = 0.9
-_LONGEST_WAIT_S = 30.0
+_LOOK_EVERY_S = 0.25
+_LONGEST_REST_S = 30.0
 _TIMES_AS_LONG = 19
 _STAT = Path("/proc/stat")
 
@@ -28,33 +30,53 @@ def machine_clock() -> tuple[float, float]:
 
 
 class Manners:
-    """Rests after each time of sending: as long as that took, much longer where it took the trials' time."""
+    """How to send to one place; at full speed where nobody says when trials have ended, or somebody says they have.
 
-    def __init__(self, tracking_uri: str, clock: Callable[[], tuple[float, float]] = machine_clock) -> None:
+    Args:
+        tracking_uri: The place; secrets are not needed.
+        ended: Set once the trials of this machine have ended.
+        clock: Like ``machine_clock``.
+        time_s: Like ``time.monotonic``.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        ended: threading.Event | None = None,
+        clock: Callable[[], tuple[float, float]] = machine_clock,
+        time_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         parts = urlsplit(tracking_uri)
+        self._is_server = parts.scheme in ("http", "https")
         # A database that is a file is written by the sender itself, which has the lowest priority.
-        self._is_here = parts.scheme in ("http", "https") and is_loopback(parts.hostname or "")
+        self._is_beside = self._is_server and is_loopback(parts.hostname or "") and ended is not None
+        self._ended = ended or threading.Event()
         self._clock = clock
+        self._time_s = time_s
         self._before = clock()
+        self._looked_at_s = time_s()
+        self._busy = False
 
-    def at_once(self, *, closing: bool) -> int:
-        """Return how many requests may be on their way; where trials run beside the server one, until they ended.
+    def at_once(self) -> int:
+        """Return how many runs may be told of at the same time: one while trials run beside the server."""
+        return AT_ONCE if self._is_server and not self._minds() else 1
 
-        Then two for a server on this machine: more only wait for each other where it keeps its runs in sqlite.
-        """
-        if not self._is_here:
-            return AT_ONCE
-        return _AT_ONCE_HERE if closing else 1
+    def linger_s(self, spent_s: float) -> float:
+        """Return how long to let events gather after so long a time of sending."""
+        return max(_LINGER_S, min(spent_s, _LONGEST_LINGER_S))
 
-    def rest_s(self, spent_s: float) -> float:
-        """Return how long to wait after so long a time of sending."""
-        usual_s = max(_LINGER_S, min(spent_s, _LONGEST_REST_S))
-        if not self._is_here or self._busy_share() < _BUSY:
-            return usual_s
-        return max(usual_s, min(_TIMES_AS_LONG * spent_s, _LONGEST_WAIT_S))
+    def rest(self, spent_s: float) -> None:
+        """Wait until trials had most of the time since a call that took so long, if they are short of it."""
+        if self._minds() and self._is_busy():
+            self._ended.wait(min(_TIMES_AS_LONG * spent_s, _LONGEST_REST_S))
 
-    def _busy_share(self) -> float:
-        """Return how busy the machine was since the last look, in [0, 1]."""
-        before, self._before = self._before, self._clock()
-        busy, free = (now - then for now, then in zip(self._before, before, strict=True))
-        return busy / (busy + free) if busy + free else 0.0
+    def _minds(self) -> bool:
+        return self._is_beside and not self._ended.is_set()
+
+    def _is_busy(self) -> bool:
+        """Return whether hardly any of the machine's time was left over lately; a short while says nothing."""
+        if (now_s := self._time_s()) - self._looked_at_s >= _LOOK_EVERY_S:
+            before, self._before, self._looked_at_s = self._before, self._clock(), now_s
+            busy, free = (now - then for now, then in zip(self._before, before, strict=True))
+            self._busy = busy >= _BUSY * (busy + free) and busy > 0
+        return self._busy

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from study.errors import TrackingError
 from study.events import (
     EpochReported,
+    Event,
     FinalLookTaken,
     PicturesDrawn,
     StudyEnded,
@@ -16,19 +19,20 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.layout import WEIGHTS, StudyLayout
-from study.records import TrialRecord, TrialState
+from study.layout import StudyLayout
 from tracking.models.kept import keep_models
 from tracking.record.outbox import Line
 from tracking.record.progress import Progress
+from tracking.sending.manners import Manners
 from tracking.sending.parent_run import ParentRun
 from tracking.sending.registry import Registry
 from tracking.sending.side_by_side import call_each
-from tracking.server.artifacts import CHECKPOINT, store_diff, store_file, store_folder, store_text
+from tracking.sending.trial_run import News, TrialRun
+from tracking.server.artifacts import store_file
 from tracking.server.door import Door, Run
 from tracking.server.refusals import unless_refused
 from tracking.telling import content
-from tracking.telling.content import Batch
+from tracking.telling.content import Batch, Point
 
 _log = logging.getLogger("tracking")
 
@@ -50,35 +54,41 @@ class Mirror:
         self._progress = progress
         self._registry = Registry(door, study.runs, masked_uri)
         self._parent_run = ParentRun(door, study, self._registry)
-        self._pending: dict[str, Batch] = {}
-        self._is_outdated = False
-        self._at_once = 1
+        self._trials: dict[int, list[News]] = {}
+        """What is to be told of trials, of each in order."""
+        self._points: list[Point] = []
+        self._manners = Manners(masked_uri)
 
     def is_known(self) -> bool:
         """Whether the server has the run of the study that was begun, if one was."""
         return self._progress.study is None or self._registry.find_parent(self._progress.study) is not None
 
-    def apply(self, lines: Sequence[Line], at_once: int = 1) -> None:
-        """Send events in order, the reports of one trial together.
+    def apply(self, lines: Sequence[Line], manners: Manners) -> None:
+        """Send events, those of one trial in order and its reports together.
 
         Args:
             lines: The events.
-            at_once: To how many runs is sent at the same time.
+            manners: How to treat the server.
 
         Raises:
             LostError: the server lost what it had; start again from the first line.
             TrackingError: not everything was sent; apply the same lines again.
         """
-        before, self._pending, self._is_outdated, self._at_once = self._progress, {}, False, at_once
+        before, self._trials, self._points, self._manners = self._progress, {}, [], manners
         self._progress = before.copy()
         try:
             for line in lines:
+                if (trial := _trial_of(line.event)) is None:
+                    self._catch_up()
                 self._progress.take(line)
-                if self._can_be_told(line):
-                    self._dispatch(line)
-            if self._is_outdated:
-                self._batch(self._parent()).tags.update(self._parent_run.note(self._progress))
-            self._flush_all()
+                if not self._can_be_told(line):
+                    continue
+                if trial is None:
+                    with self._politely():
+                        self._tell_study(line.event)
+                else:
+                    self._keep(trial, line.event)
+            self._catch_up()
         except TrackingError:
             self._progress = before
             raise
@@ -98,97 +108,53 @@ class Mirror:
             _log.warning("line %d of the outbox is left out: the beginning of %s is not there", line.number, whose)
         return is_begun
 
-    def _dispatch(self, line: Line) -> None:
-        event = line.event
+    def _keep(self, trial: int, event: Event) -> None:
+        self._trials.setdefault(trial, []).append(News(event, self._progress.code.get(trial, ())))
+        if isinstance(event, TrialFinished):
+            self._points.extend(content.progress_points(self._progress, event.at_s))
+
+    def _catch_up(self) -> None:
+        """Tell what is kept of the trials, then of the study what came of it."""
+        if not self._trials:
+            return
+        self._parent()  # for all of them; before threads ask for it
+        try:
+            call_each(self._tell_trial, self._trials.items(), self._manners.at_once)
+        finally:
+            self._trials = {}
+        if self._points:
+            news = Batch(points=self._points, tags=self._parent_run.note(self._progress))
+            with self._politely():
+                unless_refused(self._door.send, self._parent().id, news)
+            self._points = []
+
+    def _tell_trial(self, kept: tuple[int, list[News]]) -> None:
+        trial, news = kept
+        with self._politely():
+            TrialRun(self._door, self._layout, self._registry, self._progress, trial).tell(news)
+
+    @contextmanager
+    def _politely(self) -> Iterator[None]:
+        """Rest after what is done."""
+        began_s = time.monotonic()
+        yield
+        self._manners.rest(time.monotonic() - began_s)
+
+    def _tell_study(self, event: Event) -> None:
         if isinstance(event, StudyStarted):
-            self._start_study(event)
-        elif isinstance(event, TrialStarted):
-            self._start_trial(event)
-        elif isinstance(event, EpochReported):
-            self._report(event)
-        elif isinstance(event, TrialFinished):
-            self._finish_trial(event)
+            self._parent_run.begin(event, self._progress, self._location(event.study))
         elif isinstance(event, PicturesDrawn):
-            self._store_pictures(event)
+            self._store_pictures(Path(event.path))
         elif isinstance(event, FinalLookTaken):
             self._note_look(event)
         elif isinstance(event, StudyEnded):
             self._end_study(event)
 
-    def _start_study(self, event: StudyStarted) -> None:
-        self._flush_all()
-        self._parent_run.begin(event, self._progress, self._location(event.study))
-        self._is_outdated = False
-
-    def _start_trial(self, event: TrialStarted) -> None:
-        record = event.record
-        run, created = self._registry.open_trial(record, event.attempt, event.at_s, self._progress)
-        batch = self._batch(run)
-        batch.params.update(content.trial_params(record))
-        if not created:
-            batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
-            code = self._progress.code.get(record.trial, ())
-            batch.tags |= content.session_tags(self._progress.provenance, code, again=len(code) > 1)
-            unless_refused(self._door.set_status, run.id, "RUNNING")
-        self._store_origin(run, record)
-
-    def _store_origin(self, run: Run, record: TrialRecord) -> None:
-        """Give a trial's run what it is run on and with."""
-        study, origin = self._progress.study, self._progress.provenance
-        if study is not None:
-            unless_refused(self._door.log_dataset, run.id, study.data)
-        unless_refused(store_text, self._door, run, content.trial_config(record), "config.json")
-        if origin is not None and origin.diff and (changes := self._layout.code_diff(origin.diff)).is_file():
-            unless_refused(store_diff, self._door, run, changes, changes.name)
-
-    def _report(self, event: EpochReported) -> None:
-        study = self._progress.study
-        first = None if study is None else study.spec.objective.metric
-        self._batch(self._registry.trial(study, event.trial)).points.extend(content.report_points(event, first))
-
-    def _finish_trial(self, event: TrialFinished) -> None:
-        record = event.record
-        run, created = self._registry.open_trial(record, record.attempts, event.at_s, self._progress)
-        if created:
-            self._store_origin(run, record)
-        batch = self._batch(run)
-        batch.params.update(content.trial_params(record))
-        batch.points.extend(content.finish_points(event))
-        batch.tags.update(content.finish_tags(record))
-        if record.error:
-            unless_refused(store_text, self._door, run, self._traceback(record), "error.txt")
-        if record.checkpoint is not None:
-            unless_refused(self._store_checkpoint, run, record)
-        self._flush(run.id)
-        # The status comes last: a run that is not RUNNING is complete.
-        unless_refused(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
-        self._registry.release(record.trial)
-        self._batch(self._parent()).points.extend(content.progress_points(self._progress, event.at_s))
-        self._is_outdated = True
-
-    def _traceback(self, record: TrialRecord) -> str:
-        """Return the traceback kept beside the trial's files, or at least its last line."""
-        file = self._layout.trial_error(record.trial)
-        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else record.error or ""
-
-    def _store_checkpoint(self, run: Run, record: TrialRecord) -> None:
-        assert record.checkpoint is not None
-        # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
-        store_folder(self._door, run, self._layout.near(record.trial, record.checkpoint), without=(WEIGHTS,))
-        self._batch(run).tags["study.checkpoint"] = CHECKPOINT
-
-    def _store_pictures(self, event: PicturesDrawn) -> None:
-        file = Path(event.path)
-        if event.trial is None:
-            run = self._parent()
-        else:
-            run = self._registry.trial(self._progress.study, event.trial)
-            self._registry.release(event.trial)
+    def _store_pictures(self, file: Path) -> None:
         if file.is_file():
-            unless_refused(store_file, self._door, run, file, file.name)
+            unless_refused(store_file, self._door, self._parent(), file, file.name)
         else:
-            whose = "the study" if event.trial is None else f"trial {event.trial}"
-            _log.warning("%s: %s is gone and was left out", whose, file)
+            _log.warning("the study: %s is gone and was left out", file)
 
     def _note_look(self, event: FinalLookTaken) -> None:
         run = self._registry.trial(self._progress.study, event.look.trial)
@@ -198,9 +164,7 @@ class Mirror:
         self._registry.release(event.look.trial)
 
     def _end_study(self, event: StudyEnded) -> None:
-        self._flush_all()
         self._parent_run.end(event, self._progress)
-        self._is_outdated = False
         # The weights come last: whatever an upload takes or fails with, the run of an ended study is not RUNNING.
         keep_models(self._door, self._layout, self._parent().experiment_id, event, self._trial_at_rest)
 
@@ -212,13 +176,9 @@ class Mirror:
     def _parent(self) -> Run:
         return self._registry.parent(self._progress.study)
 
-    def _batch(self, run: Run) -> Batch:
-        return self._pending.setdefault(run.id, Batch())
 
-    def _flush(self, run_id: str) -> None:
-        if (batch := self._pending.get(run_id)) is not None:
-            unless_refused(self._door.send, run_id, batch)
-            del self._pending[run_id]
-
-    def _flush_all(self) -> None:
-        call_each(self._flush, list(self._pending), self._at_once)
+def _trial_of(event: Event) -> int | None:
+    """Return the trial whose run alone an event is told to, None for what is of the study."""
+    if isinstance(event, TrialStarted | TrialFinished):
+        return event.record.trial
+    return event.trial if isinstance(event, EpochReported | PicturesDrawn) else None

@@ -13,20 +13,17 @@ AT_ONCE: Final = 4
 _Item = TypeVar("_Item")
 
 
-def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: int = AT_ONCE) -> None:
-    """Call for every item, for so many at once; after an error or Ctrl-C no further call begins.
+def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: Callable[[], int]) -> None:
+    """Call for every item, for so many at once as may be by then; after an error or Ctrl-C no further call begins.
 
     Nobody waits for calls under way once the caller is interrupted, nor at the end of the process.
 
     Raises:
         Exception: of the calls that failed the error of the first.
     """
-    things = list(items)
-    if at_once == 1 or len(things) < 2:
-        for one in things:
-            call(one)
-        return
-    waiting, over, faults = deque(enumerate(things)), threading.Event(), list[tuple[int, Exception]]()
+    waiting, over, faults = deque(enumerate(items)), threading.Event(), list[tuple[int, Exception]]()
+    while waiting and (len(waiting) == 1 or at_once() == 1):
+        call(waiting.popleft()[1])
 
     def work() -> None:
         with suppress(IndexError):
@@ -37,7 +34,8 @@ def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: 
                     over.set()
                 fault = None  # its traceback leads here, and would keep its connection open
 
-    threads = [threading.Thread(target=work, name="tracking-send", daemon=True) for _ in things[:at_once]]
+    count = min(at_once(), len(waiting))
+    threads = [threading.Thread(target=work, name="tracking-send", daemon=True) for _ in range(count)]
     try:
         for thread in threads:
             thread.start()

@@ -25,9 +25,9 @@ class Writer:
     def __init__(self, drain: Drain, where: str, *, known_away: bool = False) -> None:
         self._drain = drain
         self._where = where
-        self._manners = Manners(where)
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._manners = Manners(where, self._closing)
         self._abandoned = threading.Event()
         self._failures = 0
         self._busy = False
@@ -77,7 +77,7 @@ class Writer:
         began, sent = time.monotonic(), self._drain.sent
         self._busy, self._denied, self._asked_s = False, False, 0.0
         try:
-            self._drain.run(self._abandoned.is_set, lambda: self._manners.at_once(closing=self._closing.is_set()))
+            self._drain.run(self._abandoned.is_set, self._manners)
         except BusyError:  # whoever sends for a driver that was killed ends soon
             self._failures, self._busy = 1, True
         except (TrackingError, OSError) as exc:  # a full disk here is an outage too
@@ -100,7 +100,7 @@ class Writer:
             (self._abandoned if self._closing.is_set() else self._closing).wait(backoff)
         elif not self._closing.is_set():  # what wakes for the closing may have been taken for what woke before
             self._wake.wait()
-            self._closing.wait(self._manners.rest_s(self._spent_s))
+            self._closing.wait(self._manners.linger_s(self._spent_s))
 
     def _tell_away(self, exc: Exception) -> None:
         if not self._told and (self._denied or self._failures >= _FAILURES_BEFORE_WORD):
