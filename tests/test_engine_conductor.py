@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,13 @@ from engine_fakes import Listener, check_whole, drive, learning_curve, make_ledg
 
 from study.engine.conductor import Conductor
 from study.engine.report import Failure, TrialReport
+from study.engine.reports import report_of, reports_of
 from study.errors import EngineError, LedgerError, TrackingError
 from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
 from study.layout import StudyLayout
 from study.ledger import Ledger
 from study.records import StopReason, StudyOutcome, TrialState
-from study.spec import StudySpec
+from study.spec import Mode, Objective, StudySpec
 
 NO_PRUNER = make_spec(trials=3, pruner="none")
 
@@ -48,6 +50,25 @@ def test_epochs_are_stored_before_they_are_told(tmp_path: Path) -> None:
         assert not conductor.ingest(trial, TrialReport((metrics(epoch, 0.5 + epoch / 10),), "c"))
     assert stored == [1, 2]
     assert [(one.best_value, one.best_epoch) for one in listener.of(EpochReported)] == [(0.6, 1), (0.7, 2)]
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+@pytest.mark.parametrize(
+    "values", [(0.5, 0.7, 0.7, 0.6, 0.9), (0.9, 0.2, 0.2, 0.4), (math.nan, 0.3), (0.3, math.nan, 0.2, 0.4)]
+)
+def test_a_report_told_alone_is_the_one_that_would_be_told_again(
+    tmp_path: Path, values: tuple[float, ...], mode: Mode
+) -> None:
+    spec = NO_PRUNER.model_copy(update={"objective": Objective(metric="val_auc", mode=mode)})
+    conductor, listener, ledger, _ = conduct(tmp_path, spec)
+    trial = take(conductor)
+    for epoch, value in enumerate(values, 1):
+        conductor.ingest(trial, TrialReport((metrics(epoch, value),), "c"))
+    told = [repr(one) for one in listener.of(EpochReported)]  # NaN is not equal to itself
+    assert told == [repr(one) for one in reports_of(ledger, trial)]
+    assert len(told) == len(values)
+    with pytest.raises(KeyError):
+        report_of(ledger, trial, 99)
 
 
 def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from study.engine.endings import ended, ending_of, was_cut_short
 from study.engine.guard import Guard
 from study.engine.limits import Limits
 from study.engine.report import Failure, TrialReport
-from study.engine.reports import reports_of
+from study.engine.reports import report_of, reports_of
 from study.engine.retention import Retention
 from study.engine.stopping import Wish, stop_wished
 from study.engine.storage import default_storage
@@ -167,7 +167,7 @@ class Conductor(Guard):
             stop = self._ledger.stop_of(trial) if report.ended is StopReason.PRUNED else None
             self._end(trial, *ending_of(stop.reason if stop else report.ended))
             return True
-        caught_up = not report.epochs or report.epochs[-1].epoch >= self._ledger.record(trial).epochs_run
+        caught_up = not report.epochs or report.epochs[-1].epoch >= max(self._ledger.curve(trial), default=0)
         return trial not in self._judged and caught_up and self._is_to_leave(trial)
 
     def fail(self, trial: int, failure: Failure) -> None:
@@ -222,7 +222,7 @@ class Conductor(Guard):
         return self._stopped or self.has_work()  # an earlier wish of the user's was another one
 
     def _announce(self, trial: int, epoch: int) -> None:
-        self._recorder.record(next(one for one in reports_of(self._ledger, trial) if one.metrics.epoch == epoch))
+        self._recorder.record(report_of(self._ledger, trial, epoch))
 
     def _is_to_leave(self, trial: int) -> bool:
         """Decide whether a trial stops after the epoch it reported; see to what follows if so."""

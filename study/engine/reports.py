@@ -17,3 +17,14 @@ def reports_of(ledger: Ledger, trial: int) -> list[EpochReported]:
             epoch, value = found[-1].best_epoch, found[-1].best_value
         found.append(EpochReported(ledger.name, trial, stored.metrics, value, epoch, stored.at_s))
     return found
+
+
+def report_of(ledger: Ledger, trial: int, epoch: int) -> EpochReported:
+    """Return what ``reports_of`` has of one epoch, without reading the others."""
+    stored, curve = ledger.epoch(trial, epoch), ledger.curve(trial)
+    first, *later = sorted(one for one in curve if one <= epoch)
+    best = first
+    for one in later:
+        if is_better(curve[one], curve[best], ledger.spec.objective.mode):
+            best = one
+    return EpochReported(ledger.name, trial, stored.metrics, curve[best], best, stored.at_s)

@@ -88,12 +88,18 @@ class Assignment:
 
 def stored_epochs(attrs: Mapping[str, Any]) -> list[Epoch]:
     """Return all stored epochs, the oldest first."""
-    found = ((int(key.removeprefix(EPOCH_PREFIX)), one) for key, one in attrs.items() if key.startswith(EPOCH_PREFIX))
-    ordered = sorted(found, key=lambda pair: pair[0])
-    return [
-        Epoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
-        for epoch, one in ordered
-    ]
+    found = sorted(int(key.removeprefix(EPOCH_PREFIX)) for key in attrs if key.startswith(EPOCH_PREFIX))
+    return [stored_epoch(attrs, epoch) for epoch in found]
+
+
+def stored_epoch(attrs: Mapping[str, Any], epoch: int) -> Epoch:
+    """Return one stored epoch.
+
+    Raises:
+        KeyError: there is no such epoch.
+    """
+    one = attrs[f"{EPOCH_PREFIX}{epoch}"]
+    return Epoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
 
 
 def place_of(trial: Stored) -> tuple[int, int]:

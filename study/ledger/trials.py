@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from study.ledger.asker import Asker
 from study.ledger.attributes import ENDED_AT, EXHAUSTED
-from study.ledger.entries import DECIDED, Epoch, Stop, is_settled, stop_of, stored_epochs, to_record
+from study.ledger.entries import DECIDED, Epoch, Stop, is_settled, stop_of, stored_epoch, stored_epochs, to_record
 from study.ledger.facts import SESSIONS, StudyFacts
 from study.ledger.follower import Follower, replay
 from study.ledger.journal import BatchedJournal
@@ -56,6 +56,19 @@ class StudyTrials(StudyFacts):
     def epochs(self, number: int) -> list[Epoch]:
         """Return what was reported of a trial, the oldest epoch first."""
         return stored_epochs(self._trial(number).user_attrs)
+
+    def epoch(self, number: int, epoch: int) -> Epoch:
+        """Return what was reported of one epoch of a trial.
+
+        Raises:
+            KeyError: nothing was.
+        """
+        return stored_epoch(self._trial(number).user_attrs, epoch)
+
+    def curve(self, number: int) -> Mapping[int, float]:
+        """Return a trial's objective after each epoch that was reported, in any order."""
+        values: Mapping[int, float] = self._trial(number).intermediate_values
+        return values
 
     def stop_of(self, number: int) -> Stop | None:
         """Return what was decided of a trial, None where it may go on."""
