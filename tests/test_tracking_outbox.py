@@ -131,7 +131,7 @@ def test_long_last_line_is_found_whole(path: Path) -> None:
 
 def test_full_disk_leaves_nothing_of_the_event(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = Script()
-    outbox = Outbox(path)
+    outbox = Outbox(path, sync_every_s=0.0)
     outbox.append(script.start())
     before = path.read_bytes()
 
@@ -147,19 +147,22 @@ def test_full_disk_leaves_nothing_of_the_event(path: Path, monkeypatch: pytest.M
     outbox.close()
 
 
-@pytest.mark.parametrize(("sync_every_s", "synced"), [(0.0, [1, 2, 3, 4, 5]), (math.inf, [1, 4])])
-def test_reports_need_not_be_synced_at_once_but_whatever_follows_syncs_them(
+@pytest.mark.parametrize(("sync_every_s", "synced"), [(0.0, [1, 2, 3, 4, 5]), (math.inf, [1, 5])])
+def test_trials_need_not_be_synced_at_once_but_the_end_of_the_study_syncs_them(
     path: Path, monkeypatch: pytest.MonkeyPatch, sync_every_s: float, synced: list[int]
 ) -> None:
     script, syncs = Script(), []
     outbox = Outbox(path, sync_every_s=sync_every_s)
     monkeypatch.setattr("os.fsync", lambda file: syncs.append(count_lines(path)))
-    for event in (script.start(), script.report(0, 1), script.report(0, 2), script.begin(1), script.report(1, 1)):
+    for event in (script.start(), script.begin(0), script.report(0, 1), script.finish(0), script.end()):
         outbox.append(event)
     assert syncs == synced
+    outbox.append(script.start(resumed=True))
+    outbox.append(script.begin(1))
+    assert syncs[len(synced) :] == ([6, 7] if not sync_every_s else [6])
     outbox.close()
-    assert syncs == sorted({*synced, 5}), "closing syncs what is left, once"
-    assert count_lines(path) == 5
+    assert syncs[-1] == 7, "closing syncs what is left, once"
+    assert len(syncs) == len({*syncs})
 
 
 def test_a_report_waits_for_its_sync_no_longer_than_it_may(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +172,10 @@ def test_a_report_waits_for_its_sync_no_longer_than_it_may(path: Path, monkeypat
     outbox.append(script.start())
     monkeypatch.setattr("os.fsync", lambda file: syncs.append(now[0]))
     for epoch in range(1, 8):
-        now[0] += 0.08
+        now[0] += 0.4
         outbox.append(script.report(0, epoch))
     outbox.close()
-    assert syncs == pytest.approx([100.24, 100.48, 100.56])
+    assert syncs == pytest.approx([101.2, 102.4, 102.8])
 
 
 def test_reports_are_found_by_trial_and_epoch_whatever_the_study_is_called(path: Path) -> None:

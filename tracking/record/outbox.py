@@ -43,7 +43,9 @@ _WHOSE_REPORT = re.compile(rb'"trial":(\d+),"metrics":\{"epoch":(\d+),')
 _TAIL_BLOCK_BYTES = 65_536
 # From file names that are not UTF-8; nobody could read the line again.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
-SYNC_EVERY_S = 0.2
+SYNC_EVERY_S = 1.0
+_SYNCED_AT_ONCE = (StudyStarted, FinalLookTaken, StudyEnded)
+"""What nobody could record again; all else is in the ledger, or is a file beside it."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,8 @@ class Position:
 class Outbox:
     """The writing end: one per study, owned by the driver that holds the study's lock.
 
-    A killed process loses nothing. A power cut may lose the epoch reports that came within ``sync_every_s`` after
-    something was synced and before they are sent, which syncs them: the ledger has them, a resume records them again.
+    A killed process loses nothing. A power cut may lose what came of trials within ``sync_every_s`` after something was
+    synced and before it is sent, which syncs it: the ledger has it all, and a resume records it again.
 
     Raises:
         TrackingError: the file cannot be written.
@@ -90,7 +92,7 @@ class Outbox:
         self._size = os.fstat(self._file).st_size
 
     def append(self, event: Event, provenance: Provenance | None = None) -> int:
-        """Write one event, durably unless it is a report soon after the last that was, and return its number.
+        """Write one event, durably unless it is of a trial and soon after the last sync, and return its number.
 
         Raises:
             TrackingError: the disk refuses; nobody reads what is left of the event in the file.
@@ -101,7 +103,7 @@ class Outbox:
                 os.ftruncate(self._file, self._size)
             _write_all(self._file, line)
             self._synced = False
-            if not isinstance(event, EpochReported) or time.monotonic() - self._synced_at_s >= self._sync_every_s:
+            if isinstance(event, _SYNCED_AT_ONCE) or time.monotonic() - self._synced_at_s >= self._sync_every_s:
                 self._sync()
         except OSError as exc:
             with suppress(OSError):  # what is left of the line goes before the next one is written

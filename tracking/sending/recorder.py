@@ -64,7 +64,7 @@ class OutboxRecorder:
         """Record what the ledger knows and the outbox does not; return how many ends of trials that were.
 
         A driver killed between the ledger and the outbox leaves such ends, or pages the outbox does not know, and a
-        power cut leaves such reports; call this on resume, after StudyStarted.
+        power cut leaves such reports and ends; call this on resume, after StudyStarted.
         """
         known = fold(read_lines(self._study.outbox, reports=False))
         missed = [one for one in records if one.trial not in known.finished]
