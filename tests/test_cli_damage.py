@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,22 @@ from commands import study
 from reading_kit import begin, run_one
 
 from study.layout import Layout
+
+
+@pytest.mark.parametrize("moment", ['"noon"', "1e300", "null", "-1.0"])
+def test_a_study_that_began_at_no_time_is_damaged(moment: str, tmp_path: Path) -> None:
+    layout = Layout(tmp_path).study("b")
+    run_one(begin(layout, trials=2))
+    body, found = re.subn(r'("created_at_s": ?)[0-9.]+', rf"\g<1>{moment}", layout.ledger.read_text())
+    assert found == 1
+    layout.ledger.write_text(body)
+    listed = study("list", "--results", tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.strip().splitlines()[-1].split()[:2] == ["b", "damaged"]
+    shown = study("show", "b", "--results", tmp_path)
+    assert shown.returncode == 1
+    assert "ledger.journal" in shown.stderr
+    assert "Traceback" not in listed.stderr + shown.stderr
 
 
 @pytest.mark.parametrize("body", [b"", b'{"op_code":0,"study_name":"b"}\n', b"no journal\nat all\n", b"\xff\xfe\n{}\n"])

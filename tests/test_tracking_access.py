@@ -101,7 +101,7 @@ def test_what_a_server_says_of_a_password_is_masked(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
-    remote: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+    remote: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("tracking.sending.sync.time.sleep", pauses.append)
@@ -112,6 +112,7 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
         sync(remote.layout, remote.study(), proxy.address)
     assert found.value.wait_s == 7
     assert pauses == [7] * MOST_FAILURES
+    assert caplog.text.count(f"{proxy.address} asks for patience; going on in 7 s") == MOST_FAILURES
     assert len(proxy.requests) == MOST_FAILURES + 1
     proxy.retry_after = None
     with pytest.raises(TrackingError, match="429") as without:

@@ -106,7 +106,7 @@ def test_torn_only_line_leaves_an_empty_outbox(path: Path) -> None:
     assert len(list(read_lines(path))) == 1
 
 
-def test_damaged_line_in_the_middle_is_skipped_and_said(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_line_in_the_middle_is_skipped_and_said_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     script = Script()
     outbox = Outbox(path)
     for event in (script.start(), script.begin(0), script.begin(1)):
@@ -114,8 +114,9 @@ def test_damaged_line_in_the_middle_is_skipped_and_said(path: Path, caplog: pyte
     outbox.close()
     first, second, third = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(first + second[:20] + b"\n" + third)
-    assert [line.number for line in read_lines(path)] == [1, 3]
-    assert "is damaged and was skipped" in caplog.text
+    for _ in range(2):
+        assert [line.number for line in read_lines(path)] == [1, 3]
+    assert caplog.text.count("is damaged and was skipped") == 1
 
 
 def test_long_last_line_is_found_whole(path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from study.errors import LedgerError
 from study.index.columns import unpack
@@ -23,6 +23,7 @@ from study.records import TrialRecord, TrialState
 
 WORTH_BYTES = 1_000_000
 """What must have been read of a journal for an index to be written."""
+YEAR_5138_S: Final = 1e11
 _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
@@ -106,6 +107,8 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
             journal.seek(begin)
             replay.take(journal)
             view = StudyView(replay, index.columns if index else None, run_ids)
+            if not 0 <= view.created_at_s < YEAR_5138_S:
+                raise ValueError(f"`created_at_s` must be seconds since 1970, but is {view.created_at_s}")
             if replay.offset - begin >= WORTH_BYTES and not epochs:
                 with suppress(OSError):  # a folder that is only to be read has no index
                     save(layout.index, contents, replay, [one for one in view.records if one.state.is_finished])

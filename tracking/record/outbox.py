@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -226,8 +227,14 @@ def _decode(raw: bytes, end: int, path: Path) -> Line | None:
         origin = None if provenance is None else _PROVENANCE.validate_python(provenance)
         return Line(int(body["n"]), event, origin, end)
     except (ValueError, KeyError, TypeError, ValidationError) as exc:
-        _log.error("%s: the line that ends at byte %d is damaged and was skipped: %s", path, end, exc)
+        _tell_damaged(path, end, str(exc))
         return None
+
+
+@lru_cache(maxsize=1024)
+def _tell_damaged(path: Path, end: int, fault: str) -> None:
+    """Say it once: a line that nothing follows is read again and again."""
+    _log.error("%s: the line that ends at byte %d is damaged and was skipped: %s", path, end, fault)
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

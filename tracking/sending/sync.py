@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 
@@ -12,9 +13,11 @@ from tracking.sending.drain import BusyError, Drain
 from tracking.server.faults import DeniedError, RateLimitedError
 from tracking.uri import default_tracking_uri, mask_uri
 
+_log = logging.getLogger("tracking")
 MOST_FAILURES = 8
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
+WORTH_A_WORD_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ def sync(
     try:
         if everything:
             drain.rewind()
-        _persist(drain)
+        _persist(drain, mask_uri(uri))
         point_to(study.runs, mask_uri(uri))
         return SyncReport(mask_uri(uri), drain.sent)
     except OSError as exc:
@@ -51,7 +54,7 @@ def sync(
         drain.close()
 
 
-def _persist(drain: Drain) -> None:
+def _persist(drain: Drain, where: str) -> None:
     """Drain, over and over as long as a server that fails now and then lets it get on, or soon may."""
     failures = 0
     while True:
@@ -66,4 +69,6 @@ def _persist(drain: Drain) -> None:
             if failures > MOST_FAILURES:
                 raise
             asked_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
+            if asked_s >= WORTH_A_WORD_S:
+                _log.warning("%s asks for patience; going on in %.0f s", where, asked_s)
             time.sleep(max(asked_s, min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S)))
