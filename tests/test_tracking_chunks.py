@@ -17,10 +17,14 @@ from recorders import Script, play
 
 from study.errors import TrackingError
 from study.events import EpochReported
+from study.records import TrialState
 from tracking.record.outbox import Outbox, read_lines
+from tracking.record.provenance import collect_provenance
+from tracking.sending import registry
 from tracking.sending.drain import Drain
 from tracking.sending.manners import Manners, machine_clock
 from tracking.sending.sync import sync
+from tracking.sending.trial_run import TrialRun
 from tracking.server.door import Door, LostError, RefusedError
 from tracking.server.parcels import parcels
 from tracking.telling.content import Batch, Point
@@ -59,6 +63,42 @@ def test_caught_up_reports_bring_their_trial_if_the_outbox_lost_it(database: Bac
     recorder.catch_up([replace(script.record(0), epochs_run=2)], script.tick(), lambda trial: said)
     recorder.close()
     assert database.history(database.runs()["trial 0000"], "train_loss") == [(1, 1.0), (2, 0.5)]
+
+
+@pytest.mark.parametrize("place", ["ids", "traceback"])
+def test_a_full_disk_in_the_middle_changes_nothing_of_what_is_told_then(
+    database: Backend, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    script, faults = Script(planned=3), []
+    here = replace(collect_provenance(), dirty=False, diff=None)
+    outbox = Outbox(database.study().outbox)
+    outbox.append(script.start(), replace(here, commit="first"))
+    outbox.append(script.begin(0))
+    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain.run()
+    outbox.append(script.start(resumed=True), replace(here, commit="second"))
+    drain.run()
+    for event in (script.begin(0, attempt=2), script.begin(1), *(script.finish(n, TrialState.FAILED) for n in (0, 1))):
+        outbox.append(event)
+    outbox.close()
+    owner, name = (registry, "save_runs") if place == "ids" else (TrialRun, "_traceback")
+    calm = getattr(owner, name)
+
+    def full_once(*args: object) -> object:
+        if not faults:
+            faults.append(OSError(28, "No space left on device"))
+            raise faults[0]
+        return calm(*args)
+
+    monkeypatch.setattr(owner, name, full_once)
+    with pytest.raises(OSError, match="No space left"):
+        drain.run()
+    drain.run()
+    drain.close()
+    runs = database.runs()
+    told = database.history(runs["faces"], "trials.failed")
+    assert sorted(set(told)) == [(1, 1.0), (2, 2.0)]
+    assert runs["trial 0000"].tags["study.code"] == "first, second"
 
 
 def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

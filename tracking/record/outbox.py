@@ -45,8 +45,8 @@ _TAIL_BLOCK_BYTES = 65_536
 # From file names that are not UTF-8; nobody could read the line again.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SYNC_EVERY_S = 1.0
-_SYNCED_AT_ONCE = (StudyStarted, FinalLookTaken, StudyEnded)
-"""What nobody could record again; all else is in the ledger, or is a file beside it."""
+_SYNCED_AT_ONCE = (StudyStarted, PicturesDrawn, FinalLookTaken, StudyEnded)
+"""What is not in the ledger, or may come after the study's end; whatever else is lost, a resume records again."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
-        with suppress(OSError):  # of reports alone, and the ledger has them
+        with suppress(OSError):  # only of what the ledger has
             self._sync()
         os.close(self._file)
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from study.errors import TrackingError
 from study.events import (
     EpochReported,
     Event,
@@ -73,9 +72,17 @@ class Mirror:
         Raises:
             LostError: the server lost what it had; start again from the first line.
             TrackingError: not everything was sent; apply the same lines again.
+            OSError: the same, for want of a file or room on the disk here.
         """
         before, self._trials, self._points, self._manners = self._progress, {}, [], manners
         self._progress = before.copy()
+        try:
+            self._tell(lines)
+        except BaseException:
+            self._progress = before
+            raise
+
+    def _tell(self, lines: Sequence[Line]) -> None:
         try:
             for line in lines:
                 if (trial := _trial_of(line.event)) is None:
@@ -89,9 +96,6 @@ class Mirror:
                 else:
                     self._keep(trial, line.event)
             self._catch_up()
-        except TrackingError:
-            self._progress = before
-            raise
         finally:
             self._registry.save()
 
