@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tracking.telling.view import RANKING, view_path
@@ -11,6 +13,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Frame, Locator, Page
 
 NAMES = "[col-id='attributes.`Run Name`'] a[href*='/runs/']"
+_METRIC_PAGE = re.compile(r"/metric\?")
+_CLICKS, _CLICK_MS = 5, 10_000
 _TRACES = "plot => plot.data.map(trace => trace.name ?? trace.type)"
 _SCROLL = "() => document.querySelectorAll('.ReactVirtualized__Grid').forEach(grid => { grid.scrollTop += 150; })"
 _VISIBLE_HEADERS = """
@@ -69,6 +73,8 @@ def compare_best(page: Page, ui: Served, count: int) -> None:
 
 def open_compared_metric(page: Page, metric: str) -> None:
     """Go from the comparison to the curves of one metric."""
+    from playwright.sync_api import TimeoutError
+
     link = page.get_by_role("link", name=metric, exact=True)
     page.get_by_role("link", name="best.epoch", exact=True).first.wait_for()
     for _ in range(100):  # the list has only those rows that can be seen
@@ -76,7 +82,11 @@ def open_compared_metric(page: Page, metric: str) -> None:
             break
         page.evaluate(_SCROLL)
         page.wait_for_timeout(100)
-    link.first.click()
+    for _ in range(_CLICKS):  # a click that meets the list while it is drawn anew goes nowhere
+        link.first.click()
+        with suppress(TimeoutError):
+            page.wait_for_url(_METRIC_PAGE, timeout=_CLICK_MS)
+            break
     page.locator(".js-plotly-plot .scatterlayer .trace").first.wait_for()
 
 
