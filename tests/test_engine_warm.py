@@ -21,11 +21,15 @@ from study.engine.cluster import QUIET_ENVIRONMENT, Slots
 from study.engine.conductor import Conductor
 from study.engine.report import TrialReport
 from study.engine.tuning import run_trials
-from study.engine.warm import GRACE_S, WarmWorkers
+from study.engine.warm import GRACE_S, WarmWorkers, mark, trial_of
 from study.ledger import driver_lock
-from study.records import StopReason
+from study.records import StopReason, TrialState
 
 ANY, LARGE = "one core", "a whole GPU"
+
+
+def cores(trial: int) -> tune.PlacementGroupFactory:
+    return mark(tune.PlacementGroupFactory([{"CPU": 1.0}]), trial)
 
 
 class Slow(tune.Trainable):
@@ -103,6 +107,53 @@ def test_an_idle_worker_goes_to_the_next_trial_and_later_to_one_that_waits() -> 
     assert not cache.has_cached_object(ANY)
     now_s += GRACE_S
     assert cache.has_cached_object(ANY), "none came, so that the waiting one may"
+
+
+def test_a_trial_that_comes_back_gets_the_worker_that_had_it() -> None:
+    cache, first, last = WarmWorkers(3), cores(0), cores(7)
+    assert first == last
+    assert trial_of(ANY) is None
+    for worker, trial in (("a", 0), ("b", 7), ("c", 8)):
+        assert cache.cache_object(cores(trial), worker)
+    assert [cache.pop_cached_object(cores(trial)) for trial in (7, 9, 8, 10)] == ["b", "a", "c", None]
+    assert cache.num_cached_objects == 0
+
+
+class Holder(Slow):
+    """A worker of which one is idle when the trial of another is stopped and comes back."""
+
+    def step(self) -> dict[str, Any]:
+        pid, place = os.getpid(), self._folder / "pid"
+        if self._back:
+            return self._report(None, StopReason.PRUNED, {"same": float(place.read_text() == str(pid))})
+        self._folder.mkdir(parents=True, exist_ok=True)
+        place.write_text(str(pid))
+        if self._number == 0:
+            while len(list(self._folder.parent.glob("*/pid"))) < 2:
+                time.sleep(0.1)
+            return self._report(0.9, StopReason.FINISHED)
+        time.sleep(3)  # in which the other worker falls idle
+        return self._report(0.1)
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        super()._begin(config)
+        self._number, self._back = config["number"], config["pruned"] is not None
+
+    def _report(self, value: float | None, ended: StopReason | None = None, scores: Any = None) -> dict[str, Any]:
+        epochs = () if value is None else (metrics(1, value),)
+        return {"report": TrialReport(epochs, str(self._folder / "epoch-0001"), ended, evaluation=scores or {})}
+
+
+def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, four_cpus: None) -> None:
+    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=2))
+    with driver_lock(layout):
+        conductor = Conductor(ledger, layout, Listener(), evaluates=True)
+        conductor.begin(started(ledger))
+        run_trials(conductor, layout, Holder, Slots(1, 0.0, 2))
+        conductor.raise_fault()
+        conductor.end()
+    record = ledger.record(1)
+    assert (record.state, record.attempts, record.metrics["same"]) == (TrialState.PRUNED, 1, 1.0)
 
 
 def test_workers_make_way_for_a_trial_that_needs_other_resources() -> None:

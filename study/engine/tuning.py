@@ -14,7 +14,7 @@ from study.engine.cluster import Slots
 from study.engine.conductor import Conductor
 from study.engine.stateless import without_state
 from study.engine.storage import TrialStorage, default_storage
-from study.engine.warm import workers_kept
+from study.engine.warm import mark, workers_kept
 from study.layout import StudyLayout
 
 SCRATCH = ".tune-"
@@ -50,11 +50,16 @@ def run_trials(
         worker_retries: how often a trial is placed again after its worker died.
         on_interrupt: called once when a run is to stop before its trials ended.
     """
+
+    def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        same = [{"CPU": slots.cpus, "GPU": slots.gpus}]
+        return mark(resources_for(config) if resources_for else tune.PlacementGroupFactory(same), config["number"])
+
     # Tune's own files are disposable: the ledger has all there is.
     scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=layout.root.absolute())
     try:
         tuner = tune.Tuner(
-            tune.with_resources(trainable, resources_for or {"CPU": slots.cpus, "GPU": slots.gpus}),
+            tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
                 search_alg=LedgerSearcher(conductor, storage or default_storage(layout)),
                 scheduler=LedgerScheduler(conductor),
