@@ -109,7 +109,7 @@ def stand_in(needs_all: frozenset[int]) -> type[tune.Trainable]:
 
         def step(self) -> dict[str, Any]:
             self._steps += 1
-            time.sleep(0.05)
+            time.sleep(0.3)  # so long that others start meanwhile
             given = self._given
             short_of_memory = given["number"] in needs_all and not given["alone"]
             if self._steps < 3 and not short_of_memory:
