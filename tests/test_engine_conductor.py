@@ -13,6 +13,7 @@ from engine_fakes import Listener, check_whole, drive, learning_curve, make_ledg
 from study.engine.conductor import Conductor
 from study.engine.report import Failure, TrialReport
 from study.engine.reports import report_of, reports_of
+from study.engine.stopping import Wish, wish_stop
 from study.errors import EngineError, LedgerError, TrackingError
 from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
 from study.layout import StudyLayout
@@ -67,8 +68,21 @@ def test_a_report_told_alone_is_the_one_that_would_be_told_again(
     told = [repr(one) for one in listener.of(EpochReported)]  # NaN is not equal to itself
     assert told == [repr(one) for one in reports_of(ledger, trial)]
     assert len(told) == len(values)
+    assert told == [repr(report_of(ledger, trial, epoch)) for epoch in range(1, len(values) + 1)]
     with pytest.raises(KeyError):
         report_of(ledger, trial, 99)
+
+
+def test_a_worker_that_is_behind_is_not_stopped_before_it_has_caught_up(tmp_path: Path) -> None:
+    conductor, _, ledger, layout = conduct(tmp_path)
+    trial = take(conductor)
+    for epoch in (1, 2):
+        conductor.ingest(trial, TrialReport((metrics(epoch, 0.5),), "c"))
+    conductor.place(trial)  # the first worker died, and a checkpoint with it
+    wish_stop(layout, Wish.SOON)
+    assert not conductor.ingest(trial, TrialReport((metrics(1, 0.4),), "c"))
+    assert conductor.ingest(trial, TrialReport((metrics(2, 0.4),), "c"))
+    assert ledger.record(trial).epochs_run == 2
 
 
 def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> None:

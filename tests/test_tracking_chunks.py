@@ -16,7 +16,7 @@ import pytest
 from recorders import Script, play
 
 from study.errors import TrackingError
-from study.events import EpochReported
+from study.events import EpochReported, StudyStarted
 from study.records import TrialState
 from tracking.record.outbox import Outbox, read_lines
 from tracking.record.provenance import collect_provenance
@@ -63,6 +63,23 @@ def test_caught_up_reports_bring_their_trial_if_the_outbox_lost_it(database: Bac
     recorder.catch_up([replace(script.record(0), epochs_run=2)], script.tick(), lambda trial: said)
     recorder.close()
     assert database.history(database.runs()["trial 0000"], "train_loss") == [(1, 1.0), (2, 0.5)]
+
+
+def test_a_trial_keeps_the_session_it_began_in_however_late_it_is_sent(database: Backend) -> None:
+    script, here = Script(planned=2), replace(collect_provenance(), dirty=False, diff=None)
+    outbox = Outbox(database.study().outbox)
+    for events, commit in (
+        ((script.start(), script.begin(0), script.finish(0)), "first"),
+        ((script.start(resumed=True), script.begin(1), script.finish(1), script.end()), "second"),
+    ):
+        for event in events:
+            outbox.append(event, replace(here, commit=commit) if isinstance(event, StudyStarted) else None)
+    outbox.close()
+    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain.run()
+    drain.close()
+    found = {name: run.tags["mlflow.source.git.commit"] for name, run in database.runs().items()}
+    assert found == {"faces": "second", "trial 0000": "first", "trial 0001": "second"}
 
 
 @pytest.mark.parametrize("place", ["ids", "traceback"])

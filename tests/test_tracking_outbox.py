@@ -10,8 +10,8 @@ import pytest
 from recorders import Script
 
 from study.errors import TrackingError
-from study.events import EpochReported, TrialFinished
-from study.records import EpochMetrics
+from study.events import EpochReported, FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished
+from study.records import EpochMetrics, FinalLook
 from tracking.record.outbox import (
     Outbox,
     Position,
@@ -164,6 +164,19 @@ def test_trials_need_not_be_synced_at_once_but_the_end_of_the_study_syncs_them(
     outbox.close()
     assert syncs[-1] == 7, "closing syncs what is left, once"
     assert len(syncs) == len({*syncs})
+
+
+def test_what_the_ledger_cannot_tell_again_is_synced_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, synced = Script(), []
+    outbox = Outbox(path, sync_every_s=math.inf)
+    monkeypatch.setattr("os.fsync", lambda file: synced.append(type(event)))
+    page = PicturesDrawn("faces", 0, "/pictures.html", script.tick())
+    look = FinalLookTaken("faces", FinalLook(0, 1, "val_auc", script.tick(), {"auc": 0.5}))
+    whole = [script.start(), script.begin(0), script.report(0, 1), script.finish(0), page, look, script.end()]
+    for event in whole:
+        outbox.append(event)
+    outbox.close()
+    assert synced == [StudyStarted, PicturesDrawn, FinalLookTaken, StudyEnded]
 
 
 def test_a_report_waits_for_its_sync_no_longer_than_it_may(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
