@@ -12,18 +12,15 @@ from types import SimpleNamespace
 
 import pytest
 from commands import ROOT
-from hypothesis import given
-from hypothesis import strategies as st
 from reading_kit import begin, run_one
 
 from study.errors import LedgerError
 from study.index import StudyView, read_epochs, read_study, refresh
 from study.index import file as index_file
 from study.index import reading as index_reading
-from study.index.columns import pack, unpack
 from study.layout import StudyLayout
 from study.ledger import Ledger
-from study.records import FinalLook, TrialRecord, TrialState
+from study.records import FinalLook, TrialState
 from study.spec import ReplicatesSpec, SearchSpec
 
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING
@@ -276,26 +273,6 @@ def test_how_many_are_planned_is_known_with_replicates(layout: StudyLayout, list
     for state in (P, C, P, C, C, C, R):
         run_one(ledger, state)
         agrees(read_study(layout), ledger)
-
-
-TEXTS = st.text(max_size=5) | st.floats(allow_nan=False) | st.integers() | st.booleans() | st.none()
-MAPS = st.dictionaries(st.sampled_from("abc"), TEXTS)
-RECORDS = st.builds(
-    TrialRecord, study=st.just("s"), trial=st.integers(0, 10**6), state=st.sampled_from(TrialState), params=MAPS,
-    config=MAPS, metrics=st.dictionaries(st.sampled_from("xyz"), st.floats(allow_nan=False)),
-    epoch=st.none() | st.integers(), error=st.none() | st.text(),
-)  # fmt: skip
-
-
-@given(st.lists(RECORDS, unique_by=lambda one: one.trial))
-def test_columns_give_back_every_record(records: list[TrialRecord]) -> None:
-    stored = json.loads(json.dumps(pack(records)))
-    found = unpack(stored, "s", frozenset(), {})
-    assert found == records
-    for one, other in zip(found, records, strict=True):
-        assert [(key, type(value)) for key, value in one.config.items()] == [
-            (key, type(value)) for key, value in other.config.items()
-        ]
 
 
 def test_reading_loads_nothing_heavy(layout: StudyLayout) -> None:

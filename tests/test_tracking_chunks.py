@@ -6,10 +6,8 @@ import json
 import math
 import os
 import sys
-import threading
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,7 +20,6 @@ from tracking.record.outbox import Outbox, read_lines
 from tracking.record.provenance import collect_provenance
 from tracking.sending import registry
 from tracking.sending.drain import Drain
-from tracking.sending.manners import Manners, machine_clock
 from tracking.sending.sync import sync
 from tracking.sending.trial_run import TrialRun
 from tracking.server.door import Door, LostError, RefusedError
@@ -80,6 +77,29 @@ def test_a_trial_keeps_the_session_it_began_in_however_late_it_is_sent(database:
     drain.close()
     found = {name: run.tags["mlflow.source.git.commit"] for name, run in database.runs().items()}
     assert found == {"faces": "second", "trial 0000": "first", "trial 0001": "second"}
+
+
+def test_a_run_whose_last_words_are_not_there_is_not_ended(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, send = Script(planned=1), Door.send
+    outbox = Outbox(database.study().outbox)
+    for event in (script.start(), script.begin(0), script.finish(0), script.end()):
+        outbox.append(event)
+    outbox.close()
+
+    def cut(door: Door, run_id: str, batch: Batch) -> None:
+        if "study.stop_reason" in batch.tags:
+            raise TrackingError("away")
+        send(door, run_id, batch)
+
+    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    with monkeypatch.context() as patch:
+        patch.setattr(Door, "send", cut)
+        with pytest.raises(TrackingError, match="away"):
+            drain.run()
+    assert {run.status for run in database.runs().values()} == {"RUNNING"}
+    drain.run()
+    drain.close()
+    assert {run.status for run in database.runs().values()} == {"FINISHED"}
 
 
 @pytest.mark.parametrize("place", ["ids", "traceback"])
@@ -191,94 +211,6 @@ def test_a_batch_is_cut_into_requests_that_mlflow_takes(batch: Batch, requests: 
     assert [point for one in found for point in one.points] == batch.points
     assert {key: value for one in found for key, value in one.params.items()} == batch.params
     assert {key: value for one in found for key, value in one.tags.items()} == batch.tags
-
-
-class Nap(threading.Event):
-    """Notes how long somebody would have waited for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.waits_s: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.waits_s.append(timeout)
-        return self.is_set()
-
-
-@pytest.mark.parametrize(
-    ("where", "idle", "waits_s"),
-    [
-        ("http://127.0.0.1:5000", 0.5, []),
-        ("http://127.0.0.1:5000", 0.02, [0.019, 28.5, 30.0]),
-        ("http://ann:***@localhost:5000", 0.02, [0.019, 28.5, 30.0]),
-        ("https://mlflow.example.org", 0.02, []),
-        ("sqlite:////data/mlflow.db", 0.02, []),
-    ],
-)
-def test_a_server_beside_busy_trials_is_left_in_peace(where: str, idle: float, waits_s: list[float]) -> None:
-    ticks = count(0, 100)
-
-    def clock() -> tuple[float, float]:
-        now = next(ticks)
-        return (1 - idle) * now, idle * now
-
-    ended, seconds = Nap(), count()
-    manners = Manners(where, ended, clock, lambda: float(next(seconds)))
-    for spent_s in (0.001, 1.5, 60.0):
-        manners.rest(spent_s)
-    assert ended.waits_s == pytest.approx(waits_s)
-    ended.set()
-    manners.rest(60.0)
-    assert len(ended.waits_s) == len(waits_s)
-    assert [manners.linger_s(spent_s) for spent_s in (0.001, 1.5, 60.0)] == [0.2, 1.5, 2.0]
-
-
-def test_the_machine_is_looked_at_no_more_often_than_its_clock_can_tell() -> None:
-    ended, times_s = Nap(), iter([0.0, 0.3, 0.31, 0.4, 0.6])
-    looks = iter([(0.0, 0.0), (60.0, 0.0), (60.0, 60.0)])
-    manners = Manners("http://127.0.0.1:5000", ended, lambda: next(looks), lambda: next(times_s))
-    for _ in range(4):
-        manners.rest(1.0)
-    assert ended.waits_s == [19.0, 19.0, 19.0]
-
-
-def test_a_machine_that_tells_nothing_is_not_busy() -> None:
-    ended, seconds = Nap(), count()
-    Manners("http://127.0.0.1:5000", ended, lambda: (0.0, 0.0), lambda: float(next(seconds))).rest(1.5)
-    assert not ended.waits_s
-    busy, idle = machine_clock()
-    assert busy > 0
-    assert idle >= 0
-
-
-def test_trials_beside_the_server_have_their_time_between_two_runs(
-    remote: Backend, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[str] = []
-    send = Door.send
-
-    def noted(door: Door, run_id: str, batch: Batch) -> None:
-        send(door, run_id, batch)
-        sent.append("run")
-
-    monkeypatch.setattr(Door, "send", noted)
-
-    class Slow(Manners):
-        def rest(self, spent_s: float) -> None:
-            assert spent_s > 0
-            sent.append("rest")
-
-    script = Script(planned=3)
-    outbox = Outbox(remote.study().outbox)
-    outbox.append(script.start())
-    for trial in range(3):
-        outbox.append(script.begin(trial))
-    outbox.append(script.finish(0, epochs=1))
-    outbox.close()
-    drain = Drain(remote.study(), remote.door().client.tracking_uri)
-    drain.run(manners=Slow("http://127.0.0.1:5000", threading.Event()))
-    drain.close()
-    assert sent == ["run", "rest"] * 5  # of the study, of three trials, and what the study says of the one that ended
 
 
 def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> None:

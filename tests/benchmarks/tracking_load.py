@@ -23,7 +23,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from load_kit import LOADS, ROOT, away, bare, with_rays_callback
+from load_kit import LOADS, ROOT
+from load_limits import away, bare, with_rays_callback
 from load_server import Server, check_stored
 from machine import busy_cores, commit_of, describe_machine
 
