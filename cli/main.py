@@ -1,26 +1,65 @@
-"""Assemble the command line; every command lives in a module of its own and imports what is heavy only when run."""
+"""The `study` program: its commands, its exit codes, and passwords kept out of the process list."""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Sequence
 
 import typer
 
-from cli import (
-    compare_command,
-    control_commands,
-    data_commands,
-    diff_command,
-    export_commands,
-    plan_commands,
-    read_commands,
-    rerun_command,
-    run_commands,
-    show_command,
-    ui_command,
-)
-from cli.secrecy import hide_passwords
+from cli.commands import compare, control, data, diff, export, plan, rerun, run, show, ui
 from study.errors import SpecError, StudyError
+
+_CARRIED = "_STUDY_TRACKING_URI"
+_OPTION = "--tracking-uri"
+
+
+def hide_passwords() -> None:
+    """Begin this process again with masked words if a tracking URI has a password; the URI travels unseen.
+
+    Raises:
+        UsageError: one is no URI.
+    """
+    if not (given := _uris(sys.argv)):
+        return
+    from tracking.tracking_uri import mask_uri, require_uri
+
+    for uri in given:
+        require_uri(uri)
+    if (carried := os.environ.pop(_CARRIED, None)) is not None:
+        sys.argv = _with_uri(sys.argv, lambda word: carried if word == mask_uri(carried) else word)
+        return
+    if mask_uri(given[-1]) == given[-1]:
+        return
+    words = _with_uri(sys.orig_argv, mask_uri)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.execve(sys.executable, [sys.executable, *words[1:]], {**os.environ, _CARRIED: given[-1]})
+
+
+def _uris(words: Sequence[str]) -> list[str]:
+    found: list[str] = []
+
+    def keep(word: str) -> str:
+        found.append(word)
+        return word
+
+    _with_uri(words, keep)
+    return found
+
+
+def _with_uri(words: Sequence[str], change: Callable[[str], str]) -> list[str]:
+    """Return the words with the values of the option changed, given as the next word or behind ``=``."""
+    result = []
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == _OPTION and equals:
+            result.append(f"{name}={change(value)}")
+        else:
+            result.append(change(word) if at and words[at - 1] == _OPTION else word)
+    return result
+
 
 app = typer.Typer(
     name="study",
@@ -30,12 +69,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for commands in (
-    run_commands, control_commands, plan_commands, read_commands, show_command, compare_command, diff_command,
-    rerun_command, export_commands, ui_command,
-):  # fmt: skip
-    commands.register(app)
-app.add_typer(data_commands.app, name="data")
+for command in (run, control, plan, show, compare, diff, rerun, export, ui):
+    command.register(app)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

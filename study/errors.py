@@ -20,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from study.paths import StudyLayout
+
 
 class StudyError(Exception):
     """A fault the user can mend; the command line prints it without a traceback."""
@@ -96,3 +98,16 @@ class TrackingError(StudyError):
 
 class ExportError(StudyError):
     """A checkpoint that cannot be turned into a bundle."""
+
+
+def missing(layout: StudyLayout) -> LedgerError:
+    """Return the error of a study that is not there."""
+    return LedgerError(f"no study in {layout.root}; `study list` shows those there are")
+
+
+def damaged(layout: StudyLayout, cause: Exception) -> LedgerError:
+    """Return the error of a journal that cannot be read."""
+    return LedgerError(
+        f"{layout.ledger} must be a whole journal of one study, but is damaged ({cause}); "
+        "restore it from a backup, or move the folder away to start again"
+    )

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from study.config.study_config import StudySpec
 from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, StudyOutcome, TrialRecord
-from study.spec import StudySpec
 
 
 @dataclass(frozen=True)

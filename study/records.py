@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from study.hyperparameters import Scalar, Setting
-from study.spec import Mode
+from study.config.hyperparameters import Scalar, Setting
+from study.config.search_config import Mode
 
 
 class TrialState(StrEnum):

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 from played_study import NAME, play_study
 
-from study.layout import Layout, StudyLayout
-from tracking.runs import Runs, load_runs
+from study.paths import Layout, StudyLayout
+from tracking.run_ids import Runs, load_runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from tracking.telling.view import RANKING, view_path
+from tracking.content.ui_views import RANKING, view_path
 
 if TYPE_CHECKING:
     from browser_kit import Served

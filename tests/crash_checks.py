@@ -12,14 +12,14 @@ from typing import Any
 
 from crash_kit import Driver, Tally, told, workers
 
-from study.layout import Layout, StudyLayout
-from study.ledger import Ledger
+from study.config.study_config import StudySpec
+from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
-from study.spec import StudySpec
+from study.storage.study_storage import Ledger
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
-from tracking.server.door import Door, Run
-from tracking.telling.content import STATUS
-from tracking.uri import own_tracking_uri
+from tracking.client.client import Door, Run
+from tracking.content.tags_and_metrics import STATUS
+from tracking.tracking_uri import own_tracking_uri
 
 MEASURED = ("epoch_s", "images_per_s", "peak_memory_bytes", "latency_ms")
 GOODBYE_S = 30.0

@@ -18,7 +18,7 @@ from typing import Literal
 
 from commands import ROOT
 
-from study.layout import Layout, StudyLayout
+from study.paths import Layout, StudyLayout
 
 Aim = Literal["driver", "write", "all", "told"]
 AIMS: tuple[Aim, ...] = ("driver", "write", "all", "told")

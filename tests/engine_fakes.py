@@ -11,26 +11,18 @@ from typing import Any, TypeVar
 
 import pytest
 
-from study.engine.conductor import Conductor
-from study.engine.report import TrialReport
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.search_config import Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
+from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+from study.engine.messages import TrialReport
+from study.engine.trial_controller import Conductor
 from study.events import EpochReported, Event, Reports, StudyEnded, StudyStarted, TrialFinished
-from study.hyperparameters import Hyperparameters, TrialConfig
-from study.layout import StudyLayout
-from study.ledger import Assignment, Ledger, driver_lock
-from study.ledger.journal import WholeLines
+from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
-from study.spec import (
-    Choice,
-    Condition,
-    Objective,
-    Parameter,
-    Pruner,
-    ReplicatesSpec,
-    Sampler,
-    SearchSpec,
-    StudySpec,
-    Uniform,
-)
+from study.storage.journal import WholeLines
+from study.storage.lock import driver_lock
+from study.storage.study_storage import Ledger
+from study.trials.serialization import Assignment
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
 SPACE = (

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from study.hyperparameters import Hyperparameters
-from study.layout import SCORES
+from study.config.hyperparameters import Hyperparameters
+from study.paths import SCORES
 from study.training.checkpoint import CheckpointCard, Selected, best_folder, save_best
-from study.training.judge import logits_of
+from study.training.evaluate import logits_of
 from study.training.metrics import probabilities
-from study.training.models import build_model
+from study.training.models.architectures import build_model
 
 SIZE = 24
 TWO, THREE = ("off", "on"), ("top", "middle", "bottom")

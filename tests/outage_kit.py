@@ -14,11 +14,11 @@ from typing import Any, Literal
 from recorders import Script
 
 from study.events import Event
-from study.layout import Layout
-from tracking.record.outbox import read_lines
-from tracking.sending.recorder import OutboxRecorder, open_recorder
-from tracking.server.door import Door
-from tracking.serving.ui import UiServer, serve
+from study.paths import Layout
+from tracking.client.client import Door
+from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.outbox.outbox import read_lines
+from tracking.ui.server import UiServer, serve
 
 Absence = Literal["gone", "hanging"]
 PATIENCE_S = 600.0

@@ -10,18 +10,21 @@ from pathlib import Path
 import numpy as np
 from report_kit import judged
 
-from cli.recorders import illustrated
-from study.engine.conductor import Conductor
-from study.engine.report import Failure, TrialReport
+from cli.run_session import illustrated
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.search_config import Objective, SearchSpec
+from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+from study.engine.messages import Failure, TrialReport
+from study.engine.trial_controller import Conductor
 from study.events import Recorder, StudyStarted
-from study.hyperparameters import Hyperparameters, TrialConfig
-from study.layout import Layout, StudyLayout
-from study.ledger import Assignment, Ledger, driver_lock
+from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason
-from study.spec import Choice, Condition, Objective, Parameter, SearchSpec, StudySpec, Uniform
+from study.storage.lock import driver_lock
+from study.storage.study_storage import Ledger
 from study.training.checkpoint import CheckpointCard, Selected, save_best
-from tracking.sending.recorder import OutboxRecorder
-from tracking.uri import default_tracking_uri
+from study.trials.serialization import Assignment
+from tracking.exporter.recorder import OutboxRecorder
+from tracking.tracking_uri import default_tracking_uri
 
 NAME = "masks"
 SEARCHED = ("depth", "optimizer", "momentum", "learning_rate", "augmentation")

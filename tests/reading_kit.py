@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.config.search_config import SearchSpec
+from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
-from study.spec import Choice, Condition, Parameter, SearchSpec, StudySpec, Uniform
+from study.storage.study_storage import Ledger
 
 DATA = DataSummary(
     "faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20}, {"val": {"no": 10, "yes": 10}}

@@ -7,18 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from study.events import (
-    EpochReported,
-    Event,
-    Recorder,
-    Reports,
-    StudyEnded,
-    StudyStarted,
-    TrialFinished,
-    TrialStarted,
-)
+from study.config.search_config import Objective, SearchSpec
+from study.config.study_config import Choice, Parameter, StudySpec, Uniform
+from study.events import EpochReported, Event, Recorder, Reports, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
-from study.spec import Choice, Objective, Parameter, SearchSpec, StudySpec, Uniform
 
 CLOCK_S = 1_700_000_000.0
 

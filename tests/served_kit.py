@@ -12,14 +12,14 @@ from reading_kit import begin
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from study.analysis.ranking import rank
+from study.config.study_config import StudySpec
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished, TrialStarted
-from study.layout import Layout, StudyLayout
-from study.ledger import Ledger
-from study.ranking import rank
+from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
-from study.spec import StudySpec
-from tracking.sending.recorder import OutboxRecorder, open_recorder
-from tracking.uri import default_tracking_uri
+from study.storage.study_storage import Ledger
+from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.tracking_uri import default_tracking_uri
 
 DATA = DataSummary(
     "faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 400}, {"val": {"no": 200, "yes": 200}}

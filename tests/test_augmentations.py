@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.augmentations import OPERATIONS, PRESETS, Step, check_augmentation, parse_augmentation
+from study.config.augmentation_spec import OPERATIONS, PRESETS, Step, check_augmentation, parse_augmentation
 
 
 def test_steps_keep_their_order_and_a_strength_left_out_is_the_default() -> None:

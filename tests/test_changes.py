@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from engine_fakes import make_ledger, make_spec
 
-from cli.continuing import More, extension_of, grown, require_effect
-from study.changes import changes
+from cli.commands.run import More, extension_of, grown, require_effect
+from study.config.diff import changes
+from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, ReplicatesSpec, ResourceSpec
+from study.config.study_config import Choice, Parameter, StudySpec
 from study.errors import LedgerError, UsageError
 from study.records import StopReason
-from study.spec import BudgetSpec, Choice, DesignSpec, KeepSpec, Parameter, ReplicatesSpec, ResourceSpec, StudySpec
 
 BASE = make_spec(trials=4)
 

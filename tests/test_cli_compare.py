@@ -15,12 +15,13 @@ from ranking_kit import F, P, record, table
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from cli.ranked import rank_study, require_best
-from cli.reading import SeenStudy
+from cli.ranking import rank_study, require_best
+from cli.studies import SeenStudy
+from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
+from study.config.study_config import StudySpec
 from study.errors import LedgerError, UsageError
-from study.layout import StudyLayout
+from study.paths import StudyLayout
 from study.records import DataSummary, StopReason, TrialRecord
-from study.spec import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec, StudySpec
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"val": 400}, {"val": {"no": 200, "yes": 200}})
 SEEDS = ReplicatesSpec(seeds=(7, 8, 9))

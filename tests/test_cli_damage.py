@@ -10,7 +10,7 @@ import pytest
 from commands import study
 from reading_kit import begin, run_one
 
-from study.layout import Layout
+from study.paths import Layout
 
 
 @pytest.mark.parametrize("moment", ['"noon"', "1e300", "null", "-1.0"])

@@ -14,8 +14,8 @@ from commands import ROOT, TINY, study
 
 from cli.main import main
 from study.errors import UsageError
-from study.layout import Layout
-from tracking.uri import default_tracking_uri
+from study.paths import Layout
+from tracking.tracking_uri import default_tracking_uri
 
 
 def test_help_loads_nothing_heavy() -> None:

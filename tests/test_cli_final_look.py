@@ -14,16 +14,17 @@ import pytest
 from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
-from cli.final_look import look
-from cli.ranked import require_best
-from cli.reading import open_study
+from cli.commands.best import look
+from cli.ranking import require_best
+from cli.studies import open_study
+from study.analysis.ranking import mode_among, rank
 from study.data import load_data
 from study.errors import LedgerError
 from study.export import load_bundle
-from study.layout import Layout
-from study.ledger import Ledger, driver_lock
-from study.ranking import mode_among, rank
+from study.paths import Layout
 from study.records import FinalLook
+from study.storage.lock import driver_lock
+from study.storage.study_storage import Ledger
 
 METRICS = ("val_auc", "val_loss")
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.formats import Column, Format, Sheet, as_table, as_text, latex_text, markdown_text
-from cli.output import duration
+from cli.options import duration
+from cli.views.tables import Column, Format, Sheet, as_table, as_text, latex_text, markdown_text
 
 SHEET = Sheet(
     "s: 2 trials",

@@ -11,13 +11,13 @@ import pytest
 from recorders import MemoryRecorder, Script
 from rich.console import Console
 
-from cli.board import Board
-from cli.live import View, open_view
-from cli.recorders import Tee, WarningLines
+from cli.run_session import Tee, WarningLines
+from cli.views.live import Board, View, open_view
+from study.config.search_config import DesignSpec, ReplicatesSpec
+from study.config.study_config import Choice, Parameter, StudySpec
 from study.events import StudyStarted, TrialFinished
-from study.layout import StudyLayout
+from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState
-from study.spec import Choice, DesignSpec, Parameter, ReplicatesSpec, StudySpec
 
 
 def shown(board: Board) -> str:
@@ -129,7 +129,7 @@ def test_tee_hands_everything_to_all_and_warnings_reach_the_screen() -> None:
 
 @pytest.mark.parametrize("seconds, text", [(None, "-"), (4.4, "4s"), (61, "1m01s"), (3725, "1h02m")])
 def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
-    from cli.output import duration
+    from cli.options import duration
 
     assert duration(seconds) == text
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script, play
 
-from cli.final_look import _tell_mlflow
+from cli.commands.best import _tell_mlflow
 from study.events import FinalLookTaken
 from study.records import FinalLook
-from tracking.record.outbox import read_lines
-from tracking.runs import Runs, save_runs
-from tracking.sending.sync import sync
-from tracking.uri import mask_uri
+from tracking.exporter.sync import sync
+from tracking.outbox.outbox import read_lines
+from tracking.run_ids import Runs, save_runs
+from tracking.tracking_uri import mask_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -13,15 +13,15 @@ from reading_kit import DATA, begin, run_one, values_of
 from recorders import Script
 from typer.testing import CliRunner
 
-from cli.differences import find_differences
+from cli.commands.diff import find_differences
 from cli.main import app
-from cli.one_run import OneRun, seen_run
+from cli.views.run import OneRun, seen_run
 from study.errors import LedgerError, TrackingError, UsageError
-from study.layout import Layout
+from study.paths import Layout
 from study.records import TrialState
-from tracking.record.outbox import Outbox
-from tracking.record.provenance import Provenance
-from tracking.runs import Runs, save_runs
+from tracking.outbox.outbox import Outbox
+from tracking.outbox.provenance import Provenance
+from tracking.run_ids import Runs, save_runs
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -15,10 +15,10 @@ from recorders import Script, play
 from typer.testing import CliRunner, Result
 
 from cli.main import app
+from study.config.search_config import Objective, ReplicatesSpec, SearchSpec
 from study.errors import TrackingError, UsageError
-from study.layout import Layout
+from study.paths import Layout
 from study.records import TrialState
-from study.spec import Objective, ReplicatesSpec, SearchSpec
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -180,7 +180,7 @@ def test_configurations_are_asked_for_what_their_trials_share(asked: Any, call: 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_a_server_gives_the_same_ranking(remote: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_FEWEST", 3), ("_PER_PLACE", 1)):
-        monkeypatch.setattr(f"tracking.reading.first_places.{name}", value)
+        monkeypatch.setattr(f"tracking.reader.top_trials.{name}", value)
     script = Script(planned=16)
     events = [script.start()]
     for trial in range(16):

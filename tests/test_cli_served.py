@@ -12,17 +12,18 @@ from recorders import Script
 from served_kit import TwoPlaces, both, told
 from typer.testing import Result
 
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import DesignSpec, ReplicatesSpec, SearchSpec
+from study.config.study_config import Choice, Integer, Parameter, Uniform
 from study.errors import UsageError
-from study.hyperparameters import Hyperparameters
-from study.layout import Layout
+from study.paths import Layout
 from study.records import TrialRecord
-from study.spec import Choice, DesignSpec, Integer, Parameter, ReplicatesSpec, SearchSpec, Uniform
-from tracking.reading import query
-from tracking.reading.served import ServedStudy, _setting
-from tracking.server.door import Door
-from tracking.telling import content
-from tracking.telling.numbers import as_ranges, of_ranges
-from tracking.uri import default_tracking_uri
+from tracking.client.client import Door
+from tracking.content import tags_and_metrics as content
+from tracking.content.encoding import as_ranges, of_ranges
+from tracking.reader import queries as query
+from tracking.reader.study import ServedStudy, _setting
+from tracking.tracking_uri import default_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 GRID = (
@@ -213,7 +214,7 @@ def test_names_that_only_later_trials_have_mean_something(results: Path, monkeyp
 
 def test_a_title_counts_what_was_read_whole(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_FEWEST", 3), ("_PER_PLACE", 1)):
-        monkeypatch.setattr(f"tracking.reading.first_places.{name}", value)
+        monkeypatch.setattr(f"tracking.reader.top_trials.{name}", value)
 
     def titles(*words: str) -> tuple[str, ...]:
         return tuple(one.stdout.splitlines()[0].split(" by ")[0].strip() for one in both(results, "compare", *words))

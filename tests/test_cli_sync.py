@@ -10,14 +10,14 @@ from commands import study
 from engine_fakes import Listener, drive
 from played_study import play_study
 
-from cli.left_open import end_if_left_open
+from cli.commands.control import end_if_left_open
 from study.events import StudyEnded
-from study.layout import Layout, StudyLayout
-from study.ledger import driver_lock
+from study.paths import Layout, StudyLayout
 from study.records import StudyOutcome, TrialState
-from tracking.record.outbox import Outbox, read_lines
-from tracking.server.door import Door
-from tracking.uri import default_tracking_uri
+from study.storage.lock import driver_lock
+from tracking.client.client import Door
+from tracking.outbox.outbox import Outbox, read_lines
+from tracking.tracking_uri import default_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 

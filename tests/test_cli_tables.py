@@ -11,10 +11,9 @@ from commands import study
 from reading_kit import begin, run_one
 from rich.console import Console
 
-from cli import tables
-from cli.formats import Column, Sheet, as_table
-from cli.tables import Table, make_table, plain_lines, print_table
-from study.layout import Layout
+from cli.views import tables
+from cli.views.tables import Column, Sheet, Table, as_table, make_table, plain_lines, print_table
+from study.paths import Layout
 
 HEADINGS = ["rank", "trial", "name", "val_auc"]
 ROWS = [["1", "12", "a", "0.5012"], ["2", "7", "日本 [bold]x[/] [/y]", "0.4999"], ["-", "100", "", "-"]]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from commands import study
 
-from study.data.faces import write_folder
+from study.data.synthetic_faces import write_folder
 
 STUDY = """\
 name: three

@@ -21,8 +21,8 @@ from crash_checks import (
 from crash_kit import Driver, workers
 from ray.cluster_utils import Cluster
 
-from study.engine.cluster import QUIET_ENVIRONMENT
-from study.layout import Layout
+from study.engine.ray.cluster import QUIET_ENVIRONMENT
+from study.paths import Layout
 from study.records import TrialState
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import C, F, P, R, record, table
 
-from study.certainty import Verdict
-from study.configurations import Configuration, count_replicates, rank_configurations
-from study.paired import PairedVerdict, difference_to, holm, judge_configurations, paired_t
+from study.analysis.configurations import Configuration, count_replicates, rank_configurations
+from study.analysis.significance import PairedVerdict, Verdict, difference_to, holm, judge_configurations, paired_t
+from study.config.search_config import Objective
 from study.records import TrialRecord, TrialState
-from study.spec import Objective
 
 AUC = (Objective(metric="val_auc", mode="max"),)
 SHARP = (10**12, 10**12)

@@ -11,9 +11,9 @@ import pytest
 from crash_checks import Ended, check
 from crash_kit import Blow, Driver, Tally, strike, torment, workers
 
-from study.layout import Layout, StudyLayout
-from study.ledger import Ledger
+from study.paths import Layout, StudyLayout
 from study.records import StopReason, TrialRecord, TrialState
+from study.storage.study_storage import Ledger
 from study.training.checkpoint import best_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

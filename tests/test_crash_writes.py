@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from study.events import EpochReported
-from study.layout import StudyLayout
+from study.paths import StudyLayout
 from study.records import StudyOutcome, TrialRecord, TrialState
 
 SPEC = make_spec(trials=4, epochs=3, seed=1)

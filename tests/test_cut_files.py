@@ -10,10 +10,11 @@ import pytest
 from engine_fakes import DATA, Listener, drive, make_spec, story
 
 from study.errors import LedgerError
-from study.layout import StudyLayout
-from study.ledger import Ledger, driver_lock
+from study.paths import StudyLayout
 from study.records import TrialRecord
-from tracking.record.outbox import Outbox, Position, load_position, read_lines, save_position
+from study.storage.lock import driver_lock
+from study.storage.study_storage import Ledger
+from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
 
 SPEC = make_spec(trials=3, epochs=2, seed=1)
 

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 import study.data.cache
-import study.data.folder
-import study.data.reader
+import study.data.image_folder
+import study.data.parallel_decode
+from study.config.study_config import DataSpec
 from study.data import DataBundle, load_data
 from study.data.cache import load_entry, save_entry
-from study.spec import DataSpec
 
 SIZE = 16
 
@@ -44,13 +44,13 @@ def spec(tmp_path: Path) -> DataSpec:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """List every file that is decoded."""
     files: list[Path] = []
-    real = study.data.reader.decode_image
+    real = study.data.parallel_decode.decode_image
 
     def decode_image(path: Path, *how: object) -> np.ndarray:
         files.append(path)
         return real(path, *how)
 
-    monkeypatch.setattr(study.data.reader, "decode_image", decode_image)
+    monkeypatch.setattr(study.data.parallel_decode, "decode_image", decode_image)
     return files
 
 
@@ -96,8 +96,10 @@ def test_a_set_without_test_images_is_cached(cache: Path, spec: DataSpec, decode
 def test_another_dealing_of_the_same_files_is_another_entry(
     cache: Path, spec: DataSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, deal = load_data(spec), study.data.folder.assign_splits
-    monkeypatch.setattr(study.data.folder, "assign_splits", lambda names, shares, seed: deal(names, shares, seed + 1))
+    first, deal = load_data(spec), study.data.image_folder.assign_splits
+    monkeypatch.setattr(
+        study.data.image_folder, "assign_splits", lambda names, shares, seed: deal(names, shares, seed + 1)
+    )
     assert load_data(spec).train.names != first.train.names
     assert len(entries(cache)) == 2
 

@@ -11,9 +11,9 @@ import pytest
 from commands import study
 from PIL import Image
 
+from study.config.study_config import DataSpec
 from study.data.check import check_folder
 from study.errors import DataError, UsageError
-from study.spec import DataSpec
 
 
 def picture(seed: int, side: int = 80) -> Image.Image:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.config.study_config import DataSpec
 from study.data import DataBundle, load_data
 from study.errors import DataError
-from study.spec import DataSpec
 
 SIZE = 16
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from study.data import ImageSet, fingerprint
-from study.data.bundle import make_bundle
+from study.data.dataset import make_bundle
 from study.errors import DataError
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from study.config.study_config import DataSpec
 from study.data import DataBundle, load_data
-from study.data.folder import plan_folder
+from study.data.image_folder import plan_folder
 from study.errors import DataError
-from study.spec import DataSpec
 
 SIZE = 16
 
@@ -273,7 +273,7 @@ def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: 
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
-    monkeypatch.setattr("study.data.files.os.scandir", scandir)
+    monkeypatch.setattr("study.data.image_folder.os.scandir", scandir)
     with pytest.raises(DataError, match=r"cannot read the folder .*/b: Permission denied"):
         load(tmp_path)
 

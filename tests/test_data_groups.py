@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.data.groups import assign_groups, group_keys, require_unshared_groups
+from study.data.splits import assign_groups, group_keys, require_unshared_groups
 from study.errors import DataError
 
 FRACTIONS = (0.6, 0.2, 0.2)

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 import study.data.near_duplicates as near
+from study.config.study_config import DataSpec
 from study.data import DataBundle, ImageSet, load_data
-from study.data.bundle import make_bundle
+from study.data.dataset import make_bundle
+from study.data.image_hash import grey_of, perceptual_hashes, reduce_images
 from study.data.near_duplicates import duplicate_notice, duplicate_pairs, duplicate_pairs_within, near_duplicates
-from study.data.picture_hash import grey_of, perceptual_hashes, reduce_images
-from study.spec import DataSpec
 
 COPIES = 100
 

@@ -9,9 +9,9 @@ import pytest
 import skimage.data
 from lfw import write_lfw_folder
 
+from study.config.study_config import DataSpec
 from study.data import load_data
-from study.data.bundle import sets_of
-from study.spec import DataSpec
+from study.data.dataset import sets_of
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from study.data import load_data, rendered
-from study.data.bundle import sets_of
-from study.spec import DataSpec
+from study.config.study_config import DataSpec
+from study.data import load_data
+from study.data import loading as rendered
+from study.data.dataset import sets_of
 
 FACES = DataSpec(count=40, image_size_px=24, seed=3)
 

@@ -8,13 +8,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from study.design import aliases, count_points, listed_points, notes
-from study.design.plackett_burman import plackett_burman
-from study.design.regular import columns, runs
+from study.config.search_config import DesignSpec, Fraction
+from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
+from study.designs import aliases, count_points, listed_points, notes
+from study.designs.fractional_factorial import columns, plackett_burman, runs
+from study.designs.grid import values_of
 from study.errors import DesignError
-from study.points import values_of
-from study.spec import Choice, Condition, DesignSpec, Integer, Parameter, StudySpec, Uniform
-from study.steering import Fraction
 
 TABLED = [(factors, resolution) for factors in range(3, 13) for resolution in range(3, min(factors, 10) + 1)]
 SHORTEST_WORDS = {(9, 4): (4, 14), (9, 5): (0, 6), (10, 4): (8, 18), (10, 5): (0, 10), (11, 4): (12, 26),

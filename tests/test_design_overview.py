@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from study.design import listed_points, overview, planned_trials
-from study.spec import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
-from study.steering import DesignSpec, ReplicatesSpec, SearchSpec
+from study.config.search_config import DesignSpec, ReplicatesSpec, SearchSpec
+from study.config.study_config import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
+from study.designs import listed_points, overview, planned_trials
 
 SPACE = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))),

@@ -12,27 +12,24 @@ from commands import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.design import count_points, listed_points, notes, planned_trials, trials_in_words
-from study.errors import DesignError
-from study.hyperparameters import Scalar
-from study.points import count_grid, grid_points, is_active, values_of
-from study.spec import (
-    BudgetSpec,
+from study.config.hyperparameters import Scalar
+from study.config.search_config import BudgetSpec, DesignSpec, ReplicatesSpec, SearchSpec
+from study.config.study_config import (
     Choice,
     Condition,
     Constant,
-    DesignSpec,
     Domain,
     Exclusion,
     Integer,
     Parameter,
-    ReplicatesSpec,
-    SearchSpec,
     StudySpec,
     Uniform,
     same_value,
 )
-from study.spec_file import load_spec
+from study.config_file import load_spec
+from study.designs import count_points, listed_points, notes, planned_trials, trials_in_words
+from study.designs.grid import count_grid, grid_points, is_active, values_of
+from study.errors import DesignError
 
 Space = tuple[Parameter, ...]
 DOMAINS: tuple[Domain, ...] = (

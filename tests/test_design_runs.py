@@ -6,9 +6,9 @@ import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec
 from test_points import MOMENTUM, OPTIMIZER
 
-from study.ledger import Ledger
-from study.points import grid_points
-from study.spec import DesignSpec
+from study.config.search_config import DesignSpec
+from study.designs.grid import grid_points
+from study.storage.study_storage import Ledger
 
 
 @pytest.mark.parametrize("slots", [1, 3])

@@ -8,13 +8,13 @@ from typing import Any
 from engine_fakes import Listener, make_ledger, make_spec, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from study.engine.adapters import LedgerSearcher
-from study.engine.conductor import Conductor
-from study.engine.report import TrialReport
-from study.engine.storage import default_storage
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.engine.files.trial_files import default_storage
+from study.engine.messages import TrialReport
+from study.engine.ray.tune_adapter import LedgerSearcher
+from study.engine.trial_controller import Conductor
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
+from study.storage.study_storage import Ledger
 
 
 def searching(root: Path, *, evaluates: bool) -> tuple[Any, Conductor, Ledger]:

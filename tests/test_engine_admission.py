@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from study.data.bundle import ImageSet, make_bundle
-from study.engine.admission import require_data_for
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import Objective
+from study.config.study_config import Choice, Integer, Parameter, StudySpec
+from study.data.dataset import ImageSet, make_bundle
+from study.engine.setup import require_data_for
 from study.errors import DataError
-from study.hyperparameters import Hyperparameters
-from study.spec import Choice, Integer, Objective, Parameter, StudySpec
 
 
 def images(*labels: int) -> ImageSet:

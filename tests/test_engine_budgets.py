@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, started
 
-from study.engine.conductor import Conductor
-from study.engine.limits import Limits
-from study.engine.report import Failure, TrialReport
-from study.engine.stopping import Wish, forget_wish, stop_wished, wish_stop
+from study.config.search_config import BudgetSpec
+from study.config.study_config import StudySpec
+from study.engine.budget import Limits, Wish, forget_wish, stop_wished, wish_stop
+from study.engine.messages import Failure, TrialReport
+from study.engine.trial_controller import Conductor
 from study.events import StudyEnded
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState
-from study.spec import BudgetSpec, StudySpec
+from study.storage.study_storage import Ledger
 
 
 def limited(trials: int = 4, **budget: object) -> StudySpec:

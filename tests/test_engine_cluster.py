@@ -8,9 +8,10 @@ import sys
 import pytest
 import ray
 
-from study.engine.cluster import Slots, accelerator_types, plan_slots, require_accelerators
+from study.config.search_config import BudgetSpec, ResourceSpec
+from study.config.study_config import StudySpec
+from study.engine.ray.cluster import Slots, accelerator_types, plan_slots, require_accelerators
 from study.errors import EngineError
-from study.spec import BudgetSpec, ResourceSpec, StudySpec
 
 
 def nodes(patch: pytest.MonkeyPatch, *resources: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
@@ -105,7 +106,7 @@ torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = neve
 for name in ("_cuda_getDeviceCount", "_cuda_init"):
     if hasattr(torch._C, name):
         setattr(torch._C, name, never)
-import timm, torchvision, study.training.loop, study.engine.trainable, study.engine.probe
+import timm, torchvision, study.training.trainer, study.engine.ray.trainable, study.engine.gpu.memory_probe
 print("quiet")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from engine_fakes import Listener, check_whole, drive, learning_curve, make_ledger, make_spec, metrics, started, work
 
-from study.engine.conductor import Conductor
-from study.engine.report import Failure, TrialReport
-from study.engine.reports import report_of, reports_of
-from study.engine.stopping import Wish, wish_stop
+from study.config.search_config import Mode, Objective
+from study.config.study_config import StudySpec
+from study.engine.budget import Wish, wish_stop
+from study.engine.messages import Failure, TrialReport, report_of, reports_of
+from study.engine.trial_controller import Conductor
 from study.errors import EngineError, LedgerError, TrackingError
 from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState
-from study.spec import Mode, Objective, StudySpec
+from study.storage.study_storage import Ledger
 
 NO_PRUNER = make_spec(trials=3, pruner="none")
 

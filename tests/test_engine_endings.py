@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, reopened, started
 
-from cli.continuing import More, grown
-from study.engine.conductor import Conductor
-from study.engine.report import Failure, TrialReport
-from study.engine.stopping import Wish, forget_wish, wish_stop
-from study.layout import CARD, SCORES, WEIGHTS, StudyLayout
-from study.ledger import Ledger
+from cli.commands.run import More, grown
+from study.config.search_config import BudgetSpec, KeepSpec, Pruner, Sampler
+from study.config.study_config import StudySpec
+from study.engine.budget import Wish, forget_wish, wish_stop
+from study.engine.messages import Failure, TrialReport
+from study.engine.trial_controller import Conductor
+from study.paths import CARD, SCORES, WEIGHTS, StudyLayout
 from study.records import EpochMetrics, StopReason, StudyOutcome, TrialState
-from study.spec import BudgetSpec, KeepSpec, Pruner, Sampler, StudySpec
+from study.storage.study_storage import Ledger
 
 
 def limited(

@@ -18,15 +18,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from test_engine_packing import choice, few_images, study
 
-from study.engine import probe
-from study.engine.cluster import QUIET_ENVIRONMENT, Slots, plan_slots
-from study.engine.footprints import Footprints
-from study.engine.packing import Packing, pack, share_of
-from study.engine.probe_key import key_of
-from study.engine.report import Failure, TrialReport
+from study.config.search_config import ResourceSpec
+from study.engine.gpu import memory_probe as probe
+from study.engine.gpu.memory_key import key_of
+from study.engine.gpu.packing import Footprints, Packing, pack, share_of
+from study.engine.messages import Failure, TrialReport
+from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots, plan_slots
 from study.errors import EngineError
-from study.space import trial_config
-from study.spec import ResourceSpec
+from study.search.space import trial_config
 
 GPUS = 2
 SPEC = study(choice("batch_size", 64, 128, 256))

@@ -13,18 +13,19 @@ import ray
 import torch
 from test_engine_cluster import nodes
 
-from study.data.bundle import DataBundle, ImageSet, make_bundle
-from study.engine import probe, probe_cache
-from study.engine.cluster import Slots, plan_slots
-from study.engine.footprints import GIB, Card, Footprints, Need
-from study.engine.gpu_errors import is_gpu_lost, is_out_of_memory
-from study.engine.packing import Packing, pack, share_of
-from study.engine.probe_key import ProbeKey, ceilings, key_of, probe_keys
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import Objective, ResourceSpec
+from study.config.study_config import Choice, Condition, DataSpec, Integer, Parameter, StudySpec, Uniform
+from study.data.dataset import DataBundle, ImageSet, make_bundle
+from study.engine.gpu import memory_probe as probe
+from study.engine.gpu import memory_probe as probe_cache
+from study.engine.gpu.memory_key import ProbeKey, ceilings, key_of, probe_keys
+from study.engine.gpu.packing import GIB, Card, Footprints, Need, Packing, pack, share_of
+from study.engine.messages import is_gpu_lost, is_out_of_memory
+from study.engine.ray.cluster import Slots, plan_slots
 from study.errors import EngineError
-from study.hyperparameters import Hyperparameters
-from study.space import trial_config
-from study.spec import Choice, Condition, DataSpec, Integer, Objective, Parameter, ResourceSpec, StudySpec, Uniform
-from study.training import rehearsal
+from study.search.space import trial_config
+from study.training import memory_rehearsal as rehearsal
 
 H100 = Card("NVIDIA H100", "2.9", 80 * GIB)
 SMALL = Card("NVIDIA L4", "2.9", 20 * GIB)

@@ -10,17 +10,16 @@ import torch
 from safetensors.torch import save_file
 from training_kit import noisy_halves, run, short_trial
 
+from study.config.hyperparameters import Hyperparameters
+from study.config.study_config import Choice, Parameter, StudySpec
 from study.engine.model_key import ModelKey
-from study.engine.pretrained import _read, locate, wanted_weights, without_missing
-from study.engine.stored_weights import forget, store, stored
+from study.engine.weights.initial_weights import _read, forget, locate, store, stored, wanted_weights, without_missing
 from study.errors import WeightsError
-from study.hyperparameters import Hyperparameters
-from study.layout import StudyLayout
-from study.spec import Choice, Parameter, StudySpec
+from study.paths import StudyLayout
 from study.training.checkpoint import best_folder, load_weights
-from study.training.initializers import initialize
-from study.training.models import build_model
-from study.training.warm_start import read_weights
+from study.training.models.architectures import build_model
+from study.training.models.initialization import initialize
+from study.training.models.pretrained_weights import read_weights
 
 INIT = Parameter(name="init", domain=Choice(values=("kaiming", "imagenet")))
 DEPTH = Parameter(name="depth", domain=Choice(values=(10, 18)))

@@ -20,12 +20,12 @@ from training_kit import (
     use_small_net,
 )
 
-from study.engine.retention import Retention
-from study.engine.storage import TrialStorage, default_storage
+from study.engine.files.retention import Retention
+from study.engine.files.trial_files import TrialStorage, default_storage
 from study.errors import EngineError
-from study.layout import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, StudyLayout
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, StudyLayout
 from study.records import TrialRecord, TrialState
-from study.training.loop import train
+from study.training.trainer import train
 
 DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 

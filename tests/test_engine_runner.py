@@ -13,20 +13,21 @@ import numpy as np
 import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec
 
-from study.data.bundle import DataBundle, ImageSet, make_bundle
-from study.engine import preparation, runner
-from study.engine.cluster import Slots, cluster
-from study.engine.packing import Packing
-from study.engine.preparation import Prepared, prepare
-from study.engine.quiet import quiet
-from study.engine.signals import handlers_kept, quit_on_signals, stop_on_signals
-from study.engine.surroundings import Progress, Surroundings
+from study.config.hyperparameters import Hyperparameters
+from study.config.study_config import DataSpec
+from study.data.dataset import DataBundle, ImageSet, make_bundle
+from study.engine import runner
+from study.engine import setup as preparation
+from study.engine.gpu.packing import Packing
+from study.engine.process import handlers_kept, quiet, quit_on_signals, stop_on_signals
+from study.engine.ray.cluster import Slots, cluster
+from study.engine.run_context import Progress, Surroundings
+from study.engine.setup import Prepared, prepare
 from study.errors import DataError, EngineError, LedgerError
-from study.hyperparameters import Hyperparameters
-from study.layout import StudyLayout
-from study.ledger import Ledger, driver_lock
+from study.paths import StudyLayout
 from study.records import StudyOutcome
-from study.spec import DataSpec
+from study.storage.lock import driver_lock
+from study.storage.study_storage import Ledger
 
 SILENT = Progress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
 

@@ -13,20 +13,19 @@ import torch
 from pyarrow import fs
 from training_kit import MAX_AUC, noisy_halves, short_trial, use_small_net
 
-from study import places
-from study.engine import workplace
-from study.engine.report import TrialReport
-from study.engine.retention import Retention
-from study.engine.storage import TrialStorage, begin_storage, default_storage, known_storage
-from study.engine.trainable import Shared, TrialWorker
-from study.engine.workplace import FolderInUseError, Workplace
+from study.engine.files import working_directory as workplace
+from study.engine.files.retention import Retention
+from study.engine.files.trial_files import TrialStorage, begin_storage, default_storage, known_storage
+from study.engine.files.working_directory import FolderInUseError, Workplace
+from study.engine.messages import TrialReport
+from study.engine.ray.trainable import Shared, TrialWorker
 from study.errors import EngineError, StorageError
-from study.fetching import fetch
-from study.layout import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
-from study.places import Remote
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
 from study.records import StopReason, TrialRecord, TrialState
 from study.training import progress as progresses
 from study.training.checkpoint import load_scores, load_weights, read_card
+from study.utils import remote_files as places
+from study.utils.remote_files import Remote, fetch
 
 DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 CONFIG = short_trial(max_epochs=3, batch_size=8, learning_rate=0.01)
@@ -177,7 +176,9 @@ def test_a_storage_that_fails_at_any_change_stops_the_trial_and_loses_nothing(
     tmp_path: Path, plain: TrialReport, far: Callable[[Faulty], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progresses, "is_better", lambda value, than, mode: True)  # every epoch has new files
-    monkeypatch.setattr("study.engine.trainable._free_memory", lambda: None)  # takes its time, and is not tried here
+    monkeypatch.setattr(
+        "study.engine.ray.trainable._free_memory", lambda: None
+    )  # takes its time, and is not tried here
     monkeypatch.setattr("os.fsync", lambda handle: None)
     counter = Faulty()
     far(counter)

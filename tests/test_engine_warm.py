@@ -17,13 +17,13 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
-from study.engine.cluster import QUIET_ENVIRONMENT, Slots
-from study.engine.conductor import Conductor
-from study.engine.report import TrialReport
-from study.engine.tuning import run_trials
-from study.engine.warm import GRACE_S, WarmWorkers, mark, trial_of
-from study.ledger import driver_lock
+from study.engine.messages import TrialReport
+from study.engine.ray.actor_reuse import GRACE_S, WarmWorkers, mark, trial_of
+from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots
+from study.engine.ray.tune_adapter import run_trials
+from study.engine.trial_controller import Conductor
 from study.records import StopReason, TrialState
+from study.storage.lock import driver_lock
 
 ANY, LARGE = "one core", "a whole GPU"
 

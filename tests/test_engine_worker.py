@@ -16,15 +16,14 @@ import numpy as np
 import pytest
 import torch
 
-from study.engine.faults import describe
-from study.engine.report import TrialReport
-from study.engine.trainable import Shared, TrialWorker
-from study.engine.workplace import FolderInUseError, hold_folder
-from study.hyperparameters import Hyperparameters, TrialConfig
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.search_config import Objective
+from study.engine.files.working_directory import FolderInUseError, hold_folder
+from study.engine.messages import TrialReport, describe
+from study.engine.ray.trainable import Shared, TrialWorker
 from study.records import StopReason
-from study.spec import Objective
-from study.training import loop
-from study.training.data import TrainingData
+from study.training import trainer as loop
+from study.training.dataset import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
 SHARED = Shared(
@@ -105,7 +104,7 @@ def raising(error: BaseException) -> Callable[..., Iterator[Any]]:
 def test_an_exception_of_the_training_is_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    monkeypatch.setattr("study.training.loop.train", raising(error))
+    monkeypatch.setattr("study.training.trainer.train", raising(error))
     report = worker(given(tmp_path)).step()["report"]
     assert isinstance(report, TrialReport)
     assert report.failure is not None
@@ -137,7 +136,9 @@ def test_a_worker_lets_go_of_a_folder_when_its_trial_ends(tmp_path: Path) -> Non
 
 
 def test_a_folder_in_use_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.engine.workplace.hold_folder", lambda folder: hold_folder(folder, wait_s=0.1))
+    monkeypatch.setattr(
+        "study.engine.files.working_directory.hold_folder", lambda folder: hold_folder(folder, wait_s=0.1)
+    )
     first, second = worker(given(tmp_path)), worker(given(tmp_path))
     first.step()
     with pytest.raises(FolderInUseError):
@@ -176,7 +177,7 @@ def test_a_trial_without_a_gpu_stays_on_the_cpu_where_ray_leaves_one_visible(
         raise ZeroDivisionError
         yield
 
-    monkeypatch.setattr("study.training.loop.train", train)
+    monkeypatch.setattr("study.training.trainer.train", train)
     worker(given(tmp_path)).step()
     monkeypatch.setattr(f"{__name__}.SHARED", replace(SHARED, gpus=1.0))
     worker(given(tmp_path)).step()
@@ -187,7 +188,7 @@ def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr("study.engine.trainable.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("study.engine.ray.trainable.time.monotonic", lambda: now[0])
     one = worker(given(tmp_path / "a"))
     spent = []
     for later in (107.0, 110.0):

@@ -9,34 +9,24 @@ import pytest
 import torch
 from training_kit import CPU, noisy_halves
 
-from study.data import load_data
-from study.estimate.disk import storage
-from study.estimate.draws import draw_points
-from study.estimate.machine import Machine, look_at
-from study.estimate.models import Footprint, count_parameters, footprint, training_flops
-from study.estimate.pictures import Pictures, count_pictures
-from study.estimate.schedule import first_limit, timetable
-from study.estimate.speeds import Speed, complete
-from study.estimate.work import SpeedKey, work_of
-from study.hyperparameters import TrialConfig
-from study.spec import (
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import (
     BudgetSpec,
-    Choice,
-    Condition,
-    DataSpec,
     DesignSpec,
-    Integer,
     KeepSpec,
     Objective,
-    Parameter,
     ReplicatesSpec,
     ResourceSpec,
     SearchSpec,
-    StudySpec,
-    Uniform,
 )
+from study.config.study_config import Choice, Condition, DataSpec, Integer, Parameter, StudySpec, Uniform
+from study.data import load_data
+from study.planning.disk_usage import Footprint, count_parameters, footprint, storage, training_flops
+from study.planning.schedule import Machine, first_limit, look_at, timetable
+from study.planning.throughput import Speed, complete
+from study.planning.workload import Pictures, SpeedKey, count_pictures, draw_points, work_of
 from study.training.checkpoint import best_folder
-from study.training.loop import train
+from study.training.trainer import train
 
 SPACE = (
     Parameter(name="depth", domain=Choice(values=(10, 18))),
@@ -190,7 +180,7 @@ def test_images_are_counted_as_they_are_loaded() -> None:
 
 
 def test_slots_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.estimate.machine.available_cores", lambda: 8)
+    monkeypatch.setattr("study.planning.schedule.available_cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert look_at(ResourceSpec(gpus_per_trial=0), 100).slots == 8
     assert look_at(ResourceSpec(gpus_per_trial=0, cpus_per_trial=3), 100).slots == 2

@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 from training_kit import CPU
 
-from study.design import planned_trials
-from study.estimate import calibration, history, plan_study, planning
-from study.estimate.calibration import calibrate, measure
-from study.estimate.machine import Machine
-from study.estimate.speeds import Speed
-from study.hyperparameters import Hyperparameters, TrialConfig
-from study.layout import Layout
-from study.ledger import Ledger
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.search_config import BudgetSpec, DesignSpec, ResourceSpec, SearchSpec
+from study.config.study_config import Choice, DataSpec, Parameter, StudySpec
+from study.designs import planned_trials
+from study.paths import Layout
+from study.planning import calibration, plan_study
+from study.planning import plan as planning
+from study.planning import throughput as history
+from study.planning.calibration import calibrate, measure
+from study.planning.schedule import Machine
+from study.planning.throughput import Speed
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
-from study.spec import BudgetSpec, Choice, DataSpec, DesignSpec, Parameter, ResourceSpec, SearchSpec, StudySpec
+from study.storage.study_storage import Ledger
 from study.training.checkpoint import best_folder
 
 CONFIG = TrialConfig(depth=10, batch_size=8, max_epochs=1, seed=0, point=0, optimizer="sgd", learning_rate=0.1)

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from engine_fakes import DATA
 
-from study.exclusions import admitted_values, forbid
-from study.hyperparameters import Hyperparameters
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import SearchSpec
+from study.config.study_config import Choice, Condition, Constant, Parameter, StudySpec, Uniform
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.spec import Choice, Condition, Constant, Parameter, SearchSpec, StudySpec, Uniform
+from study.search.space import admitted_values, forbid
+from study.storage.study_storage import Ledger
 
 INIT = Parameter(name="init", domain=Choice(values=("kaiming", "imagenet")))
 DEPTH = Parameter(name="depth", domain=Choice(values=(10, 18)))

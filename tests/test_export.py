@@ -16,7 +16,8 @@ from training_kit import noisy_halves, run, short_trial
 
 from study.errors import ExportError
 from study.export import Provenance, export_checkpoint, load_bundle
-from study.training.checkpoint import CARD, SCORES, WEIGHTS, best_folder, load_scores, load_weights
+from study.paths import CARD, SCORES, WEIGHTS
+from study.training.checkpoint import best_folder, load_scores, load_weights
 
 DATA = noisy_halves(train=48, val=24)
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)

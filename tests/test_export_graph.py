@@ -12,8 +12,8 @@ from model_kit import IMAGES, SIZE, THREE, TWO, real_checkpoint, stored_scores
 
 from study.errors import ExportError
 from study.export import export_graph
-from study.export.served import Served, load_checkpoint
-from study.layout import WEIGHTS
+from study.export.pyfunc import Served, load_checkpoint
+from study.paths import WEIGHTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

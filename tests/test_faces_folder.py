@@ -8,7 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
-from study.data.faces import CLASSES, ORDINARY_SPLITS, SHIFTED_SETS, FolderSummary, batch, folder, write_folder
+from study.data.synthetic_faces import (
+    CLASSES,
+    ORDINARY_SPLITS,
+    SHIFTED_SETS,
+    FolderSummary,
+    batch,
+    write_folder,
+)
+from study.data.synthetic_faces import (
+    write_folder as folder,
+)
 from study.errors import DataError
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from study.data.faces.chance import stream
-from study.data.faces.head_model import FaceLandmarks, HeadFrame
-from study.data.faces.mask_look import MaskLook, sample_mask_look
-from study.data.faces.mask_overlay import overlay_mask
-from study.data.faces.vocabulary import MASK_KINDS, MASK_MODES, ORDINARY_PATTERNS
+from study.data.synthetic_faces.head_geometry import FaceLandmarks, HeadFrame
+from study.data.synthetic_faces.mask_style import MaskLook, sample_mask_look
+from study.data.synthetic_faces.paint_mask import overlay_mask
+from study.data.synthetic_faces.random_draws import stream
+from study.data.synthetic_faces.vocabulary import MASK_KINDS, MASK_MODES, ORDINARY_PATTERNS
 
 Photo = npt.NDArray[np.uint8]
 FRAME = HeadFrame((150.0, 110.0), 60.0)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from study.data.faces import (
+from study.data.synthetic_faces import (
     CLASSES,
     ORDINARY_SPLITS,
     SHIFTED_SETS,
@@ -22,10 +22,10 @@ from study.data.faces import (
     render_splits,
     sampling,
 )
-from study.data.faces.description import FaceDescription
-from study.data.faces.mask_look import MaskLook
-from study.data.faces.render import draw, frame_of, paint
-from study.data.faces.sampling import describe
+from study.data.synthetic_faces.mask_style import MaskLook
+from study.data.synthetic_faces.render import draw, frame_of, paint
+from study.data.synthetic_faces.sampling import describe
+from study.data.synthetic_faces.scene import FaceDescription
 from study.errors import DataError
 
 ALL_SPLITS = ORDINARY_SPLITS + SHIFTED_SETS

@@ -22,13 +22,14 @@ from recorders import Script
 
 from study.errors import StudyError, TrackingError
 from study.events import EpochReported, Event, Reports, TrialFinished
-from study.layout import Layout, StudyLayout
-from study.ledger import Ledger, driver_lock
+from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
-from tracking.record.outbox import Outbox, read_lines
-from tracking.sending.sync import sync
-from tracking.server.door import Door
-from tracking.uri import own_tracking_uri
+from study.storage.lock import driver_lock
+from study.storage.study_storage import Ledger
+from tracking.client.client import Door
+from tracking.exporter.sync import sync
+from tracking.outbox.outbox import Outbox, read_lines
+from tracking.tracking_uri import own_tracking_uri
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 SPEC = make_spec(trials=3, epochs=2, seed=1)

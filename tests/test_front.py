@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from ranking_kit import R, record
 
-from study.front import pareto_front, rank_by_front
-from study.spec import Mode, Objective
+from study.analysis.pareto import pareto_front, rank_by_front
+from study.config.search_config import Mode, Objective
 
 SMALL = st.integers(0, 4).map(float)  # few values, so that rows tie in one objective or in all
 

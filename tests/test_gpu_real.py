@@ -15,20 +15,20 @@ import torch
 from ray.tune.execution import class_cache
 from training_kit import MAX_AUC, TIMES, noisy_halves, short_trial
 
-from study.data.bundle import ImageSet, make_bundle
-from study.engine import probe
-from study.engine.cluster import QUIET_ENVIRONMENT, plan_slots
-from study.engine.packing import pack
-from study.engine.trainable import Shared, TrialWorker
-from study.hyperparameters import Hyperparameters, TrialConfig
-from study.layout import cache_dir
-from study.spec import DataSpec, StudySpec
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.study_config import DataSpec, StudySpec
+from study.data.dataset import ImageSet, make_bundle
+from study.engine.gpu import memory_probe as probe
+from study.engine.gpu.packing import pack
+from study.engine.ray.cluster import QUIET_ENVIRONMENT, plan_slots
+from study.engine.ray.trainable import Shared, TrialWorker
+from study.paths import cache_dir
 from study.training.checkpoint import best_folder, load_weights, read_card
-from study.training.data import TrainingData
+from study.training.dataset import TrainingData
 from study.training.learner import make_learner
-from study.training.loop import train
+from study.training.memory_rehearsal import rehearse
 from study.training.progress import Progress
-from study.training.rehearsal import rehearse
+from study.training.trainer import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 MIB, GIB = 2**20, 2**30

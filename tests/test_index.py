@@ -14,14 +14,14 @@ import pytest
 from commands import ROOT
 from reading_kit import begin, run_one
 
+from study.config.search_config import ReplicatesSpec, SearchSpec
 from study.errors import LedgerError
-from study.index import StudyView, read_epochs, read_study, refresh
-from study.index import file as index_file
-from study.index import reading as index_reading
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.paths import StudyLayout
 from study.records import FinalLook, TrialState
-from study.spec import ReplicatesSpec, SearchSpec
+from study.storage import reader as index_file
+from study.storage import reader as index_reading
+from study.storage.reader import StudyView, read_epochs, read_study, refresh
+from study.storage.study_storage import Ledger
 
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING
 

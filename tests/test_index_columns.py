@@ -7,8 +7,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.index.columns import pack, unpack
 from study.records import TrialRecord, TrialState
+from study.storage.reader import pack, unpack
 
 TEXTS = st.text(max_size=5) | st.floats(allow_nan=False) | st.integers() | st.booleans() | st.none()
 MAPS = st.dictionaries(st.sampled_from("abc"), TEXTS)

@@ -12,26 +12,15 @@ from engine_fakes import SPACE, make_ledger, make_spec, metrics, reopened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.hyperparameters import Scalar
-from study.layout import StudyLayout
-from study.ledger import Ledger
-from study.ledger.roster import key_of
-from study.ledger.unseen import Unseen
-from study.points import grid_points
+from study.config.hyperparameters import Scalar
+from study.config.search_config import BudgetSpec, DesignSpec, Sampler
+from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform, choices_of, stable_seed
+from study.designs.grid import grid_points
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.spec import (
-    BudgetSpec,
-    Choice,
-    Condition,
-    DesignSpec,
-    Integer,
-    Parameter,
-    Sampler,
-    StudySpec,
-    Uniform,
-    choices_of,
-    stable_seed,
-)
+from study.search.suggest import Unseen
+from study.storage.study_storage import Ledger
+from study.trials.queue import key_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))

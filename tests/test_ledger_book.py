@@ -12,9 +12,10 @@ import pytest
 from engine_fakes import Executioner, Killed, Listener, learning_curve, make_ledger, make_spec, metrics, reopened
 
 from study.errors import LedgerError
-from study.layout import StudyLayout
-from study.ledger import Ledger, driver_lock, is_driven
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
+from study.storage.lock import driver_lock, is_driven
+from study.storage.study_storage import Ledger
 
 
 @contextmanager

@@ -10,11 +10,14 @@ import optuna
 import pytest
 from engine_fakes import DATA, SPACE, make_ledger, make_spec, metrics, reopened
 
-from study.hyperparameters import Hyperparameters
-from study.layout import StudyLayout
-from study.ledger import Ledger, PriorPoint, Stop, prior_points
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import Objective, Sampler
+from study.config.study_config import Choice, Constant, Parameter, StudySpec, Uniform
+from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialState
-from study.spec import Choice, Constant, Objective, Parameter, Sampler, StudySpec, Uniform
+from study.search.prior_trials import PriorPoint, prior_points
+from study.storage.study_storage import Ledger
+from study.trials.serialization import Stop
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -13,13 +13,13 @@ from engine_fakes import DATA, Executioner, Killed, Listener, drive, make_ledger
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from study.config.study_config import StudySpec
 from study.errors import LedgerError
-from study.layout import StudyLayout
-from study.ledger import Ledger
-from study.ledger.journal import BatchedJournal, WholeLines
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.space import suggest, trial_config
-from study.spec import StudySpec
+from study.search.space import suggest, trial_config
+from study.storage.journal import BatchedJournal, WholeLines
+from study.storage.study_storage import Ledger
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

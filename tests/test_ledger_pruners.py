@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from optuna.pruners import BasePruner, PercentilePruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from study.ledger import Ledger
-from study.ledger.follower import replay
-from study.ledger.pruners import PRUNERS, AsynchronousHalving, Hyperband, Percentile, Pruner, build_pruner, longest
-from study.ledger.wilcoxon import SignedRanks
+from study.config.search_config import Objective, SearchSpec
+from study.config.search_config import Pruner as PrunerName
+from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, choices_of
 from study.records import StopReason
 from study.records import TrialState as State
-from study.spec import Choice, Constant, Domain, Integer, Objective, Parameter, SearchSpec, StudySpec, choices_of
-from study.spec import Pruner as PrunerName
+from study.search.pruners import PRUNERS, AsynchronousHalving, Hyperband, Percentile, Pruner, build_pruner, longest
+from study.search.wilcoxon_pruner import SignedRanks
+from study.storage.study_storage import Ledger
+from study.trials.listener import replay
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 CURVES = st.lists(st.lists(st.integers(0, 9), min_size=9, max_size=9), min_size=1, max_size=12)

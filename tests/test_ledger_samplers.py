@@ -14,27 +14,17 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from study.layout import StudyLayout
-from study.ledger import Assignment, Ledger
-from study.ledger.draw import Draw, Notes, PointStudy
-from study.ledger.samplers import SAMPLERS, Stream
-from study.ledger.selections import SELECTIONS, BestAndSome, Recent
-from study.ledger.sobol import value_at
-from study.points import is_active
+from study.config.search_config import Objective, Sampler
+from study.config.study_config import Choice, Condition, Exclusion, Integer, Parameter, StudySpec, Uniform, choices_of
+from study.designs.grid import is_active
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.space import suggest
-from study.spec import (
-    Choice,
-    Condition,
-    Exclusion,
-    Integer,
-    Objective,
-    Parameter,
-    Sampler,
-    StudySpec,
-    Uniform,
-    choices_of,
-)
+from study.search.observations import SELECTIONS, BestAndSome, Recent
+from study.search.optuna_adapter import Draw, Notes, PointStudy
+from study.search.samplers import SAMPLERS, Stream, value_at
+from study.search.space import suggest
+from study.storage.study_storage import Ledger
+from study.trials.serialization import Assignment
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 EVERY = choices_of(Sampler)

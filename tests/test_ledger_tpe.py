@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 from scipy.special import log_ndtr
 
-from study.ledger.draw import PointStudy
-from study.ledger.tpe import QuickTPESampler, _vectorised_tails
 from study.records import StopReason, TrialState
+from study.search.optuna_adapter import PointStudy
+from study.search.samplers import QuickTPESampler, _vectorised_tails
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

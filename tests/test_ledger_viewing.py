@@ -17,11 +17,10 @@ from optuna.trial import TrialState as OptunaState
 from optuna_dashboard._app import create_app
 
 from study.errors import LedgerError
-from study.layout import StudyLayout
-from study.ledger import Ledger
-from study.ledger.dashboard import guarded
-from study.ledger.viewing import ViewedLedger
+from study.paths import StudyLayout
 from study.records import StopReason, TrialState
+from study.storage.optuna_dashboard import ViewedLedger, guarded
+from study.storage.study_storage import Ledger
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 HOSTS = ("localhost", "127.0.0.1", "[::1]")

@@ -15,11 +15,11 @@ from recorders import Script, play, write_checkpoint
 
 from study.errors import ExportError, TrackingError, UsageError
 from study.export import export_graph
-from study.layout import WEIGHTS
+from study.paths import WEIGHTS
 from study.records import FinalLook
-from tracking.models.kept import VERSIONS
+from tracking.models.description import MAX_CHARACTERS, Choice
+from tracking.models.logged_models import VERSIONS
 from tracking.models.registry import Registered, register, require_names
-from tracking.models.words import MAX_CHARACTERS, Choice
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

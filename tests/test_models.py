@@ -14,13 +14,13 @@ from recorders import Script, play, write_checkpoint
 
 from study.errors import TrackingError
 from study.events import Event
-from study.layout import CARD, WEIGHTS
+from study.paths import CARD, WEIGHTS
 from study.records import StudyOutcome, TrialRecord
-from tracking.models import kept as models
-from tracking.models import store as model_store
-from tracking.record.outbox import Outbox
-from tracking.sending.drain import Drain
-from tracking.sending.sync import sync
+from tracking.exporter.sync import sync
+from tracking.exporter.worker import Drain
+from tracking.models import logged_models as model_store
+from tracking.models import logged_models as models
+from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

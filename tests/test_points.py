@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from study.points import grid_points
-from study.spec import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
+from study.config.study_config import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
+from study.designs.grid import grid_points
 
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))
 MOMENTUM = Parameter(

@@ -16,10 +16,10 @@ from commands import ROOT, TINY, study
 from fault_proxy import Fault, FaultProxy, between
 
 from study.errors import StudyError, TrackingError, UsageError
-from study.layout import Layout
-from tracking.server.preflight import preflight
-from tracking.server.preflight_database import _revisions
-from tracking.serving.ui import UiServer
+from study.paths import Layout
+from tracking.client.preflight import preflight
+from tracking.client.preflight_database import _revisions
+from tracking.ui.server import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -175,7 +175,7 @@ def test_require_tracking_stops_before_anything_is_made(tmp_path: Path) -> None:
 
 
 def test_the_choice_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from cli.watching import Where, _look_ahead
+    from cli.run_session import Where, _look_ahead
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

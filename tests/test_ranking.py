@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.certainty import Verdict, judge
+from study.analysis.ranking import mode_of, rank, summarize
+from study.analysis.significance import Verdict, auc_standard_error, judge, proportion_standard_error
+from study.config.search_config import Objective, SearchSpec
+from study.config.study_config import Parameter, StudySpec, Uniform
 from study.errors import UsageError
-from study.ranking import mode_of, rank, summarize
 from study.records import EVALUATED, METRICS, TrialRecord, TrialState, metric_named, shifted_sets
-from study.spec import Objective, Parameter, SearchSpec, StudySpec, Uniform
-from study.statistics import auc_standard_error, proportion_standard_error
 
 COUNTS = (250, 150)
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from commands import ROOT, study
 
-from study.data.faces import write_folder
-from study.spec_file import load_spec
+from study.config_file import load_spec
+from study.data.synthetic_faces import write_folder
 
 RECIPES = sorted((ROOT / "search_spaces" / "recipes").glob("*.yaml"))
 SMALL = ("--set", "trial.max_epochs=1", "--set", "data.image_size_px=32")

@@ -5,15 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from report_kit import judged
-from sklearn.metrics import (
-    average_precision_score,
-    confusion_matrix,
-    precision_recall_curve,
-    roc_auc_score,
-    roc_curve,
-)
+from sklearn.metrics import average_precision_score, confusion_matrix, precision_recall_curve, roc_auc_score, roc_curve
 
-from study.report import curves
+from study.figures import curves
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,13 +13,13 @@ import pytest
 from recorders import MemoryRecorder, Script
 from report_kit import Judged, judged
 
-from cli.recorders import illustrated
+from cli.run_session import illustrated
 from study.errors import TrackingError
 from study.events import Event, PicturesDrawn, TrialFinished
-from study.layout import Layout, StudyLayout
+from study.figures import background_renderer as illustrator
+from study.figures.background_renderer import Illustrator
+from study.paths import Layout, StudyLayout
 from study.records import TrialRecord, TrialState
-from study.report import illustrator
-from study.report.illustrator import Illustrator
 from study.training import checkpoint
 
 

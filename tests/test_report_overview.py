@@ -12,14 +12,15 @@ import pytest
 from recorders import MemoryRecorder, Script
 from report_kit import judged
 
+from study.config.search_config import Objective
 from study.events import PicturesDrawn
-from study.layout import Layout, StudyLayout
+from study.figures import background_renderer as illustrator
+from study.figures import study_page as overview
+from study.figures.background_renderer import Illustrator
+from study.figures.plotly_panel import GREY
+from study.figures.study_page import MAX_TRIALS, curves_of, study_page
+from study.paths import Layout, StudyLayout
 from study.records import EpochMetrics, TrialRecord, TrialState
-from study.report import illustrator, overview
-from study.report.illustrator import Illustrator
-from study.report.overview import MAX_TRIALS, curves_of, study_page
-from study.report.panel import GREY
-from study.spec import Objective
 
 AUC = Objective(metric="val_auc", mode="max")
 LOSS = Objective(metric="val_loss", mode="min")

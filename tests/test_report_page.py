@@ -18,12 +18,12 @@ from report_kit import Judged, judged
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score, roc_curve
 
+from study.figures import plotly_panel as plotly_script
+from study.figures.curves import class_scores, most_wrong
+from study.figures.html import inert
+from study.figures.plotly_panel import Panel
+from study.figures.trial_page import trial_page, trial_panels
 from study.records import EpochMetrics
-from study.report import plotly_script
-from study.report.curves import class_scores, most_wrong
-from study.report.document import inert
-from study.report.page import trial_page, trial_panels
-from study.report.panel import Panel
 from study.training.metrics import calibration_error
 
 

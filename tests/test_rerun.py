@@ -10,20 +10,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.search_config import ResourceSpec, SearchSpec
+from study.config.study_config import Choice, DataSpec, Parameter, StudySpec
 from study.data import DataBundle, load_data
-from study.engine import conditions, environment
-from study.engine.comparison import compared_metrics, find_differences, other_conditions
+from study.engine import environment
+from study.engine import environment as conditions
 from study.engine.environment import describe_environment
-from study.engine.rerun import require_rerunnable, rerun
-from study.engine.training_data import training_data
+from study.engine.ray.trainable import training_data
+from study.engine.rerun import compared_metrics, find_differences, other_conditions, require_rerunnable, rerun
 from study.errors import LedgerError, StudyError, WeightsError
-from study.hyperparameters import Hyperparameters, TrialConfig
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
-from study.spec import Choice, DataSpec, Parameter, ResourceSpec, SearchSpec, StudySpec
+from study.storage.study_storage import Ledger
 from study.training.checkpoint import CheckpointCard, best_folder
-from study.training.loop import train
+from study.training.trainer import train
 
 DATA = DataSpec(image_size_px=16, count=60)
 SPEC = StudySpec(

@@ -8,21 +8,11 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from study.hyperparameters import Hyperparameters, Scalar
-from study.points import constants, is_active
-from study.space import distribution, suggest, trial_config, without_values
-from study.spec import (
-    Choice,
-    Condition,
-    Constant,
-    Domain,
-    Integer,
-    Parameter,
-    ReplicatesSpec,
-    SearchSpec,
-    StudySpec,
-    Uniform,
-)
+from study.config.hyperparameters import Hyperparameters, Scalar
+from study.config.search_config import ReplicatesSpec, SearchSpec
+from study.config.study_config import Choice, Condition, Constant, Domain, Integer, Parameter, StudySpec, Uniform
+from study.designs.grid import constants, is_active
+from study.search.space import distribution, suggest, trial_config, without_values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

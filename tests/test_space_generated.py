@@ -13,11 +13,11 @@ import optuna
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
+from study.config.hyperparameters import Scalar
+from study.config.study_config import StudySpec
+from study.config_file import load_spec
 from study.errors import SpecError
-from study.hyperparameters import Scalar
-from study.space import suggest, trial_config
-from study.spec import StudySpec
-from study.spec_file import load_spec
+from study.search.space import suggest, trial_config
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from study.config.study_config import DataSpec
+from study.config_file import load_spec
 from study.errors import SpecError
-from study.spec import DataSpec
-from study.spec_file import load_spec
 
 
 def load(folder: Path, data: str) -> DataSpec:

@@ -8,8 +8,9 @@ import pytest
 from test_spec_faults import faults
 from test_spec_file import load
 
-from study.design import listed_points, planned_trials
-from study.spec import DesignSpec, StudySpec
+from study.config.search_config import DesignSpec
+from study.config.study_config import StudySpec
+from study.designs import listed_points, planned_trials
 
 LISTED = """\
 name: x

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from study.config_file import load_spec
 from study.errors import SpecError
-from study.spec_file import load_spec
 
 SPACE = "space: {depth: {choice: [10, 18]}}\n"
 

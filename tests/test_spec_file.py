@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from study.config.study_config import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
+from study.config_file import LoadedSpec, load_spec
 from study.errors import SpecError
-from study.spec import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
-from study.spec_file import LoadedSpec, load_spec
 
 SPACES = Path(__file__).parent.parent / "search_spaces"
 

@@ -12,19 +12,19 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from study.augmentations import OPERATIONS, PRESETS, parse_augmentation
-from study.design import aliases, count_points
-from study.hyperparameters import DEPTHS, Hyperparameters, Normalization, PlainInit
+from study.config.augmentation_spec import OPERATIONS, PRESETS, parse_augmentation
+from study.config.hyperparameters import DEPTHS, Hyperparameters, Normalization, PlainInit
+from study.config.search_config import DesignKind, Pruner, Sampler
+from study.config.study_config import StudySpec
+from study.config_file import load_spec
+from study.config_file.domains import KINDS, STEPPED
+from study.config_file.messages import kind_of, members, unwrap
+from study.config_file.objectives import unfit
+from study.config_file.schema_check import section_of
+from study.designs import aliases, count_points
 from study.records import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
-from study.spec import StudySpec
-from study.spec_file import load_spec
-from study.spec_file.forms import KINDS, STEPPED
-from study.spec_file.metric_names import unfit
-from study.spec_file.walk import section_of
-from study.spec_file.words import kind_of, members, unwrap
-from study.steering import DesignKind, Pruner, Sampler
-from study.training.batches import FIXED_NORMALIZATIONS
-from study.training.weights import IMAGENET_URLS
+from study.training.dataset import FIXED_NORMALIZATIONS
+from study.training.models.pretrained_weights import IMAGENET_URLS
 
 PUBLISHERS = {"torchvision": "https://download.pytorch.org/", "timm": "https://huggingface.co/timm/"}
 README = Path(__file__).parent.parent / "search_spaces" / "README.md"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from test_spec_faults import faults
 
-from study.spec_file import load_spec
+from study.config_file import load_spec
 
 
 def space_faults(folder: Path, *lines: str) -> list[str]:

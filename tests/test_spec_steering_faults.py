@@ -8,7 +8,8 @@ import pytest
 from test_spec_faults import SPACE, faults
 from test_spec_file import load
 
-from study.spec import Objective, StudySpec
+from study.config.search_config import Objective
+from study.config.study_config import StudySpec
 
 TWO = "objectives: [{metric: val_auc, mode: max}, {metric: latency_ms, mode: min}]\n"
 NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_decay: {uniform: [0.0, 0.1]}}\n"

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_spec_faults import faults
 
-from study.hyperparameters import DEPTHS, Scalar
-from study.points import is_active
-from study.spec import Choice, Condition, Parameter
-from study.spec_file import load_spec
-from study.spec_file.together import drawn_together
+from study.config.hyperparameters import DEPTHS, Scalar
+from study.config.study_config import Choice, Condition, Parameter
+from study.config_file import load_spec
+from study.config_file.training import drawn_together
+from study.designs.grid import is_active
 
 HEAD = "name: x\nsearch: {trials: 1}\n"
 

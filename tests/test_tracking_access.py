@@ -13,18 +13,18 @@ from recorders import play
 from tracking_story import STATUSES, write_story
 
 from study.errors import TrackingError
-from tracking.record.outbox import read_lines
-from tracking.runs import load_runs
-from tracking.sending.recorder import open_recorder
-from tracking.sending.sync import MOST_FAILURES, sync
-from tracking.server.faults import DeniedError, RateLimitedError
-from tracking.server.preflight import preflight
-from tracking.uri import mask_text
+from tracking.client.errors import DeniedError, RateLimitedError
+from tracking.client.preflight import preflight
+from tracking.exporter.recorder import open_recorder
+from tracking.exporter.sync import MOST_FAILURES, sync
+from tracking.outbox.outbox import read_lines
+from tracking.run_ids import load_runs
+from tracking.tracking_uri import mask_text
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
 
-    from tracking.serving.ui import UiServer
+    from tracking.ui.server import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -104,7 +104,7 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
     remote: Backend, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr("tracking.sending.sync.time.sleep", pauses.append)
+    monkeypatch.setattr("tracking.exporter.sync.time.sleep", pauses.append)
     proxy.wanted, proxy.retry_after = None, "7"
     proxy.script = lambda request: "429"
     write_story(remote)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from study.errors import TrackingError
-from tracking.server.artifacts import store_diff, store_text
-from tracking.server.door import RefusedError, Run
+from tracking.client.artifacts import store_diff, store_text
+from tracking.client.client import Run
+from tracking.client.errors import RefusedError
 
 
 class FakeDoor:

@@ -16,16 +16,16 @@ from recorders import Script, play
 from study.errors import TrackingError
 from study.events import EpochReported, StudyStarted
 from study.records import TrialState
-from tracking.record.outbox import Outbox, read_lines
-from tracking.record.provenance import collect_provenance
-from tracking.sending import registry
-from tracking.sending.drain import Drain
-from tracking.sending.sync import sync
-from tracking.sending.trial_run import TrialRun
-from tracking.server.door import Door, LostError, RefusedError
-from tracking.server.parcels import parcels
-from tracking.telling.content import Batch, Point
-from tracking.uri import default_tracking_uri
+from tracking.client.client import Door, parcels
+from tracking.client.errors import LostError, RefusedError
+from tracking.content.tags_and_metrics import Batch, Point
+from tracking.exporter import run_registry as registry
+from tracking.exporter.run_writer import TrialRun
+from tracking.exporter.sync import sync
+from tracking.exporter.worker import Drain
+from tracking.outbox.outbox import Outbox, read_lines
+from tracking.outbox.provenance import collect_provenance
+from tracking.tracking_uri import default_tracking_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import MemoryRecorder, Script, play
 
+from study.config.study_config import StudySpec
 from study.events import Event, Recorder, TrialFinished, TrialStarted
 from study.records import TrialState
-from study.spec import StudySpec
-from tracking.sending.sync import sync
+from tracking.exporter.sync import sync
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

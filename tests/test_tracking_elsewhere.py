@@ -13,16 +13,16 @@ from recorders import Script, play
 from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
-from study.layout import Layout
-from tracking.record.outbox import Outbox, Position, load_position, save_position
-from tracking.runs import Runs, load_runs, load_runs_at, point_to, save_runs, tracking_uri_of
-from tracking.sending.sync import sync
-from tracking.uri import own_tracking_uri
+from study.paths import Layout
+from tracking.exporter.sync import sync
+from tracking.outbox.outbox import Outbox, Position, load_position, save_position
+from tracking.run_ids import Runs, load_runs, load_runs_at, point_to, save_runs, tracking_uri_of
+from tracking.tracking_uri import own_tracking_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
 
-    from tracking.serving.ui import UiServer
+    from tracking.ui.server import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

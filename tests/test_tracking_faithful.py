@@ -16,14 +16,14 @@ from recorders import Script, write_checkpoint
 
 from study.events import Event, FinalLookTaken
 from study.records import FinalLook, StudyOutcome, TrialState
-from tracking.record.outbox import Outbox
-from tracking.record.provenance import Provenance, collect_provenance
-from tracking.sending.drain import Drain
-from tracking.sending.sync import sync
-from tracking.server.door import Run
-from tracking.telling.content import study_key, trial_key
-from tracking.telling.names import plain_name
-from tracking.uri import default_tracking_uri
+from tracking.client.client import Run
+from tracking.content.encoding import plain_name
+from tracking.content.tags_and_metrics import study_key, trial_key
+from tracking.exporter.sync import sync
+from tracking.exporter.worker import Drain
+from tracking.outbox.outbox import Outbox
+from tracking.outbox.provenance import Provenance, collect_provenance
+from tracking.tracking_uri import default_tracking_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -75,7 +75,7 @@ def test_description_is_rewritten_in_mid_study_and_links_to_runs_that_exist(back
 def test_description_is_left_alone_where_nothing_ended(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     script, written = Script(), []
     send(database, [script.start(), script.begin(0)])
-    from tracking.sending import parent_run
+    from tracking.exporter import study_run as parent_run
 
     monkeypatch.setattr(parent_run, "description", lambda *_: written.append(1) or "x")
     send(database, [script.report(0, 1), script.begin(1), script.report(0, 2)])

@@ -11,16 +11,16 @@ from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
 from study.errors import TrackingError
-from study.layout import Layout
-from tracking.sending import drain as drain_module
-from tracking.sending.drain import Drain
-from tracking.sending.sync import sync
-from tracking.server.patience import is_harmless
+from study.paths import Layout
+from tracking.client.retry import is_harmless
+from tracking.exporter import worker as drain_module
+from tracking.exporter.sync import sync
+from tracking.exporter.worker import Drain
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
 
-    from tracking.serving.ui import UiServer
+    from tracking.ui.server import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import record
 
+from study.config.search_config import Mode
 from study.records import TrialRecord
-from study.spec import Mode
-from tracking.reading.first_places import Asked, first_places
+from tracking.reader.top_trials import Asked, first_places
 
 FITS: dict[str, Callable[[TrialRecord], bool]] = {
     "all": lambda one: True,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script
 
-from tracking.record.outbox import Outbox
-from tracking.sending.drain import Drain
-from tracking.sending.manners import Manners, machine_clock
-from tracking.server.door import Door
-from tracking.telling.content import Batch
+from tracking.client.client import Door
+from tracking.content.tags_and_metrics import Batch
+from tracking.exporter.throttle import Manners, machine_clock
+from tracking.exporter.worker import Drain
+from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -12,7 +12,7 @@ from recorders import Script
 from study.errors import TrackingError
 from study.events import EpochReported, FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished
 from study.records import EpochMetrics, FinalLook
-from tracking.record.outbox import (
+from tracking.outbox.outbox import (
     Outbox,
     Position,
     count_lines,
@@ -21,8 +21,8 @@ from tracking.record.outbox import (
     reported_epochs,
     save_position,
 )
-from tracking.record.progress import fold
-from tracking.record.provenance import Provenance
+from tracking.outbox.provenance import Provenance
+from tracking.outbox.study_state import fold
 
 ORIGIN = Provenance("c0ffee", True, "host", "user", "3.11", "Linux", {"mlflow": "3"})
 
@@ -181,7 +181,7 @@ def test_what_the_ledger_cannot_tell_again_is_synced_at_once(path: Path, monkeyp
 
 def test_a_report_waits_for_its_sync_no_longer_than_it_may(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, syncs, now = Script(), [], [100.0]
-    monkeypatch.setattr("tracking.record.outbox.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("tracking.outbox.outbox.time.monotonic", lambda: now[0])
     outbox = Outbox(path)
     outbox.append(script.start())
     monkeypatch.setattr("os.fsync", lambda file: syncs.append(now[0]))

@@ -11,10 +11,10 @@ import pytest
 from recorders import Script, play
 
 from study.events import PicturesDrawn
-from tracking.record.outbox import Outbox, read_lines
-from tracking.record.progress import fold
-from tracking.sending.sync import sync
-from tracking.server.door import Door
+from tracking.client.client import Door
+from tracking.exporter.sync import sync
+from tracking.outbox.outbox import Outbox, read_lines
+from tracking.outbox.study_state import fold
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -33,7 +33,7 @@ def _write(backend: Backend, trial: int, text: str) -> Path:
 def _artifacts(backend: Backend, trial: int) -> list[str]:
     import mlflow
 
-    from tracking.uri import default_tracking_uri
+    from tracking.tracking_uri import default_tracking_uri
 
     client = mlflow.MlflowClient(default_tracking_uri(backend.layout, backend.uri))
     found = client.list_artifacts(backend.runs()[f"trial {trial:04d}"].id)
@@ -88,7 +88,7 @@ def test_a_local_artifact_shares_the_disk_with_the_page(database: Backend) -> No
     page = _write(database, 0, "page")
     play(database.open(), _told(Script(), page))  # type: ignore[arg-type]
     run = database.runs()["trial 0000"]
-    from tracking.uri import local_path
+    from tracking.tracking_uri import local_path
 
     stored = local_path(run.artifact_uri)
     assert stored is not None

@@ -15,14 +15,14 @@ from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
 from study.errors import TrackingError
-from study.layout import Layout
+from study.paths import Layout
 from study.records import TrialState
-from tracking.record.outbox import Outbox
-from tracking.sending.sync import sync
-from tracking.server.faults import DeniedError
-from tracking.server.preflight import preflight
-from tracking.server.preflight_database import _revisions
-from tracking.serving.ui import UiServer, serve
+from tracking.client.errors import DeniedError
+from tracking.client.preflight import preflight
+from tracking.client.preflight_database import _revisions
+from tracking.exporter.sync import sync
+from tracking.outbox.outbox import Outbox
+from tracking.ui.server import UiServer, serve
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -10,9 +10,10 @@ from recorders import Script, play
 
 from study.errors import StudyError, TrackingError
 from study.records import StopReason, StudyOutcome, TrialState
-from tracking.reading import query, served
-from tracking.serving.ui import UiServer, serve
-from tracking.uri import default_tracking_uri
+from tracking.reader import queries as query
+from tracking.reader import study as served
+from tracking.tracking_uri import default_tracking_uri
+from tracking.ui.server import UiServer, serve
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

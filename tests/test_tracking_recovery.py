@@ -16,18 +16,18 @@ from recorders import Script, play, write_checkpoint
 from study.errors import TrackingError
 from study.events import Event, StudyEnded
 from study.records import StudyOutcome, TrialState
-from tracking.record.outbox import Outbox, Position, load_position, read_lines, save_position
-from tracking.runs import load_runs
-from tracking.sending.drain import Drain
-from tracking.sending.sync import sync
-from tracking.server.door import Door
-from tracking.telling.content import Batch
-from tracking.uri import default_tracking_uri, mask_uri
+from tracking.client.client import Door
+from tracking.content.tags_and_metrics import Batch
+from tracking.exporter.sync import sync
+from tracking.exporter.worker import Drain
+from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
+from tracking.run_ids import load_runs
+from tracking.tracking_uri import default_tracking_uri, mask_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend, Forwarder
 
-    from tracking.serving.ui import UiServer
+    from tracking.ui.server import UiServer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

@@ -11,20 +11,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recorders import Script, play
 
-from cli.run_commands import _remove_if_nothing_began
+from cli.commands.run import _remove_if_nothing_began
 from study.errors import TrackingError
-from study.layout import Layout
-from study.ledger import driver_lock
-from tracking.record.outbox import Outbox, read_lines
-from tracking.sending import drain as drain_module
-from tracking.sending.drain import Drain
-from tracking.sending.registry import Registry
-from tracking.sending.sync import sync
-from tracking.sending.writer import Writer
-from tracking.server.door import Door
-from tracking.server.faults import LostError, RefusedError, translate
-from tracking.telling.content import Batch, Point
-from tracking.uri import artifact_location, default_tracking_uri
+from study.paths import Layout
+from study.storage.lock import driver_lock
+from tracking.client.client import Door
+from tracking.client.errors import LostError, RefusedError, translate
+from tracking.content.tags_and_metrics import Batch, Point
+from tracking.exporter import worker as drain_module
+from tracking.exporter.run_registry import Registry
+from tracking.exporter.sync import sync
+from tracking.exporter.worker import Drain, Writer
+from tracking.outbox.outbox import Outbox, read_lines
+from tracking.tracking_uri import artifact_location, default_tracking_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

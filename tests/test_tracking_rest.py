@@ -17,11 +17,10 @@ from recorders import Script, play
 
 from study.errors import TrackingError
 from study.records import TrialState
-from tracking.reading import query
-from tracking.reading.reader import open_reader
-from tracking.reading.rest import RestReader
-from tracking.reading.served import Wanted
-from tracking.server.faults import DeniedError
+from tracking.client.errors import DeniedError
+from tracking.reader import queries as query
+from tracking.reader.rest_client import RestReader, open_reader
+from tracking.reader.study import Wanted
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script, play
 
-from study.layout import Layout, StudyLayout
-from tracking.record.outbox import Outbox
-from tracking.sending import courier
-from tracking.sending.courier import Courier
-from tracking.sending.recorder import OutboxRecorder, open_recorder
-from tracking.uri import own_tracking_uri
+from study.paths import Layout, StudyLayout
+from tracking.exporter import process as courier
+from tracking.exporter.process import Courier
+from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.outbox.outbox import Outbox
+from tracking.tracking_uri import own_tracking_uri
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -37,7 +37,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from recorders import Script
 from study.layout import Layout
-from tracking.sending.recorder import open_recorder
+from tracking.exporter.recorder import open_recorder
 layout = Layout(Path({results!r}))
 recorder = open_recorder(layout, layout.study("faces"), None, apart=True)
 for event in list(Script().whole())[:-1]:
@@ -62,7 +62,7 @@ def test_a_killed_sender_is_started_again_and_signals_for_the_driver_do_not_end_
     os.kill(first, signal.SIGKILL)
     second = _sender(recorder, but=first)
     assert os.getsid(second) == second, "Ctrl-C reaches whoever is in the driver's session"
-    _until(lambda: "tracking.sending.sender" in _command_line(second) and _ignores(second, signal.SIGINT))
+    _until(lambda: "tracking.exporter.process" in _command_line(second) and _ignores(second, signal.SIGINT))
     os.kill(second, signal.SIGINT)
     os.kill(second, signal.SIGTERM)
     play(recorder, events[9:])

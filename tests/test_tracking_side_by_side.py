@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script
 
-from study.engine.signals import handlers_kept
-from tracking.record.outbox import Outbox
-from tracking.sending.drain import Drain
-from tracking.sending.manners import Manners
-from tracking.sending.side_by_side import call_each
-from tracking.server import quick_answers
-from tracking.server.door import Door
-from tracking.telling.content import Batch
+from study.engine.process import handlers_kept
+from tracking.client import retry as quick_answers
+from tracking.client.client import Door
+from tracking.content.tags_and_metrics import Batch
+from tracking.exporter.throttle import Manners, call_each
+from tracking.exporter.worker import Drain
+from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

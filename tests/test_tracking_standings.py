@@ -13,17 +13,16 @@ import pytest
 from ranking_kit import C, F, P, R
 from recorders import CLOCK_S, Script
 
-from study.configurations import rank_configurations
+from study.analysis.configurations import rank_configurations
+from study.analysis.pareto import rank_by_front
+from study.analysis.ranking import rank
+from study.config.search_config import DesignSpec, Objective, ReplicatesSpec
+from study.config.study_config import StudySpec
 from study.events import StudyEnded, TrialFinished, TrialStarted
-from study.front import rank_by_front
-from study.ranking import rank
 from study.records import StudyOutcome, TrialRecord, TrialState
-from study.spec import Objective, StudySpec
-from study.steering import DesignSpec, ReplicatesSpec
-from tracking.record.outbox import Line
-from tracking.record.progress import Progress
-from tracking.telling.leaderboard import as_csv, as_table, leaderboard
-from tracking.telling.standings import leaders, standings
+from tracking.content.leaderboard import as_csv, as_table, leaderboard, leaders, standings
+from tracking.outbox.outbox import Line
+from tracking.outbox.study_state import Progress
 
 AUC = Objective(metric="val_auc", mode="max")
 LATENCY = Objective(metric="latency_ms", mode="min")

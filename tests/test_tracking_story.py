@@ -9,14 +9,12 @@ from dataclasses import replace
 import pytest
 from recorders import Script
 
+from study.config.search_config import Objective, ReplicatesSpec
 from study.events import Event, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.records import StudyOutcome, TrialRecord, TrialState
-from study.spec import Objective
-from study.steering import ReplicatesSpec
-from tracking.record.outbox import Line
-from tracking.record.progress import Progress, fold
-from tracking.telling.markdown import plain, value
-from tracking.telling.story import description
+from tracking.content.description import description, plain, value
+from tracking.outbox.outbox import Line
+from tracking.outbox.study_state import Progress, fold
 
 
 def _fold(events: Sequence[Event]) -> Progress:

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorders import Script
 
+from study.config_file import load_spec
 from study.errors import SpecError
-from study.layout import Layout
-from study.spec_file import load_spec
-from tracking.record.outbox import Outbox
-from tracking.sending.sync import sync
-from tracking.telling.content import MAX_PARAM_CHARACTERS, cut
-from tracking.telling.storable import storable
+from study.paths import Layout
+from tracking.content.encoding import storable
+from tracking.content.tags_and_metrics import MAX_PARAM_CHARACTERS, cut
+from tracking.exporter.sync import sync
+from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

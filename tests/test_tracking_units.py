@@ -15,19 +15,27 @@ from pathlib import Path
 import pytest
 from recorders import Script
 
+from study.config.search_config import Objective
+from study.config.study_config import StudySpec
 from study.errors import TrackingError
 from study.events import TrialFinished
-from study.layout import Layout, StudyLayout
+from study.paths import Layout, StudyLayout
 from study.records import TrialState
-from study.spec import Objective, StudySpec
-from tracking.record.progress import Progress
-from tracking.record.provenance import collect_provenance
-from tracking.runs import Runs, load_runs, save_runs, tracking_uri_of
-from tracking.sending.writer import Writer
-from tracking.telling import content
-from tracking.telling.names import plain_name, safe_name
-from tracking.telling.view import RANKING, study_views, view_path
-from tracking.uri import artifact_location, default_tracking_uri, local_path, mask_text, mask_uri, own_tracking_uri
+from tracking.content import tags_and_metrics as content
+from tracking.content.encoding import plain_name, safe_name
+from tracking.content.ui_views import RANKING, study_views, view_path
+from tracking.exporter.worker import Writer
+from tracking.outbox.provenance import collect_provenance
+from tracking.outbox.study_state import Progress
+from tracking.run_ids import Runs, load_runs, save_runs, tracking_uri_of
+from tracking.tracking_uri import (
+    artifact_location,
+    default_tracking_uri,
+    local_path,
+    mask_text,
+    mask_uri,
+    own_tracking_uri,
+)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,7 @@ def test_searched_params_come_first_and_none_is_left_out() -> None:
 
 
 def test_the_running_best_is_any_trial_with_a_checkpoint_but_never_a_failed_one() -> None:
-    from tracking.record.outbox import Line
+    from tracking.outbox.outbox import Line
 
     script, progress = Script(), Progress()
     lost = replace(script.finish(8, TrialState.FAILED).record, value=0.99)

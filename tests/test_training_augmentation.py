@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.augmentations import MIXING, OPERATIONS, PRESETS
-from study.training import augmentation
-from study.training.augmentation import REGISTRY, build_augmenter
+from study.config.augmentation_spec import MIXING, OPERATIONS, PRESETS
+from study.training.augmentation import pipeline as augmentation
+from study.training.augmentation.pipeline import REGISTRY, build_augmenter
 
 LAYOUTS = (torch.contiguous_format, torch.channels_last)
 TEXTS = (*OPERATIONS, *(name for name in PRESETS if name != "none"), "flip+rotate(15)+crop+colour+trivial(0.5)+mixup")

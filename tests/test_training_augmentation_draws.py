@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from study.training import augment_trivial
-from study.training.augment_draws import beta
-from study.training.augment_geometry import draw_crop, draw_rotate, draw_shift
-from study.training.augment_pixels import GREY
-from study.training.augmentation import build_augmenter
+from study.training.augmentation import trivial_augment as augment_trivial
+from study.training.augmentation.color import GREY
+from study.training.augmentation.geometry import draw_crop, draw_rotate, draw_shift
+from study.training.augmentation.pipeline import build_augmenter
+from study.training.augmentation.random_draws import beta
 
 MANY = 2000
 

@@ -9,8 +9,9 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
-from study.training import augment_trivial as trivial
-from study.training.augment_geometry import (
+from study.training.augmentation import trivial_augment as trivial
+from study.training.augmentation.color import blur_by, brighten_, contrast_, saturate_
+from study.training.augmentation.geometry import (
     compose,
     cutout,
     draw_crop,
@@ -23,8 +24,7 @@ from study.training.augment_geometry import (
     translation,
     warp,
 )
-from study.training.augment_pixels import blur_by, brighten_, contrast_, saturate_
-from study.training.augmentation import build_augmenter
+from study.training.augmentation.pipeline import build_augmenter
 
 BILINEAR = InterpolationMode.BILINEAR
 FACTORS = torch.tensor([0.0, 0.3, 0.9, 1.0, 1.4, 1.99])

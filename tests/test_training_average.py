@@ -12,13 +12,13 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, noisy_halves, numbers, plain_pixels, run, short_trial
 
-from study.hyperparameters import TrialConfig
+from study.config.hyperparameters import TrialConfig
 from study.training import metrics
-from study.training.batches import DeviceImages
 from study.training.checkpoint import best_folder, load_scores, load_weights
+from study.training.dataset import DeviceImages
 from study.training.learner import Learner, image_order, make_learner, train_epoch
-from study.training.loop import train
-from study.training.models import build_model
+from study.training.models.architectures import build_model
+from study.training.trainer import train
 
 DATA = noisy_halves(train=24, val=16, contrast=20, size=16)
 EVERYTHING: dict[str, Any] = {

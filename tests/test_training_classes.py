@@ -12,11 +12,10 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from training_kit import CPU, first_images, plain_pixels, run, short_trial, three_stripes
 
 from study.records import EVALUATED, PER_CLASS
-from study.training import judge
+from study.training import evaluate as judge
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
 from study.training.learner import make_learner
-from study.training.models import build_model
-from study.training.network import predict
+from study.training.models.architectures import build_model, predict
 from study.training.progress import Progress
 
 DATA = three_stripes()

@@ -10,12 +10,13 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, first_images, noisy_halves, numbers, run, short_trial
 
-from study.training import cost, loop
+from study.training import evaluate as cost
+from study.training import trainer as loop
 from study.training.checkpoint import best_folder, load_weights
-from study.training.cost import count_parameters, measure_latency_ms
+from study.training.evaluate import count_parameters, measure_latency_ms
 from study.training.learner import make_learner
-from study.training.loop import train
-from study.training.models import build_model
+from study.training.models.architectures import build_model
+from study.training.trainer import train
 
 DATA = noisy_halves(train=32, val=16)
 TRIALS = {

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from training_kit import CPU, MAX_AUC, noisy_halves, numbers, run, short_trial
 
-from study.hyperparameters import TrialConfig
+from study.config.hyperparameters import TrialConfig
 from study.records import EpochMetrics, StopReason
-from study.training.loop import train
 from study.training.progress import reason_to_end
+from study.training.trainer import train
 
 DATA = noisy_halves(train=16, val=12, size=16)
 

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from training_kit import CPU, first_images, noisy_halves, plain_pixels, short_trial
 
-from study.hyperparameters import TrialConfig
+from study.config.hyperparameters import TrialConfig
 from study.training.learner import Learner, make_learner, train_epoch
-from study.training.network import predict
+from study.training.models.architectures import predict
 
 DATA = noisy_halves(train=8, val=2)
 POLICIES = ["none", "stages<=1", "stages<=2", "stages<=3", "backbone"]

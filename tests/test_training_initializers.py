@@ -11,9 +11,9 @@ import torchvision.models
 from torch import nn
 from training_kit import short_trial
 
-from study.hyperparameters import DEPTHS, Hyperparameters
-from study.training.initializers import initialize
-from study.training.models import build_model
+from study.config.hyperparameters import DEPTHS, Hyperparameters
+from study.training.models.architectures import build_model
+from study.training.models.initialization import initialize
 
 SHALLOW = [(family, depth) for family, depths in DEPTHS.items() for depth in depths if depth <= 50]
 """The deeper ones are built by ``test_training_models``; no layer of theirs is another."""

@@ -18,11 +18,11 @@ from training_kit import (
     use_small_net,
 )
 
-from study.layout import CARD, SCORES, WEIGHTS
+from study.paths import CARD, SCORES, WEIGHTS
 from study.training import progress as progresses
 from study.training.checkpoint import best_folder
-from study.training.loop import train
 from study.training.progress import Progress
+from study.training.trainer import train
 
 DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 CASES = {

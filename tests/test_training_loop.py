@@ -13,19 +13,18 @@ import torch
 from torch import nn
 from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
 
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
-from study.hyperparameters import TrialConfig
 from study.records import METRICS, PER_CLASS, EpochMetrics, is_better
-from study.spec import Objective
 from study.training import checkpoint, metrics
-from study.training.batches import FIXED_NORMALIZATIONS, DeviceImages, batch_bounds, epoch_order
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
+from study.training.dataset import FIXED_NORMALIZATIONS, DeviceImages, batch_bounds, epoch_order
 from study.training.learner import make_learner, train_epoch
-from study.training.loop import train, validation_metrics
-from study.training.models import build_model
-from study.training.network import place
+from study.training.models.architectures import build_model, place
+from study.training.models.small_conv import TinyConv2d
 from study.training.progress import Progress
-from study.training.tiny_conv import TinyConv2d
+from study.training.trainer import train, validation_metrics
 
 DATA = noisy_halves(train=48, val=24)
 

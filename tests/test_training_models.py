@@ -14,15 +14,14 @@ import torchvision.models
 from torch import hub, nn
 from training_kit import CPU, MAX_AUC, noisy_halves, short_trial
 
+from study.config.hyperparameters import DEPTHS, Hyperparameters, Optimizer, PlainInit
 from study.errors import WeightsError
-from study.hyperparameters import DEPTHS, Hyperparameters, Optimizer, PlainInit
-from study.training.initializers import INITIALIZERS, initialize
 from study.training.learner import make_learner
-from study.training.loop import train
-from study.training.models import BACKBONES, build_model
-from study.training.network import place
-from study.training.optimizers import OPTIMIZERS
-from study.training.weights import IMAGENET_URLS, imagenet_weights
+from study.training.models.architectures import BACKBONES, build_model, place
+from study.training.models.initialization import INITIALIZERS, initialize
+from study.training.models.pretrained_weights import IMAGENET_URLS, imagenet_weights
+from study.training.optimization import OPTIMIZERS
+from study.training.trainer import train
 
 
 @pytest.fixture

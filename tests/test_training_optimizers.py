@@ -12,7 +12,7 @@ from torch.nn import functional
 from training_kit import CPU, first_images, noisy_halves, plain_pixels, short_trial
 
 from study.training.learner import Learner, make_learner, train_epoch
-from study.training.optimizers import parameter_groups
+from study.training.optimization import parameter_groups
 
 DATA = noisy_halves(train=16, val=2, size=16)
 RATE, DECAY = 0.01, 0.1

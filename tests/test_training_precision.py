@@ -6,9 +6,9 @@ from pathlib import Path
 
 from training_kit import run, short_trial
 
+from study.config.study_config import DataSpec
 from study.data.loading import load_data
-from study.spec import DataSpec
-from study.training.data import TrainingData
+from study.training.dataset import TrainingData
 
 BUILT_IN = DataSpec(count=800, fractions=(0.6, 0.4, 0.0), image_size_px=32)
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial, use_small_net
 
-from study.hyperparameters import TrialConfig
-from study.layout import LAST_CHECKPOINT
-from study.training import loop
-from study.training.checkpoint import SCORES, WEIGHTS, best_folder, load_weights
-from study.training.loop import train
-from study.training.models import build_model
+from study.config.hyperparameters import TrialConfig
+from study.paths import LAST_CHECKPOINT, SCORES, WEIGHTS
+from study.training import trainer as loop
+from study.training.checkpoint import best_folder, load_weights
+from study.training.models.architectures import build_model
 from study.training.progress import Progress
 from study.training.resume import identify, read_last
+from study.training.trainer import train
 
 DATA = noisy_halves(train=32, val=24, contrast=6)
 TRIALS = {

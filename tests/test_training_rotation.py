@@ -10,14 +10,14 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, short_trial
 
-from study.spec import RotationSpec
-from study.training import rotation
+from study.config.study_config import RotationSpec
+from study.training import rotation_pretraining as rotation
 from study.training.checkpoint import best_folder, load_weights
-from study.training.data import TrainingData
+from study.training.dataset import TrainingData
 from study.training.learner import make_learner
-from study.training.loop import train
-from study.training.models import build_model
-from study.training.rotation import Pretrained, pretrain, turned
+from study.training.models.architectures import build_model
+from study.training.rotation_pretraining import Pretrained, pretrain, turned
+from study.training.trainer import train
 
 SETTINGS = RotationSpec(epochs=3, batch_size=8, learning_rate=1e-3)
 ONE_EPOCH = RotationSpec(epochs=1, batch_size=16, augmentation="flip")

@@ -16,13 +16,12 @@ from torch import nn
 from torch.optim import lr_scheduler
 from training_kit import CPU, MAX_AUC, first_images, noisy_halves, run, short_trial
 
-from study.hyperparameters import TrialConfig
+from study.config.hyperparameters import TrialConfig
 from study.training.learner import Learner, train_epoch
-from study.training.loop import train
 from study.training.losses import Criterion
-from study.training.network import place
-from study.training.optimizers import build_optimizer
-from study.training.schedules import SCHEDULES, Clock, rate_factor
+from study.training.models.architectures import place
+from study.training.optimization import SCHEDULES, Clock, build_optimizer, rate_factor
+from study.training.trainer import train
 
 DATA = noisy_halves(train=20, val=8, size=16)
 STEPS_PER_EPOCH, EPOCHS, RATE = 5, 6, 0.02

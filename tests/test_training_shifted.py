@@ -11,16 +11,17 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, noisy_halves, numbers, plain_pixels, run, short_trial
 
+from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
-from study.layout import SHIFTED_SCORES
+from study.paths import SHIFTED_SCORES
 from study.records import EVALUATED, PER_CLASS, StopReason
-from study.spec import Objective
-from study.training import loop, metrics
+from study.training import metrics
+from study.training import trainer as loop
 from study.training.checkpoint import best_folder, load_weights
-from study.training.data import LabelledImages, TrainingData
-from study.training.loop import Task, require_finite, train
-from study.training.models import build_model
-from study.training.shifted import shifted_metrics
+from study.training.dataset import LabelledImages, TrainingData
+from study.training.evaluate import shifted_metrics
+from study.training.models.architectures import build_model
+from study.training.trainer import Task, require_finite, train
 
 PLAIN = noisy_halves(train=16, val=12, contrast=20, size=16)
 

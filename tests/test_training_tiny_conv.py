@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from study.hyperparameters import Hyperparameters
-from study.training.models import build_model
-from study.training.tiny_conv import TinyConv2d, dense_matrix, use_tiny_conv, weight_gradient
+from study.config.hyperparameters import Hyperparameters
+from study.training.models.architectures import build_model
+from study.training.models.small_conv import TinyConv2d, dense_matrix, use_tiny_conv, weight_gradient
 
 BF16_STEP = 2.0**-8
 # kernel, stride, padding, height, width: those of ResNets, and some that only the arithmetic must survive

@@ -22,9 +22,9 @@ from browser_walks import (
 )
 from played_study import NAME, SEARCHED
 
-from study.ledger import Ledger
 from study.records import TrialState
-from tracking.telling.view import TREE
+from study.storage.study_storage import Ledger
+from tracking.content.ui_views import TREE
 
 if TYPE_CHECKING:
     from browser_kit import Served

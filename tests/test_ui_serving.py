@@ -22,18 +22,16 @@ import pytest
 from commands import ROOT, study
 from engine_fakes import make_ledger
 
+from cli.commands.ui import MLFLOW_PORT
 from cli.main import main
-from cli.ui_command import MLFLOW_PORT
-from study import listening
 from study.errors import StudyError, TrackingError
-from study.layout import Layout
-from tracking.runs import Runs, save_runs
-from tracking.serving import ui
-from tracking.serving.first_page import FirstPage
-from tracking.serving.links import DEFAULT_UI, RunLinks
-from tracking.serving.static_files import StaticFiles
-from tracking.serving.ui import _welcome, require_database, server_page
-from tracking.telling.view import run_path
+from study.paths import Layout
+from study.utils import network as listening
+from tracking.content.ui_views import run_path
+from tracking.run_ids import Runs, save_runs
+from tracking.ui import server as ui
+from tracking.ui.links import DEFAULT_UI, RunLinks
+from tracking.ui.server import FirstPage, StaticFiles, _welcome, require_database, server_page
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -223,7 +221,7 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
 def test_the_server_ends_with_whoever_started_it_even_if_that_was_killed(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     program = (
-        "import sys; from pathlib import Path; from tracking.serving.ui import serve; import time\n"
+        "import sys; from pathlib import Path; from tracking.ui.server import serve; import time\n"
         "folder = Path(sys.argv[1]); found = serve(f'sqlite:///{folder}/mlflow.db', folder / 'artifacts', port=0)\n"
         "print(found.process.pid, flush=True); time.sleep(600)"
     )

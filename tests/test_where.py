@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import record
 
+from study.analysis.trial_filter import Known, Where, known_names, value_of
 from study.errors import UsageError
-from study.where import Known, Where, known_names, value_of
 
 ROW: Mapping[str, Any] = {
     "optimizer": "adam", "depth": 34, "nesterov": False, "val_auc": 0.9, "shifted.dark.auc": 0.7, "momentum": None,

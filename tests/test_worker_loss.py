@@ -15,13 +15,13 @@ from engine_fakes import Listener, check_whole, learning_curve, make_ledger, mak
 from ray import tune
 from ray.tune.execution import class_cache
 
-from study.engine.cluster import QUIET_ENVIRONMENT, Slots
-from study.engine.conductor import Conductor
-from study.engine.report import TrialReport
-from study.engine.tuning import run_trials
-from study.hyperparameters import TrialConfig
-from study.ledger import driver_lock
+from study.config.hyperparameters import TrialConfig
+from study.engine.messages import TrialReport
+from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots
+from study.engine.ray.tune_adapter import run_trials
+from study.engine.trial_controller import Conductor
 from study.records import StopReason, TrialState
+from study.storage.lock import driver_lock
 
 
 class Mortal(tune.Trainable):

@@ -13,11 +13,11 @@ import pytest
 from fault_proxy import between, every
 from recorders import Script, play, write_checkpoint
 
-from study.layout import Layout, StudyLayout
-from tracking.sending.recorder import OutboxRecorder, open_recorder
-from tracking.server.door import Door, Run
-from tracking.serving.ui import UiServer, serve
-from tracking.uri import default_tracking_uri
+from study.paths import Layout, StudyLayout
+from tracking.client.client import Door, Run
+from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.tracking_uri import default_tracking_uri
+from tracking.ui.server import UiServer, serve
 
 PLAYED = "played"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tracking_backends import Backend
 
-    from tracking.server.door import Run
+    from tracking.client.client import Run
 
 _UNSTABLE_TAGS = ("mlflow.log-model.history", "mlflow.parentRunId")
 _MODEL_ID = re.compile(r"\bm-[0-9a-f]{32}\b")

@@ -8,7 +8,7 @@ from recorders import Script, write_checkpoint
 
 from study.events import Event
 from study.records import TrialState
-from tracking.record.outbox import Outbox
+from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

@@ -14,14 +14,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from study.hyperparameters import TrialConfig
-from study.layout import LAST_CHECKPOINT, WEIGHTS
-from study.spec import Objective
-from study.training import models
-from study.training.batches import DeviceImages
-from study.training.data import TrainingData
-from study.training.loop import train
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import Objective
+from study.paths import LAST_CHECKPOINT, WEIGHTS
+from study.training.dataset import DeviceImages, TrainingData
+from study.training.models import architectures as models
 from study.training.progress import Progress
+from study.training.trainer import train
 
 torch.set_num_threads(1)  # the nets are too small to share, and the numbers do not depend on the machine's cores
 
@@ -107,8 +106,8 @@ class SmallNet(nn.Module):
 def use_small_net(patch: pytest.MonkeyPatch) -> None:
     """Let depth 10 be SmallNet, and an epoch's numbers depend on nothing but the configuration."""
     patch.setitem(models.BACKBONES, ("resnet", 10), SmallNet)  # type: ignore[arg-type]
-    patch.setattr("study.training.loop.measure_latency_ms", lambda network, images: 1.0)
-    patch.setattr("study.training.loop.time.perf_counter", iter(range(10**9)).__next__)
+    patch.setattr("study.training.trainer.measure_latency_ms", lambda network, images: 1.0)
+    patch.setattr("study.training.trainer.time.perf_counter", iter(range(10**9)).__next__)
     patch.setattr("study.training.device.peak_memory_bytes", lambda device: 1)
 
 

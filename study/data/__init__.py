@@ -1,6 +1,6 @@
 """Images in: rendered or read, decoded once, as arrays."""
 
-from study.data.bundle import DataBundle, ImageSet, fingerprint
+from study.data.dataset import DataBundle, ImageSet, fingerprint
 from study.data.decode import decode_image
 from study.data.loading import load_data
 

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from study.data.bundle import DataBundle, ImageSet, make_bundle, sets_of
+from study.data.dataset import DataBundle, ImageSet, make_bundle, sets_of
 from study.errors import DataError
-from study.layout import write_atomic, write_text_atomic
+from study.paths import write_atomic, write_text_atomic
 
 _log = logging.getLogger(__name__)
 

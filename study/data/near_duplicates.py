@@ -18,8 +18,8 @@ from itertools import product
 import numpy as np
 import numpy.typing as npt
 
-from study.data.bundle import DataBundle
-from study.data.picture_hash import (
+from study.data.dataset import DataBundle
+from study.data.image_hash import (
     Bytes,
     Floats,
     Hashes,

@@ -1,13 +1,150 @@
-"""Divide numbers and names into train, val and test; pure, no I/O."""
+"""Keep files that belong together in one split, by a group key in their names; pure, no I/O."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 
-from study.data.bundle import SPLITS
+import numpy as np
+import numpy.typing as npt
+
+from study.config.study_config import stable_seed
+from study.data.dataset import SPLITS
 from study.errors import DataError
-from study.spec import stable_seed
+
+EXAMPLES = 3
+WAY_OUT = "correct data.group_by"
+
+_Counts = npt.NDArray[np.float64]
+
+
+def group_keys(names: Sequence[str], pattern: str) -> dict[str, str]:
+    """Return the group key of each name: the first group of the match, or all of it where there is none.
+
+    Raises:
+        DataError: the pattern is no regular expression, or some names have no key.
+    """
+    try:
+        search = re.compile(pattern).search
+    except (re.error, OverflowError, RecursionError) as exc:
+        raise DataError(
+            f"data.group_by must be a regular expression, but {pattern!r} is not: {exc}; {WAY_OUT}"
+        ) from exc
+    matches = {name: search(name) for name in names}
+    keys = {name: match[1] if match.re.groups else match[0] for name, match in matches.items() if match is not None}
+    if keyless := [name for name in names if not keys.get(name)]:
+        shown = ", ".join(keyless[:EXAMPLES])
+        raise DataError(
+            f"data.group_by must find a group in every file name, but {pattern!r} finds none in {len(keyless)} of "
+            f"{len(names)}: {shown}; {WAY_OUT} or move the files out"
+        )
+    return keys
+
+
+def require_unshared_groups(names: Mapping[str, Sequence[str]], pattern: str) -> None:
+    """Check that no group has files in two splits.
+
+    Args:
+        names: file names by split.
+        pattern: see `group_keys`.
+
+    Raises:
+        DataError: names some of the groups that do.
+    """
+    splits: dict[str, set[str]] = defaultdict(set)
+    for split, of_split in names.items():
+        for key in group_keys(of_split, pattern).values():
+            splits[key].add(split)
+    shared = [f"{key} ({', '.join(sorted(found))})" for key, found in sorted(splits.items()) if len(found) > 1]
+    if shared:
+        more = f" and {len(shared) - EXAMPLES} more" if len(shared) > EXAMPLES else ""
+        raise DataError(
+            f"no group of data.group_by may be in two splits, but {len(shared)} are: "
+            f"{', '.join(shared[:EXAMPLES])}{more}; move each into one split, or remove the split folders to have "
+            "them dealt out"
+        )
+
+
+def assign_groups(
+    by_class: Mapping[str, Sequence[str]], pattern: str, fractions: Sequence[float], seed: int, *, stratify: bool
+) -> dict[str, list[str]]:
+    """Deal the files out to the splits so that each group lands in one.
+
+    Greedy, the largest groups first and equal ones in an order hashed from seed and key: each goes where it lessens
+    most the squared distance to the wanted sizes, of the whole and, with ``stratify``, of each class.
+
+    Args:
+        by_class: file names by class.
+        pattern: see `group_keys`.
+        fractions: of train, val and test; 0 leaves a split out.
+        seed: another seed deals otherwise.
+        stratify: also keep each class near the fractions.
+
+    Returns:
+        Sorted names by split.
+
+    Raises:
+        DataError: a name has no key, or a split would lack a class.
+    """
+    classes = sorted(by_class)
+    keys = group_keys([name for one in classes for name in by_class[one]], pattern)
+    counts: dict[str, _Counts] = defaultdict(lambda: np.zeros(len(classes)))
+    for at, one in enumerate(classes):
+        for name in by_class[one]:
+            counts[keys[name]][at] += 1
+    order = sorted(counts, key=lambda key: (-counts[key].sum(), stable_seed("split", seed, key), key))
+    splits = [split for split, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
+    shares = np.array([fraction for fraction in fractions if fraction > 0])
+    groups = np.array([counts[key] for key in order]).reshape(len(order), len(classes))
+    places = _place(groups, shares, stratify=stratify)
+    _require_coverage(classes, splits, groups, places)
+    split_of = {key: splits[place] for key, place in zip(order, places, strict=True)}
+    return {split: sorted(name for name, key in keys.items() if split_of[key] == split) for split in splits}
+
+
+def _place(groups: _Counts, shares: _Counts, *, stratify: bool) -> list[int]:
+    """Return the split of each group [G, K], taken in this order."""
+    of_class = groups.sum(0)
+    wanted = shares[:, None] * of_class  # [splits, K]
+    missing = wanted.copy()
+    weights = 1 / np.maximum(of_class, 1) ** 2 if stratify else np.zeros_like(of_class)
+    left, total = (groups > 0).sum(0), groups.sum()
+    lacks = np.ones(wanted.shape, bool)
+    places = []
+    for group in groups:
+        has = group > 0
+        cost = ((group**2 - 2 * group * missing) * weights).sum(1)
+        cost = cost + (group.sum() ** 2 - 2 * group.sum() * missing.sum(1)) / total**2
+        # Where a class has as many groups left as splits that lack it, this group must go to one of these.
+        urgent = has & (left <= lacks.sum(0))
+        needed = (lacks & urgent).sum(1)
+        place = int(np.lexsort((cost, -needed))[0])
+        missing[place] -= group
+        lacks[place] &= ~has
+        left -= has
+        places.append(place)
+    return places
+
+
+def _require_coverage(classes: Sequence[str], splits: Sequence[str], groups: _Counts, places: Sequence[int]) -> None:
+    found = np.zeros((len(splits), len(classes)), bool)
+    for group, place in zip(groups, places, strict=True):
+        found[place] |= group > 0
+    number = (groups > 0).sum(0)
+    lacking = [
+        f"{split} has none of class {one!r}, which is in {number[at]} {'group' if number[at] == 1 else 'groups'}"
+        for row, split in enumerate(splits)
+        for at, one in enumerate(classes)
+        if not found[row, at]
+    ]
+    if lacking:
+        raise DataError(
+            f"every split must get images of every class, but whole groups cannot be dealt out so: "
+            f"{'; '.join(lacking[:10])}. Add groups, make them smaller with data.group_by, or make the folders "
+            "train, val and test yourself"
+        )
 
 
 def split_sizes(total: int, fractions: Sequence[float]) -> list[int]:

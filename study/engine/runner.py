@@ -7,30 +7,30 @@ from contextlib import suppress
 
 from ray import tune
 
-from study.changes import changes
-from study.design import overview
-from study.engine.cluster import cluster
-from study.engine.conductor import Conductor
-from study.engine.earlier import points_of_earlier
-from study.engine.endings import ended
+from study.config.diff import changes
+from study.config.study_config import StudySpec
+from study.designs import overview
+from study.engine.budget import forget_wish
 from study.engine.environment import describe_environment
-from study.engine.preparation import Prepared, prepare
-from study.engine.retention import Retention
-from study.engine.signals import stop_on_signals
-from study.engine.stopping import forget_wish
-from study.engine.storage import TrialStorage, begin_storage, known_storage
-from study.engine.stored_weights import forget, store
-from study.engine.surroundings import Surroundings
-from study.engine.trainable import Shared, TrialWorker
-from study.engine.training_data import training_data
-from study.engine.tuning import remove_scratch, run_trials
+from study.engine.files.retention import Retention
+from study.engine.files.trial_files import TrialStorage, begin_storage, known_storage
+from study.engine.process import stop_on_signals
+from study.engine.ray.cluster import cluster
+from study.engine.ray.trainable import Shared, TrialWorker, training_data
+from study.engine.ray.tune_adapter import remove_scratch, run_trials
+from study.engine.run_context import Surroundings
+from study.engine.setup import Prepared, prepare
+from study.engine.trial_controller import Conductor, ended
+from study.engine.warm_start import points_of_earlier
+from study.engine.weights.initial_weights import forget, store
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
-from study.index import refresh
-from study.layout import StudyLayout, write_text_atomic
-from study.ledger import Ledger, driver_lock, refuse_existing
+from study.paths import StudyLayout, write_text_atomic
 from study.records import StudyOutcome
-from study.spec import StudySpec
+from study.storage.lock import driver_lock
+from study.storage.reader import refresh
+from study.storage.study_attributes import refuse_existing
+from study.storage.study_storage import Ledger
 
 
 def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: Surroundings) -> StudyEnded:

@@ -1,8 +1,15 @@
 """Turn a checkpoint into a folder somebody can deploy, and score images with it."""
 
-from study.export.bundle import Bundle, load_bundle
-from study.export.graph import export_graph
-from study.export.writing import Exported, FinalScores, Provenance, export_checkpoint, refuse_occupied
+from study.export.bundle import (
+    Bundle,
+    Exported,
+    FinalScores,
+    Provenance,
+    export_checkpoint,
+    load_bundle,
+    refuse_occupied,
+)
+from study.export.torch_export import export_graph
 
 __all__ = [
     "Bundle", "Exported", "FinalScores", "Provenance", "export_checkpoint", "export_graph", "load_bundle",

@@ -1,10 +1,12 @@
-"""A bundle as it is used: a model with all that is needed to score pictures."""
+"""Write a bundle, loaded again and compared before it is called done."""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from study.errors import ExportError
-from study.training.checkpoint import load_weights
-from study.training.judge import logits_of, rebuild
+from study.export.model_card import bundle_card
+from study.paths import WEIGHTS, write_atomic, write_text_atomic
+from study.training.checkpoint import CheckpointCard, load_scores, load_weights, read_card
+from study.training.evaluate import ARCHITECTURE, logits_of, rebuild
 from study.training.metrics import probabilities
 
 CONFIG, CARD = "config.json", "README.md"
@@ -58,3 +62,142 @@ def load_bundle(folder: Path) -> Bundle:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ExportError(f"{folder} must hold a whole bundle, but cannot be loaded: {error}") from error
     return Bundle(model.to(memory_format=torch.channels_last), config)
+
+
+THRESHOLD = 0.5
+# Of scores in [0, 1]: bf16 has 8 bits of mantissa, and the check may run on other hardware than the training.
+TOLERANCES: Mapping[str, float] = {"fp32": 1e-3, "bf16": 5e-2}
+# A GPU sums in another order, and its fp32 convolutions round their inputs to TF32: single scores near 0.5 move more.
+OTHER_DEVICE_TOLERANCE = 0.2
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a bundle comes from; ``candidates`` is how many checkpoints it was chosen among."""
+
+    study: str
+    study_id: str
+    trial: int
+    run_id: str | None
+    ranked_by: str
+    candidates: int
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """What the checkpoint scored on the test images, empty where it was not scored; ``note`` says how often it was."""
+
+    note: str = "not scored"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished bundle."""
+
+    files: tuple[Path, ...]
+    max_score_difference: float
+
+
+def refuse_occupied(out: Path) -> None:
+    """Make sure that a bundle can be written.
+
+    Raises:
+        ExportError: the folder holds something already.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"a bundle's folder must be new or empty, but {out} is not; name another with --out")
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    out: Path,
+    validation_images: NDArray[np.uint8],
+    origin: Provenance,
+    test: FinalScores | None = None,
+    shifted: Mapping[str, float] | None = None,
+) -> Exported:
+    """Write the bundle of a selected checkpoint.
+
+    Args:
+        checkpoint: the checkpoint's folder.
+        out: a new or empty folder.
+        validation_images: [M, S, S, 3], those the checkpoint was selected on, in the same order.
+        origin: where it comes from.
+        test: what it scored on the test images.
+        shifted: what it scored on image sets it was not selected on, as ``shifted.<set>.<metric>``.
+
+    Raises:
+        ExportError: the folder is not empty or cannot be written, the checkpoint cannot be read, or the bundle does
+            not give its scores.
+    """
+    out = out.resolve()  # "." has no name to put a sibling beside
+    refuse_occupied(out)
+    try:
+        card = read_card(checkpoint)
+        scores, _ = load_scores(checkpoint)
+        weights = (checkpoint / WEIGHTS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise ExportError(f"cannot read the checkpoint in {checkpoint}: {error}") from error
+    staging = out.with_name(f".{out.name}.part")
+    config = bundle_config(card, origin, test or FinalScores())
+    config["metrics"] |= shifted or {}
+    try:
+        shutil.rmtree(staging, ignore_errors=True)
+        write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
+        write_text_atomic(staging / CONFIG, json.dumps(config, indent=2) + "\n")
+        difference = _check(load_bundle(staging), card, scores, validation_images)
+        write_text_atomic(staging / CARD, bundle_card(config, difference, len(scores)))
+        if out.exists():
+            out.rmdir()
+        os.replace(staging, out)
+    except OSError as error:
+        raise ExportError(f"cannot write {out}: {error}") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return Exported(tuple(sorted(out.iterdir())), difference)
+
+
+def bundle_config(card: CheckpointCard, origin: Provenance, test: FinalScores) -> dict[str, Any]:
+    """Return all that is needed to use and to trace a model."""
+    two = len(card.classes) == 2
+    defaults = {"family": "resnet", "head": "linear", "head_width": None, "head_dropout": 0.0}
+    architecture = {name: card.config.get(name, defaults.get(name)) for name in ARCHITECTURE}
+    return {
+        "format": 1,
+        "architecture": {
+            **{name: one for name, one in architecture.items() if one is not None},
+            "outputs": 1 if two else len(card.classes),
+            "input": "float32 [N, 3, S, S], RGB",
+        },
+        "preprocessing": {"resize_mode": "crop", **card.preprocessing},
+        "classes": list(card.classes),
+        "positive_class": card.classes[1] if two else None,
+        "threshold": THRESHOLD if two else None,
+        "balanced_threshold": card.metrics.get("val_threshold", THRESHOLD) if two else None,
+        "metrics": dict(card.metrics),
+        "test": asdict(test),
+        "provenance": {
+            **asdict(origin),
+            "epoch": card.epoch,
+            "hyperparameters": dict(card.config),
+            "precision": card.precision,
+            "data_fingerprint": card.data_fingerprint,
+        },
+    }
+
+
+def _check(bundle: Bundle, card: CheckpointCard, scores: NDArray[np.float64], images: NDArray[np.uint8]) -> float:
+    again = bundle.scores(images, card.precision)
+    if len(again) != len(scores):
+        raise ExportError(
+            f"the checkpoint was scored on {len(scores)} validation images, but there are {len(again)} now"
+        )
+    difference = float(np.abs(again - scores).max())
+    tolerance = TOLERANCES[card.precision] if card.device == "cpu" else OTHER_DEVICE_TOLERANCE
+    if not difference <= tolerance:  # NaN is no match either
+        raise ExportError(
+            f"a bundle must give its checkpoint's scores within {tolerance:g}, but one differs by {difference:.3g}; "
+            "the checkpoint is damaged, nothing was written"
+        )
+    return difference

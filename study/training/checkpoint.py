@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 
-from study.layout import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, sync_folder, write_atomic, write_text_atomic
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, sync_folder, write_atomic, write_text_atomic
 
 FORMAT = 1
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from study.hyperparameters import Hyperparameters
+from study.config.hyperparameters import Hyperparameters
 
 
 def pick_device() -> torch.device:

@@ -10,28 +10,25 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from study.config.hyperparameters import TrialConfig
+from study.config.study_config import stable_seed
 from study.errors import NonFiniteLossError
-from study.hyperparameters import TrialConfig
-from study.spec import stable_seed
 from study.training import device as devices
-from study.training.augmentation import build_augmenter
-from study.training.batches import (
+from study.training.augmentation.pipeline import build_augmenter
+from study.training.dataset import (
     FIXED_NORMALIZATIONS,
     Channels,
     DeviceImages,
+    TrainingData,
     augmentation_generator,
     balanced_order,
     batch_bounds,
     epoch_order,
 )
-from study.training.data import TrainingData
-from study.training.ema import WeightAverage
-from study.training.initializers import Weights, initialize
 from study.training.losses import Criterion
-from study.training.models import build_model, freeze_parts, set_training
-from study.training.network import Network, place
-from study.training.optimizers import build_optimizer, set_rate
-from study.training.schedules import Clock, rate_factor
+from study.training.models.architectures import Network, build_model, freeze_parts, place, set_training
+from study.training.models.initialization import Weights, initialize
+from study.training.optimization import Clock, WeightAverage, build_optimizer, rate_factor, set_rate
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch.nn import functional
 
-from study.hyperparameters import Hyperparameters
+from study.config.hyperparameters import Hyperparameters
 
 Modulate = Callable[[torch.Tensor, Hyperparameters], torch.Tensor]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from study.hyperparameters import Hyperparameters
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import Objective
 from study.records import EpochMetrics, StopReason, is_better, metric_named
-from study.spec import Objective
 
 
 @dataclass(frozen=True)

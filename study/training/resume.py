@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 
 import torch
 
-from study.hyperparameters import TrialConfig
-from study.layout import LAST_CHECKPOINT, write_atomic
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import Objective
+from study.paths import LAST_CHECKPOINT, write_atomic
 from study.records import EpochMetrics
-from study.spec import Objective
 from study.training.checkpoint import Selected, best_folder, drop_obsolete, is_whole, parse_card, save_best
 from study.training.learner import Learner
 from study.training.progress import Progress

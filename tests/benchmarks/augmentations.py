@@ -28,7 +28,7 @@ from torch.nn import functional
 from torchvision.models import resnet18
 from torchvision.transforms import InterpolationMode, v2
 
-from study.training.augmentation import build_augmenter
+from study.training.augmentation.pipeline import build_augmenter
 
 AUGMENTATION = "flip+rotate(15)+crop(0.7)+colour(0.3)"
 OTHERS = ("flip", "rotate(15)", "colour(0.3)", "blur(1)", "erase", "mixup", "cutmix", "trivial", "strong")

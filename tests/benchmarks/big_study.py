@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from unittest import mock
 
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import ReplicatesSpec, SearchSpec
+from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
-from study.hyperparameters import Hyperparameters
-from study.layout import Layout, StudyLayout
-from study.ledger import Ledger
+from study.paths import Layout, StudyLayout
 from study.records import EVALUATED, DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
-from study.spec import Choice, Condition, Integer, Parameter, ReplicatesSpec, SearchSpec, StudySpec, Uniform
+from study.storage.study_storage import Ledger
 
 SPACE = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam", "adamw"))),
@@ -84,9 +85,9 @@ def _metrics(value: float, chance: random.Random) -> dict[str, float]:
 
 def write_runs(layout: Layout, study: StudyLayout, ledger: Ledger, database: Path) -> str:
     """Put the study's runs into an MLflow database, as the tracker would have, and return the experiment's id."""
-    from tracking.runs import load_runs
-    from tracking.sending.recorder import open_recorder
-    from tracking.server.door import Door
+    from tracking.client.client import Door
+    from tracking.exporter.recorder import open_recorder
+    from tracking.run_ids import load_runs
 
     uri = f"sqlite:///{database}"
     records = ledger.records()
@@ -138,7 +139,7 @@ def _insert(database: Path, experiment: str, parent: str, started: StudyStarted,
 
 
 def _texts(table: str, record: TrialRecord, started: StudyStarted, parent: str) -> Iterator[tuple[str, str]]:
-    from tracking.telling.content import finish_tags, trial_params, trial_tags
+    from tracking.content.tags_and_metrics import finish_tags, trial_params, trial_tags
 
     if table == "params":
         yield from trial_params(record).items()
@@ -150,7 +151,7 @@ def _texts(table: str, record: TrialRecord, started: StudyStarted, parent: str) 
 
 
 def _points(record: TrialRecord, run: str, *, latest: bool) -> Iterator[tuple[str, float, int, int, str]]:
-    from tracking.telling.content import finish_points, report_points
+    from tracking.content.tags_and_metrics import finish_points, report_points
 
     epochs = record.history[-1:] if latest else record.history
     for one in epochs:

@@ -23,13 +23,14 @@ import torch
 from machine import commit_of, describe_machine
 from scipy.stats import t as student
 
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.config.search_config import Objective
+from study.config.study_config import DataSpec, RotationSpec, stable_seed
 from study.data import load_data
-from study.hyperparameters import Hyperparameters, TrialConfig
-from study.layout import write_text_atomic
-from study.spec import DataSpec, Objective, RotationSpec, stable_seed
-from study.training.data import LabelledImages, TrainingData, pixel_statistics
-from study.training.loop import train
-from study.training.rotation import pretrain
+from study.paths import write_text_atomic
+from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
+from study.training.rotation_pretraining import pretrain
+from study.training.trainer import train
 
 DATA = DataSpec(image_size_px=64, count=2000)
 SEEDS = (0, 1, 2)

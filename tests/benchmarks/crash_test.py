@@ -153,7 +153,7 @@ def shared_cluster(wanted: bool) -> Iterator[str | None]:
         return
     from ray.cluster_utils import Cluster
 
-    from study.engine.cluster import QUIET_ENVIRONMENT
+    from study.engine.ray.cluster import QUIET_ENVIRONMENT
 
     os.environ.update(QUIET_ENVIRONMENT)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import optuna
 
-from study.hyperparameters import Hyperparameters
-from study.layout import StudyLayout
-from study.ledger import Ledger
+from study.config.hyperparameters import Hyperparameters
+from study.config.search_config import SearchSpec
+from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
+from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
-from study.spec import Choice, Condition, Integer, Parameter, SearchSpec, StudySpec, Uniform
+from study.storage.study_storage import Ledger
 
 SPACE = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam", "adamw"))),

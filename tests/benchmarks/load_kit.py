@@ -25,8 +25,8 @@ CLOSE_TIMEOUT_S = 1800.0
 @contextmanager
 def tracked(asked: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> Iterator[Any]:
     """Open the recorder of a way; close it at the end and note what that took."""
-    from study.layout import Layout
-    from tracking.sending.recorder import open_recorder
+    from study.paths import Layout
+    from tracking.exporter.recorder import open_recorder
 
     if asked.way == "off":
         yield Silence()
@@ -110,7 +110,7 @@ def make_ledger(asked: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     from engine_fakes import make_ledger as make
     from engine_fakes import make_spec
 
-    from study.layout import Layout
+    from study.paths import Layout
 
     spec = make_spec(asked.trials, epochs=asked.rate * asked.seconds, pruner="none")
     layout = Layout(folder).study(STUDY)
@@ -121,10 +121,10 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Hand the reports to the conductor."""
     from engine_fakes import started
 
-    from study.engine.conductor import Conductor
-    from study.engine.report import TrialReport
-    from study.ledger import driver_lock
+    from study.engine.messages import TrialReport
+    from study.engine.trial_controller import Conductor
     from study.records import EpochMetrics, StopReason
+    from study.storage.lock import driver_lock
 
     ledger, layout = make_ledger(asked, folder)
     last, figures = asked.rate * asked.seconds, {}
@@ -160,7 +160,7 @@ def make_stub(asked: argparse.Namespace, arrivals: Path) -> Any:
             (arrivals / str(self._number)).touch()
 
         def step(self) -> dict[str, Any]:
-            from study.engine.report import TrialReport
+            from study.engine.messages import TrialReport
             from study.records import EpochMetrics, StopReason
 
             while not self._due_s and len(list(arrivals.iterdir())) < trials:
@@ -179,11 +179,11 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from engine_fakes import started
     from scale import ray_session
 
-    from study.engine.cluster import Slots
-    from study.engine.conductor import Conductor
-    from study.engine.report import TrialReport
-    from study.engine.tuning import run_trials
-    from study.ledger import driver_lock
+    from study.engine.messages import TrialReport
+    from study.engine.ray.cluster import Slots
+    from study.engine.ray.tune_adapter import run_trials
+    from study.engine.trial_controller import Conductor
+    from study.storage.lock import driver_lock
 
     calls, at_s, cpu_s, figures = Calls(), [], [], {}
 

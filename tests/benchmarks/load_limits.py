@@ -80,8 +80,8 @@ def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Record as fast as possible while no server answers; return what that took of time and memory."""
     from recorders import Script
 
-    from study.layout import Layout
-    from tracking.sending.recorder import open_recorder
+    from study.paths import Layout
+    from tracking.exporter.recorder import open_recorder
 
     layout, script, calls, memory = Layout(folder), Script(STUDY, planned=asked.trials), Calls(), []
     recorder = open_recorder(layout, layout.study(STUDY), NOBODY, apart=True)

@@ -27,9 +27,9 @@ import optuna
 from big_study import append_trial, write_runs, write_study
 from machine import busy_cores, describe_machine
 
-from study.layout import Layout
-from study.ledger import Ledger
-from tracking.serving.ui import serve
+from study.paths import Layout
+from study.storage.study_storage import Ledger
+from tracking.ui.server import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "big"

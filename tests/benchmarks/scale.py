@@ -56,7 +56,7 @@ def rss_mib() -> float:
 
 def ray_session(cpus: int) -> None:
     """Start Ray with logical CPUs, as a study does, but for workers that would import torch beforehand."""
-    from study.engine.cluster import QUIET_ENVIRONMENT
+    from study.engine.ray.cluster import QUIET_ENVIRONMENT
 
     quiet = {key: value for key, value in QUIET_ENVIRONMENT.items() if key != "RAY_preload_python_modules"}
     os.environ.update(quiet)
@@ -80,7 +80,7 @@ def make_stub(step_s: float, epochs: int) -> Any:
             return True
 
         def step(self) -> dict[str, Any]:
-            from study.engine.report import TrialReport
+            from study.engine.messages import TrialReport
             from study.records import EpochMetrics, StopReason
 
             time.sleep(step_s / epochs)
@@ -100,15 +100,18 @@ def make_stub(step_s: float, epochs: int) -> Any:
 
 def ours(asked: argparse.Namespace) -> dict[str, Any]:
     """Run a study of stubs; return wall clock, ideal, and what suggestions and reports cost."""
-    from study.engine.cluster import Slots
-    from study.engine.conductor import Conductor
-    from study.engine.report import TrialReport
-    from study.engine.tuning import run_trials
-    from study.hyperparameters import Hyperparameters
-    from study.layout import StudyLayout
-    from study.ledger import Assignment, Ledger, driver_lock
+    from study.config.hyperparameters import Hyperparameters
+    from study.config.search_config import SearchSpec
+    from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+    from study.engine.messages import TrialReport
+    from study.engine.ray.cluster import Slots
+    from study.engine.ray.tune_adapter import run_trials
+    from study.engine.trial_controller import Conductor
+    from study.paths import StudyLayout
     from study.records import DataSummary
-    from study.spec import Choice, Condition, Parameter, SearchSpec, StudySpec, Uniform
+    from study.storage.lock import driver_lock
+    from study.storage.study_storage import Ledger
+    from study.trials.serialization import Assignment
 
     clock = Clock()
 

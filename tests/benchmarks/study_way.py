@@ -17,8 +17,8 @@ from optuna.trial import FrozenTrial
 from points import POINTS
 
 from cli.main import app
-from cli.reading import open_study
-from study.ledger.samplers import SAMPLERS
+from cli.studies import open_study
+from study.search.samplers import SAMPLERS
 
 STUDY_FILE = Path(__file__).with_name("study_way.yaml")
 

@@ -18,9 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from study.hyperparameters import Hyperparameters
-from study.training.models import build_model
-from study.training.network import Network, place
+from study.config.hyperparameters import Hyperparameters
+from study.training.models.architectures import Network, build_model, place
 
 CPU = torch.device("cpu")
 WARM_UP = 2

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from report_kit import judged
 
-from study.report.page import trial_page
+from study.figures.trial_page import trial_page
 
 ROUNDS = 7
 

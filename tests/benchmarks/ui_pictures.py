@@ -30,7 +30,7 @@ from browser_walks import (
 )
 from played_study import NAME, play_study
 
-from tracking.telling.view import RANKING, TREE
+from tracking.content.ui_views import RANKING, TREE
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

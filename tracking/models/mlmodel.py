@@ -93,7 +93,7 @@ def _flavors(model: Described) -> dict[str, Any]:
     environment = {"env": {"conda": _CONDA, "virtualenv": _PYTHON}, "python_version": platform.python_version()}
     if model.torch is None:
         return {
-            "python_function": {"loader_module": "study.export.served", "data": CHECKPOINT_FOLDER, **environment},
+            "python_function": {"loader_module": "study.export.pyfunc", "data": CHECKPOINT_FOLDER, **environment},
         }
     return {
         # MLflow refuses to move a graph to the GPU it would choose by itself where there is one.

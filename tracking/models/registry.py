@@ -12,15 +12,14 @@ from typing import Any
 
 from study.errors import TrackingError, UsageError
 from study.events import TrialFinished
-from study.layout import CARD, WEIGHTS, StudyLayout
-from tracking.models.kept import FLAVORS, VERSIONS, Made, Models, described, read_card
+from study.paths import CARD, WEIGHTS, StudyLayout
+from tracking.client.client import Door, Run
+from tracking.content import tags_and_metrics as content
+from tracking.models.description import Choice, registered_text, run_link, version_tags, version_text
+from tracking.models.logged_models import FLAVORS, VERSIONS, Made, Models, described, put_file, put_texts, read_card
 from tracking.models.mlmodel import GRAPH_FILE, GRAPH_FOLDER, WITH_GRAPH, model_files
-from tracking.models.store import put_file, put_texts
-from tracking.models.words import Choice, registered_text, run_link, version_tags, version_text
-from tracking.record.told import Told, read_told
-from tracking.server.door import Door, Run
-from tracking.telling import content
-from tracking.uri import local_path, mask_uri
+from tracking.outbox.study_state import Told, read_told
+from tracking.tracking_uri import local_path, mask_uri
 
 MAX_NAME_CHARACTERS = 250
 _ALIAS = re.compile(r"[\w-]{1,250}", re.ASCII)

@@ -1,0 +1,152 @@
+"""The command that ranks: compare."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import RESULTS, Json, Metric, ReadUri, Results, print_json
+from cli.views.tables import Format, Sheet, as_table, as_text, print_table
+
+if TYPE_CHECKING:
+    from cli.field_getters import SortKey
+    from cli.ranking import Ranked
+    from cli.studies import Source
+    from study.analysis.trial_filter import Where
+
+
+Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(help="Names of studies to rank together; default: the newest.", metavar="[NAME]..."),
+]
+WhereText = Annotated[
+    str | None,
+    typer.Option(
+        "--where", metavar="EXPR", help="Rank only those that match, as in \"optimizer = 'adam' and depth >= 34\"."
+    ),
+]
+Columns = Annotated[
+    str | None,
+    typer.Option("--columns", metavar="A,B", help="More to show: metrics, hyperparameters, or facts such as seed."),
+]
+Sort = Annotated[
+    list[str] | None,
+    typer.Option("--sort", metavar="KEY[:asc|desc]", help="Another order than that of the ranks; may be given again."),
+]
+Shape = Annotated[Format, typer.Option("--format", help="What to print.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command("compare")(compare)
+
+
+def compare(
+    names: Names = None,
+    metric: Metric = None,
+    where: WhereText = None,
+    top: Top = None,
+    columns: Columns = None,
+    sort: Sort = None,
+    trials: Annotated[
+        bool, typer.Option("--trials", help="Rank single trials, not configurations by their mean over seeds.")
+    ] = False,
+    shape: Shape = Format.TABLE,
+    results: Results = RESULTS,
+    tracking_uri: ReadUri = None,
+    json: Json = False,
+) -> None:
+    """Rank the configurations of studies: by one metric, or by all their objectives."""
+    from cli.field_getters import OF_CONFIGURATIONS, named, sort_keys
+    from cli.ranking import rank_sources
+    from study.analysis.trial_filter import Where
+    from study.errors import UsageError
+
+    if json and shape not in (Format.TABLE, Format.JSON):
+        raise UsageError(f"--json is --format json, so it cannot go with --format {shape}")
+    kind = Format.JSON if json else shape
+    asked, keys = Where(where) if where is not None else None, sort_keys(sort)
+    limit = None if keys else top  # another order than the ranks' takes all of them
+    sources = _sources(results, tracking_uri, names, metric, limit, asked, trials=trials)
+    found = rank_sources(sources, metric, asked, trials=trials)
+    records = [one for source in sources for one in source.known]
+    single = trials or not found.configurations
+    extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS
+    asked_for = [one.strip() for one in (columns or "").split(",") if one.strip()]
+    more = named("--columns", asked_for, records, extra=extra)
+    named("--sort", [one.name for one in keys], records, extra=extra)
+    more = [one for one in more if one not in found.metrics]
+    if single:
+        _show_trials(found, more, keys, top, kind)
+    else:
+        _show_configurations(found, more, keys, top, kind)
+
+
+def _sources(
+    results: Path,
+    tracking_uri: str | None,
+    names: Sequence[str] | None,
+    metric: str | None,
+    top: int | None,
+    where: Where | None,
+    *,
+    trials: bool,
+) -> list[Source]:
+    each: list[str | None] = list(dict.fromkeys(names)) if names else [None]
+    if tracking_uri is None:
+        from cli.studies import seen
+
+        return [seen(results, one) for one in each]
+    from cli.ranking import read_served
+
+    return [read_served(tracking_uri, one, metric, top, where, trials=trials) for one in each]
+
+
+def _show_trials(found: Ranked, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
+    from cli.field_getters import sort_in_place
+    from cli.views.leaderboard import asking, columns_json, trial_json, trial_sheet
+
+    pairs = [(asking(found, row), row) for row in found.rows]
+    sort_in_place(pairs, keys)
+    rows = [row for _, row in pairs[:top]]
+    if kind is Format.JSON:
+        print_json([{**trial_json(row, found), **columns_json(ask, more)} for ask, row in pairs[:top]])
+        _say(found.notes)
+    else:
+        _print(trial_sheet(found, rows, more), kind)
+
+
+def _show_configurations(
+    found: Ranked, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
+) -> None:
+    from cli.field_getters import of_configuration, sort_in_place
+    from cli.views.leaderboard import columns_json, configuration_json, configuration_sheet
+
+    pairs = [(of_configuration(one), one) for one in found.configurations]
+    sort_in_place(pairs, keys)
+    shown = [one for _, one in pairs[:top]]
+    if kind is Format.JSON:
+        print_json([{**configuration_json(one, found), **columns_json(ask, more)} for ask, one in pairs[:top]])
+        _say(found.notes)
+    else:
+        _print(configuration_sheet(found, shown, more), kind)
+
+
+def _print(sheet: Sheet, kind: Format) -> None:
+    if kind is Format.TABLE:
+        print_table(as_table(sheet))
+        for note in sheet.notes:
+            typer.echo(note)
+        return
+    typer.echo(as_text(sheet, kind), nl=False)
+    _say(sheet.notes)
+
+
+def _say(notes: Sequence[str]) -> None:
+    """Print to the other stream what would spoil a file."""
+    for note in notes:
+        typer.echo(note, err=True)

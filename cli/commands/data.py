@@ -1,0 +1,161 @@
+"""Commands about images: data faces, data check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.options import Json, print_json, short_path
+from cli.views.tables import make_table, print_table
+
+if TYPE_CHECKING:
+    from study.data.check import FolderCheck, Likeness
+
+
+SHOWN_BROKEN = 20
+SHOWN_SHEETS = 6
+
+app = typer.Typer(help="Make and look at images.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def data() -> None:
+    """Make and look at images."""
+
+
+@app.command("faces")
+def faces(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.", metavar="OUT")],
+    count: Annotated[int, typer.Option("--count", help="Images of train, val and test together.", metavar="N")] = 2000,
+    size_px: Annotated[int, typer.Option("--size", min=16, max=1024, help="Width and height in pixels.")] = 112,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other faces.")] = 0,
+    json: Json = False,
+) -> None:
+    """Write the built-in masked faces as JPEGs, 60:20:20 in train, val and test, with the shifted sets."""
+    from study.data.synthetic_faces import write_folder
+
+    summary = write_folder(out, count, seed=seed, size_px=size_px)
+    if json:
+        print_json({"out": str(out), "counts": summary.counts, "contact_sheet": str(summary.contact_sheet)})
+        return
+    for name, classes in summary.counts.items():
+        typer.echo(f"{name:10s} " + ", ".join(f"{number} {one}" for one, number in classes.items()))
+    typer.echo(f"look at {summary.contact_sheet}; use it with data: {{source: folder, path: {out}}}")
+
+
+@app.command("check")
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder of images, with or without splits.", metavar="DIR")],
+    image_size_px: Annotated[
+        int, typer.Option("--image-size-px", min=16, max=1024, help="Side that a study would train at.")
+    ] = 64,
+    group_by: Annotated[
+        str | None, typer.Option("--group-by", help="Regular expression of a group in file names.", metavar="RE")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--classes", help="Name the class of a folder; repeatable.", metavar="FOLDER=CLASS"),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the contact sheets go; not in DIR.", metavar="DIR")] = Path(
+        "data-check"
+    ),
+    json: Json = False,
+) -> None:
+    """Look a folder of images over: counts, sizes, broken files, near-duplicates; changes nothing in it."""
+    from dataclasses import asdict
+
+    from study.config.study_config import DataSpec
+    from study.data.check import check_folder
+
+    spec = DataSpec(
+        source="folder",
+        path=str(folder),
+        image_size_px=image_size_px,
+        group_by=_regular_expression(group_by),
+        classes=_read_classes(classes or []),
+    )
+    found = check_folder(spec, out)
+    if json:
+        print_json(asdict(found))
+        return
+    _print_counts(found)
+    _print_faults(found)
+    _print_likeness(found)
+    if found.sheets:
+        more = f" and {len(found.sheets) - SHOWN_SHEETS} more" if len(found.sheets) > SHOWN_SHEETS else ""
+        typer.echo(f"look at {', '.join(map(short_path, found.sheets[:SHOWN_SHEETS]))}{more}")
+
+
+def _regular_expression(pattern: str | None) -> str | None:
+    import re
+
+    from study.errors import UsageError
+
+    try:
+        re.compile(pattern or "")
+    except (re.error, OverflowError, RecursionError) as exc:
+        raise UsageError(f"--group-by must be a regular expression, but {pattern!r} is not: {exc}; correct it") from exc
+    return pattern
+
+
+def _read_classes(given: list[str]) -> dict[str, str]:
+    from study.errors import UsageError
+
+    pairs = [one.partition("=") for one in given]
+    if wrong := [one for one, (key, _, name) in zip(given, pairs, strict=True) if not (key and name)]:
+        raise UsageError(f"--classes must be FOLDER=CLASS, such as improper=not_wearing_mask, got {', '.join(wrong)}")
+    return {key: name for key, _, name in pairs}
+
+
+def _print_counts(found: FolderCheck) -> None:
+    read = found.total - len(found.broken)
+    typer.echo(f"{found.path}: {read} of {found.total} pictures can be read, {len(found.classes)} classes")
+    rows = [[name, *(str(of_set[one]) for one in found.classes)] for name, of_set in found.counts.items()]
+    totals = [sum(of_set[one] for of_set in found.counts.values()) for one in found.classes]
+    if len(found.classes) <= 8:
+        print_table(make_table(["set", *found.classes], rows, right=found.classes))
+    else:
+        for name, of_set in found.counts.items():
+            typer.echo(f"  {name:12s} {sum(of_set.values())}, {min(of_set.values())} to {max(of_set.values())} a class")
+    ratio = "a class has none" if found.imbalance is None else f"{found.imbalance:.2f} : 1"
+    typer.echo(f"balance      largest to smallest class {ratio} ({max(totals)} and {min(totals)} pictures)")
+    if (sizes := found.sizes) is not None:
+        low, middle, high = (f"{sizes.width_px[at]}x{sizes.height_px[at]}" for at in range(3))
+        smaller = f"{sizes.smaller} smaller than {sizes.target_px} px"
+        typer.echo(f"size         least {low}, median {middle}, largest {high} (width x height); {smaller}")
+
+
+def _print_faults(found: FolderCheck) -> None:
+    if found.refusal:
+        typer.echo(f"refused      a study would not run on it: {found.refusal}")
+    broken = len(found.broken)
+    share = f" ({broken / found.total:.2%}; a study takes at most 1%)" if broken else ""
+    typer.echo(f"broken       {broken}{share}")
+    for line in found.broken[:SHOWN_BROKEN]:
+        typer.echo(f"  {line}")
+    if broken > SHOWN_BROKEN:
+        typer.echo(f"  and {broken - SHOWN_BROKEN} more")
+    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.ignored.items(), key=lambda one: -one[1])[:10])
+    typer.echo(f"ignored      {sum(found.ignored.values())} files" + (f" ({kinds})" if kinds else ""))
+
+
+def _print_likeness(found: FolderCheck) -> None:
+    for one in found.duplicates:
+        share = f" ({one.count / one.total:.2%})" if one.count else ""
+        in_words = f"{one.count} of {one.total} in {one.between[1]} are nearly in {one.between[0]} too{share}"
+        typer.echo(f"duplicates   {in_words}")
+        _print_examples(one)
+    if not found.conflicts:
+        typer.echo("conflicts    no picture is nearly in two classes")
+    for one in found.conflicts:
+        typer.echo(
+            f"conflicts    {one.count} of {one.between[1]} are nearly in {one.between[0]} too: one label is wrong"
+        )
+        _print_examples(one)
+
+
+def _print_examples(likeness: Likeness) -> None:
+    for first, second in likeness.examples:
+        typer.echo(f"  {second} is like {first}")

@@ -1,0 +1,176 @@
+"""Say what differs between two runs; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from cli.options import RESULTS, Json, ReadUri, Results, number, print_json
+from cli.views.run import OneRun
+from cli.views.tables import make_table, print_table
+from study.analysis.trial_filter import Value, value_of
+from study.config.hyperparameters import in_use
+from study.engine.rerun import of_machine
+
+Run = Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")]
+_DIGITS = 6
+_SHOWN = 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command("diff")(diff)
+
+
+def diff(one: Run, other: Run, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
+    """Print what differs between two runs: parameters, data, code, environment, outcome and metrics."""
+    from cli.views.run import seen_run, served_run
+
+    def read(text: str) -> OneRun:
+        return served_run(tracking_uri, text) if tracking_uri else seen_run(results, text)
+
+    first, second = read(one), read(other)
+    found = find_differences(first, second)
+    if json:
+        print_json(as_json(first, second, found))
+        return
+    _print(first, second, found)
+
+
+def _print(one: OneRun, other: OneRun, found: Differences) -> None:
+
+    typer.echo(f"{one.label} against {other.label}: {_summary(one, other, found)}")
+    for section, part in found.sections.items():
+        more = difference if section == "metrics" else None
+        _print_part(section, part, one.label, other.label, more)
+    if found.measured:
+        _print_part("time and memory", found.measured, one.label, other.label, difference)
+
+
+def _summary(one: OneRun, other: OneRun, found: Differences) -> str:
+    if found.is_empty:
+        but = " but time and memory" if found.measured else ""
+        text = f"nothing differs{but}"
+    else:
+        text = "different are " + ", ".join(f"{name} ({len(part)})" for name, part in found.sections.items())
+    parts = {"data": (one.data, other.data), "code": (one.code, other.code),
+             "environment": (one.machine, other.machine)}  # fmt: skip
+    unknown = [name for name, pair in parts.items() if not all(pair)]
+    return text + (f"; not known of both: {', '.join(unknown)}" if unknown else "")
+
+
+def _print_part(
+    heading: str, part: Mapping[str, Pair], one: str, other: str, difference: Callable[[Pair], float | None] | None
+) -> None:
+    names = [one, f"{other} (second)" if one == other else other]
+    columns = [heading, *names, *(["difference"] if difference else [])]
+    rows = [
+        [name, *map(_word, pair), *([_signed(difference(pair))] if difference else [])] for name, pair in part.items()
+    ]
+    numeric = columns[1:] if difference else ()
+    print_table(make_table(columns, rows, right=numeric, folds=() if difference else names))
+
+
+def _word(value: Any) -> str:
+    text = number(value, _DIGITS)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def _signed(value: float | None) -> str:
+    if value is None:
+        return "-"
+    text = number(value, _DIGITS)
+    return text if text.startswith("-") else f"+{text}"
+
+
+Pair = tuple[Any, Any]
+_PLACES = ("seed", "point", "replicate")
+_OUTCOME = ("state", "stop_reason", "epoch", "epochs_run", "attempts")
+
+
+@dataclass(frozen=True)
+class Differences:
+    """What differs, by name: the value of the one run and of the other, None where one has none.
+
+    ``measured`` are the metrics of time and memory, which never come out the same.
+    """
+
+    parameters: Mapping[str, Pair] = field(default_factory=dict)
+    data: Mapping[str, Pair] = field(default_factory=dict)
+    code: Mapping[str, Pair] = field(default_factory=dict)
+    environment: Mapping[str, Pair] = field(default_factory=dict)
+    outcome: Mapping[str, Pair] = field(default_factory=dict)
+    metrics: Mapping[str, Pair] = field(default_factory=dict)
+    measured: Mapping[str, Pair] = field(default_factory=dict)
+
+    @property
+    def sections(self) -> dict[str, Mapping[str, Pair]]:
+        """Every part that has a difference, but for what is measured of the machine."""
+        return {name: found for name, found in vars(self).items() if found and name != "measured"}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the runs are the same but for time and memory."""
+        return not self.sections
+
+
+def find_differences(one: OneRun, other: OneRun) -> Differences:
+    """Compare two runs; what neither knows is not compared."""
+    metrics = _differing(one.record.metrics, other.record.metrics)
+    return Differences(
+        parameters=_differing(_parameters(one), _parameters(other)),
+        data=_differing(one.data, other.data),
+        code=_differing(one.code, other.code),
+        environment={**_differing(one.machine, other.machine), **_differing(_packages(one), _packages(other))},
+        outcome=_differing(_outcome(one), _outcome(other)),
+        metrics={name: pair for name, pair in metrics.items() if not of_machine(name)},
+        measured={name: pair for name, pair in metrics.items() if of_machine(name)},
+    )
+
+
+def difference(pair: Pair) -> float | None:
+    """Return the second number less the first, None where one is missing."""
+    return None if None in pair else float(pair[1] - pair[0])
+
+
+def as_json(one: OneRun, other: OneRun, found: Differences) -> dict[str, Any]:
+    """Return it as one JSON object, every part with what differs."""
+    parts: dict[str, Any] = {
+        name: {key: list(pair) for key, pair in part.items()} for name, part in vars(found).items()
+    }
+    for name in ("metrics", "measured"):
+        parts[name] = {
+            key: {"values": list(pair), "difference": difference(pair)} for key, pair in vars(found)[name].items()
+        }
+    runs = [{"run": each.label, "run_id": each.record.run_id, "study": each.record.study, "trial": each.record.trial}
+            for each in (one, other)]  # fmt: skip
+    return {"runs": runs, "same": found.is_empty, **parts}
+
+
+def _parameters(run: OneRun) -> dict[str, Any]:
+    used = {name: value for name, value in in_use(run.record.config).items() if name not in _PLACES}
+    return {**used, "seed": run.record.seed if run.seed is None else run.seed}
+
+
+def _packages(run: OneRun) -> Mapping[str, str]:
+    return {f"package {name}": version for name, version in (run.installed or run.packages).items()}
+
+
+def _outcome(run: OneRun) -> dict[str, Value]:
+    return {name: value_of(run.record, name) for name in _OUTCOME}
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Pair]:
+    """Return the values that differ; where one side knows nothing at all there is nothing to compare."""
+    if not one or not other:
+        return {}
+    pairs = {name: (one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))}
+    return {name: pair for name, pair in pairs.items() if not _same(*pair)}
+
+
+def _same(one: Any, other: Any) -> bool:
+    both_nan = one != one and other != other  # NaN, the one value that is not itself
+    return both_nan or (one == other and isinstance(one, bool) is isinstance(other, bool))

@@ -1,0 +1,1 @@
+"""What commands show: tables, leaderboards, live progress, single runs."""

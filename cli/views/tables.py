@@ -1,0 +1,257 @@
+"""Write one table in several formats: for a terminal, Markdown, CSV, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from cli.options import number
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+_MOST_RICH = 1000
+"""Rows up to which rich lays a table out; it measures every cell several times."""
+_LEAST = 8
+"""What a column that folds keeps of its width."""
+_BETWEEN = 3
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """A heading, a cell per row and, where it has any, the style of each cell.
+
+    Where a terminal is narrow the columns that fold give way; the others are never cut.
+    """
+
+    heading: str
+    cells: Sequence[str]
+    right: bool = False
+    folds: bool = False
+    styles: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of the same length below a title."""
+
+    columns: Sequence[TextColumn]
+    title: str = ""
+
+
+def make_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), folds: Sequence[str] = ()
+) -> Table:
+    """Make a table of rows; columns named in ``right`` are aligned right, those in ``folds`` may fold."""
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return Table(
+        [TextColumn(name, found, name in right, name in folds) for name, found in zip(columns, cells, strict=True)]
+    )
+
+
+def print_table(table: Table) -> None:
+    """Print a table; no part of a number is ever left out, so a narrow terminal may have to break lines."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    table = Table([_flat(one) for one in table.columns], _flat_text(table.title))
+    if console.is_terminal and max((len(one.cells) for one in table.columns), default=0) <= _MOST_RICH:
+        _print_rich(table, console)
+    else:
+        print("\n".join(plain_lines(table, "-" if console.options.ascii_only else "─")), flush=True)
+
+
+def plain_lines(table: Table, rule: str = "─") -> list[str]:
+    """Return the lines of a table as wide as it needs."""
+    padded = []
+    for one in table.columns:
+        width = _width(one)
+        padded.append([_padded(cell, width, right=one.right) for cell in (one.heading, *one.cells)])
+    head, *rows = [" " + (" " * _BETWEEN).join(cells) for cells in zip(*padded, strict=True)]
+    lines = ["", head, " " + rule * (_cells(head) - 1), *rows, ""]
+    return [line.rstrip() for line in ([table.title, *lines] if table.title else lines)]
+
+
+def _print_rich(table: Table, console: Console) -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    if table.title:
+        shown.title = Text(table.title, style="table.title", overflow="fold")
+    for one in table.columns:
+        shown.add_column(
+            Text(one.heading), justify="right" if one.right else "left", overflow="fold",
+            no_wrap=not one.folds, min_width=_least(one),
+        )  # fmt: skip
+    columns = [zip(one.cells, one.styles or [""] * len(one.cells), strict=True) for one in table.columns]
+    for row in zip(*columns, strict=True):
+        shown.add_row(*(Text(text, style) for text, style in row))
+    needed = sum(map(_least, table.columns)) + _BETWEEN * (len(table.columns) - 1) + 2  # a blank at either edge
+    console.width = max(console.width, needed)
+    console.print(shown)
+
+
+def _least(column: TextColumn) -> int:
+    """Return the width below which a column must not be."""
+    width = _width(column)
+    return min(width, _LEAST) if column.folds else width
+
+
+def _width(column: TextColumn) -> int:
+    return max(map(_cells, (column.heading, *column.cells)))
+
+
+def _cells(text: str) -> int:
+    """Return how many places of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _cells(text))
+    return space + text if right else text + space
+
+
+def _flat(column: TextColumn) -> TextColumn:
+    cells = [_flat_text(one) for one in column.cells]
+    return TextColumn(_flat_text(column.heading), cells, column.right, column.folds, column.styles)
+
+
+def _flat_text(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
+
+
+class Format(StrEnum):
+    """What ``--format`` admits."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its heading, a value per row, how people read it.
+
+    ``exact`` names it in CSV; None leaves it out there, and ``hidden`` everywhere else. A terminal shows each value in
+    its ``style``, and folds those of a column that ``folds`` where they do not fit.
+    """
+
+    heading: str
+    values: Sequence[Any]
+    right: bool = False
+    text: Callable[[Any], str] = number
+    style: Callable[[Any], str] | None = field(default=None, compare=False)
+    exact: str | None = ""
+    hidden: bool = False
+    folds: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table before it has a format; ``notes`` are sentences below it."""
+
+    title: str
+    columns: Sequence[Column]
+    notes: Sequence[str] = ()
+
+    @property
+    def shown(self) -> list[Column]:
+        """The columns for people."""
+        return [one for one in self.columns if not one.hidden]
+
+
+def as_table(sheet: Sheet) -> Table:
+    """Return a table for a terminal."""
+    columns = [
+        TextColumn(
+            one.heading, [one.text(value) for value in one.values], one.right, one.folds,
+            [one.style(value) for value in one.values] if one.style else (),
+        )
+        for one in sheet.shown
+    ]  # fmt: skip
+    return Table(columns, sheet.title)
+
+
+def as_text(sheet: Sheet, kind: Format) -> str:
+    """Return it as Markdown, CSV or LaTeX; CSV has numbers in full, times in seconds and CR LF as RFC 4180 asks."""
+    if kind is Format.CSV:
+        return _csv([one for one in sheet.columns if one.exact is not None])
+    cells = [[one.text(value) for value in one.values] for one in sheet.shown]
+    rows = list(zip(*cells, strict=True))
+    return _markdown(sheet.shown, rows) if kind is Format.MARKDOWN else _latex(sheet.shown, rows)
+
+
+def _csv(columns: Sequence[Column]) -> str:
+    written = io.StringIO(newline="")
+    writer = csv.writer(written, lineterminator="\r\n")
+    writer.writerow([one.exact or one.heading for one in columns])
+    writer.writerows(zip(*([_exact(value) for value in one.values] for one in columns), strict=True))
+    return written.getvalue()
+
+
+def _exact(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    heads = [markdown_text(one.heading) for one in columns]
+    marks = ["---:" if one.right else "---" for one in columns]
+    lines = [heads, marks, *([markdown_text(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown would take for its own; an underscore inside a word is none."""
+    text = " ".join(text.split()).replace("&", "&amp;")
+    text = re.sub(r"([\\`*\[\]<>|~])", r"\\\1", text)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+
+
+def _latex(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    lines = [
+        r"\begin{tabular}{" + "".join("r" if one.right else "l" for one in columns) + "}",
+        r"\toprule",
+        _latex_row([one.heading for one in columns]),
+        r"\midrule",
+        *map(_latex_row, rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    line = " & ".join(map(latex_text, cells))
+    # A bracket or star first in a row would belong to the \\ of the row before.
+    return (f"{{}}{line}" if line.startswith(("[", "*")) else line) + r" \\"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", **{one: f"\\{one}" for one in "%_&#{}$"},
+}  # fmt: skip
+
+
+def latex_text(text: str) -> str:
+    """Escape what TeX would take for its own."""
+    return "".join(_LATEX.get(one, one) for one in " ".join(text.split()))

@@ -1,0 +1,1 @@
+"""Pure functions from trial records to answers: ranking, Pareto front, significance, filters."""

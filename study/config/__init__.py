@@ -1,0 +1,1 @@
+"""The typed form of a study file: data, training, search, hyperparameters."""

@@ -1,0 +1,79 @@
+"""Tell what differs between two versions of a study, and whether the later one only adds to the earlier; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from study.config.study_config import StudySpec
+
+_FREE = ("resources.max_concurrent_trials", "resources.worker_retries")
+_IGNORED = ("name", "objectives")
+_MISSING = "nothing"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field that differs; ``extends`` where everything already run would have been run under the new value too."""
+
+    field: str
+    before: object
+    after: object
+    extends: bool
+
+    def __str__(self) -> str:
+        return f"{self.field}: {_word(self.before)} -> {_word(self.after)}"
+
+
+def changes(before: StudySpec, after: StudySpec) -> tuple[Change, ...]:
+    """Return every field that differs, in the order of the study file; the name does not count."""
+    old, new = _flat(before), _flat(after)
+    fields = dict.fromkeys((*old, *new))
+    return tuple(
+        Change(field, old.get(field, _MISSING), new.get(field, _MISSING), _extends(field, old, new))
+        for field in fields
+        if old.get(field, _MISSING) != new.get(field, _MISSING)
+    )
+
+
+def _flat(spec: StudySpec) -> dict[str, object]:
+    """Return fields by dotted name; parameters and objectives are one field each, replicates their seeds."""
+    values: dict[str, Any] = {**spec.model_dump(exclude={*_IGNORED, "space", "replicates", "objective"})}
+    values["objective"] = [f"{one.mode} {one.metric}" for one in spec.aims]
+    values["space"] = {one.name: one.model_dump(exclude={"name"}) for one in spec.space}
+    values["replicates"] = {"seeds": list(spec.replicates.numbers)}
+    values["budget"]["wall_clock"] = spec.budget.wall_clock_s
+    values["search"]["pruner"] = spec.pruner
+    return dict(_leaves(values))
+
+
+def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in values.items():
+        name = f"{above}{key}"
+        if isinstance(value, dict) and above != "space.":
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, list(value) if isinstance(value, tuple) else value
+
+
+def _extends(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    before: Any = old.get(field)
+    after: Any = new.get(field)
+    if field in _FREE:
+        return True
+    if field == "keep.per_study":
+        return after == "all" or (before != "all" and bool(after > before))
+    if field == "replicates.seeds":
+        # A search counts its trials, so more seeds for its points take more of them.
+        grows = new["design.kind"] != "search" or new["search.trials"] > old["search.trials"]
+        return grows and bool(list(after or [])[: len(before)] == before)
+    if field == "search.trials":
+        return bool(after > before)
+    if field.startswith("budget.target."):
+        return True  # another target: what has run has run
+    return field.startswith("budget.") and (after is None or (before is not None and after > before))
+
+
+def _word(value: object) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,211 @@
+"""Check what holds between the fields of a study file; one small function per law."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config.hyperparameters import Scalar
+from study.config.study_config import Choice, Constant, Integer, Parameter, StudySpec
+from study.config_file.messages import show, unknown_key
+from study.config_file.schema_check import section_of
+from study.config_file.yaml_document import Report, Tree
+from study.paths import encode_name
+
+_LONGEST_FOLDER = 200
+UNKNOWN = object()
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A study file whose single values are checked; ``tree`` holds the sound ones."""
+
+    tree: Tree
+    given: Tree
+    parameters: Mapping[str, Parameter]
+    report: Report
+
+    def ask(self, section: str, field: str) -> Any:
+        """Return a value or its default; UNKNOWN, which equals nothing, where it has a fault."""
+        if self.report.is_faulty(section, field):
+            return UNKNOWN
+        model = section_of(StudySpec, section)
+        assert model is not None
+        default = model.model_fields[field].get_default(call_default_factory=True)
+        return self.tree.get(section, {}).get(field, default)
+
+    def has(self, *loc: str) -> bool:
+        """Whether the file gives this key at all, right or wrong."""
+        value: object = self.given
+        for key in loc:
+            if not isinstance(value, dict) or key not in value:
+                return False
+            value = value[key]
+        return True
+
+    def possible(self, name: str) -> tuple[Scalar, ...] | None:
+        """Return every value a discrete hyperparameter can have; None where a fault or a continuous range hides it."""
+        if self.report.is_faulty("space", name) or self.report.is_faulty("trial", name):
+            return None
+        parameter = self.parameters.get(name)
+        if parameter is None:
+            lost = self.has("space", name) and self.report.is_faulty("space")
+            return None if lost else (self.ask("trial", name),)
+        domain = parameter.domain
+        default = () if not parameter.when else (self.ask("trial", name),)
+        if isinstance(domain, Choice):
+            return (*domain.values, *default)
+        if isinstance(domain, Integer):
+            return (*range(domain.low, domain.high + 1, domain.step), *default)
+        return (domain.value, *default) if isinstance(domain, Constant) else None
+
+
+def check_rules(candidate: Candidate) -> None:
+    """Report every law the candidate breaks."""
+    for rule in _RULES:
+        rule(candidate)
+
+
+def _name(study: Candidate) -> None:
+    name, report = study.tree.get("name"), study.report
+    if name is None:
+        return
+    if not name.isprintable():
+        report.value(("name",), f"name must have only printable characters, got {show(name)}")
+    elif name != name.strip():
+        report.value(("name",), f"name must not begin or end with a blank, got {show(name)}")
+    elif not name.strip("."):
+        report.value(("name",), f"name must not be dots only, got {show(name)}")
+    elif (length := len(encode_name(name))) > _LONGEST_FOLDER:
+        law = f"name must take at most {_LONGEST_FOLDER} characters as a folder, got {length}"
+        report.value(("name",), f"{law}; shorten it, letters other than a-z take several each")
+
+
+def known_sets(study: Candidate) -> tuple[str, ...] | None:
+    """Return every shifted image set of the study, None where a folder may hold more or a fault hides them."""
+    if study.ask("data", "source") != "faces" or study.report.is_faulty("data", "shifted"):
+        return None
+    return (*_face_words("SHIFTED_SETS"), *study.tree.get("data", {}).get("shifted", {}))
+
+
+def _source(study: Candidate) -> None:
+    source, report = study.ask("data", "source"), study.report
+    foreign = {"faces": ("path", "group_by"), "folder": ("count",)}.get(source, ())
+    for key in foreign:
+        if study.tree.get("data", {}).get(key) is not None:
+            other = "folder" if source == "faces" else "faces"
+            law = f"data.{key} belongs to source: {other}, but data.source is {source}"
+            report.key(("data", key), f"{law}; remove it or set source: {other}")
+    if source == "folder":
+        _folder(study)
+
+
+def _folder(study: Candidate) -> None:
+    path, report = study.ask("data", "path"), study.report
+    if path is None:
+        report.value(("data", "source"), "data.path is missing; source: folder needs the directory of the images")
+    elif path is not UNKNOWN:
+        _directory(study, path, "path")
+
+
+def _directory(study: Candidate, path: str, *loc: str) -> None:
+    if Path(path).is_dir():
+        return
+    found = "is not a directory" if Path(path).exists() else "does not exist"
+    way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
+    way_out = "" if Path(path).is_absolute() else f"; {way_out}"
+    law = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {found}{way_out}"
+    study.report.value(("data", *loc), law)
+
+
+def _shifted(study: Candidate) -> None:
+    given = {} if study.report.is_faulty("data", "shifted") else study.tree.get("data", {}).get("shifted", {})
+    for name, path in given.items():
+        if not re.fullmatch(r"[\w\- ]{1,80}", name):
+            law = f"a name in data.shifted must be 1 to 80 letters, digits, -, _ or blanks, got {show(name)}; rename it"
+            study.report.key(("data", "shifted", name), law)
+        elif study.ask("data", "source") == "faces" and name in _face_words("SHIFTED_SETS"):
+            law = f"data.shifted.{name} is a built-in set of source: faces already; choose another name"
+            study.report.key(("data", "shifted", name), law)
+        _directory(study, path, "shifted", name)
+
+
+def _classes(study: Candidate) -> None:
+    given = {} if study.report.is_faulty("data", "classes") else study.tree.get("data", {}).get("classes", {})
+    for folder, name in given.items():
+        if not name or not name.isprintable() or name != name.strip():
+            law = f"a class name must be printable and not empty, without blanks around it, got {show(name)}; rename it"
+            study.report.value(("data", "classes", folder), law)
+    if given and study.ask("data", "source") == "faces":
+        _face_classes(study, given)
+
+
+def _face_classes(study: Candidate, given: Mapping[str, str]) -> None:
+    kinds, names = _face_words("KINDS"), _face_words("CLASSES")
+    for kind in given:
+        if kind not in kinds:
+            study.report.key(("data", "classes", kind), unknown_key(kind, "data.classes of source: faces", kinds))
+    found = {given.get(kind, names[kind == "masked"]) for kind in kinds}
+    if len(found) == 1:
+        law = f"data.classes must leave at least two classes, but every kind of face is {show(*found)}"
+        study.report.value(("data", "classes"), f"{law}; map fewer kinds to it")
+
+
+def _face_words(name: str) -> tuple[str, ...]:
+    from study.data.synthetic_faces import vocabulary  # here, or every command would load the renderer
+
+    words: tuple[str, ...] = getattr(vocabulary, name)
+    return words
+
+
+def _group_by(study: Candidate) -> None:
+    pattern = study.ask("data", "group_by")
+    if pattern is None or pattern is UNKNOWN:
+        return
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as exc:
+        law = f"data.group_by must be a regular expression, but {show(pattern)} is not: {exc}"
+        study.report.value(("data", "group_by"), f"{law}; correct it")
+
+
+def _fractions(study: Candidate) -> None:
+    fractions = study.ask("data", "fractions")
+    if fractions is not UNKNOWN and not math.isclose(sum(fractions), 1, rel_tol=0, abs_tol=1e-9):
+        law = f"data.fractions must sum to 1, got {' + '.join(map(show, fractions))} = {sum(fractions):.10g}"
+        study.report.value(("data", "fractions"), law)
+
+
+def _gpus(study: Candidate) -> None:
+    gpus = study.ask("resources", "gpus_per_trial")
+    if isinstance(gpus, int | float) and gpus > 1 and gpus != int(gpus):
+        law = f"resources.gpus_per_trial must be whole when it is > 1, got {show(gpus)}"
+        study.report.value(("resources", "gpus_per_trial"), f"{law}; write {int(gpus)} or {int(gpus) + 1}")
+
+
+def _both(study: Candidate) -> None:
+    for name in study.tree.get("trial", {}):
+        if study.has("space", name):
+            places = study.report.places
+            at_trial = bool(places.key(("trial", name)).origin)
+            loc = ("trial" if at_trial else "space", name)
+            way = f"to fix a searched one, give its value in space ({name}: ...)"
+            study.report.key(loc, f"{name} must not be in both trial and space; remove one of them; {way}")
+
+
+_RULES: tuple[Callable[[Candidate], None], ...] = (
+    _name,
+    _source,
+    _fractions,
+    _shifted,
+    _classes,
+    _group_by,
+    _gpus,
+    _both,
+)

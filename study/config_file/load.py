@@ -1,0 +1,197 @@
+"""Turn a study file into a checked StudySpec, or into all of its faults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from study.config.study_config import StudySpec
+from study.config_file.conditions import link
+from study.config_file.cross_field import Candidate, check_rules
+from study.config_file.domains import read_space
+from study.config_file.messages import nearest, show
+from study.config_file.objectives import check_aim_rules
+from study.config_file.schema_check import check_model
+from study.config_file.search import check_steering_rules
+from study.config_file.training import check_training_rules
+from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
+from study.errors import Fault, SpecError
+
+_SOURCE_KEYS = {"faces": ("count", "classes"), "folder": ("path", "group_by", "classes", "shifted")}
+
+
+def apply_overrides(document: Document, overrides: Sequence[str], name: str | None, trials: int | None) -> None:
+    """Set dotted keys in a document whose root is a mapping; faults carry the option as written."""
+    for override in overrides:
+        _apply(document, override)
+    if name is not None:
+        _set(document, ["name"], name, f"--name {name}")
+    if trials is not None:
+        section = "search" if _is_search(document) else "budget"
+        _set(document, [section, "trials"], trials, f"--trials {trials}")
+    _leave_other_source(document)
+    _leave_other_seeds(document)
+    _leave_trials(document)
+
+
+def _is_search(document: Document) -> bool:
+    """Whether a sampler chooses the points, so that their number is the search's."""
+    design = document.value.get("design")
+    return (design.get("kind") if isinstance(design, dict) else design) in (None, "search")
+
+
+def _apply(document: Document, override: str) -> None:
+    origin = f"--set {override}"
+    key, equals, text = override.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        document.faults.append(Fault(f"{origin}: must be key=value with a dotted key, such as trial.max_epochs=1"))
+        return
+    parsed = parse(text)
+    if parsed.faults:
+        document.faults += [Fault(f"{origin}: the value {fault.message}") for fault in parsed.faults]
+        return
+    _set(document, path, parsed.value, origin)
+
+
+def _set(document: Document, path: list[str], value: Any, origin: str) -> None:
+    """Set one value, making the mappings above it where they are missing."""
+    tree: Tree = document.value
+    place = Place(origin=origin)
+    for depth, key in enumerate(path[:-1], start=1):
+        loc = tuple(path[:depth])
+        if tree.get(key) is None:
+            tree[key] = {}
+            document.places.replace(loc, place)
+        if not isinstance(tree[key], dict):
+            whole = f"--set {dotted(loc)}='{{{path[depth]}: ...}}'"
+            message = f"{origin}: {dotted(loc)} is {show(tree[key])}, which has no keys; set it whole: {whole}"
+            document.faults.append(Fault(message))
+            return
+        tree = tree[key]
+    tree[path[-1]] = value
+    document.places.replace(tuple(path), place)
+
+
+def _leave_other_source(document: Document) -> None:
+    """Let ``--set data.source`` leave aside what the file says for the other source only."""
+    data = document.value.get("data")
+    if not isinstance(data, dict) or not document.places.value(("data", "source")).origin:
+        return
+    for source, keys in _SOURCE_KEYS.items():
+        for key in keys:
+            if source != data.get("source") and not document.places.value(("data", key)).origin:
+                data.pop(key, None)
+
+
+def _leave_other_seeds(document: Document) -> None:
+    """Let ``--set replicates.count`` leave aside the seeds that the file lists, and the other way round."""
+    replicates, places = document.value.get("replicates"), document.places
+    for given, other in (("count", "seeds"), ("seeds", "count")):
+        set_here = bool(places.value(("replicates", given)).origin)
+        if isinstance(replicates, dict) and set_here and not places.value(("replicates", other)).origin:
+            replicates.pop(other, None)
+
+
+def _leave_trials(document: Document) -> None:
+    """Let ``--set design`` leave aside how many trials the file gives for a search."""
+    search = document.value.get("search")
+    if _is_search(document) or not isinstance(search, dict) or not document.places.value(("design", "kind")).origin:
+        return
+    if not document.places.value(("search", "trials")).origin:
+        search.pop("trials", None)
+
+
+@dataclass(frozen=True)
+class LoadedSpec:
+    """A study file after every check; ``text`` is the file as read, before any override."""
+
+    spec: StudySpec
+    text: str
+    path: Path
+
+
+def load_spec(
+    path: Path, overrides: Sequence[str] = (), *, name: str | None = None, trials: int | None = None
+) -> LoadedSpec:
+    """Read and check a study file; relative paths in it are relative to the current directory.
+
+    Args:
+        path: a YAML 1.2 file.
+        overrides: ``key=value`` with dotted keys, the value in YAML 1.2; later ones win.
+        name: replaces the file's name.
+        trials: replaces the file's search.trials, or budget.trials where a design lists its points.
+
+    Raises:
+        SpecError: every fault at once, sorted by place; those of an option carry it instead of a place.
+    """
+    text = _read_text(path)
+    document = parse(text)
+    _check_root(path, document)
+    apply_overrides(document, overrides, name, trials)
+    _spell_out_design(document)
+    report = Report(document.places, document.faults)
+    spec = _check(document, report)
+    if spec is None:
+        raise SpecError(str(path), report.faults)
+    return LoadedSpec(spec, text, path)
+
+
+def _check(document: Document, report: Report) -> StudySpec | None:
+    tree = check_model(StudySpec, document.value, (), report, skip=("space",))
+    drafts = read_space(document.value.get("space"), report)
+    parameters = link(drafts, tree.get("trial", {}), report)
+    candidate = Candidate(tree, document.value, {one.name: one for one in parameters}, report)
+    for check in (check_rules, check_aim_rules, check_training_rules, check_steering_rules):
+        check(candidate)
+    if report.faults:
+        return None
+    first = {"objective": tree["objectives"][0]} if tree.get("objectives") else {}
+    return StudySpec(**{**tree, **first}, space=parameters)
+
+
+def _spell_out_design(document: Document) -> None:
+    """Read ``design: grid`` as ``design: {kind: grid}``."""
+    kind = document.value.get("design")
+    if isinstance(kind, str):
+        document.value["design"] = {"kind": kind}
+
+
+def _check_root(path: Path, document: Document) -> None:
+    if document.value is None and not document.faults:
+        raise SpecError(str(path), [Fault("is empty; the least a study file needs is a name and a space", 1, 1)])
+    if document.value is not None and not isinstance(document.value, dict):
+        place = document.places.value(())
+        message = f"must be a mapping that begins like `name: ablation`, got {show(document.value)}"
+        document.faults.append(Fault(message, place.line, place.column))
+    if not isinstance(document.value, dict):
+        raise SpecError(str(path), document.faults)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        before = exc.object[: exc.start]
+        column = exc.start - before.rfind(b"\n")
+        message = f"must be UTF-8, got byte 0x{exc.object[exc.start]:02x}; save it as UTF-8"
+        fault = Fault(message, before.count(b"\n") + 1, column)
+    except FileNotFoundError:
+        fault = Fault(f"does not exist; {_neighbours(path)}")
+    except IsADirectoryError:
+        fault = Fault(f"is a directory; {_neighbours(path / 'study.yaml')}")
+    except OSError as exc:
+        fault = Fault(f"cannot be read: {exc.strerror}")
+    raise SpecError(str(path), [fault])
+
+
+def _neighbours(path: Path) -> str:
+    """Say which study files lie where this one was looked for."""
+    names = sorted(one.name for one in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    if not names:
+        return f"{path.parent} has no study file (*.yaml)"
+    near = nearest(path.name, names)
+    meant = f"did you mean {path.parent / near}? " if near else ""
+    return f"{meant}{path.parent} has {', '.join(names)}"

@@ -1,0 +1,240 @@
+"""Check what holds between the hyperparameters of a study file; one small function per law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+
+from study.config.hyperparameters import BELONGS, DEPTHS, Hyperparameters, Scalar
+from study.config.study_config import Choice, Constant, Domain, Integer, Parameter
+from study.config_file.conditions import requirements
+from study.config_file.cross_field import Candidate, known_sets
+from study.config_file.messages import show, show_bare
+from study.config_file.objectives import unfit
+from study.config_file.yaml_document import Loc
+from study.records import SHIFTED_PREFIX, VAL_PREFIX
+
+Values = frozenset[tuple[bool, Scalar]]
+Way = Mapping[str, Values]
+"""What parameters must be for something to happen; those not named may be anything."""
+
+
+def drawn_together(
+    one: str, other: str, parameters: Mapping[str, Parameter], fixed: Mapping[str, Scalar]
+) -> list[tuple[Scalar, Scalar]]:
+    """Return every pair of values a trial can have, in the order of the file.
+
+    Args:
+        one: a hyperparameter that is not continuous.
+        other: likewise.
+        parameters: the space; the ancestors of both must be in it.
+        fixed: the value of each where it is not searched, or does not exist because its conditions do not hold.
+    """
+    pairs = (
+        (first, second)
+        for first, way in _ways(one, parameters, fixed[one])
+        for second, other_way in _ways(other, parameters, fixed[other])
+        if all(way[name] & other_way[name] for name in way.keys() & other_way.keys())
+    )
+    return list(dict.fromkeys(pairs))
+
+
+def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar) -> list[tuple[Scalar, Way]]:
+    """Return each value of a hyperparameter with what must hold for it.
+
+    It exists where all of its ancestors have the right values, which are independent of each other; it does not
+    where any one that exists has a wrong value.
+    """
+    if name not in parameters:
+        return [(fixed, {})]
+    needed = _needed(name, parameters)
+    ways: list[tuple[Scalar, Way]] = []
+    for value in _values(parameters[name].domain):
+        ways.append((value, {**needed, name: _comparable([value])}))
+    for parent, right in needed.items():
+        if wrong := _comparable(_values(parameters[parent].domain)) - right:
+            ways.append((fixed, {**_needed(parent, parameters), parent: wrong}))
+    return [(value, way) for value, way in ways if all(way.values())]
+
+
+def _needed(name: str, parameters: Mapping[str, Parameter]) -> dict[str, Values]:
+    return {parent: _comparable(values) for parent, values in requirements(name, parameters).items()}
+
+
+def _comparable(values: Iterable[Scalar]) -> Values:
+    """Tell true from 1, which Python calls equal."""
+    return frozenset((isinstance(one, bool), one) for one in values)
+
+
+def _values(domain: Domain) -> Iterable[Scalar]:
+    if isinstance(domain, Choice):
+        return domain.values
+    if isinstance(domain, Constant):
+        return (domain.value,)
+    assert isinstance(domain, Integer)  # nothing can be conditional on a continuous range
+    return range(domain.low, domain.high + 1, domain.step)
+
+
+_STOPPING = (VAL_PREFIX, "train_", SHIFTED_PREFIX)
+
+
+def check_training_rules(candidate: Candidate) -> None:
+    """Report every law the candidate's hyperparameters break."""
+    for rule in _RULES:
+        rule(candidate)
+
+
+def _home(study: Candidate, name: str) -> Loc:
+    return ("space" if name in study.parameters else "trial", name)
+
+
+def _given(study: Candidate, name: str) -> bool:
+    """Whether `trial` gives a hyperparameter another value than its default."""
+    default = Hyperparameters.model_fields[name].default
+    value = study.tree.get("trial", {}).get(name, default)
+    return bool((tuple(value) if isinstance(value, list) else value) != default)
+
+
+def _either(values: Iterable[object]) -> str:
+    return " or ".join(map(show_bare, values))
+
+
+def _belongings(study: Candidate) -> None:
+    """What belongs to some values of an owner must not be searched, or given in vain, beside others."""
+    for name, (owner, values) in BELONGS.items():
+        owners = study.possible(owner)
+        if owners is None or study.report.is_faulty("space", name):
+            continue
+        _given_in_vain(study, name, owner, values, owners)
+        _searched_in_vain(study, name, owner, values, owners)
+
+
+def _given_in_vain(
+    study: Candidate, name: str, owner: str, values: tuple[str, ...], owners: tuple[Scalar, ...]
+) -> None:
+    if _given(study, name) and not set(values) & set(owners):
+        law = f"trial.{name} belongs to {_either(values)}, but {owner} is always {_either(owners)}"
+        study.report.key(("trial", name), f"{law}; remove it or set {owner}: {values[0]}")
+
+
+def _searched_in_vain(
+    study: Candidate, name: str, owner: str, values: tuple[str, ...], owners: tuple[Scalar, ...]
+) -> None:
+    parameter = study.parameters.get(name)
+    if parameter is None:
+        return
+    constant = parameter.domain if isinstance(parameter.domain, Constant) else None
+    if constant and constant.value == Hyperparameters.model_fields[name].default:
+        return
+    beside = requirements(name, study.parameters).get(owner, owners)
+    others = [one for one in beside if one not in values]
+    if len(others) == len(beside):
+        law = f"space.{name} belongs to {_either(values)}, but {owner} is always {_either(others)}"
+        study.report.key(("space", name), f"{law}; remove it or set {owner}: {values[0]}")
+    elif others and not constant:
+        law = f"space.{name} belongs to {_either(values)}, but would be searched for {', '.join(map(str, others))} too"
+        when = values[0] if len(values) == 1 else f"[{', '.join(values)}]"
+        study.report.key(("space", name), f"{law}; add when: {{{owner}: {when}}}")
+
+
+def _nesterov(study: Candidate) -> None:
+    asked, momenta, optimizers = (study.possible(one) for one in ("nesterov", "momentum", "optimizer"))
+    if not asked or True not in asked or not optimizers or "sgd" not in optimizers:
+        return
+    if momenta and all(one == 0 for one in momenta):
+        loc = _home(study, "nesterov")
+        law = f"{loc[0]}.nesterov needs a momentum > 0, but momentum is always 0"
+        study.report.key(loc, f"{law}; remove it or set momentum: 0.9")
+
+
+def _depths(study: Candidate) -> None:
+    """Each family comes in some depths only."""
+    if study.report.is_faulty("space"):  # it may hide a condition
+        return
+    if study.possible("family") is None or study.possible("depth") is None:
+        return
+    fixed = {one: study.ask("trial", one) for one in ("family", "depth")}
+    wrong: dict[str, list[str]] = {}
+    for family, depth in drawn_together("family", "depth", study.parameters, fixed):
+        if depth not in DEPTHS[str(family)]:
+            wrong.setdefault(str(family), []).append(str(depth))
+    for family, depths in wrong.items():
+        loc, known = _home(study, "family"), ", ".join(map(str, DEPTHS[family]))
+        law = f"{loc[0]}.family {family} comes in depth {known} only, but would be run with depth {', '.join(depths)}"
+        study.report.key(loc, f"{law}; {_depth_way_out(study, family)}")
+
+
+def _depth_way_out(study: Candidate, family: str) -> str:
+    families, depths = study.possible("family") or (), study.possible("depth") or ()
+    default = Hyperparameters.model_fields["family"].default
+    shared = set(DEPTHS[family]).intersection(*(DEPTHS[str(one)] for one in families if one != default))
+    right = [str(one) for one in depths if one in shared]
+    if len(set(depths)) == 1:
+        return f"set depth: {min(shared)}" if shared else f"remove {family} or the other families"
+    if "family" not in study.parameters or len(set(families)) == 1:
+        return "remove these depths" if right else f"set depth: {min(shared)}"
+    if right and not ("depth" in study.parameters and "family" in requirements("depth", study.parameters)):
+        when = right[0] if len(right) == 1 else f"[{', '.join(right)}]"
+        return f"add when: {{depth: {when}}} to space.family, which is {default} otherwise"
+    return f"remove {family} or these depths"
+
+
+def _stopping_metric(study: Candidate) -> None:
+    names = study.possible("early_stopping_metric")
+    loc = _home(study, "early_stopping_metric")
+    title = f"{loc[0]}.early_stopping_metric"
+    for name in dict.fromkeys(map(str, names or ())):
+        reason = unfit(name, "what early stopping watches", known_sets(study))
+        if reason is None and not name.startswith(_STOPPING):
+            reason = f"must begin with {_either(_STOPPING)} to say how well a trial learns, got {name}"
+            study.report.value(loc, f"{title} {reason}; use one such as val_loss")
+        elif reason is not None:
+            study.report.value(loc, f"{title}: {reason}")
+
+
+def _stopping_patience(study: Candidate) -> None:
+    """Only a patience makes early stopping happen."""
+    if study.has("space", "early_stopping_patience") or study.ask("trial", "early_stopping_patience") is not None:
+        return
+    for name in ("early_stopping_metric", "early_stopping_min_delta"):
+        loc = _home(study, name)
+        if loc[0] == "space" or _given(study, name):
+            law = f"{loc[0]}.{name} does nothing without trial.early_stopping_patience"
+            study.report.key(loc, f"{law}; remove it, or give the epochs to wait for a better value")
+
+
+def _warmup(study: Candidate) -> None:
+    warmups, lengths = study.possible("warmup_epochs"), study.possible("max_epochs")
+    if not warmups or not lengths or len(warmups) > 1 or len(lengths) > 1:
+        return
+    warmup, length = warmups[0], lengths[0]
+    if isinstance(warmup, int | float) and isinstance(length, int) and warmup >= length:
+        loc = _home(study, "warmup_epochs")
+        law = f"{loc[0]}.warmup_epochs must be < max_epochs = {length}, got {show(warmup)}"
+        way_out = "shorten the warm-up or raise max_epochs"
+        study.report.value(loc, f"{law}; {way_out}")
+
+
+def _milestones(study: Candidate) -> None:
+    schedules = study.possible("schedule") or ()
+    if study.report.is_faulty("trial", "milestones") or study.has("space", "milestones"):
+        return
+    milestones = list(study.ask("trial", "milestones"))
+    if any(earlier >= later for earlier, later in pairwise(milestones)):
+        law = f"trial.milestones must ascend, got {show(milestones)}"
+        study.report.value(("trial", "milestones"), f"{law}; write {show(sorted(set(milestones)))}")
+    if not milestones and "multistep" in schedules:
+        loc = _home(study, "schedule")
+        law = f"{loc[0]}.schedule multistep needs trial.milestones, the epochs after which the rate drops"
+        study.report.key(loc, f"{law}; give some, such as milestones: [30, 60]")
+
+
+_RULES: tuple[Callable[[Candidate], None], ...] = (
+    _depths,
+    _belongings,
+    _nesterov,
+    _stopping_metric,
+    _stopping_patience,
+    _warmup,
+    _milestones,
+)

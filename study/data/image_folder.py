@@ -1,0 +1,409 @@
+"""Decide which picture of a data folder is of which split and class; opens no picture."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from study.config.study_config import DataSpec
+from study.data.dataset import SHIFTED_PREFIX, SPLITS, require_classes, require_images
+from study.data.decode import SUFFIXES
+from study.data.splits import assign_groups, assign_splits, require_unshared_groups
+from study.errors import DataError
+
+LEAST_CLASSES = 2
+MOST_CLASSES = 1000
+LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (test may be missing) or DIR/<class>/*"
+
+
+def class_of(folder: str, classes: Mapping[str, str]) -> str:
+    """Return the class of a folder: what ``data.classes`` says, else its own name."""
+    return classes.get(folder, folder)
+
+
+def require_known_keys(classes: Mapping[str, str], folders: Collection[str], what: str = "folder") -> None:
+    """Check that every key of ``data.classes`` is the name of a folder.
+
+    Raises:
+        DataError: names the keys that are not, and the folders there are.
+    """
+    if unknown := sorted(set(classes) - set(folders)):
+        found = ", ".join(sorted(folders)[:20]) or "none"
+        raise DataError(
+            f"every key of data.classes must be a {what}, but there is no {', '.join(unknown)}; "
+            f"there are: {found}. Correct or remove the key"
+        )
+
+
+def require_class_number(place: object, classes: Sequence[str]) -> None:
+    """Check that there are 2 to 1000 classes.
+
+    Raises:
+        DataError: there are fewer or more.
+    """
+    if LEAST_CLASSES <= len(classes) <= MOST_CLASSES:
+        return
+    shown = ", ".join(classes[:20]) or "none"
+    few = f"add a folder for each class, or map fewer of them to one class; {LAYOUTS}"
+    advice = few if len(classes) < LEAST_CLASSES else "merge some with data.classes"
+    raise DataError(
+        f"{place} must have {LEAST_CLASSES} to {MOST_CLASSES} classes, but has {len(classes)}: {shown}; {advice}"
+    )
+
+
+def require_shifted_classes(found: Mapping[str, Collection[str]], classes: Sequence[str]) -> None:
+    """Check that shifted sets have no class that training has not.
+
+    Args:
+        found: class names by set, "shifted/<name>".
+        classes: those of training.
+
+    Raises:
+        DataError: names every set and class that is unknown.
+    """
+    faults = [
+        f"{name} has {one!r}" for name, names in sorted(found.items()) for one in sorted(set(names) - set(classes))
+    ]
+    if faults:
+        raise DataError(
+            f"a shifted set must have classes of training only ({', '.join(classes[:20])}), but {'; '.join(faults)}; "
+            "rename the folders or map them with data.classes"
+        )
+
+
+def require_shifted_names(names: Collection[str], taken: Collection[str]) -> None:
+    """Check the names given in ``data.shifted`` against those there are.
+
+    Raises:
+        DataError: a name is empty, holds "/" or ".", or is taken.
+    """
+    if wrong := [name for name in names if not name or set(name) & set("/.")]:
+        raise DataError(
+            f"a name in data.shifted must not be empty or hold / or ., but got {', '.join(map(repr, wrong))}; rename it"
+        )
+    if doubled := sorted(set(names) & set(taken)):
+        raise DataError(
+            f"a name in data.shifted must be new, but {', '.join(SHIFTED_PREFIX + name for name in doubled)} "
+            "is there already; choose another name"
+        )
+
+
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """One picture on disk; ``name`` is its path relative to the data folder, with ``/``, printable.
+
+    ``size_bytes`` is -1 for a link that leads nowhere.
+    """
+
+    path: Path
+    name: str
+    size_bytes: int
+    mtime_ns: int
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """Return the visible folders in a folder, sorted by name, links to folders included."""
+    return [Path(entry.path) for entry in _entries(folder) if _is_visible(entry.name) and _is_folder(entry)]
+
+
+def find_images(folder: Path, root: Path, ignored: Counter[str]) -> list[ImageFile]:
+    """Return the pictures below a folder, sorted by name; every folder is entered once, so links cannot loop.
+
+    Args:
+        folder: where to look, at any depth.
+        root: what the names are relative to.
+        ignored: counts, by suffix or name, what is not a picture; added to.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    found = [_describe(path, root) for path in _walk(folder, set(), ignored)]
+    return sorted(found, key=lambda file: file.name)
+
+
+def _walk(folder: Path, entered: set[str], ignored: Counter[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in entered:
+        return
+    entered.add(real)
+    for entry in _entries(folder):
+        path = Path(entry.path)
+        if not _is_visible(entry.name):
+            ignored[entry.name] += 1
+        elif _is_folder(entry):
+            yield from _walk(path, entered, ignored)
+        elif path.suffix.lower() in SUFFIXES:
+            yield path
+        else:
+            ignored[path.suffix.lower() or entry.name] += 1
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except OSError as exc:
+        raise DataError(
+            f"cannot read the folder {folder}: {exc.strerror}; check that it exists and its permissions"
+        ) from exc
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # os.path.isdir says no to a link that leads to itself, where DirEntry.is_dir raises.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in IGNORED_NAMES
+
+
+def _describe(path: Path, root: Path) -> ImageFile:
+    # A file name need not be valid UTF-8; the name must be, to be printed and recorded.
+    name = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+    try:
+        stat = path.stat()
+    except OSError:
+        return ImageFile(path, name, -1, 0)
+    return ImageFile(path, name, stat.st_size, stat.st_mtime_ns)
+
+
+_log = logging.getLogger(__name__)
+
+SPLIT_FOLDERS: Mapping[str, tuple[str, ...]] = {
+    "train": ("train",),
+    "val": ("val", "valid", "validation"),
+    "test": ("test",),
+}
+SHIFTED_FOLDER = "shifted"
+UNSPLIT = ""
+
+_ByClass = dict[str, list[ImageFile]]
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """A picture and the place of its class in the sorted class names."""
+
+    file: ImageFile
+    label: int
+
+
+@dataclass(frozen=True)
+class FolderPlan:
+    """The pictures of each set ("train", "val", "test", "shifted/<name>"), sorted by name; no set is empty.
+
+    ``ignored`` counts what is no picture, by suffix or name.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    sets: Mapping[str, tuple[LabelledFile, ...]]
+    ignored: Mapping[str, int]
+
+
+def plan_folder(spec: DataSpec) -> FolderPlan:
+    """Read the layout of a data folder; fractions, seed and stratify matter only where it has no splits of its own.
+
+    Raises:
+        DataError: the folder is missing, unreadable or empty, has fewer than two classes, a split lacks a class,
+            files have no group or a group is in two splits, or what ``classes`` or ``shifted`` name is not there.
+    """
+    ignored: Counter[str] = Counter()
+    root, folders = _read_folder(spec, ignored)
+    _log.log(logging.INFO if ignored else logging.DEBUG, "%s: %s", root, listed(ignored))
+    require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_PREFIX) for name in folders])
+    folders |= _read_shifted(spec.shifted, ignored)
+    require_known_keys(spec.classes, {one for by_folder in folders.values() for one in by_folder})
+    groups = {name: _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
+    if UNSPLIT in groups:
+        require_class_number(root, sorted(groups[UNSPLIT]))
+        groups |= _deal_out(groups.pop(UNSPLIT), spec)
+    elif spec.group_by is not None:
+        require_unshared_groups({name: _names(groups[name]) for name in SPLITS if name in groups}, spec.group_by)
+    return _plan(root, groups, ignored)
+
+
+def survey_folder(spec: DataSpec) -> tuple[FolderPlan, str | None]:
+    """Plan a folder even where no study could run on it.
+
+    Returns:
+        The plan, and why a study would refuse it: then its sets are the folder as it stands, "all" where it has no
+        splits of its own, and may lack classes.
+
+    Raises:
+        DataError: the folder is missing or unreadable, or has no pictures or no layout that can be told.
+    """
+    try:
+        return plan_folder(spec), None
+    except DataError as exc:
+        refusal = str(exc)
+    ignored: Counter[str] = Counter()
+    root, folders = _read_folder(spec, ignored)
+    groups = {name or "all": _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
+    classes = tuple(sorted({one for group in groups.values() for one in group}))
+    sets = {name: files for name, group in groups.items() if (files := _label(group, classes))}
+    return FolderPlan(root, classes, sets, ignored), refusal
+
+
+def plan_shifted(spec: DataSpec, mapping: Mapping[str, str], classes: Sequence[str]) -> FolderPlan | None:
+    """Plan the sets of ``data.shifted`` alone, for images that come from elsewhere; None where there are none.
+
+    Args:
+        spec: its ``shifted`` counts.
+        mapping: class names by folder name.
+        classes: those of training, sorted.
+
+    Raises:
+        DataError: a folder is missing or unreadable, has no pictures or a class that training has not.
+    """
+    if not spec.shifted:
+        return None
+    ignored: Counter[str] = Counter()
+    folders = _read_shifted(spec.shifted, ignored)
+    groups = {name: _merge(by_folder, mapping) for name, by_folder in folders.items()}
+    return FolderPlan(Path(), tuple(classes), _label_shifted(groups, classes), ignored)
+
+
+def listed(ignored: Mapping[str, int]) -> str:
+    """Say how many files are ignored, and of which kinds."""
+    kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(ignored).most_common(10))
+    return f"files ignored: {sum(ignored.values())}" + (f" ({kinds})" if kinds else "")
+
+
+def _read_folder(spec: DataSpec, ignored: Counter[str]) -> tuple[Path, dict[str, _ByClass]]:
+    root = _existing_folder("data.path", spec.path or "")
+    folders = _read_sets(root, ignored)
+    if not any(files for by_folder in folders.values() for files in by_folder.values()):
+        raise DataError(f"no pictures found below {root} ({listed(ignored)}); {LAYOUTS}")
+    return root, folders
+
+
+def _plan(root: Path, groups: Mapping[str, _ByClass], ignored: Mapping[str, int]) -> FolderPlan:
+    ordinary = {name: group for name, group in groups.items() if name in SPLITS}
+    require_classes({name: {one: len(files) for one, files in group.items()} for name, group in ordinary.items()})
+    classes = tuple(sorted(groups["train"]))
+    require_class_number(root, classes)
+    sets = {name: _label(group, classes) for name, group in ordinary.items()}
+    shifted = {name: group for name, group in groups.items() if name not in SPLITS}
+    return FolderPlan(root, classes, sets | _label_shifted(shifted, classes), ignored)
+
+
+def _label_shifted(groups: Mapping[str, _ByClass], classes: Sequence[str]) -> dict[str, tuple[LabelledFile, ...]]:
+    present = {name: [one for one, files in group.items() if files] for name, group in groups.items()}
+    require_shifted_classes(present, classes)
+    sets = {name: _label(group, classes) for name, group in groups.items()}
+    require_images({name: len(files) for name, files in sets.items()})
+    return sets
+
+
+def _label(group: _ByClass, classes: Sequence[str]) -> tuple[LabelledFile, ...]:
+    return tuple(LabelledFile(file, label) for label, one in enumerate(classes) for file in group.get(one, ()))
+
+
+def _merge(by_folder: _ByClass, mapping: Mapping[str, str]) -> _ByClass:
+    """Put the files of all folders of a class together, sorted by name."""
+    by_class: _ByClass = {}
+    for folder, files in by_folder.items():
+        by_class.setdefault(class_of(folder, mapping), []).extend(files)
+    return {one: sorted(files, key=lambda file: file.name) for one, files in by_class.items()}
+
+
+def _read_sets(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
+    """Return the pictures by set and folder; all under UNSPLIT where the data folder has no splits of its own."""
+    folders = subfolders(root)
+    shifted = [inner for folder in folders if folder.name == SHIFTED_FOLDER for inner in subfolders(folder)]
+    places = _split_folders(root, folders) | {SHIFTED_PREFIX + folder.name: folder for folder in shifted}
+    groups = {
+        name: {one.name: find_images(one, root, ignored) for one in subfolders(folder)}
+        for name, folder in places.items()
+    }
+    if "train" not in groups:
+        groups[UNSPLIT] = {one.name: find_images(one, root, ignored) for one in folders if one.name != SHIFTED_FOLDER}
+    return groups
+
+
+def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str, _ByClass]:
+    """Return the pictures of ``data.shifted`` by set and folder, named as if they lay in DIR/shifted."""
+    groups: dict[str, _ByClass] = {}
+    for name, path in sorted(shifted.items()):
+        root = _existing_folder(f"data.shifted.{name}", path)
+        prefix = SHIFTED_PREFIX + name
+        groups[prefix] = {
+            one.name: [replace(file, name=f"{prefix}/{file.name}") for file in find_images(one, root, ignored)]
+            for one in subfolders(root)
+        }
+    return groups
+
+
+def _existing_folder(field: str, path: str) -> Path:
+    root = Path(path).expanduser()
+    if not root.is_dir():
+        raise DataError(f"{field} must be an existing folder, but got {path!r}{_neighbours(root)}")
+    return root
+
+
+def _split_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
+    """Return the folder of each split, or nothing where the folders are classes."""
+    found: dict[str, Path] = {}
+    for split, names in SPLIT_FOLDERS.items():
+        same = [folder for folder in folders if folder.name.lower() in names]
+        if len(same) > 1:
+            raise DataError(f"{root} must have one {split} folder, but has {' and '.join(one.name for one in same)}")
+        if same:
+            found[split] = same[0]
+    if not found:
+        return {}
+    if lacking := next((split for split in ("train", "val") if split not in found), None):
+        raise DataError(
+            f"{root} has {', '.join(one.name for one in found.values())} but no {lacking} folder "
+            f"({' or '.join(SPLIT_FOLDERS[lacking])}); {LAYOUTS}"
+        )
+    if unused := [one.name for one in folders if one not in found.values() and one.name != SHIFTED_FOLDER]:
+        _log.warning("%s: folders beside the splits are not used: %s", root, ", ".join(unused))
+    return found
+
+
+def _deal_out(by_class: _ByClass, spec: DataSpec) -> dict[str, _ByClass]:
+    names = {one: [file.name for file in files] for one, files in by_class.items()}
+    if spec.group_by is not None:
+        return _pick(by_class, assign_groups(names, spec.group_by, spec.fractions, spec.seed, stratify=spec.stratify))
+    if not spec.stratify:
+        return _pick(by_class, assign_splits(_names(by_class), spec.fractions, spec.seed))
+    assigned: dict[str, list[str]] = {}
+    for one, of_class in names.items():
+        try:
+            dealt = assign_splits(of_class, spec.fractions, spec.seed)
+        except DataError as exc:
+            raise DataError(f"class {one!r} cannot be split: {exc}") from exc
+        for split, chosen in dealt.items():
+            assigned.setdefault(split, []).extend(chosen)
+    return _pick(by_class, assigned)
+
+
+def _pick(by_class: _ByClass, assigned: Mapping[str, Iterable[str]]) -> dict[str, _ByClass]:
+    """Return the files of each split by class; every class is a key, with no files where it got none."""
+    chosen = {split: set(names) for split, names in assigned.items()}
+    return {
+        split: {one: [file for file in files if file.name in names] for one, files in by_class.items()}
+        for split, names in chosen.items()
+    }
+
+
+def _names(by_class: _ByClass) -> list[str]:
+    return [file.name for files in by_class.values() for file in files]
+
+
+def _neighbours(root: Path) -> str:
+    if root.exists():
+        return ", which is a file"
+    if not root.parent.is_dir():
+        return f"; {root.parent} does not exist either"
+    names = [folder.name for folder in subfolders(root.parent)]
+    return f"; {root.parent} has the folders: {', '.join(names[:20]) or 'none'}"

@@ -1,0 +1,178 @@
+"""Say what a design does not do that its reader might expect; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+from study.config.hyperparameters import Scalar
+from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, Uniform
+from study.designs.formatting import settings, written
+from study.designs.fractional_factorial import alias_lines
+from study.designs.grid import constants, searched
+from study.designs.one_factor import not_varied, variants
+from study.designs.points import distinct_points, listed_points, planned_trials
+
+
+def aliases(spec: StudySpec) -> tuple[str, ...]:
+    """Return a line per group of effects that a two-level fraction mixes, such as ``depth = head x optimizer``.
+
+    Only main effects and interactions of two factors are named.
+    """
+    if spec.design.kind != "factorial":
+        return ()
+    return alias_lines(spec.design, [one.name for one in searched(spec.space)])
+
+
+def notes(spec: StudySpec) -> tuple[str, ...]:
+    """Return what there is to know of a design before it is run, one sentence each.
+
+    Raises:
+        DesignError: the space does not admit the design.
+    """
+    return (*_mixed(spec), *_not_varied(spec), *_few_points(spec), *_incomplete(spec))
+
+
+def trials_in_words(spec: StudySpec) -> str:
+    """Say how many trials are planned and why they are that many, such as ``15 trials (5 points x 3 seeds)``.
+
+    Raises:
+        DesignError: the space does not admit the design.
+    """
+    planned, points, seeds = planned_trials(spec), distinct_points(spec), len(spec.replicates.numbers)
+    each = f" x {seeds} seeds" if seeds > 1 else ""
+    if spec.design.kind == "search":
+        whole, few = spec.search.trials, points is not None and planned == points * seeds
+    else:
+        whole, few = (points or 0) * seeds, True
+    text = f"{planned} trial{'s' * (planned > 1)}" if planned == whole else f"{planned} of {whole} trials"
+    if few:
+        return f"{text} ({points} point{'s' * (points != 1)}{each})"
+    return f"{text} ({seeds} seeds a point)" if each else text
+
+
+def _mixed(spec: StudySpec) -> Iterator[str]:
+    if spec.design.kind != "factorial" or spec.design.resolution is None:
+        return
+    found = aliases(spec)
+    yield from (f"aliases: {one}" for one in found)
+    if not found:
+        yield "no main effect and no interaction of two factors is mixed with another"
+
+
+def _not_varied(spec: StudySpec) -> Iterator[str]:
+    if spec.design.kind != "one_factor":
+        return
+    for name in not_varied(spec.space, spec.design.baseline):
+        yield f"{name} is not varied: it does not exist at the baseline"
+    for one in variants(spec.space, spec.design.baseline):
+        if one.refused is not None:
+            yield f"{settings(one.params)} is left out: its {one.refused} cannot be run beside the others"
+
+
+def _few_points(spec: StudySpec) -> Iterator[str]:
+    points, seeds = distinct_points(spec), len(spec.replicates.numbers)
+    asked = min(spec.search.trials, spec.budget.trials or spec.search.trials)
+    if spec.design.kind != "search" or points is None or points * seeds >= asked:
+        return
+    each = f" x {seeds} seeds" if seeds > 1 else ""
+    law = f"the space has {points} point{'s' * (points > 1)}{each}, and none is run twice"
+    yield f"{law}: at most {points * seeds} of {asked} trials are run"
+
+
+def _incomplete(spec: StudySpec) -> Iterator[str]:
+    """Say where the number of trials ends amid the seeds; a search runs point by point, other designs seed by seed."""
+    planned, seeds = planned_trials(spec), spec.replicates.numbers
+    if spec.design.kind == "search":
+        if planned % len(seeds):
+            law = f"the last point is run with {planned % len(seeds)} of {len(seeds)} seeds"
+            yield f"{law}, as {planned} trials are no multiple of {len(seeds)}"
+        return
+    points = distinct_points(spec) or 0
+    if planned == points * len(seeds):
+        return
+    whole, rest = divmod(planned, points)
+    yield f"budget.trials cuts {points * len(seeds)} trials to {planned}"
+    if rest:
+        yield f"seed {written(seeds[whole])} is run for the first {rest} of {points} points"
+
+
+MOST_POINTS_SHOWN = 1000
+
+
+def overview(spec: StudySpec) -> str:
+    """Return what is run and why, with a table of the points in their order; a search has its space instead.
+
+    Raises:
+        DesignError: the space does not admit the design.
+    """
+    points = listed_points(spec)
+    body = _space(spec) if points is None else _points(spec, points)
+    seeds, said = spec.replicates.numbers, notes(spec)
+    lines = [
+        f"# Design: {spec.design.kind}",
+        "",
+        f"{trials_in_words(spec)}.",
+        *([f"Seeds of every point: {', '.join(map(str, seeds))}."] if len(seeds) > 1 else []),
+        *_settings(spec),
+        "",
+        *(f"- {note}" for note in said),
+        *([""] if said else []),
+        *body,
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _settings(spec: StudySpec) -> Iterator[str]:
+    design, search = spec.design, spec.search
+    if design.kind == "search":
+        yield f"Sampler {search.sampler} from seed {search.seed}, pruner {spec.pruner}."
+        return
+    if spec.pruner != "none":
+        yield f"Pruner {spec.pruner}."
+    if design.resolution is not None:
+        yield f"A {design.fraction} fraction of resolution {design.resolution}."
+    if fixed := constants(spec.space):
+        yield f"Fixed: {', '.join(f'{name} = {written(value)}' for name, value in fixed.items())}."
+
+
+def _points(spec: StudySpec, points: Iterable[dict[str, Scalar]]) -> Iterator[str]:
+    names = [one.name for one in searched(spec.space)]
+    points = iter(points)
+    shown = islice(points, MOST_POINTS_SHOWN)
+    yield from _table(names, ([written(one[name]) if name in one else "" for name in names] for one in shown))
+    if more := sum(1 for _ in points):
+        yield ""
+        yield f"{more} more points follow."
+
+
+def _space(spec: StudySpec) -> Iterator[str]:
+    rows = ([one.name, _values(one.domain), _conditions(one)] for one in spec.space)
+    return _table(["parameter", "values", "exists where"], rows)
+
+
+def _values(domain: Domain) -> str:
+    match domain:
+        case Choice(values=values):
+            return ", ".join(map(written, values))
+        case Constant(value=value):
+            return f"{written(value)} (fixed)"
+        case Integer() | Uniform():
+            step = f" in steps of {domain.step}" if domain.step not in (None, 1) else ""
+            kind = "whole numbers from " if isinstance(domain, Integer) else ""
+            return f"{kind}{domain.low} to {domain.high}{step}{', on a log scale' if domain.log else ''}"
+
+
+def _conditions(parameter: Parameter) -> str:
+    return " and ".join(f"{one.parameter} is {' or '.join(map(written, one.values))}" for one in parameter.when)
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _row(headings)
+    yield _row(["---"] * len(headings))
+    yield from map(_row, rows)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(' '.join(one.split()).replace('|', chr(92) + '|') for one in cells)} |"

@@ -1,0 +1,111 @@
+"""Say whether a study has used up its budget, met its target or failed too often; knows nothing of Ray."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from study.config.search_config import Mode
+from study.config.study_config import StudySpec
+from study.paths import StudyLayout, write_text_atomic
+from study.records import StopReason, TrialState, is_better, metric_named
+from study.storage.study_storage import Ledger
+
+SECONDS_PER_HOUR = 3600.0
+
+
+class Limits:
+    """The budget of a study against what its ledger has; whichever limit is met first counts.
+
+    A target is met by one epoch of one trial that reaches all its metrics.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        gpus_of: Callable[[Mapping[str, Any]], float] = lambda config: 0.0,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look at all that the ledger has.
+
+        Args:
+            ledger: the study's memory.
+            gpus_of: the GPUs of a trial with a configuration.
+            clock: seconds since 1970.
+        """
+        self._ledger = ledger
+        self._budget = ledger.spec.budget
+        self._gpus_of = gpus_of
+        self._clock = clock
+        self._modes = {name: _mode(ledger.spec, name) for name in self._budget.target}
+        records = ledger.records()
+        self._met = bool(self._modes) and any(self.meets(epoch.values) for one in records for epoch in one.history)
+        self._accelerator_s = sum((one.busy_s or 0.0) * gpus_of(one.config) for one in records if one.config)
+
+    def meets(self, values: Mapping[str, float]) -> bool:
+        """Whether the metrics of one epoch reach the target; there may be none."""
+        target = self._budget.target
+        return bool(target) and all(
+            name in values and not is_better(wanted, values[name], self._modes[name]) for name, wanted in target.items()
+        )
+
+    def note(self, values: Mapping[str, float]) -> None:
+        """Take the metrics of one epoch."""
+        self._met = self._met or self.meets(values)
+
+    def spend(self, trial: int, busy_s: float) -> None:
+        """Take the time that a worker spent on a trial; one that runs alone has a whole GPU."""
+        if self._budget.accelerator_hours is None:
+            return
+        assignment = self._ledger.assignment(trial)
+        gpus = self._gpus_of(assignment.record.config)
+        self._accelerator_s += busy_s * (max(1.0, gpus) if assignment.alone and gpus else gpus)
+
+    def reached(self) -> StopReason | None:
+        """Return the limit that is met, None for none."""
+        budget, ledger = self._budget, self._ledger
+        if self._met:
+            return StopReason.TARGET
+        if budget.failures is not None and ledger.counts().get(TrialState.FAILED, 0) >= budget.failures:
+            return StopReason.FAILURES
+        if budget.wall_clock_s is not None and ledger.driven_s(self._clock()) >= budget.wall_clock_s:
+            return StopReason.TIME_BUDGET
+        if budget.accelerator_hours is not None:
+            limit_s = budget.accelerator_hours * SECONDS_PER_HOUR
+            return StopReason.ACCELERATOR_BUDGET if self._accelerator_s >= limit_s else None
+        return None
+
+
+def _mode(spec: StudySpec, metric: str) -> Mode:
+    known = metric_named(metric)
+    own = next((one.mode for one in spec.aims if one.metric == metric), None)
+    return own or (known and known.mode) or "max"
+
+
+class Wish(StrEnum):
+    """How a study is to stop: its trials end at their next epoch, or are left as they are to go on later."""
+
+    SOON = "soon"
+    NOW = "now"
+
+
+def wish_stop(layout: StudyLayout, wish: Wish) -> None:
+    """Ask whoever drives the study to stop."""
+    write_text_atomic(layout.stop_wish, wish.value)
+
+
+def stop_wished(layout: StudyLayout) -> Wish | None:
+    """Return what was asked of the driver, None as a rule; a word of another version is the gentler wish."""
+    try:
+        said = layout.stop_wish.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return Wish.NOW if said == Wish.NOW.value else Wish.SOON
+
+
+def forget_wish(layout: StudyLayout) -> None:
+    """Take a wish back, or begin without one that an earlier driver never heard."""
+    layout.stop_wish.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""Files of a running study: checkpoints, their retention, the working directory."""

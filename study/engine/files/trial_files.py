@@ -1,0 +1,149 @@
+"""Know where a study's trials keep their files: in its own folder, another one, or a storage named by a URI."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from study.errors import EngineError, StorageError
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, StudyLayout, checkpoint_name, is_uri, write_text_atomic
+from study.utils.remote_files import UNFINISHED, Place, join, open_place, open_remote
+
+
+@dataclass(frozen=True)
+class TrialStorage:
+    """The folder of all trials of one study; ``root`` is an absolute path or a URI."""
+
+    root: str
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether files are reached through pyarrow."""
+        return is_uri(self.root)
+
+    @cached_property
+    def place(self) -> Place:
+        """The folder of all trials."""
+        return open_place(self.root)
+
+    def folder(self, trial: int) -> str:
+        """Return the path or URI of a trial's folder."""
+        return join(self.root, f"{trial:05d}")
+
+    def require_writable(self) -> None:
+        """Make sure that trials will be able to write.
+
+        Raises:
+            EngineError: they will not.
+        """
+        try:
+            self.place.probe()
+        except (OSError, StorageError) as error:
+            raise EngineError(
+                f"trials must be able to write to {self.root}, but: {error}; name another place with --storage"
+            ) from error
+
+    def files(self) -> dict[int, list[str]]:
+        """Return the names of all files by trial, relative to ``root``."""
+        found: dict[int, list[str]] = {}
+        for name in self.place.files():
+            number = name.partition("/")[0]
+            if number.isdigit():
+                found.setdefault(int(number), []).append(name)
+        return found
+
+    def files_of(self, trial: int) -> list[str]:
+        """Return the names of a trial's files, relative to ``root``."""
+        return self.place.files(f"{trial:05d}")
+
+    def holds(self, trial: int, checkpoint: str) -> bool:
+        """Whether a trial's selected checkpoint is there."""
+        return f"{trial:05d}/{checkpoint_name(checkpoint)}/{CARD}" in self.files_of(trial)
+
+    def bring_near(self, trial: int, checkpoint: str, layout: StudyLayout) -> None:
+        """Copy what is read of a finished trial, all but its weights, into the study's own folder.
+
+        Raises:
+            StorageError: that cannot be read.
+        """
+        near = layout.near(trial, checkpoint)
+        if not is_uri(checkpoint) or (near / CARD).exists():
+            return
+        place = open_remote(checkpoint)
+        for name in (SCORES, CARD):  # the card last: it says that all is there
+            place.download(name, near / name)
+
+
+def default_storage(layout: StudyLayout) -> TrialStorage:
+    """Return the study's own folder of trials."""
+    return TrialStorage(str(layout.trial(0).parent.absolute()))
+
+
+def begin_storage(layout: StudyLayout, name: str, given: str | None) -> TrialStorage:
+    """Choose where the trials of a new study keep their files, and remember it.
+
+    Args:
+        layout: the study's paths.
+        name: the study's.
+        given: a path or URI, None for the study's own folder.
+
+    Raises:
+        EngineError: it cannot be written, or names a password.
+    """
+    if given is None:
+        layout.storage.unlink(missing_ok=True)
+        return default_storage(layout)
+    where = _normalized(given)
+    # A name is unique in one results folder only, and another study's files would be taken for obsolete ones.
+    storage = TrialStorage(join(where, f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{uuid4().hex[:8]}"))
+    storage.require_writable()
+    write_text_atomic(layout.storage, json.dumps({"given": where, "root": storage.root}) + "\n")
+    return storage
+
+
+def known_storage(layout: StudyLayout, given: str | None = None) -> TrialStorage:
+    """Return where the trials of a study keep their files.
+
+    Raises:
+        EngineError: another place is given than the study began with, or what is known of it is damaged.
+    """
+    root, began = default_storage(layout).root, None
+    if layout.storage.exists():
+        try:
+            known = json.loads(layout.storage.read_text(encoding="utf-8"))
+            root, began = str(known["root"]), str(known["given"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"{layout.storage} must say where trials keep their files, but: {error}") from error
+    if given is not None and _normalized(given) != began:
+        raise EngineError(
+            f"a study's storage must stay the same, but this one began with {began or 'its own folder'} and "
+            f"--storage is {given}; leave it out"
+        )
+    return TrialStorage(root)
+
+
+def is_obsolete_after_end(name: str) -> bool:
+    """Whether only a running trial needs a file, or a killed one left it unfinished."""
+    parts = name.split("/")
+    return parts[-1] == LAST_CHECKPOINT or any(one.startswith(".") and one.endswith(UNFINISHED) for one in parts)
+
+
+def _normalized(given: str) -> str:
+    """Return a path absolute, and a URI as it is.
+
+    Raises:
+        EngineError: the URI holds a password, which every record would show.
+    """
+    if not is_uri(given):
+        return str(Path(given).expanduser().absolute())
+    if urlsplit(given).password is not None:
+        raise EngineError(
+            "--storage must not hold a password, because every record shows it; leave it in the environment "
+            "(for S3 AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+        )
+    return given.rstrip("/")

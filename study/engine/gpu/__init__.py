@@ -1,0 +1,1 @@
+"""GPU memory: measured before a study, and shared by several trials."""

@@ -1,0 +1,123 @@
+"""Name what decides how much memory a trial takes on a GPU, for every trial a study may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, NamedTuple
+
+from study.config.hyperparameters import DEPTHS, Hyperparameters
+from study.config.search_config import MOST_POINTS
+from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, Uniform
+from study.designs.grid import constants, grid_points
+
+DECIDES = (
+    "family", "depth", "head", "head_width", "freeze", "optimizer", "ema_decay", "precision", "channels_last",
+    "batch_size",
+)  # fmt: skip
+"""The hyperparameters that decide it; augmentation, loss and schedule hardly do."""
+
+
+class ProbeKey(NamedTuple):
+    """What decides a trial's memory; ``head_width`` is 0 for a head without a hidden layer."""
+
+    family: str
+    depth: int
+    head: str
+    head_width: int
+    freeze: str
+    optimizer: str
+    averaged: bool
+    precision: str
+    channels_last: bool | str
+    image_size_px: int
+    batch_size: int
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """One trial of this kind."""
+        given = self._asdict()
+        decay = 0.99 if given.pop("averaged") else None
+        width = given.pop("head_width") or 1
+        del given["image_size_px"]
+        return Hyperparameters.model_validate({**given, "head_width": width, "ema_decay": decay})
+
+    def __str__(self) -> str:
+        """Say it as a study file does."""
+        return f"{self.family} {self.depth} with batch_size {self.batch_size} and image_size_px {self.image_size_px}"
+
+
+def key_of(config: Mapping[str, Any], image_size_px: int) -> ProbeKey:
+    """Return the key of a trial's hyperparameters."""
+    return ProbeKey(
+        family=config["family"],
+        depth=config["depth"],
+        head=config["head"],
+        head_width=config["head_width"] if config["head"] == "mlp" else 0,
+        freeze=config["freeze"],
+        optimizer=config["optimizer"],
+        averaged=config["ema_decay"] is not None,
+        precision=config["precision"],
+        channels_last=config["channels_last"],
+        image_size_px=image_size_px,
+        batch_size=config["batch_size"],
+    )
+
+
+def probe_keys(spec: StudySpec) -> tuple[ProbeKey, ...]:
+    """Return the keys of all points of a study's space, a range at its upper end; conditions hold.
+
+    Of a space with more than ``MOST_POINTS`` combinations of what decides only so many are looked at.
+    """
+    fixed = {**spec.trial.model_dump(), **constants(spec.space)}
+    points = islice(grid_points(_deciding(spec)), MOST_POINTS)
+    keys = (key_of({**fixed, **point}, spec.data.image_size_px) for point in points)
+    return tuple(dict.fromkeys(key for key in keys if key.depth in DEPTHS[key.family]))
+
+
+def ceilings(spec: StudySpec) -> dict[str, int]:
+    """Return the upper ends of the integer ranges that ``probe_keys`` puts for the whole range."""
+    ranges = {one.name: one.domain for one in _deciding_parameters(spec) if isinstance(one.domain, Integer)}
+    return {name: _top(domain) for name, domain in ranges.items() if name not in _asked(spec.space)}
+
+
+def _deciding(spec: StudySpec) -> tuple[Parameter, ...]:
+    """Return the part of the space that decides, and what its conditions ask."""
+    asked = _asked(spec.space)
+    return tuple(
+        one.model_copy(update={"domain": one.domain if one.name in asked else _narrowed(one.domain)})
+        for one in _deciding_parameters(spec)
+    )
+
+
+def _deciding_parameters(spec: StudySpec) -> list[Parameter]:
+    by_name = {one.name: one for one in spec.space}
+    needed, wanted = set[str](), [name for name in DECIDES if name in by_name]
+    while wanted:
+        name = wanted.pop()
+        if name not in needed:
+            needed.add(name)
+            wanted += [other for other in _asked([by_name[name]]) if other in by_name]
+    return [one for one in spec.space if one.name in needed or isinstance(one.domain, Constant)]
+
+
+def _asked(space: Iterable[Parameter]) -> set[str]:
+    """Return the names of parameters on which others hang."""
+    return {
+        condition.parameter
+        for one in space
+        for condition in (*one.when, *(excluded.beside for excluded in one.excluded))
+    }
+
+
+def _narrowed(domain: Domain) -> Domain:
+    match domain:
+        case Integer():
+            return Choice(values=(_top(domain),))
+        case Uniform(high=high):
+            return Choice(values=(high,))
+    return domain
+
+
+def _top(domain: Integer) -> int:
+    return domain.low + (domain.high - domain.low) // domain.step * domain.step

@@ -1,0 +1,201 @@
+"""Measure on a GPU how much of its memory each kind of trial takes, before the trials start."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from study.config.study_config import StudySpec
+from study.engine.gpu.memory_key import ProbeKey, probe_keys
+from study.engine.gpu.packing import GIB, Card, Footprints, Need, too_large
+from study.engine.messages import is_out_of_memory
+from study.engine.ray.cluster import Slots, accelerator_types
+from study.paths import cache_dir, write_text_atomic
+
+if TYPE_CHECKING:
+    import torch
+
+
+FORMAT = 1
+"""Raise it when what a trial runs comes to take another amount of memory."""
+_DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError)
+_log = logging.getLogger(__name__)
+
+Known = Mapping[str, Mapping[ProbeKey, Need]]
+"""Needs by ``signature`` and key."""
+
+
+def signature(gpu: str, torch_version: str) -> str:
+    """Name a kind of GPU and the software on it."""
+    return f"{gpu}, torch {torch_version}, form {FORMAT}"
+
+
+def known_needs() -> Known:
+    """Return all that is remembered, nothing where the file is missing or damaged."""
+    try:
+        read = json.loads(_path().read_text(encoding="utf-8"))
+        return {
+            name: {ProbeKey(*json.loads(key)): Need(*map(int, need)) for key, need in needs.items()}
+            for name, needs in read.items()
+        }
+    except FileNotFoundError:
+        return {}
+    except _DAMAGE as error:
+        _log.warning("%s is damaged, GPU memory is measured again: %s", _path(), error)
+        return {}
+
+
+def remember(gpu: str, torch_version: str, needs: Mapping[ProbeKey, Need]) -> None:
+    """Keep what was measured; a cache that cannot be written costs time, not the study: that is logged."""
+    known, name = known_needs(), signature(gpu, torch_version)
+    if all(known.get(name, {}).get(key) == need for key, need in needs.items()):
+        return
+    merged = {**known, name: {**known.get(name, {}), **needs}}
+    text = json.dumps(
+        {name: {json.dumps(key): astuple(need) for key, need in one.items()} for name, one in merged.items()}, indent=1
+    )
+    try:
+        write_text_atomic(_path(), text)
+    except OSError as error:
+        _log.warning("cannot remember what trials take of a GPU's memory: %s", error)
+
+
+def _path() -> Path:
+    return cache_dir() / "gpu_memory.json"
+
+
+MOST_PROBES = 8
+WAIT_S = 300.0
+LARGEST_CONTEXT_BYTES = GIB
+"""A new process has half of that as a rule; what is taken beyond it belongs to others."""
+
+TIMES = ("latency_ms", "images_per_s", "epoch_s")
+"""Metrics that neighbours on the same GPU change."""
+
+Probing = Sequence[ray.ObjectRef[Any]]
+
+
+def begin_probe(spec: StudySpec, slots: Slots) -> Probing:
+    """Ask one worker for each kind of GPU in the cluster what trials take; none without ``gpus_per_trial: auto``.
+
+    More than ``MOST_PROBES`` kinds of trial are put in the order of ``memory_bound``; the heaviest is measured and
+    others evenly spaced below it, and each of the rest counts as the next heavier one that was measured. A study that
+    aims at one of ``TIMES`` measures nothing either: each of its trials has a GPU of its own.
+    """
+    if spec.resources.gpus_per_trial != "auto" or not slots.gpus or any(one.metric in TIMES for one in spec.aims):
+        return ()
+    keys, known = probe_keys(spec), known_needs()
+    tasks = [_probe.options(accelerator_type=one) for one in accelerator_types()] or [_probe]
+    return tuple(one.remote(keys, known) for one in tasks)
+
+
+def probed(probing: Probing, say: Callable[[str], None]) -> tuple[Footprints, ...]:
+    """Wait for what ``begin_probe`` asked for, and remember it for the next study.
+
+    Raises:
+        EngineError: one trial alone needs more memory than a GPU has.
+    """
+    if not probing:
+        return ()
+    say("measuring how much of a GPU's memory a trial takes")
+    ready, late = ray.wait(list(probing), num_returns=len(probing), timeout=WAIT_S)
+    for one in late:
+        ray.cancel(one)
+    found = tuple(map(_result, ready))
+    for result in found:
+        if result.card and result.too_large:
+            raise too_large(result.too_large, result.card)
+        if result.card:
+            remember(result.card.name, result.card.torch_version, result.needs)
+    return (*found, Footprints(fault=f"no GPU was free within {WAIT_S:g} s")) if late else found
+
+
+def _result(done: ray.ObjectRef[Any]) -> Footprints:
+    try:
+        found: Footprints = ray.get(done)
+    except RayTaskError as error:
+        return Footprints(fault=f"{type(error.cause).__name__}: {error.cause}")
+    except RayError as error:
+        return Footprints(fault=type(error).__name__)
+    return found
+
+
+# After one call the process ends: a GPU's memory is free only when whoever used it is gone.
+@ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=1)
+def _probe(keys: Sequence[ProbeKey], known: Known) -> Footprints:
+    import torch
+
+    return survey(keys, known, torch.device("cuda")) if torch.cuda.is_available() else Footprints()
+
+
+def survey(keys: Sequence[ProbeKey], known: Known, device: torch.device) -> Footprints:
+    """Measure the kinds of trial that nobody has measured on such a GPU; stops at one that does not fit.
+
+    Args:
+        keys: of all trials.
+        known: what was measured earlier.
+        device: a GPU on which nothing else changes meanwhile.
+    """
+    card, context = _look_at(device)
+    earlier = known.get(signature(card.name, card.torch_version), {})
+    found = Footprints(card, stand_ins=_stand_ins(keys))
+    for key in dict.fromkeys(found.stand_ins.values()):
+        need = earlier.get(key) or _measure(key, device, context)
+        if need is None:
+            return replace(found, too_large=key)
+        found = replace(found, needs={**found.needs, key: need})
+    return found
+
+
+def _look_at(device: torch.device) -> tuple[Card, int]:
+    """Return the GPU, and what this process takes of it before it does anything."""
+    import torch
+
+    free, total = torch.cuda.mem_get_info(device)
+    context = min(total - free, LARGEST_CONTEXT_BYTES)
+    return Card(torch.cuda.get_device_name(device), str(torch.__version__), free + context), context
+
+
+def _measure(key: ProbeKey, device: torch.device, context: int) -> Need | None:
+    """Return what a trial takes, None where it does not fit."""
+    import torch
+
+    from study.training.memory_rehearsal import rehearse
+
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    free, held = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_reserved(device)
+    try:
+        rehearse(key.hyperparameters, key.image_size_px, device)
+        torch.cuda.synchronize(device)
+    except Exception as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+    taken = free - torch.cuda.mem_get_info(device)[0]
+    beside = taken - (torch.cuda.memory_reserved(device) - held)  # kernels and libraries that were loaded on the way
+    return Need(
+        reserved_bytes=torch.cuda.max_memory_reserved(device),
+        allocated_bytes=torch.cuda.max_memory_allocated(device),
+        context_bytes=context + max(0, beside),
+    )
+
+
+def _stand_ins(keys: Sequence[ProbeKey]) -> dict[ProbeKey, ProbeKey]:
+    """Name for every kind of trial the one to measure for it: itself, or the next heavier of a few."""
+    if len(keys) <= MOST_PROBES:
+        return {key: key for key in keys}
+    from study.training.memory_rehearsal import memory_bound
+
+    ordered = sorted(keys, key=lambda key: memory_bound(key.hyperparameters, key.image_size_px), reverse=True)
+    chosen = [at * len(ordered) // MOST_PROBES for at in range(MOST_PROBES)]
+    return {key: ordered[max(one for one in chosen if one <= at)] for at, key in enumerate(ordered)}

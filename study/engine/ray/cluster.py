@@ -1,0 +1,160 @@
+"""Start or join a Ray cluster, quietly; say how many trials it can run at once."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+from ray.tune.execution import class_cache
+
+from study.config.search_config import ResourceSpec
+from study.config.study_config import StudySpec
+from study.engine.process import handlers_kept, quit_on_signals
+from study.errors import EngineError
+
+QUIET_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers import these while the driver still reads data; otherwise every first trial waits seconds for torch.
+    "RAY_preload_python_modules": "torch,torchvision,study.training.trainer,study.engine.ray.trainable",
+    # The moment Tune reserves the CPUs, Ray takes those workers for too many and ends them before they get a trial.
+    "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger and the tracker keep all that Tune would write
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is disposable
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+ANSWER_TIMEOUT_S = 5.0
+RESOLUTION = 10_000
+"""Ray counts resources in ten-thousandths."""
+ACCELERATOR = "accelerator_type:"
+"""How Ray's name of a resource begins that says which GPUs a node has."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What one trial gets and how many run at once."""
+
+    cpus: int
+    gpus: float
+    count: int
+
+
+@contextmanager
+def cluster(address: str | None) -> Iterator[None]:
+    """Join the cluster at ``address``, or start one on this machine and take it down afterwards.
+
+    Without an address the environment's RAY_ADDRESS counts, as in a submitted job.
+
+    Raises:
+        EngineError: the address does not answer.
+    """
+    for key, value in QUIET_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    where = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
+    # Tune gives its actors an environment variable for Lightning; a worker started without it would never be used.
+    class_cache.DEFAULT_ENV_VARS.clear()
+    with handlers_kept():
+        try:
+            _require_answer(address)
+            # Not None, which would join whatever cluster somebody else started on this machine.
+            ray.init(
+                address=address,
+                include_dashboard=False if address == "local" else None,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
+        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+            raise EngineError(
+                f"cannot reach or start {where}: {error}; see `ray status`, or leave --address out"
+            ) from error
+        quit_on_signals()
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Make sure that somebody listens; Ray itself tries for two minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_TIMEOUT_S).close()
+
+
+def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
+    """Work out how many trials run at once; with ``gpus_per_trial: auto`` each has a GPU of its own, if there is one.
+
+    More than one GPU is reserved for a trial if asked for, but the training function uses the first alone.
+
+    Raises:
+        EngineError: no node is large enough for one trial; Tune would wait for ever.
+    """
+    asked = resources.gpus_per_trial
+    gpus = (1.0 if gpu_nodes() else 0.0) if asked == "auto" else float(asked)
+    return Slots(resources.cpus_per_trial, gpus, concurrent(resources, gpus, trials))
+
+
+def concurrent(resources: ResourceSpec, gpus: float, trials: int) -> int:
+    """Work out how many trials of so many GPUs run at once.
+
+    Raises:
+        EngineError: no node is large enough for one.
+    """
+    cpus, nodes = resources.cpus_per_trial, _nodes()
+    places = sum(_places(node, cpus, gpus) for node in nodes)
+    if places == 0:
+        largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
+        most = max((node.get("GPU", 0) for node in nodes), default=0)
+        raise EngineError(
+            f"one node must hold a whole trial, but a trial asks for {cpus} CPUs and {gpus:g} GPUs and the largest "
+            f"node has {largest} CPUs and {most:g} GPUs; lower resources.cpus_per_trial or gpus_per_trial"
+        )
+    return max(1, min(places, trials, resources.max_concurrent_trials or places))
+
+
+def require_accelerators(spec: StudySpec, slots: Slots) -> None:
+    """Make sure that a budget of accelerator hours can be used up.
+
+    Raises:
+        EngineError: trials get no GPU.
+    """
+    hours = spec.budget.accelerator_hours
+    if hours is not None and not slots.gpus:
+        why = "resources.gpus_per_trial is 0" if gpu_nodes() else "the cluster has none"
+        raise EngineError(
+            f"budget.accelerator_hours must have GPUs to count, but it is {hours:g} and {why}; "
+            "budget.wall_clock limits a study on CPUs"
+        )
+
+
+def gpu_nodes() -> list[dict[str, float]]:
+    """Return the resources of every node that has a GPU."""
+    return [node for node in _nodes() if node.get("GPU", 0) > 0]
+
+
+def accelerator_types() -> tuple[str, ...]:
+    """Return Ray's names of the kinds of GPU in the cluster; none where it could not find them out."""
+    names = (name for node in gpu_nodes() for name in node if name.startswith(ACCELERATOR))
+    return tuple(dict.fromkeys(name.removeprefix(ACCELERATOR) for name in names))
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _places(node: dict[str, float], cpus: int, gpus: float) -> int:
+    """Count the trials a node holds; a share of a GPU lies on one GPU, never across two."""
+    by_cpu = int(node.get("CPU", 0) // cpus)
+    if not gpus:
+        return by_cpu
+    whole = int(node.get("GPU", 0))
+    by_gpu = whole * (RESOLUTION // max(1, round(RESOLUTION * gpus))) if gpus < 1 else int(whole // gpus)
+    return min(by_cpu, by_gpu)

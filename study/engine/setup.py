@@ -1,0 +1,150 @@
+"""Get ready all that trials need before the first begins: data, weights, and how much of the machines each gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from study.config.study_config import Integer, StudySpec
+from study.data import load_data
+from study.data.dataset import DataBundle, ImageSet
+from study.data.near_duplicates import duplicate_notice
+from study.designs import planned_trials
+from study.engine.gpu.memory_probe import begin_probe, probed
+from study.engine.gpu.packing import Packing, pack
+from study.engine.model_key import ModelKey
+from study.engine.ray.cluster import plan_slots, require_accelerators
+from study.engine.run_context import Surroundings
+from study.engine.weights.initial_weights import (
+    RUN,
+    Arrays,
+    begin_fetch,
+    fetched,
+    locate,
+    stored,
+    wanted_weights,
+    without_missing,
+)
+from study.engine.weights.rotation_pretraining import pretrain_by_rotation
+from study.errors import DataError
+from study.paths import StudyLayout
+from study.records import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
+from study.search.space import admitted_values
+from study.training.metrics import metric_slug
+
+
+def require_data_for(spec: StudySpec, data: DataBundle) -> None:
+    """Make sure that the data can fill a batch and has what the study is steered by.
+
+    Raises:
+        DataError: a batch is larger than the training set, a metric's image set or class is not there, or two
+            classes look the same in the names of metrics.
+    """
+    _require_distinct_names(data.classes)
+    largest, images = _largest_batch(spec), len(data.train)
+    if largest > images:
+        raise DataError(
+            f"batch_size must be <= the number of training images, {images}, but may be {largest}; "
+            "lower batch_size or add images"
+        )
+    for one in spec.aims:
+        _require_metric("objectives" if spec.objectives else "objective.metric", one.metric, data)
+    for target in spec.budget.target:
+        _require_metric("budget.target", target, data)
+    for name in admitted_values(spec, "early_stopping_metric"):
+        _require_metric("early_stopping_metric", str(name), data)
+
+
+def _require_distinct_names(classes: tuple[str, ...]) -> None:
+    by_slug: dict[str, str] = {}
+    for one in classes:
+        other = by_slug.setdefault(metric_slug(one), one)
+        if other != one:
+            raise DataError(
+                f"class names must differ in metric names, but {other!r} and {one!r} are both `{metric_slug(one)}` "
+                "there; rename one with data.classes"
+            )
+
+
+def _largest_batch(spec: StudySpec) -> int:
+    searched = next((one for one in spec.space if one.name == "batch_size"), None)
+    if searched is not None and isinstance(searched.domain, Integer):
+        return searched.domain.high
+    return max(int(one) for one in admitted_values(spec, "batch_size"))
+
+
+def _require_metric(field: str, name: str, data: DataBundle) -> None:
+    images, bare = data.val, name.removeprefix(VAL_PREFIX)
+    if name.startswith(SHIFTED_PREFIX):
+        meant = shifted_sets(name)  # more than one where names have dots
+        of_set = next((one for one in meant if one in data.shifted), meant[0])
+        bare = name.removeprefix(f"{SHIFTED_PREFIX}{of_set}.")
+        if of_set not in data.shifted:
+            there = ", ".join(data.shifted) or "none"
+            raise DataError(f"{field} is {name}, but the data has no shifted set `{of_set}`; there are: {there}")
+        images = data.shifted[of_set]
+    kind, _, slug = bare.partition(".")
+    slugs = [metric_slug(one) for one in data.classes]
+    if kind in PER_CLASS and slug and slug not in slugs:
+        raise DataError(f"{field} is {name}, but the data has no class `{slug}`; there are: {', '.join(slugs)}")
+    if kind == "auc" and (lacking := _lacking(images, data.classes)):
+        raise DataError(f"{field} is {name}, which needs images of every class, but `{lacking}` has none there")
+
+
+def _lacking(images: ImageSet, classes: tuple[str, ...]) -> str | None:
+    present = set(images.labels.tolist())
+    return next((one for label, one in enumerate(classes) if label not in present), None)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that trials need; ``spec`` is what is really run."""
+
+    data: DataBundle
+    weights: Mapping[ModelKey, Arrays]
+    spec: StudySpec
+    packing: Packing
+    notices: tuple[str, ...]
+
+
+def prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resumed: bool = False) -> Prepared:
+    """Read the data while workers fetch the weights and measure the memory of trials, then train what nobody has.
+
+    What there is to say of the data a resumed study's ledger has already.
+
+    Raises:
+        DataError: the images cannot be used.
+        WeightsError: weights are missing, do not fit, or nothing else is left to run.
+        DesignError: the design has no place for what is left without missing weights.
+        EngineError: the cluster has no room for a trial.
+    """
+    trials, say = planned_trials(spec), around.progress.say
+    slots = plan_slots(spec.resources, trials)
+    require_accelerators(spec, slots)
+    kept = stored(layout, wanted_weights(spec))
+    wanted = [key for key in wanted_weights(spec) if key not in kept]
+    located = locate(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
+    fetching, probing = begin_fetch(wanted, located), begin_probe(spec, slots)
+    data = load_data(spec.data, on_progress=around.progress.count)
+    require_data_for(spec, data)
+    found = fetched(fetching)
+    left, dropped = without_missing(spec, found.missing)
+    packing = pack(left, slots, probed(probing, say), data, trials)
+    notices = (*dropped, *_fewer(spec, left), *packing.notices)
+    notices = notices if resumed else (*notices, *_data_notices(data))
+    for notice in notices:
+        say(notice)
+    learned = pretrain_by_rotation(spec, wanted, data, slots, say)
+    return Prepared(data, {**kept, **found.weights, **learned}, left, packing, notices)
+
+
+def _fewer(spec: StudySpec, left: StudySpec) -> tuple[str, ...]:
+    """Say that fewer trials are left of a design."""
+    planned, remain = planned_trials(spec), planned_trials(left)
+    return () if remain == planned else (f"{planned - remain} trials are left out with that, {remain} remain",)
+
+
+def _data_notices(data: DataBundle) -> tuple[str, ...]:
+    """Say what the record must keep of the data: files left out, and validation images that were trained on."""
+    duplicates = duplicate_notice(data)
+    return (*(f"skipped {one}" for one in data.summary.skipped), *([duplicates] if duplicates else []))

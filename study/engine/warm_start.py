@@ -1,0 +1,34 @@
+"""Give a new study the finished trials of earlier ones, as its file asks."""
+
+from __future__ import annotations
+
+from study.config.study_config import StudySpec
+from study.errors import LedgerError
+from study.paths import StudyLayout, encode_name
+from study.search.prior_trials import PriorPoint, prior_points
+from study.storage.study_storage import Ledger
+
+
+def points_of_earlier(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorPoint, ...], tuple[str, ...]]:
+    """Return the points of the studies that ``warm_start`` names, and what there is to say of them.
+
+    Raises:
+        LedgerError: a study is not there, or none of its trials fits.
+    """
+    found: list[PriorPoint] = []
+    notices: list[str] = []
+    for name in spec.warm_start:
+        other = StudyLayout(layout.root.parent / encode_name(name))
+        if not other.ledger.exists():
+            known = ", ".join(sorted(one.parent.name for one in layout.root.parent.glob("*/ledger.journal"))[:10])
+            raise LedgerError(f"warm_start must name studies of this results folder, got `{name}`; there are: {known}")
+        points, left_out, why = prior_points(spec, Ledger.open(other))
+        if not points:
+            raise LedgerError(
+                f"warm_start: no finished trial of `{name}` fits this study{': ' + why if why else ''}; "
+                "remove it or widen the space"
+            )
+        found += points
+        beside = f"; {left_out} left out: {why}" if left_out else ""
+        notices.append(f"warm start: the sampler knows {len(points)} points of `{name}`{beside}")
+    return tuple(found), tuple(notices)

@@ -1,0 +1,1 @@
+"""Initial weights that several trials share, made once before they start."""

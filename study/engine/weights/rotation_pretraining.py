@@ -1,0 +1,94 @@
+"""Pretrain backbones by rotation, once per model, on the cluster; kept with the study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from ray.exceptions import RayError, RayTaskError
+
+from study.config.study_config import StudySpec
+from study.data.dataset import DataBundle
+from study.engine.model_key import ModelKey
+from study.engine.ray.cluster import Slots
+from study.engine.weights.initial_weights import Arrays
+from study.errors import EngineError, WeightsError
+
+if TYPE_CHECKING:
+    from study.training.rotation_pretraining import Pretrained
+
+
+ROTATION = "rotation"
+
+
+def pretrain_by_rotation(
+    spec: StudySpec, wanted: Sequence[ModelKey], data: DataBundle, slots: Slots, say: Callable[[str], None]
+) -> dict[ModelKey, Arrays]:
+    """Train a backbone for every model that asks for ``init: rotation``, as many at once as trials would run.
+
+    Args:
+        spec: the study; ``rotation`` says how.
+        wanted: the weights trials begin with; those of other inits are passed over.
+        data: its training images are learned from, its validation images tell how well that went.
+        slots: what one task may use.
+        say: shows a line.
+
+    Raises:
+        WeightsError: the training failed.
+        EngineError: the cluster failed.
+    """
+    keys = [key for key in wanted if key.init == ROTATION]
+    if not keys:
+        return {}
+    images = ray.put((data.train.images, data.val.images))
+    task = _pretrain.options(num_cpus=slots.cpus, num_gpus=slots.gpus)
+    running = {task.remote(spec, key, images, slots.cpus, slots.gpus): key for key in keys}
+    say(f"init rotation: learning which way up {len(data.train)} images are, for {len(keys)} model(s)")
+    found: dict[ModelKey, Arrays] = {}
+    while running:
+        (done,), _ = ray.wait(list(running))
+        key = running.pop(done)
+        found[key], accuracy, seconds = _result(done, key)
+        say(
+            f"init rotation: {key.family} {key.depth} took {seconds:.0f} s and tells {accuracy:.0%} of turned "
+            "validation images apart (chance 25%)"
+        )
+    return found
+
+
+def _result(done: Any, key: ModelKey) -> tuple[Arrays, float, float]:
+    try:
+        found: tuple[Arrays, float, float] = ray.get(done)
+    except RayTaskError as error:
+        raise WeightsError(f"init rotation failed for {key.family} {key.depth}: {error.cause}") from error
+    except RayError as error:
+        raise EngineError(f"no worker could pretrain {key.family} {key.depth}: {error}") from error
+    return found
+
+
+@ray.remote(max_calls=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": ROTATION}})  # an idle one keeps its GPU
+def _pretrain(
+    spec: StudySpec,
+    key: ModelKey,
+    images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    threads: int,
+    gpus: float,
+) -> tuple[Mapping[str, NDArray[Any]], float, float]:
+    import torch
+
+    from study.training.device import pick_device
+    from study.training.rotation_pretraining import pretrain
+
+    torch.set_num_threads(threads)
+    model = spec.trial.model_copy(update={"family": key.family, "depth": key.depth})
+    done: Pretrained = pretrain(
+        model,
+        spec.rotation,
+        *images,
+        seed=spec.search.seed,
+        device=pick_device() if gpus else torch.device("cpu"),
+    )
+    return {name: one.numpy() for name, one in done.weights.items()}, done.accuracy, done.seconds

@@ -1,0 +1,137 @@
+"""Draw every trial that ended, and all of them at the end, beside the engine; tell the recorder of the pages."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.config.search_config import Objective
+from study.events import Event, PicturesDrawn, Recorder, Reports, StudyEnded, StudyStarted, TrialFinished
+from study.figures.study_page import TrialCurves, curves_of, study_page
+from study.figures.trial_page import trial_page
+from study.paths import StudyLayout, write_text_atomic
+from study.records import TrialRecord
+
+_log = logging.getLogger(__name__)
+SCORES = "validation.npz"
+CLOSE_TIMEOUT_S = 30.0
+
+
+class Illustrator:
+    """A Recorder that passes everything on at once and lets one background thread draw.
+
+    The thread keeps its normal priority: a slower one that holds the interpreter's lock would hold up the engine.
+    """
+
+    def __init__(
+        self,
+        inner: Recorder,
+        layout: StudyLayout,
+        classes: Sequence[str],
+        images: NDArray[np.uint8],
+        names: Sequence[str],
+        *,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take the validation images [M, S, S, 3] and their names [M], in the order of every trial's scores."""
+        self._inner, self._layout = inner, layout
+        self._classes, self._images, self._names = classes, images, names
+        self._close_timeout_s, self._clock = close_timeout_s, clock
+        self._lock = threading.Lock()  # the inner recorder hears of one event at a time
+        self._objective: Objective | None = None
+        self._curves: dict[int, TrialCurves] = {}
+        self._queue: SimpleQueue[TrialRecord | StudyEnded | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def record(self, event: Event) -> None:
+        """Pass one event on; a trial that ended is drawn later, all of them when the study ends."""
+        with self._lock:
+            self._inner.record(event)
+        if isinstance(event, StudyStarted):
+            self._objective = event.spec.objective
+        elif isinstance(event, TrialFinished):
+            self._remember(event.record)
+            if event.record.checkpoint is not None:
+                self._ask(event.record)
+        elif isinstance(event, StudyEnded) and self._curves:
+            self._ask(event)
+
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+        """Pass earlier trials on and draw those that have no page yet."""
+        with self._lock:
+            self._inner.catch_up(records, at_s, reports)
+        for record in (one for one in records if one.state.is_finished):
+            self._remember(record)
+            # os.path.exists: Path.exists raises where a folder may not be entered
+            if record.checkpoint is not None and not os.path.exists(self._layout.trial_pictures(record.trial)):
+                self._ask(record)
+
+    def close(self) -> None:
+        """Draw what is left, within a time; the rest is drawn when the study is resumed."""
+        if self._thread is not None:
+            self._queue.put(None)
+            self._thread.join(self._close_timeout_s)
+        with self._lock:
+            self._closed = True
+        if self._thread is not None and self._thread.is_alive():
+            _log.warning("not every trial could be drawn within %g s; the rest is left out", self._close_timeout_s)
+        self._inner.close()
+
+    def _remember(self, record: TrialRecord) -> None:
+        if self._objective is not None and record.history:
+            self._curves[record.trial] = curves_of(record, self._objective)
+
+    def _ask(self, ended: TrialRecord | StudyEnded) -> None:
+        self._queue.put(ended)
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._work, name="illustrator", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as exc:  # no more threads; the next trial tries again
+            _log.warning("the trials cannot be drawn now: %s", exc)
+        else:
+            self._thread = thread
+
+    def _work(self) -> None:
+        while not self._closed and (ended := self._queue.get()) is not None:
+            try:
+                self._draw(ended)
+            except Exception as exc:  # a page is never worth a study
+                what = f"trial {ended.trial}" if isinstance(ended, TrialRecord) else "the study"
+                _log.warning("%s could not be drawn: %s: %s", what, type(exc).__name__, exc)
+
+    def _draw(self, ended: TrialRecord | StudyEnded) -> None:
+        if isinstance(ended, TrialRecord):
+            self._store(ended.study, ended.trial, self._layout.trial_pictures(ended.trial), self._trial_page(ended))
+        else:
+            assert self._objective is not None
+            page = study_page(ended.study, self._objective, list(self._curves.values()))
+            self._store(ended.study, None, self._layout.learning_curves, page)
+
+    def _trial_page(self, record: TrialRecord) -> str:
+        assert record.checkpoint is not None
+        with (self._layout.near(record.trial, record.checkpoint) / SCORES).open("rb") as file, np.load(file) as stored:
+            scores, labels = stored["scores"], stored["labels"]
+        return trial_page(record, scores, labels, self._classes, self._images, self._names)
+
+    def _store(self, study: str, trial: int | None, path: Path, page: str) -> None:
+        path = path.absolute()
+        with self._lock:
+            if self._closed:
+                return
+        write_text_atomic(path, page)
+        event = PicturesDrawn(study, trial, str(path), self._clock())
+        with self._lock:
+            if not self._closed:
+                self._inner.record(event)

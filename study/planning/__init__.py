@@ -1,0 +1,5 @@
+"""Say what a study would cost before it runs: trials, time, disk."""
+
+from study.planning.plan import Plan, plan_study
+
+__all__ = ["Plan", "plan_study"]

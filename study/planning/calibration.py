@@ -1,0 +1,164 @@
+"""Measure how fast models learn here: a few short epochs of the training loop itself, as many at once as in a study."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from statistics import median
+from threading import Barrier, BrokenBarrierError
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import Objective
+from study.errors import EngineError
+from study.planning.schedule import Machine
+from study.planning.throughput import Speed
+
+if TYPE_CHECKING:
+    from study.training.dataset import TrainingData
+
+
+STEPS = 2
+"""Batches of a measured epoch."""
+SCORED = 128
+LEAST_EPOCHS = 2
+ENOUGH_S, AT_MOST_S = 6.0, 20.0
+"""A model is measured so long after its first epoch, and no longer than that in all but for one epoch."""
+MOST_TOGETHER = 16
+_START_TIMEOUT_S = 300.0
+_PR_SET_PDEATHSIG = 1
+_barrier: Barrier | None = None
+
+
+class Lap(NamedTuple):
+    """One measured epoch: per image learned from, per image scored, and what came on top, in seconds."""
+
+    train_image_s: float
+    scored_image_s: float
+    beside_s: float
+
+
+def expected_s(models: int) -> float:
+    """Return about how long a calibration takes."""
+    return models * (ENOUGH_S + AT_MOST_S) / 2 + 5
+
+
+def calibrate(
+    configs: Sequence[TrialConfig], image_size_px: int, machine: Machine, say: Callable[[str], None]
+) -> Iterator[Speed]:
+    """Yield the speed of each configuration, on random images, with as many trials at once as a study would run.
+
+    On one machine trials share caches and memory bandwidth, so that each is slower than it would be alone.
+
+    Raises:
+        EngineError: a configuration cannot be run.
+    """
+    together = min(machine.together, MOST_TOGETHER)
+    context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
+    started = context.Barrier(together)
+    with ProcessPoolExecutor(together, mp_context=context, initializer=_begin, initargs=(started,)) as pool:
+        for at, config in enumerate(configs, start=1):
+            say(f"measuring {config.family} {config.depth} ({at} of {len(configs)}), {together} at once")
+            work = partial(_measure, config, image_size_px, machine.kind, machine.cpus_per_trial)
+            try:
+                laps = list(pool.map(work, range(together)))
+            except (BrokenProcessPool, BrokenBarrierError, RuntimeError, ValueError, OSError) as error:
+                raise EngineError(f"{config.family} {config.depth} could not be measured: {error}") from error
+            yield _combined(laps, together)
+
+
+def _combined(runs: Sequence[tuple[Lap, float]], together: int) -> Speed:
+    laps, begins = [lap for lap, _ in runs], [begin for _, begin in runs]
+    return Speed(
+        train_image_s=median(one.train_image_s for one in laps),
+        scored_image_s=median(one.scored_image_s for one in laps),
+        epoch_s=median(one.beside_s for one in laps),
+        trial_s=median(begins),
+        source="measured" if together == 1 else f"measured with {together} at once",
+    )
+
+
+def _begin(started: Barrier) -> None:
+    """Remember where to wait for the others, and end with the parent."""
+    global _barrier
+    _barrier = started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
+    with suppress(OSError, AttributeError):  # Linux alone can ask for it
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    import study.training.trainer  # noqa: F401  # its seconds are not the first trial's
+
+
+def _measure(config: TrialConfig, image_size_px: int, kind: str, threads: int, place: int) -> tuple[Lap, float]:
+    """Return the median lap, and what came once, in seconds; ``place`` only tells the processes apart."""
+    import torch
+
+    assert _barrier is not None
+    _barrier.wait(_START_TIMEOUT_S)
+    torch.set_num_threads(threads)
+    return measure(config, image_size_px, torch.device(kind))
+
+
+def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[Lap, float]:
+    """Train on random images for some seconds, as a trial does, checkpoints included.
+
+    Returns:
+        The median of the epochs after the first, and what came once: all that the first took beyond that.
+    """
+    import torch
+
+    from study.training.trainer import train
+
+    assert isinstance(device, torch.device)
+    data = _random_data(config, image_size_px)
+    objective = Objective(metric="val_loss", mode="min")
+    laps, begun, first_s = list[Lap](), time.perf_counter(), 0.0
+    with tempfile.TemporaryDirectory(prefix="study-plan-") as folder:
+        before = begun
+        for progress in train(_endless(config), data, objective, Path(folder), device=device):
+            now, values = time.perf_counter(), progress.history[-1].values
+            learning_s = len(data.train_labels) / values["images_per_s"]
+            scoring_s = max(0.0, values["epoch_s"] - learning_s)
+            lap = Lap(1 / values["images_per_s"], scoring_s / SCORED, now - before - values["epoch_s"])
+            laps, first_s, before = [*laps, lap], first_s or now - begun, now
+            if _is_enough(len(laps), now - begun, first_s):
+                break
+    typical = Lap(*map(median, zip(*(laps[1:] or laps), strict=True)))
+    usual_s = len(data.train_labels) * typical.train_image_s + SCORED * typical.scored_image_s + typical.beside_s
+    return typical, max(0.0, first_s - usual_s)
+
+
+def _is_enough(epochs: int, spent_s: float, first_s: float) -> bool:
+    return spent_s >= AT_MOST_S or (epochs > LEAST_EPOCHS and spent_s - first_s >= ENOUGH_S)
+
+
+def _endless(config: TrialConfig) -> TrialConfig:
+    """Let a trial go on, learn next to nothing, and draw weights that would be handed over."""
+    from study.training.models.initialization import INITIALIZERS
+
+    init = config.init if config.init in INITIALIZERS else "kaiming"
+    return config.model_copy(
+        update={"init": init, "max_epochs": 10_000, "early_stopping_patience": None, "learning_rate": 1e-6}
+    )
+
+
+def _random_data(config: TrialConfig, image_size_px: int) -> TrainingData:
+    from study.training.dataset import TrainingData
+
+    draw = np.random.default_rng(0)
+    count = STEPS * config.batch_size
+    images = draw.integers(0, 256, (count + SCORED, image_size_px, image_size_px, 3), dtype=np.uint8)
+    labels = (np.arange(count + SCORED) % 2).astype(np.int64)
+    return TrainingData(
+        images[:count], labels[:count], images[count:], labels[count:], classes=("no", "yes"), fingerprint="random"
+    )

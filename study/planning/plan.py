@@ -1,0 +1,182 @@
+"""Put a study's plan together: trials, time, disk; starts no trial and no cluster."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.config.study_config import StudySpec
+from study.engine.environment import describe_environment
+from study.planning.calibration import calibrate, expected_s
+from study.planning.disk_usage import Footprint, Storage, footprint, storage, training_flops
+from study.planning.schedule import Limit, Machine, Timetable, first_limit, look_at, timetable
+from study.planning.throughput import Speed, complete, known_speeds, scores_shifted_each_epoch
+from study.planning.workload import Kind, Pictures, SpeedKey, Work, count_pictures, speed_key, work_of
+
+MOST_MEASURED = 6
+TURNS = 4
+"""Directions in which pretraining by rotation sees every image."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a study takes at most: ``pretraining`` of backbones first, then its trials; ``limit`` may cut it."""
+
+    speeds: Mapping[SpeedKey, Speed]
+    pretraining: Timetable
+    trials: Timetable
+    limit: Limit | None
+
+    @property
+    def busy_s(self) -> float:
+        """The time of all that runs in slots, together."""
+        return self.pretraining.busy_s + self.trials.busy_s
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study would do and need; without ``timing``, ``unknown`` says why and what would tell.
+
+    ``models`` counts the trials of each kind of model.
+    """
+
+    spec: StudySpec
+    work: Work
+    pictures: Pictures
+    machine: Machine
+    models: Mapping[SpeedKey, int]
+    storage: Storage
+    timing: Timing | None
+    unknown: str = ""
+
+
+def plan_study(
+    spec: StudySpec, results: Path, *, measure: bool = False, say: Callable[[str], None] = lambda line: None
+) -> Plan:
+    """Plan a study.
+
+    Args:
+        spec: what to run.
+        results: the folder of all studies, where earlier runs tell how fast this machine is.
+        measure: run a few steps of models that no earlier run tells of.
+        say: hears what is being measured.
+
+    Raises:
+        DesignError: the space does not admit the design.
+        DataError: the images cannot be found or split.
+        EngineError: a model cannot be measured.
+    """
+    work, pictures = work_of(spec), count_pictures(spec.data)
+    machine = look_at(spec.resources, work.trials)
+    keys = {kind: speed_key(kind.config, machine.device) for kind in dict.fromkeys(work.kinds)}
+    models = Counter(keys[kind] for kind in work.kinds)
+    sizes = _footprints(keys, pictures)
+    needs = storage(
+        [sizes[kind] for kind in work.kinds], max(1, machine.slots), spec.keep, pictures, weights=_weights(keys, sizes)
+    )
+    if machine.slots == 0:
+        return Plan(spec, work, pictures, machine, models, needs, None, _no_room(machine))
+    speeds, unknown = _speeds(spec, results, keys, models, machine, say if measure else None)
+    timing = None if unknown else _timing(spec, work, keys, pictures, machine, speeds)
+    return Plan(spec, work, pictures, machine, models, needs, timing, unknown)
+
+
+def _footprints(kinds: Iterable[Kind], pictures: Pictures) -> dict[Kind, Footprint]:
+    """Size every kind's files; what does not change them is not looked at twice."""
+    outputs = 1 if pictures.classes == 2 else pictures.classes
+    known: dict[tuple[object, ...], Footprint] = {}
+    found = {}
+    for kind in kinds:
+        one = kind.config
+        copies = (one.optimizer, one.resolved_momentum() == 0, one.ema_decay is not None)
+        alike = (one.family, one.depth, one.head, one.head_width, one.freeze, *copies)
+        known[alike] = known.get(alike) or footprint(one, outputs, pictures.val)
+        found[kind] = known[alike]
+    return found
+
+
+def _weights(kinds: Iterable[Kind], sizes: Mapping[Kind, Footprint]) -> dict[tuple[str, str, int], int]:
+    """Return the bytes of the weights that trials begin with, where these are not drawn."""
+    given = [one for one in kinds if one.config.init.startswith(("imagenet", "rotation", "checkpoint:", "run:"))]
+    return {(one.config.init, one.config.family, one.config.depth): sizes[one].best_bytes for one in given}
+
+
+def _no_room(machine: Machine) -> str:
+    return (
+        f"a trial asks for {machine.cpus_per_trial} CPUs and {machine.gpus_per_trial:g} GPUs, and this machine has "
+        f"{machine.cores} CPUs and {machine.gpus} GPUs; plan where the study is to run"
+    )
+
+
+def _speeds(
+    spec: StudySpec,
+    results: Path,
+    keys: Mapping[Kind, SpeedKey],
+    models: Mapping[SpeedKey, int],
+    machine: Machine,
+    say: Callable[[str], None] | None,
+) -> tuple[dict[SpeedKey, Speed], str]:
+    """Return a speed for every kind of model, or none and why; with ``say`` what is lacking is measured."""
+    size, wanted = spec.data.image_size_px, list(models)
+
+    def flops(key: SpeedKey) -> float:
+        return training_flops(key.family, key.depth, key.freeze, size)
+
+    cpu = describe_environment().get("cpu", "")
+    known = known_speeds(results, {key.model for key in wanted}, size, machine, cpu)
+    lacking = [key for key in wanted if key.model not in {one.model for one in known}]
+    if lacking and say is None:
+        named = ", ".join(dict.fromkeys(f"{key.family} {key.depth}" for key in lacking))
+        measured = min(MOST_MEASURED, len(lacking))
+        why = f"no earlier run in {results} tells of {named} at {size} px on this device"
+        return {}, f"{why}; --calibrate measures it (about {expected_s(measured):.0f} s)"
+    if lacking and say is not None:
+        share = {key: models[key] * flops(key) for key in lacking}
+        chosen = _to_measure(share)
+        configs = {key: kind.config for kind, key in keys.items()}
+        found = calibrate([configs[key] for key in chosen], size, machine, say)
+        known |= dict(zip(chosen, found, strict=True))
+    return complete(known, wanted, flops), ""
+
+
+def _to_measure(share: Mapping[SpeedKey, float]) -> list[SpeedKey]:
+    """Choose what to measure: of each model the kind that most of the work is in, then what else weighs most."""
+    by_share = sorted(share, key=lambda key: share[key], reverse=True)
+    firsts = list({key.model: key for key in reversed(by_share)}.values())[::-1]
+    return [*firsts, *(key for key in by_share if key not in firsts)][:MOST_MEASURED]
+
+
+def _timing(
+    spec: StudySpec,
+    work: Work,
+    keys: Mapping[Kind, SpeedKey],
+    pictures: Pictures,
+    machine: Machine,
+    speeds: Mapping[SpeedKey, Speed],
+) -> Timing:
+    lengths = {kind: _trial_s(spec, kind, pictures, speeds[key]) for kind, key in keys.items()}
+    turned = {
+        (key.family, key.depth): TURNS * pictures.train * spec.rotation.epochs * speeds[key].train_image_s
+        for kind, key in keys.items()
+        if kind.config.init == "rotation"
+    }
+    before = timetable(list(turned.values()), machine.slots)
+    table = timetable([lengths[kind] for kind in work.kinds], machine.slots)
+    limit = first_limit(
+        table,
+        wall_clock_s=spec.budget.wall_clock_s,
+        accelerator_hours=spec.budget.accelerator_hours,
+        gpus_per_trial=machine.gpus_per_trial,
+    )
+    return Timing(speeds, before, table, limit)
+
+
+def _trial_s(spec: StudySpec, kind: Kind, pictures: Pictures, speed: Speed) -> float:
+    """Return the time of a trial that runs to its last epoch."""
+    one = kind.config
+    stops_by = one.early_stopping_metric if one.early_stopping_patience is not None else ""
+    every_epoch = pictures.shifted if scores_shifted_each_epoch(spec.objective.metric, stops_by) else 0
+    once = pictures.shifted * speed.scored_image_s
+    return speed.time_s(one.max_epochs, pictures.train, pictures.val + every_epoch) + once

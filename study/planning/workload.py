@@ -1,0 +1,234 @@
+"""Sort a study's trials by what they cost."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from study.config.hyperparameters import Scalar, TrialConfig
+from study.config.study_config import DataSpec, Parameter, StudySpec, stable_seed
+from study.data.dataset import SHIFTED_PREFIX
+from study.data.image_folder import plan_folder, plan_shifted, require_shifted_names
+from study.data.loading import cache_entry, class_of_kind, face_classes, face_counts
+from study.data.synthetic_faces import SHIFTED_SETS
+from study.designs import count_points, listed_points, planned_trials
+from study.designs.grid import constants
+from study.errors import DataError
+from study.search.space import suggest, trial_config
+
+if TYPE_CHECKING:
+    import torch
+
+
+PATIENCE = 50
+"""Draws in a row that bring nothing new, after which a finite space counts as used up."""
+
+
+def draw_points(space: Sequence[Parameter], count: int, seed: int) -> list[dict[str, Scalar]]:
+    """Draw different points; fewer where a space seems to have no more.
+
+    Args:
+        space: of a study.
+        count: how many.
+        seed: the same one gives the same points.
+    """
+    dice = _Dice(random.Random(stable_seed(seed, "plan")))
+    found: dict[tuple[object, ...], dict[str, Scalar]] = {}
+    in_vain = 0
+    while len(found) < count and in_vain < PATIENCE:
+        point = suggest(cast(Any, dice), space)
+        before = len(found)
+        found.setdefault(tuple(point.items()), point)
+        in_vain = 0 if len(found) > before else in_vain + 1
+    return list(found.values())
+
+
+class _Dice:
+    """What ``suggest`` asks of an Optuna trial."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+
+    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
+        return self._dice.choice(choices)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        if log:
+            return min(high, max(low, round(self._from_log(low - 0.5, high + 0.5))))
+        return self._dice.randrange(low, high + 1, step)
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        if step is not None:
+            return low + step * self._dice.randrange(round((high - low) / step) + 1)
+        return self._from_log(low, high) if log else self._dice.uniform(low, high)
+
+    def _from_log(self, low: float, high: float) -> float:
+        return math.exp(self._dice.uniform(math.log(low), math.log(high)))
+
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """How many images a study has; ``cached_bytes`` is what the cache has of them already, decoded."""
+
+    train: int
+    val: int
+    test: int
+    shifted: int
+    classes: int
+    image_size_px: int
+    cached_bytes: int = 0
+
+    @property
+    def decoded_bytes(self) -> int:
+        """What all of them take in the cache."""
+        return self._bytes(self.train + self.val + self.test + self.shifted)
+
+    @property
+    def shared_bytes(self) -> int:
+        """What trials share in memory, once per node: all but the test images."""
+        return self._bytes(self.train + self.val + self.shifted)
+
+    def _bytes(self, images: int) -> int:
+        return images * self.image_size_px**2 * CHANNELS
+
+
+def count_pictures(spec: DataSpec) -> Pictures:
+    """Count the images of each split; broken files are found only when they are decoded.
+
+    Raises:
+        DataError: the images cannot be found or split.
+    """
+    sizes, classes = _faces(spec) if spec.source == "faces" else _folder(spec)
+    shifted = sum(size for name, size in sizes.items() if name not in ("train", "val", "test"))
+    entry = cache_entry(spec)
+    cached = sum(file.stat().st_size for file in entry.glob("*.npy")) if entry.is_dir() else 0
+    return Pictures(
+        sizes["train"], sizes["val"], sizes.get("test", 0), shifted, classes, spec.image_size_px, cached
+    )  # fmt: skip
+
+
+def _faces(spec: DataSpec) -> tuple[dict[str, int], int]:
+    classes = face_classes(spec)
+    require_shifted_names(spec.shifted, SHIFTED_SETS)
+    plan = plan_shifted(spec, class_of_kind(spec), classes)
+    more = {} if plan is None else {name: len(files) for name, files in plan.sets.items()}
+    drawn = {SHIFTED_PREFIX + name if name in SHIFTED_SETS else name: n for name, n in face_counts(spec).items()}
+    return drawn | more, len(classes)
+
+
+def _folder(spec: DataSpec) -> tuple[dict[str, int], int]:
+    if spec.path is None:
+        raise DataError("data.source folder needs data.path, the folder with the pictures, but got none")
+    plan = plan_folder(spec)
+    return {name: len(files) for name, files in plan.sets.items()}, len(plan.classes)
+
+
+MOST_DRAWN = 2000
+"""Points of a search that are drawn to estimate by."""
+COSTS = (
+    "family", "depth", "head", "head_width", "freeze", "init", "optimizer", "momentum", "ema_decay", "augmentation",
+    "precision", "channels_last", "batch_size", "max_epochs",
+)  # fmt: skip
+"""Hyperparameters that make a trial longer or its files larger."""
+
+
+class SpeedKey(NamedTuple):
+    """What decides how fast a trial learns, beside the image size and the device."""
+
+    family: str
+    depth: int
+    freeze: str
+    batch_size: int
+    precision: str
+    channels_last: bool
+
+    @property
+    def model(self) -> tuple[str, int]:
+        """Family and depth."""
+        return self.family, self.depth
+
+    def __str__(self) -> str:
+        """Name it for people."""
+        frozen = "" if self.freeze == "none" else f", freeze {self.freeze}"
+        return f"{self.family} {self.depth}, batch {self.batch_size}, {self.precision}{frozen}"
+
+
+class Kind(NamedTuple):
+    """Trials that cost the same; ``config`` is one of them."""
+
+    key: tuple[object, ...]
+    config: TrialConfig
+
+
+@dataclass(frozen=True)
+class Work:
+    """The trials of a study, as far as known beforehand.
+
+    ``points`` are all of a listed design; those of a search are ``drawn`` at random, as many as it may try, up to
+    ``MOST_DRAWN``, and the rest of its trials count as being like those. ``kinds`` has one entry per trial, in the
+    order of their start.
+    """
+
+    points: tuple[Mapping[str, Scalar], ...]
+    kinds: tuple[Kind, ...]
+    drawn: bool
+
+    @property
+    def trials(self) -> int:
+        """The most trials there can be."""
+        return len(self.kinds)
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs of all trials together."""
+        return sum(one.config.max_epochs for one in self.kinds)
+
+
+def speed_key(config: TrialConfig, device: torch.device) -> SpeedKey:
+    """Return what decides how fast a trial learns, every "auto" decided as the device would."""
+    from study.training.device import resolve_precision
+
+    precision, channels_last = resolve_precision(config, device)
+    return SpeedKey(config.family, config.depth, config.freeze, config.batch_size, precision, channels_last)
+
+
+def work_of(spec: StudySpec) -> Work:
+    """List what a study is to do.
+
+    Raises:
+        DesignError: the space does not admit the design.
+    """
+    trials, replicates = planned_trials(spec), len(spec.replicates.numbers)
+    listed = listed_points(spec)
+    if listed is None:
+        points = draw_points(spec.space, min(MOST_DRAWN, -(-trials // replicates)), spec.search.seed)
+        numbers: Iterator[int] = (at for at in cycle(range(len(points))) for _ in range(replicates))
+    else:
+        points = list(islice(listed, count_points(spec)))
+        numbers = (at for _ in range(replicates) for at in range(len(points)))
+    kinds = _kinds(spec, points)
+    chosen = tuple(kinds[at] for at in islice(numbers, trials))
+    return Work(tuple(points), chosen, drawn=listed is None)
+
+
+def _kinds(spec: StudySpec, points: list[dict[str, Scalar]]) -> list[Kind]:
+    """Return the kind of every point; a trial's configuration is made once per kind."""
+    fixed: dict[str, Any] = {**spec.trial.model_dump(), **constants(spec.space)}
+    known: dict[tuple[object, ...], Kind] = {}
+    found = []
+    for at, point in enumerate(points):
+        values = {**fixed, **point}
+        key = tuple(values[name] for name in COSTS)
+        if key not in known:
+            known[key] = Kind(key, trial_config(spec, point, point=at))
+        found.append(known[key])
+    return found

@@ -1,0 +1,273 @@
+"""Choose which of the points that ended a sampler is shown, so that its cost stops growing with them.
+
+What is shown depends on which points ended and how, never on when they were looked at: a study that was resumed shows
+its sampler the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Protocol
+
+from optuna.distributions import BaseDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from study.config.search_config import Mode
+from study.config.study_config import StudySpec, stable_seed
+from study.records import StopReason
+from study.trials.listener import Follower
+from study.trials.queue import Point, Roster
+from study.trials.serialization import best_value, place_of, stop_of
+
+
+class Selection(Protocol):
+    """Takes points as they end."""
+
+    def add(self, point: FrozenTrial) -> None:
+        """Take a point that ended."""
+
+    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
+        """Return those to show, in any order; the ones with these numbers are among them if they may be."""
+
+
+class Nothing:
+    """For samplers that look at nothing."""
+
+    def add(self, point: FrozenTrial) -> None:
+        """Forget it."""
+
+    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
+        """Show none."""
+        return []
+
+
+class Recent:
+    """The points that ran to their end last, by number: for samplers that go from generation to generation.
+
+    Two generations and the trials in flight must be among them. Older points of which new ones descend are needed too.
+    """
+
+    def __init__(self, count: int = 500) -> None:
+        self._count = count
+        self._numbers: list[int] = []
+        self._points: dict[int, FrozenTrial] = {}
+
+    def add(self, point: FrozenTrial) -> None:
+        """Take a point that ended."""
+        if point.state is OptunaState.COMPLETE:
+            insort(self._numbers, point.number)
+            self._points[point.number] = point
+
+    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
+        """Return the last ones and the needed ones."""
+        numbers = {*self._numbers[-self._count :], *(one for one in needed if one in self._points)}
+        return [self._points[one] for one in numbers]
+
+
+class BestAndSome:
+    """The best points and a uniform sample of the others, which is drawn by a stable hash of seed and number.
+
+    TPE's good ones are the best min(n / 10, 25) of n points (those that were pruned after all others), so shown the
+    best 50 and 200 others it has exactly those it would have of all points; only the density of the bad ones is an
+    estimate from a sample. A Gaussian process knows the best region as well as with all points, the rest coarsely.
+
+    With several objectives the best ones are those no other dominates, if they are more than ``best`` a sample of them.
+    Both lists are kept in order, so a point costs O(log n) comparisons (and one pass over the front).
+    """
+
+    def __init__(self, spec: StudySpec, *, best: int, others: int, pruned: bool) -> None:
+        self._best = best
+        self._others = others
+        self._states = (OptunaState.COMPLETE, OptunaState.PRUNED) if pruned else (OptunaState.COMPLETE,)
+        self._signs = [_sign(one.mode) for one in spec.aims]
+        self._seed = spec.search.seed
+        self._points: dict[int, FrozenTrial] = {}
+        self._by_value: list[tuple[tuple[float, ...], int]] = []
+        self._by_hash: list[tuple[int, int]] = []
+        self._front: dict[int, tuple[float, ...]] = {}
+
+    def add(self, point: FrozenTrial) -> None:
+        """Take a point that ended; with several objectives one without their values is left out."""
+        several = len(self._signs) > 1
+        if point.state not in self._states or (several and point.state is not OptunaState.COMPLETE):
+            return
+        self._points[point.number] = point
+        insort(self._by_hash, (stable_seed(self._seed, "shown", point.number), point.number))
+        if several:
+            self._put_on_front(point)
+        else:
+            insort(self._by_value, (self._place(point), point.number))
+
+    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
+        """Return the best ones and the sample."""
+        if len(self._points) <= self._best + self._others:
+            return list(self._points.values())
+        numbers = set(self._best_numbers())
+        wanted = len(numbers) + self._others
+        for _, number in self._by_hash:
+            if len(numbers) >= wanted:
+                break
+            numbers.add(number)
+        return [self._points[one] for one in numbers]
+
+    def _best_numbers(self) -> Sequence[int]:
+        if len(self._signs) == 1:
+            return [number for _, number in self._by_value[: self._best]]
+        return sorted(self._front, key=lambda one: stable_seed(self._seed, "shown", one))[: self._best]
+
+    def _place(self, point: FrozenTrial) -> tuple[float, ...]:
+        """Return what TPE orders points by: the complete by value, then the pruned by age and last value."""
+        if point.state is OptunaState.COMPLETE:
+            return (0.0, self._signs[0] * point.values[0])
+        if not point.intermediate_values:
+            return (2.0,)
+        step, value = max(point.intermediate_values.items())
+        return (1.0, -float(step), self._signs[0] * value)
+
+    def _put_on_front(self, point: FrozenTrial) -> None:
+        mine = tuple(sign * value for sign, value in zip(self._signs, point.values, strict=True))
+        if any(_dominates(one, mine) for one in self._front.values()):
+            return
+        self._front = {number: one for number, one in self._front.items() if not _dominates(mine, one)}
+        self._front[point.number] = mine
+
+
+def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
+
+
+def _sign(mode: Mode) -> float:
+    return -1.0 if mode == "max" else 1.0
+
+
+SELECTIONS: dict[str, Callable[[StudySpec], Selection]] = {
+    "tpe": lambda spec: BestAndSome(spec, best=50, others=200, pruned=True),
+    "random": lambda spec: Nothing(),
+    "gp": lambda spec: BestAndSome(spec, best=30, others=70, pruned=False),  # its cost is cubic in their number
+    "cmaes": lambda spec: Recent(),
+    "qmc": lambda spec: Nothing(),
+    "nsga2": lambda spec: Recent(),
+}
+
+
+_MOST_KINDS = 64  # of points, by what their conditions leave of the space
+
+
+class History(Follower):
+    """The points as a sampler sees them: those of earlier studies first, then this study's by number.
+
+    A point is RUNNING until all its replicates ended, then COMPLETE with the mean of their values, or PRUNED with
+    what the first pruned one reported; a point of which every replicate failed is left out. A replicate that a budget
+    or the user stopped counts with its best value so far, by ``mode``; with several objectives, where that is None,
+    it is left out. What a sampler noted of a point is with its first replicate.
+    """
+
+    def __init__(
+        self,
+        earlier: Sequence[FrozenTrial],
+        selection: Selection,
+        roster: Roster,
+        trial_of: Callable[[int], FrozenTrial],
+        mode: Mode | None = None,
+    ) -> None:
+        self._mode = mode
+        self._earlier = len(earlier)
+        self._selection = selection
+        self._roster = roster
+        self._trial_of = trial_of
+        self._running: dict[int, FrozenTrial] = {}
+        self._closed: set[int] = set()
+        self._domains: list[dict[str, BaseDistribution]] = []
+        for one in earlier:
+            self._share_domains(one)
+            selection.add(one)
+
+    def number_of(self, point: int) -> int:
+        """Return the number, and id, by which the sampler knows a point."""
+        return self._earlier + point
+
+    def shown(self, needed: Iterable[int] = ()) -> list[FrozenTrial]:
+        """Return what the sampler sees, by number; the ended points with these numbers are among them if they may."""
+        ended = self._selection.shown(needed)
+        return sorted([*ended, *self._running.values()], key=lambda one: one.number)
+
+    def asked(self, trial: FrozenTrial) -> None:
+        """Show that the point runs."""
+        number = place_of(trial)[0]
+        if number not in self._running and not self._is_closed(number):
+            self._running[number] = self._begun(number)
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Show what became of the point, once it is known."""
+        number = place_of(trial)[0]
+        if number in self._closed or not self._is_closed(number):
+            return
+        self._closed.add(number)
+        begun = self._running.pop(number) if number in self._running else self._begun(number)
+        ended = self._ended(begun, self._roster.points[number])
+        if ended is not None:
+            self._selection.add(ended)
+
+    def _is_closed(self, number: int) -> bool:
+        return self._roster.points[number].is_closed(self._roster.replicates)
+
+    def _begun(self, number: int) -> FrozenTrial:
+        first = self._trial_of(min(self._roster.points[number].trials.values()))
+        begun = _as_point(first, self.number_of(number), OptunaState.RUNNING)
+        self._share_domains(begun)
+        return begun
+
+    def _share_domains(self, point: FrozenTrial) -> None:
+        """Let points with equal domains have the same dictionary of them, as long as there are few kinds."""
+        for known in self._domains:
+            if known == point.distributions:
+                point.distributions = known
+                return
+        if len(self._domains) < _MOST_KINDS:
+            self._domains.append(point.distributions)
+
+    def _ended(self, running: FrozenTrial, point: Point) -> FrozenTrial | None:
+        runs = [self._trial_of(point.trials[one]) for one in sorted(point.trials)]
+        pruned = next((one for one in runs if one.state is OptunaState.PRUNED and _is_weak(one)), None)
+        if pruned is not None:
+            return _as_point(running, running.number, OptunaState.PRUNED, reported=pruned.intermediate_values)
+        values = [found for one in runs if (found := self._values(one)) is not None]
+        if not values:
+            return None
+        means = [fmean(one) for one in zip(*values, strict=True)]
+        return _as_point(running, running.number, OptunaState.COMPLETE, values=means)
+
+    def _values(self, run: FrozenTrial) -> list[float] | None:
+        """Return the values of a run; of one that somebody stopped its best so far, where there is one objective."""
+        if run.state is OptunaState.COMPLETE:
+            return list(run.values)
+        best = best_value(run, self._mode) if run.state is OptunaState.PRUNED and self._mode else None
+        return None if best is None or math.isnan(best) else [best]
+
+
+def _is_weak(run: FrozenTrial) -> bool:
+    """Whether the pruner stopped it, and not a budget or the user."""
+    stop = stop_of(run)
+    return stop is None or stop.reason is StopReason.PRUNED
+
+
+def _as_point(
+    trial: FrozenTrial,
+    number: int,
+    state: OptunaState,
+    *,
+    values: Sequence[float] | None = None,
+    reported: Mapping[int, float] | None = None,
+) -> FrozenTrial:
+    point = copy.copy(trial)
+    point.number, point._trial_id = number, number
+    point.state = state
+    point.values = values
+    point.intermediate_values = dict(reported or {})
+    point.user_attrs = {}
+    return point

@@ -1,0 +1,148 @@
+"""Take the finished points of an earlier study for a new one's sampler, where they fit its space."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from statistics import fmean
+from typing import Any, Protocol
+
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from study.config.hyperparameters import Scalar
+from study.config.study_config import Choice, Constant, Parameter, StudySpec, same_value
+from study.designs.grid import constants, is_active, without
+from study.records import StopReason, TrialRecord, TrialState
+from study.search.space import distribution
+from study.trials.serialization import best_epoch
+
+
+class Remembered(Protocol):
+    """What is asked of the other study's ledger."""
+
+    spec: StudySpec
+
+    def records(self) -> Sequence[TrialRecord]:
+        """Return every trial."""
+
+
+@dataclass(frozen=True)
+class PriorPoint:
+    """A finished point of an earlier study.
+
+    ``params`` are the values of this study's searched parameters, ``values`` the mean over its replicates by the
+    metric of every aim, ``epochs`` the objective by epoch of one that was pruned.
+    """
+
+    params: Mapping[str, Scalar]
+    values: Mapping[str, float]
+    epochs: Mapping[int, float] = field(default_factory=dict)
+    state: TrialState = TrialState.COMPLETE
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the stored form."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> PriorPoint:
+        """Read the stored form."""
+        epochs = {int(epoch): value for epoch, value in stored["epochs"].items()}
+        return cls(stored["params"], stored["values"], epochs, TrialState(stored["state"]))
+
+
+class _MisfitError(Exception):
+    """Why a point cannot be used."""
+
+
+def prior_points(spec: StudySpec, other: Remembered) -> tuple[tuple[PriorPoint, ...], int, str]:
+    """Return the points of another study that fit a new one's space, the number of those that do not, and why.
+
+    A point fits if it has the parameters that are searched here, each with a value that may be chosen here; what was
+    fixed there counts as its value, and what is fixed here but was searched there must have had that value. An epoch
+    is selected anew by this study's objective. Points that run yet are not counted.
+    """
+    searched = {one.name for one in other.spec.space}
+    found: list[PriorPoint] = []
+    misfits: Counter[str] = Counter()
+    for runs in _by_point(other.records()):
+        try:
+            found.append(_fit(spec, runs, searched))
+        except _MisfitError as misfit:
+            misfits[str(misfit)] += 1
+    why = "; ".join(f"{reason} ({count})" for reason, count in misfits.most_common(3))
+    return tuple(found), sum(misfits.values()), why
+
+
+def _by_point(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:
+    points: dict[int, list[TrialRecord]] = {}
+    for record in records:
+        points.setdefault(record.point, []).append(record)
+    return [runs for runs in points.values() if all(one.state.is_finished for one in runs)]
+
+
+def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorPoint:
+    params = _params(spec, runs[0], searched)
+    pruned = next(
+        (one for one in runs if one.state is TrialState.PRUNED and one.stop_reason is StopReason.PRUNED), None
+    )
+    if pruned is not None:
+        metric = spec.objective.metric
+        epochs = {one.epoch: one.values[metric] for one in pruned.history if metric in one.values}
+        if len(spec.aims) > 1 or not epochs:
+            raise _MisfitError("was stopped before its end")
+        return PriorPoint(params, {}, epochs, TrialState.PRUNED)
+    values = [_values(spec, one) for one in runs if one.state is not TrialState.FAILED and one.history]
+    if not values:
+        raise _MisfitError("failed")
+    return PriorPoint(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.aims})
+
+
+def _values(spec: StudySpec, record: TrialRecord) -> dict[str, float]:
+    """Return the metrics of all aims at the epoch that this study would select."""
+    metric = spec.objective.metric
+    history = [one for one in record.history if metric in one.values]
+    best = best_epoch(history, spec.objective)
+    known = {} if best is None else dict(best.values)
+    if best is not None and best.epoch == record.epoch:
+        known |= record.metrics
+    lacking = [one.metric for one in spec.aims if one.metric not in known]
+    if lacking:
+        raise _MisfitError(f"has no {', '.join(lacking)}")
+    return {one.metric: known[one.metric] for one in spec.aims}
+
+
+def _params(spec: StudySpec, record: TrialRecord, searched: set[str]) -> dict[str, Scalar]:
+    """Return the values of the parameters that are searched here."""
+    here = {one.name for one in spec.space}
+    fixed = {**spec.trial.model_dump(), **constants(spec.space)}
+    params: dict[str, Scalar] = {}
+    known = constants(spec.space)
+    for parameter in spec.space:
+        name, value = parameter.name, record.config.get(parameter.name)
+        if isinstance(parameter.domain, Constant):
+            if name in record.params and not same_value(value, parameter.domain.value):
+                raise _MisfitError(f"{name} is fixed at {parameter.domain.value!r} here")
+        elif is_active(parameter, known):
+            params[name] = known[name] = _admitted(parameter, value, known)
+        elif name in record.params:
+            raise _MisfitError(f"{name} is not searched beside its other values here")
+    for name in sorted(record.params.keys() & searched - here):
+        if not same_value(record.params[name], fixed.get(name)):
+            raise _MisfitError(f"{name} is fixed at {fixed.get(name)!r} here")
+    return params
+
+
+def _admitted(parameter: Parameter, value: object, known: Mapping[str, Scalar]) -> Scalar:
+    if not isinstance(value, bool | int | float | str):
+        raise _MisfitError(f"has no {parameter.name}")
+    if isinstance(parameter.domain, Choice):
+        removed = [one.value for one in parameter.excluded if one.beside.holds(known.get(one.beside.parameter))]
+        if any(same_value(value, one) for one in without(parameter.domain.values, removed)):
+            return value
+        raise _MisfitError(f"{parameter.name} {value!r} is no choice here")
+    asked = distribution(parameter)
+    assert isinstance(asked, FloatDistribution | IntDistribution)
+    if isinstance(value, bool | str) or not asked._contains(float(value)):
+        raise _MisfitError(f"{parameter.name} is outside {asked.low}..{asked.high}")
+    return value

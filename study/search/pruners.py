@@ -1,0 +1,255 @@
+"""Decide which trials are not worth going on with; one registry entry per name.
+
+A pruner decides from the reported values alone, without marks of its own in the storage: a driver killed after such
+a mark and before the trial was told would find it and decide otherwise. The ledger stores what was decided.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Callable
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from study.config.study_config import Constant, Integer, StudySpec, Uniform
+from study.records import is_better
+from study.search.wilcoxon_pruner import SignedRanks
+from study.trials.listener import Follower
+from study.trials.serialization import place_of
+
+WHOLE_TRIALS_FIRST = 5
+"""How many trials must have ended before others are held against them."""
+
+
+class Pruner(Follower):
+    """Let every trial run to its end; what the others are made from."""
+
+    def depends_on_others(self, epoch: int) -> bool:
+        """Whether what is decided at this epoch depends on what other trials reported so far."""
+        return False
+
+    def stops(self, trial: FrozenTrial) -> bool:
+        """Whether the trial must stop at the epoch it reported last."""
+        return False
+
+    def settles(self, trial: FrozenTrial, value: float) -> bool:
+        """Whether no further replicate of its point is begun after this one, about to be told with a value."""
+        return False
+
+
+class SortedReports:
+    """The values of trials, in order, each trial having one; a report costs O(log n) comparisons.
+
+    What is no number is left out.
+    """
+
+    def __init__(self) -> None:
+        self._values: list[float] = []
+        self._of: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def best(self, count: int, *, largest: bool) -> float:
+        """Return the worst of the best ``count`` values."""
+        return self._values[-count] if largest else self._values[count - 1]
+
+    def put(self, trial: int, value: float) -> None:
+        """Take a trial's value in the place of what it had."""
+        if (before := self._of.pop(trial, None)) is not None:
+            del self._values[bisect_left(self._values, before)]
+        if not math.isnan(value):
+            self._of[trial] = value
+            insort(self._values, value)
+
+    def percentile(self, percent: float) -> float:
+        """Return a percentile, interpolated between the two values next to it as numpy does."""
+        at = (len(self._values) - 1) * percent / 100.0
+        below = math.floor(at)
+        above = min(below + 1, len(self._values) - 1)
+        return self._values[below] + (self._values[above] - self._values[below]) * (at - below)
+
+
+class AsynchronousHalving(Pruner):
+    """ASHA (Li et al. 2020): of all trials that reached a rung, the best 1/reduction_factor go on.
+
+    Rungs are the epochs min_epochs * reduction_factor ** k. It decides as Optuna's SuccessiveHalvingPruner does.
+    """
+
+    def __init__(self, min_epochs: int, reduction_factor: int, *, largest: bool) -> None:
+        self._min_epochs = min_epochs
+        self._factor = reduction_factor
+        self._largest = largest
+        self._rungs: dict[tuple[int, int], SortedReports] = {}
+
+    def reported(self, trial: FrozenTrial, epoch: int) -> None:
+        """Put the value on its rung."""
+        bracket = self.bracket_of(trial)
+        if self._is_rung(epoch, bracket):
+            rung = self._rungs.setdefault((bracket, epoch), SortedReports())
+            rung.put(trial.number, trial.intermediate_values[epoch])
+
+    def depends_on_others(self, epoch: int) -> bool:
+        """Whether some trial may stop there."""
+        return self._is_rung(epoch, 0)
+
+    def stops(self, trial: FrozenTrial) -> bool:
+        """Whether a trial on a rung is not among the best on it."""
+        epoch, bracket = trial.last_step, self.bracket_of(trial)
+        if epoch is None or not self._is_rung(epoch, bracket):
+            return False
+        value = trial.intermediate_values[epoch]
+        if math.isnan(value):
+            return True
+        reached = self._rungs[bracket, epoch]
+        bar = reached.best(max(len(reached) // self._factor, 1), largest=self._largest)
+        return bool(value < bar if self._largest else value > bar)
+
+    def bracket_of(self, trial: FrozenTrial) -> int:
+        """Return the bracket a trial competes in: there is one."""
+        return 0
+
+    def _is_rung(self, epoch: int, bracket: int) -> bool:
+        rung: int = self._min_epochs * self._factor**bracket
+        while rung < epoch:
+            rung *= self._factor
+        return rung == epoch
+
+
+class Hyperband(AsynchronousHalving):
+    """Hyperband (Li et al. 2018) with asynchronous brackets: ASHA in brackets whose first rung is ever later.
+
+    Bracket b begins to stop trials at min_epochs * reduction_factor ** b. Points go to brackets in Hyperband's
+    proportions, by their number alone: the fractional part of the number times the golden ratio, which fills every
+    interval evenly. Trials are held against those of their bracket only, replicates of a point are in the same one.
+    """
+
+    def __init__(self, min_epochs: int, reduction_factor: int, max_epochs: int, *, largest: bool) -> None:
+        super().__init__(min_epochs, reduction_factor, largest=largest)
+        brackets = 1
+        while min_epochs * reduction_factor**brackets <= max_epochs:
+            brackets += 1
+        points = [math.ceil(brackets * reduction_factor**s / (s + 1)) for s in reversed(range(brackets))]
+        self._up_to = [sum(points[: at + 1]) / sum(points) for at in range(brackets)]
+
+    def bracket_of(self, trial: FrozenTrial) -> int:
+        """Return the bracket of the trial's point."""
+        place = place_of(trial)[0] * ((math.sqrt(5.0) - 1.0) / 2.0) % 1.0
+        return next(at for at, end in enumerate(self._up_to) if place < end or at == len(self._up_to) - 1)
+
+
+class Percentile(Pruner):
+    """Stop trials that are not among the best percent of the trials before them (Golovin et al. 2017).
+
+    A trial's best value so far is held against what the trials that ran to their end had at the same epoch, once
+    there are five of them; none is stopped before min_epochs. It decides as Optuna's PercentilePruner does.
+    """
+
+    def __init__(self, percent: float, min_epochs: int, *, largest: bool) -> None:
+        self._percent = 100.0 - percent if largest else percent
+        self._min_epochs = min_epochs
+        self._largest = largest
+        self._whole: dict[int, SortedReports] = {}
+        self._ended = 0
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Hold later trials against one that ran to its end."""
+        if trial.state is OptunaState.COMPLETE:
+            self._ended += 1
+            for epoch, value in trial.intermediate_values.items():
+                self._whole.setdefault(epoch, SortedReports()).put(trial.number, value)
+
+    def depends_on_others(self, epoch: int) -> bool:
+        """Whether trials of this age may stop."""
+        return epoch >= self._min_epochs
+
+    def stops(self, trial: FrozenTrial) -> bool:
+        """Whether the trial is worse than it must be."""
+        epoch = trial.last_step
+        if epoch is None or epoch < self._min_epochs or self._ended < WHOLE_TRIALS_FIRST:
+            return False
+        values = [one for one in trial.intermediate_values.values() if not math.isnan(one)]
+        if not values:
+            return True
+        others = self._whole.get(epoch)
+        if not others:
+            return False
+        bar = others.percentile(self._percent)
+        return max(values) < bar if self._largest else min(values) > bar
+
+
+class Patient(Pruner):
+    """Stop a trial that had no better value for so many epochs; what others do is nothing to it."""
+
+    def __init__(self, patience: int, min_epochs: int, *, largest: bool) -> None:
+        self._patience = patience
+        self._min_epochs = min_epochs
+        self._largest = largest
+
+    def stops(self, trial: FrozenTrial) -> bool:
+        """Whether the best value is so old."""
+        epoch = trial.last_step
+        if epoch is None or epoch < self._min_epochs:
+            return False
+        best, since = None, 0
+        for at in sorted(trial.intermediate_values):
+            value = trial.intermediate_values[at]
+            since += 1
+            if not math.isnan(value) and is_better(value, best, "max" if self._largest else "min"):
+                best, since = value, 0
+        return since >= self._patience
+
+
+class Wilcoxon(Pruner):
+    """Begin no further replicate of a point that is worse than the best one; no running trial is stopped."""
+
+    def __init__(self, p_value: float, *, largest: bool) -> None:
+        self._ranks = SignedRanks(p_value, largest=largest)
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Take the value of a replicate that ran to its end."""
+        if trial.state is OptunaState.COMPLETE:
+            self._ranks.put(*place_of(trial), trial.values[0])
+
+    def settles(self, trial: FrozenTrial, value: float) -> bool:
+        """Whether the point is worse with this value among its others."""
+        return self._ranks.is_worse(*place_of(trial), value)
+
+
+def longest(spec: StudySpec) -> int:
+    """Return the largest number of epochs that a trial of a study can have."""
+    domain = next((one.domain for one in spec.space if one.name == "max_epochs"), None)
+    match domain:
+        case None:
+            return spec.trial.max_epochs
+        case Constant(value=value):
+            return int(value)
+        case Integer(high=high) | Uniform(high=high):
+            return max(int(high), spec.trial.max_epochs)
+    return max(*(int(one) for one in domain.values), spec.trial.max_epochs)
+
+
+def _largest(spec: StudySpec) -> bool:
+    return spec.objective.mode == "max"
+
+
+PRUNERS: dict[str, Callable[[StudySpec], Pruner]] = {
+    "asha": lambda spec: AsynchronousHalving(
+        spec.search.min_epochs, spec.search.reduction_factor, largest=_largest(spec)
+    ),
+    "hyperband": lambda spec: Hyperband(
+        spec.search.min_epochs, spec.search.reduction_factor, longest(spec), largest=_largest(spec)
+    ),
+    "median": lambda spec: Percentile(50.0, spec.search.min_epochs, largest=_largest(spec)),
+    "percentile": lambda spec: Percentile(spec.search.percentile, spec.search.min_epochs, largest=_largest(spec)),
+    "patient": lambda spec: Patient(spec.search.patience, spec.search.min_epochs, largest=_largest(spec)),
+    "wilcoxon": lambda spec: Wilcoxon(spec.search.p_value, largest=_largest(spec)),
+    "none": lambda spec: Pruner(),
+}
+
+
+def build_pruner(spec: StudySpec) -> Pruner:
+    """Make the pruner a study asks for."""
+    return PRUNERS[spec.pruner](spec)

@@ -1,0 +1,256 @@
+"""Ask Optuna for values of a space and make trials of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from study.config.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
+from study.config.study_config import (
+    Choice,
+    Condition,
+    Constant,
+    Exclusion,
+    Integer,
+    Parameter,
+    StudySpec,
+    Uniform,
+    same_value,
+    stable_seed,
+)
+from study.designs.grid import constants, is_active, without
+
+
+class Suggesting(Protocol):
+    """What suggests values one by one, such as an Optuna trial."""
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
+        """Suggest one of the choices."""
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """Suggest a real number."""
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """Suggest an integer."""
+
+
+SHORTER_LIST = " without "
+"""Between a parameter's name and the values taken out, in Optuna's name for a shorter list of choices."""
+
+
+def suggest(trial: Suggesting, space: Sequence[Parameter]) -> dict[str, Scalar]:
+    """Suggest a value for every searched parameter that exists in this trial.
+
+    Args:
+        trial: an Optuna trial, or anything else that suggests.
+        space: ordered so that parents come before children, as in a StudySpec.
+
+    Returns:
+        The searched values in the order of the space; constants are not among them.
+    """
+    params: dict[str, Scalar] = {}
+    known = constants(space)
+    for parameter in space:
+        if not isinstance(parameter.domain, Constant) and is_active(parameter, known):
+            params[parameter.name] = known[parameter.name] = _suggest_one(trial, parameter, known)
+    return params
+
+
+def _suggest_one(trial: Suggesting, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
+    name, asked = parameter.name, distribution(parameter)
+    value: Any
+    if isinstance(parameter.domain, Choice) and isinstance(asked, CategoricalDistribution):
+        removed = [one.value for one in parameter.excluded if one.beside.holds(known.get(one.beside.parameter))]
+        if removed:
+            # Optuna wants one fixed list of choices per name, so the shorter list has a name of its own.
+            left: Any = without(parameter.domain.values, removed)
+            value = trial.suggest_categorical(f"{name}{SHORTER_LIST}{removed}", left)
+        else:
+            value = trial.suggest_categorical(name, asked.choices)
+    elif isinstance(asked, IntDistribution):
+        value = int(trial.suggest_int(name, asked.low, asked.high, step=asked.step, log=asked.log))
+    else:
+        assert isinstance(asked, FloatDistribution)
+        value = float(trial.suggest_float(name, asked.low, asked.high, step=asked.step, log=asked.log))
+        if asked.step is not None:
+            value = nearest_step(value, asked.low, asked.step)
+    chosen: Scalar = value
+    return chosen
+
+
+def distribution(parameter: Parameter) -> BaseDistribution:
+    """Return Optuna's form of a domain; a step that does not divide the range lowers its upper end.
+
+    A constant becomes a choice of one value.
+    """
+    match parameter.domain:
+        case Choice(values=values):
+            return CategoricalDistribution(values)
+        case Constant(value=value):
+            return CategoricalDistribution((value,))
+        case Integer(low=low, high=high, step=step, log=log):
+            return IntDistribution(low, low + (high - low) // step * step, log=log, step=step)
+        case Uniform(low=low, high=high, step=None, log=log):
+            return FloatDistribution(low, high, log=log)
+        case Uniform(low=low, high=high, step=float(step)):
+            return FloatDistribution(low, _last_step(low, high, step), step=step)
+    raise AssertionError(f"unknown domain {parameter.domain!r}")
+
+
+def _last_step(low: float, high: float, step: float) -> float:
+    """Return the largest low + k * step <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
+    first, last, by = (Decimal(str(one)) for one in (low, high, step))
+    return float(first + (last - first) // by * by)
+
+
+def nearest_step(value: float, low: float, step: float) -> float:
+    """Return the low + k * step that is meant, in decimals, as grids have it."""
+    return float(Decimal(str(low)) + round((value - low) / step) * Decimal(str(step)))
+
+
+def trial_config(spec: StudySpec, params: Mapping[str, Scalar], *, point: int, replicate: int = 0) -> TrialConfig:
+    """Make one trial from suggested values.
+
+    The seed depends on the study's seed and the replicate's number alone, so that the same replicate of every
+    configuration sees the same data order and augmentations and comparisons are paired. A momentum
+    given as a constant is left out for an optimizer that has none; one that is not given is SGD's default.
+
+    Args:
+        spec: the study.
+        params: the searched values that exist in the trial.
+        point: the number of the configuration.
+        replicate: index into the study's replicates.
+
+    Raises:
+        ValueError: a name is not a hyperparameter, or a value is not admitted.
+    """
+    values: dict[str, Any] = {**spec.trial.model_dump(), **constants(spec.space), **params}
+    if values["optimizer"] != "sgd" and "momentum" not in params:
+        values["momentum"] = None
+    elif values["optimizer"] == "sgd" and values["momentum"] is None:
+        values["momentum"] = DEFAULT_SGD_MOMENTUM
+    seed = stable_seed(spec.search.seed, "replicate", spec.replicates.numbers[replicate])
+    return TrialConfig(**values, seed=seed, point=point, replicate=replicate)
+
+
+def without_values(spec: StudySpec, parameter: str, values: Iterable[Scalar]) -> StudySpec:
+    """Remove values of a hyperparameter from what a study may choose.
+
+    Conditions that ask only for removed values take their parameter, and its children, with them.
+
+    Raises:
+        ValueError: nothing would remain: every choice is removed, or the value is fixed.
+    """
+    removed = tuple(values)
+    if parameter not in {one.name for one in spec.space}:
+        _refuse_fixed(parameter, getattr(spec.trial, parameter), removed)
+    space: list[Parameter] = []
+    gone: set[str] = set()
+    for one in spec.space:
+        kept = _without_in(one, parameter, removed, gone)
+        if kept is None:
+            gone.add(one.name)
+        else:
+            space.append(kept)
+    return spec.model_copy(update={"space": tuple(space)})
+
+
+def _without_in(one: Parameter, parameter: str, removed: Sequence[Scalar], gone: set[str]) -> Parameter | None:
+    """Return a parameter as it is after the removal, None where it can no longer exist."""
+    if one.name == parameter:
+        return _narrow(one, removed)
+    if any(condition.parameter in gone for condition in one.when):
+        return None
+    when = tuple(
+        Condition(parameter=parameter, values=without(condition.values, removed))
+        if condition.parameter == parameter
+        else condition
+        for condition in one.when
+    )
+    return one.model_copy(update={"when": when}) if all(condition.values for condition in when) else None
+
+
+def _narrow(one: Parameter, removed: Sequence[Scalar]) -> Parameter:
+    if isinstance(one.domain, Constant):
+        _refuse_fixed(one.name, one.domain.value, removed)
+    if not isinstance(one.domain, Choice):
+        return one
+    remaining = without(one.domain.values, removed)
+    if not remaining:
+        raise ValueError(f"{one.name} must keep at least one value, but all of {list(one.domain.values)} are removed")
+    return one.model_copy(update={"domain": Choice(values=remaining)})
+
+
+def _refuse_fixed(name: str, value: object, removed: Sequence[Scalar]) -> None:
+    if any(same_value(value, one) for one in removed):
+        raise ValueError(f"{name} must keep its value, but it is fixed at {value!r}, which is removed")
+
+
+def admitted_values(spec: StudySpec, name: str) -> tuple[Scalar, ...]:
+    """Return every value a hyperparameter may take in a study; for one that some trials lack, its fixed value too.
+
+    Raises:
+        ValueError: it is searched over a continuous range.
+    """
+    searched = next((one for one in spec.space if one.name == name), None)
+    fixed: Scalar = getattr(spec.trial, name)
+    if searched is None:
+        return (fixed,)
+    match searched.domain:
+        case Choice(values=values):
+            found = values
+        case Constant(value=value):
+            found = (value,)
+        case Integer(low=low, high=high, step=step):
+            found = tuple(range(low, high + 1, step))
+        case _:
+            raise ValueError(f"{name} must have a list of values, but is searched over a continuous range")
+    lacking = bool(searched.when) and not any(same_value(fixed, one) for one in found)
+    return (*found, fixed) if lacking else found
+
+
+def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values: Sequence[Scalar]) -> StudySpec:
+    """Take a value of a choice out of a space where another parameter has one of the given values.
+
+    Raises:
+        ValueError: nothing would remain to choose from.
+    """
+    partner = admitted_values(spec, beside)
+    searched = next((one for one in spec.space if one.name == name), None)
+    everywhere = all(any(same_value(one, other) for other in beside_values) for one in partner)
+    if everywhere or searched is None or not isinstance(searched.domain, Choice):
+        return without_values(spec, name, [value])
+    if len(searched.domain.values) == 1:
+        raise ValueError(f"{name} must keep at least one value where {beside} is one of {list(beside_values)}")
+    excluded = Exclusion(value=value, beside=Condition(parameter=beside, values=tuple(beside_values)))
+    if excluded in searched.excluded:
+        return spec
+    changed = searched.model_copy(update={"excluded": (*searched.excluded, excluded)})
+    space = [changed if one.name == name else one for one in spec.space]
+    ordered = _in_order(space)
+    if ordered is None:  # the other parameter hangs on this one, so it cannot be known first
+        return without_values(spec, name, [value])
+    return spec.model_copy(update={"space": ordered})
+
+
+def _in_order(space: Iterable[Parameter]) -> tuple[Parameter, ...] | None:
+    """Order parameters after all they depend on, else as they stand; None for a cycle."""
+    waiting = list(space)
+    names = {one.name for one in waiting}
+    done: dict[str, Parameter] = {}
+    while waiting:
+        ready = next((one for one in waiting if all(need in done for need in _needs(one) & names)), None)
+        if ready is None:
+            return None
+        waiting.remove(ready)
+        done[ready.name] = ready
+    return tuple(done.values())
+
+
+def _needs(parameter: Parameter) -> set[str]:
+    return {one.parameter for one in parameter.when} | {one.beside.parameter for one in parameter.excluded}

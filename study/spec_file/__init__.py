@@ -1,5 +1,0 @@
-"""From a YAML study file to a checked StudySpec, or to all of its faults."""
-
-from study.spec_file.load import LoadedSpec, load_spec
-
-__all__ = ["LoadedSpec", "load_spec"]

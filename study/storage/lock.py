@@ -1,0 +1,105 @@
+"""Let one driver at a time have a study, and mend what a killed one left of its journal."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from study.errors import LedgerError
+from study.paths import StudyLayout
+from study.trials.serialization import FOLLOWED
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def driver_lock(layout: StudyLayout) -> Iterator[None]:
+    """Be the study's one driver; a torn last line of the journal, left by a kill, is cut first.
+
+    Raises:
+        LedgerError: another process drives the study, or its folder cannot be written.
+    """
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        file = layout.lock.open("a+")
+    except OSError as error:
+        raise LedgerError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
+    with file:
+        if not _try_lock(file):
+            file.seek(0)
+            raise LedgerError(
+                f"one process at a time may run a study, but process {file.read().strip() or '?'} already runs "
+                f"`{layout.root.name}`; wait for it or stop it with Ctrl-C"
+            )
+        _sign(file)
+        try:
+            _cut_torn_line(layout.ledger)
+        except OSError as error:
+            raise LedgerError(f"{layout.ledger} must be writable, but: {error.strerror or error}") from error
+        yield
+
+
+def is_driven(layout: StudyLayout) -> bool:
+    """Whether some process drives the study now."""
+    try:
+        with layout.lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _try_lock(file: IO[str], tries: int = 5) -> bool:
+    """Lock without waiting long: whoever only asks ``is_driven`` holds it for an instant."""
+    for attempt in range(tries):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if attempt < tries - 1:
+                time.sleep(0.1)
+        else:
+            return True
+    return False
+
+
+def _sign(file: IO[str]) -> None:
+    """Leave this process's id for the message that others get."""
+    try:
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+    except OSError as error:
+        raise LedgerError(f"{file.name} must be writable, but: {error.strerror or error}") from error
+
+
+def _cut_torn_line(journal: Path) -> None:
+    """Cut what a kill or a power cut left of a line; nobody was told that it was stored."""
+    if not journal.exists():
+        return
+    with journal.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        while whole and not _is_end(content[content.rfind(b"\n", 0, whole - 1) + 1 : whole]):
+            whole = content.rfind(b"\n", 0, whole - 1) + 1
+        if whole < len(content):
+            logger.warning("cut a torn line of %d bytes off %s", len(content) - whole, journal)
+            file.truncate(whole)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _is_end(line: bytes) -> bool:
+    """Whether a line is whole and the last of its batch."""
+    try:
+        return FOLLOWED not in json.loads(line)
+    except (ValueError, TypeError):
+        return False

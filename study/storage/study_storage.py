@@ -1,0 +1,232 @@
+"""Remember the trials of a study durably: ask, report, tell, resume; on Optuna's journal storage."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+
+from optuna.exceptions import OptunaError
+from optuna.trial import TrialState as OptunaState
+
+from study.config.hyperparameters import TrialConfig
+from study.config.study_config import StudySpec
+from study.errors import damaged, missing
+from study.paths import StudyLayout
+from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
+from study.search.prior_trials import PriorPoint
+from study.storage.journal import BatchedJournal
+from study.storage.study_attributes import SESSIONS, create
+from study.storage.trial_index import StudyTrials
+from study.trials.serialization import (
+    ALONE,
+    ASKED,
+    ATTEMPTS,
+    DECIDED,
+    ENDED,
+    EPOCH_PREFIX,
+    EVALUATION,
+    PRUNED,
+    SETTLED,
+    STATES,
+    STOP_REASON,
+    Assignment,
+    Epoch,
+    Stop,
+    stop_of,
+)
+
+TOLD: Mapping[TrialState, OptunaState] = {STATES[one]: one for one in OptunaState if one.is_finished()}
+_DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
+
+
+class Ledger(StudyTrials):
+    """The one durable state of a study.
+
+    Only the driver that holds the study's lock writes; anybody may read what there was when they opened it.
+    Every method that returns has its effect on disk, and every one about a single trial costs O(log n) comparisons
+    in n trials.
+    """
+
+    @classmethod
+    def create(
+        cls,
+        layout: StudyLayout,
+        spec: StudySpec,
+        study_file: str,
+        *,
+        data: DataSummary,
+        notices: Sequence[str] = (),
+        given: StudySpec | None = None,
+        warm_start: Sequence[PriorPoint] = (),
+        environment: Mapping[str, str] = {},
+    ) -> Ledger:
+        """Begin a new study.
+
+        Args:
+            layout: the study's paths.
+            spec: what is really run: values that cannot be run are gone already.
+            study_file: the study file as it was given.
+            data: a resumed study must find the same data.
+            notices: what the record must say of the study, such as a value dropped from the space.
+            given: the study as its file gives it, if that is not ``spec``.
+            warm_start: points of earlier studies for the sampler, kept here whole.
+            environment: versions and device, for the record.
+
+        Raises:
+            LedgerError: there is one already.
+        """
+        create(
+            layout, spec, study_file, given=given or spec, data=data, notices=notices,
+            warm_start=warm_start, environment=environment,
+        )  # fmt: skip
+        return cls.open(layout)
+
+    @classmethod
+    def open(cls, layout: StudyLayout) -> Ledger:
+        """Open an existing study.
+
+        Raises:
+            LedgerError: there is none, or its file is damaged.
+        """
+        if not layout.ledger.exists():
+            raise missing(layout)
+        try:
+            return cls(BatchedJournal(layout.ledger))
+        except _DAMAGE as error:
+            raise damaged(layout, error) from error
+
+    def ask(self) -> Assignment | None:
+        """Return the next trial: interrupted ones first, then new ones, None when all planned ones were asked."""
+        if self._interrupted:
+            number = self._interrupted[0]
+            self._ask_again(number)
+            self._interrupted.pop(0)
+            return self.assignment(number)
+        number = sum(self.counts().values())
+        if not self._asker.next(number):
+            return None
+        for one in self._followers():
+            one.asked(self._trial(number))
+        return self.assignment(number)
+
+    def assignment(self, number: int) -> Assignment:
+        """Return a trial that was asked for before."""
+        trial, record = self._trial(number), self.record(number)
+        return Assignment(TrialConfig.model_validate(record.config), record, stop_of(trial), ALONE in trial.user_attrs)
+
+    def restarted(self, number: int) -> TrialRecord:
+        """Note that a trial was placed on another worker after its own died."""
+        self._set(number, ATTEMPTS, self.record(number).attempts + 1)
+        return self.record(number)
+
+    def place_alone(self, number: int) -> None:
+        """Note that a trial ran out of memory beside others, so that it gets a device of its own from now on."""
+        self._set(number, ALONE, True)
+
+    def report(self, number: int, metrics: EpochMetrics, checkpoint: str | None = None, busy_s: float = 0.0) -> bool:
+        """Store one epoch with the checkpoint selected so far; return whether that was news.
+
+        An epoch that was trained again with another result, because its checkpoint was lost, takes the old one's place.
+
+        Args:
+            number: the trial.
+            metrics: of the epoch.
+            checkpoint: folder of the best epoch so far.
+            busy_s: time on a worker since the trial's last report; that of an epoch trained twice is added up.
+        """
+        trial, key = self._trial(number), f"{EPOCH_PREFIX}{metrics.epoch}"
+        known = trial.user_attrs.get(key, {})
+        if known.get("values") == dict(metrics.values) and metrics.epoch in trial.intermediate_values:
+            return False
+        epoch = Epoch(metrics, time.time(), checkpoint, busy_s + known.get("busy_s", 0.0))
+        with self._storage.batch():
+            self._set(number, key, epoch.as_json())
+            value = metrics.values[self.spec.objective.metric]
+            self._storage.set_trial_intermediate_value(number, metrics.epoch, value)
+        for one in self._followers():
+            one.reported(self._trial(number), metrics.epoch)
+        return True
+
+    def should_prune(self, number: int) -> bool:
+        """Ask the pruner about the last reported epoch; what it once said of a trial there, it is not asked again."""
+        trial = self._trial(number)
+        if stop_of(trial) is not None:
+            return True
+        if trial.last_step is None or trial.user_attrs.get(DECIDED) == trial.last_step:
+            return False
+        if self._pruner.stops(trial):
+            self.stop(number, StopReason.PRUNED)
+            return True
+        if self._pruner.depends_on_others(trial.last_step):
+            self._set(number, DECIDED, trial.last_step)
+        return False
+
+    def stop(self, number: int, reason: StopReason) -> Stop:
+        """Decide that a running trial ends after its last reported epoch; what was decided before stays."""
+        trial = self._trial(number)
+        known = stop_of(trial)
+        if known is not None:
+            return known
+        with self._storage.batch():
+            self._set(number, STOP_REASON, reason.value)
+            self._set(number, PRUNED, trial.last_step or 0)
+        self._spread_settled(number)
+        return Stop(trial.last_step or 0, reason)
+
+    def note_evaluation(self, number: int, values: Mapping[str, float]) -> None:
+        """Store what the selected checkpoint scored on images it was not selected on."""
+        if values:
+            self._set(number, EVALUATION, dict(values))
+
+    def tell(self, number: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> TrialRecord:
+        """End a trial, once and for ever; its values are those of its best epoch by the objective.
+
+        A trial without a finite value for every aim has FAILED, whatever it is told to be.
+        """
+        record = self.record(number)
+        assert not record.state.is_finished, f"trial {number} was told before"
+        values = self._values(record) if state is TrialState.COMPLETE else None
+        if state is TrialState.COMPLETE and values is None:
+            state, reason = TrialState.FAILED, StopReason.ERROR
+            aims = ", ".join(f"{one.metric} = {record.metrics.get(one.metric)}" for one in self.spec.aims)
+            error = f"a trial must end with a finite number for every objective, got {aims}"
+        with self._storage.batch():
+            self._set(number, ENDED, {"stop_reason": reason.value, "error": error, "finished_at_s": time.time()})
+            if values is not None and self._pruner.settles(self._trial(number), values[0]):
+                self._set(number, SETTLED, True)
+            self._storage.set_trial_state_values(number, TOLD[state], values)
+        if number in self._interrupted:
+            self._interrupted.remove(number)
+        self._spread_settled(number)
+        for one in self._followers():
+            one.told(self._trial(number))
+        return self.record(number)
+
+    def begin_session(self, at_s: float) -> None:
+        """Note that a driver runs the study from now on; a user's stop is forgotten."""
+        self._sessions.begin(at_s)
+        with self._storage.batch():
+            self._note(SESSIONS, self._sessions.began_s)
+            if not self.is_finished:
+                self._forget_end()
+
+    def extend(self, spec: StudySpec) -> None:
+        """Go on with more: the caller made sure that the new spec only adds to the one before."""
+        self._note_extension(spec)
+        self._follow()
+
+    def _ask_again(self, number: int) -> None:
+        trial = self._trial(number)
+        if ASKED not in trial.user_attrs:
+            self._asker.complete(trial)
+            self._roster.named(self._trial(number))
+        self._set(number, ATTEMPTS, int(trial.user_attrs.get(ATTEMPTS, 0)) + 1)
+
+    def _values(self, record: TrialRecord) -> list[float] | None:
+        """Return the values of every aim, None where one is missing or no finite number."""
+        found = [record.metrics.get(one.metric, math.nan) for one in self.spec.aims]
+        return found if all(map(math.isfinite, found)) else None
+
+    def _set(self, number: int, key: str, value: object) -> None:
+        self._storage.set_trial_user_attr(number, key, value)

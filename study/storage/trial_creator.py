@@ -1,0 +1,128 @@
+"""Choose the next trial and store it, whole or not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from study.config.study_config import StudySpec
+from study.search.space import SHORTER_LIST, trial_config
+from study.search.suggest import Drawn, Searcher, drawn_from
+from study.storage.journal import BatchedJournal
+from study.storage.study_attributes import EXHAUSTED, StudyFacts
+from study.trials.listener import replay
+from study.trials.queue import Roster
+from study.trials.serialization import ASKED, ATTEMPTS
+
+
+class Asker:
+    """The next trial of a search or of a listed design.
+
+    A point is drawn before its trial exists, and then written with all its values in one line: a driver killed before
+    that left nothing, and the next one draws the same.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        storage: BatchedJournal,
+        study_id: int,
+        roster: Roster,
+        facts: StudyFacts,
+        trials: Callable[[], list[FrozenTrial]],
+    ) -> None:
+        self._spec = spec
+        self._storage = storage
+        self._study_id = study_id
+        self._roster = roster
+        self._facts = facts
+        self._trials = trials
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the design lists its points."""
+        return self._spec.design.kind != "search"
+
+    @property
+    def has_searcher(self) -> bool:
+        """Whether a sampler was asked yet."""
+        return "searcher" in self.__dict__
+
+    @cached_property
+    def searcher(self) -> Searcher:
+        """The sampler with all it is shown."""
+        found = Searcher(
+            self._spec,
+            self._facts.warm_start,
+            self._roster,
+            self._storage.get_trial,
+            lambda: self._storage.get_study_system_attrs(self._study_id),
+        )
+        replay(self._trials(), found.history)
+        return found
+
+    def next(self, number: int) -> bool:
+        """Store the next trial, with this number; return whether there is one."""
+        found = self._next_listed() if self.is_listed else self._next_searched(number)
+        if found is None:
+            return False
+        self._store(*found)
+        return True
+
+    def complete(self, trial: FrozenTrial) -> None:
+        """Give the values to a trial that an earlier version began and was killed before it had all of them."""
+        number = trial.number
+        given = {name.partition(SHORTER_LIST)[0]: value for name, value in trial.params.items()}
+        if self.is_listed:
+            found: Drawn | None = drawn_from(self._spec, self._roster.listed(number))
+        else:
+            found = self.searcher.draw(number, number, given)
+        assert found is not None
+        for name, asked in found.distributions.items():
+            if name not in trial.params:
+                value = asked.to_internal_repr(found.params[name])
+                self._storage.set_trial_param(number, name, value, asked)
+        self._storage.set_trial_user_attr(number, ASKED, self._asked(found, number, 0))
+
+    def _next_listed(self) -> tuple[Drawn, int, int] | None:
+        found = self._roster.next_listed()
+        if found is None:
+            return None
+        point, replicate, values = found
+        return drawn_from(self._spec, values), point, replicate
+
+    def _next_searched(self, number: int) -> tuple[Drawn, int, int] | None:
+        again = self._roster.next_replicate()
+        if again is not None:
+            point, replicate = again
+            return drawn_from(self._spec, point.params), point.number, replicate
+        if not self._roster.may_begin():
+            return None
+        found = self.searcher.draw(number, self._roster.next_point)
+        if found is None:
+            self._storage.set_study_user_attr(self._study_id, EXHAUSTED, True)
+            self._roster.found_no_more = True
+            return None
+        return found, self._roster.next_point, 0
+
+    def _store(self, found: Drawn, point: int, replicate: int) -> None:
+        trial = create_trial(
+            state=OptunaState.RUNNING,
+            params=dict(found.params),
+            distributions=dict(found.distributions),
+            user_attrs={ASKED: self._asked(found, point, replicate), ATTEMPTS: 1},
+            system_attrs=dict(found.of_trial),
+        )
+        with self._storage.batch():
+            for key, value in found.of_study.items():
+                self._storage.set_study_system_attr(self._study_id, key, value)
+            self._storage.create_new_trial(self._study_id, trial)
+
+    def _asked(self, found: Drawn, point: int, replicate: int) -> dict[str, Any]:
+        config = trial_config(self._spec, found.values, point=point, replicate=replicate)
+        return {"params": dict(found.values), "config": config.model_dump(), "started_at_s": time.time()}

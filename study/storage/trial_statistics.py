@@ -1,0 +1,114 @@
+"""Keep at hand what is asked of all trials at once: how many, which are best, how long they ran."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from optuna.trial import FrozenTrial
+
+from study.config.search_config import Mode
+from study.records import TrialState
+from study.trials.listener import Follower
+from study.trials.serialization import ASKED, ENDED, EPOCH_PREFIX, STATES, best_value
+
+
+class Tally(Follower):
+    """Counts by state, and the finished trials by value."""
+
+    def __init__(self, mode: Mode) -> None:
+        self._mode = mode
+        self._sign = -1.0 if mode == "max" else 1.0
+        self._counts: Counter[TrialState] = Counter()
+        self._ranked: list[tuple[float, float, int]] = []
+
+    @property
+    def counts(self) -> Mapping[TrialState, int]:
+        """How many trials there are in each state."""
+        return {state: self._counts[state] for state in TrialState}
+
+    @property
+    def finished(self) -> int:
+        """How many trials ended."""
+        return sum(count for state, count in self._counts.items() if state.is_finished)
+
+    def best(self, count: int) -> tuple[int, ...]:
+        """Return the finished trials with the best values, the earlier one of equals."""
+        return tuple(number for _, _, number in self._ranked[:count])
+
+    def asked(self, trial: FrozenTrial) -> None:
+        """Count it as running."""
+        self._counts[TrialState.RUNNING] += 1
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Count it as what it became, and give it its place."""
+        state = STATES[trial.state]
+        self._counts[TrialState.RUNNING] -= 1
+        self._counts[state] += 1
+        value = best_value(trial, self._mode)
+        if state is not TrialState.FAILED and value is not None and not math.isnan(value):
+            insort(self._ranked, (self._sign * value, _val_loss(trial, value), trial.number))
+
+
+def _val_loss(trial: FrozenTrial, value: float) -> float:
+    """Return the validation loss at the best epoch, by which a ranking tells equals apart."""
+    epoch = next(at for at in sorted(trial.intermediate_values) if trial.intermediate_values[at] == value)
+    values = trial.user_attrs.get(f"{EPOCH_PREFIX}{epoch}", {}).get("values", {})
+    return float(values.get("val_loss", 0.0))
+
+
+class Sessions(Follower):
+    """The time in which some driver ran the study.
+
+    A session whose end nobody noted, because its driver was killed, ends with the last moment stored in it. What was
+    stored before sessions were belongs to one that began with the study.
+    """
+
+    def __init__(self, began_s: Sequence[float], created_at_s: float) -> None:
+        self._began_s = [created_at_s, *began_s]
+        self._latest_s = list(self._began_s)
+        self._closed_s = 0.0  # of all sessions but the last
+        self._is_live = False
+
+    @property
+    def began_s(self) -> list[float]:
+        """When each session began."""
+        return self._began_s[1:]
+
+    def begin(self, at_s: float) -> None:
+        """Begin the session of this process."""
+        self._closed_s += self._length_s(-1)
+        self._began_s.append(max(at_s, self._began_s[-1]))
+        self._latest_s.append(self._began_s[-1])
+        self._is_live = True
+
+    def driven_s(self, now_s: float) -> float:
+        """Return the sum over all sessions."""
+        return self._closed_s + (max(now_s - self._began_s[-1], 0.0) if self._is_live else self._length_s(-1))
+
+    def asked(self, trial: FrozenTrial) -> None:
+        """Note when it was asked for."""
+        self.moment(trial.user_attrs.get(ASKED, {}).get("started_at_s"))
+
+    def reported(self, trial: FrozenTrial, epoch: int) -> None:
+        """Note when it reported."""
+        self.moment(trial.user_attrs.get(f"{EPOCH_PREFIX}{epoch}", {}).get("at_s"))
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Note when it ended."""
+        self.moment(trial.user_attrs.get(ENDED, {}).get("finished_at_s"))
+
+    def moment(self, at_s: float | None) -> None:
+        """Note that the study was driven at a time."""
+        if at_s is None:
+            return
+        at = max(bisect_right(self._began_s, at_s) - 1, 0)
+        before_s = self._length_s(at)
+        self._latest_s[at] = max(self._latest_s[at], at_s)
+        if at < len(self._began_s) - 1:
+            self._closed_s += self._length_s(at) - before_s
+
+    def _length_s(self, at: int) -> float:
+        return self._latest_s[at] - self._began_s[at]

@@ -1,0 +1,165 @@
+"""Hold the images on the device as uint8; cut them into batches in a reproducible order."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from study.config.study_config import stable_seed
+
+Channels = tuple[float, float, float]
+FIXED_NORMALIZATIONS: Mapping[str, tuple[Channels, Channels]] = {
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+    "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "half": ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""(mean, standard deviation) of pixels in [0, 1]; ``dataset`` takes those of the training images."""
+
+
+class DeviceImages:
+    """Images and labels on one device; made float only batch by batch."""
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        labels: NDArray[np.int64],
+        device: torch.device,
+        *,
+        classes: int = 2,
+        normalization: tuple[Channels, Channels] = FIXED_NORMALIZATIONS["imagenet"],
+    ) -> None:
+        with warnings.catch_warnings():
+            # Arrays from Ray's object store are read-only; torch warns although nothing here writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self._images = torch.from_numpy(images).to(device)
+            self._labels = torch.from_numpy(labels).to(device)
+        self._classes = classes
+        self._mean, self._std = (
+            torch.tensor(one, device=device).view(1, 3, 1, 1) for one in normalization
+        )  # [1, 3, 1, 1]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images [B, 3, S, S] in [0, 1] and one-hot targets [B, K], float32."""
+        index = index.to(self._images.device)
+        images = self._images[index].float().div_(255).permute(0, 3, 1, 2)  # [B, S, S, 3] -> [B, 3, S, S]
+        targets = functional.one_hot(self._labels[index], self._classes).float()
+        return (images if channels_last else images.contiguous()), targets
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Subtract the mean and divide by the standard deviation, in place; float32 [B, 3, S, S]."""
+        return images.sub_(self._mean).div_(self._std)
+
+
+def batch_bounds(count: int, batch_size: int) -> Iterator[tuple[int, int]]:
+    """Yield [start, stop) of each batch; a last batch of one image joins the one before.
+
+    Batch normalisation has no variance over a single image of 1x1 features.
+    """
+    starts = list(range(0, count, batch_size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    yield from zip(starts, [*starts[1:], count], strict=True)
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    """Return the order of the images in an epoch, a function of seed and epoch alone: [count]."""
+    generator = torch.Generator().manual_seed(stable_seed(seed, "order", epoch))
+    return torch.randperm(count, generator=generator)
+
+
+def balanced_order(labels: NDArray[np.int64], seed: int, epoch: int) -> torch.Tensor:
+    """Draw as many images as there are, with replacement, every class equally often on average: [N].
+
+    A function of the labels, seed and epoch alone.
+    """
+    generator = torch.Generator().manual_seed(stable_seed(seed, "order", epoch))
+    weights = 1 / torch.from_numpy(np.bincount(labels)).double()  # [K]
+    return torch.multinomial(weights[torch.tensor(labels)], len(labels), replacement=True, generator=generator)
+
+
+def augmentation_generator(seed: int, epoch: int) -> torch.Generator:
+    """Return the augmentation stream of an epoch, a function of seed and epoch alone."""
+    return torch.Generator().manual_seed(stable_seed(seed, "augment", epoch))
+
+
+STATISTICS_BLOCK = 256
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """Images and what they show: uint8 RGB [N, S, S, 3] and int64 [N], places in the class names."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a trial learns from and is judged on.
+
+    Attributes:
+        train_images: uint8 [N, S, S, 3], RGB.
+        train_labels: int64 [N], in [0, K).
+        val_images: uint8 [M, S, S, 3], RGB.
+        val_labels: int64 [M], in [0, K).
+        classes: names of the K labels; with two, label 1 is the positive class.
+        fingerprint: hash of the whole data set.
+        shifted: further images by name, which only score a trial's selected checkpoint.
+        mean: of the training pixels divided by 255, per channel, for ``normalization: dataset``.
+        std: likewise.
+        resize: how pictures were made square: crop, stretch or pad.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    val_images: NDArray[np.uint8]
+    val_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    fingerprint: str
+    shifted: Mapping[str, LabelledImages] = field(default_factory=dict)
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: str = "crop"
+
+    @property
+    def outputs(self) -> int:
+        """Logits a model needs: 1 for two classes, else one per class."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def class_counts(self) -> list[int]:
+        """Training images of each class: [K]."""
+        return [int(count) for count in np.bincount(self.train_labels, minlength=len(self.classes))]
+
+
+def pixel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Compute mean and standard deviation of each channel, of pixels divided by 255; exact, from histograms.
+
+    Args:
+        images: [N, S, S, 3].
+
+    Returns:
+        (mean, std); a channel that never varies has standard deviation 1, to divide by.
+    """
+    values = np.arange(256) / 255
+    found = []
+    for channel in range(3):
+        shares = np.zeros(256)
+        for start in range(0, len(images), STATISTICS_BLOCK):
+            block = images[start : start + STATISTICS_BLOCK, :, :, channel]
+            shares += np.bincount(block.ravel(), minlength=256)
+        shares /= shares.sum()
+        mean = float(shares @ values)
+        found.append((mean, float(np.sqrt(shares @ (values - mean) ** 2)) or 1.0))
+    (red, red_std), (green, green_std), (blue, blue_std) = found
+    return (red, green, blue), (red_std, green_std, blue_std)

@@ -1,0 +1,138 @@
+"""Score images with a stored model, as its validation images were scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from study.config.hyperparameters import Hyperparameters
+from study.paths import SHIFTED_SCORES, write_atomic
+from study.records import SHIFTED_PREFIX
+from study.training import device as devices
+from study.training import metrics
+from study.training.checkpoint import load_weights, read_card
+from study.training.dataset import DeviceImages, LabelledImages, TrainingData
+from study.training.models.architectures import Network, build_model, place, predict
+
+WARM_UP = 2
+FEWEST, MOST, ENOUGH_S = 3, 20, 0.15
+"""Images that are timed: so many at least and at most, and no more once so much time is over."""
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count a model's numbers that are or could be learned, frozen ones too."""
+    return sum(one.numel() for one in model.parameters())
+
+
+@torch.inference_mode()
+def measure_latency_ms(network: Network, images: DeviceImages) -> float:
+    """Return the median time to classify one image, after a warm-up, in the network's precision.
+
+    Leaves the model in evaluation mode and everything else as it was.
+
+    Args:
+        network: what classifies.
+        images: the first one is taken, again and again.
+    """
+    network.model.eval()
+    image, _ = images.take(torch.zeros(1, dtype=torch.long), channels_last=network.channels_last)
+    image = images.normalize(image)
+    for _ in range(WARM_UP):
+        _time_s(network, image)
+    times: list[float] = []
+    while len(times) < FEWEST or (len(times) < MOST and sum(times) < ENOUGH_S):
+        times.append(_time_s(network, image))
+    return 1000 * median(times)
+
+
+def _time_s(network: Network, image: torch.Tensor) -> float:
+    started = time.perf_counter()
+    network.logits(image)
+    if network.device.type == "cuda":
+        torch.cuda.synchronize(network.device)
+    return time.perf_counter() - started
+
+
+ARCHITECTURE = ("family", "depth", "head", "head_width", "head_dropout")
+"""The hyperparameters that say which layers a model has."""
+
+
+def rebuild(architecture: Mapping[str, Any], outputs: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    """Build a stored model; hyperparameters that are not given have their defaults.
+
+    Raises:
+        ValueError: there is no such architecture.
+        RuntimeError: the weights do not fit it.
+    """
+    known = {name: architecture[name] for name in ARCHITECTURE if name in architecture}
+    model = build_model(Hyperparameters.model_validate(known), outputs)
+    model.load_state_dict(dict(weights))
+    return model.eval()
+
+
+def logits_of(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    preprocessing: Mapping[str, Any],
+    precision: str,
+    device: torch.device | None = None,
+) -> NDArray[np.float64]:
+    """Return the logits of images [N, S, S, 3]: [N] for two classes, else [N, K].
+
+    Args:
+        model: what ``rebuild`` made; moved to the device.
+        images: uint8 RGB, square, of the size the model expects.
+        preprocessing: mean and std, as a checkpoint's card has them.
+        precision: fp32 or bf16.
+        device: default: the first visible GPU, else the CPU.
+    """
+    device = device or devices.pick_device()
+    normalization = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
+    held = DeviceImages(images, np.zeros(len(images), np.int64), device, normalization=normalization)
+    return predict(place(model, device, precision, channels_last=True), held)
+
+
+def metrics_on(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Score a selected checkpoint on the test images; return the metrics by their bare names.
+
+    Raises:
+        OSError, ValueError, RuntimeError: the checkpoint cannot be read or used.
+    """
+    card = read_card(checkpoint)
+    outputs = 1 if len(card.classes) == 2 else len(card.classes)
+    model = rebuild(card.config, outputs, load_weights(checkpoint))
+    return metrics.evaluate(logits_of(model, images, card.preprocessing, card.precision), labels, card.classes)
+
+
+Logits = Mapping[str, NDArray[np.float64]]
+
+
+def predict_sets(network: Network, sets: Mapping[str, DeviceImages]) -> dict[str, NDArray[np.float64]]:
+    """Return the logits of every set."""
+    return {name: predict(network, images) for name, images in sets.items()}
+
+
+def shifted_metrics(logits: Logits, data: TrainingData) -> dict[str, float]:
+    """Return ``shifted.<set>.<metric>`` of every set; one on which the model overflows has none."""
+    found: dict[str, float] = {}
+    for name, one in logits.items():
+        if not np.isfinite(one).all():
+            continue
+        values = metrics.evaluate(one, data.shifted[name].labels, data.classes)
+        found |= {f"{SHIFTED_PREFIX}{name}.{metric}": value for metric, value in values.items()}
+    return found
+
+
+def save_scores(directory: Path, logits: Logits, sets: Mapping[str, LabelledImages]) -> None:
+    """Write the scores and labels of every set beside the trial's checkpoint, as ``<set>/scores`` and ``/labels``."""
+    arrays: dict[str, Any] = {f"{name}/scores": metrics.probabilities(one) for name, one in logits.items()}
+    arrays |= {f"{name}/labels": sets[name].labels for name in logits}
+    write_atomic(directory / SHIFTED_SCORES, lambda file: np.savez(file, **arrays))

@@ -1,0 +1,1 @@
+"""Networks: architectures, initial and pretrained weights."""

@@ -1,0 +1,127 @@
+"""Set a model's initial weights, reproducibly; one registry entry per ``init``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from study.errors import WeightsError
+from study.training.models.architectures import HEAD
+
+Weights = Mapping[str, torch.Tensor]
+WARM_STARTS = ("checkpoint:", "run:")
+SHOWN_LAYERS = 3
+
+
+def kaiming(model: nn.Module) -> None:
+    """Draw convolutions as He et al. 2015 do for ReLU nets (normal, fan out)."""
+    _draw(model, lambda tensor: nn.init.kaiming_normal_(tensor, mode="fan_out", nonlinearity="relu"))
+
+
+def xavier(model: nn.Module) -> None:
+    """Draw convolutions as Glorot & Bengio 2010 do (normal, mean of fan in and fan out)."""
+    _draw(model, nn.init.xavier_normal_)
+
+
+def orthogonal(model: nn.Module) -> None:
+    """Draw convolutions as rows of random orthogonal matrices, scaled for ReLU (Saxe et al. 2014)."""
+    gain = nn.init.calculate_gain("relu")
+    _draw(model, lambda tensor: nn.init.orthogonal_(tensor, gain))
+
+
+def zero_residual(model: nn.Module) -> None:
+    """Draw as ``kaiming``, then silence every residual branch: each block begins as its shortcut.
+
+    The last batch-norm scale of a block is 0 (Goyal et al. 2017); a pre-activation block ends in a convolution, whose
+    weights are 0 instead.
+    """
+    kaiming(model)
+    module: Any
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.zeros_(module.bn3.weight)
+        elif isinstance(module, BasicBlock):
+            nn.init.zeros_(module.bn2.weight)
+        elif type(module).__name__ == "PreActBottleneck":
+            nn.init.zeros_(module.conv3.weight)
+
+
+INITIALIZERS: Mapping[str, Callable[[nn.Module], None]] = {
+    "kaiming": kaiming,
+    "xavier": xavier,
+    "orthogonal": orthogonal,
+    "zero_residual": zero_residual,
+}
+
+
+def initialize(model: nn.Module, init: str, seed: int, weights: Weights | None = None) -> None:
+    """Set all weights in place; the same seed gives the same weights whatever ran before.
+
+    Args:
+        model: what ``build_model`` made.
+        init: a key of ``INITIALIZERS``, or an init whose weights are handed over.
+        seed: of everything drawn.
+        weights: for ``imagenet``, ``rotation``, ``checkpoint:PATH`` and ``run:RUN_ID``. Their head is used only by the
+            last two, and only where all its layers fit; else it is drawn anew.
+
+    Raises:
+        WeightsError: no weights were handed over, or a layer's shape does not fit.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for module in model.modules():
+            reset = getattr(module, "reset_parameters", None)
+            if callable(reset):
+                reset()
+        if init in INITIALIZERS:
+            INITIALIZERS[init](model)
+            return
+    if weights is None:
+        raise WeightsError(f"`init: {init}` must be handed resolved weights, but got none; resolve them first")
+    require_fit(model, init, weights)
+    model.load_state_dict(_usable(model, init, weights), strict=False)
+
+
+def require_fit(model: nn.Module, init: str, weights: Weights) -> None:
+    """Make sure that every layer of a model's backbone has its weights; the model may be on the meta device.
+
+    Raises:
+        WeightsError: names the layers that do not fit.
+    """
+    faults = []
+    for name, tensor in model.state_dict().items():
+        given = weights.get(name)
+        counter = name.endswith("num_batches_tracked")  # files from before torch 0.4.1 have none
+        if not counter and not name.startswith(HEAD) and (given is None or given.shape != tensor.shape):
+            found = "nothing" if given is None else f"shape {list(given.shape)}"
+            faults.append(f"layer `{name}` must have shape {list(tensor.shape)}, but the weights hold {found}")
+    if faults:
+        more = f" (and {len(faults) - SHOWN_LAYERS} more layers)" if len(faults) > SHOWN_LAYERS else ""
+        way_out = (
+            "give family and depth of the model they were trained as"
+            if init.startswith(WARM_STARTS)
+            else "remove the damaged file from the download cache and try again"
+        )
+        raise WeightsError(f"init {init}: {'; '.join(faults[:SHOWN_LAYERS])}{more}; {way_out}")
+
+
+def head_fits(model: nn.Module, weights: Weights) -> bool:
+    """Whether weights hold exactly the layers of a model's head."""
+    own = {name: tensor.shape for name, tensor in model.state_dict().items() if name.startswith(HEAD)}
+    return own == {name: tensor.shape for name, tensor in weights.items() if name.startswith(HEAD)}
+
+
+def _usable(model: nn.Module, init: str, weights: Weights) -> dict[str, torch.Tensor]:
+    if init.startswith(WARM_STARTS) and head_fits(model, weights):
+        return dict(weights)
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+
+
+def _draw(model: nn.Module, draw: Callable[[torch.Tensor], object]) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            draw(module.weight)

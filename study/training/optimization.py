@@ -1,0 +1,190 @@
+"""Say how the learning rate goes over a trial; one registry entry per name, each a pure function of the step."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from study.config.hyperparameters import Hyperparameters, TrialConfig
+from study.training.models.architectures import HEAD
+
+
+class WeightAverage:
+    """An exponential moving average of weights and batch-norm statistics (Polyak & Juditsky 1992).
+
+    While young it forgets faster, with decay min(decay, (1 + n) / (10 + n)) at step n, as TensorFlow's does: else the
+    first epochs would score the initial weights.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self._decay = decay
+        self._steps = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Move a step towards the model's weights."""
+        self._steps += 1
+        share = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
+        own, new = self.model.state_dict(), model.state_dict()
+        floating = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([own[name] for name in floating], [new[name] for name in floating], share)
+        for name in own.keys() - set(floating):  # counters of batches
+            own[name].copy_(new[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resume needs."""
+        return {"steps": self._steps, "model": self.model.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        self._steps = state["steps"]
+        self.model.load_state_dict(state["model"])
+
+
+Groups = list[dict[str, Any]]
+BASE_RATE = "base_lr"
+"""Key of a parameter group: its learning rate before the schedule."""
+
+
+def sgd(groups: Groups, config: TrialConfig) -> torch.optim.Optimizer:
+    """Make stochastic gradient descent with classical momentum, or Nesterov's, which are one and the same at 0."""
+    momentum = config.resolved_momentum()
+    assert momentum is not None
+    return torch.optim.SGD(groups, momentum=momentum, nesterov=config.nesterov and momentum > 0, fused=True)
+
+
+def adam(groups: Groups, config: TrialConfig) -> torch.optim.Optimizer:
+    """Make Adam (Kingma & Ba 2015) with torch's betas; weight decay is the L2 term, as in torch."""
+    return torch.optim.Adam(groups, fused=True)
+
+
+def adamw(groups: Groups, config: TrialConfig) -> torch.optim.Optimizer:
+    """Make AdamW (Loshchilov & Hutter 2019) with torch's betas; weight decay shrinks the weights themselves."""
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def rmsprop(groups: Groups, config: TrialConfig) -> torch.optim.Optimizer:
+    """Make RMSprop (Tieleman & Hinton 2012) as torch does, without momentum; weight decay is the L2 term."""
+    return torch.optim.RMSprop(groups)
+
+
+OPTIMIZERS: Mapping[str, Callable[[Groups, TrialConfig], torch.optim.Optimizer]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "rmsprop": rmsprop,
+}
+
+
+def build_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimizer:
+    """Make the optimizer of ``config`` over the parameters that are not frozen."""
+    return OPTIMIZERS[config.optimizer](parameter_groups(model, config), config)
+
+
+def parameter_groups(model: nn.Module, config: Hyperparameters) -> Groups:
+    """Sort the parameters that are trained by their learning rate and weight decay; the head's group is the last.
+
+    Norms and biases are the parameters with one dimension.
+    """
+    sorted_by: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            own_rate = not name.startswith(HEAD) and config.backbone_learning_rate_factor != 1
+            decays = config.decay_norms_and_biases or parameter.ndim > 1
+            sorted_by.setdefault((own_rate, decays), []).append(parameter)
+    groups: Groups = []
+    for (own_rate, decays), parameters in sorted(sorted_by.items(), reverse=True):
+        rate = config.learning_rate * (config.backbone_learning_rate_factor if own_rate else 1)
+        decay = config.weight_decay if decays else 0.0
+        groups.append({"params": parameters, "lr": rate, BASE_RATE: rate, "weight_decay": decay})
+    return groups
+
+
+def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Give every group its own learning rate times a schedule's factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = group[BASE_RATE] * factor
+
+
+RISE_SHARE = 0.3
+DIV_FACTOR = 25.0
+FINAL_DIV_FACTOR = 1e4
+"""Of the one-cycle schedule; torch's defaults."""
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where training stands: ``step`` counts optimizer steps from 0, over all epochs."""
+
+    step: int
+    steps_per_epoch: int
+    max_epochs: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.steps_per_epoch * self.max_epochs
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs behind."""
+        return self.step // self.steps_per_epoch
+
+
+def rate_factor(config: Hyperparameters, clock: Clock) -> float:
+    """Return what the learning rate is multiplied with at a step.
+
+    A warm-up of W = warmup_epochs * steps_per_epoch steps rises linearly, step s (from 0) by (s + 1) / (W + 1), before
+    the schedule begins; of ``one_cycle`` it is the length of the rise, at least one step, where 0 means 30 % of the
+    trial. Being a function of the step alone, it needs no state to resume.
+    """
+    warm = round(config.warmup_epochs * clock.steps_per_epoch)
+    if config.schedule == "one_cycle" and config.warmup_epochs > 0:
+        warm = max(1, warm)  # 0 stands for the usual rise
+    if config.schedule != "one_cycle" and clock.step < warm:
+        return (clock.step + 1) / (warm + 1) * SCHEDULES[config.schedule](config, clock, clock.step)
+    return SCHEDULES[config.schedule](config, clock, warm)
+
+
+def constant(config: Hyperparameters, clock: Clock, warm: int) -> float:
+    """Keep the learning rate."""
+    return 1.0
+
+
+def multistep(config: Hyperparameters, clock: Clock, warm: int) -> float:
+    """Multiply by gamma after each of the milestones, which count whole epochs."""
+    return float(config.gamma ** sum(clock.epoch >= milestone for milestone in config.milestones))
+
+
+def cosine(config: Hyperparameters, clock: Clock, warm: int) -> float:
+    """Fall along half a cosine to 0, step by step (Loshchilov & Hutter 2017, without restarts)."""
+    left = max(1, clock.steps - warm)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (clock.step - warm) / left)))
+
+
+def one_cycle(config: Hyperparameters, clock: Clock, warm: int) -> float:
+    """Rise from 1/25, then fall to 1/250000, along cosines (Smith & Topin 2018; torch's form, momentum left alone)."""
+    top = (warm or RISE_SHARE * clock.steps) - 1
+    last = clock.steps - 1
+    if clock.step <= top:
+        return _between(1 / DIV_FACTOR, 1.0, clock.step / top if top else 1.0)
+    return _between(1.0, 1 / DIV_FACTOR / FINAL_DIV_FACTOR, (clock.step - top) / max(1e-9, last - top))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+SCHEDULES: Mapping[str, Callable[[Hyperparameters, Clock, int], float]] = {
+    "constant": constant,
+    "multistep": multistep,
+    "cosine": cosine,
+    "one_cycle": one_cycle,
+}

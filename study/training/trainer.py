@@ -1,0 +1,252 @@
+"""Train one trial, epoch by epoch; plain torch that yields metrics and knows no listener."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import Objective
+from study.errors import DataError, NonFiniteLossError
+from study.records import SHIFTED_PREFIX, EpochMetrics, StopReason
+from study.training import checkpoint, metrics
+from study.training import device as devices
+from study.training.checkpoint import CheckpointCard, Selected
+from study.training.dataset import DeviceImages, TrainingData
+from study.training.evaluate import count_parameters, measure_latency_ms, predict_sets, save_scores, shifted_metrics
+from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
+from study.training.models.architectures import predict
+from study.training.models.initialization import Weights
+from study.training.progress import Progress, reason_to_end
+from study.training.resume import identify, read_last, save_epoch
+
+RESIZE_WORDS: Mapping[str, str] = {
+    "crop": "shorter side, centre crop",
+    "stretch": "both sides, proportions not kept",
+    "pad": "longer side, centred on black",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """All that decides a trial's numbers, but for the device: what to train, on what, judged how, kept where."""
+
+    config: TrialConfig
+    data: TrainingData
+    objective: Objective
+    directory: Path
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a trial's files belong to."""
+        return identify(self.config, self.objective, self.data.fingerprint)
+
+    @property
+    def scores_shifted_each_epoch(self) -> bool:
+        """Whether the trial is steered by the shifted sets; else only its selected checkpoint meets them."""
+        stops = self.config.early_stopping_patience is not None and self.config.early_stopping_metric
+        return any(metric and metric.startswith(SHIFTED_PREFIX) for metric in (self.objective.metric, stops))
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a trial on its device."""
+
+    training: DeviceImages
+    validation: DeviceImages
+    shifted: Mapping[str, DeviceImages]
+
+
+def train(
+    config: TrialConfig,
+    data: TrainingData,
+    objective: Objective,
+    directory: Path,
+    *,
+    weights: Weights | None = None,
+    device: torch.device | None = None,
+    pruned: Callable[[int], bool] = lambda epoch: False,
+) -> Generator[Progress]:
+    """Train a trial, or go on with it from its last checkpoint in ``directory``.
+
+    Yields the progress after every epoch, its checkpoints safely on disk, and first of all what was found there. The
+    last progress says why it ended and holds the evaluation of the selected checkpoint on the shifted sets.
+    The numbers depend on ``config`` (its seed included), the data and the device alone.
+
+    Args:
+        config: every hyperparameter and the seed.
+        data: images and labels.
+        objective: which epoch is selected.
+        directory: the trial's own folder; made if need be.
+        weights: for an ``init`` that is not drawn.
+        device: default: the GPU Ray gave this worker, else the CPU.
+        pruned: asked after every epoch whether somebody decided to end the trial by then.
+
+    Raises:
+        DataError: a batch is larger than the training set.
+        NonFiniteLossError: before the optimizer takes the step.
+        WeightsError: weights that are missing or do not fit.
+    """
+    require_batch(config.batch_size, len(data.train_labels))
+    device = device or devices.pick_device()
+    devices.reset_peak_memory(device)
+    task = Task(config, data, objective, directory)
+    last = read_last(directory, task.identity)
+    progress = last.progress
+    reason = reason_to_end(config, progress.history)
+    if reason and not data.shifted:
+        yield replace(progress, ended=reason)
+        return
+    if progress.history and not reason and not pruned(progress.epoch):
+        yield progress
+    learner = make_learner(config, data, device, weights)
+    last.restore(learner)
+    del last, weights  # or their copies would stay
+    yield from _go_on(learner, progress, task, _place_images(task, device), pruned)
+
+
+def require_batch(batch_size: int, images: int) -> None:
+    """Make sure that a batch can be filled.
+
+    Raises:
+        DataError: the training set is smaller.
+    """
+    if batch_size > images:
+        raise DataError(
+            f"batch_size must be <= the number of training images, {images}, but got {batch_size}; lower batch_size"
+        )
+
+
+def _place_images(task: Task, device: torch.device) -> Images:
+    data, mean_std = task.data, normalization(task.config, task.data)
+
+    def placed(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
+        return DeviceImages(images, labels, device, classes=len(data.classes), normalization=mean_std)
+
+    return Images(
+        training=placed(data.train_images, data.train_labels),
+        validation=placed(data.val_images, data.val_labels),
+        shifted={name: placed(one.images, one.labels) for name, one in data.shifted.items()},
+    )
+
+
+def _go_on(
+    learner: Learner, progress: Progress, task: Task, images: Images, pruned: Callable[[int], bool]
+) -> Iterator[Progress]:
+    """Train the epochs that are left."""
+    costs: Mapping[str, float] = {}
+    while True:
+        reason = reason_to_end(task.config, progress.history)
+        if reason is None and progress.history and pruned(progress.epoch):
+            reason = StopReason.PRUNED
+        if reason is not None:
+            yield replace(progress, ended=reason, evaluation=_evaluate_selected(learner, progress, task, images))
+            return
+        epoch, costs = progress.epoch + 1, costs or _costs(learner, images, progress)
+        values, logits = _run_epoch(learner, task, images, epoch)
+        progress = progress.advance(EpochMetrics(epoch, {**values, **costs}), task.objective)
+        _save(learner, progress, task, logits)
+        if reason_to_end(task.config, progress.history) is None:
+            yield progress
+
+
+def _costs(learner: Learner, images: Images, progress: Progress) -> dict[str, float]:
+    """Return what the model costs to use: measured before a trial's first epoch, and the same after a resume."""
+    known = progress.history[-1].values if progress.history else {}
+    latency_ms = known.get("latency_ms") or measure_latency_ms(learner.network, images.training)
+    return {"latency_ms": latency_ms, "parameters": float(count_parameters(learner.network.model))}
+
+
+def _run_epoch(
+    learner: Learner, task: Task, images: Images, epoch: int
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Train one epoch and validate; return every metric, and the validation logits [M] or [M, K]."""
+    started = time.perf_counter()
+    order = image_order(task.config, task.data.train_labels, epoch)
+    values = train_epoch(learner, images.training, order, task.config, epoch)
+    images_per_s = len(images.training) / (time.perf_counter() - started)
+    logits = predict(learner.judged, images.validation)
+    values |= validation_metrics(logits, task.data)
+    if task.scores_shifted_each_epoch:
+        of_shifted = predict_sets(learner.judged, images.shifted)
+        for name, one in of_shifted.items():
+            require_finite(one, f"logits of shifted set {name}")
+        values |= shifted_metrics(of_shifted, task.data)
+    peak = devices.peak_memory_bytes(learner.network.device)
+    values |= {"images_per_s": images_per_s, "peak_memory_bytes": float(peak)}
+    values["epoch_s"] = time.perf_counter() - started
+    return values, logits
+
+
+def validation_metrics(logits: NDArray[np.float64], data: TrainingData) -> dict[str, float]:
+    """Return the validation metrics of logits [M] or [M, K].
+
+    Raises:
+        NonFiniteLossError: the model gives a logit that is not finite.
+    """
+    require_finite(logits, "validation logits")
+    return {f"val_{name}": value for name, value in metrics.evaluate(logits, data.val_labels, data.classes).items()}
+
+
+def require_finite(logits: NDArray[np.float64], what: str) -> None:
+    """Make sure that logits can be scored.
+
+    Raises:
+        NonFiniteLossError: one is not finite.
+    """
+    if not np.isfinite(logits).all():
+        raise NonFiniteLossError(f"{what} must be finite; a lower learning rate is the usual way out")
+
+
+def _evaluate_selected(learner: Learner, progress: Progress, task: Task, images: Images) -> dict[str, float]:
+    """Score the selected checkpoint on the shifted sets."""
+    if not images.shifted:
+        return {}
+    assert progress.best_epoch is not None
+    judged = learner.judged
+    judged.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(task.directory, progress.best_epoch)))
+    logits = predict_sets(judged, images.shifted)
+    save_scores(task.directory, logits, task.data.shifted)
+    return shifted_metrics(logits, task.data)
+
+
+def _save(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> None:
+    """Write the epoch, and its checkpoint if it is the selected one."""
+    selected = _selected(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
+    goes_on = reason_to_end(task.config, progress.history) is None
+    save_epoch(task.directory, task.identity, progress, learner if goes_on else None, selected)
+
+
+def _selected(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> Selected:
+    config, data = task.config, task.data
+    card = CheckpointCard(
+        depth=config.depth,
+        classes=data.classes,
+        preprocessing=preprocessing(config, data),
+        epoch=progress.epoch,
+        metrics=dict(progress.history[-1].values),
+        config=config.model_dump(),
+        data_fingerprint=data.fingerprint,
+        precision=learner.network.precision,
+        device=learner.network.device.type,
+    )
+    return Selected(learner.judged.model.state_dict(), card, metrics.probabilities(logits), data.val_labels)
+
+
+def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:
+    """Say what a model expects of its input, for whoever deploys it."""
+    mean, std = normalization(config, data)
+    return {
+        "image_size_px": data.train_images.shape[1],
+        "resize": RESIZE_WORDS[data.resize],
+        "resize_mode": data.resize,
+        "mean": list(mean),
+        "std": list(std),
+    }

@@ -1,0 +1,1 @@
+"""Trials as they are stored and followed: serialization, index, queue."""

@@ -1,0 +1,43 @@
+"""What everything does that is kept up to date trial by trial instead of being counted again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from study.trials.serialization import is_settled
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+class Follower:
+    """Hears of every change of a trial, once it is on disk.
+
+    What it knows afterwards must not depend on the order in which it heard of different trials: after a restart it
+    hears of them one by one.
+    """
+
+    def asked(self, trial: FrozenTrial) -> None:
+        """Hear of a new trial."""
+
+    def reported(self, trial: FrozenTrial, epoch: int) -> None:
+        """Hear that a trial reported an epoch, for the first time or with another result than before."""
+
+    def settled(self, trial: FrozenTrial) -> None:
+        """Hear that no further replicate of a trial's point is begun; it may be heard again."""
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Hear that a trial ended."""
+
+
+def replay(trials: Iterable[FrozenTrial], follower: Follower) -> None:
+    """Let a follower hear of all that was stored before."""
+    for trial in trials:
+        follower.asked(trial)
+        for epoch in trial.intermediate_values:
+            follower.reported(trial, epoch)
+        if is_settled(trial):
+            follower.settled(trial)
+        if trial.state.is_finished():
+            follower.told(trial)

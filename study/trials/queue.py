@@ -1,0 +1,185 @@
+"""Know which replicate of which point comes next, and how many trials there will be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from study.config.hyperparameters import Scalar
+from study.config.study_config import StudySpec
+from study.designs import count_points, listed_points, planned_trials
+from study.trials.listener import Follower
+from study.trials.serialization import ASKED, place_of
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+PointKey = frozenset[tuple[str, bool, Scalar]]
+
+
+def key_of(params: Mapping[str, Scalar]) -> PointKey:
+    """Return what two descriptions of one point share: 1 is 1.0 but not true, and the order does not matter."""
+    return frozenset((name, isinstance(value, bool), value) for name, value in params.items())
+
+
+def most_trials(spec: StudySpec) -> int:
+    """Return how many trials there may be before any has run."""
+    points = count_points(spec)
+    return planned_trials(spec) if points is None else points * len(spec.replicates.numbers)
+
+
+def planned_now(spec: StudySpec, most: int, asked: int, *, freed: int, to_begin: int, no_more: bool) -> int:
+    """Return how many trials there will be at most, as far as is known now.
+
+    Args:
+        spec: the study.
+        most: what ``most_trials`` says of it.
+        asked: trials there are.
+        freed: replicates of settled points that are not begun and never will be.
+        to_begin: replicates of other points that are not begun.
+        no_more: whether a search found that there is no further point.
+    """
+    if spec.design.kind != "search":
+        return min(most - freed, spec.budget.trials or most)
+    return min(most, asked + to_begin) if no_more else most
+
+
+@dataclass
+class Point:
+    """One configuration and its trials by replicate; ``is_settled`` says that no further one is begun."""
+
+    number: int
+    params: Mapping[str, Scalar]
+    trials: dict[int, int] = field(default_factory=dict)
+    running: set[int] = field(default_factory=set)
+    is_settled: bool = False
+
+    def remaining(self, replicates: int) -> int:
+        """Return how many replicates are yet to be begun."""
+        return 0 if self.is_settled else replicates - len(self.trials)
+
+    def is_closed(self, replicates: int) -> bool:
+        """Whether all its replicates ended that ever will be."""
+        return not self.running and not self.remaining(replicates)
+
+    def next_replicate(self) -> int:
+        """Return the first replicate that was not begun."""
+        return next(one for one in range(len(self.trials) + 1) if one not in self.trials)
+
+
+class Roster(Follower):
+    """Every point that was begun, and the order in which a design's others follow.
+
+    A search begins all replicates of a point before the next point. A listed design begins every point with the
+    first seed, then every point with the second; it passes over the points that are settled.
+    """
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.replicates = len(spec.replicates.numbers)
+        self.points: dict[int, Point] = {}
+        self.keys: set[PointKey] = set()
+        self.found_no_more = False
+        self._spec = spec
+        self._most: int | None = None
+        self._listed: list[dict[str, Scalar]] | None = None
+        self._open: dict[int, None] = {}  # points of which replicates are to be begun
+        self._asked = 0
+        self._freed = 0  # replicates of settled points that are not begun
+        self._passed = 0  # how many (replicate, point) of a listed design are behind
+
+    @property
+    def next_point(self) -> int:
+        """The number that a new point gets."""
+        return len(self.points)
+
+    @property
+    def planned(self) -> int:
+        """How many trials there will be at most, as far as is known now."""
+        to_begin = 0
+        if self.found_no_more:
+            to_begin = sum(self.points[one].remaining(self.replicates) for one in self._open)
+        return planned_now(
+            self._spec, self._count(), self._asked, freed=self._freed, to_begin=to_begin, no_more=self.found_no_more
+        )
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether a search has fewer points than it might have run."""
+        asked = min(self._spec.search.trials, self._spec.budget.trials or self._spec.search.trials)
+        return self._spec.design.kind == "search" and (self.found_no_more or self._count() < asked)
+
+    def next_listed(self) -> tuple[int, int, dict[str, Scalar]] | None:
+        """Return point, replicate and values of the next trial of a listed design, None after the last."""
+        count = len(self._points_listed())
+        while self._asked < self.planned and self._passed < count * self.replicates:
+            replicate, point = divmod(self._passed, count)
+            known = self.points.get(point)
+            if known is None or (not known.is_settled and replicate not in known.trials):
+                return point, replicate, self.listed(point)
+            self._passed += 1
+        return None
+
+    def listed(self, point: int) -> dict[str, Scalar]:
+        """Return the values of a point of a listed design."""
+        return self._points_listed()[point]
+
+    def next_replicate(self) -> tuple[Point, int] | None:
+        """Return the oldest point of a search that lacks a replicate, and which; None where none does."""
+        first = next(iter(self._open), None)
+        if first is None or self._asked >= self.planned:
+            return None
+        return self.points[first], self.points[first].next_replicate()
+
+    def may_begin(self) -> bool:
+        """Whether a search may have another point."""
+        return self._asked < self.planned
+
+    def asked(self, trial: FrozenTrial) -> None:
+        """Give the trial its place in its point."""
+        number, replicate = place_of(trial)
+        point = self.points.get(number)
+        if point is None:
+            point = self.points[number] = Point(number, trial.user_attrs.get(ASKED, {}).get("params", {}))
+            self.keys.add(key_of(point.params))
+        if point.is_settled:
+            self._freed -= 1
+        point.trials[replicate] = trial.number
+        point.running.add(trial.number)
+        self._asked += 1
+        self._reopen(point)
+
+    def settled(self, trial: FrozenTrial) -> None:
+        """Begin no further replicate of the trial's point."""
+        point = self.points[place_of(trial)[0]]
+        if not point.is_settled:
+            self._freed += point.remaining(self.replicates)
+            point.is_settled = True
+        self._reopen(point)
+
+    def told(self, trial: FrozenTrial) -> None:
+        """Note that the replicate ended."""
+        self.points[place_of(trial)[0]].running.discard(trial.number)
+
+    def named(self, trial: FrozenTrial) -> None:
+        """Take the values of a trial that an earlier version left without them."""
+        point = self.points[place_of(trial)[0]]
+        point.params = trial.user_attrs[ASKED]["params"]
+        self.keys.add(key_of(point.params))
+
+    def _reopen(self, point: Point) -> None:
+        if point.remaining(self.replicates) > 0:
+            self._open[point.number] = None
+        else:
+            self._open.pop(point.number, None)
+
+    def _points_listed(self) -> list[dict[str, Scalar]]:
+        if self._listed is None:
+            self._listed = list(listed_points(self._spec) or ())
+        return self._listed
+
+    def _count(self) -> int:
+        if self._most is None:
+            self._most = most_trials(self._spec)
+        return self._most

@@ -1,0 +1,174 @@
+"""Read what the ledger stored of a trial; pure, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from study.config.hyperparameters import TrialConfig
+from study.config.search_config import Mode, Objective
+from study.records import EpochMetrics, StopReason, TrialRecord, TrialState, is_better
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+
+ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
+PRUNED, STOP_REASON, SETTLED = "pruned_epoch", "stop_reason", "point_settled"
+EVALUATION, ALONE = "evaluation", "alone"
+EPOCH_PREFIX = "epoch:"
+FOLLOWED = "followed"
+"""Key of a line of a batch that is not its last: Optuna passes over it, whoever cuts a torn batch does not."""
+STATES: Mapping[int, TrialState] = {
+    0: TrialState.RUNNING,
+    1: TrialState.COMPLETE,
+    2: TrialState.PRUNED,
+    3: TrialState.FAILED,
+    4: TrialState.WAITING,
+}
+"""States by the number that Optuna stores."""
+
+
+class Stored(Protocol):
+    """What is asked of a stored trial, Optuna's or another."""
+
+    @property
+    def number(self) -> int:
+        """Its number."""
+
+    @property
+    def state(self) -> int:
+        """Its state as a key of STATES."""
+
+    @property
+    def user_attrs(self) -> Mapping[str, Any]:
+        """What was noted of it."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch as it was stored: when, the selected checkpoint at that time, and the time it took a worker."""
+
+    metrics: EpochMetrics
+    at_s: float
+    checkpoint: str | None
+    busy_s: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """Return the stored form; the epoch itself is in the key."""
+        values = dict(self.metrics.values)
+        return {"values": values, "at_s": self.at_s, "checkpoint": self.checkpoint, "busy_s": self.busy_s}
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The decision that a trial ends after an epoch, 0 for before its first."""
+
+    epoch: int
+    reason: StopReason
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial to run: new, or interrupted and to be gone on with; one that is to ``stop`` is only evaluated.
+
+    ``alone`` says that it ran out of memory beside others and needs a device of its own.
+    """
+
+    config: TrialConfig
+    record: TrialRecord
+    stop: Stop | None = None
+    alone: bool = False
+
+    @property
+    def trial(self) -> int:
+        """The trial's number."""
+        return self.record.trial
+
+
+def stored_epochs(attrs: Mapping[str, Any]) -> list[Epoch]:
+    """Return all stored epochs, the oldest first."""
+    found = sorted(int(key.removeprefix(EPOCH_PREFIX)) for key in attrs if key.startswith(EPOCH_PREFIX))
+    return [stored_epoch(attrs, epoch) for epoch in found]
+
+
+def stored_epoch(attrs: Mapping[str, Any], epoch: int) -> Epoch:
+    """Return one stored epoch.
+
+    Raises:
+        KeyError: there is no such epoch.
+    """
+    one = attrs[f"{EPOCH_PREFIX}{epoch}"]
+    return Epoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
+
+
+def place_of(trial: Stored) -> tuple[int, int]:
+    """Return a trial's point and replicate; a trial stored when each was its own point is that one."""
+    config = trial.user_attrs.get(ASKED, {}).get("config", {})
+    return int(config.get("point", trial.number)), int(config.get("replicate", 0))
+
+
+def stop_of(trial: Stored) -> Stop | None:
+    """Return what was decided of a trial, None where it may go on."""
+    attrs = trial.user_attrs
+    if PRUNED not in attrs:
+        return None
+    return Stop(int(attrs[PRUNED]), StopReason(attrs.get(STOP_REASON, StopReason.PRUNED)))
+
+
+def is_settled(trial: Stored) -> bool:
+    """Whether no further replicate of the trial's point is begun for what became of this one."""
+    stop = stop_of(trial)
+    return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
+
+
+def best_value(trial: FrozenTrial, mode: Mode) -> float | None:
+    """Return the objective at the trial's best epoch so far."""
+    values = trial.intermediate_values.values()
+    return (max(values) if mode == "max" else min(values)) if values else None
+
+
+def to_record(study: str, trial: Stored, objective: Objective, *, kept: bool = True) -> TrialRecord:
+    """Turn a stored trial into a record; what a kill kept from being stored is left empty."""
+    attrs, state = trial.user_attrs, STATES[trial.state]
+    asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if state.is_finished else {}
+    config = dict(asked.get("config", {}))
+    epochs = stored_epochs(attrs)
+    history = tuple(one.metrics for one in epochs)
+    best = best_epoch(history, objective)
+    has_checkpoint = state in (TrialState.COMPLETE, TrialState.PRUNED)
+    point, replicate = place_of(trial)
+    return TrialRecord(
+        study=study,
+        trial=trial.number,
+        state=state,
+        params=asked.get("params", {}),
+        config=config,
+        seed=int(config.get("seed", 0)),
+        point=point,
+        replicate=replicate,
+        stop_reason=StopReason(ended["stop_reason"]) if ended else None,
+        value=None if best is None else best.values[objective.metric],
+        epoch=None if best is None else best.epoch,
+        epochs_run=history[-1].epoch if history else 0,
+        metrics={} if best is None else {**best.values, **attrs.get(EVALUATION, {})},
+        history=history,
+        checkpoint=epochs[-1].checkpoint if has_checkpoint and epochs else None,
+        kept=kept,
+        busy_s=sum(one.busy_s for one in epochs),
+        started_at_s=asked.get("started_at_s"),
+        finished_at_s=ended.get("finished_at_s"),
+        attempts=int(attrs.get(ATTEMPTS, 1)),
+        error=ended.get("error"),
+    )
+
+
+def best_epoch(history: Sequence[EpochMetrics], objective: Objective) -> EpochMetrics | None:
+    """Return the best epoch, the earlier one of equals."""
+    best: EpochMetrics | None = None
+    for one in history:
+        value = one.values[objective.metric]
+        if is_better(value, None if best is None else best.values[objective.metric], objective.mode):
+            best = one
+    return best

@@ -1,0 +1,1 @@
+"""Helpers without knowledge of studies: git, network, remote files."""

@@ -1,0 +1,51 @@
+"""Make a new sqlite database whole or not at all: MLflow cannot go on with one whose making was killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from study.paths import sync_folder
+from tracking.tracking_uri import SQLITE, sqlite_path
+
+
+def is_missing(tracking_uri: str) -> bool:
+    """Whether the URI means a sqlite file that is not there yet."""
+    path = sqlite_path(tracking_uri)
+    return path is not None and not path.exists()
+
+
+def ensure_database(tracking_uri: str, make: Callable[[str], object]) -> None:
+    """Make the sqlite file a URI means, unless it is there; several processes at once make one.
+
+    Args:
+        tracking_uri: any; those that mean no file are left alone.
+        make: lets MLflow make its tables in the database of the URI it is given.
+    """
+    path = sqlite_path(tracking_uri)
+    if path is None or path.exists():
+        return
+    staging = path.with_name(f".{path.name}.part")
+    with _alone_in(path.parent):
+        if path.exists():
+            return
+        for left in path.parent.glob(f"{staging.name}*"):  # and sqlite's own journal beside it
+            left.unlink(missing_ok=True)
+        make(f"{SQLITE}{staging}")
+        staging.replace(path)
+        sync_folder(path.parent)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for others that do the same; the kernel ends a killed process's turn."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,225 @@
+"""Ask an MLflow server over plain HTTP whether a study can be tracked there."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import json
+import netrc
+import os
+import re
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from threading import Thread
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from study.errors import StudyError, TrackingError, UsageError
+from study.paths import Layout
+from tracking.client.errors import CREDENTIALS, refuse_deleted
+from tracking.tracking_uri import artifact_location, mask_text, mask_uri, sqlite_path
+
+PATIENCE_S = 5.0
+_DATABASES = ("postgresql", "mysql", "mssql")
+_EXAMPLES = "http://host:5000, sqlite:////folder/mlflow.db or postgresql://user@host/database"
+
+
+def preflight(layout: Layout, tracking_uri: str, study: str, patience_s: float = PATIENCE_S) -> str | None:
+    """Return why the server cannot be used now, though later it may; None when it can.
+
+    Args:
+        layout: Its own database need not be there yet.
+        tracking_uri: An MLflow server or database.
+        study: The name of its experiment, which need not be there either.
+        patience_s: How long a server has for its answer.
+
+    Raises:
+        UsageError: the URI cannot mean a place to track to.
+        TrackingError: a person must mend something first: a local file, a schema, a deleted experiment.
+    """
+    scheme = _scheme(tracking_uri)
+    if scheme == "sqlite":
+        from tracking.client.preflight_database import check_file
+
+        path = sqlite_path(tracking_uri)
+        assert path is not None
+        check_file(path, study, own=path == layout.mlflow_db.resolve())
+        return None
+    if scheme in ("http", "https"):
+        return _within(patience_s, lambda: check_http(tracking_uri, study, patience_s))
+    if scheme in _DATABASES:
+        from tracking.client.preflight_database import check_server
+
+        artifact_location(tracking_uri, study, layout)  # says so if there is no room for it
+        return _within(2 * patience_s, lambda: check_server(tracking_uri, study, patience_s))
+    return None  # a plugin's own business
+
+
+def _scheme(uri: str) -> str:
+    """Return the scheme without a database's driver.
+
+    Raises:
+        UsageError: no such scheme, or not the form of it.
+    """
+    scheme = re.match(r"[a-z][a-z0-9+.-]*(?=:)|databricks$", uri)
+    name = scheme[0].partition("+")[0] if scheme else ""
+    if name in ("http", "https"):
+        _require(_is_address(uri), uri, "be http://HOST:PORT")
+    elif name == "sqlite":
+        file = sqlite_path(uri)
+        _require(file is not None, uri, "name a file, as sqlite:////folder/mlflow.db (four slashes: an absolute path)")
+    elif name in _DATABASES:
+        _require(_is_address(uri), uri, f"be {name}://USER:PASSWORD@HOST:PORT/DATABASE")
+    elif name in ("", "file") or (name not in _plugins() and not name.startswith("databricks")):
+        _require(False, uri, f"be a server or a database, as {_EXAMPLES}")
+    return name
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname or parts.path.strip("/")) and "//" in uri and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _require(holds: bool, uri: str, law: str) -> None:
+    if not holds:
+        hint = f"; did you mean http://{uri}?" if re.fullmatch(r"[\w.-]+:\d+(/.*)?", uri) else ""
+        raise UsageError(f"--tracking-uri (or MLFLOW_TRACKING_URI) must {law}, got `{mask_uri(uri)}`{hint}")
+
+
+def _plugins() -> set[str]:
+    from importlib.metadata import entry_points
+
+    return {one.name for one in entry_points(group="mlflow.tracking_store")}
+
+
+def _within(limit_s: float, check: Callable[[], str | None]) -> str | None:
+    """Return what a check says, or that it took too long: looking up a host's name heeds no timeout."""
+    said: list[str | None] = []
+    raised: list[StudyError] = []
+
+    def ask() -> None:
+        try:
+            said.append(check())
+        except StudyError as exc:
+            raised.append(exc)
+
+    thread = Thread(target=ask, name="tracking-preflight", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if raised:
+        raise raised[0]
+    return said[0] if said else f"no answer within {limit_s:.0f} s"
+
+
+_PATH = "/api/2.0/mlflow/experiments/get-by-name?experiment_name="
+_MOST_BYTES = 1_000_000
+
+
+def check_http(tracking_uri: str, study: str, timeout_s: float) -> str | None:
+    """Return why the server cannot be used now, None when it can.
+
+    Raises:
+        TrackingError: it is no MLflow server, or has a deleted experiment of the study's name.
+    """
+    parts = urlsplit(tracking_uri)
+    address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
+    request = urllib.request.Request(f"{address}{_PATH}{quote(study, safe='')}")
+    if given := credentials(tracking_uri):
+        request.add_unredirected_header("Authorization", given)
+    try:
+        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust()))
+        with opener.open(request, timeout=timeout_s) as answer:
+            body = answer.read(_MOST_BYTES)
+    except urllib.error.HTTPError as exc:
+        return _say(exc.code, _json(exc.read(_MOST_BYTES)), tracking_uri)
+    except (OSError, HTTPException, ValueError) as exc:
+        reason = getattr(exc, "reason", None) or exc
+        words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return mask_text(words, tracking_uri)
+    found = _json(body).get("experiment")
+    if not isinstance(found, dict):
+        raise _stranger(tracking_uri, "with something else than an experiment")
+    refuse_deleted(study, str(found.get("experiment_id")), str(found.get("lifecycle_stage")))
+    return None
+
+
+def _say(status: int, body: dict[str, object], tracking_uri: str) -> str | None:
+    if body.get("error_code") == "RESOURCE_DOES_NOT_EXIST" or status == 429:
+        return None  # the experiment is made later; a busy server is there
+    if status in (401, 403):
+        return f"it refuses the credentials (HTTP {status}); {CREDENTIALS}"
+    if 400 <= status < 500 and status != 408:
+        raise _stranger(tracking_uri, f"HTTP {status}")
+    return f"it answers HTTP {status}"
+
+
+def _stranger(tracking_uri: str, answer: str) -> TrackingError:
+    return TrackingError(
+        f"--tracking-uri must be the address of an MLflow server, but {mask_uri(tracking_uri)} answers {answer} "
+        "where MLflow tells an experiment; look at the host, the port and the path"
+    )
+
+
+def _json(body: bytes) -> dict[str, object]:
+    with suppress(ValueError):
+        found = json.loads(body)
+        return found if isinstance(found, dict) else {}
+    return {}
+
+
+def credentials(tracking_uri: str) -> str | None:
+    """Return what MLflow's client would send: of the URI, else of ~/.netrc, else of MLflow's own variables and file."""
+    parts = urlsplit(tracking_uri)
+    if parts.username is not None and parts.password is not None:
+        return _basic(unquote(parts.username), unquote(parts.password))
+    with suppress(OSError, netrc.NetrcParseError):
+        if (entry := netrc.netrc().authenticators(parts.hostname or "")) is not None:
+            return _basic(entry[0], entry[2] or "")
+    filed = _filed()
+    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or filed.get("mlflow_tracking_username")
+    password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or filed.get("mlflow_tracking_password")
+    if user and password:
+        return _basic(user, password)
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    return f"Bearer {token}" if token else None
+
+
+def _filed() -> dict[str, str]:
+    with suppress(OSError, configparser.Error, UnicodeDecodeError):
+        config = configparser.ConfigParser()
+        config.read(Path.home() / ".mlflow" / "credentials")
+        return dict(config["mlflow"]) if "mlflow" in config else {}
+    return {}
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.standard_b64encode(f"{user}:{password}".encode()).decode()
+
+
+def trust() -> ssl.SSLContext:
+    """Return the trust MLflow's client has: its own variables, else those of requests, else certifi's list.
+
+    Raises:
+        OSError: a file of them is not there.
+    """
+    named = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    bundle = next((os.environ[one] for one in named if os.environ.get(one)), None)
+    if bundle is None:
+        with suppress(ImportError):
+            import certifi
+
+            bundle = certifi.where()
+    folder = bundle is not None and Path(bundle).is_dir()
+    context = ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if own := os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
+        context.load_cert_chain(own)
+    return context

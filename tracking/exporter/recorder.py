@@ -1,0 +1,115 @@
+"""Record a study's events: on disk before the engine goes on, in MLflow soon after."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Protocol
+
+from study.events import Event, PicturesDrawn, Reports, StudyStarted, TrialFinished, TrialStarted
+from study.paths import Layout, StudyLayout
+from study.records import TrialRecord
+from tracking.exporter.process import Courier
+from tracking.exporter.worker import Drain, Writer
+from tracking.outbox.outbox import Outbox, read_lines, reported_epochs
+from tracking.outbox.provenance import collect_provenance
+from tracking.outbox.study_state import Progress, fold
+from tracking.tracking_uri import default_tracking_uri, mask_uri
+
+_log = logging.getLogger("tracking")
+CLOSE_TIMEOUT_S = 60.0
+
+
+class Sender(Protocol):
+    """Sends the outbox in the background: a thread of this process or a process of its own."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def wake(self) -> None:
+        """Hear that the outbox has grown; returns at once."""
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is left, within a time, and return whether everything was sent."""
+
+
+class OutboxRecorder:
+    """A Recorder that writes to the outbox and lets somebody in the background send it."""
+
+    def __init__(self, study: StudyLayout, tracking_uri: str, *, apart: bool = False, known_away: bool = False) -> None:
+        self.tracking_uri = tracking_uri
+        self._study = study
+        self._provenance = collect_provenance(keep_in=study)
+        self._outbox = Outbox(study.outbox)
+        self._drain = Drain(study, tracking_uri)
+        self._sender: Sender = (
+            Courier(study, tracking_uri, known_away=known_away)
+            if apart
+            else Writer(self._drain, mask_uri(tracking_uri), known_away=known_away)
+        )
+        self._sender.start()
+
+    def record(self, event: Event) -> None:
+        """Put one event on disk and return; sending it is somebody else's work.
+
+        Raises:
+            TrackingError: the disk refuses the event.
+        """
+        self._outbox.append(event, self._provenance if isinstance(event, StudyStarted) else None)
+        self._sender.wake()
+
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports = lambda trial: ()) -> int:
+        """Record what the ledger knows and the outbox does not; return how many ends of trials that were.
+
+        A driver killed between the ledger and the outbox leaves such ends, or pages the outbox does not know, and a
+        power cut leaves such reports and ends; call this on resume, after StudyStarted.
+        """
+        known = fold(read_lines(self._study.outbox, reports=False))
+        missed = [one for one in records if one.trial not in known.finished]
+        heard = reported_epochs(self._study.outbox, {one.trial for one in missed if one.epochs_run})
+        for record in missed:
+            for report in reports(record.trial) if record.trial in heard else ():
+                if report.metrics.epoch not in heard[record.trial]:
+                    self._begin(record, at_s, known)
+                    self.record(report)
+            if record.state.is_finished:
+                self.record(TrialFinished(record, record.finished_at_s or at_s))
+        for record in records:
+            page = self._study.trial_pictures(record.trial)
+            if record.state.is_finished and record.trial not in known.drawn and os.path.exists(page):
+                self.record(PicturesDrawn(record.study, record.trial, str(page.absolute()), at_s))
+        return sum(one.state.is_finished for one in missed)
+
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Send what is left, within a time; the rest stays in the outbox for ``study sync``."""
+        self._outbox.close()
+        complete = self._sender.close(timeout_s)
+        if not complete and (left := self._drain.pending()):
+            _log.warning(
+                "%d events could not be sent to MLflow at %s; they wait in %s for `study sync`",
+                left, mask_uri(self.tracking_uri), self._study.outbox,
+            )  # fmt: skip
+
+    def _begin(self, record: TrialRecord, at_s: float, known: Progress) -> None:
+        """Let no report come before its trial's run, should the outbox have lost its beginning too."""
+        if record.trial not in known.started:
+            known.started.add(record.trial)
+            self.record(TrialStarted(record, record.attempts, at_s))
+
+
+def open_recorder(
+    layout: Layout, study: StudyLayout, tracking_uri: str | None, *, apart: bool = False, known_away: bool = False
+) -> OutboxRecorder:
+    """Open the recorder of a study; MLflow itself is opened in the background.
+
+    Args:
+        layout: The results folder, home of the default database and its artifacts.
+        study: The study's own folder; its driver lock is held by the caller.
+        tracking_uri: None means MLFLOW_TRACKING_URI or the default database.
+        apart: Whether a process of its own sends, so that MLflow takes neither time nor memory of this one; it needs
+            seconds to start.
+        known_away: Whether somebody was told already that the server is away.
+    """
+    uri = default_tracking_uri(layout, tracking_uri)
+    return OutboxRecorder(study, uri, apart=apart, known_away=known_away)

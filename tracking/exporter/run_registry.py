@@ -1,0 +1,109 @@
+"""Find or create the run of a study or a trial by its key, and write the ids down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from study.events import StudyStarted
+from study.records import TrialRecord
+from tracking.client.client import Door, Run
+from tracking.client.errors import LostError
+from tracking.content import tags_and_metrics as content
+from tracking.outbox.study_state import Progress
+from tracking.run_ids import Runs, load_runs_at, save_runs
+
+
+class Registry:
+    """The runs of one study on one server; only the server's answer decides whether a run exists."""
+
+    def __init__(self, door: Door, path: Path, masked_uri: str) -> None:
+        self._door = door
+        self._path = path
+        self._parent: Run | None = None
+        self._open: dict[int, Run] = {}
+        self._saved = load_runs_at(path, masked_uri)
+        self._trials = dict(self._saved.trials)
+
+    def open_parent(self, event: StudyStarted, location: str | None, tags: Mapping[str, str]) -> tuple[Run, bool]:
+        """Return the study's run, and whether it was created now."""
+        experiment = self._door.ensure_experiment(event.study, location)
+        found = self._find(experiment.id, content.study_key(event.study_id), self._saved.parent)
+        start = content.time_ms(event.at_s)
+        self._parent = found or self._door.create_run(experiment.id, event.study, start, tags)
+        return self._parent, found is None
+
+    def find_parent(self, study: StudyStarted | None) -> Run | None:
+        """Return the study's run if the server has it."""
+        if self._parent is None and study is not None and (found := self._door.find_experiment(study.study)):
+            self._parent = self._find(found.id, content.study_key(study.study_id), self._saved.parent)
+        return self._parent
+
+    def parent(self, study: StudyStarted | None) -> Run:
+        """Return the study's run.
+
+        Raises:
+            LostError: the server has it no longer, or the outbox does not begin with StudyStarted.
+        """
+        if (found := self.find_parent(study)) is None:
+            raise LostError("MLflow must have the study's run before its trials, but does not know it")
+        return found
+
+    def open_trial(self, record: TrialRecord, attempt: int, at_s: float, progress: Progress) -> tuple[Run, bool]:
+        """Return a trial's run, and whether it was created now."""
+        study, parent = progress.study, self.parent(progress.study)
+        assert study is not None
+        if found := self._find_trial(study, record.trial):
+            return found, False
+        tags = content.trial_tags(record, attempt, study, progress.provenance)
+        start = content.time_ms(record.started_at_s or at_s)
+        child = {**tags, "mlflow.parentRunId": parent.id}
+        made = self._door.create_run(parent.experiment_id, f"trial {record.trial:04d}", start, child)
+        self._remember(record.trial, made)
+        return made, True
+
+    def trial(self, study: StudyStarted | None, trial: int) -> Run:
+        """Return the run of a trial that was opened.
+
+        Raises:
+            LostError: the server has it no longer.
+        """
+        if study is None or (found := self._find_trial(study, trial)) is None:
+            raise LostError(f"MLflow must have the run of trial {trial} before its metrics, but does not know it")
+        return found
+
+    def run_id(self, trial: int) -> str | None:
+        """Return the id of a trial's run as far as it is written down, without asking."""
+        return self._trials.get(trial)
+
+    def release(self, trial: int) -> None:
+        """Forget what is only needed while a trial runs."""
+        self._open.pop(trial, None)
+
+    def save(self) -> None:
+        """Write the ids down if they changed."""
+        parent = self._parent
+        if parent is None or not self._path.parent.is_dir():  # somebody may have deleted the study
+            return
+        now = Runs(self._saved.tracking_uri, parent.experiment_id, parent.id, dict(self._trials))
+        if now != self._saved:
+            save_runs(self._path, now)
+            self._saved = now
+
+    def _find(self, experiment_id: str, key: str, known: str | None) -> Run | None:
+        """Return the run with a key; where a late answer made two, the one known before, else the eldest."""
+        found = self._door.find_runs(experiment_id, key)
+        return next((run for run in found if run.id == known), found[0] if found else None)
+
+    def _find_trial(self, study: StudyStarted, trial: int) -> Run | None:
+        if trial not in self._open:
+            experiment_id = self.parent(study).experiment_id
+            found = self._find(experiment_id, content.trial_key(study.study_id, trial), self._trials.get(trial))
+            if found is None:
+                return None
+            self._remember(trial, found)
+        return self._open[trial]
+
+    def _remember(self, trial: int, run: Run) -> None:
+        self._open[trial] = run
+        self._trials[trial] = run.id

@@ -1,0 +1,295 @@
+"""Mirror events into MLflow runs so that mirroring them twice changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from study.events import (
+    EpochReported,
+    Event,
+    FinalLookTaken,
+    PicturesDrawn,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
+from study.paths import WEIGHTS, StudyLayout
+from study.records import TrialRecord, TrialState
+from tracking.client.artifacts import CHECKPOINT, store_diff, store_file, store_folder, store_text
+from tracking.client.client import Door, Run
+from tracking.client.errors import unless_refused
+from tracking.content import tags_and_metrics as content
+from tracking.content.tags_and_metrics import Batch, Point
+from tracking.exporter.run_registry import Registry
+from tracking.exporter.study_run import ParentRun
+from tracking.exporter.throttle import Manners, call_each
+from tracking.models.logged_models import keep_models
+from tracking.outbox.outbox import Line
+from tracking.outbox.study_state import Progress
+
+_log = logging.getLogger("tracking")
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """An event of a trial; ``code`` is what the trial was run by until then."""
+
+    event: Event
+    code: tuple[str, ...] = ()
+
+
+class TrialRun:
+    """The run of one trial; those of several trials may be told at the same time, each by a thread of its own.
+
+    ``progress`` is only asked for what does not change while a driver is at work: the study and where it runs.
+    """
+
+    def __init__(self, door: Door, study: StudyLayout, registry: Registry, progress: Progress, trial: int) -> None:
+        self._door = door
+        self._layout = study
+        self._registry = registry
+        self._progress = progress
+        self._trial = trial
+        self._batch = Batch()
+
+    def tell(self, news: Iterable[News]) -> None:
+        """Send events in order, the reports together.
+
+        Raises:
+            LostError: the server lost what it had.
+            TrackingError: not everything was sent.
+        """
+        for one in news:
+            event = one.event
+            if isinstance(event, TrialStarted):
+                self._start(event, one.code)
+            elif isinstance(event, EpochReported):
+                study = self._progress.study
+                first = None if study is None else study.spec.objective.metric
+                self._batch.points.extend(content.report_points(event, first))
+            elif isinstance(event, TrialFinished):
+                self._finish(event)
+            elif isinstance(event, PicturesDrawn):
+                self._store_pictures(Path(event.path))
+        if self._batch != Batch():
+            self._flush(self._run())
+
+    def _start(self, event: TrialStarted, code: tuple[str, ...]) -> None:
+        record = event.record
+        run, created = self._registry.open_trial(record, event.attempt, event.at_s, self._progress)
+        self._batch.params.update(content.trial_params(record))
+        if not created:
+            self._batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
+            self._batch.tags |= content.session_tags(self._progress.provenance, code, again=len(code) > 1)
+            unless_refused(self._door.set_status, run.id, "RUNNING")
+        self._store_origin(run, record)
+
+    def _store_origin(self, run: Run, record: TrialRecord) -> None:
+        """Give the run what the trial is run on and with."""
+        study, origin = self._progress.study, self._progress.provenance
+        if study is not None:
+            unless_refused(self._door.log_dataset, run.id, study.data)
+        unless_refused(store_text, self._door, run, content.trial_config(record), "config.json")
+        if origin is not None and origin.diff and (changes := self._layout.code_diff(origin.diff)).is_file():
+            unless_refused(store_diff, self._door, run, changes, changes.name)
+
+    def _finish(self, event: TrialFinished) -> None:
+        record = event.record
+        run, created = self._registry.open_trial(record, record.attempts, event.at_s, self._progress)
+        if created:
+            self._store_origin(run, record)
+        self._batch.params.update(content.trial_params(record))
+        self._batch.points.extend(content.finish_points(event))
+        self._batch.tags.update(content.finish_tags(record))
+        if record.error:
+            unless_refused(store_text, self._door, run, self._traceback(record), "error.txt")
+        if record.checkpoint is not None:
+            unless_refused(self._store_checkpoint, run, record)
+        self._flush(run)
+        # The status comes last: a run that is not RUNNING is complete.
+        unless_refused(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
+        self._registry.release(record.trial)
+
+    def _traceback(self, record: TrialRecord) -> str:
+        """Return the traceback kept beside the trial's files, or at least its last line."""
+        file = self._layout.trial_error(record.trial)
+        return file.read_text(encoding="utf-8", errors="replace") if file.exists() else record.error or ""
+
+    def _store_checkpoint(self, run: Run, record: TrialRecord) -> None:
+        assert record.checkpoint is not None
+        # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
+        store_folder(self._door, run, self._layout.near(record.trial, record.checkpoint), without=(WEIGHTS,))
+        self._batch.tags["study.checkpoint"] = CHECKPOINT
+
+    def _store_pictures(self, file: Path) -> None:
+        run = self._run()
+        self._registry.release(self._trial)
+        if file.is_file():
+            unless_refused(store_file, self._door, run, file, file.name)
+        else:
+            _log.warning("trial %d: %s is gone and was left out", self._trial, file)
+
+    def _run(self) -> Run:
+        return self._registry.trial(self._progress.study, self._trial)
+
+    def _flush(self, run: Run) -> None:
+        unless_refused(self._door.send, run.id, self._batch)
+        self._batch = Batch()
+
+
+class Mirror:
+    """Mirrors one study; ``location`` says where a new experiment of a name keeps its artifacts."""
+
+    def __init__(
+        self,
+        door: Door,
+        study: StudyLayout,
+        masked_uri: str,
+        location: Callable[[str], str | None],
+        progress: Progress,
+    ) -> None:
+        self._door = door
+        self._layout = study
+        self._location = location
+        self._progress = progress
+        self._registry = Registry(door, study.runs, masked_uri)
+        self._parent_run = ParentRun(door, study, self._registry)
+        self._trials: dict[int, list[News]] = {}
+        """What is to be told of trials, of each in order."""
+        self._points: list[Point] = []
+        self._manners = Manners(masked_uri)
+
+    def is_known(self) -> bool:
+        """Whether the server has the run of the study that was begun, if one was."""
+        return self._progress.study is None or self._registry.find_parent(self._progress.study) is not None
+
+    def apply(self, lines: Sequence[Line], manners: Manners) -> None:
+        """Send events, those of one trial in order and its reports together.
+
+        Args:
+            lines: The events.
+            manners: How to treat the server.
+
+        Raises:
+            LostError: the server lost what it had; start again from the first line.
+            TrackingError: not everything was sent; apply the same lines again.
+            OSError: the same, for want of a file or room on the disk here.
+        """
+        before, self._trials, self._points, self._manners = self._progress, {}, [], manners
+        self._progress = before.copy()
+        try:
+            self._tell(lines)
+        except BaseException:
+            self._progress = before
+            raise
+
+    def _tell(self, lines: Sequence[Line]) -> None:
+        try:
+            for line in lines:
+                if (trial := _trial_of(line.event)) is None:
+                    self._catch_up()
+                self._progress.take(line)
+                if not self._can_be_told(line):
+                    continue
+                if trial is None:
+                    with self._politely():
+                        self._tell_study(line.event)
+                else:
+                    self._keep(trial, line.event)
+            self._catch_up()
+        finally:
+            self._registry.save()
+
+    def _can_be_told(self, line: Line) -> bool:
+        """Whether the events before this one tell whose it is; a damaged or half-written outbox may lack them."""
+        event, trial = line.event, None
+        if isinstance(event, EpochReported | PicturesDrawn):
+            trial = event.trial
+        elif isinstance(event, FinalLookTaken):
+            trial = event.look.trial
+        is_begun = self._progress.study is not None and (trial is None or trial in self._progress.started)
+        if not is_begun:
+            whose = "the study" if self._progress.study is None else f"trial {trial}"
+            _log.warning("line %d of the outbox is left out: the beginning of %s is not there", line.number, whose)
+        return is_begun
+
+    def _keep(self, trial: int, event: Event) -> None:
+        self._trials.setdefault(trial, []).append(News(event, self._progress.code.get(trial, ())))
+        if isinstance(event, TrialFinished):
+            self._points.extend(content.progress_points(self._progress, event.at_s))
+
+    def _catch_up(self) -> None:
+        """Tell what is kept of the trials, then of the study what came of it."""
+        if not self._trials:
+            return
+        self._parent()  # for all of them; before threads ask for it
+        try:
+            call_each(self._tell_trial, self._trials.items(), self._manners.at_once)
+        finally:
+            self._trials = {}
+        if self._points:
+            news = Batch(points=self._points, tags=self._parent_run.note(self._progress))
+            with self._politely():
+                unless_refused(self._door.send, self._parent().id, news)
+            self._points = []
+
+    def _tell_trial(self, kept: tuple[int, list[News]]) -> None:
+        trial, news = kept
+        with self._politely():
+            TrialRun(self._door, self._layout, self._registry, self._progress, trial).tell(news)
+
+    @contextmanager
+    def _politely(self) -> Iterator[None]:
+        """Rest after what is done."""
+        began_s = time.monotonic()
+        yield
+        self._manners.rest(time.monotonic() - began_s)
+
+    def _tell_study(self, event: Event) -> None:
+        if isinstance(event, StudyStarted):
+            self._parent_run.begin(event, self._progress, self._location(event.study))
+        elif isinstance(event, PicturesDrawn):
+            self._store_pictures(Path(event.path))
+        elif isinstance(event, FinalLookTaken):
+            self._note_look(event)
+        elif isinstance(event, StudyEnded):
+            self._end_study(event)
+
+    def _store_pictures(self, file: Path) -> None:
+        if file.is_file():
+            unless_refused(store_file, self._door, self._parent(), file, file.name)
+        else:
+            _log.warning("the study: %s is gone and was left out", file)
+
+    def _note_look(self, event: FinalLookTaken) -> None:
+        run = self._registry.trial(self._progress.study, event.look.trial)
+        tags = {"study.test_looks": str(len(self._progress.looked))}
+        unless_refused(self._door.send, run.id, Batch(points=content.look_points(event.look), tags=tags))
+        unless_refused(self._door.send, self._parent().id, Batch(tags=tags))
+        self._registry.release(event.look.trial)
+
+    def _end_study(self, event: StudyEnded) -> None:
+        self._parent_run.end(event, self._progress)
+        # The weights come last: whatever an upload takes or fails with, the run of an ended study is not RUNNING.
+        keep_models(self._door, self._layout, self._parent().experiment_id, event, self._trial_at_rest)
+
+    def _trial_at_rest(self, trial: int) -> Run:
+        run = self._registry.trial(self._progress.study, trial)
+        self._registry.release(trial)
+        return run
+
+    def _parent(self) -> Run:
+        return self._registry.parent(self._progress.study)
+
+
+def _trial_of(event: Event) -> int | None:
+    """Return the trial whose run alone an event is told to, None for what is of the study."""
+    if isinstance(event, TrialStarted | TrialFinished):
+        return event.record.trial
+    return event.trial if isinstance(event, EpochReported | PicturesDrawn) else None

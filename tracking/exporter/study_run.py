@@ -1,0 +1,129 @@
+"""Keep the parent run of one study: what it says, what files it has, how it ends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+from study.events import StudyEnded, StudyStarted
+from study.paths import StudyLayout
+from study.records import StudyOutcome
+from tracking.client.artifacts import store_file, store_text
+from tracking.client.client import Door, Run
+from tracking.client.errors import unless_refused
+from tracking.content import tags_and_metrics as content
+from tracking.content.description import description
+from tracking.content.leaderboard import CSV, TABLE, as_csv, as_table, leaderboard, table_tag
+from tracking.content.tags_and_metrics import INTERRUPTED, Batch, study_key, time_ms, trial_key
+from tracking.content.ui_views import run_path, study_views
+from tracking.exporter.run_registry import Registry
+from tracking.outbox.study_state import Progress
+
+DUPLICATE = "duplicate"
+
+
+def end_running(door: Door, registry: Registry, study: StudyStarted, at_s: float) -> None:
+    """Mark the trials that were left RUNNING; the next TrialStarted makes them run again.
+
+    A run that an outage made twice is marked as a duplicate; that of a trial nests below the one that is used.
+    """
+    parent = registry.parent(study)
+    where = f"tags.`study.id` = '{study_key(study.study_id)}' and attributes.status = 'RUNNING'"
+    for run in list(door.search([parent.experiment_id], where)):
+        if run.id == parent.id:
+            continue
+        used = _used(door, registry, study, run)
+        tags = {"study.state": INTERRUPTED} if used == run.id else _duplicate_tags(run, used)
+        unless_refused(door.send, run.id, Batch(tags=tags))
+        unless_refused(door.set_status, run.id, "KILLED", time_ms(at_s))
+
+
+def _used(door: Door, registry: Registry, study: StudyStarted, run: Run) -> str:
+    """Return the id of the run that is used for what this one was made for."""
+    trial = run.tags.get("study.trial")
+    if trial is None:
+        return registry.parent(study).id
+    found = [one.id for one in door.find_runs(run.experiment_id, trial_key(study.study_id, int(trial)))]
+    known = registry.run_id(int(trial))
+    return known if known in found else found[0] if found else run.id
+
+
+def _duplicate_tags(run: Run, used: str) -> dict[str, str]:
+    below = {"mlflow.parentRunId": used} if "study.trial" in run.tags else {}
+    return {"study.state": INTERRUPTED, "study.kind": DUPLICATE, "study.duplicate_of": used, **below}
+
+
+_ENDED = {
+    StudyOutcome.FINISHED: "FINISHED",
+    StudyOutcome.STOPPED: "KILLED",
+    StudyOutcome.INTERRUPTED: "KILLED",
+    StudyOutcome.FAILED: "FAILED",
+}
+
+
+class ParentRun:
+    """The run of a study, above those of its trials; every method may be called again with the same."""
+
+    def __init__(self, door: Door, study: StudyLayout, registry: Registry) -> None:
+        self._door = door
+        self._layout = study
+        self._registry = registry
+
+    def begin(self, event: StudyStarted, progress: Progress, location: str | None) -> None:
+        """Say that the study begins or goes on; ``location`` is where a new experiment keeps its artifacts."""
+        tags = content.study_tags(event, progress.provenance)
+        run, created = self._registry.open_parent(event, location, tags)
+        if not created:
+            end_running(self._door, self._registry, event, event.at_s)
+            unless_refused(self._door.set_status, run.id, "RUNNING")
+        # A resumed study may ask for more trials, but MLflow never changes a param: the first value stays, tags follow.
+        params = {key: text for key, text in content.study_params(event).items() if key not in run.params}
+        tags |= content.session_tags(progress.provenance, again=event.resumed) | self.note(progress)
+        unless_refused(self._door.send, run.id, Batch(params=params, tags=tags))
+        unless_refused(self._door.log_dataset, run.id, event.data)
+        unless_refused(self._door.tag_experiment, run.experiment_id, study_views(event.spec, event.at_s))
+        self._store_files(run, event, progress)
+
+    def note(self, progress: Progress) -> dict[str, str]:
+        """Return the description as a tag; it links to the runs by addresses that hold on every page of MLflow."""
+        experiment_id = self._registry.parent(progress.study).experiment_id
+
+        def place(trial: int) -> str | None:
+            run_id = self._registry.run_id(trial)
+            return None if run_id is None else run_path(experiment_id, run_id).removeprefix("/")
+
+        return {"mlflow.note.content": description(progress, place)}
+
+    def end(self, event: StudyEnded, progress: Progress) -> None:
+        """Say how the study ended, with the ranking of its trials; nothing of it stays RUNNING."""
+        run, study = self._registry.parent(progress.study), progress.study
+        assert study is not None
+        end_running(self._door, self._registry, study, event.at_s)
+        tags = content.end_tags(event) | self.note(progress) | self._store_leaderboard(run, progress)
+        unless_refused(self._door.send, run.id, Batch(tags=tags))
+        unless_refused(self._door.set_status, run.id, _ENDED[event.outcome], content.time_ms(event.at_s))
+
+    def _store_leaderboard(self, run: Run, progress: Progress) -> dict[str, str]:
+        """Store the ranking and return the tag that makes MLflow show it as a table."""
+        lines = leaderboard(progress, self._registry.run_id)
+        if not lines[1]:
+            return {}
+        unless_refused(store_text, self._door, run, as_table(lines), TABLE)
+        unless_refused(store_text, self._door, run, as_csv(lines), CSV)
+        return table_tag(run.tags)
+
+    def _store_files(self, run: Run, event: StudyStarted, progress: Progress) -> None:
+        file, origin = self._layout.study_file, progress.provenance
+        texts = {
+            "study.yaml": file.read_text(encoding="utf-8") if file.exists() else event.study_file,
+            "design.md": event.design,
+        }
+        if origin is not None:
+            facts = {**asdict(origin), "device": event.device, "slots": event.slots}
+            texts["environment.json"] = json.dumps(facts, indent=1)
+        for name, text in texts.items():
+            if text:
+                unless_refused(store_text, self._door, run, text, name)
+        if origin is not None and origin.diff:
+            changes = self._layout.code_diff(origin.diff)
+            unless_refused(store_file, self._door, run, changes, changes.name)

@@ -1,0 +1,266 @@
+"""Move the outbox into MLflow, one process at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from itertools import takewhile
+
+from study.errors import TrackingError
+from study.paths import Layout, StudyLayout
+from tracking.client.client import Door
+from tracking.client.errors import DeniedError, LostError, RateLimitedError
+from tracking.exporter.run_writer import Mirror
+from tracking.exporter.throttle import Manners
+from tracking.outbox.outbox import Line, Position, count_lines, load_position, read_lines, save_position
+from tracking.outbox.study_state import fold
+from tracking.tracking_uri import artifact_location, mask_uri
+
+_log = logging.getLogger("tracking")
+# The largest holds 1000 points, MLflow's limit for a request, of each of a hundred trials. Where requests fail now and
+# then, too many in a chunk would never all come through: it shrinks, in the end to one event.
+_LARGEST_CHUNK_BYTES = 4 << 20
+
+
+class BusyError(TrackingError):
+    """Another process sends this outbox."""
+
+
+class Drain:
+    """The reading end of one study's outbox; opened at its first use, which takes seconds."""
+
+    def __init__(self, study: StudyLayout, tracking_uri: str) -> None:
+        self._study = study
+        self._uri = tracking_uri
+        self._masked = mask_uri(tracking_uri)
+        self._lock: int | None = None
+        self._door: Door | None = None
+        self._mirror: Mirror | None = None
+        self._position = Position(self._masked)
+        self._chunk_bytes = _LARGEST_CHUNK_BYTES
+        self.sent = 0
+        """How many events were acknowledged so far, in runs that then failed too."""
+
+    def run(self, is_over: Callable[[], bool] = lambda: False, manners: Manners | None = None) -> int:
+        """Send everything that is there and not acknowledged, and return the number of events sent.
+
+        Args:
+            is_over: Whether to leave it at what is acknowledged.
+            manners: How to treat the server; at full speed if nothing is said.
+
+        Raises:
+            TrackingError: the server is away, or another process sends this outbox; run again later.
+        """
+        sent, begun_again, mirror, known = 0, False, self._ready(), self.sent
+        manners = manners or Manners(self._masked)
+        end = self._study.outbox.stat().st_size
+        while not is_over() and self._position.offset < end and (lines := self._chunk()):
+            try:
+                mirror.apply(lines, manners)
+            except LostError as exc:
+                if begun_again:
+                    self.sent = known  # over and over the same is no progress
+                    raise
+                mirror, begun_again = self._begin_again(exc), True
+                continue
+            except TrackingError:
+                self._chunk_bytes = max((lines[-1].end - self._position.offset) // 8, 1)
+                raise
+            self._acknowledge(lines[-1])
+            self._chunk_bytes = min(self._chunk_bytes * 2, _LARGEST_CHUNK_BYTES)
+            sent += len(lines)
+            self.sent += len(lines)
+        return sent
+
+    def rewind(self) -> None:
+        """Take everything as not acknowledged; sending it again changes nothing that is there.
+
+        Raises:
+            TrackingError: another process sends this outbox.
+        """
+        self._acquire()
+        self._mirror = None
+        save_position(self._study.outbox_position, Position(self._masked))
+
+    def pending(self) -> int:
+        """Return how many events are not acknowledged; an outbox nobody opened yet is read from its last position."""
+        position = self._position if self._mirror else self._load_position()
+        return count_lines(self._study.outbox, position.offset)
+
+    def close(self) -> None:
+        """Let another process send."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _ready(self) -> Mirror:
+        self._acquire()
+        if self._door is None:
+            self._door = Door(self._uri)
+        if self._mirror is None:
+            self._position = self._load_position()
+            mirror = self._make_mirror(self._door)
+            if not mirror.is_known():
+                return self._begin_again(LostError(f"MLflow at {self._masked} does not know the study's run"))
+            self._mirror = mirror
+        return self._mirror
+
+    def _acquire(self) -> None:
+        if self._lock is not None:
+            return
+        try:
+            handle = os.open(self._study.outbox, os.O_RDONLY | os.O_CREAT, 0o644)
+        except OSError as exc:
+            raise TrackingError(f"{self._study.outbox} must be readable, but: {exc.strerror or exc}") from exc
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(handle)
+            raise BusyError(
+                f"One process at a time sends {self._study.outbox}, and another one is doing so; wait for it to end"
+            ) from exc
+        self._lock = handle
+
+    def _load_position(self) -> Position:
+        return load_position(self._study.outbox_position, self._masked, self._study.outbox)
+
+    def _make_mirror(self, door: Door) -> Mirror:
+        offset = self._position.offset
+        prefix = takewhile(lambda line: line.end <= offset, read_lines(self._study.outbox, reports=False))
+        return Mirror(door, self._study, self._masked, self._locate, fold(prefix))
+
+    def _locate(self, study: str) -> str | None:
+        return artifact_location(self._uri, study, Layout(self._study.root.parents[1]))
+
+    def _begin_again(self, exc: LostError) -> Mirror:
+        if self._position.offset == 0:
+            raise TrackingError(str(exc)) from exc
+        _log.warning("%s; everything is sent again", exc)
+        self._position = Position(self._masked)
+        save_position(self._study.outbox_position, self._position)
+        assert self._door is not None
+        self._mirror = self._make_mirror(self._door)
+        return self._mirror
+
+    def _chunk(self) -> list[Line]:
+        """Return the next events, on disk for good before anything of them is sent."""
+        begin, lines = self._position.offset, []
+        for line in read_lines(self._study.outbox, begin):
+            lines.append(line)
+            if line.end - begin >= self._chunk_bytes:
+                break
+        if lines:
+            assert self._lock is not None
+            os.fsync(self._lock)
+        return lines
+
+    def _acknowledge(self, last: Line) -> None:
+        self._position = Position(self._masked, last.number, last.end)
+        if self._study.outbox.exists():  # a study that somebody deletes meanwhile must not come back as a folder
+            save_position(self._study.outbox_position, self._position)
+
+
+_FIRST_BACKOFF_S = 0.5
+_LAST_BACKOFF_S = 30.0
+_DENIED_BACKOFF_S = 600.0
+_FAILURES_BEFORE_WORD = 2
+_LAST_ATTEMPTS = 3  # where a server that is asked to take the last events refuses
+
+
+class Writer:
+    """Drains the outbox whenever it is woken; memory is bounded because the queue is the file."""
+
+    def __init__(self, drain: Drain, where: str, *, known_away: bool = False) -> None:
+        self._drain = drain
+        self._where = where
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._manners = Manners(where, self._closing)
+        self._abandoned = threading.Event()
+        self._failures = 0
+        self._busy = False
+        self._denied = False
+        self._asked_s = 0.0
+        self._spent_s = 0.0
+        self._told = known_away
+        self._thread = threading.Thread(target=self._work, name="tracking-writer", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that the outbox has grown; returns at once."""
+        self._wake.set()
+
+    def close(self, timeout_s: float) -> bool:
+        """Send what is left, within a time, and return whether everything was sent."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+        self._abandoned.set()
+        return not self._thread.is_alive() and self._failures == 0
+
+    def _work(self) -> None:
+        last_attempts = 0
+        try:
+            while True:
+                # Counted before draining: events that arrive with the closing are then not missed.
+                last_attempts += self._closing.is_set()
+                if self._attempt():
+                    last_attempts = 0
+                is_last = last_attempts >= (1 if not self._failures or self._denied else _LAST_ATTEMPTS)
+                if self._abandoned.is_set() or (is_last and not self._busy):
+                    return
+                self._pause()
+        except Exception:
+            self._failures += 1
+            _log.exception("the tracker stopped on a bug; the events stay in the outbox")
+        finally:
+            self._drain.close()
+
+    def _attempt(self) -> bool:
+        """Drain; return whether that failed but got on."""
+        self._wake.clear()
+        began, sent = time.monotonic(), self._drain.sent
+        self._busy, self._denied, self._asked_s = False, False, 0.0
+        try:
+            self._drain.run(self._abandoned.is_set, self._manners)
+        except BusyError:  # whoever sends for a driver that was killed ends soon
+            self._failures, self._busy = 1, True
+        except (TrackingError, OSError) as exc:  # a full disk here is an outage too
+            self._failures = 1 if self._drain.sent > sent else self._failures + 1
+            self._denied = isinstance(exc, DeniedError)
+            self._asked_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
+            self._tell_away(exc)
+        else:
+            self._failures = 0
+            self._tell_back()
+        self._spent_s = time.monotonic() - began
+        return bool(self._failures) and self._drain.sent > sent
+
+    def _pause(self) -> None:
+        """Wait for events and let a few gather; after a failure wait longer each time, and as long as asked to."""
+        if self._denied:
+            self._closing.wait(_DENIED_BACKOFF_S)  # the credentials of a process do not change, those it needs may
+        elif self._failures:
+            backoff = max(min(_FIRST_BACKOFF_S * 2 ** (self._failures - 1), _LAST_BACKOFF_S), self._asked_s)
+            (self._abandoned if self._closing.is_set() else self._closing).wait(backoff)
+        elif not self._closing.is_set():  # what wakes for the closing may have been taken for what woke before
+            self._wake.wait()
+            self._closing.wait(self._manners.linger_s(self._spent_s))
+
+    def _tell_away(self, exc: Exception) -> None:
+        if not self._told and (self._denied or self._failures >= _FAILURES_BEFORE_WORD):
+            self._told = True
+            state = "does not let us in" if self._denied else "is away"
+            _log.warning("MLflow at %s %s; the study goes on and its events wait on disk: %s", self._where, state, exc)
+
+    def _tell_back(self) -> None:
+        if self._told and not self._abandoned.is_set():
+            self._told = False
+            _log.warning("MLflow at %s is back; everything that waited was sent", self._where)

@@ -1,0 +1,134 @@
+"""Say what a version of a registered model is, and how far to trust it; pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+
+from study.events import StudyStarted
+from study.records import TEST_PREFIX, FinalLook, TrialRecord
+from tracking.client.client import Run
+from tracking.content import tags_and_metrics as content
+from tracking.content.encoding import storable
+from tracking.outbox.study_state import Told
+from tracking.tracking_uri import mask_uri
+
+MAX_CHARACTERS = 5000
+_TOLD_METRICS = ("val_auc", "val_accuracy", "val_f1", "val_loss")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The trial whose checkpoint was chosen, and why it.
+
+    ``candidates`` counts the checkpoints it was chosen among; ``verdict`` says how sure its lead is; ``look`` is what
+    it scored on the test images and ``look_text`` how often those were looked at; ``configuration`` says by which mean
+    over seeds it was chosen, if so.
+    """
+
+    trial: int
+    metric: str
+    value: float
+    candidates: int
+    verdict: str
+    configuration: str = ""
+    look: FinalLook | None = None
+    look_text: str = ""
+
+
+def registered_text() -> str:
+    """Return the description of a registered model."""
+    return (
+        "Each version is the best checkpoint of a study, chosen on its validation images; its own description says how "
+        "sure that choice is."
+    )
+
+
+def version_tags(choice: Choice, told: Told) -> dict[str, str]:
+    """Return the tags of a version, those without a value left out."""
+    assert told.study is not None
+    study, origin = told.study, told.provenance
+    tags = {
+        "study.name": study.study,
+        "study.id": content.study_key(study.study_id),
+        "study.trial": str(choice.trial),
+        "study.metric": choice.metric,
+        "study.value": repr(choice.value),
+        "study.candidates": str(choice.candidates),
+        "study.data_fingerprint": study.data.fingerprint,
+        "study.classes": ", ".join(study.data.classes),
+        "study.certainty": " ".join(choice.verdict.split()),
+    }
+    if origin is not None and origin.commit is not None:
+        tags |= {"study.git_commit": origin.commit, "study.git_dirty": str(bool(origin.dirty)).lower()}
+    return {key: content.cut(storable(value), MAX_CHARACTERS) for key, value in tags.items() if value}
+
+
+def version_text(choice: Choice, record: TrialRecord, study: StudyStarted, run: Run, parent: Run | None) -> str:
+    """Return the Markdown of a version."""
+    lines = [
+        f"Trial {choice.trial} of study **{study.study}**, `{choice.metric}` **{choice.value:.6g}** at epoch "
+        f"{record.epoch} of {record.epochs_run}; chosen among {choice.candidates} checkpoints on the validation "
+        "images, so expect a little less on new ones.",
+        *([choice.configuration] if choice.configuration else []),
+        "",
+        f"**How sure is that?** {choice.verdict}",
+        "",
+        _test(choice),
+        "",
+        *_table("metric", {name: f"{one:.5g}" for name, one in _shown(record.metrics).items()}),
+        "",
+        *_table("searched", {name: str(one) for name, one in record.params.items()}),
+        "",
+        f"Input: uint8 RGB [N, {study.data.image_size_px}, {study.data.image_size_px}, 3], 0 to 255. {_output(study)}",
+        "",
+        " · ".join(_links(run, parent)),
+    ]
+    return content.cut(storable("\n".join(lines)), MAX_CHARACTERS)
+
+
+def run_link(tracking_uri: str, run: Run) -> str | None:
+    """Return where a browser finds a run, without credentials; None for a database, which serves no pages."""
+    parts = urlsplit(mask_uri(tracking_uri))
+    if parts.scheme not in ("http", "https"):
+        return None
+    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    return f"{address}/{_path(run)}"
+
+
+def _path(run: Run) -> str:
+    return f"#/experiments/{run.experiment_id}/runs/{run.id}"
+
+
+def _links(run: Run, parent: Run | None) -> list[str]:
+    links = [f"[the trial's run]({_path(run)})"]
+    return links if parent is None else [*links, f"[the study]({_path(parent)})"]
+
+
+def _test(choice: Choice) -> str:
+    if choice.look is None:
+        return "Test images: not scored."
+    shown = ", ".join(
+        f"`{TEST_PREFIX}{key}` {choice.look.metrics[key]:.5g}"
+        for key in ("auc", "accuracy", "f1")
+        if key in choice.look.metrics
+    )
+    return f"Test images: {shown}; {choice.look_text}."
+
+
+def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: metrics[name] for name in _TOLD_METRICS if name in metrics}
+
+
+def _table(title: str, values: Mapping[str, str]) -> list[str]:
+    if not values:
+        return []
+    return [f"| {title} | value |", "|---|---|", *(f"| `{name}` | {one} |" for name, one in values.items())]
+
+
+def _output(study: StudyStarted) -> str:
+    classes = study.data.classes
+    if len(classes) == 2:
+        return f"Output: the score of `{classes[1]}` in [0, 1], [N]; the other class is `{classes[0]}`."
+    return f"Output: the scores in [0, 1] of {', '.join(f'`{one}`' for one in classes)}, [N, {len(classes)}]."

@@ -1,0 +1,285 @@
+"""Keep events in an append-only file until the tracker has acknowledged them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from study.errors import TrackingError
+from study.events import (
+    EpochReported,
+    Event,
+    FinalLookTaken,
+    PicturesDrawn,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
+from study.paths import sync_folder, write_text_atomic
+from tracking.outbox.provenance import Provenance
+
+_log = logging.getLogger("tracking")
+_KINDS: Final[dict[str, TypeAdapter[Any]]] = {
+    kind.__name__: TypeAdapter(kind)
+    for kind in (StudyStarted, TrialStarted, EpochReported, TrialFinished, PicturesDrawn, FinalLookTaken, StudyEnded)
+}
+_PROVENANCE = TypeAdapter(Provenance)
+_REPORT_MARK = b'"kind":"EpochReported"'
+_MARK_WITHIN_BYTES = 64
+# A study's name before it may hold anything, but its quotes are escaped.
+_WHOSE_REPORT = re.compile(rb'"trial":(\d+),"metrics":\{"epoch":(\d+),')
+_TAIL_BLOCK_BYTES = 65_536
+# From file names that are not UTF-8; nobody could read the line again.
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+SYNC_EVERY_S = 1.0
+_SYNCED_AT_ONCE = (StudyStarted, PicturesDrawn, FinalLookTaken, StudyEnded)
+"""What is not in the ledger, or may come after the study's end; whatever else is lost, a resume records again."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event of the outbox; ``number`` counts from 1, ``end`` is the byte offset behind the line."""
+
+    number: int
+    event: Event
+    provenance: Provenance | None
+    end: int
+
+
+@dataclass(frozen=True)
+class Position:
+    """The outbox was acknowledged up to here by this server (its URI without secrets)."""
+
+    tracking_uri: str
+    number: int = 0
+    offset: int = 0
+
+
+class Outbox:
+    """The writing end: one per study, owned by the driver that holds the study's lock.
+
+    A killed process loses nothing. A power cut may lose what came of trials within ``sync_every_s`` after something was
+    synced and before it is sent, which syncs it: the ledger has it all, and a resume records it again.
+
+    Raises:
+        TrackingError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path, *, sync_every_s: float = SYNC_EVERY_S) -> None:
+        self._path = path
+        self._sync_every_s = sync_every_s
+        self._synced_at_s = time.monotonic()
+        self._synced = True
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._number = _mend(path)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            sync_folder(path.parent)
+        except OSError as exc:
+            raise TrackingError(f"An outbox must be writable, but {path}: {exc.strerror or exc}") from exc
+        self._size = os.fstat(self._file).st_size
+
+    def append(self, event: Event, provenance: Provenance | None = None) -> int:
+        """Write one event, durably unless it is of a trial and soon after the last sync, and return its number.
+
+        Raises:
+            TrackingError: the disk refuses; nobody reads what is left of the event in the file.
+        """
+        line = _encode(self._number + 1, event, provenance)
+        try:
+            if os.fstat(self._file).st_size != self._size:
+                os.ftruncate(self._file, self._size)
+            _write_all(self._file, line)
+            self._synced = False
+            if isinstance(event, _SYNCED_AT_ONCE) or time.monotonic() - self._synced_at_s >= self._sync_every_s:
+                self._sync()
+        except OSError as exc:
+            with suppress(OSError):  # what is left of the line goes before the next one is written
+                os.ftruncate(self._file, self._size)
+            raise TrackingError(
+                f"An event must be on disk before it is sent, but {self._path} cannot be written: "
+                f"{exc.strerror or exc}; what it had is safe: mend this and go on with `study resume`"
+            ) from exc
+        self._number += 1
+        self._size += len(line)
+        return self._number
+
+    def close(self) -> None:
+        """Close the file; what is in it stays."""
+        with suppress(OSError):  # only of what the ledger has
+            self._sync()
+        os.close(self._file)
+
+    def _sync(self) -> None:
+        if not self._synced:
+            os.fsync(self._file)
+            self._synced, self._synced_at_s = True, time.monotonic()
+
+
+def read_lines(path: Path, offset: int = 0, *, reports: bool = True) -> Iterator[Line]:
+    """Yield whole lines from a byte offset on, stopping before a torn one.
+
+    Args:
+        path: The outbox; a missing file has no lines.
+        offset: Where a line begins.
+        reports: Whether epoch reports are wanted; skipping them unparsed is ten times faster.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        file.seek(offset)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                return
+            offset += len(raw)
+            if not reports and _REPORT_MARK in raw[:_MARK_WITHIN_BYTES]:
+                continue
+            if (line := _decode(raw, offset, path)) is not None:
+                yield line
+
+
+def count_lines(path: Path, offset: int = 0) -> int:
+    """Return how many whole lines follow a byte offset."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(offset)
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(_TAIL_BLOCK_BYTES), b""))
+
+
+def reported_epochs(path: Path, trials: Collection[int]) -> dict[int, set[int]]:
+    """Return which epochs of some trials have a report here."""
+    found: dict[int, set[int]] = {trial: set() for trial in trials}
+    if not found or not path.exists():
+        return found
+    with path.open("rb") as file:
+        for raw in file:
+            whose = _WHOSE_REPORT.search(raw) if _REPORT_MARK in raw[:_MARK_WITHIN_BYTES] else None
+            if whose is not None and (trial := int(whose[1])) in found:
+                found[trial].add(int(whose[2]))
+    return found
+
+
+def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
+    """Return how far this server acknowledged; the beginning for another server or an unreadable file.
+
+    A position that is not the end of the line it names means the beginning too: the outbox was cut and grew again.
+    """
+    start = Position(tracking_uri)
+    found = next((one for one in _positions(path) if one.tracking_uri == tracking_uri), start)
+    try:
+        with outbox.open("rb") as file:
+            end, last = _last_line(file.fileno(), found.offset)
+        named = json.loads(last)["n"] if last else 0
+    except (OSError, ValueError, TypeError, KeyError):
+        return start
+    return found if (end, named) == (found.offset, found.number) else start
+
+
+def save_position(path: Path, position: Position) -> None:
+    """Write the position, whole or not at all; those of other servers stay behind it."""
+    others = [vars(one) for one in _positions(path) if one.tracking_uri != position.tracking_uri]
+    write_text_atomic(path, json.dumps({**vars(position), "elsewhere": others} if others else vars(position)))
+
+
+def _positions(path: Path) -> list[Position]:
+    """Return the position of each server, the last used first."""
+    try:
+        body = json.loads(path.read_text())
+        return [Position(**one) for one in (body, *body.pop("elsewhere", []))]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+
+
+def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:
+    kind = type(event).__name__
+    # A record read from the ledger has lists where a new one has tuples; here they become the same.
+    told = _KINDS[kind].dump_python(event, warnings=False)
+    body: dict[str, object] = {"n": number, "kind": kind, "event": told}
+    if provenance is not None:
+        body["provenance"] = _PROVENANCE.dump_python(provenance)
+    # Non-finite numbers stay NaN and Infinity: a TypeAdapter's own JSON would make them null.
+    if isinstance(event, EpochReported):
+        with suppress(ValueError):  # text that is no UTF-8 is for the other way, which takes six times as long
+            return to_json(body, inf_nan_mode="constants") + b"\n"
+    text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    return _LONE_SURROGATE.sub(lambda match: f"\\\\u{ord(match[0]):x}", text).encode() + b"\n"
+
+
+def _decode(raw: bytes, end: int, path: Path) -> Line | None:
+    try:
+        body = _parsed(raw)
+        event = _validated(body["kind"], body["event"])
+        provenance = body.get("provenance")
+        origin = None if provenance is None else _PROVENANCE.validate_python(provenance)
+        return Line(int(body["n"]), event, origin, end)
+    except (ValueError, KeyError, TypeError, ValidationError) as exc:
+        _tell_damaged(path, end, str(exc))
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _tell_damaged(path: Path, end: int, fault: str) -> None:
+    """Say it once: a line that nothing follows is read again and again."""
+    _log.error("%s: the line that ends at byte %d is damaged and was skipped: %s", path, end, fault)
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    with suppress(ValueError):
+        return from_json(raw)  # type: ignore[no-any-return]
+    return json.loads(raw)  # type: ignore[no-any-return]  # slower, and takes escapes of what is no UTF-8
+
+
+def _validated(kind: str, told: dict[str, Any]) -> Event:
+    if kind == EpochReported.__name__:  # by far the most, and plain numbers
+        return _KINDS[kind].validate_python(told)  # type: ignore[no-any-return]
+    return _KINDS[kind].validate_json(json.dumps(told))  # type: ignore[no-any-return]
+
+
+def _mend(path: Path) -> int:
+    """Cut a torn last line and return the number of the last whole one."""
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        end, last = _last_line(file.fileno(), size)
+        if end < size:
+            file.truncate(end)
+            os.fsync(file.fileno())
+            _log.warning("%s: cut a torn last line of %d bytes; its event was never acknowledged", path, size - end)
+    try:
+        return int(json.loads(last)["n"]) if last else 0
+    except (ValueError, KeyError, TypeError):
+        return max((line.number for line in read_lines(path)), default=0)
+
+
+def _last_line(file: int, size: int) -> tuple[int, bytes]:
+    """Return the offset behind the last whole line, and that line."""
+    block = _TAIL_BLOCK_BYTES
+    while True:
+        start = max(0, size - block)
+        tail = os.pread(file, size - start, start)
+        end = tail.rfind(b"\n") + 1
+        begin = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
+        if start == 0 or (end and begin):
+            return start + end, tail[begin:end]
+        block *= 4
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -1,0 +1,147 @@
+"""Say which code and which machine a study ran on."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import logging
+import platform
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from study.paths import StudyLayout, write_atomic
+from study.utils.git import ask_git, ask_git_at_length
+
+MAX_BYTES = 1_000_000
+_DIGEST_CHARACTERS = 12
+_MOST_UNTRACKED = 200
+_DIFF = (
+    "--no-optional-locks", "-c", "diff.relative=false",
+    "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD",
+)  # fmt: skip
+
+
+def keep_diff(folder: Path | None, study: StudyLayout) -> str | None:
+    """Write the changes since the last commit, staged or not, and return the name they are kept by.
+
+    Files that git does not follow are named at the head, as comments that ``git apply`` passes over.
+
+    Args:
+        folder: in the repository; None for the current one.
+        study: whose folder keeps them.
+
+    Returns:
+        What ``StudyLayout.code_diff`` takes, None where git does not tell.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    said = ask_git_at_length(folder, *_DIFF, most_bytes=MAX_BYTES)
+    if said is None:
+        return None
+    note = f"\n# cut here: the changes are longer than {MAX_BYTES} bytes\n" if len(said) == MAX_BYTES else ""
+    text = _untracked(folder).encode() + said + note.encode()
+    digest = hashlib.sha256(text).hexdigest()[:_DIGEST_CHARACTERS]
+    if not (file := study.code_diff(digest)).exists():
+        write_atomic(file, lambda part: part.write(text))
+    return digest
+
+
+def _untracked(folder: Path | None) -> str:
+    said = ask_git(folder, "--no-optional-locks", "status", "--porcelain", "--untracked-files=normal") or ""
+    names = [line.removeprefix("?? ") for line in said.splitlines() if line.startswith("?? ")]
+    lines = [f"# not in git: {name}\n" for name in names[:_MOST_UNTRACKED]]
+    if more := len(names) - len(lines):
+        lines.append(f"# not in git: {more} more\n")
+    return "".join(lines)
+
+
+_log = logging.getLogger("tracking")
+PACKAGES = (
+    "ray-study",
+    "ray",
+    "optuna",
+    "mlflow",
+    "torch",
+    "torchvision",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "pydantic",
+    "safetensors",
+)
+_COMMIT_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Code, packages and machine; ``commit`` and ``dirty`` are None outside a git repository.
+
+    ``diff`` names the file that keeps what the code differs from its commit by, None where it does not;
+    ``packages`` are those a study's results hang on, ``installed`` are all there are.
+    """
+
+    commit: str | None
+    dirty: bool | None
+    host: str
+    user: str
+    python: str
+    system: str
+    packages: Mapping[str, str]
+    diff: str | None = None
+    installed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def code(self) -> str | None:
+        """The code in a word: the commit, and behind a + what was changed since."""
+        if self.commit is None:
+            return None
+        changed = f"+{self.diff or 'changes'}" if self.dirty else ""
+        return self.commit[:_COMMIT_CHARACTERS] + changed
+
+
+def collect_provenance(folder: Path | None = None, keep_in: StudyLayout | None = None) -> Provenance:
+    """Look at the git repository of a folder, the packages and the machine; nothing of it fails.
+
+    Args:
+        folder: default: the current one.
+        keep_in: the study whose folder keeps the diff of changed code; without one there is no diff.
+    """
+    commit = ask_git(folder, "rev-parse", "HEAD")
+    changes = None if commit is None else ask_git(folder, "status", "--porcelain", "--untracked-files=no")
+    installed = _installed()
+    return Provenance(
+        commit=commit,
+        dirty=None if changes is None else bool(changes),
+        host=socket.gethostname(),
+        user=_user(),
+        python=platform.python_version(),
+        system=platform.platform(),
+        packages={name: installed[name] for name in PACKAGES if name in installed},
+        diff=_kept_diff(folder, keep_in) if changes and keep_in is not None else None,
+        installed=installed,
+    )
+
+
+def _kept_diff(folder: Path | None, study: StudyLayout) -> str | None:
+    try:
+        return keep_diff(folder, study)
+    except OSError as exc:
+        _log.warning("what the code differs from its commit by could not be kept in %s: %s", study.root, exc)
+        return None
+
+
+def _installed() -> dict[str, str]:
+    found = ((one.metadata["Name"], one.version) for one in metadata.distributions())
+    named = {name.lower(): version for name, version in found if name}
+    return dict(sorted(named.items()))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

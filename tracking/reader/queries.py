@@ -1,0 +1,161 @@
+"""Read studies and trials back from MLflow, ordered by the server and never more than asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from study.config.search_config import Mode
+from study.errors import TrackingError
+from study.records import EpochMetrics, StudySummary, TrialRecord
+from tracking.client.artifacts import CHECKPOINT
+from tracking.client.client import Door, Experiment, Run
+from tracking.client.errors import LostError
+from tracking.content.encoding import plain_name, safe_name
+from tracking.models.logged_models import fetch_weights
+from tracking.reader.rest_client import Reader, open_reader
+from tracking.reader.study import ServedStudy, Wanted
+from tracking.tracking_uri import mask_uri
+
+_STUDIES = "tags.`study.kind` = 'study'"
+_NEWEST_FIRST = ("attributes.start_time DESC",)
+_LISTED_NAMES = 20
+
+
+def studies(tracking_uri: str) -> list[StudySummary]:
+    """Return every study the server knows, the newest first.
+
+    Raises:
+        TrackingError: the server is away.
+    """
+    reader = open_reader(tracking_uri)
+    ids = [one.id for one in reader.experiments()]
+    return [ServedStudy(reader, run).summary for run in reader.search(ids, _STUDIES, _NEWEST_FIRST)] if ids else []
+
+
+def open_study(tracking_uri: str, name: str | None = None) -> ServedStudy:
+    """Return the newest study of a name, without one the newest of all.
+
+    Raises:
+        TrackingError: the server is away or does not know the study.
+    """
+    reader = open_reader(tracking_uri)
+    if name is None:
+        experiments = [one.id for one in reader.experiments()]
+    else:
+        found = reader.find_experiment(name)
+        experiments = [found.id] if found else []
+    runs = reader.search(experiments, _STUDIES, _NEWEST_FIRST, limit=1) if experiments else iter(())
+    if (parent := next(runs, None)) is not None:
+        return ServedStudy(reader, parent)
+    if name is None:
+        raise TrackingError(f"no study on MLflow at {mask_uri(tracking_uri)}; `study run FILE` makes one")
+    raise TrackingError(
+        f"A study must be known to MLflow at {mask_uri(tracking_uri)} to be read, but {name!r} is not; "
+        f"there are: {_names(reader.experiments())}"
+    )
+
+
+def trials(
+    tracking_uri: str, study: str, metric: str | None = None, mode: Mode | None = None, top: int | None = None
+) -> list[TrialRecord]:
+    """Return trials of the newest study of a name, without their epochs.
+
+    Args:
+        tracking_uri: The server or database.
+        study: The study's name.
+        metric: Order by its value at the selected epoch, trials without one last; None orders by start.
+        mode: Whether more or less is better; None means the study's own for its objective, else more.
+        top: How many at most; None means all.
+
+    Raises:
+        TrackingError: the server is away or does not know the study.
+    """
+    served = open_study(tracking_uri, study)
+    own = next((one.mode for one in served.aims if one.metric == metric), None)
+    return list(served.trials(metric, mode or own, limit=top))
+
+
+def find_run(tracking_uri: str, run_id: str) -> str:
+    """Return the whole id of the one run that begins so.
+
+    Raises:
+        TrackingError: the server is away, or knows none or several.
+    """
+    reader = open_reader(tracking_uri)
+    ids = [one.id for one in reader.experiments()]
+    where = f"attributes.run_id LIKE '{run_id}%'"
+    found = [one.id for one in reader.search(ids, where, limit=_LISTED_NAMES)] if ids else []
+    if len(found) != 1:
+        several = f"several begin so: {', '.join(found)}" if found else "none begins so"
+        raise TrackingError(f"a run must be known to MLflow at {mask_uri(tracking_uri)}, but of {run_id!r} {several}")
+    return found[0]
+
+
+def find_trial(tracking_uri: str, study: str, number: int) -> str:
+    """Return the run id of a trial of the newest study of a name.
+
+    Raises:
+        TrackingError: the server is away, or knows no such study or trial.
+    """
+    served = open_study(tracking_uri, study)
+    found = next(served.trials(wanted=[Wanted("tag", "study.trial", "=", str(number))], limit=1), None)
+    if found is None or found.run_id is None:
+        raise TrackingError(f"no trial {number} of {study!r} on MLflow at {mask_uri(tracking_uri)}")
+    return found.run_id
+
+
+def trial(
+    tracking_uri: str, run_id: str, metrics: Sequence[str] | None = (), *, objective: bool = False
+) -> tuple[TrialRecord, Run, Run]:
+    """Return a trial by its run, that run, and that of its study.
+
+    Args:
+        tracking_uri: The server or database.
+        run_id: The trial's run.
+        metrics: Those whose epochs are wanted too, each a request of its own; None means all.
+        objective: Whether those of the objective are.
+
+    Raises:
+        TrackingError: the server is away, does not know the run, or it is no trial's.
+    """
+    reader = open_reader(tracking_uri)
+    run = reader.run(run_id)
+    if run.tags.get("study.kind") != "trial":
+        raise TrackingError(f"run {run_id} must be that of a trial to be shown as one, but it is not; see `study list`")
+    try:
+        parent = ServedStudy(reader, reader.run(run.tags.get("mlflow.parentRunId", "")))
+    except LostError as exc:
+        raise TrackingError(f"the study of run {run_id} must be there to show it, but is deleted") from exc
+    aim = parent.aims[0].metric
+    record = parent.record_of(run)
+    if objective and metrics is not None:
+        metrics = (aim, *metrics)
+    return _with_epochs(reader, record, run, metrics), run, parent.parent
+
+
+def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
+    """Download a run's checkpoint below a folder and return where it lies.
+
+    Raises:
+        TrackingError: the server is away, or the run has no checkpoint.
+    """
+    door = Door(tracking_uri)
+    return fetch_weights(door, run_id, door.download(run_id, CHECKPOINT, into))
+
+
+def _with_epochs(reader: Reader, record: TrialRecord, run: Run, metrics: Sequence[str] | None) -> TrialRecord:
+    logged = [one for one in run.metrics if not one.startswith(("best.", "test."))]
+    asked = logged if metrics is None else [safe_name(one) for one in metrics if safe_name(one) in logged]
+    epochs: dict[int, dict[str, float]] = {}
+    for key in asked:
+        for step, value in reader.history(run.id, key):
+            epochs.setdefault(step, {})[plain_name(key)] = value
+    return replace(record, history=tuple(EpochMetrics(epoch, epochs[epoch]) for epoch in sorted(epochs)))
+
+
+def _names(experiments: list[Experiment]) -> str:
+    names = [one.name for one in experiments if one.id != "0"]
+    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
+    return ", ".join(names[:_LISTED_NAMES]) + more if names else "none"

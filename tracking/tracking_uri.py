@@ -1,0 +1,185 @@
+"""Which tracking server is meant, and how its address is shown without secrets; no I/O."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from study.errors import TrackingError, UsageError
+from study.paths import Layout, encode_name
+
+MASK = "***"
+SQLITE = "sqlite:///"
+_MOST_OF_A_PLACE = 200 - len(f"/{'0' * 32}/artifacts")
+_AS_SQLALCHEMY = re.compile(r"[^:/]*:[^@]*@")  # it takes what looks like a port and a path for a password
+_ANY_PASSWORD = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")
+_SECRET_WORDS = ("password", "passwd", "pwd", "token", "secret", "key")
+
+
+def default_tracking_uri(layout: Layout, explicit: str | None) -> str:
+    """Return the explicit URI, else MLFLOW_TRACKING_URI, else the results folder's own sqlite database.
+
+    A sqlite file is named by its absolute path, so that it stays the same from another folder.
+
+    Raises:
+        UsageError: it is no URI.
+    """
+    chosen = explicit or os.environ.get("MLFLOW_TRACKING_URI") or own_tracking_uri(layout)
+    require_uri(chosen)
+    if sqlite_path(chosen) is None:
+        return chosen
+    file, mark, query = chosen.removeprefix(SQLITE).partition("?")
+    return f"{SQLITE}{os.path.abspath(file)}{mark}{query}"
+
+
+def require_uri(uri: str) -> None:
+    """Make sure that libraries can take a tracking URI apart.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    is_server = uri.startswith(("http://", "https://"))
+    try:
+        parts = urlsplit(uri)
+        if not is_server or (parts.hostname and parts.port != 0):
+            return
+    except ValueError:  # its words may have the password
+        pass
+    example = "http://HOST:5000" if is_server else "postgresql://USER:PASSWORD@HOST/DATABASE"
+    raise UsageError(
+        f"a tracking URI must be one such as {example}, got {mask_uri(uri)}; "
+        "brackets stand around an IPv6 address only, and in a user or password [ ] / @ are %5B %5D %2F %40"
+    )
+
+
+def own_tracking_uri(layout: Layout) -> str:
+    """Return the URI of the results folder's own sqlite database.
+
+    Raises:
+        TrackingError: the path cannot be written as a database URI.
+    """
+    path = layout.mlflow_db.resolve()
+    if "?" in str(path):
+        raise TrackingError(
+            f"The results folder of a sqlite tracker must have no '?' in its path, but it is {path.parent}; "
+            "use another --results or give --tracking-uri"
+        )
+    return f"{SQLITE}{path}"
+
+
+def artifact_location(tracking_uri: str, study: str, layout: Layout | None = None) -> str | None:
+    """Return where a new experiment keeps its artifacts; None leaves it to the server.
+
+    Those of a sqlite file lie beside it, those of another database in the results folder: MLflow itself would put them
+    into the folder the program happens to run in. Databases but sqlite take 200 characters for the place of a run.
+
+    Raises:
+        TrackingError: the results folder's path leaves no room.
+    """
+    database, folder = sqlite_path(tracking_uri), None
+    if database is not None:
+        folder = database.parent / "mlartifacts"
+    elif layout is not None and _is_database(tracking_uri):
+        folder = layout.mlflow_artifacts.resolve()
+    if folder is None:
+        return None
+    whole = (folder / encode_name(study)).as_uri()
+    if database is not None or len(whole) <= _MOST_OF_A_PLACE:
+        return whole
+    short = (folder / hashlib.sha256(study.encode("utf-8", "surrogatepass")).hexdigest()[:16]).as_uri()
+    if len(short) > _MOST_OF_A_PLACE:
+        raise TrackingError(
+            f"With a database as tracker the URI of the artifacts' folder may have {_MOST_OF_A_PLACE - 17} characters, "
+            f"but {folder.as_uri()} has more; use a shorter --results or an MLflow server"
+        )
+    return short
+
+
+def sqlite_path(tracking_uri: str) -> Path | None:
+    """Return the file of a sqlite URI, None for any other URI and for a database in memory."""
+    database = tracking_uri.removeprefix(SQLITE).partition("?")[0]
+    if not tracking_uri.startswith(SQLITE) or database in ("", ":memory:"):
+        return None
+    return Path(database).resolve()
+
+
+def mask_uri(uri: str) -> str:
+    """Return the URI with its password and secret query values replaced by ``***``.
+
+    A password with unquoted ``/``, ``?`` or ``@`` is masked whole, at the price of masking more than it.
+    """
+    if (found := _userinfo(uri)) is not None:
+        user, password = found
+        if password:
+            uri = uri.replace(f":{password}@", f":{MASK}@", 1)
+        elif user and f"//{user}:@" in uri:  # a token in the place of the user
+            uri = uri.replace(f"//{user}:@", f"//{MASK}:@", 1)
+    before, mark, query = uri.partition("?")
+    query, hash_mark, fragment = query.partition("#")
+    pairs = parse_qsl(query)
+    if not any(_is_secret(key) for key, _ in pairs):
+        return uri
+    shown = [(key, MASK if _is_secret(key) else value) for key, value in pairs]
+    return f"{before}{mark}{urlencode(shown, safe='*/:')}{hash_mark}{fragment}"
+
+
+def mask_text(text: str, uri: str) -> str:
+    """Return a message of somebody else with the secrets of ``uri`` and of MLflow's own variables taken out."""
+    user, password = _userinfo(uri) or ("", "")
+    token = user if user and f"//{user}:@" in uri else ""
+    pairs = [one.partition("=") for one in uri.partition("?")[2].partition("#")[0].split("&")]
+    query = [value for key, _, value in pairs if _is_secret(key)]
+    secrets = {password, token, *query, *_own_secrets()}
+    for secret in sorted(filter(None, {*secrets, *map(unquote, secrets)}), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    # HTTP libraries quote a password as they like.
+    return _ANY_PASSWORD.sub(rf"\1:{MASK}@", text) if password else text
+
+
+def has_secret(uri: str) -> bool:
+    """Whether the URI must not be shown as it is."""
+    return mask_uri(uri) != uri
+
+
+def _userinfo(uri: str) -> tuple[str, str] | None:
+    """Return user and password, the password with whatever unquoted marks stand in it; None where neither is."""
+    _, slashes, rest = uri.partition("://")
+    if not slashes or "@" not in rest:
+        return None
+    netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    host_port = netloc.rpartition("@")[2]
+    may_be_port = ":" not in host_port or host_port.rpartition(":")[2].isdecimal()
+    if "@" not in netloc and may_be_port and not (_is_database(uri) and _AS_SQLALCHEMY.match(rest)):
+        return None  # what follows the host has the @
+    user, _, password = rest.rpartition("@")[0].partition(":")
+    if "@" in user or "/" in user:  # a bare user: the colon belongs to something behind it
+        return netloc.rpartition("@")[0], ""
+    return user, password
+
+
+def _is_database(uri: str) -> bool:
+    return re.match(r"(postgresql|mysql|mssql)[+:]", uri) is not None
+
+
+def _own_secrets() -> list[str]:
+    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{one}", "") for one in ("USERNAME", "PASSWORD", "TOKEN"))
+    basic = base64.standard_b64encode(f"{user}:{password}".encode()).decode()
+    return [one for one in (password, token, basic if password else "") if one]
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the folder a file URI or plain path means, None for anything remote."""
+    parts = urlsplit(uri)
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        from urllib.request import url2pathname  # brings all of HTTP with it
+
+        return Path(url2pathname(parts.path))
+    return Path(uri) if not parts.scheme and uri.startswith("/") else None
+
+
+def _is_secret(key: str) -> bool:
+    return any(word in key.lower() for word in _SECRET_WORDS)

@@ -1,0 +1,63 @@
+"""Say where a study's runs can be looked at, for pages of others that link to them."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit, urlunsplit
+
+from study.paths import StudyLayout
+from tracking.content.ui_views import run_path
+from tracking.run_ids import Runs, load_runs, load_runs_at
+
+DEFAULT_UI = "http://127.0.0.1:5000"
+"""Where `study ui` serves MLflow unless it is told otherwise."""
+
+
+class RunLinks:
+    """The URLs of a study's runs as its file of run ids has them now, on one server or where they were sent last.
+
+    Runs in a database can only be looked at while somebody serves it; they are expected where `study ui` does.
+    """
+
+    def __init__(self, study: StudyLayout, masked_uri: str | None = None) -> None:
+        self._path = study.runs
+        self._uri = masked_uri
+        self._changed_ns = -1
+        self._runs: Runs | None = None
+
+    def __call__(self, trial: int | None) -> str | None:
+        """Return the URL of a trial's run, None for the study's own; None while there is none."""
+        runs = self._current()
+        if runs is None or runs.experiment_id is None:
+            return None
+        run = runs.parent if trial is None else runs.trials.get(trial)
+        return None if run is None else self.address + run_path(runs.experiment_id, run)
+
+    @property
+    def address(self) -> str:
+        """The address of the server, without credentials."""
+        runs = self._current()
+        return DEFAULT_UI if runs is None else page_address(runs.tracking_uri) or DEFAULT_UI
+
+    @property
+    def need_serving(self) -> bool:
+        """Whether the runs are in a database, which no browser can look at."""
+        runs = self._current()
+        return runs is not None and page_address(runs.tracking_uri) is None
+
+    def _current(self) -> Runs | None:
+        try:
+            changed_ns = self._path.stat().st_mtime_ns
+        except OSError:
+            return None
+        if changed_ns != self._changed_ns:
+            self._runs = load_runs_at(self._path, self._uri) if self._uri else load_runs(self._path)
+            self._changed_ns = changed_ns
+        return self._runs
+
+
+def page_address(tracking_uri: str) -> str | None:
+    """Return where a browser finds a server, without the credentials its URI may have; None for a database."""
+    parts = urlsplit(tracking_uri)
+    if parts.scheme not in ("http", "https"):
+        return None
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
