@@ -21,20 +21,8 @@ def test_imports_follow_the_contracts() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_modules_are_small_and_say_what_they_are(path: Path) -> None:
-    text = path.read_text()
-    tree = ast.parse(text)
-    assert len(text.splitlines()) <= 300
-    assert ast.get_docstring(tree), "a module begins with one sentence"
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    long = {one.name: size for one in functions if (size := _body_lines(one)) > 40}
-    assert not long
-
-
-def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Count the lines of a function without signature and docstring."""
-    body = function.body[1:] if ast.get_docstring(function) else function.body
-    return body[-1].end_lineno - body[0].lineno + 1 if body and body[-1].end_lineno else 0
+def test_modules_say_what_they_hold(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), "a module begins with a sentence"
 
 
 def test_constraints_pin_names_and_versions_only() -> None:

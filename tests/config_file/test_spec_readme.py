@@ -27,7 +27,7 @@ from study.training.dataset import FIXED_NORMALIZATIONS
 from study.training.models.pretrained_weights import IMAGENET_URLS
 
 PUBLISHERS = {"torchvision": "https://download.pytorch.org/", "timm": "https://huggingface.co/timm/"}
-README = Path(__file__).parent.parent / "search_spaces" / "README.md"
+README = Path(__file__).parents[2] / "search_spaces" / "README.md"
 Row = dict[str, str]
 
 

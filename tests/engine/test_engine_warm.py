@@ -56,7 +56,7 @@ def four_cpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("RAY_preload_python_modules")
     class_cache.DEFAULT_ENV_VARS.clear()
-    tests = str(Path(__file__).parent)
+    tests = str(Path(__file__).parents[1] / "support")
     environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}}
     ray.init(
         num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment

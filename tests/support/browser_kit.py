@@ -22,7 +22,7 @@ from tracking.run_ids import Runs, load_runs
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 WAIT_MS = 90_000  # of a machine that does much else
 VIEWPORT = {"width": 1440, "height": 900}
 FLAGS = [

@@ -77,7 +77,7 @@ def test_a_killed_sender_is_started_again_and_signals_for_the_driver_do_not_end_
 def test_the_sender_of_a_killed_driver_sends_what_is_there_and_the_next_one_waits_for_it(
     database: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    program = DRIVER.format(tests=str(Path(__file__).parent), results=str(database.layout.results))
+    program = DRIVER.format(tests=str(Path(__file__).parents[1] / "support"), results=str(database.layout.results))
     driver = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
     assert driver.returncode == -signal.SIGKILL, driver.stderr
     orphan = int(driver.stdout)

@@ -81,7 +81,7 @@ def two_cpus() -> Iterator[None]:
             patch.setenv(key, value)
         patch.delenv("RAY_preload_python_modules")
         class_cache.DEFAULT_ENV_VARS.clear()
-        tests = str(Path(__file__).parent)
+        tests = str(Path(__file__).parents[1] / "support")
         environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}}
         ray.init(
             num_cpus=2,

@@ -96,7 +96,7 @@ def load_elsewhere(tracking_uri: str, models: list[str], scratch: Path, without:
         [sys.executable, "-c", _LOADER, tracking_uri, scratch / "images.npy", ",".join(without), *models],
         capture_output=True, text=True, check=False, cwd=scratch,
         env={
-            **os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "MLFLOW_DISABLE_TELEMETRY": "true",
+            **os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "MLFLOW_DISABLE_TELEMETRY": "true",
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         },
     )  # fmt: skip

@@ -12,7 +12,7 @@ from study.config.study_config import Choice, Condition, Constant, Integer, Para
 from study.config_file import LoadedSpec, load_spec
 from study.errors import SpecError
 
-SPACES = Path(__file__).parent.parent / "search_spaces"
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 def load(folder: Path, text: str, overrides: Sequence[str] = (), **options: Any) -> LoadedSpec:
