@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.field_getters import Seeds, of_configuration, of_trial, require, require_metric
-from cli.studies import Source, images_of, of_spec, seen, served
+from cli.studies import Source, class_counts_of, of_spec, read_source, served
 from study.analysis.configurations import Configuration, rank_configurations
 from study.analysis.ranking import RankedRow, has_checkpoint, is_candidate, mode_among, rank
 from study.analysis.trial_filter import FIELDS, Comparison, Where
@@ -22,11 +22,11 @@ from study.errors import LedgerError, UsageError
 from study.records import FinalLook, TrialRecord, TrialState, metric_named
 
 if TYPE_CHECKING:
-    from tracking.reader.study import ServedStudy, Wanted
+    from tracking.reader.study import ServedStudy, ServerFilter
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranking:
     """The ranking of one study, or of several together.
 
     ``configurations`` are its points, ranked by the mean over their ``replicates``, where there is more than one;
@@ -78,7 +78,7 @@ class Ranked:
 
 def ranked_rows(
     results: Path, tracking_uri: str | None, name: str | None, metric: str | None, top: int | None = None
-) -> Ranked:
+) -> Ranking:
     """Rank the trials of a study, from the results folder or from the server that is named.
 
     A metric that is named ranks alone; without one all objectives of the study do.
@@ -96,10 +96,10 @@ def ranked_rows(
     """
     if tracking_uri:
         return rank_sources([read_served(tracking_uri, name, metric, top)], metric)
-    return rank_sources([seen(results, name)], metric)
+    return rank_sources([read_source(results, name)], metric)
 
 
-def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: str | None) -> Ranked:
+def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: str | None) -> Ranking:
     """Rank the trials of a study by one metric, or by all its objectives.
 
     Raises:
@@ -110,7 +110,7 @@ def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: s
 
 def rank_sources(
     sources: Sequence[Source], metric: str | None, where: Where | None = None, *, trials: bool = False
-) -> Ranked:
+) -> Ranking:
     """Rank the trials of one or several studies together.
 
     Args:
@@ -140,7 +140,7 @@ def rank_sources(
         if where is not None and not trials:
             records = [one for found in configurations for one in found.trials]
     source, is_one_factor = sources[0], one_study and sources[0].design == "one_factor"
-    return Ranked(
+    return Ranking(
         study=", ".join(one.name for one in sources),
         metric=first.metric,
         mode=first.mode,
@@ -163,7 +163,7 @@ def rank_sources(
 
 def require_best(
     results: Path, tracking_uri: str | None, name: str | None, metric: str | None
-) -> tuple[Ranked, RankedRow]:
+) -> tuple[Ranking, RankedRow]:
     """Return the ranking and the trial that wins it; its weights may not have been kept.
 
     Raises:
@@ -174,7 +174,7 @@ def require_best(
     return found, winner_of(found)
 
 
-def winner_of(found: Ranked) -> RankedRow:
+def winner_of(found: Ranking) -> RankedRow:
     """Return the first trial, of the first configuration the one with the best value.
 
     Raises:
@@ -194,7 +194,7 @@ def winner_of(found: Ranked) -> RankedRow:
     return RankedRow(best.rank, best.best.metrics[found.metric], best.best)
 
 
-def require_candidate(found: Ranked) -> None:
+def require_candidate(found: Ranking) -> None:
     """Make sure that something is ranked.
 
     Raises:
@@ -249,7 +249,7 @@ def _rank(records: Sequence[TrialRecord], aims: Sequence[Objective]) -> list[Ran
 
 def _class_counts(sources: Sequence[Source], metric: str) -> tuple[int, ...]:
     """Return the images of each class that a metric is measured on, where all studies have the same."""
-    found = [one.class_counts.get(images_of(metric), ()) for one in sources]
+    found = [one.class_counts.get(class_counts_of(metric), ()) for one in sources]
     return found[0] if all(one == found[0] for one in found) else ()
 
 
@@ -301,7 +301,7 @@ def read_served(
     aims = study.aims if metric is None else study.aims[:1]
     single = trials or not study.has_replicates
     by_server = top is not None and len(aims) == 1 and single
-    wanted = wanted_by(where) if single else ()
+    wanted = server_filter_of(where) if single else ()
     sample = list(study.trials(limit=_SAMPLE)) if where is not None and (by_server or wanted) else []
     if sample and where is not None and not _is_understood(study, sample, where):
         by_server, wanted = False, ()  # all trials together say what is wrong with it
@@ -332,11 +332,11 @@ def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> 
     def fits(record: TrialRecord) -> bool:
         return is_candidate(record, metric) and (where is None or where.holds(of_trial(record, seeds)))
 
-    found = study.best(metric, mode_among(metric, study.aims), count, fits, wanted_by(where))
+    found = study.best(metric, mode_among(metric, study.aims), count, fits, server_filter_of(where))
     return found, sum(map(fits, found)) >= count
 
 
-def wanted_by(where: Where | None) -> Sequence[Wanted]:
+def server_filter_of(where: Where | None) -> Sequence[ServerFilter]:
     """Return what an expression demands in any case and MLflow's filters understand; it may demand more."""
     if where is None:
         return ()
@@ -345,23 +345,23 @@ def wanted_by(where: Where | None) -> Sequence[Wanted]:
     return [found for one in parts if (found := _wanted(one)) is not None]
 
 
-def _wanted(part: Expression) -> Wanted | None:
-    from tracking.reader.study import Wanted
+def _wanted(part: Expression) -> ServerFilter | None:
+    from tracking.reader.study import ServerFilter
 
     if not isinstance(part, Comparison) or not isinstance(part.left, Name) or not isinstance(part.right, LiteralValue):
         return None
     name, sign, value = part.left.name, part.sign, part.right.literal
     bare = name.removeprefix("params.").removeprefix("metrics.")
     if name in _TAGS and sign == "=" and value != TrialState.WAITING and not isinstance(value, float):
-        return Wanted("tag", _TAGS[name], sign, str(value)) if _is_plain(str(value)) else None
+        return ServerFilter("tag", _TAGS[name], sign, str(value)) if _is_plain(str(value)) else None
     if name in FIELDS:
         return None
     if isinstance(value, str):
         ours = bare in _WORDS and sign == "=" and _is_plain(value)
-        return Wanted("param", bare, sign, value) if ours else None
+        return ServerFilter("param", bare, sign, value) if ours else None
     is_metric = name.startswith("metrics.") or (metric_named(name) is not None and name not in TrialConfig.model_fields)
     is_number = not isinstance(value, bool)
-    return Wanted("metric", bare, sign, value) if is_metric and sign in _SIGNS and is_number else None
+    return ServerFilter("metric", bare, sign, value) if is_metric and sign in _SIGNS and is_number else None
 
 
 def _is_plain(text: str) -> bool:

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from study.config.study_config import StudySpec
     from study.data.dataset import DataBundle
-    from study.engine.run_context import Surroundings
+    from study.engine.run_context import RunContext
     from study.events import StudyEnded
 
 
-class Tee:
+class RecorderGroup:
     """A recorder that hands everything to several others, in order."""
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
@@ -49,13 +49,13 @@ class Tee:
             recorder.close()
 
 
-def illustrated(
+def with_figures(
     inner: Recorder, layout: StudyLayout, classes: tuple[str, ...], images: NDArray[np.uint8], names: Sequence[str]
 ) -> Recorder:
     """Return a recorder that also draws every finished trial; images and names are those of validation, in order."""
-    from study.figures.background_renderer import Illustrator
+    from study.figures.background_renderer import FigureRenderer
 
-    return Illustrator(inner, layout, classes, images, names)
+    return FigureRenderer(inner, layout, classes, images, names)
 
 
 class WarningLines(logging.Handler):
@@ -74,7 +74,7 @@ EXIT_INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
-class Where:
+class StudyLocation:
     """What the options of a command say of its surroundings."""
 
     results: Path
@@ -85,12 +85,14 @@ class Where:
     require_tracking: bool = False
 
 
-def watch(spec: StudySpec, layout: StudyLayout, start: Callable[[Surroundings], StudyEnded], where: Where) -> None:
+def run_with_live_view(
+    spec: StudySpec, layout: StudyLayout, start: Callable[[RunContext], StudyEnded], where: StudyLocation
+) -> None:
     """Run with a live view on the real screen and everybody else's output in the study's log."""
     from cli.studies import checkpoints_by_run
     from cli.views.live import open_view
-    from study.engine.process import quiet
-    from study.engine.run_context import Surroundings
+    from study.engine.process import quiet_output
+    from study.engine.run_context import RunContext
     from study.paths import Layout
     from tracking.exporter.recorder import open_recorder
     from tracking.run_ids import point_to
@@ -99,24 +101,24 @@ def watch(spec: StudySpec, layout: StudyLayout, start: Callable[[Surroundings], 
     results, json = where.results, where.json
     uri = default_tracking_uri(Layout(results), where.tracking_uri)
     away = not _look_ahead(spec.name, uri, where)
-    with quiet(layout.log) as screen, open_view(spec, layout, screen.err if json else screen.out) as view:
+    with quiet_output(layout.log) as screen, open_view(spec, layout, screen.err if json else screen.out) as view:
 
         def recorder(data: DataBundle) -> Recorder:
             point_to(layout.runs, mask_uri(uri))
             tracker = open_recorder(Layout(results), layout, uri, apart=True, known_away=away)
-            return Tee([illustrated(tracker, layout, data.classes, data.val.images, data.val.names), view])
+            return RecorderGroup([with_figures(tracker, layout, data.classes, data.val.images, data.val.names), view])
 
         handler = WarningLines(view.say)
         logging.getLogger("tracking").addHandler(handler)
         try:
             runs = partial(checkpoints_by_run, results)
-            ended = start(Surroundings(recorder, view.progress(), runs, where.address, where.storage))
+            ended = start(RunContext(recorder, view.progress(), runs, where.address, where.storage))
         finally:
             logging.getLogger("tracking").removeHandler(handler)
     _say_how_it_ended(ended, spec, layout, where)
 
 
-def _say_how_it_ended(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, where: Where) -> None:
+def _say_how_it_ended(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, where: StudyLocation) -> None:
     """Say what may come next.
 
     Raises:
@@ -145,7 +147,7 @@ def _say_how_it_ended(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, w
         )
 
 
-def _look_ahead(study: str, uri: str, where: Where) -> bool:
+def _look_ahead(study: str, uri: str, where: StudyLocation) -> bool:
     """Say that the tracking server is away, if it is; return whether it is there.
 
     Raises:

@@ -17,7 +17,7 @@ from study.records import FinalLook, StudySummary, TrialRecord, TrialState, shif
 
 if TYPE_CHECKING:
     from study.storage.reader import StudyView
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
     from tracking.reader.study import ServedStudy
 
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class OpenStudy:
     """One study with the ledger it can go on with; its trials know their MLflow runs where those exist."""
 
-    ledger: Ledger
+    ledger: StudyStorage
     layout: StudyLayout
     records: list[TrialRecord]
     state: str
@@ -37,7 +37,7 @@ class OpenStudy:
 
 
 @dataclass(frozen=True)
-class SeenStudy:
+class ReadStudy:
     """One study as it stands now, only to be looked at; its trials know their MLflow runs where those exist."""
 
     facts: StudyView
@@ -88,16 +88,16 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
     Raises:
         LedgerError: there is no such study, or its ledger is damaged.
     """
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
 
     layout = Layout(results).study(resolve_name(results, name))
-    ledger = Ledger.open(layout)
+    ledger = StudyStorage.open(layout)
     known = _run_ids(layout)
     records = [replace(record, run_id=known.get(record.trial)) for record in ledger.records()]
     return OpenStudy(ledger, layout, records, _state(layout, ledger.is_finished, ledger.counts(), ledger.planned))
 
 
-def see_study(results: Path, name: str | None, *, epochs: bool = False) -> SeenStudy:
+def see_study(results: Path, name: str | None, *, epochs: bool = False) -> ReadStudy:
     """Look at a study; a running one may be looked at at any time.
 
     Args:
@@ -112,7 +112,7 @@ def see_study(results: Path, name: str | None, *, epochs: bool = False) -> SeenS
 
     layout = Layout(results).study(resolve_name(results, name))
     facts = read_study(layout, _run_ids(layout), epochs=epochs)
-    return SeenStudy(facts, layout, _state(layout, facts.is_finished, facts.counts, facts.planned))
+    return ReadStudy(facts, layout, _state(layout, facts.is_finished, facts.counts, facts.planned))
 
 
 def checkpoints_by_run(results: Path) -> dict[str, str]:
@@ -136,7 +136,7 @@ def summaries(results: Path) -> list[StudySummary | DamagedStudy]:
     return found
 
 
-def summary_of(study: SeenStudy) -> StudySummary:
+def summary_of(study: ReadStudy) -> StudySummary:
     """Return one line about a study."""
     from study.analysis.ranking import summarize
 
@@ -170,7 +170,7 @@ _TRIAL = re.compile(r"(?P<name>.+)[/:](?P<trial>\d{1,9})", re.DOTALL)
 HOW = f"a trial is STUDY/TRIAL such as ablation/3, or its MLflow run id (at least {_FEWEST} characters of it)"
 
 
-def trial_meant(results: Path, text: str) -> tuple[str, int]:
+def requested_trial(results: Path, text: str) -> tuple[str, int]:
     """Return a study's name and a trial's number.
 
     Raises:
@@ -271,7 +271,7 @@ class Source:
         return max(len(self.seeds), max((one.replicate for one in self.records), default=0) + 1)
 
 
-def seen(results: Path, name: str | None) -> Source:
+def read_source(results: Path, name: str | None) -> Source:
     """Return a study of the results folder.
 
     Raises:
@@ -306,7 +306,7 @@ def served(
     )  # fmt: skip
 
 
-def images_of(metric: str) -> str:
+def class_counts_of(metric: str) -> str:
     """Return the image set that a metric is measured on."""
     sets = shifted_sets(metric)
     return f"shifted/{sets[0]}" if sets else "val"

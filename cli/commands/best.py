@@ -14,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 
 from cli.options import moment, number, short_path
-from cli.ranking import Ranked
+from cli.ranking import Ranking
 from cli.studies import OpenStudy
 from cli.views.leaderboard import configuration_json, configuration_sheet, trial_json, trial_sheet
 from cli.views.tables import as_table, print_table
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def register_best(
     results: Path,
-    found: Ranked,
+    found: Ranking,
     winner: RankedRow,
     verdict: str,
     looks: tuple[FinalLook, ...],
@@ -58,7 +58,7 @@ def register_best(
     from study.paths import Layout
     from study.storage.lock import is_driven
     from tracking.exporter.sync import sync
-    from tracking.models.description import Choice
+    from tracking.models.description import SelectedCheckpoint
     from tracking.models.registry import register
     from tracking.run_ids import tracking_uri_of
     from tracking.tracking_uri import default_tracking_uri
@@ -70,10 +70,10 @@ def register_best(
         sync(layout, study, uri)
     own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
     assert winner.value is not None
-    choice = Choice(
+    choice = SelectedCheckpoint(
         trial=winner.record.trial, metric=found.metric, value=winner.value,
         candidates=sum(row.rank is not None for row in found.rows), verdict=verdict,
-        configuration=_configuration(found), look=own, look_text=describe_looks(looks, own) if own else "",
+        configuration=_configuration(found), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
     )  # fmt: skip
     return register(study, uri, name, alias, choice, lambda: weights_folder(winner.record), _export)
 
@@ -95,7 +95,7 @@ def describe_registered(done: Registered) -> str:
     return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
 
 
-def _configuration(found: Ranked) -> str:
+def _configuration(found: Ranking) -> str:
     if not found.configurations:
         return ""
     best = found.configurations[0]
@@ -114,13 +114,13 @@ def _export(checkpoint: Path, file: Path) -> str:
 SEND_TIMEOUT_S = 20.0
 
 
-def find_look(study: OpenStudy, winner: RankedRow) -> FinalLook | None:
+def find_test_evaluation(study: OpenStudy, winner: RankedRow) -> FinalLook | None:
     """Return the look at the test images that a checkpoint had."""
     record = winner.record
     return next((one for one in study.ledger.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
 
 
-def require_first_look(study: OpenStudy, winner: RankedRow, *, again: bool) -> None:
+def require_first_test_evaluation(study: OpenStudy, winner: RankedRow, *, again: bool) -> None:
     """Make sure that the test images were not looked at for another checkpoint.
 
     Raises:
@@ -154,10 +154,10 @@ def weights_folder(record: TrialRecord) -> Path:
     return fetch(record.checkpoint)
 
 
-def look(
+def evaluate_on_test(
     results: Path,
     study: OpenStudy,
-    found: Ranked,
+    found: Ranking,
     winner: RankedRow,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -171,31 +171,31 @@ def look(
         ExportError: the checkpoint cannot be read, or its weights were not kept; that was no look.
     """
     from study.storage.lock import driver_lock
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
     from study.training.evaluate import metrics_on
 
-    if (known := find_look(study, winner)) is not None:
+    if (known := find_test_evaluation(study, winner)) is not None:
         with suppress(LedgerError), driver_lock(study.layout):  # a kill may have come between ledger and outbox
             _tell_mlflow(results, study, known)
         return known
-    require_first_look(study, winner, again=again)
+    require_first_test_evaluation(study, winner, again=again)
     if len(labels) == 0:
         raise LedgerError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
     record = winner.record
     assert record.epoch is not None
     folder = weights_folder(record)
     with driver_lock(study.layout):
-        ledger = Ledger.open(study.layout)
+        ledger = StudyStorage.open(study.layout)
         study = replace(study, ledger=ledger)  # somebody may have looked while the images were read
-        if (known := find_look(study, winner)) is not None:
+        if (known := find_test_evaluation(study, winner)) is not None:
             return known
-        require_first_look(study, winner, again=again)
+        require_first_test_evaluation(study, winner, again=again)
         try:
             values = metrics_on(folder, images, labels)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
-        ledger.note_look(new)
+        ledger.record_test_evaluation(new)
         _tell_mlflow(results, study, new)
     return new
 
@@ -229,7 +229,7 @@ def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
 def final_scores(
     results: Path,
     study: OpenStudy,
-    found: Ranked,
+    found: Ranking,
     winner: RankedRow,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -242,13 +242,13 @@ def final_scores(
     if len(labels) == 0:
         return FinalScores("the study keeps none")
     try:
-        own = look(results, study, found, winner, images, labels, again=again)
+        own = evaluate_on_test(results, study, found, winner, images, labels, again=again)
     except LedgerError as refused:
         return FinalScores(f"not scored: {refused}")
-    return FinalScores(describe_looks(refreshed(study).ledger.looks, own), own.metrics)
+    return FinalScores(describe_test_evaluations(refreshed_study(study).ledger.looks, own), own.metrics)
 
 
-def describe_looks(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
+def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
     """Say how often the test images were looked at, this look included."""
     place = [(one.trial, one.epoch) for one in looks].index((own.trial, own.epoch))
     first = f"looked at on {moment(own.at_s)}"
@@ -258,14 +258,14 @@ def describe_looks(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
     return f"{first}, after they had been looked at for {before}: a little flattering"
 
 
-def refreshed(study: OpenStudy) -> OpenStudy:
+def refreshed_study(study: OpenStudy) -> OpenStudy:
     """Return the study with what its ledger says now."""
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
 
-    return replace(study, ledger=Ledger.open(study.layout))
+    return replace(study, ledger=StudyStorage.open(study.layout))
 
 
-def print_best(found: Ranked, winner: RankedRow, verdict: str) -> None:
+def print_best(found: Ranking, winner: RankedRow, verdict: str) -> None:
     """Print the winning checkpoint and how sure its place is."""
     record = winner.record
     if found.configurations:
@@ -287,7 +287,7 @@ def print_best(found: Ranked, winner: RankedRow, verdict: str) -> None:
     typer.echo(f"  certain?     {verdict}")
 
 
-def print_front(found: Ranked) -> None:
+def print_front(found: Ranking) -> None:
     """Print the Pareto front; there is no single winner."""
     if found.configurations:
         whole = [one for one in found.configurations if one.rank == 1]
@@ -307,21 +307,21 @@ def print_front(found: Ranked) -> None:
         typer.echo(f"each of them is the better one by some objective, or as good; {pick}")
 
 
-def front_json(found: Ranked) -> list[dict[str, object]]:
+def front_json(found: Ranking) -> list[dict[str, object]]:
     """Return the members of the front as JSON objects."""
     if found.configurations:
         return [configuration_json(one, found) for one in found.configurations if one.rank == 1]
     return [trial_json(row, found) for row in found.rows if row.rank == 1]
 
 
-def front_certainty(found: Ranked) -> str:
+def front_certainty(found: Ranking) -> str:
     """Say what the front takes for granted."""
     if not found.configurations:
         return "not known: each configuration ran once, and the front takes its values as they are"
     return f"not known: the front compares means over up to {found.replicates} seeds, and not their spread"
 
 
-def _print_configuration(found: Ranked, best: Configuration) -> Mapping[str, float]:
+def _print_configuration(found: Ranking, best: Configuration) -> Mapping[str, float]:
     ran = f"{best.complete} of {best.planned} seeds ran to the end"
     typer.echo(f"best of {found.study} by mean {found.metric}: configuration {best.point} ({ran})")
     spread = "" if best.sd is None else f", standard deviation {number(best.sd, 5)} between seeds"
@@ -330,7 +330,7 @@ def _print_configuration(found: Ranked, best: Configuration) -> Mapping[str, flo
     return {key: value for key, value in means.items() if value is not None}
 
 
-def _of_trial(found: Ranked, winner: RankedRow) -> str:
+def _of_trial(found: Ranking, winner: RankedRow) -> str:
     if not found.configurations:
         return ""
     record = winner.record

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import RESULTS, Json, Metric, ReadUri, Results, print_json
-from cli.views.tables import Format, Sheet, as_table, as_text, print_table
+from cli.views.tables import Format, TableModel, as_table, as_text, print_table
 
 if TYPE_CHECKING:
     from cli.field_getters import SortKey
-    from cli.ranking import Ranked
+    from cli.ranking import Ranking
     from cli.studies import Source
     from study.analysis.trial_filter import Where
 
@@ -98,15 +98,15 @@ def _sources(
 ) -> list[Source]:
     each: list[str | None] = list(dict.fromkeys(names)) if names else [None]
     if tracking_uri is None:
-        from cli.studies import seen
+        from cli.studies import read_source
 
-        return [seen(results, one) for one in each]
+        return [read_source(results, one) for one in each]
     from cli.ranking import read_served
 
     return [read_served(tracking_uri, one, metric, top, where, trials=trials) for one in each]
 
 
-def _show_trials(found: Ranked, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
+def _show_trials(found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
     from cli.field_getters import sort_in_place
     from cli.views.leaderboard import asking, columns_json, trial_json, trial_sheet
 
@@ -121,7 +121,7 @@ def _show_trials(found: Ranked, more: Sequence[str], keys: Sequence[SortKey], to
 
 
 def _show_configurations(
-    found: Ranked, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
+    found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
 ) -> None:
     from cli.field_getters import of_configuration, sort_in_place
     from cli.views.leaderboard import columns_json, configuration_json, configuration_sheet
@@ -136,7 +136,7 @@ def _show_configurations(
         _print(configuration_sheet(found, shown, more), kind)
 
 
-def _print(sheet: Sheet, kind: Format) -> None:
+def _print(sheet: TableModel, kind: Format) -> None:
     if kind is Format.TABLE:
         print_table(as_table(sheet))
         for note in sheet.notes:

@@ -14,7 +14,7 @@ from study.errors import LedgerError
 from study.paths import StudyLayout
 
 if TYPE_CHECKING:
-    from study.engine.run_context import Surroundings
+    from study.engine.run_context import RunContext
     from study.events import StudyEnded
 
 
@@ -38,14 +38,14 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a study that was interrupted or stopped; no trial is lost or run twice."""
-    from cli.run_session import Where, quoted, watch
+    from cli.run_session import StudyLocation, quoted, run_with_live_view
     from cli.studies import open_study
     from tracking.run_ids import tracking_uri_of
 
     study = open_study(results, name)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
-    def start(around: Surroundings) -> StudyEnded:
+    def start(around: RunContext) -> StudyEnded:
         from study.engine.runner import resume_study
 
         return resume_study(study.layout, around)
@@ -62,8 +62,11 @@ def resume(
                 f"`study extend {known}` gives it more"
             )
         return
-    watch(
-        study.ledger.spec, study.layout, start, Where(results, address, storage, tracking_uri, json, require_tracking)
+    run_with_live_view(
+        study.ledger.spec,
+        study.layout,
+        start,
+        StudyLocation(results, address, storage, tracking_uri, json, require_tracking),
     )
 
 
@@ -91,29 +94,31 @@ def extend(
     json: Json = False,
 ) -> None:
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
-    from cli.commands.run import More, grown, require_effect
-    from cli.run_session import Where, watch
+    from cli.commands.run import Additions, extend_study, require_effect
+    from cli.run_session import StudyLocation, run_with_live_view
     from cli.studies import open_study
     from study.config.diff import changes
     from study.errors import UsageError
     from tracking.run_ids import tracking_uri_of
 
     study = open_study(results, name)
-    more = More(trials, replicates, wall_clock, accelerator_hours, failures, no_target)
-    wanted = grown(study.ledger.spec, more)
+    more = Additions(trials, replicates, wall_clock, accelerator_hours, failures, no_target)
+    wanted = extend_study(study.ledger.spec, more)
     found = changes(study.ledger.spec, wanted)
     if not found:
         raise UsageError("extend needs something to add, as in --trials 20; see `study extend --help`")
     require_effect(study.ledger, wanted)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
-    def start(around: Surroundings) -> StudyEnded:
+    def start(around: RunContext) -> StudyEnded:
         from study.engine.runner import resume_study
 
         return resume_study(study.layout, around, extended=wanted)
 
     typer.echo(f"{study.name} is extended: {'; '.join(map(str, found))}", err=json)
-    watch(wanted, study.layout, start, Where(results, address, storage, tracking_uri, json, require_tracking))
+    run_with_live_view(
+        wanted, study.layout, start, StudyLocation(results, address, storage, tracking_uri, json, require_tracking)
+    )
 
 
 def stop(
@@ -127,21 +132,21 @@ def stop(
 ) -> None:
     """Stop a study that runs in another terminal: its trials end at their next epoch."""
     from cli.studies import open_study
-    from study.engine.budget import Wish, stop_wished, wish_stop
+    from study.engine.budget import StopRequest, request_stop, stop_requested
     from study.errors import LedgerError
     from study.storage.lock import is_driven
 
     study = open_study(results, name)
     if not is_driven(study.layout):
         raise LedgerError(f"only a running study can be stopped, but `{study.name}` is {study.state}")
-    wish = Wish.NOW if now else Wish.SOON
-    wish_stop(study.layout, wish)
+    wish = StopRequest.NOW if now else StopRequest.SOON
+    request_stop(study.layout, wish)
     if not json:
         how = "at once" if now else "when the trials in flight have ended their epoch"
         typer.echo(f"{study.name} stops {how}")
     while wait and is_driven(study.layout):
-        if stop_wished(study.layout) is None:  # a driver that just began forgot it
-            wish_stop(study.layout, wish)
+        if stop_requested(study.layout) is None:  # a driver that just began forgot it
+            request_stop(study.layout, wish)
         time.sleep(ASK_EVERY_S)
     state = "stopped" if wait else "stopping"
     if json:
@@ -163,17 +168,17 @@ def end_if_left_open(study: StudyLayout) -> bool:
     from tracking.outbox.study_state import fold
 
     with suppress(LedgerError):
-        from study.engine.trial_controller import ended
+        from study.engine.trial_controller import summarize_study
         from study.records import StudyOutcome
         from study.storage.lock import driver_lock
-        from study.storage.study_storage import Ledger
+        from study.storage.study_storage import StudyStorage
 
         with driver_lock(study):
             told = fold(read_lines(study.outbox, reports=False))
             if told.study is None or told.outcome is not None:
                 return False
             killed_at_s = study.outbox.stat().st_mtime
-            event = ended(Ledger.open(study), StudyOutcome.INTERRUPTED)
+            event = summarize_study(StudyStorage.open(study), StudyOutcome.INTERRUPTED)
             outbox = Outbox(study.outbox)
             outbox.append(replace(event, at_s=killed_at_s))
             outbox.close()

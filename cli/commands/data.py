@@ -11,7 +11,7 @@ from cli.options import Json, print_json, short_path
 from cli.views.tables import make_table, print_table
 
 if TYPE_CHECKING:
-    from study.data.check import FolderCheck, Likeness
+    from study.data.check import DuplicateCounts, FolderCheck
 
 
 SHOWN_BROKEN = 20
@@ -156,6 +156,6 @@ def _print_likeness(found: FolderCheck) -> None:
         _print_examples(one)
 
 
-def _print_examples(likeness: Likeness) -> None:
+def _print_examples(likeness: DuplicateCounts) -> None:
     for first, second in likeness.examples:
         typer.echo(f"  {second} is like {first}")

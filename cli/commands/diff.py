@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import RESULTS, Json, ReadUri, Results, number, print_json
-from cli.views.run import OneRun
+from cli.views.run import RunDetails
 from cli.views.tables import make_table, print_table
 from study.analysis.trial_filter import Value, value_of
 from study.config.hyperparameters import in_use
-from study.engine.rerun import of_machine
+from study.engine.rerun import machine_difference
 
 Run = Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")]
 _DIGITS = 6
@@ -27,10 +27,10 @@ def register(app: typer.Typer) -> None:
 
 def diff(one: Run, other: Run, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """Print what differs between two runs: parameters, data, code, environment, outcome and metrics."""
-    from cli.views.run import seen_run, served_run
+    from cli.views.run import local_run, served_run
 
-    def read(text: str) -> OneRun:
-        return served_run(tracking_uri, text) if tracking_uri else seen_run(results, text)
+    def read(text: str) -> RunDetails:
+        return served_run(tracking_uri, text) if tracking_uri else local_run(results, text)
 
     first, second = read(one), read(other)
     found = find_differences(first, second)
@@ -40,7 +40,7 @@ def diff(one: Run, other: Run, results: Results = RESULTS, tracking_uri: ReadUri
     _print(first, second, found)
 
 
-def _print(one: OneRun, other: OneRun, found: Differences) -> None:
+def _print(one: RunDetails, other: RunDetails, found: Differences) -> None:
 
     typer.echo(f"{one.label} against {other.label}: {_summary(one, other, found)}")
     for section, part in found.sections.items():
@@ -50,7 +50,7 @@ def _print(one: OneRun, other: OneRun, found: Differences) -> None:
         _print_part("time and memory", found.measured, one.label, other.label, difference)
 
 
-def _summary(one: OneRun, other: OneRun, found: Differences) -> str:
+def _summary(one: RunDetails, other: RunDetails, found: Differences) -> str:
     if found.is_empty:
         but = " but time and memory" if found.measured else ""
         text = f"nothing differs{but}"
@@ -117,7 +117,7 @@ class Differences:
         return not self.sections
 
 
-def find_differences(one: OneRun, other: OneRun) -> Differences:
+def find_differences(one: RunDetails, other: RunDetails) -> Differences:
     """Compare two runs; what neither knows is not compared."""
     metrics = _differing(one.record.metrics, other.record.metrics)
     return Differences(
@@ -126,8 +126,8 @@ def find_differences(one: OneRun, other: OneRun) -> Differences:
         code=_differing(one.code, other.code),
         environment={**_differing(one.machine, other.machine), **_differing(_packages(one), _packages(other))},
         outcome=_differing(_outcome(one), _outcome(other)),
-        metrics={name: pair for name, pair in metrics.items() if not of_machine(name)},
-        measured={name: pair for name, pair in metrics.items() if of_machine(name)},
+        metrics={name: pair for name, pair in metrics.items() if not machine_difference(name)},
+        measured={name: pair for name, pair in metrics.items() if machine_difference(name)},
     )
 
 
@@ -136,7 +136,7 @@ def difference(pair: Pair) -> float | None:
     return None if None in pair else float(pair[1] - pair[0])
 
 
-def as_json(one: OneRun, other: OneRun, found: Differences) -> dict[str, Any]:
+def as_json(one: RunDetails, other: RunDetails, found: Differences) -> dict[str, Any]:
     """Return it as one JSON object, every part with what differs."""
     parts: dict[str, Any] = {
         name: {key: list(pair) for key, pair in part.items()} for name, part in vars(found).items()
@@ -150,16 +150,16 @@ def as_json(one: OneRun, other: OneRun, found: Differences) -> dict[str, Any]:
     return {"runs": runs, "same": found.is_empty, **parts}
 
 
-def _parameters(run: OneRun) -> dict[str, Any]:
+def _parameters(run: RunDetails) -> dict[str, Any]:
     used = {name: value for name, value in in_use(run.record.config).items() if name not in _PLACES}
     return {**used, "seed": run.record.seed if run.seed is None else run.seed}
 
 
-def _packages(run: OneRun) -> Mapping[str, str]:
+def _packages(run: RunDetails) -> Mapping[str, str]:
     return {f"package {name}": version for name, version in (run.installed or run.packages).items()}
 
 
-def _outcome(run: OneRun) -> dict[str, Value]:
+def _outcome(run: RunDetails) -> dict[str, Value]:
     return {name: value_of(run.record, name) for name in _OUTCOME}
 
 

@@ -35,18 +35,18 @@ def plan(
     from study.config_file import load_spec
 
     spec = load_spec(file, overrides or (), name=name, trials=trials).spec
-    from study.designs import notes
+    from study.designs import design_notes
     from study.planning import plan_study
 
     found = plan_study(spec, results, measure=calibrate, say=lambda line: typer.echo(line, err=True))
-    said = notes(spec)
+    said = design_notes(spec)
     if json:
         print_json(_as_json(found, said))
     else:
         print_plan(found, said)
 
 
-def _as_json(plan: Plan, notes: tuple[str, ...]) -> dict[str, Any]:
+def _as_json(plan: Plan, design_notes: tuple[str, ...]) -> dict[str, Any]:
     work, needs, timing, machine = plan.work, plan.storage, plan.timing, plan.machine
     return {
         "study": plan.spec.name,
@@ -56,7 +56,7 @@ def _as_json(plan: Plan, notes: tuple[str, ...]) -> dict[str, Any]:
         "epochs": work.epochs,
         "points_drawn_at_random": work.drawn,
         "points": list(work.points),
-        "notes": list(notes),
+        "notes": list(design_notes),
         "models": [
             {**key._asdict(), "trials": count, **({} if timing is None else _speed(plan, key))}
             for key, count in plan.models.items()
@@ -90,13 +90,13 @@ SHOWN_WHOLE, SHOWN_ENDS, SHOWN_DRAWN = 30, 5, 8
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def print_plan(plan: Plan, notes: Sequence[str]) -> None:
+def print_plan(plan: Plan, design_notes: Sequence[str]) -> None:
     """Print what would run, then what it needs."""
     spec, work = plan.spec, plan.work
     way = f"search by {spec.search.sampler}" if work.drawn else spec.design.kind
     typer.echo(f"{spec.name}: {way}, {_trials(plan)}, {_counted(work.epochs, 'epoch')} at most")
     _print_points(plan)
-    for note in notes:
+    for note in design_notes:
         typer.echo(f"note: {note}")
     _print_models(plan)
     _print_time(plan)

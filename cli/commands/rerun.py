@@ -14,7 +14,7 @@ from study.errors import StudyError
 
 if TYPE_CHECKING:
     from cli.studies import OpenStudy
-    from study.engine.rerun import Rerun
+    from study.engine.rerun import RerunResult
     from study.records import EpochMetrics, TrialRecord
 
 
@@ -65,15 +65,15 @@ def find_trial(results: Path, run: str) -> tuple[OpenStudy, TrialRecord]:
         UsageError: it is neither.
         LedgerError: there is no such study, trial or run.
     """
-    from cli.studies import open_study, require_trial, trial_meant
+    from cli.studies import open_study, requested_trial, require_trial
 
-    name, trial = trial_meant(results, run)
+    name, trial = requested_trial(results, run)
     study = open_study(results, name)
     require_trial(name, len(study.records), trial)
     return study, study.records[trial]
 
 
-def _print(found: Rerun) -> None:
+def _print(found: RerunResult) -> None:
     if found.same:
         weights = ", and the same weights" if found.same_weights else ""
         typer.echo(f"the same to the last bit: {_epochs(found.record.epochs_run)} x {found.metrics} metrics{weights}")
@@ -84,7 +84,7 @@ def _print(found: Rerun) -> None:
         typer.echo(f"{which} is in {short_path(str(found.saved))}")
 
 
-def _print_differences(found: Rerun) -> None:
+def _print_differences(found: RerunResult) -> None:
     rows = [
         [one.metric, "selected" if one.epoch is None else str(one.epoch), number(one.then, 8), number(one.now, 8),
          "-" if math.isnan(one.largest) else f"{one.largest:.2g}"]
@@ -102,7 +102,7 @@ def _print_differences(found: Rerun) -> None:
         typer.echo(f"  {reason}")
 
 
-def _verdict(found: Rerun) -> str:
+def _verdict(found: RerunResult) -> str:
     record, count = found.record, len(found.differences)
     first = min((one.epoch for one in found.differences if one.epoch is not None), default=None)
     what = f"{count} metric{'s' * (count != 1)}" + (f" from epoch {first} on" if first else "")
@@ -112,7 +112,7 @@ def _verdict(found: Rerun) -> str:
     return f"trial {record.trial} of `{record.study}` must come out the same to the last bit, but {what} differ: {why}"
 
 
-def _as_json(found: Rerun) -> dict[str, Any]:
+def _as_json(found: RerunResult) -> dict[str, Any]:
     record = found.record
     return {
         "study": record.study,

@@ -26,12 +26,12 @@ from cli.options import (
 from study.errors import LedgerError, UsageError
 
 if TYPE_CHECKING:
-    from cli.run_session import Where
+    from cli.run_session import StudyLocation
     from study.config.study_config import StudySpec
-    from study.engine.run_context import Surroundings
+    from study.engine.run_context import RunContext
     from study.events import StudyEnded
     from study.paths import StudyLayout
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
 
 
 _SECTIONS = ("search", "budget", "replicates", "keep", "resources")
@@ -45,9 +45,9 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
     """
     from study.config.diff import changes
     from study.storage.study_attributes import refuse_existing
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
 
-    ledger = Ledger.open(layout)
+    ledger = StudyStorage.open(layout)
     found = changes(_as_given(ledger), spec)
     if not found:
         refuse_existing(layout, spec.name)
@@ -64,7 +64,7 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
     return wanted
 
 
-def _as_given(ledger: Ledger) -> StudySpec:
+def _as_given(ledger: StudyStorage) -> StudySpec:
     """Return the study as its file gave it, dropped values included, with what extensions added since."""
     return _with_sections(ledger.given, ledger.spec)
 
@@ -74,7 +74,7 @@ def _with_sections(spec: StudySpec, other: StudySpec) -> StudySpec:
 
 
 @dataclass(frozen=True)
-class More:
+class Additions:
     """What a study is to have more of; None adds nothing."""
 
     trials: int | None = None
@@ -85,7 +85,7 @@ class More:
     no_target: bool = False
 
 
-def grown(spec: StudySpec, more: More) -> StudySpec:
+def extend_study(spec: StudySpec, more: Additions) -> StudySpec:
     """Return a study with so much more of each; the numbers are added to what it had.
 
     Raises:
@@ -106,7 +106,7 @@ def grown(spec: StudySpec, more: More) -> StudySpec:
         raise UsageError(f"an extended study must still be a valid one, but {where}: {first['msg']}") from error
 
 
-def _more_of_search(spec: StudySpec, more: More) -> int:
+def _more_of_search(spec: StudySpec, more: Additions) -> int:
     """Return how many more trials a search plans: as asked, else what more seeds take for as many points as before."""
     if spec.design.kind != "search":
         return 0
@@ -119,7 +119,7 @@ def _more_of_search(spec: StudySpec, more: More) -> int:
     return points * (seeds + more.replicates) - spec.search.trials
 
 
-def _larger_budget(spec: StudySpec, more: More) -> dict[str, object]:
+def _larger_budget(spec: StudySpec, more: Additions) -> dict[str, object]:
     budget = spec.budget.model_dump()
     if more.trials is not None and budget["trials"] is None and spec.design.kind != "search":
         raise UsageError(
@@ -155,7 +155,7 @@ def _more_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
     return (*seeds, *range(first, first + count))
 
 
-def require_effect(ledger: Ledger, wanted: StudySpec) -> None:
+def require_effect(ledger: StudyStorage, wanted: StudySpec) -> None:
     """Make sure that an extended study has something to do.
 
     Raises:
@@ -207,7 +207,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Run a study file: trials in parallel, every run in MLflow; a file that only grew extends its study."""
-    from cli.run_session import Where, watch
+    from cli.run_session import StudyLocation, run_with_live_view
     from study.config_file import load_spec
     from study.errors import DataError, WeightsError
     from study.paths import Layout
@@ -217,18 +217,22 @@ def run(
     layout = Layout(results).study(spec.name)
     if layout.ledger.exists():
         _go_on(
-            extension_of(layout, spec), layout, Where(results, address, storage, tracking_uri, json, require_tracking)
+            extension_of(layout, spec),
+            layout,
+            StudyLocation(results, address, storage, tracking_uri, json, require_tracking),
         )
         return
     fresh = not layout.root.exists()
 
-    def start(around: Surroundings) -> StudyEnded:
+    def start(around: RunContext) -> StudyEnded:
         from study.engine.runner import start_study
 
         return start_study(spec, loaded.text, layout, around)
 
     try:
-        watch(spec, layout, start, Where(results, address, storage, tracking_uri, json, require_tracking))
+        run_with_live_view(
+            spec, layout, start, StudyLocation(results, address, storage, tracking_uri, json, require_tracking)
+        )
     except (DataError, WeightsError, KeyboardInterrupt) as stop:
         if fresh:  # after any other fault the log is worth keeping
             _remove_if_nothing_began(layout)
@@ -247,21 +251,21 @@ def _remove_if_nothing_began(layout: StudyLayout) -> None:
             shutil.rmtree(layout.root, ignore_errors=True)
 
 
-def _go_on(wanted: StudySpec, layout: StudyLayout, where: Where) -> None:
+def _go_on(wanted: StudySpec, layout: StudyLayout, where: StudyLocation) -> None:
     """Go on with an existing study whose file only adds to it."""
-    from cli.run_session import watch
+    from cli.run_session import run_with_live_view
     from study.config.diff import changes
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
     from tracking.run_ids import tracking_uri_of
 
-    def start(around: Surroundings) -> StudyEnded:
+    def start(around: RunContext) -> StudyEnded:
         from study.engine.runner import resume_study
 
         return resume_study(layout, around, extended=wanted)
 
-    found = changes(Ledger.open(layout).spec, wanted)
+    found = changes(StudyStorage.open(layout).spec, wanted)
     typer.echo(f"{wanted.name} exists and is extended: {'; '.join(map(str, found))}", err=where.json)
-    watch(wanted, layout, start, replace(where, tracking_uri=tracking_uri_of(layout, where.tracking_uri)))
+    run_with_live_view(wanted, layout, start, replace(where, tracking_uri=tracking_uri_of(layout, where.tracking_uri)))
 
 
 def validate(

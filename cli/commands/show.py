@@ -14,7 +14,7 @@ from cli.views.tables import make_table, print_table
 from study.records import StudySummary
 
 if TYPE_CHECKING:
-    from cli.ranking import Ranked
+    from cli.ranking import Ranking
     from cli.studies import DamagedStudy
     from study.analysis.ranking import RankedRow
     from study.analysis.significance import Verdict
@@ -141,41 +141,41 @@ def best(
         typer.echo(describe_registered(done))
 
 
-def _verdict(found: Ranked) -> Verdict:
+def _verdict(found: Ranking) -> Verdict:
     if found.configurations:
         from study.analysis.significance import judge_configurations
 
         return judge_configurations(found.configurations, found.mode, found.class_counts)
-    from study.analysis.significance import judge
+    from study.analysis.significance import judge_best
 
-    return judge(found.rows, found.metric, found.class_counts)
+    return judge_best(found.rows, found.metric, found.class_counts)
 
 
 def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
     if own is not None:
-        from cli.commands.best import describe_looks
+        from cli.commands.best import describe_test_evaluations
 
         scored = "  ".join(f"{key} {number(own.metrics.get(key))}" for key in ("auc", "accuracy", "f1", "loss"))
-        typer.echo(f"  test images  {scored}  ({describe_looks(looks, own)})")
+        typer.echo(f"  test images  {scored}  ({describe_test_evaluations(looks, own)})")
     elif looks:
         typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
 
 
-def _looks(results: Path, found: Ranked, winner: RankedRow, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
+def _looks(results: Path, found: Ranking, winner: RankedRow, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
     """Return the looks at the test images, after one at the winner if asked."""
     if not score:
         return found.looks
-    from cli.commands.best import look, refreshed, require_first_look
+    from cli.commands.best import evaluate_on_test, refreshed_study, require_first_test_evaluation
     from cli.studies import open_study
 
     study = open_study(results, found.study)
-    require_first_look(study, winner, again=again)
+    require_first_test_evaluation(study, winner, again=again)
     from study.data import load_data
 
     data = load_data(study.ledger.spec.data)
     study.ledger.require_data(data.summary.fingerprint)
-    look(results, study, found, winner, data.test.images, data.test.labels, again=again)
-    return refreshed(study).ledger.looks
+    evaluate_on_test(results, study, found, winner, data.test.images, data.test.labels, again=again)
+    return refreshed_study(study).ledger.looks
 
 
 def spaces(json: Json = False) -> None:
@@ -229,9 +229,9 @@ def _show_study(results: Path, name: str | None, json: bool) -> None:
 
 
 def _show_run(results: Path, what: str, json: bool) -> None:
-    from cli.views.run import print_run, run_json, seen_run
+    from cli.views.run import local_run, print_run, run_json
 
-    run = seen_run(results, what)
+    run = local_run(results, what)
     print_json(run_json(run)) if json else print_run(run)
 
 

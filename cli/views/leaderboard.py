@@ -7,15 +7,15 @@ from typing import Any
 
 from cli.field_getters import Ask, of_configuration, of_trial
 from cli.options import STATE_STYLES, duration
-from cli.ranking import Ranked
-from cli.views.tables import Column, Sheet
+from cli.ranking import Ranking
+from cli.views.tables import Column, TableModel
 from study.analysis.configurations import Configuration
 from study.analysis.ranking import RankedRow
 from study.analysis.trial_filter import Value
 from study.records import TrialRecord
 
 
-def trial_sheet(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -> Sheet:
+def trial_sheet(found: Ranking, rows: Sequence[RankedRow], more: Sequence[str]) -> TableModel:
     """Return single trials with their point and seed where there are replicates, and further columns by name."""
     records = [row.record for row in rows]
     params = list(dict.fromkeys(key for one in records for key in one.params if key not in more))
@@ -38,10 +38,10 @@ def trial_sheet(found: Ranked, rows: Sequence[RankedRow], more: Sequence[str]) -
         _time_column([spent_s(one) for one in records]),
     ]
     columns = _together(before, _asked_columns(asks, more), after)
-    return Sheet(_title(found, len(found.rows), "trials by"), columns, found.notes)
+    return TableModel(_title(found, len(found.rows), "trials by"), columns, found.notes)
 
 
-def configuration_sheet(found: Ranked, shown: Sequence[Configuration], more: Sequence[str]) -> Sheet:
+def configuration_sheet(found: Ranking, shown: Sequence[Configuration], more: Sequence[str]) -> TableModel:
     """Return configurations: means over the seeds that count, and the best trial of each."""
     params = list(dict.fromkeys(key for one in shown for key in one.trials[0].params if key not in more))
     best = [one.best for one in shown]
@@ -67,15 +67,17 @@ def configuration_sheet(found: Ranked, shown: Sequence[Configuration], more: Seq
     columns = _together(before, _asked_columns([of_configuration(one) for one in shown], more), after)
     few = "those that ran fewer seeds to the end come after those that ran them all"
     notes = [few] if any(one.rank and not one.is_whole for one in shown) else []
-    return Sheet(_title(found, len(found.configurations), "configurations by mean"), columns, (*found.notes, *notes))
+    return TableModel(
+        _title(found, len(found.configurations), "configurations by mean"), columns, (*found.notes, *notes)
+    )
 
 
-def asking(found: Ranked, row: RankedRow) -> Ask:
+def asking(found: Ranking, row: RankedRow) -> Ask:
     """Return what answers for a ranked trial."""
     return of_trial(row.record, found.seeds_of_studies or {}, row.rank)
 
 
-def trial_json(row: RankedRow, found: Ranked) -> dict[str, Any]:
+def trial_json(row: RankedRow, found: Ranking) -> dict[str, Any]:
     """Return a ranked trial as one JSON object; ``seed`` is that of its study file, ``drawn_seed`` what it led to."""
     record = row.record
     together = {"objectives": {key: record.metrics.get(key) for key in found.metrics}} if found.aims else {}
@@ -102,7 +104,7 @@ def trial_json(row: RankedRow, found: Ranked) -> dict[str, Any]:
     }
 
 
-def configuration_json(one: Configuration, found: Ranked) -> dict[str, Any]:
+def configuration_json(one: Configuration, found: Ranking) -> dict[str, Any]:
     """Return a ranked configuration as one JSON object: its best trial, and the figures over its replicates.
 
     With several objectives ``objectives`` are the means.
@@ -135,7 +137,7 @@ def spent_s(record: TrialRecord) -> float | None:
     return record.finished_at_s - record.started_at_s if record.finished_at_s and record.started_at_s else None
 
 
-def _difference_columns(found: Ranked, shown: Sequence[Configuration]) -> list[Column]:
+def _difference_columns(found: Ranking, shown: Sequence[Configuration]) -> list[Column]:
     """Return the difference to the baseline with its 95 % margin, where there is a baseline."""
     base = found.base
     if base is None:
@@ -187,7 +189,7 @@ def _numbers(heading: str, values: Sequence[Any]) -> Column:
     return Column(heading, values, right=True)
 
 
-def _study_column(found: Ranked, names: Sequence[str]) -> list[Column]:
+def _study_column(found: Ranking, names: Sequence[str]) -> list[Column]:
     return [Column("study", names, folds=True)] if len(found.studies) > 1 else []
 
 
@@ -199,7 +201,7 @@ def _time_column(seconds: Sequence[float | None]) -> Column:
     return Column("time", seconds, right=True, text=duration, exact="time_s")
 
 
-def _title(found: Ranked, count: int, what: str) -> str:
+def _title(found: Ranking, count: int, what: str) -> str:
     by = " and ".join(f"{one.metric} ({one.mode})" for one in found.aims) or found.metric
     if found.where is None and found.total is not None and not found.configurations:
         count = max(count, found.total)

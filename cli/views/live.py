@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from study.engine.run_context import Progress
+    from study.engine.run_context import RunProgress
 
 
 class Forecast:
@@ -109,7 +109,7 @@ WHY = {
 }
 
 
-class Board:
+class LiveStatus:
     """The state of a running study, told by its events alone."""
 
     def __init__(self, spec: StudySpec, clock: Callable[[], float] = time.time) -> None:
@@ -273,10 +273,10 @@ REFRESHES_PER_S = 4
 COUNT_EVERY_S = 5.0
 
 
-class View:
+class LiveView:
     """A recorder that shows what it hears; lines go above the live table if there is one."""
 
-    def __init__(self, board: Board, layout: StudyLayout, console: Console, live: Live | None) -> None:
+    def __init__(self, board: LiveStatus, layout: StudyLayout, console: Console, live: Live | None) -> None:
         self._board = board
         self._layout = layout
         self._console = console
@@ -287,12 +287,12 @@ class View:
         """Show one line."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def progress(self) -> Progress:
+    def progress(self) -> RunProgress:
         """Return the voice of the engine while it prepares."""
-        from study.engine.run_context import Progress
+        from study.engine.run_context import RunProgress
 
         self.say(f"{self._board.name}: preparing; Ray's and MLflow's own messages go to {self._layout.log}")
-        return Progress(say=self.say, count=self._count, interrupting=self._interrupting)
+        return RunProgress(say=self.say, count=self._count, interrupting=self._interrupting)
 
     def record(self, event: Event) -> None:
         """Take one event."""
@@ -324,14 +324,14 @@ class View:
 
 
 @contextmanager
-def open_view(spec: StudySpec, layout: StudyLayout, screen: TextIO) -> Iterator[View]:
+def open_view(spec: StudySpec, layout: StudyLayout, screen: TextIO) -> Iterator[LiveView]:
     """Open the view on a screen."""
     from rich.console import Console
     from rich.live import Live
 
-    console, board = Console(file=screen), Board(spec)
+    console, board = Console(file=screen), LiveStatus(spec)
     if not console.is_terminal:
-        yield View(board, layout, Console(file=screen, width=200), None)
+        yield LiveView(board, layout, Console(file=screen, width=200), None)
         return
     # Standard output and error are the log file now: redirecting them would bring their chatter back to the screen.
     with Live(
@@ -341,4 +341,4 @@ def open_view(spec: StudySpec, layout: StudyLayout, screen: TextIO) -> Iterator[
         redirect_stdout=False,
         redirect_stderr=False,
     ) as live:
-        yield View(board, layout, console, live)
+        yield LiveView(board, layout, console, live)

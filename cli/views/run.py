@@ -16,8 +16,8 @@ from study.config.hyperparameters import in_use
 from study.records import EpochMetrics, TrialRecord
 
 if TYPE_CHECKING:
-    from cli.studies import SeenStudy
-    from tracking.outbox.study_state import Session
+    from cli.studies import ReadStudy
+    from tracking.outbox.study_state import DriverSession
 
 
 COMMIT = "commit"
@@ -30,7 +30,7 @@ PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
 
 
 @dataclass(frozen=True)
-class OneRun:
+class RunDetails:
     """A trial with its epochs, and what it ran on.
 
     ``seed`` is that of its study file. ``data``, ``code``, ``machine`` and ``packages`` say what there is by name, and
@@ -53,17 +53,17 @@ class OneRun:
         return f"{self.record.study}/{self.record.trial}"
 
 
-def seen_run(results: Path, text: str) -> OneRun:
+def local_run(results: Path, text: str) -> RunDetails:
     """Return a run of the results folder.
 
     Raises:
         UsageError: the text names no run, or several.
         LedgerError: there is none of that name.
     """
-    from cli.studies import require_trial, see_study, trial_meant
+    from cli.studies import requested_trial, require_trial, see_study
     from study.storage.reader import read_epochs
 
-    name, trial = trial_meant(results, text)
+    name, trial = requested_trial(results, text)
     study = see_study(results, name)
     require_trial(name, len(study.records), trial)
     epochs = tuple(one.metrics for one in read_epochs(study.layout, trial))
@@ -72,7 +72,7 @@ def seen_run(results: Path, text: str) -> OneRun:
     return replace(_with_origin(study, record), traceback=error if error.exists() else None)
 
 
-def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ()) -> OneRun:
+def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ()) -> RunDetails:
     """Return a run of a server; of its epochs the named metrics and the objective, all where None is named.
 
     Raises:
@@ -103,13 +103,13 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
     machine = {"host": tags.get("study.host"), "user": tags.get("mlflow.user"), "device": tags.get("study.device")}
     listed = [one.rpartition(" ") for one in tags.get("study.packages", "").split(", ") if one]
     seeds = seeds_of(parent)
-    return OneRun(
+    return RunDetails(
         record, params.get("study.metric", ""), seeds[record.replicate] if record.replicate < len(seeds) else None,
         _known(data), _known(code), _known(machine), {package: version for package, _, version in listed},
     )  # fmt: skip
 
 
-def shown_metrics(run: OneRun) -> list[str]:
+def shown_metrics(run: RunDetails) -> list[str]:
     """Return the few metrics that are enough to see how the epochs went."""
     there = {name for one in run.record.history for name in one.values}
     return [one for one in dict.fromkeys((run.objective, *FEW)) if one in there]
@@ -120,7 +120,7 @@ def epoch_values(epochs: tuple[EpochMetrics, ...], name: str) -> list[float | No
     return [one.values.get(name) for one in epochs]
 
 
-def _with_origin(study: SeenStudy, record: TrialRecord) -> OneRun:
+def _with_origin(study: ReadStudy, record: TrialRecord) -> RunDetails:
     from tracking.outbox.study_state import sessions
 
     facts, summary = study.facts, study.facts.data
@@ -136,14 +136,14 @@ def _with_origin(study: SeenStudy, record: TrialRecord) -> OneRun:
     packages = packages or {name: environment[name] for name in PACKAGES if name in environment}
     machine = {name: value for name, value in environment.items() if name not in packages}
     seeds = facts.spec.replicates.numbers
-    return OneRun(
+    return RunDetails(
         record, facts.spec.objective.metric, seeds[record.replicate] if record.replicate < len(seeds) else None,
         data, (told and told.code) or code, {**machine, **(told.machine if told else {})}, packages,
         told.installed if told else {},
     )  # fmt: skip
 
 
-def _session_of(record: TrialRecord, found: list[Session]) -> Session | None:
+def _session_of(record: TrialRecord, found: list[DriverSession]) -> DriverSession | None:
     """Return the last session that worked at a trial."""
     end = record.finished_at_s
     before = [one for one in found if end is None or one.at_s <= end]
@@ -158,7 +158,7 @@ _DIGITS = 5
 _PLACES = ("seed", "point", "replicate")
 
 
-def print_run(run: OneRun) -> None:
+def print_run(run: RunDetails) -> None:
     """Print all that is known of a run; of its epochs a few metrics."""
     record = run.record
     reason = f", {record.stop_reason.value}" if record.stop_reason else ""
@@ -178,7 +178,7 @@ def print_run(run: OneRun) -> None:
         print_table(make_table(["epoch", *names], cells, right=["epoch", *names]))
 
 
-def run_json(run: OneRun) -> dict[str, Any]:
+def run_json(run: RunDetails) -> dict[str, Any]:
     """Return all that is known of a run as one JSON object, with every metric of every epoch."""
     found = asdict(run.record)
     epochs = [{"epoch": one["epoch"], "metrics": one["values"]} for one in found.pop("history")]
@@ -195,7 +195,7 @@ def run_json(run: OneRun) -> dict[str, Any]:
     }
 
 
-def _lines(run: OneRun) -> Iterator[tuple[str, str]]:
+def _lines(run: RunDetails) -> Iterator[tuple[str, str]]:
     record = run.record
     seed = "" if run.seed is None else f", seed {run.seed}"
     yield "place", f"point {record.point}, replicate {record.replicate}{seed} (drawn {record.seed})"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli.options import moment, number
-from cli.ranking import Ranked, rank_study
-from cli.studies import SeenStudy
+from cli.ranking import Ranking, rank_study
+from cli.studies import ReadStudy
 from cli.views.leaderboard import configuration_sheet, trial_sheet
 from cli.views.tables import as_table, print_table
 from study.config.search_config import BudgetSpec
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-def print_study(study: SeenStudy, summary: StudySummary) -> None:
+def print_study(study: ReadStudy, summary: StudySummary) -> None:
     """Print what was searched, how far it is and what it found."""
     spec, data = study.facts.spec, study.facts.data
     sizes = ", ".join(f"{name} {count}" for name, count in data.sizes.items())
@@ -49,7 +49,7 @@ def print_study(study: SeenStudy, summary: StudySummary) -> None:
             )
 
 
-def study_json(study: SeenStudy, summary: StudySummary) -> dict[str, Any]:
+def study_json(study: ReadStudy, summary: StudySummary) -> dict[str, Any]:
     """Return all that is known of a study as one JSON object."""
     return {
         **asdict(summary),
@@ -61,7 +61,7 @@ def study_json(study: SeenStudy, summary: StudySummary) -> dict[str, Any]:
     }
 
 
-def print_served(study: ServedStudy, found: Ranked) -> None:
+def print_served(study: ServedStudy, found: Ranking) -> None:
     """Print what a server knows of a study and of the best of it."""
     summary, tags, params = study.summary, study.parent.tags, study.parent.params
     _print_state(summary)
@@ -95,7 +95,7 @@ def _print_state(summary: StudySummary) -> None:
     typer.echo(f"  begun      {moment(summary.created_at_s)}")
 
 
-def _plan(study: SeenStudy) -> list[tuple[str, str]]:
+def _plan(study: ReadStudy) -> list[tuple[str, str]]:
     """Return what was to be run and what became of that, as headed lines."""
     spec, facts = study.facts.spec, study.facts
     lines = [("search" if spec.design.kind == "search" else "design", _design(spec))]
@@ -142,7 +142,7 @@ def _budget(budget: BudgetSpec) -> list[str]:
     return words
 
 
-def _objective(found: Ranked, summary: StudySummary) -> str:
+def _objective(found: Ranking, summary: StudySummary) -> str:
     """Return what is wanted and the best of it so far."""
     if found.aims:
         return f"{', '.join(f'{one.mode} {one.metric}' for one in found.aims)}; the first selects a trial's epoch"
@@ -151,7 +151,7 @@ def _objective(found: Ranked, summary: StudySummary) -> str:
     return f"{found.mode} {found.metric}, best mean so far {number(found.configurations[0].mean, 5)}"
 
 
-def _print_top(found: Ranked) -> None:
+def _print_top(found: Ranking) -> None:
     if found.configurations:
         shown = [one for one in found.configurations if one.rank][:SHOWN]
         sheet = configuration_sheet(found, shown, []) if shown else None

@@ -163,7 +163,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TableModel:
     """A table before it has a format; ``notes`` are sentences below it."""
 
     title: str
@@ -176,7 +176,7 @@ class Sheet:
         return [one for one in self.columns if not one.hidden]
 
 
-def as_table(sheet: Sheet) -> Table:
+def as_table(sheet: TableModel) -> Table:
     """Return a table for a terminal."""
     columns = [
         TextColumn(
@@ -188,7 +188,7 @@ def as_table(sheet: Sheet) -> Table:
     return Table(columns, sheet.title)
 
 
-def as_text(sheet: Sheet, kind: Format) -> str:
+def as_text(sheet: TableModel, kind: Format) -> str:
     """Return it as Markdown, CSV or LaTeX; CSV has numbers in full, times in seconds and CR LF as RFC 4180 asks."""
     if kind is Format.CSV:
         return _csv([one for one in sheet.columns if one.exact is not None])

@@ -63,7 +63,7 @@ class Verdict:
     text: str
 
 
-def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = ()) -> Verdict:
+def judge_best(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = ()) -> Verdict:
     """Compare the winner with the others.
 
     Args:
@@ -72,10 +72,12 @@ def judge(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = 
         class_counts: images of the negative and the positive class in the set the metric is about.
     """
     values = [row.value for row in rows if row.rank is not None and row.value is not None]
-    return judge_values(values, metric, class_counts)
+    return judge_candidates(values, metric, class_counts)
 
 
-def judge_values(values: Sequence[float], metric: str, class_counts: Sequence[int] = (), once: str = ONCE) -> Verdict:
+def judge_candidates(
+    values: Sequence[float], metric: str, class_counts: Sequence[int] = (), once: str = ONCE
+) -> Verdict:
     """Compare the first value with the others by the blur of their images; ``once`` says what that leaves open."""
     if not values:
         return Verdict(None, None, None, "no: nothing is finished yet")
@@ -86,7 +88,7 @@ def judge_values(values: Sequence[float], metric: str, class_counts: Sequence[in
         return Verdict(lead, None, None, f"not known: the lead over the next is {lead:.2g} and {once}")
     tied = sum(abs(values[0] - value) <= TWO_SIDED_95 * error for value in values[1:])
     blur, images = TWO_SIDED_95 * error, sum(class_counts)
-    ahead = f"the lead over the next is {lead:.4f}; {images} {images_of(metric)} alone blur it by +-{blur:.4f}"
+    ahead = f"the lead over the next is {lead:.4f}; {images} {class_counts_of(metric)} alone blur it by +-{blur:.4f}"
     if tied:
         return Verdict(lead, error, tied, f"no: {ahead}, with {tied} of the others inside that; {once}")
     return Verdict(lead, error, 0, f"on these images yes: {ahead}; but {once}")
@@ -116,7 +118,7 @@ def _bare(metric: str) -> str:
     return metric.removeprefix(VAL_PREFIX) if metric.startswith(VAL_PREFIX) else ""
 
 
-def images_of(metric: str) -> str:
+def class_counts_of(metric: str) -> str:
     """Name the images a metric is measured on."""
     sets = shifted_sets(metric)
     return f"images of {sets[0]}" if sets else "validation images"
@@ -199,7 +201,7 @@ def judge_configurations(
     differences = [_differences(first, one, mode) for one in others]
     if len(differences[0]) < 2:
         once = "too few seeds are shared with the next, so the spread between seeds is unknown"
-        return judge_values(means, first.metric, class_counts, once)
+        return judge_candidates(means, first.metric, class_counts, once)
     tests = [paired_t(one) if len(one) > 1 else (0.0, math.inf, 1.0) for one in differences]
     error = standard_error(first.metric, means[0], class_counts)
     blur = 0.0 if error is None else TWO_SIDED_95 * error
@@ -210,13 +212,13 @@ def judge_configurations(
     lead, margin, _ = tests[0]
     text = f"{lead:+.2g} +-{margin:.2g} over the next in {len(differences[0])} paired seeds"
     if not tied and not class_counts and has_formula(first.metric):
-        images = f"the number of {images_of(first.metric)} is unknown, and so how much they alone blur it"
+        images = f"the number of {class_counts_of(first.metric)} is unknown, and so how much they alone blur it"
         return PairedVerdict(
             lead, None, None, f"not known: {text}; {images}{aside}", margin, len(differences[0]), unjudged
         )
     text = f"no: {text}; {_not_told_apart(tied, len(others))}" if tied else f"on these images yes: {text}"
     if error is not None:
-        text += f"; {sum(class_counts)} {images_of(first.metric)} alone blur it by +-{blur:.4f}"
+        text += f"; {sum(class_counts)} {class_counts_of(first.metric)} alone blur it by +-{blur:.4f}"
     return PairedVerdict(lead, error, tied, text + aside, margin, len(differences[0]), unjudged)
 
 

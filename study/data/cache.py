@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from study.data.dataset import DataBundle, ImageSet, make_bundle, sets_of
+from study.data.dataset import DataBundle, ImageSet, all_sets, make_bundle
 from study.errors import DataError
 from study.paths import write_atomic, write_text_atomic
 
@@ -89,7 +89,7 @@ def _read_set(entry: Path, at: int, names: list[str]) -> ImageSet:
 
 
 def _write(folder: Path, bundle: DataBundle) -> None:
-    sets = sets_of(bundle)
+    sets = all_sets(bundle)
     for at, one in enumerate(sets.values()):
         _write_array(folder / f"{at}.images.npy", one.images)
         _write_array(folder / f"{at}.labels.npy", one.labels)

@@ -24,7 +24,7 @@ MOST_TILES = 64
 GAP_PX = 2
 
 
-def lay_out(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def contact_sheet(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return a sheet on white of up to 64 images [N, S, S, 3], taken evenly from all, eight in a row."""
     places = np.unique(np.linspace(0, len(images) - 1, min(len(images), MOST_TILES)).round().astype(int))
     side = images.shape[1] + GAP_PX
@@ -50,7 +50,9 @@ def write_sheets(
         for label, name in enumerate(classes):
             if (of_class := images[labels == label]).size:
                 paths.append(out / f"{encode_name(name)}.png")
-                write_atomic(paths[-1], partial(Image.fromarray(lay_out(of_class)).save, format="PNG"), sync=False)
+                write_atomic(
+                    paths[-1], partial(Image.fromarray(contact_sheet(of_class)).save, format="PNG"), sync=False
+                )
     except OSError as exc:
         raise DataError(f"the contact sheets need a folder that can be written, but {out}: {exc.strerror}") from exc
     return tuple(paths)
@@ -71,7 +73,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class DuplicateCounts:
     """Pictures that have a near-duplicate elsewhere.
 
     ``between`` names two splits or two classes; ``count`` is how many pictures of the second have one in the first,
@@ -102,8 +104,8 @@ class FolderCheck:
     total: int
     broken: tuple[str, ...]
     ignored: Mapping[str, int]
-    duplicates: tuple[Likeness, ...]
-    conflicts: tuple[Likeness, ...]
+    duplicates: tuple[DuplicateCounts, ...]
+    conflicts: tuple[DuplicateCounts, ...]
     sheets: tuple[str, ...]
 
 
@@ -181,14 +183,14 @@ class _Pictures:
             for name, row in zip(self.set_names, table, strict=True)
         }
 
-    def across_splits(self, pairs: DuplicatePairs) -> tuple[Likeness, ...]:
+    def across_splits(self, pairs: DuplicatePairs) -> tuple[DuplicateCounts, ...]:
         found = []
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if one in self.set_names and other in self.set_names:
                 found.append(self._likeness(pairs, self.sets, (one, other), self.set_names))
         return tuple(found)
 
-    def across_classes(self, pairs: DuplicatePairs) -> tuple[Likeness, ...]:
+    def across_classes(self, pairs: DuplicatePairs) -> tuple[DuplicateCounts, ...]:
         """Only splits count: a shifted set may hold the same pictures on purpose."""
         ordinary = np.array([name in SPLITS or name == "all" for name in self.set_names])
         kept = ordinary[self.sets[pairs.first]] & ordinary[self.sets[pairs.second]]
@@ -202,7 +204,7 @@ class _Pictures:
 
     def _likeness(
         self, pairs: DuplicatePairs, of: npt.NDArray[np.int64], between: tuple[str, str], words: tuple[str, ...]
-    ) -> Likeness:
+    ) -> DuplicateCounts:
         one, other = map(words.index, between)
         ahead = (of[pairs.first] == one) & (of[pairs.second] == other)
         behind = (of[pairs.second] == one) & (of[pairs.first] == other)
@@ -213,7 +215,7 @@ class _Pictures:
             (self.names[first[pair]], self.names[at])
             for at, pair in zip(places[:EXAMPLES], where[:EXAMPLES], strict=True)
         ]
-        return Likeness(between, len(places), int((of == other).sum()), tuple(examples))
+        return DuplicateCounts(between, len(places), int((of == other).sum()), tuple(examples))
 
 
 def _require_outside(out: Path, root: Path) -> None:

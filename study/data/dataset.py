@@ -100,7 +100,7 @@ def make_bundle(
     return DataBundle(ordered["train"], ordered["val"], ordered["test"], shifted, classes, summary)
 
 
-def sets_of(bundle: DataBundle) -> dict[str, ImageSet]:
+def all_sets(bundle: DataBundle) -> dict[str, ImageSet]:
     """Return the sets of a bundle by the names the summary uses, without an empty test set."""
     test = {"test": bundle.test} if len(bundle.test) else {}
     shifted = {SHIFTED_PREFIX + name: one for name, one in bundle.shifted.items()}

@@ -7,14 +7,14 @@ from itertools import islice
 
 from study.config.hyperparameters import Scalar
 from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, Uniform
-from study.designs.formatting import settings, written
+from study.designs.formatting import format_settings, format_value
 from study.designs.fractional_factorial import alias_lines
 from study.designs.grid import constants, searched
 from study.designs.one_factor import not_varied, variants
 from study.designs.points import distinct_points, listed_points, planned_trials
 
 
-def aliases(spec: StudySpec) -> tuple[str, ...]:
+def alias_notes(spec: StudySpec) -> tuple[str, ...]:
     """Return a line per group of effects that a two-level fraction mixes, such as ``depth = head x optimizer``.
 
     Only main effects and interactions of two factors are named.
@@ -24,7 +24,7 @@ def aliases(spec: StudySpec) -> tuple[str, ...]:
     return alias_lines(spec.design, [one.name for one in searched(spec.space)])
 
 
-def notes(spec: StudySpec) -> tuple[str, ...]:
+def design_notes(spec: StudySpec) -> tuple[str, ...]:
     """Return what there is to know of a design before it is run, one sentence each.
 
     Raises:
@@ -54,7 +54,7 @@ def trials_in_words(spec: StudySpec) -> str:
 def _mixed(spec: StudySpec) -> Iterator[str]:
     if spec.design.kind != "factorial" or spec.design.resolution is None:
         return
-    found = aliases(spec)
+    found = alias_notes(spec)
     yield from (f"aliases: {one}" for one in found)
     if not found:
         yield "no main effect and no interaction of two factors is mixed with another"
@@ -67,7 +67,7 @@ def _not_varied(spec: StudySpec) -> Iterator[str]:
         yield f"{name} is not varied: it does not exist at the baseline"
     for one in variants(spec.space, spec.design.baseline):
         if one.refused is not None:
-            yield f"{settings(one.params)} is left out: its {one.refused} cannot be run beside the others"
+            yield f"{format_settings(one.params)} is left out: its {one.refused} cannot be run beside the others"
 
 
 def _few_points(spec: StudySpec) -> Iterator[str]:
@@ -94,13 +94,13 @@ def _incomplete(spec: StudySpec) -> Iterator[str]:
     whole, rest = divmod(planned, points)
     yield f"budget.trials cuts {points * len(seeds)} trials to {planned}"
     if rest:
-        yield f"seed {written(seeds[whole])} is run for the first {rest} of {points} points"
+        yield f"seed {format_value(seeds[whole])} is run for the first {rest} of {points} points"
 
 
 MOST_POINTS_SHOWN = 1000
 
 
-def overview(spec: StudySpec) -> str:
+def design_overview(spec: StudySpec) -> str:
     """Return what is run and why, with a table of the points in their order; a search has its space instead.
 
     Raises:
@@ -108,7 +108,7 @@ def overview(spec: StudySpec) -> str:
     """
     points = listed_points(spec)
     body = _space(spec) if points is None else _points(spec, points)
-    seeds, said = spec.replicates.numbers, notes(spec)
+    seeds, said = spec.replicates.numbers, design_notes(spec)
     lines = [
         f"# Design: {spec.design.kind}",
         "",
@@ -134,14 +134,14 @@ def _settings(spec: StudySpec) -> Iterator[str]:
     if design.resolution is not None:
         yield f"A {design.fraction} fraction of resolution {design.resolution}."
     if fixed := constants(spec.space):
-        yield f"Fixed: {', '.join(f'{name} = {written(value)}' for name, value in fixed.items())}."
+        yield f"Fixed: {', '.join(f'{name} = {format_value(value)}' for name, value in fixed.items())}."
 
 
 def _points(spec: StudySpec, points: Iterable[dict[str, Scalar]]) -> Iterator[str]:
     names = [one.name for one in searched(spec.space)]
     points = iter(points)
     shown = islice(points, MOST_POINTS_SHOWN)
-    yield from _table(names, ([written(one[name]) if name in one else "" for name in names] for one in shown))
+    yield from _table(names, ([format_value(one[name]) if name in one else "" for name in names] for one in shown))
     if more := sum(1 for _ in points):
         yield ""
         yield f"{more} more points follow."
@@ -155,9 +155,9 @@ def _space(spec: StudySpec) -> Iterator[str]:
 def _values(domain: Domain) -> str:
     match domain:
         case Choice(values=values):
-            return ", ".join(map(written, values))
+            return ", ".join(map(format_value, values))
         case Constant(value=value):
-            return f"{written(value)} (fixed)"
+            return f"{format_value(value)} (fixed)"
         case Integer() | Uniform():
             step = f" in steps of {domain.step}" if domain.step not in (None, 1) else ""
             kind = "whole numbers from " if isinstance(domain, Integer) else ""
@@ -165,7 +165,7 @@ def _values(domain: Domain) -> str:
 
 
 def _conditions(parameter: Parameter) -> str:
-    return " and ".join(f"{one.parameter} is {' or '.join(map(written, one.values))}" for one in parameter.when)
+    return " and ".join(f"{one.parameter} is {' or '.join(map(format_value, one.values))}" for one in parameter.when)
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

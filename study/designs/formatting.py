@@ -12,29 +12,29 @@ from study.designs.grid import values_of
 _MOST_LISTED = 10
 
 
-def written(value: Scalar) -> str:
+def format_value(value: Scalar) -> str:
     """Write a value as in a study file, text without quotes."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def settings(params: Mapping[str, Scalar]) -> str:
+def format_settings(params: Mapping[str, Scalar]) -> str:
     """Write values with their names: ``optimizer=sgd, depth=18``."""
-    return ", ".join(f"{name}={written(value)}" for name, value in params.items())
+    return ", ".join(f"{name}={format_value(value)}" for name, value in params.items())
 
 
-def admitted(domain: Domain) -> str:
+def format_domain(domain: Domain) -> str:
     """Say which values a domain that can be listed has."""
     if isinstance(domain, Choice):
-        return f"one of {joined(map(written, domain.values))}"
+        return f"one of {join_words(map(format_value, domain.values))}"
     values = values_of(domain)
     if len(values) <= _MOST_LISTED:
-        return f"one of {joined(map(written, values))}"
+        return f"one of {join_words(map(format_value, values))}"
     if isinstance(domain, Integer) and domain.step == 1:
         return f"a whole number from {domain.low} to {domain.high}"
-    return f"one of {', '.join(map(written, (values[0], values[1])))}, ..., {written(values[-1])}"
+    return f"one of {', '.join(map(format_value, (values[0], values[1])))}, ..., {format_value(values[-1])}"
 
 
-def joined(words: Iterable[str], last: str = "or") -> str:
+def join_words(words: Iterable[str], last: str = "or") -> str:
     """Join words as in a sentence: ``a, b or c``."""
     *first, final = words
     return f"{', '.join(first)} {last} {final}" if first else final

@@ -15,7 +15,7 @@ from itertools import combinations
 from study.config.hyperparameters import Scalar
 from study.config.search_config import DesignSpec
 from study.config.study_config import Choice, Domain, Parameter, Uniform
-from study.designs.formatting import joined
+from study.designs.formatting import join_words
 from study.designs.grid import is_continuous, searched, values_of
 
 MOST_BASIC = 16
@@ -250,4 +250,4 @@ def _terms(shares: dict[tuple[int, int], Fraction], names: Sequence[str]) -> str
         return text.removeprefix("+ ")
     counts = Counter(abs(share) for share in shares.values())
     parts = (f"{'all' if share == 1 else share} of {count} interactions" for share, count in sorted(counts.items()))
-    return f"{joined(parts, 'and')} of two other factors, with either sign"
+    return f"{join_words(parts, 'and')} of two other factors, with either sign"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.study_config import Choice, Parameter
-from study.designs.formatting import admitted, joined, settings, written
+from study.designs.formatting import format_domain, format_settings, format_value, join_words
 from study.designs.fractional_factorial import count_runs, levels
 from study.designs.grid import count_grid, find_value, is_continuous, searched
 from study.designs.one_factor import Variant, most_variants, variants
@@ -86,7 +86,7 @@ def _baseline_values(design: DesignSpec, space: Sequence[Parameter]) -> Iterator
         value = design.baseline.get(one.name)
         if value is None or is_continuous(one.domain) or find_value(one.domain, value) is not None:
             continue
-        law = f"design.baseline.{one.name} must be {admitted(one.domain)}, as in space, got {written(value)}"
+        law = f"design.baseline.{one.name} must be {format_domain(one.domain)}, as in space, got {format_value(value)}"
         yield Objection(("design", "baseline", one.name), law)
 
 
@@ -95,7 +95,7 @@ def _completeness(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Ob
     domains = {one.name: one.domain for one in space}
     first, *others = variants(space, design.baseline)
     if first.lacking:
-        wanted = joined((f"{name} ({admitted(domains[name])})" for name in first.lacking), "and")
+        wanted = join_words((f"{name} ({format_domain(domains[name])})" for name in first.lacking), "and")
         yield Objection(("design", "baseline"), f"design.baseline must give a value of {wanted}")
         return
     if first.refused:
@@ -106,17 +106,17 @@ def _completeness(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Ob
             if name not in asked:
                 asked.add(name)
                 assert one.changed is not None
-                why = f"it exists beside {settings({one.changed: one.params[one.changed]})}"
+                why = f"it exists beside {format_settings({one.changed: one.params[one.changed]})}"
                 law = f"design.baseline must give a value of {name} too, as {why}"
-                yield Objection(("design", "baseline"), f"{law}; {admitted(domains[name])}")
+                yield Objection(("design", "baseline"), f"{law}; {format_domain(domains[name])}")
 
 
 def _refused(one: Variant, space: Sequence[Parameter]) -> str:
     name = str(one.refused)
     excluded = next(parameter for parameter in space if parameter.name == name).excluded
     beside = {item.beside.parameter for item in excluded}
-    others = settings({other: value for other, value in one.params.items() if other in beside})
-    law = f"design.baseline.{name}={written(one.params[name])} cannot be run beside {others}"
+    others = format_settings({other: value for other, value in one.params.items() if other in beside})
+    law = f"design.baseline.{name}={format_value(one.params[name])} cannot be run beside {others}"
     return f"{law}; choose another baseline"
 
 
@@ -150,7 +150,7 @@ def _too_high(resolution: int, factors: int) -> str:
     everything = f"remove it to run all combinations of {factors} factors"
     if factors < LEAST_RESOLUTION:
         return f"{law}; {everything}"
-    return f"{law}; use {joined(map(str, range(LEAST_RESOLUTION, factors + 1)))}, or {everything}"
+    return f"{law}; use {join_words(map(str, range(LEAST_RESOLUTION, factors + 1)))}, or {everything}"
 
 
 _LAWS: Mapping[str, Callable[[DesignSpec, Sequence[Parameter]], Iterator[Objection]]] = {

@@ -11,12 +11,12 @@ from study.config.search_config import Mode
 from study.config.study_config import StudySpec
 from study.paths import StudyLayout, write_text_atomic
 from study.records import StopReason, TrialState, is_better, metric_named
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 SECONDS_PER_HOUR = 3600.0
 
 
-class Limits:
+class BudgetLimits:
     """The budget of a study against what its ledger has; whichever limit is met first counts.
 
     A target is met by one epoch of one trial that reaches all its metrics.
@@ -24,7 +24,7 @@ class Limits:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: StudyStorage,
         gpus_of: Callable[[Mapping[str, Any]], float] = lambda config: 0.0,
         *,
         clock: Callable[[], float] = time.time,
@@ -85,27 +85,27 @@ def _mode(spec: StudySpec, metric: str) -> Mode:
     return own or (known and known.mode) or "max"
 
 
-class Wish(StrEnum):
+class StopRequest(StrEnum):
     """How a study is to stop: its trials end at their next epoch, or are left as they are to go on later."""
 
     SOON = "soon"
     NOW = "now"
 
 
-def wish_stop(layout: StudyLayout, wish: Wish) -> None:
+def request_stop(layout: StudyLayout, wish: StopRequest) -> None:
     """Ask whoever drives the study to stop."""
     write_text_atomic(layout.stop_wish, wish.value)
 
 
-def stop_wished(layout: StudyLayout) -> Wish | None:
+def stop_requested(layout: StudyLayout) -> StopRequest | None:
     """Return what was asked of the driver, None as a rule; a word of another version is the gentler wish."""
     try:
         said = layout.stop_wish.read_text(encoding="utf-8")
     except OSError:
         return None
-    return Wish.NOW if said == Wish.NOW.value else Wish.SOON
+    return StopRequest.NOW if said == StopRequest.NOW.value else StopRequest.SOON
 
 
-def forget_wish(layout: StudyLayout) -> None:
+def clear_stop_request(layout: StudyLayout) -> None:
     """Take a wish back, or begin without one that an earlier driver never heard."""
     layout.stop_wish.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from study.config.hyperparameters import TrialConfig
 from study.errors import WeightsError
 from study.records import TrialRecord
-from study.utils.git import ask_git
+from study.utils.git import run_git
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,7 @@ def device_reasons(on_gpu: bool, device: torch.device) -> list[str]:
     return [f"the trial ran on a GPU, whose kernels add up in an order that changes from run to run{here}"]
 
 
-def as_then(
+def matching_environment(
     config: TrialConfig, card: CheckpointCard | None, environment: Mapping[str, str], device: torch.device
 ) -> TrialConfig:
     """Spell out precision and memory layout where this machine would decide an "auto" otherwise."""
@@ -189,8 +189,8 @@ def _versions() -> Iterator[tuple[str, str]]:
 
 def _commit(package: Path) -> str:
     """Return the commit of a package that is a checkout of its own, and whether its code was changed since."""
-    if ask_git(package, "ls-files", "--error-unmatch", "errors.py") is None:
+    if run_git(package, "ls-files", "--error-unmatch", "errors.py") is None:
         return ""
-    commit = ask_git(package, "rev-parse", "HEAD")
-    changed = ask_git(package, "status", "--porcelain", "--", ".")
+    commit = run_git(package, "rev-parse", "HEAD")
+    changed = run_git(package, "status", "--porcelain", "--", ".")
     return f"{commit} with changes" if commit and changed else commit or ""

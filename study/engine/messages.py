@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from study.errors import StorageError
 from study.events import EpochReported
 from study.records import EpochMetrics, StopReason, is_better
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 OUT_OF_MEMORY = (
     "CUDA out of memory",
@@ -73,7 +73,7 @@ class TrialReport:
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def describe(error: BaseException) -> Failure:
+def describe_failure(error: BaseException) -> Failure:
     """Describe an exception; works for those that cannot be pickled or printed."""
     lines = "".join(traceback.format_exception_only(error)).strip().splitlines()
     text = "".join(traceback.format_exception(error))
@@ -103,7 +103,7 @@ def _is_disk(error: BaseException) -> bool:
     return any(os.strerror(code) in said for code in DISK_ERRORS)
 
 
-def reports_of(ledger: Ledger, trial: int) -> list[EpochReported]:
+def decode_reports(ledger: StudyStorage, trial: int) -> list[EpochReported]:
     """Return what was reported of a trial, the oldest epoch first, each with the best epoch until then."""
     metric, mode = ledger.spec.objective.metric, ledger.spec.objective.mode
     found: list[EpochReported] = []
@@ -115,8 +115,8 @@ def reports_of(ledger: Ledger, trial: int) -> list[EpochReported]:
     return found
 
 
-def report_of(ledger: Ledger, trial: int, epoch: int) -> EpochReported:
-    """Return what ``reports_of`` has of one epoch, without reading the others."""
+def decode_report(ledger: StudyStorage, trial: int, epoch: int) -> EpochReported:
+    """Return what ``decode_reports`` has of one epoch, without reading the others."""
     stored, curve = ledger.epoch(trial, epoch), ledger.curve(trial)
     first, *later = sorted(one for one in curve if one <= epoch)
     best = first

@@ -19,7 +19,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True)
-class Screen:
+class OutputRedirect:
     """The terminal as it was before its file descriptors were taken away."""
 
     out: TextIO
@@ -27,7 +27,7 @@ class Screen:
 
 
 @contextmanager
-def quiet(log: Path) -> Iterator[Screen]:
+def quiet_output(log: Path) -> Iterator[OutputRedirect]:
     """Send the process's standard output and error into ``log``; yield the real ones.
 
     File descriptors are moved, not Python objects, since Ray's C++ parts write to them directly.
@@ -44,7 +44,7 @@ def quiet(log: Path) -> Iterator[Screen]:
         os.dup2(file.fileno(), 2)
         out, err = (os.fdopen(os.dup(one), "w", encoding="utf-8", errors="replace", buffering=1) for one in saved)
         try:
-            yield Screen(out, err)
+            yield OutputRedirect(out, err)
         finally:
             for stream in (sys.stdout, sys.stderr, out, err):
                 stream.flush()
@@ -86,7 +86,7 @@ _TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
-def handlers_kept() -> Iterator[None]:
+def preserve_handlers() -> Iterator[None]:
     """Put all signal handlers back at the end; only a main thread can, and only there are they changed."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -116,7 +116,7 @@ def stop_on_signals(stop: Callable[[], bool]) -> Iterator[None]:
         if stop():
             raise KeyboardInterrupt
 
-    with handlers_kept():
+    with preserve_handlers():
         _install(handle)
         yield
 

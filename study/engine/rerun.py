@@ -12,25 +12,25 @@ from typing import TYPE_CHECKING
 
 from study.config.hyperparameters import TrialConfig
 from study.engine.environment import (
-    as_then,
     card_of,
     describe_environment,
     device_for,
     device_reasons,
     initial_weights,
+    matching_environment,
     threads,
 )
 from study.engine.ray.trainable import training_data
 from study.errors import LedgerError, StudyError
 from study.records import EpochMetrics, TrialRecord, TrialState, metric_named
-from study.training.progress import Progress
+from study.training.progress import TrainingProgress
 
 if TYPE_CHECKING:
     import torch
 
     from study.data.dataset import DataBundle
     from study.paths import StudyLayout
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
     from study.training.checkpoint import CheckpointCard
 
 
@@ -61,10 +61,10 @@ class Difference:
 
 def compared_metrics(history: tuple[EpochMetrics, ...]) -> list[str]:
     """Return the metrics of a trial's epochs that the same trial must have again, in the order reported."""
-    return list(dict.fromkeys(name for one in history for name in one.values if not of_machine(name)))
+    return list(dict.fromkeys(name for one in history for name in one.values if not machine_difference(name)))
 
 
-def of_machine(name: str) -> bool:
+def machine_difference(name: str) -> bool:
     """Whether a metric measures time or memory."""
     metric = metric_named(name)
     return metric is not None and metric.unit in MEASURES_OF_MACHINE
@@ -98,7 +98,7 @@ def _difference(name: str, pairs: Sequence[Pair]) -> Iterator[Difference]:
         yield Difference(name, *differing[0], largest=max(sizes, default=float("nan")))
 
 
-def other_conditions(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+def changed_environment(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Say what differs between where a study ran and here; nothing where a study did not say where it ran."""
     if not then:
         return []
@@ -113,7 +113,7 @@ def other_conditions(then: Mapping[str, str], now: Mapping[str, str]) -> list[st
 
 
 @dataclass(frozen=True)
-class Rerun:
+class RerunResult:
     """How a trial came out the second time.
 
     ``metrics`` counts those compared in each of the ``epochs``; ``epochs_now`` is how many it had this time;
@@ -153,14 +153,14 @@ def require_rerunnable(record: TrialRecord) -> None:
 
 
 def rerun(
-    ledger: Ledger,
+    ledger: StudyStorage,
     layout: StudyLayout,
     record: TrialRecord,
     data: DataBundle,
     *,
     save: Path | None = None,
     on_epoch: Callable[[EpochMetrics], object] = lambda metrics: None,
-) -> Rerun:
+) -> RerunResult:
     """Train a trial again in this process; of the study's folder nothing is changed.
 
     Args:
@@ -183,12 +183,12 @@ def rerun(
     device = device_for(on_gpu)
     with tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch, threads(ledger.spec.resources.cpus_per_trial):
         directory = Path(scratch)
-        now = Progress()
+        now = TrainingProgress()
         for reported in _train(ledger, layout, record, data, card, device, directory):
             if reported.epoch > now.epoch:
                 on_epoch(reported.history[-1])
             now = reported
-        return Rerun(
+        return RerunResult(
             record=record,
             epochs_now=now.epoch,
             metrics=len(compared_metrics(record.history)),
@@ -199,24 +199,24 @@ def rerun(
         )
 
 
-def _other_conditions(ledger: Ledger) -> list[str]:
+def _other_conditions(ledger: StudyStorage) -> list[str]:
     if not ledger.environment:
         return ["the study does not say what it ran on: it is older than that, so CPU and versions are not known"]
-    return other_conditions(ledger.environment, describe_environment())
+    return changed_environment(ledger.environment, describe_environment())
 
 
 def _train(
-    ledger: Ledger,
+    ledger: StudyStorage,
     layout: StudyLayout,
     record: TrialRecord,
     data: DataBundle,
     card: CheckpointCard | None,
     device: torch.device,
     directory: Path,
-) -> Iterator[Progress]:
+) -> Iterator[TrainingProgress]:
     from study.training.trainer import train
 
-    config = as_then(TrialConfig.model_validate(dict(record.config)), card, ledger.environment, device)
+    config = matching_environment(TrialConfig.model_validate(dict(record.config)), card, ledger.environment, device)
     return train(
         config,
         training_data(data, ledger.spec.data.resize),
@@ -228,7 +228,7 @@ def _train(
     )
 
 
-def _require_data(ledger: Ledger, data: DataBundle) -> None:
+def _require_data(ledger: StudyStorage, data: DataBundle) -> None:
     known, found = ledger.data.fingerprint, data.summary.fingerprint
     if known != found:
         raise LedgerError(
@@ -242,7 +242,7 @@ def _require_empty(folder: Path) -> None:
         raise StudyError(f"--save needs a new or empty folder, but {folder} is not; name another")
 
 
-def _same_weights(record: TrialRecord, directory: Path, now: Progress) -> bool | None:
+def _same_weights(record: TrialRecord, directory: Path, now: TrainingProgress) -> bool | None:
     import torch
 
     from study.training.checkpoint import best_folder, load_weights
@@ -257,7 +257,7 @@ def _same_weights(record: TrialRecord, directory: Path, now: Progress) -> bool |
     return then.keys() == again.keys() and all(torch.equal(one, again[name]) for name, one in then.items())
 
 
-def _save(directory: Path, now: Progress, out: Path) -> Path:
+def _save(directory: Path, now: TrainingProgress, out: Path) -> Path:
     """Put the selected checkpoint where somebody asked for it, whole or not at all."""
     from study.training.checkpoint import best_folder
 

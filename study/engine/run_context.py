@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """How the run talks while it prepares: ``say`` a line, ``count`` images of the data that is being made."""
 
     say: Callable[[str], None]
@@ -21,7 +21,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class RunContext:
     """What a run is handed by whoever starts it.
 
     ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the path or URI of the checkpoint
@@ -30,7 +30,7 @@ class Surroundings:
     """
 
     recorder: Callable[[DataBundle], Recorder]
-    progress: Progress
+    progress: RunProgress
     runs: Callable[[], Mapping[str, str]] = dict
     address: str | None = None
     storage: str | None = None

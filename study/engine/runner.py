@@ -9,19 +9,19 @@ from ray import tune
 
 from study.config.diff import changes
 from study.config.study_config import StudySpec
-from study.designs import overview
-from study.engine.budget import forget_wish
+from study.designs import design_overview
+from study.engine.budget import clear_stop_request
 from study.engine.environment import describe_environment
 from study.engine.files.retention import Retention
 from study.engine.files.trial_files import TrialStorage, begin_storage, known_storage
 from study.engine.process import stop_on_signals
 from study.engine.ray.cluster import cluster
-from study.engine.ray.trainable import Shared, TrialWorker, training_data
+from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
 from study.engine.ray.tune_adapter import remove_scratch, run_trials
-from study.engine.run_context import Surroundings
-from study.engine.setup import Prepared, prepare
-from study.engine.trial_controller import Conductor, ended
-from study.engine.warm_start import points_of_earlier
+from study.engine.run_context import RunContext
+from study.engine.setup import PreparedStudy, prepare_study
+from study.engine.trial_controller import TrialController, summarize_study
+from study.engine.warm_start import prior_trials_of
 from study.engine.weights.initial_weights import forget, store
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
@@ -30,10 +30,10 @@ from study.records import StudyOutcome
 from study.storage.lock import driver_lock
 from study.storage.reader import refresh
 from study.storage.study_attributes import refuse_existing
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 
-def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: Surroundings) -> StudyEnded:
+def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: RunContext) -> StudyEnded:
     """Begin a new study and run it to its end.
 
     Nothing is stored before data and weights are there, so that a fault in them leaves the name free.
@@ -52,16 +52,16 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: S
         EngineError: the cluster cannot be reached or has no room for a trial, or the storage cannot be written.
     """
     refuse_existing(layout, spec.name)
-    earlier, notices = points_of_earlier(spec, layout)
+    earlier, notices = prior_trials_of(spec, layout)
     with driver_lock(layout):
-        forget_wish(layout)
+        clear_stop_request(layout)
         storage = begin_storage(layout, spec.name, around.storage)
         with cluster(around.address):
             forget(layout)
-            ready = prepare(spec, layout, around)
+            ready = prepare_study(spec, layout, around)
             write_text_atomic(layout.study_file, study_file)
             store(layout, ready.weights)
-            ledger = Ledger.create(
+            ledger = StudyStorage.create(
                 layout,
                 ready.spec,
                 study_file,
@@ -74,7 +74,7 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: S
             return _drive(ledger, layout, storage, ready, around, resumed=False)
 
 
-def resume_study(layout: StudyLayout, around: Surroundings, *, extended: StudySpec | None = None) -> StudyEnded:
+def resume_study(layout: StudyLayout, around: RunContext, *, extended: StudySpec | None = None) -> StudyEnded:
     """Go on with a study that was interrupted; its interrupted trials go first, from their last checkpoints.
 
     Args:
@@ -88,15 +88,15 @@ def resume_study(layout: StudyLayout, around: Surroundings, *, extended: StudySp
         DataError, WeightsError, EngineError: as in ``start_study``.
     """
     with driver_lock(layout):
-        forget_wish(layout)
-        ledger = Ledger.open(layout)
+        clear_stop_request(layout)
+        ledger = StudyStorage.open(layout)
         storage = known_storage(layout, around.storage)
         wanted = _extended(ledger, extended)
         if wanted == ledger.spec and ledger.is_finished:
-            return ended(ledger, StudyOutcome.FINISHED, ledger.end_reason)
+            return summarize_study(ledger, StudyOutcome.FINISHED, ledger.end_reason)
         storage.require_writable()
         with cluster(around.address):
-            ready = prepare(wanted, layout, around, resumed=True)
+            ready = prepare_study(wanted, layout, around, resumed=True)
             ledger.require_data(ready.data.summary.fingerprint)
             if ready.spec != wanted:
                 raise WeightsError(f"a study's space must stay the same, but since it began {'; '.join(ready.notices)}")
@@ -105,7 +105,7 @@ def resume_study(layout: StudyLayout, around: Surroundings, *, extended: StudySp
             return _drive(ledger, layout, storage, ready, around, resumed=True)
 
 
-def _extended(ledger: Ledger, extended: StudySpec | None) -> StudySpec:
+def _extended(ledger: StudyStorage, extended: StudySpec | None) -> StudySpec:
     """Return what the study is to be; it is not stored yet, so that a fault in what follows changes nothing."""
     if extended is None:
         return ledger.spec
@@ -118,10 +118,16 @@ def _extended(ledger: Ledger, extended: StudySpec | None) -> StudySpec:
 
 
 def _drive(
-    ledger: Ledger, layout: StudyLayout, storage: TrialStorage, ready: Prepared, around: Surroundings, *, resumed: bool
+    ledger: StudyStorage,
+    layout: StudyLayout,
+    storage: TrialStorage,
+    ready: PreparedStudy,
+    around: RunContext,
+    *,
+    resumed: bool,
 ) -> StudyEnded:
     recorder = around.recorder(ready.data)
-    conductor = Conductor(
+    conductor = TrialController(
         ledger,
         layout,
         recorder,
@@ -138,7 +144,7 @@ def _drive(
                 run_trials(
                     conductor,
                     layout,
-                    tune.with_parameters(TrialWorker, shared=_share(ledger.spec, ready)),
+                    tune.with_parameters(TrialTrainable, shared=_share(ledger.spec, ready)),
                     ready.packing.slots,
                     storage=storage,
                     resources_for=ready.packing.resources_for,
@@ -158,7 +164,7 @@ def _drive(
     return event
 
 
-def _started(ledger: Ledger, ready: Prepared, *, resumed: bool) -> StudyStarted:
+def _started(ledger: StudyStorage, ready: PreparedStudy, *, resumed: bool) -> StudyStarted:
     slots = ready.packing.slots
     return StudyStarted(
         study=ledger.name,
@@ -173,13 +179,13 @@ def _started(ledger: Ledger, ready: Prepared, *, resumed: bool) -> StudyStarted:
         device="gpu" if slots.gpus else "cpu",
         notices=ledger.notices,
         at_s=time.time(),
-        design=overview(ledger.spec),
+        design=design_overview(ledger.spec),
     )
 
 
-def _share(spec: StudySpec, ready: Prepared) -> Shared:
+def _share(spec: StudySpec, ready: PreparedStudy) -> SharedObjects:
     slots = ready.packing.slots
-    return Shared(
+    return SharedObjects(
         data=training_data(ready.data, spec.data.resize),
         objective=spec.objective,
         threads=slots.cpus,

@@ -14,15 +14,15 @@ from study.engine.gpu.memory_probe import begin_probe, probed
 from study.engine.gpu.packing import Packing, pack
 from study.engine.model_key import ModelKey
 from study.engine.ray.cluster import plan_slots, require_accelerators
-from study.engine.run_context import Surroundings
+from study.engine.run_context import RunContext
 from study.engine.weights.initial_weights import (
     RUN,
     Arrays,
     begin_fetch,
     fetched,
     locate,
+    required_weights,
     stored,
-    wanted_weights,
     without_missing,
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
@@ -33,7 +33,7 @@ from study.search.space import admitted_values
 from study.training.metrics import metric_slug
 
 
-def require_data_for(spec: StudySpec, data: DataBundle) -> None:
+def validate_data(spec: StudySpec, data: DataBundle) -> None:
     """Make sure that the data can fill a batch and has what the study is steered by.
 
     Raises:
@@ -97,7 +97,7 @@ def _lacking(images: ImageSet, classes: tuple[str, ...]) -> str | None:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedStudy:
     """All that trials need; ``spec`` is what is really run."""
 
     data: DataBundle
@@ -107,7 +107,7 @@ class Prepared:
     notices: tuple[str, ...]
 
 
-def prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resumed: bool = False) -> Prepared:
+def prepare_study(spec: StudySpec, layout: StudyLayout, around: RunContext, *, resumed: bool = False) -> PreparedStudy:
     """Read the data while workers fetch the weights and measure the memory of trials, then train what nobody has.
 
     What there is to say of the data a resumed study's ledger has already.
@@ -121,12 +121,12 @@ def prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resum
     trials, say = planned_trials(spec), around.progress.say
     slots = plan_slots(spec.resources, trials)
     require_accelerators(spec, slots)
-    kept = stored(layout, wanted_weights(spec))
-    wanted = [key for key in wanted_weights(spec) if key not in kept]
+    kept = stored(layout, required_weights(spec))
+    wanted = [key for key in required_weights(spec) if key not in kept]
     located = locate(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
     fetching, probing = begin_fetch(wanted, located), begin_probe(spec, slots)
     data = load_data(spec.data, on_progress=around.progress.count)
-    require_data_for(spec, data)
+    validate_data(spec, data)
     found = fetched(fetching)
     left, dropped = without_missing(spec, found.missing)
     packing = pack(left, slots, probed(probing, say), data, trials)
@@ -135,7 +135,7 @@ def prepare(spec: StudySpec, layout: StudyLayout, around: Surroundings, *, resum
     for notice in notices:
         say(notice)
     learned = pretrain_by_rotation(spec, wanted, data, slots, say)
-    return Prepared(data, {**kept, **found.weights, **learned}, left, packing, notices)
+    return PreparedStudy(data, {**kept, **found.weights, **learned}, left, packing, notices)
 
 
 def _fewer(spec: StudySpec, left: StudySpec) -> tuple[str, ...]:

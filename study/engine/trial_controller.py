@@ -12,22 +12,22 @@ from typing import Any
 
 from study.analysis.ranking import rank
 from study.config.hyperparameters import TrialConfig
-from study.engine.budget import Limits, Wish, stop_wished
+from study.engine.budget import BudgetLimits, StopRequest, stop_requested
 from study.engine.files.retention import Retention
 from study.engine.files.trial_files import default_storage
-from study.engine.messages import Failure, TrialReport, report_of, reports_of
+from study.engine.messages import Failure, TrialReport, decode_report, decode_reports
 from study.errors import EngineError
 from study.events import Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.paths import StudyLayout, write_text_atomic
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.progress import reason_to_end
 from study.trials.serialization import Assignment
 
 _WHOLE = (StopReason.FINISHED, StopReason.EARLY_STOPPED)
 
 
-def ended(ledger: Ledger, outcome: StudyOutcome, reason: StopReason | None = None) -> StudyEnded:
+def summarize_study(ledger: StudyStorage, outcome: StudyOutcome, reason: StopReason | None = None) -> StudyEnded:
     """Sum up a study as it stands."""
     objective = ledger.spec.objective
     rows = rank(ledger.records(), objective.metric, objective.mode)
@@ -42,18 +42,18 @@ def ended(ledger: Ledger, outcome: StudyOutcome, reason: StopReason | None = Non
     )
 
 
-def ending_of(reason: StopReason) -> tuple[TrialState, StopReason]:
+def final_state(reason: StopReason) -> tuple[TrialState, StopReason]:
     """Return the state of a trial that ended without a fault: PRUNED is whatever was not allowed to go on."""
     return (TrialState.COMPLETE if reason in _WHOLE else TrialState.PRUNED), reason
 
 
-def was_cut_short(ledger: Ledger, reason: StopReason | None) -> bool:
+def was_cut_short(ledger: StudyStorage, reason: StopReason | None) -> bool:
     """Whether trials are left that never began, or some ended for this reason instead of their own."""
     begun = sum(ledger.counts().values())
     return begun < ledger.planned or any(one.stop_reason is reason for one in ledger.records())
 
 
-class Guard:
+class ErrorCapture:
     """What stops a run: a fault of the driver's own side, or somebody who asked for it."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Guard:
         return before
 
     @contextmanager
-    def guarding(self) -> Iterator[None]:
+    def capture_errors(self) -> Iterator[None]:
         """Keep a fault of this side from whoever runs the trials, and stop the run; ``raise_fault`` has it."""
         try:
             yield
@@ -80,7 +80,7 @@ class Guard:
             raise self._fault
 
 
-class Conductor(Guard):
+class TrialController(ErrorCapture):
     """The one place where trials begin, advance and end, whatever runs them.
 
     Everything is written to the ledger before a listener hears of it, and a listener may hear twice of what a
@@ -94,7 +94,7 @@ class Conductor(Guard):
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: StudyStorage,
         layout: StudyLayout,
         recorder: Recorder,
         *,
@@ -118,7 +118,7 @@ class Conductor(Guard):
         self._recorder = recorder
         self._evaluates = evaluates
         self._gpus_of = gpus_of
-        self._limits = Limits(ledger, gpus_of)
+        self._limits = BudgetLimits(ledger, gpus_of)
         self._retain = retention or Retention(ledger, default_storage(layout), layout, ledger.spec.keep.per_study)
         self._busy_s: dict[int, float] = {}  # what a worker said last of the time since it took its trial
         self._placed: set[int] = set()
@@ -140,7 +140,7 @@ class Conductor(Guard):
         self._recorder.record(started)
         records = self._ledger.records()
         self._retain()
-        self._recorder.catch_up(records, time.time(), partial(reports_of, self._ledger))
+        self._recorder.catch_up(records, time.time(), partial(decode_reports, self._ledger))
         self._left = {one.trial for one in records if not one.state.is_finished}
         for record in self._ledger.undecided():
             self._recorder.record(TrialStarted(record, record.attempts, time.time()))
@@ -176,7 +176,7 @@ class Conductor(Guard):
         """Whether there may be a next trial although there is none now: a running one may come back yet."""
         return bool(self._running) and not self.interrupted
 
-    def take_back(self, trial: int, most: int) -> bool:
+    def requeue(self, trial: int, most: int) -> bool:
         """Take a trial back that did not reach its worker, to hand it out again, unless that was too often."""
         self._returns[trial] += 1
         if self._returns[trial] > most:
@@ -196,7 +196,7 @@ class Conductor(Guard):
         self._busy_s.pop(trial, None)
         self._recorder.record(TrialStarted(record, record.attempts, time.time()))
 
-    def ingest(self, trial: int, report: TrialReport) -> bool:
+    def on_report(self, trial: int, report: TrialReport) -> bool:
         """Take a worker's message; return whether the worker must leave the trial.
 
         Raises:
@@ -219,7 +219,7 @@ class Conductor(Guard):
         if report.ended is not None:
             self._ledger.note_evaluation(trial, report.evaluation)
             stop = self._ledger.stop_of(trial) if report.ended is StopReason.PRUNED else None
-            self._end(trial, *ending_of(stop.reason if stop else report.ended))
+            self._end(trial, *final_state(stop.reason if stop else report.ended))
             return True
         caught_up = not report.epochs or report.epochs[-1].epoch >= max(self._ledger.curve(trial), default=0)
         return trial not in self._judged and caught_up and self._is_to_leave(trial)
@@ -247,10 +247,10 @@ class Conductor(Guard):
 
     def poll(self) -> None:
         """Look whether the study is to end: somebody wished it, or a limit is met."""
-        wish = stop_wished(self._layout)
-        if wish is Wish.NOW:
+        wish = stop_requested(self._layout)
+        if wish is StopRequest.NOW:
             self.interrupted = True
-        reason = self._reason or (StopReason.USER if wish is Wish.SOON else self._limits.reached())
+        reason = self._reason or (StopReason.USER if wish is StopRequest.SOON else self._limits.reached())
         if reason is not None and self._reason is None:
             self._reason = reason
             if reason is not StopReason.USER:
@@ -264,7 +264,7 @@ class Conductor(Guard):
             outcome = StudyOutcome.FAILED
         elif self._reason is StopReason.USER and cut_short and not (self.interrupted and self.has_work()):
             outcome = StudyOutcome.STOPPED
-        event = ended(self._ledger, outcome, self._reason if cut_short else None)
+        event = summarize_study(self._ledger, outcome, self._reason if cut_short else None)
         self._recorder.record(event)
         if event.outcome is StudyOutcome.FINISHED:
             self._ledger.note_end(event.reason)
@@ -276,7 +276,7 @@ class Conductor(Guard):
         return self._stopped or self.has_work()  # an earlier wish of the user's was another one
 
     def _announce(self, trial: int, epoch: int) -> None:
-        self._recorder.record(report_of(self._ledger, trial, epoch))
+        self._recorder.record(decode_report(self._ledger, trial, epoch))
 
     def _is_to_leave(self, trial: int) -> bool:
         """Decide whether a trial stops after the epoch it reported; see to what follows if so."""
@@ -294,14 +294,14 @@ class Conductor(Guard):
     def _end_stopped(self, trial: int) -> None:
         stop = self._ledger.stop_of(trial)
         assert stop is not None
-        self._end(trial, *ending_of(stop.reason))
+        self._end(trial, *final_state(stop.reason))
 
     def _decide_after_resume(self, record: TrialRecord) -> None:
         """Decide what a killed driver did not; a trial that must be evaluated yet is asked for again instead."""
         reason = reason_to_end(TrialConfig.model_validate(record.config), record.history)
         if reason is not None:
             if not self._evaluates:
-                self._end(record.trial, *ending_of(reason))
+                self._end(record.trial, *final_state(reason))
             return
         limit = self._limits.reached()
         if limit is not None:
@@ -316,7 +316,7 @@ class Conductor(Guard):
             if record.history:
                 self._ledger.stop(trial, reason)
             if not record.history or (not self._evaluates and self._has_files(trial)):
-                self._end(trial, *ending_of(reason))
+                self._end(trial, *final_state(reason))
 
     def _has_files(self, trial: int) -> bool:
         epochs = self._ledger.epochs(trial)

@@ -19,7 +19,7 @@ from study.errors import ExportError
 from study.export.model_card import bundle_card
 from study.paths import WEIGHTS, write_atomic, write_text_atomic
 from study.training.checkpoint import CheckpointCard, load_scores, load_weights, read_card
-from study.training.evaluate import ARCHITECTURE, logits_of, rebuild
+from study.training.evaluate import ARCHITECTURE, load_model, logits_of
 from study.training.metrics import probabilities
 
 CONFIG, CARD = "config.json", "README.md"
@@ -58,7 +58,7 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         architecture = config["architecture"]
-        model = rebuild(architecture, architecture["outputs"], load_weights(folder))
+        model = load_model(architecture, architecture["outputs"], load_weights(folder))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ExportError(f"{folder} must hold a whole bundle, but cannot be loaded: {error}") from error
     return Bundle(model.to(memory_format=torch.channels_last), config)

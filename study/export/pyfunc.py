@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from study.errors import ExportError
 from study.export.bundle import Bundle
 from study.training.checkpoint import CheckpointCard, load_weights, read_card
-from study.training.evaluate import rebuild
+from study.training.evaluate import load_model
 
 
-class Served:
+class PyfuncModel:
     """What ``mlflow.pyfunc.load_model`` asks for its predictions."""
 
     def __init__(self, bundle: Bundle) -> None:
@@ -45,7 +45,7 @@ def load_checkpoint(folder: Path) -> Bundle:
     """
     try:
         card = read_card(folder)
-        model = rebuild(card.config, outputs_of(card), load_weights(folder))
+        model = load_model(card.config, outputs_of(card), load_weights(folder))
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise ExportError(f"{folder} must hold a checkpoint with its weights, but cannot be loaded: {error}") from error
     return Bundle(model.to(memory_format=torch.channels_last), {"preprocessing": card.preprocessing})
@@ -56,6 +56,6 @@ def outputs_of(card: CheckpointCard) -> int:
     return 1 if len(card.classes) == 2 else len(card.classes)
 
 
-def _load_pyfunc(path: str) -> Served:
+def _load_pyfunc(path: str) -> PyfuncModel:
     """Be the loader module of an MLflow model."""
-    return Served(load_checkpoint(Path(path)))
+    return PyfuncModel(load_checkpoint(Path(path)))

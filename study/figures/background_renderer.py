@@ -25,7 +25,7 @@ SCORES = "validation.npz"
 CLOSE_TIMEOUT_S = 30.0
 
 
-class Illustrator:
+class FigureRenderer:
     """A Recorder that passes everything on at once and lets one background thread draw.
 
     The thread keeps its normal priority: a slower one that holds the interpreter's lock would hold up the engine.

@@ -41,7 +41,7 @@ _PR_SET_PDEATHSIG = 1
 _barrier: Barrier | None = None
 
 
-class Lap(NamedTuple):
+class EpochTiming(NamedTuple):
     """One measured epoch: per image learned from, per image scored, and what came on top, in seconds."""
 
     train_image_s: float
@@ -78,7 +78,7 @@ def calibrate(
             yield _combined(laps, together)
 
 
-def _combined(runs: Sequence[tuple[Lap, float]], together: int) -> Speed:
+def _combined(runs: Sequence[tuple[EpochTiming, float]], together: int) -> Speed:
     laps, begins = [lap for lap, _ in runs], [begin for _, begin in runs]
     return Speed(
         train_image_s=median(one.train_image_s for one in laps),
@@ -99,7 +99,7 @@ def _begin(started: Barrier) -> None:
     import study.training.trainer  # noqa: F401  # its seconds are not the first trial's
 
 
-def _measure(config: TrialConfig, image_size_px: int, kind: str, threads: int, place: int) -> tuple[Lap, float]:
+def _measure(config: TrialConfig, image_size_px: int, kind: str, threads: int, place: int) -> tuple[EpochTiming, float]:
     """Return the median lap, and what came once, in seconds; ``place`` only tells the processes apart."""
     import torch
 
@@ -109,7 +109,7 @@ def _measure(config: TrialConfig, image_size_px: int, kind: str, threads: int, p
     return measure(config, image_size_px, torch.device(kind))
 
 
-def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[Lap, float]:
+def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[EpochTiming, float]:
     """Train on random images for some seconds, as a trial does, checkpoints included.
 
     Returns:
@@ -122,18 +122,18 @@ def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[La
     assert isinstance(device, torch.device)
     data = _random_data(config, image_size_px)
     objective = Objective(metric="val_loss", mode="min")
-    laps, begun, first_s = list[Lap](), time.perf_counter(), 0.0
+    laps, begun, first_s = list[EpochTiming](), time.perf_counter(), 0.0
     with tempfile.TemporaryDirectory(prefix="study-plan-") as folder:
         before = begun
         for progress in train(_endless(config), data, objective, Path(folder), device=device):
             now, values = time.perf_counter(), progress.history[-1].values
             learning_s = len(data.train_labels) / values["images_per_s"]
             scoring_s = max(0.0, values["epoch_s"] - learning_s)
-            lap = Lap(1 / values["images_per_s"], scoring_s / SCORED, now - before - values["epoch_s"])
+            lap = EpochTiming(1 / values["images_per_s"], scoring_s / SCORED, now - before - values["epoch_s"])
             laps, first_s, before = [*laps, lap], first_s or now - begun, now
             if _is_enough(len(laps), now - begun, first_s):
                 break
-    typical = Lap(*map(median, zip(*(laps[1:] or laps), strict=True)))
+    typical = EpochTiming(*map(median, zip(*(laps[1:] or laps), strict=True)))
     usual_s = len(data.train_labels) * typical.train_image_s + SCORED * typical.scored_image_s + typical.beside_s
     return typical, max(0.0, first_s - usual_s)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import KeepSpec
-from study.planning.workload import Pictures
+from study.planning.workload import ImageCounts
 from study.training.models.architectures import build_model, freeze_parts
 
 COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 1}
@@ -96,7 +96,7 @@ def storage(
     footprints: Sequence[Footprint],
     slots: int,
     keep: KeepSpec,
-    pictures: Pictures,
+    pictures: ImageCounts,
     *,
     weights: Mapping[tuple[str, str, int], int],
 ) -> Storage:

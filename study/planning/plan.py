@@ -11,9 +11,9 @@ from study.config.study_config import StudySpec
 from study.engine.environment import describe_environment
 from study.planning.calibration import calibrate, expected_s
 from study.planning.disk_usage import Footprint, Storage, footprint, storage, training_flops
-from study.planning.schedule import Limit, Machine, Timetable, first_limit, look_at, timetable
+from study.planning.schedule import Limit, Machine, Timetable, first_limit, inspect_machine, timetable
 from study.planning.throughput import Speed, complete, known_speeds, scores_shifted_each_epoch
-from study.planning.workload import Kind, Pictures, SpeedKey, Work, count_pictures, speed_key, work_of
+from study.planning.workload import ImageCounts, SpeedKey, TrialKind, Workload, count_images, speed_key, workload_of
 
 MOST_MEASURED = 6
 TURNS = 4
@@ -43,8 +43,8 @@ class Plan:
     """
 
     spec: StudySpec
-    work: Work
-    pictures: Pictures
+    work: Workload
+    pictures: ImageCounts
     machine: Machine
     models: Mapping[SpeedKey, int]
     storage: Storage
@@ -68,8 +68,8 @@ def plan_study(
         DataError: the images cannot be found or split.
         EngineError: a model cannot be measured.
     """
-    work, pictures = work_of(spec), count_pictures(spec.data)
-    machine = look_at(spec.resources, work.trials)
+    work, pictures = workload_of(spec), count_images(spec.data)
+    machine = inspect_machine(spec.resources, work.trials)
     keys = {kind: speed_key(kind.config, machine.device) for kind in dict.fromkeys(work.kinds)}
     models = Counter(keys[kind] for kind in work.kinds)
     sizes = _footprints(keys, pictures)
@@ -83,7 +83,7 @@ def plan_study(
     return Plan(spec, work, pictures, machine, models, needs, timing, unknown)
 
 
-def _footprints(kinds: Iterable[Kind], pictures: Pictures) -> dict[Kind, Footprint]:
+def _footprints(kinds: Iterable[TrialKind], pictures: ImageCounts) -> dict[TrialKind, Footprint]:
     """Size every kind's files; what does not change them is not looked at twice."""
     outputs = 1 if pictures.classes == 2 else pictures.classes
     known: dict[tuple[object, ...], Footprint] = {}
@@ -97,7 +97,7 @@ def _footprints(kinds: Iterable[Kind], pictures: Pictures) -> dict[Kind, Footpri
     return found
 
 
-def _weights(kinds: Iterable[Kind], sizes: Mapping[Kind, Footprint]) -> dict[tuple[str, str, int], int]:
+def _weights(kinds: Iterable[TrialKind], sizes: Mapping[TrialKind, Footprint]) -> dict[tuple[str, str, int], int]:
     """Return the bytes of the weights that trials begin with, where these are not drawn."""
     given = [one for one in kinds if one.config.init.startswith(("imagenet", "rotation", "checkpoint:", "run:"))]
     return {(one.config.init, one.config.family, one.config.depth): sizes[one].best_bytes for one in given}
@@ -113,7 +113,7 @@ def _no_room(machine: Machine) -> str:
 def _speeds(
     spec: StudySpec,
     results: Path,
-    keys: Mapping[Kind, SpeedKey],
+    keys: Mapping[TrialKind, SpeedKey],
     models: Mapping[SpeedKey, int],
     machine: Machine,
     say: Callable[[str], None] | None,
@@ -150,9 +150,9 @@ def _to_measure(share: Mapping[SpeedKey, float]) -> list[SpeedKey]:
 
 def _timing(
     spec: StudySpec,
-    work: Work,
-    keys: Mapping[Kind, SpeedKey],
-    pictures: Pictures,
+    work: Workload,
+    keys: Mapping[TrialKind, SpeedKey],
+    pictures: ImageCounts,
     machine: Machine,
     speeds: Mapping[SpeedKey, Speed],
 ) -> Timing:
@@ -173,7 +173,7 @@ def _timing(
     return Timing(speeds, before, table, limit)
 
 
-def _trial_s(spec: StudySpec, kind: Kind, pictures: Pictures, speed: Speed) -> float:
+def _trial_s(spec: StudySpec, kind: TrialKind, pictures: ImageCounts, speed: Speed) -> float:
     """Return the time of a trial that runs to its last epoch."""
     one = kind.config
     stops_by = one.early_stopping_metric if one.early_stopping_patience is not None else ""

@@ -49,7 +49,7 @@ class Machine:
         return max(1, min(self.slots, int(1 / self.gpus_per_trial)))
 
 
-def look_at(resources: ResourceSpec, trials: int) -> Machine:
+def inspect_machine(resources: ResourceSpec, trials: int) -> Machine:
     """Return what this machine is for a study of so many trials."""
     import torch
 

@@ -16,7 +16,7 @@ from study.paths import Layout, StudyLayout
 from study.planning.schedule import Machine
 from study.planning.workload import SpeedKey, speed_key
 from study.records import SHIFTED_PREFIX, TrialRecord, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import read_card
 
 BATCH_WEIGHT = 0.25
@@ -85,7 +85,7 @@ MEASURED = ("epoch_s", "images_per_s")
 
 
 @dataclass(frozen=True)
-class Seen:
+class ObservedSpeed:
     """How one trial went, in seconds; None where its record does not tell.
 
     After a single epoch ``epoch_s`` is not known apart from ``trial_s``.
@@ -110,17 +110,17 @@ def known_speeds(
         cpu: name of this machine's CPU; studies that name another one do not count on the CPU.
     """
     wanted = set(models)
-    seen: dict[SpeedKey, list[Seen]] = {}
+    seen: dict[SpeedKey, list[ObservedSpeed]] = {}
     for _, layout in islice(Layout(results).studies(), MOST_STUDIES):
         with suppress(LedgerError):  # another study's damaged ledger is no reason to stop
-            ledger = Ledger.open(layout)
+            ledger = StudyStorage.open(layout)
             if _is_comparable(ledger, image_size_px, machine, cpu):
                 for key, one in _seen_in(ledger, layout, wanted, machine):
                     seen.setdefault(key, []).append(one)
     return {key: _median(found) for key, found in seen.items()}
 
 
-def _is_comparable(ledger: Ledger, image_size_px: int, machine: Machine, cpu: str) -> bool:
+def _is_comparable(ledger: StudyStorage, image_size_px: int, machine: Machine, cpu: str) -> bool:
     if (
         ledger.spec.data.image_size_px != image_size_px
         or ledger.spec.resources.cpus_per_trial != machine.cpus_per_trial
@@ -141,8 +141,8 @@ def _device_kind(records: Sequence[TrialRecord]) -> str | None:
 
 
 def _seen_in(
-    ledger: Ledger, layout: StudyLayout, wanted: set[tuple[str, int]], machine: Machine
-) -> Iterator[tuple[SpeedKey, Seen]]:
+    ledger: StudyStorage, layout: StudyLayout, wanted: set[tuple[str, int]], machine: Machine
+) -> Iterator[tuple[SpeedKey, ObservedSpeed]]:
     sizes = ledger.data.sizes
     shifted = sum(size for name, size in sizes.items() if name not in ("train", "val", "test"))
     scored = sizes["val"] + (shifted if scores_shifted_each_epoch(ledger.spec.objective.metric) else 0)
@@ -160,7 +160,7 @@ def scores_shifted_each_epoch(objective: str, early_stopping_metric: str = "") -
     return any(name.startswith(SHIFTED_PREFIX) for name in (objective, early_stopping_metric))
 
 
-def _see(record: TrialRecord, ends: Sequence[float], train: int, scored: int) -> Seen:
+def _see(record: TrialRecord, ends: Sequence[float], train: int, scored: int) -> ObservedSpeed:
     """Take a trial apart; ``ends`` are the moments its epochs were stored."""
     values: list[Mapping[str, float]] = [one.values for one in record.history]
     learning = [train / one["images_per_s"] for one in values]
@@ -172,10 +172,10 @@ def _see(record: TrialRecord, ends: Sequence[float], train: int, scored: int) ->
     if record.started_at_s is not None and record.finished_at_s is not None:
         inside = sum(one["epoch_s"] for one in values) + (beside or 0.0) * len(values)
         whole = max(0.0, record.finished_at_s - record.started_at_s - inside)
-    return Seen(median(learning) / train, median(scoring) / scored, beside, whole)
+    return ObservedSpeed(median(learning) / train, median(scoring) / scored, beside, whole)
 
 
-def _median(found: Sequence[Seen]) -> Speed:
+def _median(found: Sequence[ObservedSpeed]) -> Speed:
     count = len(found)
     longer = [one for one in found if one.epoch_s is not None] or found
     return Speed(

@@ -76,7 +76,7 @@ CHANNELS = 3
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageCounts:
     """How many images a study has; ``cached_bytes`` is what the cache has of them already, decoded."""
 
     train: int
@@ -101,7 +101,7 @@ class Pictures:
         return images * self.image_size_px**2 * CHANNELS
 
 
-def count_pictures(spec: DataSpec) -> Pictures:
+def count_images(spec: DataSpec) -> ImageCounts:
     """Count the images of each split; broken files are found only when they are decoded.
 
     Raises:
@@ -111,7 +111,7 @@ def count_pictures(spec: DataSpec) -> Pictures:
     shifted = sum(size for name, size in sizes.items() if name not in ("train", "val", "test"))
     entry = cache_entry(spec)
     cached = sum(file.stat().st_size for file in entry.glob("*.npy")) if entry.is_dir() else 0
-    return Pictures(
+    return ImageCounts(
         sizes["train"], sizes["val"], sizes.get("test", 0), shifted, classes, spec.image_size_px, cached
     )  # fmt: skip
 
@@ -162,7 +162,7 @@ class SpeedKey(NamedTuple):
         return f"{self.family} {self.depth}, batch {self.batch_size}, {self.precision}{frozen}"
 
 
-class Kind(NamedTuple):
+class TrialKind(NamedTuple):
     """Trials that cost the same; ``config`` is one of them."""
 
     key: tuple[object, ...]
@@ -170,7 +170,7 @@ class Kind(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """The trials of a study, as far as known beforehand.
 
     ``points`` are all of a listed design; those of a search are ``drawn`` at random, as many as it may try, up to
@@ -179,7 +179,7 @@ class Work:
     """
 
     points: tuple[Mapping[str, Scalar], ...]
-    kinds: tuple[Kind, ...]
+    kinds: tuple[TrialKind, ...]
     drawn: bool
 
     @property
@@ -201,7 +201,7 @@ def speed_key(config: TrialConfig, device: torch.device) -> SpeedKey:
     return SpeedKey(config.family, config.depth, config.freeze, config.batch_size, precision, channels_last)
 
 
-def work_of(spec: StudySpec) -> Work:
+def workload_of(spec: StudySpec) -> Workload:
     """List what a study is to do.
 
     Raises:
@@ -217,18 +217,18 @@ def work_of(spec: StudySpec) -> Work:
         numbers = (at for _ in range(replicates) for at in range(len(points)))
     kinds = _kinds(spec, points)
     chosen = tuple(kinds[at] for at in islice(numbers, trials))
-    return Work(tuple(points), chosen, drawn=listed is None)
+    return Workload(tuple(points), chosen, drawn=listed is None)
 
 
-def _kinds(spec: StudySpec, points: list[dict[str, Scalar]]) -> list[Kind]:
+def _kinds(spec: StudySpec, points: list[dict[str, Scalar]]) -> list[TrialKind]:
     """Return the kind of every point; a trial's configuration is made once per kind."""
     fixed: dict[str, Any] = {**spec.trial.model_dump(), **constants(spec.space)}
-    known: dict[tuple[object, ...], Kind] = {}
+    known: dict[tuple[object, ...], TrialKind] = {}
     found = []
     for at, point in enumerate(points):
         values = {**fixed, **point}
         key = tuple(values[name] for name in COSTS)
         if key not in known:
-            known[key] = Kind(key, trial_config(spec, point, point=at))
+            known[key] = TrialKind(key, trial_config(spec, point, point=at))
         found.append(known[key])
     return found

@@ -20,12 +20,12 @@ from optuna.trial import TrialState as OptunaState
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec, stable_seed
 from study.records import StopReason
-from study.trials.listener import Follower
-from study.trials.queue import Point, Roster
-from study.trials.serialization import best_value, place_of, stop_of
+from study.trials.listener import TrialListener
+from study.trials.queue import Point, TrialQueue
+from study.trials.serialization import best_value, replicate_of, stop_of
 
 
-class Selection(Protocol):
+class ObservationPolicy(Protocol):
     """Takes points as they end."""
 
     def add(self, point: FrozenTrial) -> None:
@@ -35,7 +35,7 @@ class Selection(Protocol):
         """Return those to show, in any order; the ones with these numbers are among them if they may be."""
 
 
-class Nothing:
+class NoObservations:
     """For samplers that look at nothing."""
 
     def add(self, point: FrozenTrial) -> None:
@@ -46,7 +46,7 @@ class Nothing:
         return []
 
 
-class Recent:
+class RecentObservations:
     """The points that ran to their end last, by number: for samplers that go from generation to generation.
 
     Two generations and the trials in flight must be among them. Older points of which new ones descend are needed too.
@@ -69,7 +69,7 @@ class Recent:
         return [self._points[one] for one in numbers]
 
 
-class BestAndSome:
+class TopAndRandomSample:
     """The best points and a uniform sample of the others, which is drawn by a stable hash of seed and number.
 
     TPE's good ones are the best min(n / 10, 25) of n points (those that were pruned after all others), so shown the
@@ -145,20 +145,20 @@ def _sign(mode: Mode) -> float:
     return -1.0 if mode == "max" else 1.0
 
 
-SELECTIONS: dict[str, Callable[[StudySpec], Selection]] = {
-    "tpe": lambda spec: BestAndSome(spec, best=50, others=200, pruned=True),
-    "random": lambda spec: Nothing(),
-    "gp": lambda spec: BestAndSome(spec, best=30, others=70, pruned=False),  # its cost is cubic in their number
-    "cmaes": lambda spec: Recent(),
-    "qmc": lambda spec: Nothing(),
-    "nsga2": lambda spec: Recent(),
+SELECTIONS: dict[str, Callable[[StudySpec], ObservationPolicy]] = {
+    "tpe": lambda spec: TopAndRandomSample(spec, best=50, others=200, pruned=True),
+    "random": lambda spec: NoObservations(),
+    "gp": lambda spec: TopAndRandomSample(spec, best=30, others=70, pruned=False),  # its cost is cubic in their number
+    "cmaes": lambda spec: RecentObservations(),
+    "qmc": lambda spec: NoObservations(),
+    "nsga2": lambda spec: RecentObservations(),
 }
 
 
 _MOST_KINDS = 64  # of points, by what their conditions leave of the space
 
 
-class History(Follower):
+class ObservationHistory(TrialListener):
     """The points as a sampler sees them: those of earlier studies first, then this study's by number.
 
     A point is RUNNING until all its replicates ended, then COMPLETE with the mean of their values, or PRUNED with
@@ -170,8 +170,8 @@ class History(Follower):
     def __init__(
         self,
         earlier: Sequence[FrozenTrial],
-        selection: Selection,
-        roster: Roster,
+        selection: ObservationPolicy,
+        roster: TrialQueue,
         trial_of: Callable[[int], FrozenTrial],
         mode: Mode | None = None,
     ) -> None:
@@ -198,13 +198,13 @@ class History(Follower):
 
     def asked(self, trial: FrozenTrial) -> None:
         """Show that the point runs."""
-        number = place_of(trial)[0]
+        number = replicate_of(trial)[0]
         if number not in self._running and not self._is_closed(number):
             self._running[number] = self._begun(number)
 
     def told(self, trial: FrozenTrial) -> None:
         """Show what became of the point, once it is known."""
-        number = place_of(trial)[0]
+        number = replicate_of(trial)[0]
         if number in self._closed or not self._is_closed(number):
             return
         self._closed.add(number)

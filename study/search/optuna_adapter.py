@@ -19,7 +19,7 @@ from study.search.space import SHORTER_LIST, nearest_step
 _PASSED_ON = ":relative_params:"  # for other processes that draw at the same time; here there are none
 
 
-class Notes:
+class BufferedAttrs:
     """The storage as a sampler sees it: what it notes is held here, to be stored with the trial."""
 
     def __init__(self, of_study: Mapping[str, Any]) -> None:
@@ -44,7 +44,9 @@ class Notes:
 class PointStudy(optuna.Study):
     """An Optuna study whose trials are points."""
 
-    def __init__(self, directions: Sequence[StudyDirection], points: Sequence[FrozenTrial], notes: Notes) -> None:
+    def __init__(
+        self, directions: Sequence[StudyDirection], points: Sequence[FrozenTrial], notes: BufferedAttrs
+    ) -> None:
         self.study_name = "points"
         self._study_id = 0
         self._directions = list(directions)
@@ -64,7 +66,7 @@ class PointStudy(optuna.Study):
         return PointStudy(self._directions, list(kinds.values()), self._storage)  # type: ignore[arg-type]
 
 
-class Draw:
+class PendingTrial:
     """One point being drawn; ``space.suggest`` takes it for a trial.
 
     Every value comes from a sampler of its own, so that it depends on nothing but its random stream and on what the

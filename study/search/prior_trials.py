@@ -18,7 +18,7 @@ from study.search.space import distribution
 from study.trials.serialization import best_epoch
 
 
-class Remembered(Protocol):
+class EarlierStudy(Protocol):
     """What is asked of the other study's ledger."""
 
     spec: StudySpec
@@ -28,7 +28,7 @@ class Remembered(Protocol):
 
 
 @dataclass(frozen=True)
-class PriorPoint:
+class PriorTrial:
     """A finished point of an earlier study.
 
     ``params`` are the values of this study's searched parameters, ``values`` the mean over its replicates by the
@@ -45,7 +45,7 @@ class PriorPoint:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> PriorPoint:
+    def from_json(cls, stored: Mapping[str, Any]) -> PriorTrial:
         """Read the stored form."""
         epochs = {int(epoch): value for epoch, value in stored["epochs"].items()}
         return cls(stored["params"], stored["values"], epochs, TrialState(stored["state"]))
@@ -55,7 +55,7 @@ class _MisfitError(Exception):
     """Why a point cannot be used."""
 
 
-def prior_points(spec: StudySpec, other: Remembered) -> tuple[tuple[PriorPoint, ...], int, str]:
+def prior_trials(spec: StudySpec, other: EarlierStudy) -> tuple[tuple[PriorTrial, ...], int, str]:
     """Return the points of another study that fit a new one's space, the number of those that do not, and why.
 
     A point fits if it has the parameters that are searched here, each with a value that may be chosen here; what was
@@ -63,7 +63,7 @@ def prior_points(spec: StudySpec, other: Remembered) -> tuple[tuple[PriorPoint, 
     is selected anew by this study's objective. Points that run yet are not counted.
     """
     searched = {one.name for one in other.spec.space}
-    found: list[PriorPoint] = []
+    found: list[PriorTrial] = []
     misfits: Counter[str] = Counter()
     for runs in _by_point(other.records()):
         try:
@@ -81,7 +81,7 @@ def _by_point(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:
     return [runs for runs in points.values() if all(one.state.is_finished for one in runs)]
 
 
-def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorPoint:
+def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorTrial:
     params = _params(spec, runs[0], searched)
     pruned = next(
         (one for one in runs if one.state is TrialState.PRUNED and one.stop_reason is StopReason.PRUNED), None
@@ -91,11 +91,11 @@ def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorP
         epochs = {one.epoch: one.values[metric] for one in pruned.history if metric in one.values}
         if len(spec.aims) > 1 or not epochs:
             raise _MisfitError("was stopped before its end")
-        return PriorPoint(params, {}, epochs, TrialState.PRUNED)
+        return PriorTrial(params, {}, epochs, TrialState.PRUNED)
     values = [_values(spec, one) for one in runs if one.state is not TrialState.FAILED and one.history]
     if not values:
         raise _MisfitError("failed")
-    return PriorPoint(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.aims})
+    return PriorTrial(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.aims})
 
 
 def _values(spec: StudySpec, record: TrialRecord) -> dict[str, float]:

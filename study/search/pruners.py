@@ -16,14 +16,14 @@ from optuna.trial import TrialState as OptunaState
 from study.config.study_config import Constant, Integer, StudySpec, Uniform
 from study.records import is_better
 from study.search.wilcoxon_pruner import SignedRanks
-from study.trials.listener import Follower
-from study.trials.serialization import place_of
+from study.trials.listener import TrialListener
+from study.trials.serialization import replicate_of
 
 WHOLE_TRIALS_FIRST = 5
 """How many trials must have ended before others are held against them."""
 
 
-class Pruner(Follower):
+class Pruner(TrialListener):
     """Let every trial run to its end; what the others are made from."""
 
     def depends_on_others(self, epoch: int) -> bool:
@@ -136,7 +136,7 @@ class Hyperband(AsynchronousHalving):
 
     def bracket_of(self, trial: FrozenTrial) -> int:
         """Return the bracket of the trial's point."""
-        place = place_of(trial)[0] * ((math.sqrt(5.0) - 1.0) / 2.0) % 1.0
+        place = replicate_of(trial)[0] * ((math.sqrt(5.0) - 1.0) / 2.0) % 1.0
         return next(at for at, end in enumerate(self._up_to) if place < end or at == len(self._up_to) - 1)
 
 
@@ -211,11 +211,11 @@ class Wilcoxon(Pruner):
     def told(self, trial: FrozenTrial) -> None:
         """Take the value of a replicate that ran to its end."""
         if trial.state is OptunaState.COMPLETE:
-            self._ranks.put(*place_of(trial), trial.values[0])
+            self._ranks.put(*replicate_of(trial), trial.values[0])
 
     def settles(self, trial: FrozenTrial, value: float) -> bool:
         """Whether the point is worse with this value among its others."""
-        return self._ranks.is_worse(*place_of(trial), value)
+        return self._ranks.is_worse(*replicate_of(trial), value)
 
 
 def longest(spec: StudySpec) -> int:

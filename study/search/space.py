@@ -24,7 +24,7 @@ from study.config.study_config import (
 from study.designs.grid import constants, is_active, without
 
 
-class Suggesting(Protocol):
+class SuggestApi(Protocol):
     """What suggests values one by one, such as an Optuna trial."""
 
     def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
@@ -43,7 +43,7 @@ SHORTER_LIST = " without "
 """Between a parameter's name and the values taken out, in Optuna's name for a shorter list of choices."""
 
 
-def suggest(trial: Suggesting, space: Sequence[Parameter]) -> dict[str, Scalar]:
+def suggest(trial: SuggestApi, space: Sequence[Parameter]) -> dict[str, Scalar]:
     """Suggest a value for every searched parameter that exists in this trial.
 
     Args:
@@ -61,7 +61,7 @@ def suggest(trial: Suggesting, space: Sequence[Parameter]) -> dict[str, Scalar]:
     return params
 
 
-def _suggest_one(trial: Suggesting, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
+def _suggest_one(trial: SuggestApi, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
     name, asked = parameter.name, distribution(parameter)
     value: Any
     if isinstance(parameter.domain, Choice) and isinstance(asked, CategoricalDistribution):

@@ -19,12 +19,12 @@ from study.config.search_config import Mode
 from study.config.study_config import Choice, Constant, Integer, StudySpec, stable_seed
 from study.designs.grid import grid_points
 from study.records import TrialState
-from study.search.observations import SELECTIONS, History
-from study.search.optuna_adapter import Draw, Notes, PointStudy, only_given
-from study.search.prior_trials import PriorPoint
+from study.search.observations import SELECTIONS, ObservationHistory
+from study.search.optuna_adapter import BufferedAttrs, PendingTrial, PointStudy, only_given
+from study.search.prior_trials import PriorTrial
 from study.search.samplers import SAMPLERS, Stream, random
 from study.search.space import suggest
-from study.trials.queue import PointKey, Roster, key_of
+from study.trials.queue import PointKey, TrialQueue, point_key
 
 _FEWEST = 1024
 
@@ -34,7 +34,7 @@ def is_finite(spec: StudySpec) -> bool:
     return all(isinstance(one.domain, Choice | Constant | Integer) or one.domain.step is not None for one in spec.space)
 
 
-class Unseen:
+class UnvisitedPoints:
     """The points of a finite space that were not run, in the order of a stable hash.
 
     Of a space with far more points than were run only the first of its list are looked at: a power of two, and at
@@ -57,7 +57,7 @@ class Unseen:
             self._list(wanted)
         while self._waiting:
             point = self._points[self._waiting[0][1]]
-            if key_of(point) not in seen:
+            if point_key(point) not in seen:
                 return point
             heappop(self._waiting)
         return None
@@ -83,7 +83,7 @@ _PARENTS = "NSGAIISampler:parent:"
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Suggestion:
     """A point to run: its values, Optuna's form of them, and what the sampler wants to find again."""
 
     values: Mapping[str, Scalar]
@@ -93,11 +93,11 @@ class Drawn:
     of_study: Mapping[str, Any] = field(default_factory=dict)
 
 
-def drawn_from(spec: StudySpec, values: Mapping[str, Scalar]) -> Drawn:
+def suggestion_from(spec: StudySpec, values: Mapping[str, Scalar]) -> Suggestion:
     """Return a point whose values are known."""
-    draw = Draw(only_given, None, 0, values)
+    draw = PendingTrial(only_given, None, 0, values)
     found = suggest(draw, spec.space)
-    return Drawn(found, draw.params, draw.distributions)
+    return Suggestion(found, draw.params, draw.distributions)
 
 
 class Searcher:
@@ -110,8 +110,8 @@ class Searcher:
     def __init__(
         self,
         spec: StudySpec,
-        earlier: Sequence[PriorPoint],
-        roster: Roster,
+        earlier: Sequence[PriorTrial],
+        roster: TrialQueue,
         trial_of: Callable[[int], FrozenTrial],
         study_attrs: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -119,12 +119,12 @@ class Searcher:
         self._roster = roster
         self._study_attrs = study_attrs
         self._directions = [_direction(one.mode) for one in spec.aims]
-        self._unseen = Unseen(spec) if is_finite(spec) else None
+        self._unseen = UnvisitedPoints(spec) if is_finite(spec) else None
         shown = [_as_trial(spec, number, one) for number, one in enumerate(earlier)]
         mode = spec.objective.mode if len(spec.aims) == 1 else None
-        self.history = History(shown, SELECTIONS[spec.search.sampler](spec), roster, trial_of, mode)
+        self.history = ObservationHistory(shown, SELECTIONS[spec.search.sampler](spec), roster, trial_of, mode)
 
-    def draw(self, trial: int, point: int, given: Mapping[str, Scalar] | None = None) -> Drawn | None:
+    def draw(self, trial: int, point: int, given: Mapping[str, Scalar] | None = None) -> Suggestion | None:
         """Draw a new point; None when a finite space has none left.
 
         Args:
@@ -135,13 +135,13 @@ class Searcher:
         attrs = self._study_attrs()
         points = self.history.shown(_parents(attrs))
         for make, stream in self._attempts(Stream(self._spec, trial, point)):
-            notes = Notes(attrs)
+            notes = BufferedAttrs(attrs)
             found = self._draw(make, stream, PointStudy(self._directions, points, notes), given)
-            if given or key_of(found.values) not in self._roster.keys:
+            if given or point_key(found.values) not in self._roster.keys:
                 is_own = make is not random
                 return replace(found, of_trial=notes.of_trial if is_own else {}, of_study=notes.of_study)
         left = self._unseen.next(self._roster.keys) if self._unseen else None
-        return None if left is None else drawn_from(self._spec, left)
+        return None if left is None else suggestion_from(self._spec, left)
 
     def _attempts(self, stream: Stream) -> Iterator[tuple[Callable[[Stream], BaseSampler], Stream]]:
         sampler = self._spec.search.sampler
@@ -157,10 +157,10 @@ class Searcher:
         stream: Stream,
         study: PointStudy,
         given: Mapping[str, Scalar] | None,
-    ) -> Drawn:
+    ) -> Suggestion:
         number = self.history.number_of(stream.point)
-        draw = Draw(lambda name: make(replace(stream, parameter=name)), study, number, given)
-        return Drawn(suggest(draw, self._spec.space), draw.params, draw.distributions)
+        draw = PendingTrial(lambda name: make(replace(stream, parameter=name)), study, number, given)
+        return Suggestion(suggest(draw, self._spec.space), draw.params, draw.distributions)
 
 
 def _direction(mode: Mode) -> StudyDirection:
@@ -173,9 +173,9 @@ def _parents(attrs: Mapping[str, Any]) -> list[int]:
     return [int(number) for one in generations[-2:] for number in attrs[f"{_PARENTS}{one}"]]
 
 
-def _as_trial(spec: StudySpec, number: int, earlier: PriorPoint) -> FrozenTrial:
+def _as_trial(spec: StudySpec, number: int, earlier: PriorTrial) -> FrozenTrial:
     """Return a point of an earlier study as one that ended here; for NSGA-II it is of the first generation."""
-    drawn = drawn_from(spec, earlier.params)
+    drawn = suggestion_from(spec, earlier.params)
     is_whole = earlier.state is TrialState.COMPLETE
     trial = create_trial(
         state=OptunaState.COMPLETE if is_whole else OptunaState.PRUNED,

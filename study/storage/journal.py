@@ -40,7 +40,7 @@ class FlockJournalLock(BaseJournalFileLock):
         self._file = None
 
 
-class WholeLines(JournalFileBackend):
+class JournalFile(JournalFileBackend):
     """Optuna's journal file, but a write that fails leaves nothing behind.
 
     Optuna's own would leave a part of a line, and the next line after it would make the journal unreadable.
@@ -94,7 +94,7 @@ class WholeLines(JournalFileBackend):
                 raise
 
 
-class BatchedJournal(JournalStorage):
+class BatchedJournalStorage(JournalStorage):
     """Optuna's journal storage for one writer: several changes are one write, and none is read back from the file.
 
     Optuna's own opens and reads the file at every look. Memory changes after the file did, so a batch that cannot be
@@ -104,7 +104,7 @@ class BatchedJournal(JournalStorage):
     def __init__(self, journal: Path) -> None:
         self._held: list[str] | None = None
         self._loaded = False
-        self._lines = WholeLines(journal)
+        self._lines = JournalFile(journal)
         super().__init__(self._lines)
         self._loaded = True
         self._replay_result._last_created_trial_id_by_this_process = -1
@@ -147,7 +147,7 @@ def _followed(line: str) -> str:
     return json.dumps({**json.loads(line), FOLLOWED: True}, separators=(",", ":"))
 
 
-def publish(staging: Path, journal: Path) -> None:
+def replace_journal(staging: Path, journal: Path) -> None:
     """Give a finished journal its name, durably."""
     staging.replace(journal)
     sync_folder(journal.parent)

@@ -23,7 +23,7 @@ from study.errors import LedgerError
 from study.paths import StudyLayout
 from study.records import TrialRecord
 from study.storage.study_attributes import SPEC
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.trials.serialization import to_record
 from study.utils import network as listening
 
@@ -35,7 +35,7 @@ _METRIC_NAMES = "study:metric_names"  # where Optuna's set_metric_names() puts t
 _MAX_NOTES = 1000  # the dashboard looks through all notes for each trial
 
 
-class ViewedLedger(JournalStorage):
+class ReadOnlyStorage(JournalStorage):
     """A study's journal as it stands now; every look reads what was appended since.
 
     Attributes are what a person wants to see: the run in MLflow, why the trial ended, its best epoch and metrics. The
@@ -48,7 +48,7 @@ class ViewedLedger(JournalStorage):
         Raises:
             LedgerError: there is none, or its file is damaged.
         """
-        Ledger.open(layout)
+        StudyStorage.open(layout)
         self._journal = layout.ledger
         self._link = link
         self._size = 0
@@ -177,7 +177,7 @@ _READING = ("GET", "HEAD")
 class Dashboard:
     """A dashboard that listens already; ``url`` opens it on the study."""
 
-    def __init__(self, ledger: ViewedLedger, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, ledger: ReadOnlyStorage, host: str = "127.0.0.1", port: int = 8080) -> None:
         """Listen on a port.
 
         Args:

@@ -20,8 +20,8 @@ from study.errors import LedgerError, damaged, missing
 from study.paths import StudyLayout, write_atomic
 from study.records import StopReason, TrialRecord, TrialState
 from study.storage.study_attributes import DROPPED_PREFIX, EXHAUSTED, SPEC, StudyAttributes
-from study.trials.queue import most_trials, planned_now
-from study.trials.serialization import FOLLOWED, STATES, Epoch, is_settled, stored_epochs, to_record
+from study.trials.queue import max_trials, planned_trials_now
+from study.trials.serialization import FOLLOWED, STATES, StoredEpoch, is_settled, stored_epochs, to_record
 
 MAPPINGS = ("params", "config", "metrics")
 DERIVED = ("study", "history", "kept", "run_id")
@@ -134,7 +134,7 @@ FOLLOWED_END = f',"{FOLLOWED}":true}}\n'.encode()
 
 
 @dataclass
-class LightTrial:
+class ReplayedTrial:
     """A trial that has not ended; ``state`` is Optuna's number."""
 
     number: int
@@ -143,7 +143,7 @@ class LightTrial:
 
 
 @dataclass
-class Replay:
+class JournalReplay:
     """What the journal says up to the byte ``offset``, which ends a line and a batch.
 
     ``ended`` holds the records of the trials that ended, but for the ``earlier`` ones that somebody else holds;
@@ -158,7 +158,7 @@ class Replay:
     attrs: dict[str, Any] = field(default_factory=dict)
     ended: dict[int, TrialRecord] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
-    open: dict[int, LightTrial] = field(default_factory=dict)
+    open: dict[int, ReplayedTrial] = field(default_factory=dict)
     earlier: int = 0
     offset: int = 0
     keeps_epochs: bool = False
@@ -197,7 +197,7 @@ class Replay:
         """Return what is run, as it is now."""
         return StudySpec.model_validate_json(self.attrs[SPEC])
 
-    def record(self, trial: LightTrial) -> TrialRecord:
+    def record(self, trial: ReplayedTrial) -> TrialRecord:
         """Return the record of a trial as it stands."""
         found = to_record(self.name, trial, self._objective)
         return found if self.keeps_epochs else replace(found, history=())
@@ -213,7 +213,7 @@ class Replay:
                 self._change_state(log["trial_id"], log["state"])
             case 4:
                 number = self.begun
-                self.open[number] = LightTrial(number, log.get("state", _RUNNING), log.get("user_attrs", {}))
+                self.open[number] = ReplayedTrial(number, log.get("state", _RUNNING), log.get("user_attrs", {}))
                 self._close(number)
             case 2:
                 self.attrs.update(log["user_attr"])
@@ -251,7 +251,7 @@ _BLOCK_BYTES = 1 << 20
 class Index:
     """An index as it was read: ``replay`` has no records of trials that ended, ``columns`` have them."""
 
-    replay: Replay
+    replay: JournalReplay
     columns: dict[str, Any]
 
 
@@ -297,8 +297,8 @@ def load(path: Path, journal: Contents) -> Index | None:
         if told["stamp"] != journal.stamp and told["journal"] != journal.hash_to(told["offset"]):
             return None
         found = parse(body)
-        trials = {int(number): LightTrial(int(number), *one) for number, one in found["open"].items()}
-        replay = Replay(
+        trials = {int(number): ReplayedTrial(int(number), *one) for number, one in found["open"].items()}
+        replay = JournalReplay(
             found["name"], found["attrs"], settled=set(found["settled"]), open=trials,
             earlier=len(unpack_column(found["ended"]["trial"])), offset=told["offset"],
         )  # fmt: skip
@@ -307,7 +307,7 @@ def load(path: Path, journal: Contents) -> Index | None:
         return None
 
 
-def save(path: Path, journal: Contents, replay: Replay, ended: Sequence[TrialRecord]) -> None:
+def save(path: Path, journal: Contents, replay: JournalReplay, ended: Sequence[TrialRecord]) -> None:
     """Write the index, whole or not at all.
 
     Args:
@@ -353,7 +353,7 @@ _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 class StudyView(StudyAttributes):
     """A study as it stood when it was read: the same answers as the ledger's, but nothing can be done with it."""
 
-    def __init__(self, replay: Replay, columns: Mapping[str, Any] | None, run_ids: Mapping[int, str]) -> None:
+    def __init__(self, replay: JournalReplay, columns: Mapping[str, Any] | None, run_ids: Mapping[int, str]) -> None:
         self.spec = replay.spec()
         self._replay = replay
         self._columns = columns
@@ -378,9 +378,9 @@ class StudyView(StudyAttributes):
         numbers = [*self._replay.settled, *(one.number for one in self._replay.open.values() if is_settled(one))]
         settled = {self.records[number].point for number in numbers}
         left = {point: replicates - count for point, count in begun.items()}
-        return planned_now(
+        return planned_trials_now(
             self.spec,
-            most_trials(self.spec),
+            max_trials(self.spec),
             len(self.records),
             freed=sum(left[point] for point in settled),
             to_begin=sum(count for point, count in left.items() if point not in settled),
@@ -425,7 +425,7 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
         with layout.ledger.open("rb") as journal:
             contents = Contents(journal)
             index = None if epochs else load(layout.index, contents)
-            replay = index.replay if index else Replay(keeps_epochs=epochs)
+            replay = index.replay if index else JournalReplay(keeps_epochs=epochs)
             begin = replay.offset
             journal.seek(begin)
             replay.take(journal)
@@ -442,7 +442,7 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
         raise damaged(layout, error) from error
 
 
-def read_epochs(layout: StudyLayout, number: int) -> list[Epoch]:
+def read_epochs(layout: StudyLayout, number: int) -> list[StoredEpoch]:
     """Return what was reported of one trial, the oldest epoch first, without reading what is of others.
 
     Raises:

@@ -17,8 +17,8 @@ from study.config.study_config import StudySpec
 from study.errors import LedgerError
 from study.paths import StudyLayout
 from study.records import DataSummary, FinalLook, StopReason, TrialState
-from study.search.prior_trials import PriorPoint
-from study.storage.journal import BatchedJournal, publish
+from study.search.prior_trials import PriorTrial
+from study.storage.journal import BatchedJournalStorage, replace_journal
 
 SPEC, ENDED_AT, END_REASON, EXHAUSTED = "spec", "ended_at_s", "end_reason", "exhausted"
 LOOKS, EXTENSIONS = "test_looks", "extensions"
@@ -73,11 +73,11 @@ class StudyAttributes(ABC):
         return dict(self._attrs.get("environment", {}))
 
     @property
-    def warm_start(self) -> tuple[PriorPoint, ...]:
+    def warm_start(self) -> tuple[PriorTrial, ...]:
         """The points of earlier studies that the sampler was given."""
-        from study.search.prior_trials import PriorPoint
+        from study.search.prior_trials import PriorTrial
 
-        return tuple(PriorPoint.from_json(one) for one in self._attrs.get("warm_start", ()))
+        return tuple(PriorTrial.from_json(one) for one in self._attrs.get("warm_start", ()))
 
     @property
     def extensions(self) -> tuple[Mapping[str, Any], ...]:
@@ -137,7 +137,7 @@ def create(
     given: StudySpec,
     data: DataSummary,
     notices: Sequence[str],
-    warm_start: Sequence[PriorPoint],
+    warm_start: Sequence[PriorTrial],
     environment: Mapping[str, str],
 ) -> None:
     """Write the ledger of a study that has no trial yet.
@@ -167,12 +167,12 @@ def create(
 def _write(journal: Path, name: str, directions: Sequence[StudyDirection], attributes: Mapping[str, object]) -> None:
     staging = journal.with_name(f".{journal.name}.part")
     staging.unlink(missing_ok=True)
-    storage = BatchedJournal(staging)
+    storage = BatchedJournalStorage(staging)
     study_id = storage.create_new_study(directions, name)
     with storage.batch():
         for key, value in attributes.items():
             storage.set_study_user_attr(study_id, key, value)
-    publish(staging, journal)  # a half-made study is never seen
+    replace_journal(staging, journal)  # a half-made study is never seen
     staging.with_name(f"{staging.name}.lock").unlink(missing_ok=True)
 
 
@@ -192,10 +192,10 @@ def refuse_existing(layout: StudyLayout, name: str) -> None:
 SESSIONS = "sessions"
 
 
-class StudyFacts(StudyAttributes):
+class StudyNotes(StudyAttributes):
     """The attributes of the study itself; every method that returns has its effect on disk."""
 
-    def __init__(self, storage: BatchedJournal) -> None:
+    def __init__(self, storage: BatchedJournalStorage) -> None:
         (study,) = storage.get_all_studies()
         self._storage = storage
         self._study_id = study._study_id
@@ -207,7 +207,7 @@ class StudyFacts(StudyAttributes):
         """The study's name."""
         return self._name
 
-    def note_look(self, look: FinalLook) -> None:
+    def record_test_evaluation(self, look: FinalLook) -> None:
         """Remember that the test images were looked at; the caller holds the study's lock."""
         self._note(LOOKS, [asdict(one) for one in (*self.looks, look)])
 

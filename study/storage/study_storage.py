@@ -14,8 +14,8 @@ from study.config.study_config import StudySpec
 from study.errors import damaged, missing
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
-from study.search.prior_trials import PriorPoint
-from study.storage.journal import BatchedJournal
+from study.search.prior_trials import PriorTrial
+from study.storage.journal import BatchedJournalStorage
 from study.storage.study_attributes import SESSIONS, create
 from study.storage.trial_index import StudyTrials
 from study.trials.serialization import (
@@ -31,8 +31,8 @@ from study.trials.serialization import (
     STATES,
     STOP_REASON,
     Assignment,
-    Epoch,
-    Stop,
+    StopDecision,
+    StoredEpoch,
     stop_of,
 )
 
@@ -40,7 +40,7 @@ TOLD: Mapping[TrialState, OptunaState] = {STATES[one]: one for one in OptunaStat
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
-class Ledger(StudyTrials):
+class StudyStorage(StudyTrials):
     """The one durable state of a study.
 
     Only the driver that holds the study's lock writes; anybody may read what there was when they opened it.
@@ -58,9 +58,9 @@ class Ledger(StudyTrials):
         data: DataSummary,
         notices: Sequence[str] = (),
         given: StudySpec | None = None,
-        warm_start: Sequence[PriorPoint] = (),
+        warm_start: Sequence[PriorTrial] = (),
         environment: Mapping[str, str] = {},
-    ) -> Ledger:
+    ) -> StudyStorage:
         """Begin a new study.
 
         Args:
@@ -83,7 +83,7 @@ class Ledger(StudyTrials):
         return cls.open(layout)
 
     @classmethod
-    def open(cls, layout: StudyLayout) -> Ledger:
+    def open(cls, layout: StudyLayout) -> StudyStorage:
         """Open an existing study.
 
         Raises:
@@ -92,7 +92,7 @@ class Ledger(StudyTrials):
         if not layout.ledger.exists():
             raise missing(layout)
         try:
-            return cls(BatchedJournal(layout.ledger))
+            return cls(BatchedJournalStorage(layout.ledger))
         except _DAMAGE as error:
             raise damaged(layout, error) from error
 
@@ -139,7 +139,7 @@ class Ledger(StudyTrials):
         known = trial.user_attrs.get(key, {})
         if known.get("values") == dict(metrics.values) and metrics.epoch in trial.intermediate_values:
             return False
-        epoch = Epoch(metrics, time.time(), checkpoint, busy_s + known.get("busy_s", 0.0))
+        epoch = StoredEpoch(metrics, time.time(), checkpoint, busy_s + known.get("busy_s", 0.0))
         with self._storage.batch():
             self._set(number, key, epoch.as_json())
             value = metrics.values[self.spec.objective.metric]
@@ -162,7 +162,7 @@ class Ledger(StudyTrials):
             self._set(number, DECIDED, trial.last_step)
         return False
 
-    def stop(self, number: int, reason: StopReason) -> Stop:
+    def stop(self, number: int, reason: StopReason) -> StopDecision:
         """Decide that a running trial ends after its last reported epoch; what was decided before stays."""
         trial = self._trial(number)
         known = stop_of(trial)
@@ -172,7 +172,7 @@ class Ledger(StudyTrials):
             self._set(number, STOP_REASON, reason.value)
             self._set(number, PRUNED, trial.last_step or 0)
         self._spread_settled(number)
-        return Stop(trial.last_step or 0, reason)
+        return StopDecision(trial.last_step or 0, reason)
 
     def note_evaluation(self, number: int, values: Mapping[str, float]) -> None:
         """Store what the selected checkpoint scored on images it was not selected on."""

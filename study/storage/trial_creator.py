@@ -12,15 +12,15 @@ from optuna.trial import TrialState as OptunaState
 
 from study.config.study_config import StudySpec
 from study.search.space import SHORTER_LIST, trial_config
-from study.search.suggest import Drawn, Searcher, drawn_from
-from study.storage.journal import BatchedJournal
-from study.storage.study_attributes import EXHAUSTED, StudyFacts
-from study.trials.listener import replay
-from study.trials.queue import Roster
+from study.search.suggest import Searcher, Suggestion, suggestion_from
+from study.storage.journal import BatchedJournalStorage
+from study.storage.study_attributes import EXHAUSTED, StudyNotes
+from study.trials.listener import replay_trials
+from study.trials.queue import TrialQueue
 from study.trials.serialization import ASKED, ATTEMPTS
 
 
-class Asker:
+class TrialCreator:
     """The next trial of a search or of a listed design.
 
     A point is drawn before its trial exists, and then written with all its values in one line: a driver killed before
@@ -30,10 +30,10 @@ class Asker:
     def __init__(
         self,
         spec: StudySpec,
-        storage: BatchedJournal,
+        storage: BatchedJournalStorage,
         study_id: int,
-        roster: Roster,
-        facts: StudyFacts,
+        roster: TrialQueue,
+        facts: StudyNotes,
         trials: Callable[[], list[FrozenTrial]],
     ) -> None:
         self._spec = spec
@@ -63,7 +63,7 @@ class Asker:
             self._storage.get_trial,
             lambda: self._storage.get_study_system_attrs(self._study_id),
         )
-        replay(self._trials(), found.history)
+        replay_trials(self._trials(), found.history)
         return found
 
     def next(self, number: int) -> bool:
@@ -79,7 +79,7 @@ class Asker:
         number = trial.number
         given = {name.partition(SHORTER_LIST)[0]: value for name, value in trial.params.items()}
         if self.is_listed:
-            found: Drawn | None = drawn_from(self._spec, self._roster.listed(number))
+            found: Suggestion | None = suggestion_from(self._spec, self._roster.listed(number))
         else:
             found = self.searcher.draw(number, number, given)
         assert found is not None
@@ -89,18 +89,18 @@ class Asker:
                 self._storage.set_trial_param(number, name, value, asked)
         self._storage.set_trial_user_attr(number, ASKED, self._asked(found, number, 0))
 
-    def _next_listed(self) -> tuple[Drawn, int, int] | None:
+    def _next_listed(self) -> tuple[Suggestion, int, int] | None:
         found = self._roster.next_listed()
         if found is None:
             return None
         point, replicate, values = found
-        return drawn_from(self._spec, values), point, replicate
+        return suggestion_from(self._spec, values), point, replicate
 
-    def _next_searched(self, number: int) -> tuple[Drawn, int, int] | None:
+    def _next_searched(self, number: int) -> tuple[Suggestion, int, int] | None:
         again = self._roster.next_replicate()
         if again is not None:
             point, replicate = again
-            return drawn_from(self._spec, point.params), point.number, replicate
+            return suggestion_from(self._spec, point.params), point.number, replicate
         if not self._roster.may_begin():
             return None
         found = self.searcher.draw(number, self._roster.next_point)
@@ -110,7 +110,7 @@ class Asker:
             return None
         return found, self._roster.next_point, 0
 
-    def _store(self, found: Drawn, point: int, replicate: int) -> None:
+    def _store(self, found: Suggestion, point: int, replicate: int) -> None:
         trial = create_trial(
             state=OptunaState.RUNNING,
             params=dict(found.params),
@@ -123,6 +123,6 @@ class Asker:
                 self._storage.set_study_system_attr(self._study_id, key, value)
             self._storage.create_new_trial(self._study_id, trial)
 
-    def _asked(self, found: Drawn, point: int, replicate: int) -> dict[str, Any]:
+    def _asked(self, found: Suggestion, point: int, replicate: int) -> dict[str, Any]:
         config = trial_config(self._spec, found.values, point=point, replicate=replicate)
         return {"params": dict(found.values), "config": config.model_dump(), "started_at_s": time.time()}

@@ -9,22 +9,31 @@ from optuna.trial import FrozenTrial
 
 from study.records import TrialRecord, TrialState
 from study.search.pruners import Pruner, build_pruner
-from study.storage.journal import BatchedJournal
-from study.storage.study_attributes import ENDED_AT, EXHAUSTED, SESSIONS, StudyFacts
-from study.storage.trial_creator import Asker
-from study.storage.trial_statistics import Sessions, Tally
-from study.trials.listener import Follower, replay
-from study.trials.queue import Roster
-from study.trials.serialization import DECIDED, Epoch, Stop, is_settled, stop_of, stored_epoch, stored_epochs, to_record
+from study.storage.journal import BatchedJournalStorage
+from study.storage.study_attributes import ENDED_AT, EXHAUSTED, SESSIONS, StudyNotes
+from study.storage.trial_creator import TrialCreator
+from study.storage.trial_statistics import SessionTimes, TrialStatistics
+from study.trials.listener import TrialListener, replay_trials
+from study.trials.queue import TrialQueue
+from study.trials.serialization import (
+    DECIDED,
+    StopDecision,
+    StoredEpoch,
+    is_settled,
+    stop_of,
+    stored_epoch,
+    stored_epochs,
+    to_record,
+)
 
 
-class StudyTrials(StudyFacts):
+class StudyTrials(StudyNotes):
     """What is stored of the trials, and what is kept up to date from it instead of being counted again.
 
     The storage's trial ids are the trials' numbers: a journal has one study.
     """
 
-    def __init__(self, storage: BatchedJournal) -> None:
+    def __init__(self, storage: BatchedJournalStorage) -> None:
         super().__init__(storage)
         self._interrupted = [one.number for one in self._trials() if not one.state.is_finished()]
         self._follow()
@@ -52,11 +61,11 @@ class StudyTrials(StudyFacts):
         """Return one trial."""
         return self._to_record(self._trial(number))
 
-    def epochs(self, number: int) -> list[Epoch]:
+    def epochs(self, number: int) -> list[StoredEpoch]:
         """Return what was reported of a trial, the oldest epoch first."""
         return stored_epochs(self._trial(number).user_attrs)
 
-    def epoch(self, number: int, epoch: int) -> Epoch:
+    def epoch(self, number: int, epoch: int) -> StoredEpoch:
         """Return what was reported of one epoch of a trial.
 
         Raises:
@@ -69,7 +78,7 @@ class StudyTrials(StudyFacts):
         values: Mapping[int, float] = self._trial(number).intermediate_values
         return values
 
-    def stop_of(self, number: int) -> Stop | None:
+    def stop_of(self, number: int) -> StopDecision | None:
         """Return what was decided of a trial, None where it may go on."""
         return stop_of(self._trial(number))
 
@@ -97,24 +106,24 @@ class StudyTrials(StudyFacts):
     @cached_property
     def _pruner(self) -> Pruner:
         found = build_pruner(self.spec)
-        replay(self._trials(), found)
+        replay_trials(self._trials(), found)
         return found
 
     def _follow(self) -> None:
         """Begin to follow the trials by the spec as it is now; pruner and sampler are made when they are needed."""
         self.__dict__.pop("_pruner", None)
-        self._tally = Tally(self.spec.objective.mode)
-        self._roster = Roster(self.spec)
+        self._tally = TrialStatistics(self.spec.objective.mode)
+        self._roster = TrialQueue(self.spec)
         self._roster.found_no_more = bool(self._attrs.get(EXHAUSTED))
-        self._sessions = Sessions(self._attrs.get(SESSIONS, ()), self.created_at_s)
-        self._asker = Asker(self.spec, self._storage, self._study_id, self._roster, self, self._trials)
+        self._sessions = SessionTimes(self._attrs.get(SESSIONS, ()), self.created_at_s)
+        self._asker = TrialCreator(self.spec, self._storage, self._study_id, self._roster, self, self._trials)
         for one in self._followers():
-            replay(self._trials(), one)
+            replay_trials(self._trials(), one)
         self._sessions.moment(self._attrs.get(ENDED_AT))
 
-    def _followers(self) -> list[Follower]:
+    def _followers(self) -> list[TrialListener]:
         """Return whoever must hear of a change; the roster first, which others ask."""
-        found: list[Follower] = [self._roster, self._tally, self._sessions]
+        found: list[TrialListener] = [self._roster, self._tally, self._sessions]
         if "_pruner" in self.__dict__:
             found.append(self._pruner)
         if self._asker.has_searcher:

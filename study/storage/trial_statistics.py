@@ -11,11 +11,11 @@ from optuna.trial import FrozenTrial
 
 from study.config.search_config import Mode
 from study.records import TrialState
-from study.trials.listener import Follower
+from study.trials.listener import TrialListener
 from study.trials.serialization import ASKED, ENDED, EPOCH_PREFIX, STATES, best_value
 
 
-class Tally(Follower):
+class TrialStatistics(TrialListener):
     """Counts by state, and the finished trials by value."""
 
     def __init__(self, mode: Mode) -> None:
@@ -59,7 +59,7 @@ def _val_loss(trial: FrozenTrial, value: float) -> float:
     return float(values.get("val_loss", 0.0))
 
 
-class Sessions(Follower):
+class SessionTimes(TrialListener):
     """The time in which some driver ran the study.
 
     A session whose end nobody noted, because its driver was killed, ends with the last moment stored in it. What was

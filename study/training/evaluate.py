@@ -20,7 +20,7 @@ from study.training import device as devices
 from study.training import metrics
 from study.training.checkpoint import load_weights, read_card
 from study.training.dataset import DeviceImages, LabelledImages, TrainingData
-from study.training.models.architectures import Network, build_model, place, predict
+from study.training.models.architectures import Network, build_model, predict, to_device
 
 WARM_UP = 2
 FEWEST, MOST, ENOUGH_S = 3, 20, 0.15
@@ -65,7 +65,7 @@ ARCHITECTURE = ("family", "depth", "head", "head_width", "head_dropout")
 """The hyperparameters that say which layers a model has."""
 
 
-def rebuild(architecture: Mapping[str, Any], outputs: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
+def load_model(architecture: Mapping[str, Any], outputs: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
     """Build a stored model; hyperparameters that are not given have their defaults.
 
     Raises:
@@ -88,7 +88,7 @@ def logits_of(
     """Return the logits of images [N, S, S, 3]: [N] for two classes, else [N, K].
 
     Args:
-        model: what ``rebuild`` made; moved to the device.
+        model: what ``load_model`` made; moved to the device.
         images: uint8 RGB, square, of the size the model expects.
         preprocessing: mean and std, as a checkpoint's card has them.
         precision: fp32 or bf16.
@@ -97,7 +97,7 @@ def logits_of(
     device = device or devices.pick_device()
     normalization = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
     held = DeviceImages(images, np.zeros(len(images), np.int64), device, normalization=normalization)
-    return predict(place(model, device, precision, channels_last=True), held)
+    return predict(to_device(model, device, precision, channels_last=True), held)
 
 
 def metrics_on(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -108,7 +108,7 @@ def metrics_on(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.i
     """
     card = read_card(checkpoint)
     outputs = 1 if len(card.classes) == 2 else len(card.classes)
-    model = rebuild(card.config, outputs, load_weights(checkpoint))
+    model = load_model(card.config, outputs, load_weights(checkpoint))
     return metrics.evaluate(logits_of(model, images, card.preprocessing, card.precision), labels, card.classes)
 
 

@@ -26,9 +26,9 @@ from study.training.dataset import (
     epoch_order,
 )
 from study.training.losses import Criterion
-from study.training.models.architectures import Network, build_model, freeze_parts, place, set_training
+from study.training.models.architectures import Network, build_model, freeze_parts, set_training, to_device
 from study.training.models.initialization import Weights, initialize
-from study.training.optimization import Clock, WeightAverage, build_optimizer, rate_factor, set_rate
+from study.training.optimization import ScheduleSteps, WeightAverage, build_optimizer, rate_factor, set_rate
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def make_learner(
     model = build_model(config, data.outputs)
     initialize(model, config.init, stable_seed(config.seed, "init"), weights)
     freeze_parts(model, config.freeze)
-    network = place(model, device, *devices.resolve_precision(config, device))
+    network = to_device(model, device, *devices.resolve_precision(config, device))
     return Learner(
         network=network,
         optimizer=build_optimizer(model, config),
@@ -111,7 +111,7 @@ def _train_batches(
     order = order.to(network.device)  # once, or every batch would wait for its own part
     loss_sum, right = 0.0, torch.zeros((), device=network.device)
     for at, (start, stop) in enumerate(bounds):
-        clock = Clock((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)
+        clock = ScheduleSteps((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)
         set_rate(learner.optimizer, rate_factor(config, clock))
         batch, targets = images.take(order[start:stop], channels_last=network.channels_last)
         batch, targets = augment(batch, targets, stream)

@@ -120,7 +120,7 @@ FINAL_DIV_FACTOR = 1e4
 
 
 @dataclass(frozen=True)
-class Clock:
+class ScheduleSteps:
     """Where training stands: ``step`` counts optimizer steps from 0, over all epochs."""
 
     step: int
@@ -138,7 +138,7 @@ class Clock:
         return self.step // self.steps_per_epoch
 
 
-def rate_factor(config: Hyperparameters, clock: Clock) -> float:
+def rate_factor(config: Hyperparameters, clock: ScheduleSteps) -> float:
     """Return what the learning rate is multiplied with at a step.
 
     A warm-up of W = warmup_epochs * steps_per_epoch steps rises linearly, step s (from 0) by (s + 1) / (W + 1), before
@@ -153,23 +153,23 @@ def rate_factor(config: Hyperparameters, clock: Clock) -> float:
     return SCHEDULES[config.schedule](config, clock, warm)
 
 
-def constant(config: Hyperparameters, clock: Clock, warm: int) -> float:
+def constant(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
     """Keep the learning rate."""
     return 1.0
 
 
-def multistep(config: Hyperparameters, clock: Clock, warm: int) -> float:
+def multistep(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
     """Multiply by gamma after each of the milestones, which count whole epochs."""
     return float(config.gamma ** sum(clock.epoch >= milestone for milestone in config.milestones))
 
 
-def cosine(config: Hyperparameters, clock: Clock, warm: int) -> float:
+def cosine(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
     """Fall along half a cosine to 0, step by step (Loshchilov & Hutter 2017, without restarts)."""
     left = max(1, clock.steps - warm)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (clock.step - warm) / left)))
 
 
-def one_cycle(config: Hyperparameters, clock: Clock, warm: int) -> float:
+def one_cycle(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
     """Rise from 1/25, then fall to 1/250000, along cosines (Smith & Topin 2018; torch's form, momentum left alone)."""
     top = (warm or RISE_SHARE * clock.steps) - 1
     last = clock.steps - 1
@@ -182,7 +182,7 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-SCHEDULES: Mapping[str, Callable[[Hyperparameters, Clock, int], float]] = {
+SCHEDULES: Mapping[str, Callable[[Hyperparameters, ScheduleSteps, int], float]] = {
     "constant": constant,
     "multistep": multistep,
     "cosine": cosine,

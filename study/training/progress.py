@@ -11,7 +11,7 @@ from study.records import EpochMetrics, StopReason, is_better, metric_named
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """Where a trial stands: every epoch so far and which one is selected.
 
     ``ended`` says why training ends here, if it does; then ``evaluation`` holds the metrics of the selected
@@ -29,7 +29,7 @@ class Progress:
         """The last finished epoch, 0 before the first."""
         return self.history[-1].epoch if self.history else 0
 
-    def advance(self, now: EpochMetrics, objective: Objective) -> Progress:
+    def advance(self, now: EpochMetrics, objective: Objective) -> TrainingProgress:
         """Return the progress after one more epoch."""
         value = now.values[objective.metric]
         better = is_better(value, self.best_value, objective.mode)

@@ -17,7 +17,7 @@ from study.paths import LAST_CHECKPOINT, write_atomic
 from study.records import EpochMetrics
 from study.training.checkpoint import Selected, best_folder, drop_obsolete, is_whole, parse_card, save_best
 from study.training.learner import Learner
-from study.training.progress import Progress
+from study.training.progress import TrainingProgress
 
 FORMAT = 4
 DIGEST_BYTES = hashlib.sha256().digest_size
@@ -29,10 +29,10 @@ Identity = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Last:
+class ResumePoint:
     """The last finished epoch as it lies on disk; without weights after a trial's final epoch."""
 
-    progress: Progress = field(default_factory=Progress)
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
     model: Mapping[str, torch.Tensor] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     average: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class Last:
                 learner.average.load_state_dict(self.average)
 
 
-def identify(config: TrialConfig, objective: Objective, data_fingerprint: str) -> Identity:
+def training_identity(config: TrialConfig, objective: Objective, data_fingerprint: str) -> Identity:
     """Say what a trial's last epoch belongs to."""
     return {"config": config.model_dump(), "objective": objective.model_dump(), "data": data_fingerprint}
 
@@ -54,7 +54,7 @@ def identify(config: TrialConfig, objective: Objective, data_fingerprint: str) -
 def save_epoch(
     directory: Path,
     identity: Identity,
-    progress: Progress,
+    progress: TrainingProgress,
     learner: Learner | None = None,
     selected: Selected | None = None,
 ) -> None:
@@ -88,7 +88,7 @@ def save_epoch(
         save_best(directory, selected)
 
 
-def read_last(directory: Path, identity: Identity) -> Last:
+def read_last(directory: Path, identity: Identity) -> ResumePoint:
     """Read the last finished epoch; finish or remove what a kill left half done.
 
     Returns:
@@ -100,23 +100,25 @@ def read_last(directory: Path, identity: Identity) -> Last:
     return last
 
 
-def _read(directory: Path, identity: Identity) -> Last:
+def _read(directory: Path, identity: Identity) -> ResumePoint:
     path = directory / LAST_CHECKPOINT
     try:
         state = torch.load(path, map_location="cpu", weights_only=True) if _has_digest(path) else None
         if not isinstance(state, dict) or state.get("format") != FORMAT or state["identity"] != identity:
-            return Last()
+            return ResumePoint()
         best_epoch, best_value = state["best"]
         selected = _unpacked(state["selected"]) if state["selected"] else None
     except _DAMAGE:
-        return Last()
+        return ResumePoint()
     if not is_whole(best_folder(directory, best_epoch)):
         if selected is None:
-            return Last()
+            return ResumePoint()
         drop_obsolete(directory, None)
         save_best(directory, selected)
     history = tuple(EpochMetrics(epoch, values) for epoch, values in state["history"])
-    return Last(Progress(history, best_epoch, best_value), state["model"], state["optimizer"], state["average"])
+    return ResumePoint(
+        TrainingProgress(history, best_epoch, best_value), state["model"], state["optimizer"], state["average"]
+    )
 
 
 def _packed(selected: Selected) -> dict[str, Any]:
@@ -134,7 +136,7 @@ def _unpacked(stored: Mapping[str, Any]) -> Selected:
     return Selected(stored["weights"], card, stored["scores"].numpy(), stored["labels"].numpy())
 
 
-class _Digesting:
+class _HashingWriter:
     """A file that is hashed while it is written."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -152,7 +154,7 @@ class _Digesting:
 
 
 def _save_with_digest(state: Mapping[str, Any], file: BinaryIO) -> None:
-    digesting = _Digesting(file)
+    digesting = _HashingWriter(file)
     torch.save(state, digesting)  # type: ignore[arg-type]  # torch asks no more of a file that it writes
     file.write(digesting.sha256.digest())  # readers of the archive pass over it
 

@@ -20,7 +20,7 @@ from study.errors import NonFiniteLossError
 from study.training import device as devices
 from study.training.augmentation.pipeline import build_augmenter
 from study.training.dataset import FIXED_NORMALIZATIONS, DeviceImages, augmentation_generator, batch_bounds, epoch_order
-from study.training.models.architectures import HEAD, Network, build_model, place
+from study.training.models.architectures import HEAD, Network, build_model, to_device
 from study.training.models.initialization import initialize
 
 TURNS = 4
@@ -59,7 +59,7 @@ def pretrain(
         NonFiniteLossError: the loss is not finite; a lower rotation.learning_rate is the usual way out.
     """
     started = time.perf_counter()
-    network = place(_model(model, seed), device, *devices.resolve_precision(model, device))
+    network = to_device(_model(model, seed), device, *devices.resolve_precision(model, device))
     optimizer = torch.optim.Adam(network.model.parameters(), lr=settings.learning_rate, fused=True)
     images = _placed(train_images, device)
     for epoch in range(1, settings.epochs + 1):

@@ -24,8 +24,8 @@ from study.training.evaluate import count_parameters, measure_latency_ms, predic
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
-from study.training.progress import Progress, reason_to_end
-from study.training.resume import identify, read_last, save_epoch
+from study.training.progress import TrainingProgress, reason_to_end
+from study.training.resume import read_last, save_epoch, training_identity
 
 RESIZE_WORDS: Mapping[str, str] = {
     "crop": "shorter side, centre crop",
@@ -35,7 +35,7 @@ RESIZE_WORDS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainingTask:
     """All that decides a trial's numbers, but for the device: what to train, on what, judged how, kept where."""
 
     config: TrialConfig
@@ -46,7 +46,7 @@ class Task:
     @property
     def identity(self) -> dict[str, Any]:
         """What a trial's files belong to."""
-        return identify(self.config, self.objective, self.data.fingerprint)
+        return training_identity(self.config, self.objective, self.data.fingerprint)
 
     @property
     def scores_shifted_each_epoch(self) -> bool:
@@ -56,7 +56,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Images:
+class TrainingImages:
     """The images of a trial on its device."""
 
     training: DeviceImages
@@ -73,7 +73,7 @@ def train(
     weights: Weights | None = None,
     device: torch.device | None = None,
     pruned: Callable[[int], bool] = lambda epoch: False,
-) -> Generator[Progress]:
+) -> Generator[TrainingProgress]:
     """Train a trial, or go on with it from its last checkpoint in ``directory``.
 
     Yields the progress after every epoch, its checkpoints safely on disk, and first of all what was found there. The
@@ -97,7 +97,7 @@ def train(
     require_batch(config.batch_size, len(data.train_labels))
     device = device or devices.pick_device()
     devices.reset_peak_memory(device)
-    task = Task(config, data, objective, directory)
+    task = TrainingTask(config, data, objective, directory)
     last = read_last(directory, task.identity)
     progress = last.progress
     reason = reason_to_end(config, progress.history)
@@ -124,13 +124,13 @@ def require_batch(batch_size: int, images: int) -> None:
         )
 
 
-def _place_images(task: Task, device: torch.device) -> Images:
+def _place_images(task: TrainingTask, device: torch.device) -> TrainingImages:
     data, mean_std = task.data, normalization(task.config, task.data)
 
     def placed(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
         return DeviceImages(images, labels, device, classes=len(data.classes), normalization=mean_std)
 
-    return Images(
+    return TrainingImages(
         training=placed(data.train_images, data.train_labels),
         validation=placed(data.val_images, data.val_labels),
         shifted={name: placed(one.images, one.labels) for name, one in data.shifted.items()},
@@ -138,8 +138,12 @@ def _place_images(task: Task, device: torch.device) -> Images:
 
 
 def _go_on(
-    learner: Learner, progress: Progress, task: Task, images: Images, pruned: Callable[[int], bool]
-) -> Iterator[Progress]:
+    learner: Learner,
+    progress: TrainingProgress,
+    task: TrainingTask,
+    images: TrainingImages,
+    pruned: Callable[[int], bool],
+) -> Iterator[TrainingProgress]:
     """Train the epochs that are left."""
     costs: Mapping[str, float] = {}
     while True:
@@ -157,7 +161,7 @@ def _go_on(
             yield progress
 
 
-def _costs(learner: Learner, images: Images, progress: Progress) -> dict[str, float]:
+def _costs(learner: Learner, images: TrainingImages, progress: TrainingProgress) -> dict[str, float]:
     """Return what the model costs to use: measured before a trial's first epoch, and the same after a resume."""
     known = progress.history[-1].values if progress.history else {}
     latency_ms = known.get("latency_ms") or measure_latency_ms(learner.network, images.training)
@@ -165,7 +169,7 @@ def _costs(learner: Learner, images: Images, progress: Progress) -> dict[str, fl
 
 
 def _run_epoch(
-    learner: Learner, task: Task, images: Images, epoch: int
+    learner: Learner, task: TrainingTask, images: TrainingImages, epoch: int
 ) -> tuple[dict[str, float], NDArray[np.float64]]:
     """Train one epoch and validate; return every metric, and the validation logits [M] or [M, K]."""
     started = time.perf_counter()
@@ -205,7 +209,9 @@ def require_finite(logits: NDArray[np.float64], what: str) -> None:
         raise NonFiniteLossError(f"{what} must be finite; a lower learning rate is the usual way out")
 
 
-def _evaluate_selected(learner: Learner, progress: Progress, task: Task, images: Images) -> dict[str, float]:
+def _evaluate_selected(
+    learner: Learner, progress: TrainingProgress, task: TrainingTask, images: TrainingImages
+) -> dict[str, float]:
     """Score the selected checkpoint on the shifted sets."""
     if not images.shifted:
         return {}
@@ -217,14 +223,16 @@ def _evaluate_selected(learner: Learner, progress: Progress, task: Task, images:
     return shifted_metrics(logits, task.data)
 
 
-def _save(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> None:
+def _save(learner: Learner, progress: TrainingProgress, task: TrainingTask, logits: NDArray[np.float64]) -> None:
     """Write the epoch, and its checkpoint if it is the selected one."""
     selected = _selected(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
     goes_on = reason_to_end(task.config, progress.history) is None
     save_epoch(task.directory, task.identity, progress, learner if goes_on else None, selected)
 
 
-def _selected(learner: Learner, progress: Progress, task: Task, logits: NDArray[np.float64]) -> Selected:
+def _selected(
+    learner: Learner, progress: TrainingProgress, task: TrainingTask, logits: NDArray[np.float64]
+) -> Selected:
     config, data = task.config, task.data
     card = CheckpointCard(
         depth=config.depth,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-class Follower:
+class TrialListener:
     """Hears of every change of a trial, once it is on disk.
 
     What it knows afterwards must not depend on the order in which it heard of different trials: after a restart it
@@ -31,7 +31,7 @@ class Follower:
         """Hear that a trial ended."""
 
 
-def replay(trials: Iterable[FrozenTrial], follower: Follower) -> None:
+def replay_trials(trials: Iterable[FrozenTrial], follower: TrialListener) -> None:
     """Let a follower hear of all that was stored before."""
     for trial in trials:
         follower.asked(trial)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from study.config.hyperparameters import Scalar
 from study.config.study_config import StudySpec
 from study.designs import count_points, listed_points, planned_trials
-from study.trials.listener import Follower
-from study.trials.serialization import ASKED, place_of
+from study.trials.listener import TrialListener
+from study.trials.serialization import ASKED, replicate_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 PointKey = frozenset[tuple[str, bool, Scalar]]
 
 
-def key_of(params: Mapping[str, Scalar]) -> PointKey:
+def point_key(params: Mapping[str, Scalar]) -> PointKey:
     """Return what two descriptions of one point share: 1 is 1.0 but not true, and the order does not matter."""
     return frozenset((name, isinstance(value, bool), value) for name, value in params.items())
 
 
-def most_trials(spec: StudySpec) -> int:
+def max_trials(spec: StudySpec) -> int:
     """Return how many trials there may be before any has run."""
     points = count_points(spec)
     return planned_trials(spec) if points is None else points * len(spec.replicates.numbers)
 
 
-def planned_now(spec: StudySpec, most: int, asked: int, *, freed: int, to_begin: int, no_more: bool) -> int:
+def planned_trials_now(spec: StudySpec, most: int, asked: int, *, freed: int, to_begin: int, no_more: bool) -> int:
     """Return how many trials there will be at most, as far as is known now.
 
     Args:
         spec: the study.
-        most: what ``most_trials`` says of it.
+        most: what ``max_trials`` says of it.
         asked: trials there are.
         freed: replicates of settled points that are not begun and never will be.
         to_begin: replicates of other points that are not begun.
@@ -69,7 +69,7 @@ class Point:
         return next(one for one in range(len(self.trials) + 1) if one not in self.trials)
 
 
-class Roster(Follower):
+class TrialQueue(TrialListener):
     """Every point that was begun, and the order in which a design's others follow.
 
     A search begins all replicates of a point before the next point. A listed design begins every point with the
@@ -100,7 +100,7 @@ class Roster(Follower):
         to_begin = 0
         if self.found_no_more:
             to_begin = sum(self.points[one].remaining(self.replicates) for one in self._open)
-        return planned_now(
+        return planned_trials_now(
             self._spec, self._count(), self._asked, freed=self._freed, to_begin=to_begin, no_more=self.found_no_more
         )
 
@@ -138,11 +138,11 @@ class Roster(Follower):
 
     def asked(self, trial: FrozenTrial) -> None:
         """Give the trial its place in its point."""
-        number, replicate = place_of(trial)
+        number, replicate = replicate_of(trial)
         point = self.points.get(number)
         if point is None:
             point = self.points[number] = Point(number, trial.user_attrs.get(ASKED, {}).get("params", {}))
-            self.keys.add(key_of(point.params))
+            self.keys.add(point_key(point.params))
         if point.is_settled:
             self._freed -= 1
         point.trials[replicate] = trial.number
@@ -152,7 +152,7 @@ class Roster(Follower):
 
     def settled(self, trial: FrozenTrial) -> None:
         """Begin no further replicate of the trial's point."""
-        point = self.points[place_of(trial)[0]]
+        point = self.points[replicate_of(trial)[0]]
         if not point.is_settled:
             self._freed += point.remaining(self.replicates)
             point.is_settled = True
@@ -160,13 +160,13 @@ class Roster(Follower):
 
     def told(self, trial: FrozenTrial) -> None:
         """Note that the replicate ended."""
-        self.points[place_of(trial)[0]].running.discard(trial.number)
+        self.points[replicate_of(trial)[0]].running.discard(trial.number)
 
     def named(self, trial: FrozenTrial) -> None:
         """Take the values of a trial that an earlier version left without them."""
-        point = self.points[place_of(trial)[0]]
+        point = self.points[replicate_of(trial)[0]]
         point.params = trial.user_attrs[ASKED]["params"]
-        self.keys.add(key_of(point.params))
+        self.keys.add(point_key(point.params))
 
     def _reopen(self, point: Point) -> None:
         if point.remaining(self.replicates) > 0:
@@ -181,5 +181,5 @@ class Roster(Follower):
 
     def _count(self) -> int:
         if self._most is None:
-            self._most = most_trials(self._spec)
+            self._most = max_trials(self._spec)
         return self._most

@@ -30,7 +30,7 @@ STATES: Mapping[int, TrialState] = {
 """States by the number that Optuna stores."""
 
 
-class Stored(Protocol):
+class StoredTrial(Protocol):
     """What is asked of a stored trial, Optuna's or another."""
 
     @property
@@ -47,7 +47,7 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
-class Epoch:
+class StoredEpoch:
     """One epoch as it was stored: when, the selected checkpoint at that time, and the time it took a worker."""
 
     metrics: EpochMetrics
@@ -62,7 +62,7 @@ class Epoch:
 
 
 @dataclass(frozen=True)
-class Stop:
+class StopDecision:
     """The decision that a trial ends after an epoch, 0 for before its first."""
 
     epoch: int
@@ -78,7 +78,7 @@ class Assignment:
 
     config: TrialConfig
     record: TrialRecord
-    stop: Stop | None = None
+    stop: StopDecision | None = None
     alone: bool = False
 
     @property
@@ -87,37 +87,37 @@ class Assignment:
         return self.record.trial
 
 
-def stored_epochs(attrs: Mapping[str, Any]) -> list[Epoch]:
+def stored_epochs(attrs: Mapping[str, Any]) -> list[StoredEpoch]:
     """Return all stored epochs, the oldest first."""
     found = sorted(int(key.removeprefix(EPOCH_PREFIX)) for key in attrs if key.startswith(EPOCH_PREFIX))
     return [stored_epoch(attrs, epoch) for epoch in found]
 
 
-def stored_epoch(attrs: Mapping[str, Any], epoch: int) -> Epoch:
+def stored_epoch(attrs: Mapping[str, Any], epoch: int) -> StoredEpoch:
     """Return one stored epoch.
 
     Raises:
         KeyError: there is no such epoch.
     """
     one = attrs[f"{EPOCH_PREFIX}{epoch}"]
-    return Epoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
+    return StoredEpoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
 
 
-def place_of(trial: Stored) -> tuple[int, int]:
+def replicate_of(trial: StoredTrial) -> tuple[int, int]:
     """Return a trial's point and replicate; a trial stored when each was its own point is that one."""
     config = trial.user_attrs.get(ASKED, {}).get("config", {})
     return int(config.get("point", trial.number)), int(config.get("replicate", 0))
 
 
-def stop_of(trial: Stored) -> Stop | None:
+def stop_of(trial: StoredTrial) -> StopDecision | None:
     """Return what was decided of a trial, None where it may go on."""
     attrs = trial.user_attrs
     if PRUNED not in attrs:
         return None
-    return Stop(int(attrs[PRUNED]), StopReason(attrs.get(STOP_REASON, StopReason.PRUNED)))
+    return StopDecision(int(attrs[PRUNED]), StopReason(attrs.get(STOP_REASON, StopReason.PRUNED)))
 
 
-def is_settled(trial: Stored) -> bool:
+def is_settled(trial: StoredTrial) -> bool:
     """Whether no further replicate of the trial's point is begun for what became of this one."""
     stop = stop_of(trial)
     return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
@@ -129,7 +129,7 @@ def best_value(trial: FrozenTrial, mode: Mode) -> float | None:
     return (max(values) if mode == "max" else min(values)) if values else None
 
 
-def to_record(study: str, trial: Stored, objective: Objective, *, kept: bool = True) -> TrialRecord:
+def to_record(study: str, trial: StoredTrial, objective: Objective, *, kept: bool = True) -> TrialRecord:
     """Turn a stored trial into a record; what a kill kept from being stored is left empty."""
     attrs, state = trial.user_attrs, STATES[trial.state]
     asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if state.is_finished else {}
@@ -138,7 +138,7 @@ def to_record(study: str, trial: Stored, objective: Objective, *, kept: bool = T
     history = tuple(one.metrics for one in epochs)
     best = best_epoch(history, objective)
     has_checkpoint = state in (TrialState.COMPLETE, TrialState.PRUNED)
-    point, replicate = place_of(trial)
+    point, replicate = replicate_of(trial)
     return TrialRecord(
         study=study,
         trial=trial.number,

@@ -9,19 +9,19 @@ from threading import Event, Timer
 TIMEOUT_S = 5.0
 
 
-def ask_git(folder: Path | None, *arguments: str) -> str | None:
+def run_git(folder: Path | None, *arguments: str) -> str | None:
     """Return what git says, None where there is no git, no repository or no answer in time.
 
     Args:
         folder: where to ask; None for the current one.
         arguments: after ``git``.
     """
-    said = ask_git_at_length(folder, *arguments)
+    said = run_git_streamed(folder, *arguments)
     return None if said is None else said.decode(errors="replace").strip()
 
 
-def ask_git_at_length(folder: Path | None, *arguments: str, most_bytes: int | None = None) -> bytes | None:
-    """Return what git says byte by byte, of a long answer the first ``most_bytes``; None as ``ask_git`` does."""
+def run_git_streamed(folder: Path | None, *arguments: str, most_bytes: int | None = None) -> bytes | None:
+    """Return what git says byte by byte, of a long answer the first ``most_bytes``; None as ``run_git`` does."""
     try:
         with subprocess.Popen(
             ("git", *arguments),

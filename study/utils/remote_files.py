@@ -19,7 +19,7 @@ UNFINISHED = ".part"
 _BLOCK_BYTES = 1 << 22
 
 
-class Place(Protocol):
+class FileStore(Protocol):
     """A folder wherever it lies; names are relative, with slashes."""
 
     def files(self, under: str = "") -> list[str]:
@@ -33,7 +33,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class Folder:
+class LocalStore:
     """A folder on a file system of this machine."""
 
     root: Path
@@ -65,7 +65,7 @@ class Folder:
 
 
 @dataclass(frozen=True)
-class Remote:
+class RemoteStore:
     """A folder of a pyarrow file system; every fault of it is a StorageError."""
 
     system: Any
@@ -134,12 +134,12 @@ class Remote:
             raise StorageError(f"storage {self.uri}: {error}") from error
 
 
-def open_place(where: str) -> Place:
+def open_store(where: str) -> FileStore:
     """Return the folder at a path or URI; looks at nothing yet."""
-    return open_remote(where) if is_uri(where) else Folder(Path(where))
+    return open_remote_store(where) if is_uri(where) else LocalStore(Path(where))
 
 
-def open_remote(uri: str) -> Remote:
+def open_remote_store(uri: str) -> RemoteStore:
     """Return the folder at a URI.
 
     Raises:
@@ -152,7 +152,7 @@ def open_remote(uri: str) -> Remote:
         system, path = FileSystem.from_uri(uri)
     except (OSError, ArrowException) as error:
         raise StorageError(f"storage {uri}: {error}; pyarrow knows file, s3, gs, abfs and hdfs URIs") from error
-    return Remote(system, path, uri)
+    return RemoteStore(system, path, uri)
 
 
 def join(where: str, *parts: str) -> str:
@@ -175,7 +175,7 @@ def fetch(checkpoint: str) -> Path:
     """
     if not is_uri(checkpoint):
         return Path(checkpoint)
-    place = open_remote(checkpoint)
+    place = open_remote_store(checkpoint)
     folder = cache_dir() / "checkpoints" / hashlib.sha256(checkpoint.encode()).hexdigest()[:32]
     fresh = folder / f"new-{uuid4().hex}-{CARD}"  # another process may fetch it too
     place.download(CARD, fresh)

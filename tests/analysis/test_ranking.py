@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.analysis.ranking import mode_of, rank, summarize
-from study.analysis.significance import Verdict, auc_standard_error, judge, proportion_standard_error
+from study.analysis.significance import Verdict, auc_standard_error, judge_best, proportion_standard_error
 from study.config.search_config import Objective, SearchSpec
 from study.config.study_config import Parameter, StudySpec, Uniform
 from study.errors import UsageError
@@ -97,7 +97,7 @@ def test_auc_standard_error_of_the_papers_example() -> None:
 def test_a_perfect_auc_on_few_images_is_not_certain() -> None:
     assert auc_standard_error(1.0, 6, 6) > 0.05
     assert 0 < auc_standard_error(1.0, 150, 250) < 0.01
-    verdict = judge(rank([record(0, 1.0), record(1, 0.99)], "val_auc", "max"), "val_auc", (6, 6))
+    verdict = judge_best(rank([record(0, 1.0), record(1, 0.99)], "val_auc", "max"), "val_auc", (6, 6))
     assert verdict.tied == 1
 
 
@@ -113,17 +113,17 @@ def test_a_perfect_fraction_is_not_certain() -> None:
 
 
 def test_a_small_lead_is_not_called_a_win() -> None:
-    close = judge(rank([record(0, 0.95), record(1, 0.951)], "val_auc", "max"), "val_auc", COUNTS)
+    close = judge_best(rank([record(0, 0.95), record(1, 0.951)], "val_auc", "max"), "val_auc", COUNTS)
     assert close.tied == 1
     assert close.text.startswith("no:")
-    far = judge(rank([record(0, 0.5), record(1, 0.951)], "val_auc", "max"), "val_auc", COUNTS)
+    far = judge_best(rank([record(0, 0.5), record(1, 0.951)], "val_auc", "max"), "val_auc", COUNTS)
     assert far.tied == 0
     assert "yes" in far.text
     assert far.lead == pytest.approx(0.451)
 
 
 def test_without_a_formula_the_verdict_says_so() -> None:
-    verdict = judge(rank([record(0, 0.95), record(1, 0.951)], "val_loss", "min"), "val_loss", COUNTS)
+    verdict = judge_best(rank([record(0, 0.95), record(1, 0.951)], "val_loss", "min"), "val_loss", COUNTS)
     assert verdict.standard_error is None
     assert "not known" in verdict.text
     assert math.isclose(verdict.lead or 0, 0.001, rel_tol=1e-6)
@@ -216,7 +216,7 @@ def test_mode_of_a_metric_of_a_family() -> None:
 def test_shifted_images_blur_a_lead_as_validation_images_do(metric: str, like: str | None) -> None:
     def verdict_on(name: str, counts: tuple[int, ...] = COUNTS) -> Verdict:
         records = [replace(record(trial, 0.9), metrics={name: 0.9 + trial / 1000}) for trial in range(2)]
-        return judge(rank(records, name, "max"), name, counts)
+        return judge_best(rank(records, name, "max"), name, counts)
 
     found = verdict_on(metric)
     if like is None:

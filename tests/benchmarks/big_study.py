@@ -18,7 +18,7 @@ from study.config.study_config import Choice, Condition, Integer, Parameter, Stu
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.paths import Layout, StudyLayout
 from study.records import EVALUATED, DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 SPACE = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam", "adamw"))),
@@ -38,7 +38,7 @@ DATA = DataSummary(
 _BEGAN_S = 1_780_000_000.0
 
 
-def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int = 1, spare: int = 0) -> Ledger:
+def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int = 1, spare: int = 0) -> StudyStorage:
     """Let the ledger itself store all trials, but sync none of them; ``spare`` more are planned."""
     spec = StudySpec(
         name=layout.root.name,
@@ -50,7 +50,7 @@ def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int =
     layout.root.mkdir(parents=True)
     chance = random.Random(0)
     with mock.patch.object(os, "fsync"):
-        ledger = Ledger.create(layout, spec, f"name: {spec.name}\n", data=DATA, environment={"torch": "2.9"})
+        ledger = StudyStorage.create(layout, spec, f"name: {spec.name}\n", data=DATA, environment={"torch": "2.9"})
         ledger.begin_session(time.time())
         for _ in range(trials):
             _run_one(ledger, epochs, chance)
@@ -58,12 +58,12 @@ def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int =
     return ledger
 
 
-def append_trial(ledger: Ledger, epochs: int = 3) -> None:
+def append_trial(ledger: StudyStorage, epochs: int = 3) -> None:
     """Run one more trial of a study that is not at its end."""
     _run_one(ledger, epochs, random.Random(1))
 
 
-def _run_one(ledger: Ledger, epochs: int, chance: random.Random) -> None:
+def _run_one(ledger: StudyStorage, epochs: int, chance: random.Random) -> None:
     assignment = ledger.ask()
     assert assignment is not None
     config = assignment.config
@@ -83,9 +83,9 @@ def _metrics(value: float, chance: random.Random) -> dict[str, float]:
     return {**{name: chance.random() for name in names}, **val, **dark, "val_auc": value}
 
 
-def write_runs(layout: Layout, study: StudyLayout, ledger: Ledger, database: Path) -> str:
+def write_runs(layout: Layout, study: StudyLayout, ledger: StudyStorage, database: Path) -> str:
     """Put the study's runs into an MLflow database, as the tracker would have, and return the experiment's id."""
-    from tracking.client.client import Door
+    from tracking.client.client import TrackingClient
     from tracking.exporter.recorder import open_recorder
     from tracking.run_ids import load_runs
 
@@ -103,7 +103,7 @@ def write_runs(layout: Layout, study: StudyLayout, ledger: Ledger, database: Pat
     runs = load_runs(study.runs)
     assert runs is not None
     assert runs.parent is not None
-    door = Door(uri)
+    door = TrackingClient(uri)
     best = max(one.value for one in records if one.value is not None)
     for name, value in (("trials.started", len(records)), ("trials.complete", len(records)), ("best.val_auc", best)):
         door.client.log_metric(runs.parent, name, value)

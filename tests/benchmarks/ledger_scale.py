@@ -26,7 +26,7 @@ from study.config.search_config import SearchSpec
 from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 SPACE = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam", "adamw"))),
@@ -63,7 +63,7 @@ class Clock:
         self._since_s = now_s
 
 
-def run_one(ledger: Ledger, clock: Clock, epochs: int, chance: random.Random) -> None:
+def run_one(ledger: StudyStorage, clock: Clock, epochs: int, chance: random.Random) -> None:
     """Take one trial from its start to its end."""
     clock.start()
     assignment = ledger.ask()
@@ -96,13 +96,13 @@ def measure(folder: Path, numbers: list[int], epochs: int, sampler: str) -> dict
     layout, chance = StudyLayout(folder), random.Random(0)
     data = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
     layout.root.mkdir(parents=True)
-    ledger = Ledger.create(layout, spec, "name: scale\n", data=data)
+    ledger = StudyStorage.create(layout, spec, "name: scale\n", data=data)
     rows, began_s = [], time.perf_counter()
     for number in range(max(numbers) + AROUND):
         if number in numbers:
             clock = Clock()
             opened_s = time.perf_counter()
-            Ledger.open(layout)
+            StudyStorage.open(layout)
             row = {"finished": number, "open_s": round(time.perf_counter() - opened_s, 3)}
         run_one(ledger, clock if any(one <= number < one + AROUND for one in numbers) else Clock(), epochs, chance)
         if number - AROUND + 1 in numbers:

@@ -122,25 +122,25 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from engine_fakes import started
 
     from study.engine.messages import TrialReport
-    from study.engine.trial_controller import Conductor
+    from study.engine.trial_controller import TrialController
     from study.records import EpochMetrics, StopReason
     from study.storage.lock import driver_lock
 
     ledger, layout = make_ledger(asked, folder)
     last, figures = asked.rate * asked.seconds, {}
 
-    def ingest(trial: int, epoch: int) -> None:
+    def on_report(trial: int, epoch: int) -> None:
         metrics = EpochMetrics(epoch, values_of(trial, epoch, asked.metrics))
-        conductor.ingest(trial, TrialReport((metrics,), None, StopReason.FINISHED if epoch == last else None))
+        conductor.on_report(trial, TrialReport((metrics,), None, StopReason.FINISHED if epoch == last else None))
 
     with driver_lock(layout), tracked(asked, folder, figures) as recorder:
-        conductor = Conductor(ledger, layout, recorder)
+        conductor = TrialController(ledger, layout, recorder)
         before = rss_mib()
         began, cpu_s = time.perf_counter(), time.process_time()
         conductor.begin(started(ledger, resumed=False))
         while (assignment := conductor.next_assignment()) is not None:
             conductor.place(assignment.trial)
-        calls = all_at_pace(asked, ingest)
+        calls = all_at_pace(asked, on_report)
         conductor.end()
         figures |= {"wall_s": time.perf_counter() - began, "driver_cpu_s": time.process_time() - cpu_s}
         figures |= {"calls": calls.figures(), "rss_mib": [before, rss_mib()]}
@@ -182,16 +182,16 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from study.engine.messages import TrialReport
     from study.engine.ray.cluster import Slots
     from study.engine.ray.tune_adapter import run_trials
-    from study.engine.trial_controller import Conductor
+    from study.engine.trial_controller import TrialController
     from study.storage.lock import driver_lock
 
     calls, at_s, cpu_s, figures = Calls(), [], [], {}
 
-    class Timed(Conductor):
-        def ingest(self, trial: int, report: TrialReport) -> bool:
+    class Timed(TrialController):
+        def on_report(self, trial: int, report: TrialReport) -> bool:
             began = time.perf_counter()
             cpu_s.append(time.process_time())
-            leaves = super().ingest(trial, report)
+            leaves = super().on_report(trial, report)
             at_s.append(time.perf_counter())
             calls.spent_s.append(at_s[-1] - began)
             return leaves

@@ -28,7 +28,7 @@ from big_study import append_trial, write_runs, write_study
 from machine import busy_cores, describe_machine
 
 from study.paths import Layout
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from tracking.ui.server import serve
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,12 +85,12 @@ def study(*words: str) -> list[str]:
     return [sys.executable, "-m", "cli", *words]
 
 
-def measure_folder(layout: Layout, ledger: Ledger, rounds: int) -> dict[str, Any]:
+def measure_folder(layout: Layout, ledger: StudyStorage, rounds: int) -> dict[str, Any]:
     """Time the commands on a results folder: the first look, the later ones, and those at a study that grows."""
     where, paths = ("--results", str(layout.results)), layout.study(NAME)
     found: dict[str, Any] = {"journal_bytes": paths.ledger.stat().st_size}
     began_s, cpu_s = time.perf_counter(), time.process_time()
-    Ledger.open(paths).records()
+    StudyStorage.open(paths).records()
     found["open the ledger itself"] = {
         "wall_s": round(time.perf_counter() - began_s, 3), "cpu_s": round(time.process_time() - cpu_s, 3),
     }  # fmt: skip
@@ -103,7 +103,7 @@ def measure_folder(layout: Layout, ledger: Ledger, rounds: int) -> dict[str, Any
     return found
 
 
-def measure_server(layout: Layout, ledger: Ledger, rounds: int) -> dict[str, Any]:
+def measure_server(layout: Layout, ledger: StudyStorage, rounds: int) -> dict[str, Any]:
     """Time the same commands on an MLflow server, and the plain ways."""
     database = layout.results / "mlflow.db"
     write_runs(layout, layout.study(NAME), ledger, database)

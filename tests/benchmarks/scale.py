@@ -106,16 +106,16 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     from study.engine.messages import TrialReport
     from study.engine.ray.cluster import Slots
     from study.engine.ray.tune_adapter import run_trials
-    from study.engine.trial_controller import Conductor
+    from study.engine.trial_controller import TrialController
     from study.paths import StudyLayout
     from study.records import DataSummary
     from study.storage.lock import driver_lock
-    from study.storage.study_storage import Ledger
+    from study.storage.study_storage import StudyStorage
     from study.trials.serialization import Assignment
 
     clock = Clock()
 
-    class Timed(Conductor):
+    class Timed(TrialController):
         def next_assignment(self) -> Assignment | None:
             began = time.perf_counter()
             found = super().next_assignment()
@@ -123,9 +123,9 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
                 clock.suggestions.append((clock.ended, time.perf_counter() - began))
             return found
 
-        def ingest(self, trial: int, report: TrialReport) -> bool:
+        def on_report(self, trial: int, report: TrialReport) -> bool:
             began = time.perf_counter()
-            leaves = super().ingest(trial, report)
+            leaves = super().on_report(trial, report)
             clock.reports.append((clock.ended, time.perf_counter() - began))
             if leaves:
                 clock.count()
@@ -144,7 +144,7 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scale-", dir=asked.scratch) as folder:
         layout = StudyLayout(Path(folder) / "study")
         with driver_lock(layout):
-            ledger = Ledger.create(layout, spec, "name: scale\n", data=data)
+            ledger = StudyStorage.create(layout, spec, "name: scale\n", data=data)
             conductor = Timed(ledger, layout, Silence())
             before_mib, began, cpu_s = rss_mib(), time.perf_counter(), time.process_time()
             run_trials(conductor, layout, make_stub(asked.step_s, asked.epochs), Slots(1, 0.0, asked.cpus))

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 from study.config.hyperparameters import Hyperparameters
-from study.training.models.architectures import Network, build_model, place
+from study.training.models.architectures import Network, build_model, to_device
 
 CPU = torch.device("cpu")
 WARM_UP = 2
@@ -53,7 +53,7 @@ def _resnet(depth: int) -> nn.Module:
 
 def plain_fp32(depth: int) -> Network:
     """Compute as torch does when nothing is asked for."""
-    return place(_resnet(depth), CPU, "fp32", channels_last=False)
+    return to_device(_resnet(depth), CPU, "fp32", channels_last=False)
 
 
 def plain_bf16(depth: int) -> Network:
@@ -68,7 +68,7 @@ def plain_bf16(depth: int) -> Network:
 
 def ours(depth: int) -> Network:
     """Compute as a trial does on a CPU that is fast at bf16."""
-    return place(_resnet(depth), CPU, "bf16", channels_last=True)
+    return to_device(_resnet(depth), CPU, "bf16", channels_last=True)
 
 
 WAYS: dict[str, Callable[[int], Network]] = {"plain fp32": plain_fp32, "bf16 channels_last": plain_bf16, "ours": ours}

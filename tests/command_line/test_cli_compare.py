@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.ranking import rank_study, require_best
-from cli.studies import SeenStudy
+from cli.studies import ReadStudy
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
 from study.config.study_config import StudySpec
 from study.errors import LedgerError, UsageError
@@ -43,7 +43,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
             planned=9, warm_start=(1, 2), end_reason=StopReason.TIME_BUDGET, records=list(records),
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
-        study = SeenStudy(facts, StudyLayout(tmp_path), "finished")
+        study = ReadStudy(facts, StudyLayout(tmp_path), "finished")
         for module in ("cli.sources", "cli.reading"):
             monkeypatch.setattr(f"{module}.see_study", lambda results, name, epochs=False: study)
 

@@ -14,7 +14,7 @@ import pytest
 from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
-from cli.commands.best import look
+from cli.commands.best import evaluate_on_test
 from cli.ranking import require_best
 from cli.studies import open_study
 from study.analysis.ranking import mode_among, rank
@@ -24,7 +24,7 @@ from study.export import load_bundle
 from study.paths import Layout
 from study.records import FinalLook
 from study.storage.lock import driver_lock
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 METRICS = ("val_auc", "val_loss")
 
@@ -52,7 +52,7 @@ def best(results: Path, *options: object) -> dict[str, Any]:
 
 def another_winner(results: Path) -> str:
     """Return a metric that another trial wins than val_auc's."""
-    ledger = Ledger.open(Layout(results).study("tiny"))
+    ledger = StudyStorage.open(Layout(results).study("tiny"))
 
     def winner(metric: str) -> int:
         return rank(ledger.records(), metric, mode_among(metric, ledger.spec.aims))[0].record.trial
@@ -75,7 +75,7 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     again = best(results, "--test")
     assert again["test"] == answer["test"] == best(results)["test"]
     assert len(again["test_looks"]) == 1
-    looks = Ledger.open(Layout(results).study("tiny")).looks
+    looks = StudyStorage.open(Layout(results).study("tiny")).looks
     assert [(one.trial, one.ranked_by) for one in looks] == [(answer["trial"], "val_auc")]
 
     bundle = results.parent / "bundle"
@@ -84,7 +84,7 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     config = json.loads((bundle / "config.json").read_text())
     assert config["test"]["metrics"] == answer["test"]["metrics"]
     assert "for the first time" in config["test"]["note"]
-    data = load_data(Ledger.open(Layout(results).study("tiny")).spec.data)
+    data = load_data(StudyStorage.open(Layout(results).study("tiny")).spec.data)
     scores = load_bundle(bundle).scores(data.test.images, config["provenance"]["precision"])
     assert roc_auc_score(data.test.labels, scores) == pytest.approx(answer["test"]["metrics"]["auc"], abs=0.02)
 
@@ -128,11 +128,13 @@ def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Pa
     found, winner = require_best(results, None, "tiny", None)
     before, layout = open_study(results, "tiny"), Layout(results).study("tiny")
     with driver_lock(layout):
-        Ledger.open(layout).note_look(FinalLook(winner.record.trial + 1, 1, "val_loss", 1.0, {"auc": 0.5}))
+        StudyStorage.open(layout).record_test_evaluation(
+            FinalLook(winner.record.trial + 1, 1, "val_loss", 1.0, {"auc": 0.5})
+        )
     images, labels = np.zeros((2, 24, 24, 3), np.uint8), np.array([0, 1])
     with pytest.raises(LedgerError, match="the test images are looked at once"):
-        look(results, before, found, winner, images, labels, again=False)
-    assert len(Ledger.open(layout).looks) == 1
+        evaluate_on_test(results, before, found, winner, images, labels, again=False)
+    assert len(StudyStorage.open(layout).looks) == 1
 
 
 def test_a_server_knows_no_test_images(results: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_server_knows_no_test_images(results: Path) -> None:
 
 def test_a_checkpoint_that_cannot_be_read_is_said_and_is_no_look(results: Path) -> None:
     trial = best(results)["trial"]
-    checkpoint = Ledger.open(Layout(results).study("tiny")).record(trial).checkpoint
+    checkpoint = StudyStorage.open(Layout(results).study("tiny")).record(trial).checkpoint
     assert checkpoint is not None
     kept = Path(checkpoint) / "model.safetensors"
     aside = kept.with_name("aside")

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.options import duration
-from cli.views.tables import Column, Format, Sheet, as_table, as_text, latex_text, markdown_text
+from cli.views.tables import Column, Format, TableModel, as_table, as_text, latex_text, markdown_text
 
-SHEET = Sheet(
+SHEET = TableModel(
     "s: 2 trials",
     [
         Column("rank", [1, None], right=True),
@@ -77,7 +77,7 @@ def test_latex_is_escaped(text: str, escaped: str) -> None:
 
 
 def test_a_row_that_begins_with_a_bracket_is_no_argument_of_the_one_before() -> None:
-    text = as_text(Sheet("", [Column("a", ["[1em]", "*"])]), Format.LATEX)
+    text = as_text(TableModel("", [Column("a", ["[1em]", "*"])]), Format.LATEX)
     assert "\n{}[1em] \\\\\n{}* \\\\\n" in text
 
 
@@ -98,7 +98,7 @@ def test_markdown_is_escaped(text: str, escaped: str) -> None:
 @given(st.lists(st.tuples(st.text(), st.floats(allow_nan=False)), max_size=4))
 def test_any_text_stays_one_cell(pairs: list[tuple[str, float]]) -> None:
     texts = [text for text, _ in pairs]
-    sheet = Sheet("", [Column("text", texts), Column("number", [value for _, value in pairs])])
+    sheet = TableModel("", [Column("text", texts), Column("number", [value for _, value in pairs])])
     rows = list(csv.reader(io.StringIO(as_text(sheet, Format.CSV), newline="")))[1:]
     assert [(text, float(value)) for text, value in rows] == pairs
     for line in as_text(sheet, Format.MARKDOWN).splitlines():
@@ -109,7 +109,7 @@ def test_any_text_stays_one_cell(pairs: list[tuple[str, float]]) -> None:
 
 
 def test_a_sheet_without_rows_has_its_headings() -> None:
-    sheet = Sheet("", [Column("a", []), Column("b", [])])
+    sheet = TableModel("", [Column("a", []), Column("b", [])])
     assert as_text(sheet, Format.CSV) == "a,b\r\n"
     assert as_text(sheet, Format.MARKDOWN) == "| a | b |\n| --- | --- |\n"
     assert [(one.heading, one.cells) for one in as_table(sheet).columns] == [("a", []), ("b", [])]

@@ -11,8 +11,8 @@ import pytest
 from recorders import MemoryRecorder, Script
 from rich.console import Console
 
-from cli.run_session import Tee, WarningLines
-from cli.views.live import Board, View, open_view
+from cli.run_session import RecorderGroup, WarningLines
+from cli.views.live import LiveStatus, LiveView, open_view
 from study.config.search_config import DesignSpec, ReplicatesSpec
 from study.config.study_config import Choice, Parameter, StudySpec
 from study.events import StudyStarted, TrialFinished
@@ -20,7 +20,7 @@ from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState
 
 
-def shown(board: Board) -> str:
+def shown(board: LiveStatus) -> str:
     console = Console(file=io.StringIO(), width=160)
     console.print(board.table())
     text = console.file
@@ -30,7 +30,7 @@ def shown(board: Board) -> str:
 
 def test_board_counts_trials_and_knows_the_best_of_running_ones_too() -> None:
     script = Script()
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     events = list(script.whole())
     running = events[: events.index(next(one for one in events if isinstance(one, TrialFinished)))]
     for event in running:
@@ -46,7 +46,7 @@ def test_board_counts_trials_and_knows_the_best_of_running_ones_too() -> None:
 
 def test_time_left_follows_from_the_trials_that_ended() -> None:
     script = Script(planned=41)
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(script.start())
     board.take(script.begin(0))
     assert board.time_left_s() is None
@@ -59,7 +59,7 @@ def test_time_left_follows_from_the_trials_that_ended() -> None:
 
 def test_epochs_are_counted_out_of_the_trial_s_own(tmp_path: Path) -> None:
     script = Script()
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(script.start())
     begun = script.begin(0)
     config = {**begun.record.config, "max_epochs": 77}
@@ -69,7 +69,7 @@ def test_epochs_are_counted_out_of_the_trial_s_own(tmp_path: Path) -> None:
 
 def test_values_are_shown_as_they_are() -> None:
     script = Script()
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(script.start())
     for trial, state in ((0, TrialState.RUNNING), (1, TrialState.COMPLETE)):
         begun = script.begin(trial)
@@ -99,9 +99,9 @@ def test_on_a_terminal_epochs_update_the_table_and_ends_stay_as_lines(tmp_path: 
     console = Console(file=io.StringIO(), force_terminal=True, width=120)
     from rich.live import Live
 
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     with Live(console=console, auto_refresh=False, get_renderable=board.table) as live:
-        view = View(board, StudyLayout(tmp_path), console, live)
+        view = LiveView(board, StudyLayout(tmp_path), console, live)
         for event in script.whole():
             view.record(event)
         live.refresh()
@@ -113,7 +113,7 @@ def test_on_a_terminal_epochs_update_the_table_and_ends_stay_as_lines(tmp_path: 
 
 def test_tee_hands_everything_to_all_and_warnings_reach_the_screen() -> None:
     recorders = [MemoryRecorder(), MemoryRecorder()]
-    tee = Tee(recorders)
+    tee = RecorderGroup(recorders)
     events = list(Script().whole())
     for event in events:
         tee.record(event)
@@ -150,7 +150,7 @@ def ended(script: Script, trial: int, point: int, replicate: int, state: TrialSt
 
 def test_a_trial_of_several_replicates_is_told_by_point_and_seed() -> None:
     script = Script()
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(replicated(script))
     begun = script.begin(3)
     line = board.take(replace(begun, record=replace(begun.record, point=1, replicate=2)))
@@ -165,7 +165,7 @@ def test_a_trial_of_several_replicates_is_told_by_point_and_seed() -> None:
 
 def test_the_trials_that_a_stopped_point_no_longer_has_are_taken_off() -> None:
     script = Script()
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(replicated(script))
     board.take(ended(script, 0, 0, 0, TrialState.PRUNED))
     assert "1 of 4 trials ended" in board.headline()
@@ -179,7 +179,7 @@ def test_the_trials_that_a_stopped_point_no_longer_has_are_taken_off() -> None:
 
 def test_what_a_board_keeps_does_not_grow_with_the_trials() -> None:
     script = Script(planned=500)
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(script.start())
     for trial in range(500):
         finished = script.finish(trial)
@@ -204,7 +204,7 @@ def test_what_a_board_keeps_does_not_grow_with_the_trials() -> None:
 )
 def test_the_end_says_why(outcome: StudyOutcome, reason: StopReason | None, words: str) -> None:
     script = Script()
-    board = Board(script.spec())
+    board = LiveStatus(script.spec())
     board.take(script.start())
     line = board.take(replace(script.end(outcome), reason=reason))
     assert line is not None

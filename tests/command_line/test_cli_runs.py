@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from cli.commands.diff import find_differences
 from cli.main import app
-from cli.views.run import OneRun, seen_run
+from cli.views.run import RunDetails, local_run
 from study.errors import LedgerError, TrackingError, UsageError
 from study.paths import Layout
 from study.records import TrialState
@@ -137,7 +137,7 @@ def test_diff_says_when_nothing_differs(call: Callable[..., str]) -> None:
 
 
 def test_runs_that_differ_in_nothing_but_time_are_the_same(results: Path) -> None:
-    one = seen_run(results, "one/0")
+    one = local_run(results, "one/0")
     slower = replace(one, record=replace(one.record, metrics={**one.record.metrics, "epoch_s": 99.0}))
     found = find_differences(one, slower)
     assert found.is_empty
@@ -145,7 +145,7 @@ def test_runs_that_differ_in_nothing_but_time_are_the_same(results: Path) -> Non
 
 
 def test_each_part_is_compared_and_what_nobody_kept_is_not(results: Path) -> None:
-    one = seen_run(results, "one/0")
+    one = local_run(results, "one/0")
     other = replace(
         one, seed=8, code={"commit": "2" * 40, "changed": "true"}, machine={**one.machine, "device": "cpu"},
         packages={"torch": "2.8"}, installed={"torch": "2.8", "new": "1"},
@@ -158,7 +158,7 @@ def test_each_part_is_compared_and_what_nobody_kept_is_not(results: Path) -> Non
     assert found.environment == {
         "device": ("gpu", "cpu"), "package torch": ("2.9", "2.8"), "package new": (None, "1"),
     }  # fmt: skip
-    bare = OneRun(one.record, one.objective)
+    bare = RunDetails(one.record, one.objective)
     assert find_differences(bare, bare).is_empty
     assert find_differences(one, bare).code == {}
 

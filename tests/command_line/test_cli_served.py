@@ -18,7 +18,7 @@ from study.config.study_config import Choice, Integer, Parameter, Uniform
 from study.errors import UsageError
 from study.paths import Layout
 from study.records import TrialRecord
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import as_ranges, of_ranges
 from tracking.reader import queries as query
@@ -230,14 +230,14 @@ def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> Non
     uri = default_tracking_uri(Layout(results), None)
     parent = query.open_study(uri, "rep").parent
     tags = {"mlflow.parentRunId": parent.id}
-    foreign = Door(uri).create_run(parent.experiment_id, "mine", 1, tags)
+    foreign = TrackingClient(uri).create_run(parent.experiment_id, "mine", 1, tags)
     try:
         here, there = (told(one) for one in both(results, "compare", "rep", "--json"))
         assert [row["trials"] for row in there] == [row["trials"] for row in here]
         assert [one.trial for one in query.trials(uri, "rep")] == list(range(12))
         assert [one.trial for one in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
     finally:
-        Door(uri).client.delete_run(foreign.id)
+        TrackingClient(uri).client.delete_run(foreign.id)
 
 
 @pytest.mark.parametrize("sign", ["", "-"])

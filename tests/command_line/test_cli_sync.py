@@ -15,7 +15,7 @@ from study.events import StudyEnded
 from study.paths import Layout, StudyLayout
 from study.records import StudyOutcome, TrialState
 from study.storage.lock import driver_lock
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import default_tracking_uri
 
@@ -28,7 +28,7 @@ def ends(layout: StudyLayout) -> list[StudyEnded]:
 
 def states(results: Path) -> dict[str, list[str]]:
     """Return the names of the runs by status."""
-    door = Door(default_tracking_uri(Layout(results), None))
+    door = TrackingClient(default_tracking_uri(Layout(results), None))
     found: dict[str, list[str]] = {}
     for run in door.search([one.id for one in door.experiments()], ""):
         found.setdefault(run.status, []).append(run.name)

@@ -12,7 +12,7 @@ from reading_kit import begin, run_one
 from rich.console import Console
 
 from cli.views import tables
-from cli.views.tables import Column, Sheet, Table, as_table, make_table, plain_lines, print_table
+from cli.views.tables import Column, Table, TableModel, as_table, make_table, plain_lines, print_table
 from study.paths import Layout
 
 HEADINGS = ["rank", "trial", "name", "val_auc"]
@@ -68,7 +68,7 @@ def test_a_pipe_gets_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_terminal_folds_texts_before_it_is_too_narrow_and_never_cuts_a_number(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    sheet = Sheet(
+    sheet = TableModel(
         "t: 2 trials",
         [
             Column("rank", [1, 2], right=True),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from engine_fakes import make_ledger, make_spec
 
-from cli.commands.run import More, extension_of, grown, require_effect
+from cli.commands.run import Additions, extend_study, extension_of, require_effect
 from study.config.diff import changes
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, ReplicatesSpec, ResourceSpec
 from study.config.study_config import Choice, Parameter, StudySpec
@@ -77,29 +77,33 @@ def test_a_changed_parameter_is_one_difference() -> None:
 
 def test_what_is_asked_for_is_added_to_what_there_was() -> None:
     spec = altered(budget=BudgetSpec(trials=4, wall_clock="1 h", failures=1, target={"val_auc": 0.9}))
-    more = grown(spec, More(trials=2, wall_clock="30 min", failures=2, no_target=True))
+    more = extend_study(spec, Additions(trials=2, wall_clock="30 min", failures=2, no_target=True))
     assert (more.search.trials, more.budget) == (6, BudgetSpec(trials=6, wall_clock="5400 s", failures=3))
 
 
 def test_more_seeds_of_a_search_keep_its_points() -> None:
     spec = altered(replicates=ReplicatesSpec(seeds=(3, 5)))
-    more = grown(spec, More(replicates=2))
+    more = extend_study(spec, Additions(replicates=2))
     assert (more.replicates.numbers, more.search.trials) == ((3, 5, 6, 7), 8)
 
 
 @pytest.mark.parametrize(
     ("design", "more", "words"),
     [
-        ("search", More(wall_clock="1 h"), "--wall-clock adds to budget.wall_clock, but the study has no such limit"),
-        ("search", More(failures=1), "--failures adds to budget.failures"),
-        ("search", More(trials=100_000), "search.trials: Input should be less than or equal to 100000"),
-        ("grid", More(trials=1), "a grid has every point it can have; --replicates N"),
+        (
+            "search",
+            Additions(wall_clock="1 h"),
+            "--wall-clock adds to budget.wall_clock, but the study has no such limit",
+        ),
+        ("search", Additions(failures=1), "--failures adds to budget.failures"),
+        ("search", Additions(trials=100_000), "search.trials: Input should be less than or equal to 100000"),
+        ("grid", Additions(trials=1), "a grid has every point it can have; --replicates N"),
     ],
 )
-def test_nothing_is_added_to_nothing(design: str, more: More, words: str) -> None:
+def test_nothing_is_added_to_nothing(design: str, more: Additions, words: str) -> None:
     spec = altered(design=DesignSpec.model_validate({"kind": design}))
     with pytest.raises(UsageError, match=words):
-        grown(spec, more)
+        extend_study(spec, more)
 
 
 def test_a_file_that_says_the_same_is_refused_with_two_ways_on(tmp_path: Path) -> None:
@@ -137,17 +141,17 @@ def test_more_seeds_of_a_search_need_more_trials() -> None:
 
 def test_an_uneven_search_gets_every_new_seed_for_every_point() -> None:
     spec = altered(replicates=ReplicatesSpec(count=2), search=BASE.search.model_copy(update={"trials": 5}))
-    assert grown(spec, More(replicates=1)).search.trials == 9
+    assert extend_study(spec, Additions(replicates=1)).search.trials == 9
 
 
 def test_a_long_wall_clock_grows_exactly() -> None:
     spec = altered(budget=BudgetSpec(wall_clock="14 d"))
-    assert grown(spec, More(wall_clock="1 d 1 s")).budget.wall_clock_s == 15 * 86400 + 1
+    assert extend_study(spec, Additions(wall_clock="1 d 1 s")).budget.wall_clock_s == 15 * 86400 + 1
 
 
 def test_an_extension_that_changes_nothing_of_what_ended_the_study_is_refused(tmp_path: Path) -> None:
     ledger, _ = make_ledger(tmp_path / "crash", altered(budget=BudgetSpec(target={"val_auc": 0.9})))
     ledger.note_end(StopReason.TARGET)
     with pytest.raises(UsageError, match=r"target reached, which still holds; add --no-target"):
-        require_effect(ledger, grown(ledger.spec, More(trials=1)))
-    require_effect(ledger, grown(ledger.spec, More(trials=1, no_target=True)))
+        require_effect(ledger, extend_study(ledger.spec, Additions(trials=1)))
+    require_effect(ledger, extend_study(ledger.spec, Additions(trials=1, no_target=True)))

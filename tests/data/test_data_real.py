@@ -11,7 +11,7 @@ from lfw import write_lfw_folder
 
 from study.config.study_config import DataSpec
 from study.data import load_data
-from study.data.dataset import sets_of
+from study.data.dataset import all_sets
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_real_faces_keep_every_pixel_and_label(lfw: Path) -> None:
     assert bundle.summary.skipped == ()
     photos = np.rint(skimage.data.lfw_subset() * 255).astype(np.uint8)
     seen = []
-    for images in sets_of(bundle).values():
+    for images in all_sets(bundle).values():
         for pixels, label, name in zip(images.images, images.labels, images.names, strict=True):
             number = int(Path(name).stem)
             seen.append(number)

@@ -10,7 +10,7 @@ import pytest
 from study.config.study_config import DataSpec
 from study.data import load_data
 from study.data import loading as rendered
-from study.data.dataset import sets_of
+from study.data.dataset import all_sets
 
 FACES = DataSpec(count=40, image_size_px=24, seed=3)
 
@@ -30,7 +30,7 @@ def test_faces_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert first.summary.sizes == expected
     assert first.summary.source == "faces"
     assert told[-1] == ("rendering", 160, 160)
-    for name, images in sets_of(first).items():
+    for name, images in all_sets(first).items():
         assert images.images.shape == (len(images), 24, 24, 3)
         assert images.names[0].startswith(f"{name}/00000_")
         masked = [one.endswith("_masked") for one in images.names]

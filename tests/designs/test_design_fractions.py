@@ -10,7 +10,7 @@ import pytest
 
 from study.config.search_config import DesignSpec, Fraction
 from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
-from study.designs import aliases, count_points, listed_points, notes
+from study.designs import alias_notes, count_points, design_notes, listed_points
 from study.designs.fractional_factorial import columns, plackett_burman, runs
 from study.designs.grid import values_of
 from study.errors import DesignError
@@ -147,9 +147,9 @@ def test_effects_are_called_aliases_where_their_columns_are_the_same(factors: in
     correlation = effects @ effects.T / effects.shape[1]
     assert set(np.unique(correlation)) <= {0, 1}
     groups = {tuple(names[at] for at in np.flatnonzero(row)) for row in correlation}
-    assert {tuple(one.split(" = ")) for one in aliases(spec)} == {one for one in groups if len(one) > 1}
+    assert {tuple(one.split(" = ")) for one in alias_notes(spec)} == {one for one in groups if len(one) > 1}
     if resolution >= 5:
-        assert notes(spec) == ("no main effect and no interaction of two factors is mixed with another",)
+        assert design_notes(spec) == ("no main effect and no interaction of two factors is mixed with another",)
 
 
 @pytest.mark.parametrize("factors", [3, 4, 6, 11, 13, 19, 25])
@@ -157,7 +157,7 @@ def test_partial_aliases_are_the_correlations_with_interactions(factors: int) ->
     spec = make(factors, 3, "plackett_burman")
     names, effects = model_matrix(spec)
     correlation = effects[:factors] @ effects[factors:].T / effects.shape[1]
-    lines = dict(one.split(" = ") for one in aliases(spec))
+    lines = dict(one.split(" = ") for one in alias_notes(spec))
     assert list(lines) == [name for name, row in zip(names, correlation, strict=False) if row.any()]
     for name, row in zip(names, correlation, strict=False):
         if 0 < np.count_nonzero(row) <= 10:
@@ -183,10 +183,10 @@ def read_terms(text: str) -> dict[str, float]:
 
 
 def test_twelve_runs_mix_a_third_of_every_interaction_of_two_others() -> None:
-    lines = aliases(make(11, 3, "plackett_burman"))
+    lines = alias_notes(make(11, 3, "plackett_burman"))
     assert lines[0] == "f0 = 1/3 of 45 interactions of two other factors, with either sign"
     assert len(lines) == 11
-    twenty = aliases(make(19, 3, "plackett_burman"))
+    twenty = alias_notes(make(19, 3, "plackett_burman"))
     assert twenty[0].startswith("f0 = 1/5 of ")
     assert " and 3/5 of " in twenty[0]
 
@@ -204,7 +204,7 @@ def test_a_range_stands_for_its_ends() -> None:
         {"learning_rate": 1e-1, "batch_size": 16, "nesterov": False},
         {"learning_rate": 1e-1, "batch_size": 48, "nesterov": True},
     ]
-    assert aliases(spec)[0] == "learning_rate = batch_size x nesterov"
+    assert alias_notes(spec)[0] == "learning_rate = batch_size x nesterov"
     assert count_points(spec) == 4
 
 
@@ -212,7 +212,7 @@ def test_a_full_factorial_is_a_grid_without_aliases() -> None:
     spec = make(3, 3).model_copy(update={"design": DesignSpec(kind="factorial")})
     assert count_points(spec) == 8
     assert len(list(listed_points(spec) or ())) == 8
-    assert aliases(spec) == notes(spec) == ()
+    assert alias_notes(spec) == design_notes(spec) == ()
 
 
 def test_a_factor_that_lost_a_value_or_is_not_everywhere_is_refused() -> None:

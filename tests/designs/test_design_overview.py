@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from study.config.search_config import DesignSpec, ReplicatesSpec, SearchSpec
 from study.config.study_config import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
-from study.designs import listed_points, overview, planned_trials
+from study.designs import design_overview, listed_points, planned_trials
 
 SPACE = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))),
@@ -23,7 +23,7 @@ def _cells(text: str) -> list[list[str]]:
 
 def test_listed_design_shows_every_point_in_order() -> None:
     spec = StudySpec(name="s", space=SPACE, design=DesignSpec(kind="grid"), replicates=ReplicatesSpec(seeds=(3, 5)))
-    text = overview(spec)
+    text = design_overview(spec)
     points = listed_points(spec)
     assert points is not None
     head, *rows = _cells(text)
@@ -36,7 +36,7 @@ def test_listed_design_shows_every_point_in_order() -> None:
 
 def test_fraction_names_what_it_mixes() -> None:
     space = tuple(Parameter(name=name, domain=Choice(values=(1, 2))) for name in ("depth", "head_width", "batch_size"))
-    text = overview(StudySpec(name="s", space=space, design=DesignSpec(kind="factorial", resolution=3)))
+    text = design_overview(StudySpec(name="s", space=space, design=DesignSpec(kind="factorial", resolution=3)))
     assert "A regular fraction of resolution 3." in text
     assert "- aliases: depth = head_width x batch_size" in text
     assert len(_cells(text)) == 1 + 4
@@ -44,7 +44,7 @@ def test_fraction_names_what_it_mixes() -> None:
 
 def test_search_shows_its_space() -> None:
     rate = Parameter(name="learning_rate", domain=Uniform(low=1e-4, high=0.1, log=True))
-    text = overview(StudySpec(name="s", space=(*SPACE, rate), search=SearchSpec(trials=5, seed=7)))
+    text = design_overview(StudySpec(name="s", space=(*SPACE, rate), search=SearchSpec(trials=5, seed=7)))
     assert "5 trials." in text
     assert "Sampler tpe from seed 7, pruner asha." in text
     assert _cells(text)[1:] == [
@@ -59,7 +59,7 @@ def test_search_shows_its_space() -> None:
 def test_long_design_is_cut_with_a_word_and_bars_stay_in_their_cell() -> None:
     values = tuple(f"a|{n}" for n in range(1200))
     space = (Parameter(name="init", domain=Choice(values=values)),)
-    text = overview(StudySpec(name="s", space=space, design=DesignSpec(kind="grid")))
+    text = design_overview(StudySpec(name="s", space=space, design=DesignSpec(kind="grid")))
     assert "200 more points follow." in text
     assert "| a\\|0 |" in text
     assert text.count("\n| a") == 1000

@@ -27,7 +27,7 @@ from study.config.study_config import (
     same_value,
 )
 from study.config_file import load_spec
-from study.designs import count_points, listed_points, notes, planned_trials, trials_in_words
+from study.designs import count_points, design_notes, listed_points, planned_trials, trials_in_words
 from study.designs.grid import count_grid, grid_points, is_active, values_of
 from study.errors import DesignError
 
@@ -181,7 +181,7 @@ def test_a_factor_that_is_not_at_the_baseline_is_named_and_used_where_another_br
         {"optimizer": "adam", "depth": 10},
         {"optimizer": "adam", "depth": 34},
     ]
-    assert notes(spec) == ("momentum is not varied: it does not exist at the baseline",)
+    assert design_notes(spec) == ("momentum is not varied: it does not exist at the baseline",)
 
 
 def test_a_change_that_cannot_be_run_is_left_out_and_named_but_not_the_baseline() -> None:
@@ -193,7 +193,7 @@ def test_a_change_that_cannot_be_run_is_left_out_and_named_but_not_the_baseline(
         {"depth": 18, "init": "kaiming"},
     ]
     assert count_points(spec) == planned_trials(spec) == 3
-    assert notes(spec) == ("depth=10, init=imagenet is left out: its init cannot be run beside the others",)
+    assert design_notes(spec) == ("depth=10, init=imagenet is left out: its init cannot be run beside the others",)
     beside = make((DEPTH, INIT), DesignSpec(kind="one_factor", baseline={"depth": 10, "init": "imagenet"}))
     with pytest.raises(DesignError, match=r"baseline\.init=imagenet cannot be run beside depth=10; choose another"):
         planned_trials(beside)
@@ -236,12 +236,14 @@ def test_the_number_of_trials_and_why(changed: dict[str, Any], planned: int, wor
     spec = make((DEPTH,), DesignSpec()).model_copy(update=changed)
     assert planned_trials(spec) == planned
     assert trials_in_words(spec) == words
-    assert [one for one in notes(spec) if said is not None and one.startswith(said)] == [*notes(spec)][-1:]
+    assert [one for one in design_notes(spec) if said is not None and one.startswith(said)] == [*design_notes(spec)][
+        -1:
+    ]
 
 
 def test_a_continuous_space_is_searched_as_long_as_asked() -> None:
     spec = make((Parameter(name="gamma", domain=Uniform(low=0.1, high=0.9)),), DesignSpec())
-    assert (planned_trials(spec), count_points(spec), listed_points(spec), notes(spec)) == (16, None, None, ())
+    assert (planned_trials(spec), count_points(spec), listed_points(spec), design_notes(spec)) == (16, None, None, ())
 
 
 def test_the_shipped_table_has_a_baseline_and_one_change_a_row() -> None:

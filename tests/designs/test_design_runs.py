@@ -8,7 +8,7 @@ from test_points import MOMENTUM, OPTIMIZER
 
 from study.config.search_config import DesignSpec
 from study.designs.grid import grid_points
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 
 @pytest.mark.parametrize("slots", [1, 3])
@@ -17,4 +17,4 @@ def test_a_grid_study_runs_every_point_once_however_many_run_at_once(tmp_path, s
     spec = make_spec().model_copy(update={"space": (OPTIMIZER, MOMENTUM), "design": design})
     _, layout = make_ledger(tmp_path, spec)
     drive(layout, Listener(), slots=slots)
-    assert [dict(one.params) for one in Ledger.open(layout).records()] == list(grid_points(spec.space))
+    assert [dict(one.params) for one in StudyStorage.open(layout).records()] == list(grid_points(spec.space))

@@ -13,7 +13,7 @@ from study.config.study_config import Choice, Condition, Constant, Parameter, St
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.search.space import admitted_values, forbid
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 INIT = Parameter(name="init", domain=Choice(values=("kaiming", "imagenet")))
 DEPTH = Parameter(name="depth", domain=Choice(values=(10, 18)))
@@ -36,13 +36,13 @@ def names(spec: StudySpec) -> list[str]:
 def test_a_value_goes_only_beside_what_it_cannot_be_run_with(tmp_path: Path) -> None:
     spec = forbid(spec_of(INIT, DEPTH, RATE), "init", "imagenet", "depth", [10])
     layout = StudyLayout(tmp_path)
-    ledger, pairs = Ledger.create(layout, spec, "", data=DATA), set()
+    ledger, pairs = StudyStorage.create(layout, spec, "", data=DATA), set()
     while (assignment := ledger.ask()) is not None:
         pairs.add((assignment.config.init, assignment.config.depth))
         assert set(assignment.record.params) == {"init", "depth", "learning_rate"}
         ledger.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR)
     assert pairs == {("kaiming", 10), ("kaiming", 18), ("imagenet", 18)}
-    assert Ledger.open(layout).spec == spec
+    assert StudyStorage.open(layout).spec == spec
 
 
 def test_the_space_is_put_in_an_order_that_knows_the_partner_first() -> None:

@@ -13,7 +13,7 @@ from crash_kit import Blow, Driver, Tally, strike, torment, workers
 
 from study.paths import Layout, StudyLayout
 from study.records import StopReason, TrialRecord, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import best_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -122,7 +122,7 @@ def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(tmp_path: Path, 
     os.kill(pid, signal.SIGKILL)
     code, output = driver.end()
     assert code == 0, output
-    records = Ledger.open(layout).records()
+    records = StudyStorage.open(layout).records()
     bad = [one for one in records if one.params["learning_rate"] > 1]
     assert 0 < len(bad) < 4
     for record in bad:

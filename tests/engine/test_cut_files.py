@@ -13,7 +13,7 @@ from study.errors import LedgerError
 from study.paths import StudyLayout
 from study.records import TrialRecord
 from study.storage.lock import driver_lock
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
 
 SPEC = make_spec(trials=3, epochs=2, seed=1)
@@ -42,7 +42,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> StudyLayout:
     layout = StudyLayout(tmp_path_factory.mktemp("small") / "study")
     layout.root.mkdir()
     with driver_lock(layout):
-        Ledger.create(layout, SPEC, "name: crash\n", data=DATA)
+        StudyStorage.create(layout, SPEC, "name: crash\n", data=DATA)
     listener = Listener()
     drive(layout, listener, evaluates=True)
     outbox = Outbox(layout.outbox)
@@ -74,7 +74,7 @@ def opened(layout: StudyLayout) -> str | None:
     """Read all there is of a study; return what is said against it, if it is refused."""
     try:
         with driver_lock(layout):
-            ledger = Ledger.open(layout)
+            ledger = StudyStorage.open(layout)
     except LedgerError as refusal:
         return str(refusal)
     assert ledger.name
@@ -87,7 +87,7 @@ def opened(layout: StudyLayout) -> str | None:
 
 
 def test_a_journal_cut_after_any_line_comes_to_the_same_end(small: StudyLayout, tmp_path: Path) -> None:
-    whole = told(Ledger.open(small).records())
+    whole = told(StudyStorage.open(small).records())
     lines = small.ledger.read_bytes().splitlines(keepends=True)
     first = next(at for at, line in enumerate(lines) if b"trial_id" in line or b'"op_code":4' in line)
     for count in range(first, len(lines)):
@@ -95,7 +95,7 @@ def test_a_journal_cut_after_any_line_comes_to_the_same_end(small: StudyLayout, 
         layout.root.mkdir()
         layout.ledger.write_bytes(b"".join(lines[:count]))
         drive(layout, Listener(), evaluates=True)
-        assert told(Ledger.open(layout).records()) == whole, count
+        assert told(StudyStorage.open(layout).records()) == whole, count
 
 
 def test_an_outbox_cut_anywhere_keeps_its_whole_lines(small: StudyLayout, tmp_path: Path) -> None:

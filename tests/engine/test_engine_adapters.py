@@ -10,18 +10,18 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from study.engine.files.trial_files import default_storage
 from study.engine.messages import TrialReport
-from study.engine.ray.tune_adapter import LedgerSearcher
-from study.engine.trial_controller import Conductor
+from study.engine.ray.tune_adapter import StorageSearcher
+from study.engine.trial_controller import TrialController
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 
-def searching(root: Path, *, evaluates: bool) -> tuple[Any, Conductor, Ledger]:
+def searching(root: Path, *, evaluates: bool) -> tuple[Any, TrialController, StudyStorage]:
     """Return the searcher as Tune asks it, which declares too little of what it may answer."""
     ledger, layout = make_ledger(root / "study", make_spec(trials=2, epochs=9))
-    conductor = Conductor(ledger, StudyLayout(layout.root), Listener(), evaluates=evaluates)
-    return ConcurrencyLimiter(LedgerSearcher(conductor, default_storage(layout)), max_concurrent=2), conductor, ledger
+    conductor = TrialController(ledger, StudyLayout(layout.root), Listener(), evaluates=evaluates)
+    return ConcurrencyLimiter(StorageSearcher(conductor, default_storage(layout)), max_concurrent=2), conductor, ledger
 
 
 def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluated(tmp_path: Path) -> None:
@@ -29,16 +29,16 @@ def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluate
     for number, trial in enumerate("ab"):
         assert searcher.suggest(trial)["number"] == number
         conductor.place(number)
-    conductor.ingest(0, TrialReport((metrics(1, 0.9),), "c", StopReason.FINISHED))
+    conductor.on_report(0, TrialReport((metrics(1, 0.9),), "c", StopReason.FINISHED))
     searcher.on_trial_complete("a")
     assert searcher.suggest("c") is None, "once told that the search is over, Tune never asks again"
-    assert conductor.ingest(1, TrialReport((metrics(1, 0.1),), "c"))
+    assert conductor.on_report(1, TrialReport((metrics(1, 0.1),), "c"))
     searcher.on_trial_complete("b")
     again = searcher.suggest("d")
     assert (again["number"], again["pruned"]) == (1, 1)
     conductor.place(1)
     assert searcher.suggest("e") is None
-    assert conductor.ingest(1, TrialReport((), "c", StopReason.PRUNED, {"shifted.dark.auc": 0.5}))
+    assert conductor.on_report(1, TrialReport((), "c", StopReason.PRUNED, {"shifted.dark.auc": 0.5}))
     assert searcher.suggest("f") == Searcher.FINISHED
     assert ledger.record(1).state is TrialState.PRUNED
     assert ledger.record(1).metrics["shifted.dark.auc"] == 0.5

@@ -9,7 +9,7 @@ from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective
 from study.config.study_config import Choice, Integer, Parameter, StudySpec
 from study.data.dataset import ImageSet, make_bundle
-from study.engine.setup import require_data_for
+from study.engine.setup import validate_data
 from study.errors import DataError
 
 
@@ -42,7 +42,7 @@ def spec_of(metric: str = "val_auc", *space: Parameter, **trial: object) -> Stud
 )
 def test_a_batch_larger_than_the_training_set(spec: StudySpec) -> None:
     with pytest.raises(DataError, match="batch_size must be <= the number of training images, 4, but may be 5"):
-        require_data_for(spec, DATA)
+        validate_data(spec, DATA)
 
 
 @pytest.mark.parametrize(
@@ -56,25 +56,25 @@ def test_a_batch_larger_than_the_training_set(spec: StudySpec) -> None:
 )
 def test_a_metric_the_data_cannot_give(metric: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        require_data_for(spec_of(metric), DATA)
+        validate_data(spec_of(metric), DATA)
     with pytest.raises(DataError, match=message):
-        require_data_for(spec_of(early_stopping_metric=metric, early_stopping_patience=1), DATA)
+        validate_data(spec_of(early_stopping_metric=metric, early_stopping_patience=1), DATA)
 
 
 @pytest.mark.parametrize("metric", ["val_auc", "shifted.bright.auc", "shifted.dark.accuracy", "val_recall.no mask"])
 def test_what_the_data_has_is_let_through(metric: str) -> None:
-    require_data_for(spec_of(metric), DATA)
+    validate_data(spec_of(metric), DATA)
 
 
 def test_a_shifted_set_may_have_dots_in_its_name() -> None:
     sets = {"train": images(0, 1, 0, 1), "val": images(0, 1), "shifted/v1.2": images(0, 1)}
     data = make_bundle("folder", 16, ("no mask", "yes"), sets)
-    require_data_for(spec_of("shifted.v1.2.auc"), data)
+    validate_data(spec_of("shifted.v1.2.auc"), data)
     with pytest.raises(DataError, match="no class `maybe`"):
-        require_data_for(spec_of("shifted.v1.2.recall.maybe"), data)
+        validate_data(spec_of("shifted.v1.2.recall.maybe"), data)
 
 
 def test_classes_that_look_the_same_in_metric_names_are_refused_before_every_trial_fails_of_them() -> None:
     sets = {"train": images(0, 1, 0, 1), "val": images(0, 1)}
     with pytest.raises(DataError, match="'a/b' and 'a_b' are both `a_b` there; rename one"):
-        require_data_for(spec_of(), make_bundle("folder", 16, ("a/b", "a_b"), sets))
+        validate_data(spec_of(), make_bundle("folder", 16, ("a/b", "a_b"), sets))

@@ -12,25 +12,25 @@ from engine_fakes import Listener, check_whole, drive, learning_curve, make_ledg
 
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
-from study.engine.budget import Wish, wish_stop
-from study.engine.messages import Failure, TrialReport, report_of, reports_of
-from study.engine.trial_controller import Conductor
+from study.engine.budget import StopRequest, request_stop
+from study.engine.messages import Failure, TrialReport, decode_report, decode_reports
+from study.engine.trial_controller import TrialController
 from study.errors import EngineError, LedgerError, TrackingError
 from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
 from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 NO_PRUNER = make_spec(trials=3, pruner="none")
 
 
-def conduct(root: Path, spec: StudySpec = NO_PRUNER) -> tuple[Conductor, Listener, Ledger, StudyLayout]:
+def conduct(root: Path, spec: StudySpec = NO_PRUNER) -> tuple[TrialController, Listener, StudyStorage, StudyLayout]:
     ledger, layout = make_ledger(root / "study", spec)
     listener = Listener()
-    return Conductor(ledger, layout, listener), listener, ledger, layout
+    return TrialController(ledger, layout, listener), listener, ledger, layout
 
 
-def take(conductor: Conductor) -> int:
+def take(conductor: TrialController) -> int:
     assignment = conductor.next_assignment()
     assert assignment is not None
     conductor.place(assignment.trial)
@@ -48,7 +48,7 @@ def test_epochs_are_stored_before_they_are_told(tmp_path: Path) -> None:
 
     listener.on_record = look
     for epoch in (1, 2):
-        assert not conductor.ingest(trial, TrialReport((metrics(epoch, 0.5 + epoch / 10),), "c"))
+        assert not conductor.on_report(trial, TrialReport((metrics(epoch, 0.5 + epoch / 10),), "c"))
     assert stored == [1, 2]
     assert [(one.best_value, one.best_epoch) for one in listener.of(EpochReported)] == [(0.6, 1), (0.7, 2)]
 
@@ -64,33 +64,33 @@ def test_a_report_told_alone_is_the_one_that_would_be_told_again(
     conductor, listener, ledger, _ = conduct(tmp_path, spec)
     trial = take(conductor)
     for epoch, value in enumerate(values, 1):
-        conductor.ingest(trial, TrialReport((metrics(epoch, value),), "c"))
+        conductor.on_report(trial, TrialReport((metrics(epoch, value),), "c"))
     told = [repr(one) for one in listener.of(EpochReported)]  # NaN is not equal to itself
-    assert told == [repr(one) for one in reports_of(ledger, trial)]
+    assert told == [repr(one) for one in decode_reports(ledger, trial)]
     assert len(told) == len(values)
-    assert told == [repr(report_of(ledger, trial, epoch)) for epoch in range(1, len(values) + 1)]
+    assert told == [repr(decode_report(ledger, trial, epoch)) for epoch in range(1, len(values) + 1)]
     with pytest.raises(KeyError):
-        report_of(ledger, trial, 99)
+        decode_report(ledger, trial, 99)
 
 
 def test_a_worker_that_is_behind_is_not_stopped_before_it_has_caught_up(tmp_path: Path) -> None:
     conductor, _, ledger, layout = conduct(tmp_path)
     trial = take(conductor)
     for epoch in (1, 2):
-        conductor.ingest(trial, TrialReport((metrics(epoch, 0.5),), "c"))
+        conductor.on_report(trial, TrialReport((metrics(epoch, 0.5),), "c"))
     conductor.place(trial)  # the first worker died, and a checkpoint with it
-    wish_stop(layout, Wish.SOON)
-    assert not conductor.ingest(trial, TrialReport((metrics(1, 0.4),), "c"))
-    assert conductor.ingest(trial, TrialReport((metrics(2, 0.4),), "c"))
+    request_stop(layout, StopRequest.SOON)
+    assert not conductor.on_report(trial, TrialReport((metrics(1, 0.4),), "c"))
+    assert conductor.on_report(trial, TrialReport((metrics(2, 0.4),), "c"))
     assert ledger.record(trial).epochs_run == 2
 
 
 def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> None:
     conductor, listener, ledger, _ = conduct(tmp_path)
     trial = take(conductor)
-    conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "c"))
+    conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "c"))
     conductor.place(trial)  # the first worker died
-    assert not conductor.ingest(trial, TrialReport((metrics(1, 0.5), metrics(2, 0.6)), "c"))
+    assert not conductor.on_report(trial, TrialReport((metrics(1, 0.5), metrics(2, 0.6)), "c"))
     assert [one.metrics.epoch for one in listener.of(EpochReported)] == [1, 2]
     assert [one.attempt for one in listener.of(TrialStarted)] == [1, 2]
     assert ledger.record(trial).attempts == 2
@@ -99,7 +99,7 @@ def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> N
 def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) -> None:
     conductor, listener, ledger, layout = conduct(tmp_path)
     trial = take(conductor)
-    assert conductor.ingest(trial, TrialReport(failure=Failure("MemoryError", "Traceback: all of it")))
+    assert conductor.on_report(trial, TrialReport(failure=Failure("MemoryError", "Traceback: all of it")))
     record = ledger.record(trial)
     assert (record.state, record.stop_reason, record.error) == (TrialState.FAILED, StopReason.ERROR, "MemoryError")
     assert layout.trial_error(trial).read_text() == "Traceback: all of it"
@@ -110,10 +110,10 @@ def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) ->
 def test_a_report_after_the_end_is_ignored(tmp_path: Path) -> None:
     conductor, listener, ledger, _ = conduct(tmp_path)
     trial = take(conductor)
-    conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "c", StopReason.FINISHED))
+    conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "c", StopReason.FINISHED))
     before, heard = ledger.record(trial), len(listener.events)
-    assert conductor.ingest(trial, TrialReport((metrics(2, 0.9),), "d", StopReason.FINISHED))
-    assert conductor.ingest(trial, TrialReport(failure=Failure("late", "late")))
+    assert conductor.on_report(trial, TrialReport((metrics(2, 0.9),), "d", StopReason.FINISHED))
+    assert conductor.on_report(trial, TrialReport(failure=Failure("late", "late")))
     conductor.place(trial)
     assert ledger.record(trial) == before
     assert len(listener.events) == heard
@@ -122,8 +122,8 @@ def test_a_report_after_the_end_is_ignored(tmp_path: Path) -> None:
 def test_a_pruned_trial_is_pruned_with_its_best_checkpoint(tmp_path: Path) -> None:
     conductor, _, ledger, _ = conduct(tmp_path, make_spec(trials=2, epochs=9))
     first, second = take(conductor), take(conductor)
-    assert not conductor.ingest(first, TrialReport((metrics(1, 0.9),), "first"))
-    assert conductor.ingest(second, TrialReport((metrics(1, 0.1),), "second"))
+    assert not conductor.on_report(first, TrialReport((metrics(1, 0.9),), "first"))
+    assert conductor.on_report(second, TrialReport((metrics(1, 0.1),), "second"))
     record = ledger.record(second)
     assert (record.state, record.stop_reason, record.value) == (TrialState.PRUNED, StopReason.PRUNED, 0.1)
     assert record.checkpoint == "second"
@@ -133,8 +133,8 @@ def test_a_full_disk_stops_the_study_and_blames_no_trial(tmp_path: Path) -> None
     conductor, _, ledger, layout = conduct(tmp_path)
     trial = take(conductor)
     full = Failure("OSError: [Errno 28] No space left on device", "Traceback", disk=True)
-    with conductor.guarding():
-        conductor.ingest(trial, TrialReport(failure=full))
+    with conductor.capture_errors():
+        conductor.on_report(trial, TrialReport(failure=full))
     assert conductor.interrupted
     assert conductor.next_assignment() is None
     assert ledger.record(trial).state is TrialState.RUNNING
@@ -147,7 +147,7 @@ def test_a_full_disk_stops_the_study_and_blames_no_trial(tmp_path: Path) -> None
 def test_the_first_fault_of_this_side_stops_the_run_and_is_raised(tmp_path: Path, fault: Exception) -> None:
     conductor, *_ = conduct(tmp_path)
     for one in (fault, RuntimeError("a consequence")):
-        with conductor.guarding():
+        with conductor.capture_errors():
             raise one
     assert conductor.interrupted
     with pytest.raises(type(fault), match="full"):
@@ -160,7 +160,7 @@ def test_an_interruption_leaves_trials_running_and_a_resume_ends_them(tmp_path: 
     assert assignment is not None
     conductor.place(0)
     reports = work(assignment.config, layout.trial(0))
-    conductor.ingest(0, next(reports))
+    conductor.on_report(0, next(reports))
     assert conductor.interrupt() is False
     assert conductor.interrupt() is True
     assert conductor.next_assignment() is None
@@ -181,8 +181,8 @@ def test_what_a_killed_driver_left_is_made_up_for_at_the_start(tmp_path: Path) -
     for folder in (layout.trial(0), layout.trial(1)):
         (folder / ".epoch-0004.part").mkdir(parents=True)
         (folder / "last.pt").write_text("[]")
-    again, listener = Ledger.open(layout), Listener()
-    Conductor(again, layout, listener).begin(started(again))
+    again, listener = StudyStorage.open(layout), Listener()
+    TrialController(again, layout, listener).begin(started(again))
     assert [(one.trial, one.metrics.epoch) for one in listener.of(EpochReported)] == [(0, 1), (1, 3)]
     assert [one.record.trial for one in listener.of(TrialFinished)] == [1]
     assert not list(layout.trial(1).iterdir())
@@ -197,7 +197,7 @@ def test_files_of_a_trial_told_before_the_kill_are_tidied(tmp_path: Path) -> Non
     ledger.tell(trial, TrialState.COMPLETE, StopReason.FINISHED)
     layout.trial(trial).mkdir(parents=True)
     layout.last_checkpoint(trial).write_text("[]")
-    Conductor(Ledger.open(layout), layout, listener).begin(started(ledger))
+    TrialController(StudyStorage.open(layout), layout, listener).begin(started(ledger))
     assert not layout.last_checkpoint(trial).exists()
     assert [one.record.trial for one in listener.of(TrialFinished)] == [trial]
 
@@ -209,25 +209,25 @@ def test_every_planned_trial_runs_once_whatever_the_slots(tmp_path: Path, slots:
     event = drive(layout, listener, slots=slots)
     assert event.counts == {"COMPLETE": 7}
     assert event.best == max(check_whole(layout, listener), key=lambda one: one.value or 0)
-    assert Ledger.open(layout).is_finished
+    assert StudyStorage.open(layout).is_finished
     assert [one.outcome for one in listener.of(StudyEnded)] == [StudyOutcome.FINISHED]
 
 
 def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_was_pruned(tmp_path: Path) -> None:
     ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=2, epochs=9))
-    conductor = Conductor(ledger, layout, Listener(), evaluates=True)
+    conductor = TrialController(ledger, layout, Listener(), evaluates=True)
     first, second = take(conductor), take(conductor)
-    conductor.ingest(first, TrialReport((metrics(1, 0.9), metrics(2, 0.9)), "c"))
-    assert not conductor.ingest(second, TrialReport((metrics(1, 0.95),), "e1"))
-    assert conductor.ingest(second, TrialReport((metrics(2, 0.1),), "e1"))
+    conductor.on_report(first, TrialReport((metrics(1, 0.9), metrics(2, 0.9)), "c"))
+    assert not conductor.on_report(second, TrialReport((metrics(1, 0.95),), "e1"))
+    assert conductor.on_report(second, TrialReport((metrics(2, 0.1),), "e1"))
     again = conductor.next_assignment()
     assert again is not None
     assert again.stop is not None
     assert (again.trial, again.stop.epoch) == (second, 2)
     conductor.place(second)
-    assert not conductor.ingest(second, TrialReport((metrics(1, 0.95),), "e1")), "its worker keeps it until epoch 2"
+    assert not conductor.on_report(second, TrialReport((metrics(1, 0.95),), "e1")), "its worker keeps it until epoch 2"
     ended = TrialReport((metrics(2, 0.1),), "e1", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
-    assert conductor.ingest(second, ended)
+    assert conductor.on_report(second, ended)
     record = ledger.record(second)
     assert (record.state, record.epochs_run, record.metrics["shifted.dark.auc"]) == (TrialState.PRUNED, 2, 0.5)
     assert record.attempts == 1

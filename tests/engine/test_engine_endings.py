@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, reopened, started
 
-from cli.commands.run import More, grown
+from cli.commands.run import Additions, extend_study
 from study.config.search_config import BudgetSpec, KeepSpec, Pruner, Sampler
 from study.config.study_config import StudySpec
-from study.engine.budget import Wish, forget_wish, wish_stop
+from study.engine.budget import StopRequest, clear_stop_request, request_stop
 from study.engine.messages import Failure, TrialReport
-from study.engine.trial_controller import Conductor
+from study.engine.trial_controller import TrialController
 from study.paths import CARD, SCORES, WEIGHTS, StudyLayout
 from study.records import EpochMetrics, StopReason, StudyOutcome, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 
 def limited(
@@ -33,21 +33,21 @@ def limited(
     return spec.model_copy(update={"budget": BudgetSpec.model_validate(budget)})
 
 
-def conduct(root: Path, spec: StudySpec, **options: object) -> tuple[Conductor, Ledger, StudyLayout]:
+def conduct(root: Path, spec: StudySpec, **options: object) -> tuple[TrialController, StudyStorage, StudyLayout]:
     ledger, layout = make_ledger(root / "crash", spec)
-    conductor = Conductor(ledger, layout, Listener(), **options)  # type: ignore[arg-type]
+    conductor = TrialController(ledger, layout, Listener(), **options)  # type: ignore[arg-type]
     conductor.begin(started(ledger, resumed=False))
     return conductor, ledger, layout
 
 
-def go_on(layout: StudyLayout, **options: object) -> tuple[Conductor, Ledger]:
-    ledger = Ledger.open(layout)
-    conductor = Conductor(ledger, layout, Listener(), **options)  # type: ignore[arg-type]
+def go_on(layout: StudyLayout, **options: object) -> tuple[TrialController, StudyStorage]:
+    ledger = StudyStorage.open(layout)
+    conductor = TrialController(ledger, layout, Listener(), **options)  # type: ignore[arg-type]
     conductor.begin(started(ledger))
     return conductor, ledger
 
 
-def take(conductor: Conductor) -> int:
+def take(conductor: TrialController) -> int:
     assignment = conductor.next_assignment()
     assert assignment is not None
     conductor.place(assignment.trial)
@@ -68,13 +68,13 @@ def test_a_resume_never_prunes_a_trial_that_had_its_last_epoch(tmp_path: Path) -
     scored = {"shifted.dark.auc": 0.5}
     for _ in range(2):
         whole = TrialReport((metrics(1, 0.9), metrics(2, 0.9)), "x", StopReason.FINISHED, scored)
-        conductor.ingest(take(conductor), whole)
+        conductor.on_report(take(conductor), whole)
     third = take(conductor)
-    assert not conductor.ingest(third, TrialReport((metrics(1, 0.95),), "x"))
+    assert not conductor.on_report(third, TrialReport((metrics(1, 0.95),), "x"))
     ledger.report(third, metrics(2, 0.1), "x")  # its last epoch, and then the kill
     conductor, ledger = go_on(layout, evaluates=True)
     assert take(conductor) == third
-    conductor.ingest(third, TrialReport((metrics(1, 0.95), metrics(2, 0.1)), "x", StopReason.FINISHED, scored))
+    conductor.on_report(third, TrialReport((metrics(1, 0.95), metrics(2, 0.1)), "x", StopReason.FINISHED, scored))
     following = conductor.next_assignment()
     assert following is not None
     assert ledger.record(third).state is TrialState.COMPLETE
@@ -87,7 +87,7 @@ def test_nothing_begins_after_a_limit_was_met(tmp_path: Path, budget: dict[str, 
     trial = take(conductor)
     failed = TrialReport(failure=Failure("bug", "Traceback"))
     ended = TrialReport((metrics(1, 0.95),), "x", StopReason.FINISHED)
-    conductor.ingest(trial, failed if "failures" in budget else ended)
+    conductor.on_report(trial, failed if "failures" in budget else ended)
     assert conductor.next_assignment() is None
 
 
@@ -95,7 +95,7 @@ def test_a_limit_outranks_the_pruner_after_a_kill_too(tmp_path: Path) -> None:
     spec = limited(pruner="asha", target={"train_loss": 1.0})
     conductor, ledger, layout = conduct(tmp_path, spec.model_copy(update={"budget": BudgetSpec()}))
     first, second = take(conductor), take(conductor)
-    conductor.ingest(first, TrialReport((metrics(1, 0.9),), "x"))
+    conductor.on_report(first, TrialReport((metrics(1, 0.9),), "x"))
     ledger.extend(spec)
     ledger.report(second, metrics(1, 0.1))
     _, ledger = go_on(layout)
@@ -105,8 +105,8 @@ def test_a_limit_outranks_the_pruner_after_a_kill_too(tmp_path: Path) -> None:
 def test_ctrl_c_after_a_wish_to_stop_is_no_end(tmp_path: Path) -> None:
     conductor, ledger, layout = conduct(tmp_path, limited())
     trial = take(conductor)
-    wish_stop(layout, Wish.SOON)
-    assert conductor.ingest(trial, TrialReport((metrics(1, 0.5),), "x"))
+    request_stop(layout, StopRequest.SOON)
+    assert conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "x"))
     conductor.interrupt()
     assert conductor.end().outcome is StudyOutcome.STOPPED
     assert not ledger.is_finished
@@ -115,15 +115,15 @@ def test_ctrl_c_after_a_wish_to_stop_is_no_end(tmp_path: Path) -> None:
 def test_a_wish_that_comes_as_the_last_trial_ends_changes_nothing(tmp_path: Path) -> None:
     conductor, _, layout = conduct(tmp_path, limited(2))
     first = take(conductor)
-    wish_stop(layout, Wish.SOON)
-    conductor.ingest(first, TrialReport((metrics(1, 0.5),), "x"))
+    request_stop(layout, StopRequest.SOON)
+    conductor.on_report(first, TrialReport((metrics(1, 0.5),), "x"))
     assert conductor.end().outcome is StudyOutcome.STOPPED
-    forget_wish(layout)
+    clear_stop_request(layout)
     conductor, ledger = go_on(layout)
     last = take(conductor)
-    wish_stop(layout, Wish.SOON)
+    request_stop(layout, StopRequest.SOON)
     conductor.poll()
-    conductor.ingest(last, TrialReport((metrics(9, 0.5),), "x", StopReason.FINISHED))
+    conductor.on_report(last, TrialReport((metrics(9, 0.5),), "x", StopReason.FINISHED))
     assert conductor.end().outcome is StudyOutcome.FINISHED
     assert ledger.is_finished
 
@@ -134,7 +134,7 @@ def test_of_equal_trials_the_one_that_is_called_best_keeps_its_weights(tmp_path:
     for loss in (0.5, 0.4, 0.3):
         trial = take(conductor)
         epoch = EpochMetrics(1, {"val_auc": 1.0, "val_loss": loss})
-        conductor.ingest(trial, TrialReport((epoch,), str(checkpoint(layout, trial, 1)), StopReason.FINISHED))
+        conductor.on_report(trial, TrialReport((epoch,), str(checkpoint(layout, trial, 1)), StopReason.FINISHED))
     best = conductor.end().best
     assert best is not None
     assert (best.trial, best.kept) == (2, True)
@@ -146,13 +146,13 @@ def test_a_worker_that_began_again_is_not_stopped_at_an_epoch_whose_checkpoint_i
     trial = take(conductor)
     lost = checkpoint(layout, trial, 3)
     for epoch in (1, 2, 3):
-        conductor.ingest(trial, TrialReport((metrics(epoch, epoch / 10),), str(lost)))
+        conductor.on_report(trial, TrialReport((metrics(epoch, epoch / 10),), str(lost)))
     conductor, ledger = go_on(layout)  # after a kill; last.pt is damaged
     assert take(conductor) == trial
     shutil.rmtree(lost)
-    wish_stop(layout, Wish.SOON)
+    request_stop(layout, StopRequest.SOON)
     again = EpochMetrics(1, {"val_auc": 0.1, "train_loss": 1.0, "epoch_s": 7.0})
-    assert not conductor.ingest(trial, TrialReport((again,), str(checkpoint(layout, trial, 1))))
+    assert not conductor.on_report(trial, TrialReport((again,), str(checkpoint(layout, trial, 1))))
     assert ledger.record(trial).state is TrialState.RUNNING
 
 
@@ -160,9 +160,9 @@ def test_a_stopped_trial_whose_evaluation_fails_has_not_failed(tmp_path: Path) -
     conductor, ledger, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}, failures=1), evaluates=True)
     trial = take(conductor)
     folder = checkpoint(layout, trial, 1)
-    assert conductor.ingest(trial, TrialReport((metrics(1, 0.95),), str(folder)))
+    assert conductor.on_report(trial, TrialReport((metrics(1, 0.95),), str(folder)))
     assert take(conductor) == trial
-    assert conductor.ingest(trial, TrialReport(failure=Failure("RuntimeError", "Traceback")))
+    assert conductor.on_report(trial, TrialReport(failure=Failure("RuntimeError", "Traceback")))
     record = ledger.record(trial)
     assert (record.state, record.stop_reason, record.checkpoint) == (TrialState.PRUNED, StopReason.TARGET, str(folder))
     assert layout.trial_error(trial).read_text() == "Traceback"
@@ -172,9 +172,9 @@ def test_a_stopped_trial_whose_evaluation_fails_has_not_failed(tmp_path: Path) -
 def test_an_extension_torn_between_its_lines_is_none_at_all(tmp_path: Path, lines: int) -> None:
     _, layout = make_ledger(tmp_path / "crash", limited(epochs=1, target={"val_auc": 0.1}))
     drive(layout, Listener())
-    ledger, before = Ledger.open(layout), layout.ledger.read_bytes()
+    ledger, before = StudyStorage.open(layout), layout.ledger.read_bytes()
     assert ledger.end_reason is StopReason.TARGET
-    ledger.extend(grown(ledger.spec, More(no_target=True)))
+    ledger.extend(extend_study(ledger.spec, Additions(no_target=True)))
     added = layout.ledger.read_bytes()[len(before) :].splitlines(keepends=True)
     layout.ledger.write_bytes(before + b"".join(added[:lines]) + added[lines][:9])
     torn = reopened(layout)
@@ -184,32 +184,32 @@ def test_an_extension_torn_between_its_lines_is_none_at_all(tmp_path: Path, line
 
 def test_time_that_led_to_nothing_counts_as_accelerator_time(tmp_path: Path) -> None:
     conductor, *_ = conduct(tmp_path, limited(accelerator_hours=1.0), gpus_of=lambda config: 1.0)
-    conductor.ingest(take(conductor), TrialReport(failure=Failure("bug", "Traceback"), busy_s=3600.0))
+    conductor.on_report(take(conductor), TrialReport(failure=Failure("bug", "Traceback"), busy_s=3600.0))
     assert conductor.next_assignment() is None
 
 
 def test_a_trial_that_runs_alone_counts_a_whole_gpu(tmp_path: Path) -> None:
     conductor, *_ = conduct(tmp_path, limited(accelerator_hours=1.0), gpus_of=lambda config: 0.25)
-    conductor.ingest(take(conductor), TrialReport(failure=Failure("full", "Traceback", memory=True)))
+    conductor.on_report(take(conductor), TrialReport(failure=Failure("full", "Traceback", memory=True)))
     again = take(conductor)
-    assert not conductor.ingest(again, TrialReport((metrics(1, 0.5),), "x", busy_s=3500.0))
-    assert conductor.ingest(again, TrialReport((metrics(2, 0.5),), "x", busy_s=3600.0))
+    assert not conductor.on_report(again, TrialReport((metrics(1, 0.5),), "x", busy_s=3500.0))
+    assert conductor.on_report(again, TrialReport((metrics(2, 0.5),), "x", busy_s=3600.0))
 
 
 def test_more_seeds_reach_every_point_of_an_uneven_search(tmp_path: Path) -> None:
     _, layout = make_ledger(tmp_path / "crash", limited(5, epochs=1, replicates=2))
     drive(layout, Listener())
-    ledger = Ledger.open(layout)
-    ledger.extend(grown(ledger.spec, More(replicates=1)))
+    ledger = StudyStorage.open(layout)
+    ledger.extend(extend_study(ledger.spec, Additions(replicates=1)))
     drive(layout, Listener())
-    assert set(Counter(one.point for one in Ledger.open(layout).records()).values()) == {3}
+    assert set(Counter(one.point for one in StudyStorage.open(layout).records()).values()) == {3}
 
 
 def test_a_sampler_takes_a_trial_that_the_user_stopped_for_as_good_as_it_was(tmp_path: Path) -> None:
     conductor, _, layout = conduct(tmp_path, limited(3, sampler="tpe"))
-    conductor.ingest(take(conductor), TrialReport((metrics(9, 0.5),), "x", StopReason.FINISHED))
+    conductor.on_report(take(conductor), TrialReport((metrics(9, 0.5),), "x", StopReason.FINISHED))
     trial = take(conductor)
-    wish_stop(layout, Wish.SOON)
-    conductor.ingest(trial, TrialReport((metrics(1, 0.99),), "x"))
-    shown = Ledger.open(layout)._asker.searcher.history.shown()
+    request_stop(layout, StopRequest.SOON)
+    conductor.on_report(trial, TrialReport((metrics(1, 0.99),), "x"))
+    shown = StudyStorage.open(layout)._asker.searcher.history.shown()
     assert [(one.state.name, one.values) for one in shown] == [("COMPLETE", [0.5]), ("COMPLETE", [0.99])]

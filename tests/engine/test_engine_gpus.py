@@ -21,7 +21,7 @@ from test_engine_packing import choice, few_images, study
 from study.config.search_config import ResourceSpec
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu.memory_key import key_of
-from study.engine.gpu.packing import Footprints, Packing, pack, share_of
+from study.engine.gpu.packing import MemoryFootprints, Packing, pack, share_of
 from study.engine.messages import Failure, TrialReport
 from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots, plan_slots
 from study.errors import EngineError
@@ -192,7 +192,7 @@ def test_a_cluster_whose_gpus_torch_cannot_use_gives_each_trial_one() -> None:
     assert slots == Slots(1, 1.0, 2)
     said: list[str] = []
     found = probe.probed(probe.begin_probe(SPEC, slots), said.append)
-    assert found == (Footprints(),)
+    assert found == (MemoryFootprints(),)
     assert said == ["measuring how much of a GPU's memory a trial takes"]
     assert pack(SPEC, slots, found, few_images(), 9).slots == slots
 
@@ -208,7 +208,7 @@ def test_a_probe_that_gets_no_gpu_does_not_hold_the_study_up(monkeypatch: pytest
     others = [Occupant.remote() for _ in range(GPUS)]
     ray.get([one.here.remote() for one in others])
     found = probe.probed(probe.begin_probe(SPEC, Slots(1, 1.0, 2)), lambda line: None)
-    assert found == (Footprints(fault="no GPU was free within 0.2 s"),)
+    assert found == (MemoryFootprints(fault="no GPU was free within 0.2 s"),)
     for one in others:
         ray.kill(one)
 

@@ -20,15 +20,15 @@ from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu import memory_probe as probe_cache
 from study.engine.gpu.memory_key import ProbeKey, ceilings, key_of, probe_keys
-from study.engine.gpu.packing import GIB, Card, Footprints, Need, Packing, pack, share_of
+from study.engine.gpu.packing import GIB, GpuModel, MemoryFootprints, MemoryNeed, Packing, pack, share_of
 from study.engine.messages import is_gpu_lost, is_out_of_memory
 from study.engine.ray.cluster import Slots, plan_slots
 from study.errors import EngineError
 from study.search.space import trial_config
 from study.training import memory_rehearsal as rehearsal
 
-H100 = Card("NVIDIA H100", "2.9", 80 * GIB)
-SMALL = Card("NVIDIA L4", "2.9", 20 * GIB)
+H100 = GpuModel("NVIDIA H100", "2.9", 80 * GIB)
+SMALL = GpuModel("NVIDIA L4", "2.9", 20 * GIB)
 
 
 def study(*space: Parameter, **trial: object) -> StudySpec:
@@ -55,12 +55,12 @@ def few_images() -> DataBundle:
     return make_bundle("folder", 32, ("no", "yes"), {"train": half, "val": half})
 
 
-def found(spec: StudySpec, gib: float | dict[int, float], card: Card = H100) -> Footprints:
+def found(spec: StudySpec, gib: float | dict[int, float], card: GpuModel = H100) -> MemoryFootprints:
     """Give every key so many GiB, or by batch size."""
     keys = probe_keys(spec)
     taken = {key: gib[key.batch_size] if isinstance(gib, dict) else gib for key in keys}
-    needs = {key: Need(int((taken[key] - 0.5) * GIB), int((taken[key] - 0.7) * GIB), GIB // 2) for key in keys}
-    return Footprints(card, needs, {key: key for key in keys})
+    needs = {key: MemoryNeed(int((taken[key] - 0.5) * GIB), int((taken[key] - 0.7) * GIB), GIB // 2) for key in keys}
+    return MemoryFootprints(card, needs, {key: key for key in keys})
 
 
 def test_a_key_has_what_decides_memory_and_nothing_else() -> None:
@@ -179,9 +179,9 @@ def test_the_images_of_a_trial_count(monkeypatch: pytest.MonkeyPatch, data: Data
     nodes(monkeypatch, {"CPU": 64.0, "GPU": 1.0})
     spec = study()
     tiny = replace(H100, usable_bytes=20 * 32 * 32 * 3)
-    need = Need(2 * 32 * 32 * 3, 2 * 32 * 32 * 3, 0)
+    need = MemoryNeed(2 * 32 * 32 * 3, 2 * 32 * 32 * 3, 0)
     keys = probe_keys(spec)
-    room = Footprints(tiny, {keys[0]: need}, {keys[0]: keys[0]})
+    room = MemoryFootprints(tiny, {keys[0]: need}, {keys[0]: keys[0]})
     assert pack(spec, Slots(1, 1.0, 1), (room,), data, 99).slots.gpus == 1.0  # 8 images and 2 more: 20 / 11 = 1.8
     with pytest.raises(EngineError, match=r"and 0\.0 GiB of images"):
         pack(spec, Slots(1, 1.0, 1), (replace(room, card=replace(tiny, usable_bytes=9 * 32 * 32 * 3)),), data, 99)
@@ -204,12 +204,15 @@ def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> N
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        ((Footprints(fault="no GPU was free within 300 s"),), "could not be measured: no GPU was free within 300 s"),
-        ((Footprints(),), "torch can use none of them"),
+        (
+            (MemoryFootprints(fault="no GPU was free within 300 s"),),
+            "could not be measured: no GPU was free within 300 s",
+        ),
+        ((MemoryFootprints(),), "torch can use none of them"),
     ],
 )
 def test_where_nothing_is_known_each_trial_has_a_whole_gpu_and_that_is_said(
-    data: DataBundle, found: tuple[Footprints, ...], said: str
+    data: DataBundle, found: tuple[MemoryFootprints, ...], said: str
 ) -> None:
     packing = pack(study(), Slots(1, 1.0, 2), found, data, 99)
     assert packing.slots == Slots(1, 1.0, 2)
@@ -258,17 +261,17 @@ CUDA = torch.device("cuda")
 def test_a_survey_measures_torchs_memory_and_cudas_own(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {64: 3.0, 128: 5.0})
     spec = study(choice("batch_size", 64, 128))
-    seen = probe.survey(probe_keys(spec), {}, CUDA)
-    assert seen.card == Card("Fake GPU", torch.__version__, 80 * GIB)
+    seen = probe.probe_memory(probe_keys(spec), {}, CUDA)
+    assert seen.card == GpuModel("Fake GPU", torch.__version__, 80 * GIB)
     assert seen.too_large is None
     by_batch = {key.batch_size: need for key, need in seen.needs.items()}
-    assert by_batch[64] == Need(3 * GIB, 3 * GIB - 1, GIB // 2 + GIB // 4)
+    assert by_batch[64] == MemoryNeed(3 * GIB, 3 * GIB - 1, GIB // 2 + GIB // 4)
     assert (by_batch[128].reserved_bytes, by_batch[128].context_bytes) == (5 * GIB, GIB // 2)
 
 
 def test_memory_that_others_hold_is_not_there_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {64: 3.0}).outside = 30.0
-    seen = probe.survey(probe_keys(study()), {}, CUDA)
+    seen = probe.probe_memory(probe_keys(study()), {}, CUDA)
     assert seen.card is not None
     assert seen.card.usable_bytes == 51 * GIB  # all but 29, if this process takes one of the 30
     assert [need.context_bytes for need in seen.needs.values()] == [GIB]
@@ -276,7 +279,7 @@ def test_memory_that_others_hold_is_not_there_to_use(monkeypatch: pytest.MonkeyP
 
 def test_a_trial_that_does_not_fit_alone_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu(monkeypatch, {64: 3.0, 128: 90.0, 256: 3.0})
-    seen = probe.survey(probe_keys(study(choice("batch_size", 64, 128, 256))), {}, CUDA)
+    seen = probe.probe_memory(probe_keys(study(choice("batch_size", 64, 128, 256))), {}, CUDA)
     assert seen.too_large is not None
     assert [key.batch_size for key in gpu.rehearsed] == [64, 128]
     monkeypatch.setattr(ray, "wait", lambda refs, **options: (refs, []))
@@ -289,17 +292,17 @@ def test_a_trial_that_does_not_fit_alone_is_refused_with_the_way_out(monkeypatch
 def test_another_fault_of_a_rehearsal_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {})
     with pytest.raises(KeyError):
-        probe.survey(probe_keys(study()), {}, CUDA)
+        probe.probe_memory(probe_keys(study()), {}, CUDA)
 
 
 def test_what_was_measured_is_remembered_by_gpu_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     gpu = FakeGpu(monkeypatch, {64: 3.0, 128: 5.0})
-    first = probe.survey(probe_keys(study()), probe_cache.known_needs(), CUDA)
+    first = probe.probe_memory(probe_keys(study()), probe_cache.known_needs(), CUDA)
     assert first.card is not None
     probe_cache.remember(first.card.name, first.card.torch_version, first.needs)
     wider = probe_keys(study(choice("batch_size", 64, 128)))
-    again = probe.survey(wider, probe_cache.known_needs(), CUDA)
+    again = probe.probe_memory(wider, probe_cache.known_needs(), CUDA)
     assert [key.batch_size for key in gpu.rehearsed] == [64, 128]
     assert first.needs.items() <= again.needs.items()
     probe_cache.remember("Fake GPU", "another", again.needs)
@@ -320,7 +323,7 @@ def test_a_memory_that_cannot_be_written_costs_no_study(tmp_path: Path, monkeypa
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "file"))
     key = probe_keys(study())[0]
-    probe_cache.remember("Fake GPU", "1", {key: Need(1, 2, 3)})
+    probe_cache.remember("Fake GPU", "1", {key: MemoryNeed(1, 2, 3)})
     assert probe_cache.known_needs() == {}
 
 
@@ -329,7 +332,7 @@ def test_of_many_kinds_few_are_measured_and_the_rest_take_the_next_heavier(monke
     gpu = FakeGpu(monkeypatch, {size: size / 100 for size in sizes})
     keys = probe_keys(study(choice("batch_size", *sizes), choice("depth", 18, 34)))
     assert len(keys) == 24
-    seen = probe.survey(keys, {}, CUDA)
+    seen = probe.probe_memory(keys, {}, CUDA)
     assert len(gpu.rehearsed) == probe.MOST_PROBES
     bounds = {key: rehearsal.memory_bound(key.hyperparameters, 32) for key in keys}
     assert max(bounds, key=lambda key: bounds[key]) in gpu.rehearsed

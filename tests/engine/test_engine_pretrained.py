@@ -13,7 +13,7 @@ from training_kit import noisy_halves, run, short_trial
 from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import Choice, Parameter, StudySpec
 from study.engine.model_key import ModelKey
-from study.engine.weights.initial_weights import _read, forget, locate, store, stored, wanted_weights, without_missing
+from study.engine.weights.initial_weights import _read, forget, locate, required_weights, store, stored, without_missing
 from study.errors import WeightsError
 from study.paths import StudyLayout
 from study.training.checkpoint import best_folder, load_weights
@@ -36,16 +36,16 @@ def key(depth: int, family: str = "resnet", init: str = "imagenet") -> ModelKey:
 
 
 def test_only_weights_some_trial_begins_with_are_wanted() -> None:
-    assert wanted_weights(spec_of(INIT, DEPTH)) == (key(10), key(18))
-    assert wanted_weights(spec_of(DEPTH)) == ()
+    assert required_weights(spec_of(INIT, DEPTH)) == (key(10), key(18))
+    assert required_weights(spec_of(DEPTH)) == ()
     inits = Parameter(name="init", domain=Choice(values=("xavier", "rotation", "checkpoint:a", "run:7")))
-    found = wanted_weights(spec_of(inits, depth=34))
+    found = required_weights(spec_of(inits, depth=34))
     assert found == tuple(key(34, init=init) for init in ("rotation", "checkpoint:a", "run:7"))
 
 
 def test_a_family_is_wanted_only_in_its_depths() -> None:
     depths = Parameter(name="depth", domain=Choice(values=(18, 50)))
-    assert wanted_weights(spec_of(INIT, FAMILY, depths)) == (key(18), key(50), key(50, "resnet_v2"))
+    assert required_weights(spec_of(INIT, FAMILY, depths)) == (key(18), key(50), key(50, "resnet_v2"))
 
 
 def test_missing_weights_are_dropped_with_a_line_or_refused() -> None:

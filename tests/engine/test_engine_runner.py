@@ -19,17 +19,17 @@ from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine import runner
 from study.engine import setup as preparation
 from study.engine.gpu.packing import Packing
-from study.engine.process import handlers_kept, quiet, quit_on_signals, stop_on_signals
+from study.engine.process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.ray.cluster import Slots, cluster
-from study.engine.run_context import Progress, Surroundings
-from study.engine.setup import Prepared, prepare
+from study.engine.run_context import RunContext, RunProgress
+from study.engine.setup import PreparedStudy, prepare_study
 from study.errors import DataError, EngineError, LedgerError
 from study.paths import StudyLayout
 from study.records import StudyOutcome
 from study.storage.lock import driver_lock
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
-SILENT = Progress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
+SILENT = RunProgress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
 
 
 @contextmanager
@@ -55,7 +55,7 @@ def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: p
     spec = make_spec().model_copy(update={"data": DataSpec(source="folder", path=str(tmp_path / "nowhere"))})
     layout = StudyLayout(tmp_path / "study")
     with pytest.raises(DataError):
-        runner.start_study(spec, "", layout, Surroundings(never, SILENT))
+        runner.start_study(spec, "", layout, RunContext(never, SILENT))
     assert not layout.ledger.exists()
     make_ledger(layout.root)
 
@@ -65,7 +65,7 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
     drive(layout, Listener())
     before = layout.ledger.read_bytes()
     monkeypatch.setattr(runner, "cluster", lambda address: pytest.fail("a cluster for nothing"))
-    event = runner.resume_study(layout, Surroundings(never, SILENT))
+    event = runner.resume_study(layout, RunContext(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert layout.ledger.read_bytes() == before
 
@@ -74,7 +74,7 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, layout = make_ledger(tmp_path / "study", make_spec(pruner="none"))
-    monkeypatch.setattr(Ledger, "note_end", lambda ledger, reason: None)
+    monkeypatch.setattr(StudyStorage, "note_end", lambda ledger, reason: None)
     drive(layout, Listener())
     left = layout.root / ".tune-0/study"
     left.mkdir(parents=True)
@@ -83,11 +83,11 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     few = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
     data = make_bundle("folder", 16, ("no", "yes"), {"train": few, "val": few})
     monkeypatch.setattr(runner, "cluster", no_cluster)
-    monkeypatch.setattr(Ledger, "require_data", lambda ledger, fingerprint: None)
+    monkeypatch.setattr(StudyStorage, "require_data", lambda ledger, fingerprint: None)
     monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
-    ready = Prepared(data, {}, make_spec(pruner="none"), Packing(Slots(1, 0, 1)), ())
+    ready = PreparedStudy(data, {}, make_spec(pruner="none"), Packing(Slots(1, 0, 1)), ())
     monkeypatch.setattr(runner, "prepare", lambda *args, **named: ready)
-    event = runner.resume_study(layout, Surroundings(lambda data: Listener(), SILENT))
+    event = runner.resume_study(layout, RunContext(lambda data: Listener(), SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert not left.parent.exists()
 
@@ -100,16 +100,16 @@ def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkey
     monkeypatch.setattr(preparation, "load_data", lambda spec, on_progress: data)
     monkeypatch.setattr(preparation, "duplicate_notice", lambda bundle: asked.append(bundle) or "copies")
     spec = make_spec().model_copy(update={"trial": Hyperparameters(batch_size=2)})
-    around = Surroundings(never, SILENT)
-    assert prepare(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
-    assert prepare(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
+    around = RunContext(never, SILENT)
+    assert prepare_study(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
+    assert prepare_study(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
     assert len(asked) == 1
 
 
 def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
     _, layout = make_ledger(tmp_path / "study")
     with driver_lock(layout), pytest.raises(LedgerError, match=f"process {os.getpid()} already runs"):
-        runner.resume_study(layout, Surroundings(never, SILENT))
+        runner.resume_study(layout, RunContext(never, SILENT))
 
 
 def test_the_first_signal_stops_and_the_second_quits() -> None:
@@ -130,7 +130,7 @@ def test_the_first_signal_stops_and_the_second_quits() -> None:
 
 def test_handlers_that_others_take_are_given_back() -> None:
     before = signal.getsignal(signal.SIGUSR1)
-    with handlers_kept():
+    with preserve_handlers():
         signal.signal(signal.SIGUSR1, lambda number, frame: None)
         quit_on_signals()
         with pytest.raises(KeyboardInterrupt):
@@ -141,5 +141,5 @@ def test_handlers_that_others_take_are_given_back() -> None:
 
 def test_a_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(EngineError, match="must be writable"), quiet(tmp_path / "file" / "study.log"):
+    with pytest.raises(EngineError, match="must be writable"), quiet_output(tmp_path / "file" / "study.log"):
         raise AssertionError("no log")

@@ -16,20 +16,20 @@ from training_kit import MAX_AUC, noisy_halves, short_trial, use_small_net
 from study.engine.files import working_directory as workplace
 from study.engine.files.retention import Retention
 from study.engine.files.trial_files import TrialStorage, begin_storage, default_storage, known_storage
-from study.engine.files.working_directory import FolderInUseError, Workplace
+from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
 from study.engine.messages import TrialReport
-from study.engine.ray.trainable import Shared, TrialWorker
+from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.errors import EngineError, StorageError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
 from study.records import StopReason, TrialRecord, TrialState
 from study.training import progress as progresses
 from study.training.checkpoint import load_scores, load_weights, read_card
 from study.utils import remote_files as places
-from study.utils.remote_files import Remote, fetch
+from study.utils.remote_files import RemoteStore, fetch
 
 DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 CONFIG = short_trial(max_epochs=3, batch_size=8, learning_rate=0.01)
-SHARED = Shared(DATA, MAX_AUC, 1, 0.0, {})
+SHARED = SharedObjects(DATA, MAX_AUC, 1, 0.0, {})
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +42,8 @@ def scratch(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     return root
 
 
-def worker(where: str, *, pruned: int | None = None) -> TrialWorker:
-    made = TrialWorker.__new__(TrialWorker)
+def worker(where: str, *, pruned: int | None = None) -> TrialTrainable:
+    made = TrialTrainable.__new__(TrialTrainable)
     made.setup({"trial": CONFIG.model_dump(), "directory": where, "number": 0, "pruned": pruned}, shared=SHARED)
     return made
 
@@ -158,8 +158,8 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Faulty], None]:
     """Let every URI be reached through a file system that may fail."""
 
     def use(handler: Faulty) -> None:
-        def reached(uri: str) -> Remote:
-            return Remote(fs.PyFileSystem(handler), uri.removeprefix("file://"), uri)
+        def reached(uri: str) -> RemoteStore:
+            return RemoteStore(fs.PyFileSystem(handler), uri.removeprefix("file://"), uri)
 
         monkeypatch.setattr(places, "open_remote", reached)
         monkeypatch.setattr(workplace, "open_remote", reached)
@@ -211,18 +211,18 @@ def _few(root: Path) -> None:
 def test_a_worker_waits_for_another_on_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workplace, "FOLDER_WAIT_S", 0.1)
     monkeypatch.setattr(workplace.hold_folder, "__defaults__", (0.1,))
-    first = Workplace(f"file://{tmp_path}/far")
+    first = WorkingDirectory(f"file://{tmp_path}/far")
     with pytest.raises(FolderInUseError):
-        Workplace(f"file://{tmp_path}/far")
+        WorkingDirectory(f"file://{tmp_path}/far")
     first.close()
-    Workplace(f"file://{tmp_path}/far").close()
+    WorkingDirectory(f"file://{tmp_path}/far").close()
 
 
 def test_the_copies_of_dead_workers_are_deleted(tmp_path: Path, scratch: Path) -> None:
-    Workplace(f"file://{tmp_path}/far").close()
+    WorkingDirectory(f"file://{tmp_path}/far").close()
     (root,) = scratch.glob("ray-study-*")
     (root / "99999999-abc" / "epoch-0001").mkdir(parents=True)
-    Workplace(f"file://{tmp_path}/far").close()
+    WorkingDirectory(f"file://{tmp_path}/far").close()
     assert [one.name for one in root.iterdir()] == ["locks"]
 
 

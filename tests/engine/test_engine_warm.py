@@ -18,10 +18,10 @@ from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
 from study.engine.messages import TrialReport
-from study.engine.ray.actor_reuse import GRACE_S, WarmWorkers, mark, trial_of
+from study.engine.ray.actor_reuse import GRACE_S, ReusableActorCache, mark_trial, trial_of
 from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots
 from study.engine.ray.tune_adapter import run_trials
-from study.engine.trial_controller import Conductor
+from study.engine.trial_controller import TrialController
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock
 
@@ -29,7 +29,7 @@ ANY, LARGE = "one core", "a whole GPU"
 
 
 def cores(trial: int) -> tune.PlacementGroupFactory:
-    return mark(tune.PlacementGroupFactory([{"CPU": 1.0}]), trial)
+    return mark_trial(tune.PlacementGroupFactory([{"CPU": 1.0}]), trial)
 
 
 class Slow(tune.Trainable):
@@ -76,7 +76,7 @@ def test_no_more_workers_are_started_than_run_at_once(
     save = Trial.get_json_state
     monkeypatch.setattr(Trial, "get_json_state", lambda trial: saved.append(trial) or save(trial))
     with driver_lock(layout):
-        conductor = Conductor(ledger, layout, listener)
+        conductor = TrialController(ledger, layout, listener)
         conductor.begin(started(ledger))
         run_trials(conductor, layout, Slow, Slots(1, 0.0, 4))
         conductor.raise_fault()
@@ -87,7 +87,7 @@ def test_no_more_workers_are_started_than_run_at_once(
 
 
 def test_as_many_workers_are_kept_as_run_at_once() -> None:
-    cache = WarmWorkers(3)
+    cache = ReusableActorCache(3)
     assert [cache.cache_object(ANY, worker) for worker in "abcd"] == [True, True, True, False]
     assert list(cache.flush_cached_objects()) == []
     assert [cache.pop_cached_object(ANY) for _ in range(4)] == ["a", "b", "c", None]
@@ -96,7 +96,7 @@ def test_as_many_workers_are_kept_as_run_at_once() -> None:
 
 def test_an_idle_worker_goes_to_the_next_trial_and_later_to_one_that_waits() -> None:
     now_s = 0.0
-    cache = WarmWorkers(2, now=lambda: now_s)
+    cache = ReusableActorCache(2, now=lambda: now_s)
     cache.increase_max(ANY)  # a trial whose worker is being started
     assert not cache.has_cached_object(ANY)
     now_s = 100.0
@@ -110,7 +110,7 @@ def test_an_idle_worker_goes_to_the_next_trial_and_later_to_one_that_waits() -> 
 
 
 def test_a_trial_that_comes_back_gets_the_worker_that_had_it() -> None:
-    cache, first, last = WarmWorkers(3), cores(0), cores(7)
+    cache, first, last = ReusableActorCache(3), cores(0), cores(7)
     assert first == last
     assert trial_of(ANY) is None
     for worker, trial in (("a", 0), ("b", 7), ("c", 8)):
@@ -147,7 +147,7 @@ class Holder(Slow):
 def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, four_cpus: None) -> None:
     ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=2))
     with driver_lock(layout):
-        conductor = Conductor(ledger, layout, Listener(), evaluates=True)
+        conductor = TrialController(ledger, layout, Listener(), evaluates=True)
         conductor.begin(started(ledger))
         run_trials(conductor, layout, Holder, Slots(1, 0.0, 2))
         conductor.raise_fault()
@@ -157,7 +157,7 @@ def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, f
 
 
 def test_workers_make_way_for_a_trial_that_needs_other_resources() -> None:
-    cache = WarmWorkers(3)
+    cache = ReusableActorCache(3)
     assert cache.cache_object(ANY, "a")
     cache.increase_max(LARGE)
     assert not cache.cache_object(ANY, "b")

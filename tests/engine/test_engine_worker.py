@@ -19,14 +19,14 @@ import torch
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective
 from study.engine.files.working_directory import FolderInUseError, hold_folder
-from study.engine.messages import TrialReport, describe
-from study.engine.ray.trainable import Shared, TrialWorker
+from study.engine.messages import TrialReport, describe_failure
+from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.records import StopReason
 from study.training import trainer as loop
 from study.training.dataset import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
-SHARED = Shared(
+SHARED = SharedObjects(
     TrainingData(IMAGES, LABELS, IMAGES, LABELS, ("a", "b"), "f"), Objective(metric="val_auc", mode="max"), 1, 0.0, {}
 )
 
@@ -58,7 +58,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
     ],
 )
 def test_faults_are_said_in_one_line_and_the_disk_is_known(error: Exception, summary: str, disk: bool) -> None:
-    failure = describe(error)
+    failure = describe_failure(error)
     assert failure.summary.startswith(summary)
     assert "\n" not in failure.summary
     assert failure.disk is disk
@@ -77,12 +77,12 @@ def test_faults_are_said_in_one_line_and_the_disk_is_known(error: Exception, sum
     ],
 )
 def test_a_gpu_without_memory_is_known(error: Exception, memory: bool) -> None:
-    assert describe(error).memory is memory
-    assert not describe(error).disk
+    assert describe_failure(error).memory is memory
+    assert not describe_failure(error).disk
 
 
-def worker(config: dict[str, Any]) -> TrialWorker:
-    made = TrialWorker.__new__(TrialWorker)
+def worker(config: dict[str, Any]) -> TrialTrainable:
+    made = TrialTrainable.__new__(TrialTrainable)
     made.setup(config, shared=SHARED)
     return made
 

@@ -25,8 +25,8 @@ from study.events import EpochReported, Event, Reports, TrialFinished
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from study.storage.lock import driver_lock
-from study.storage.study_storage import Ledger
-from tracking.client.client import Door
+from study.storage.study_storage import StudyStorage
+from tracking.client.client import TrackingClient
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import own_tracking_uri
@@ -88,7 +88,7 @@ def run(root: Path) -> Mailer:
     root.mkdir(parents=True, exist_ok=True)  # done by whoever opens the study's log, before all else
     if not layout.ledger.exists():
         with driver_lock(layout):
-            Ledger.create(layout, SPEC, "name: crash\n", data=DATA)
+            StudyStorage.create(layout, SPEC, "name: crash\n", data=DATA)
     mailer = Mailer(layout.outbox)
     try:
         drive(layout, mailer, evaluates=True)  # type: ignore[arg-type]  # as good as a Listener here
@@ -157,9 +157,9 @@ def assert_kept(root: Path, acknowledged: list[Event], at: int) -> None:
     assert 0 <= len(lines) - len(acknowledged) <= 1, "at most an event that was written and not acknowledged"
     for event in acknowledged:
         if isinstance(event, EpochReported):
-            assert event.metrics in [one.metrics for one in Ledger.open(layout).epochs(event.trial)], at
+            assert event.metrics in [one.metrics for one in StudyStorage.open(layout).epochs(event.trial)], at
         if isinstance(event, TrialFinished):
-            assert Ledger.open(layout).record(event.record.trial) == event.record, at
+            assert StudyStorage.open(layout).record(event.record.trial) == event.record, at
 
 
 def test_a_fault_of_the_disk_that_passes_leaves_no_torn_line(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ class Backend:
         return sync(self._layout, self.study).sent
 
     def content(self) -> dict[str, tuple[str, dict[str, float]]]:
-        door = Door(own_tracking_uri(self._layout))
+        door = TrackingClient(own_tracking_uri(self._layout))
         experiment = door.find_experiment("faces")
         assert experiment is not None
         runs = list(door.search([experiment.id], ""))
@@ -224,7 +224,7 @@ class Backend:
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Door(f"sqlite:///{path}").experiments()
+    TrackingClient(f"sqlite:///{path}").experiments()
     return path
 
 

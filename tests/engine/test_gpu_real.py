@@ -21,13 +21,13 @@ from study.data.dataset import ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu.packing import pack
 from study.engine.ray.cluster import QUIET_ENVIRONMENT, plan_slots
-from study.engine.ray.trainable import Shared, TrialWorker
+from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.paths import cache_dir
 from study.training.checkpoint import best_folder, load_weights, read_card
 from study.training.dataset import TrainingData
 from study.training.learner import make_learner
 from study.training.memory_rehearsal import rehearse
-from study.training.progress import Progress
+from study.training.progress import TrainingProgress
 from study.training.trainer import train
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -48,22 +48,22 @@ def held() -> int:
     return torch.cuda.memory_reserved(CUDA)
 
 
-def run(config: TrialConfig, folder: Path, data: TrainingData = DATA) -> Progress:
+def run(config: TrialConfig, folder: Path, data: TrainingData = DATA) -> TrainingProgress:
     *_, last = train(config, data, MAX_AUC, folder, device=CUDA)
     return last
 
 
-def numbers(progress: Progress) -> np.ndarray:
+def numbers(progress: TrainingProgress) -> np.ndarray:
     """Return all metrics but times and sizes: [epochs, metrics]."""
     return np.array(
         [[one.values[name] for name in sorted(one.values) if name not in TIMES] for one in progress.history]
     )
 
 
-def worker_with(config: TrialConfig, folder: Path) -> tuple[TrialWorker, dict[str, Any]]:
-    worker = TrialWorker.__new__(TrialWorker)
+def worker_with(config: TrialConfig, folder: Path) -> tuple[TrialTrainable, dict[str, Any]]:
+    worker = TrialTrainable.__new__(TrialTrainable)
     given = as_given(config, folder)
-    worker.setup(given, shared=Shared(DATA, MAX_AUC, 1, 1.0, {}))
+    worker.setup(given, shared=SharedObjects(DATA, MAX_AUC, 1, 1.0, {}))
     return worker, given
 
 

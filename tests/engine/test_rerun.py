@@ -18,11 +18,11 @@ from study.engine import environment
 from study.engine import environment as conditions
 from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
-from study.engine.rerun import compared_metrics, find_differences, other_conditions, require_rerunnable, rerun
+from study.engine.rerun import changed_environment, compared_metrics, find_differences, require_rerunnable, rerun
 from study.errors import LedgerError, StudyError, WeightsError
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import CheckpointCard, best_folder
 from study.training.trainer import train
 
@@ -41,7 +41,7 @@ SPEC = StudySpec(
 class Study:
     """A study of two trials: the first ran to its end, the second was pruned after its first epoch."""
 
-    ledger: Ledger
+    ledger: StudyStorage
     layout: StudyLayout
     data: DataBundle
     complete: TrialRecord
@@ -52,11 +52,11 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     layout = StudyLayout(tmp_path_factory.mktemp("again"))
     data = load_data(DATA)
-    ledger = Ledger.create(layout, SPEC, "name: again\n", data=data.summary)
+    ledger = StudyStorage.create(layout, SPEC, "name: again\n", data=data.summary)
     return Study(ledger, layout, data, _run(ledger, layout, data, epochs=2), _run(ledger, layout, data, epochs=1))
 
 
-def _run(ledger: Ledger, layout: StudyLayout, data: DataBundle, *, epochs: int) -> TrialRecord:
+def _run(ledger: StudyStorage, layout: StudyLayout, data: DataBundle, *, epochs: int) -> TrialRecord:
     """Train as a worker does, with one thread as a trial has."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -186,8 +186,8 @@ def test_a_missing_epoch_and_a_missing_set_are_differences() -> None:
 
 def test_conditions_that_differ_are_said() -> None:
     then = {"cpu": "A", "torch": "2.9", "commit": "abc with changes"}
-    assert other_conditions({}, then) == []
-    assert other_conditions(then, {**then, "cpu": "B"}) == [
+    assert changed_environment({}, then) == []
+    assert changed_environment(then, {**then, "cpu": "B"}) == [
         "CPU: A then, B now", "the code has changes that are in no commit, then and now: they may not be the same",
     ]  # fmt: skip
 
@@ -212,12 +212,14 @@ def test_precision_is_spelled_out_only_where_this_machine_would_choose_otherwise
     config = TrialConfig(seed=0, point=0)
     cpu = torch.device("cpu")
     card = CheckpointCard(18, ("a", "b"), {}, 1, {}, {}, "f", "bf16")
-    pinned = conditions.as_then(config, card, {}, cpu)
+    pinned = conditions.matching_environment(config, card, {}, cpu)
     assert (pinned.precision, pinned.channels_last) == ("bf16", True)
-    assert conditions.as_then(config, replace(card, precision="fp32"), {}, cpu) == config
+    assert conditions.matching_environment(config, replace(card, precision="fp32"), {}, cpu) == config
     explicit = config.model_copy(update={"precision": "fp32"})
-    assert conditions.as_then(explicit, card, {"instructions": "avx2 avx512_bf16"}, cpu).channels_last is True
-    assert conditions.as_then(explicit, card, {}, cpu) == explicit
+    assert (
+        conditions.matching_environment(explicit, card, {"instructions": "avx2 avx512_bf16"}, cpu).channels_last is True
+    )
+    assert conditions.matching_environment(explicit, card, {}, cpu) == explicit
 
 
 def test_a_gpu_is_a_reason_of_its_own() -> None:

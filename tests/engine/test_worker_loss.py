@@ -19,7 +19,7 @@ from study.config.hyperparameters import TrialConfig
 from study.engine.messages import TrialReport
 from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots
 from study.engine.ray.tune_adapter import run_trials
-from study.engine.trial_controller import Conductor
+from study.engine.trial_controller import TrialController
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock
 
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, two_cpus: None, momen
         (layout.root / f"die-{moment}-{number}").touch()
     listener = Listener()
     with driver_lock(layout):
-        conductor = Conductor(ledger, layout, listener)
+        conductor = TrialController(ledger, layout, listener)
         conductor.begin(started(ledger))
         run_trials(conductor, layout, Mortal, Slots(1, 0.0, 2), worker_retries=2)
         conductor.raise_fault()

@@ -12,7 +12,7 @@ from model_kit import IMAGES, SIZE, THREE, TWO, real_checkpoint, stored_scores
 
 from study.errors import ExportError
 from study.export import export_graph
-from study.export.pyfunc import Served, load_checkpoint
+from study.export.pyfunc import PyfuncModel, load_checkpoint
 from study.paths import WEIGHTS
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -41,7 +41,7 @@ def test_a_graph_scores_any_number_of_images_as_its_checkpoint_did(
 
 def test_a_served_checkpoint_scores_as_it_did_and_takes_nothing_but_pixels(tmp_path: Path) -> None:
     checkpoint = real_checkpoint(tmp_path)
-    served = Served(load_checkpoint(checkpoint))
+    served = PyfuncModel(load_checkpoint(checkpoint))
     found = served.predict(IMAGES)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, stored_scores(checkpoint), atol=1e-6)

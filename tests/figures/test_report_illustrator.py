@@ -13,11 +13,11 @@ import pytest
 from recorders import MemoryRecorder, Script
 from report_kit import Judged, judged
 
-from cli.run_session import illustrated
+from cli.run_session import with_figures
 from study.errors import TrackingError
 from study.events import Event, PicturesDrawn, TrialFinished
 from study.figures import background_renderer as illustrator
-from study.figures.background_renderer import Illustrator
+from study.figures.background_renderer import FigureRenderer
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord, TrialState
 from study.training import checkpoint
@@ -33,8 +33,10 @@ def data() -> Judged:
     return judged(40)
 
 
-def _illustrator(inner: MemoryRecorder, layout: StudyLayout, data: Judged, close_timeout_s: float = 30) -> Illustrator:
-    return Illustrator(
+def _illustrator(
+    inner: MemoryRecorder, layout: StudyLayout, data: Judged, close_timeout_s: float = 30
+) -> FigureRenderer:
+    return FigureRenderer(
         inner, layout, data.classes, data.images, data.names, close_timeout_s=close_timeout_s, clock=lambda: 5.0
     )
 
@@ -221,7 +223,7 @@ def test_catching_up_draws_only_what_is_missing(layout: StudyLayout, data: Judge
     running: TrialRecord = replace(_finished(layout, data, 3).record, state=TrialState.RUNNING)
     layout.trial_pictures(1).write_text("there")
     inner = MemoryRecorder()
-    recorder = illustrated(inner, layout, data.classes, data.images, data.names)
+    recorder = with_figures(inner, layout, data.classes, data.images, data.names)
     told: Sequence[TrialRecord] = [*records, running, replace(records[0], trial=4, checkpoint=None)]
     recorder.catch_up(told, 9.0, lambda trial: ())
     recorder.close()

@@ -16,7 +16,7 @@ from study.config.search_config import Objective
 from study.events import PicturesDrawn
 from study.figures import background_renderer as illustrator
 from study.figures import study_page as overview
-from study.figures.background_renderer import Illustrator
+from study.figures.background_renderer import FigureRenderer
 from study.figures.plotly_panel import GREY
 from study.figures.study_page import MAX_TRIALS, curves_of, study_page
 from study.paths import Layout, StudyLayout
@@ -95,9 +95,9 @@ def layout(tmp_path: Path) -> StudyLayout:
     return Layout(tmp_path).study("faces")
 
 
-def _illustrator(inner: MemoryRecorder, layout: StudyLayout) -> Illustrator:
+def _illustrator(inner: MemoryRecorder, layout: StudyLayout) -> FigureRenderer:
     data = judged(40)
-    return Illustrator(inner, layout, data.classes, data.images, data.names, clock=lambda: 5.0)
+    return FigureRenderer(inner, layout, data.classes, data.images, data.names, clock=lambda: 5.0)
 
 
 def test_the_page_is_drawn_when_the_study_ends_and_again_after_a_resume(layout: StudyLayout) -> None:

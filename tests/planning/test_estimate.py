@@ -22,9 +22,9 @@ from study.config.search_config import (
 from study.config.study_config import Choice, Condition, DataSpec, Integer, Parameter, StudySpec, Uniform
 from study.data import load_data
 from study.planning.disk_usage import Footprint, count_parameters, footprint, storage, training_flops
-from study.planning.schedule import Machine, first_limit, look_at, timetable
+from study.planning.schedule import Machine, first_limit, inspect_machine, timetable
 from study.planning.throughput import Speed, complete
-from study.planning.workload import Pictures, SpeedKey, count_pictures, draw_points, work_of
+from study.planning.workload import ImageCounts, SpeedKey, count_images, draw_points, workload_of
 from study.training.checkpoint import best_folder
 from study.training.trainer import train
 
@@ -65,23 +65,23 @@ def test_a_small_space_is_drawn_out_and_no_point_twice() -> None:
 
 def test_replicates_of_a_search_follow_their_point_and_those_of_a_design_come_in_passes() -> None:
     seeds = {"replicates": ReplicatesSpec(count=2)}
-    search = work_of(_spec(search=SearchSpec(trials=5), **seeds))
+    search = workload_of(_spec(search=SearchSpec(trials=5), **seeds))
     assert (search.trials, len(search.points), search.drawn) == (5, 3, True)
     assert search.kinds[0] == search.kinds[1]
-    grid = work_of(_spec("grid", **seeds))
+    grid = workload_of(_spec("grid", **seeds))
     assert (grid.trials, len(grid.points), grid.drawn) == (8, 4, False)
     assert grid.kinds[:4] == grid.kinds[4:]
-    assert work_of(_spec("grid", budget=BudgetSpec(trials=3))).trials == 3
+    assert workload_of(_spec("grid", budget=BudgetSpec(trials=3))).trials == 3
 
 
 def test_epochs_are_counted_trial_by_trial() -> None:
     space = (Parameter(name="max_epochs", domain=Choice(values=(2, 5))),)
-    assert work_of(_spec("grid", space=space)).epochs == 7
+    assert workload_of(_spec("grid", space=space)).epochs == 7
 
 
 def test_a_large_design_is_sorted_into_few_kinds() -> None:
     space = (*LISTED, Parameter(name="learning_rate", domain=Uniform(low=1.0, high=2000.0, step=1.0)))
-    work = work_of(_spec("grid", space=space))
+    work = workload_of(_spec("grid", space=space))
     assert work.trials == 8000
     assert len(set(work.kinds)) == 4
 
@@ -155,7 +155,7 @@ def test_a_trials_files_are_as_large_as_foretold(changed: dict[str, object], tmp
 
 def test_the_disk_holds_the_running_and_the_best() -> None:
     small, large = Footprint(10, 30), Footprint(100, 300)
-    pictures = Pictures(train=6, val=2, test=2, shifted=1, classes=2, image_size_px=10)
+    pictures = ImageCounts(train=6, val=2, test=2, shifted=1, classes=2, image_size_px=10)
     weights = {("rotation", "resnet", 10): 7, ("imagenet", "resnet", 10): 9}
     found = storage([small] * 4 + [large] * 2, 3, KeepSpec(), pictures, weights=weights)
     assert found.running_bytes == 2 * 700 + 70
@@ -170,26 +170,26 @@ def test_the_disk_holds_the_running_and_the_best() -> None:
 
 def test_images_are_counted_as_they_are_loaded() -> None:
     spec = DataSpec(image_size_px=16, count=60, seed=5)
-    counted = count_pictures(spec)
+    counted = count_images(spec)
     assert counted.cached_bytes == 0
     data = load_data(spec)
     assert (counted.train, counted.val, counted.test) == (len(data.train), len(data.val), len(data.test))
     assert counted.shifted == sum(map(len, data.shifted.values()))
-    cached = count_pictures(spec).cached_bytes
+    cached = count_images(spec).cached_bytes
     assert counted.decoded_bytes < cached < 1.2 * counted.decoded_bytes
 
 
 def test_slots_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.planning.schedule.available_cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert look_at(ResourceSpec(gpus_per_trial=0), 100).slots == 8
-    assert look_at(ResourceSpec(gpus_per_trial=0, cpus_per_trial=3), 100).slots == 2
-    shared = look_at(ResourceSpec(gpus_per_trial=0.25), 100)
+    assert inspect_machine(ResourceSpec(gpus_per_trial=0), 100).slots == 8
+    assert inspect_machine(ResourceSpec(gpus_per_trial=0, cpus_per_trial=3), 100).slots == 2
+    shared = inspect_machine(ResourceSpec(gpus_per_trial=0.25), 100)
     assert (shared.slots, shared.together, shared.kind) == (8, 4, "cuda")
-    whole = look_at(ResourceSpec(), 100)
+    whole = inspect_machine(ResourceSpec(), 100)
     assert (whole.slots, whole.together, whole.packs) == (2, 1, True)
-    assert look_at(ResourceSpec(gpus_per_trial=4), 100).slots == 0
-    assert look_at(ResourceSpec(gpus_per_trial=0, max_concurrent_trials=3), 100).slots == 3
+    assert inspect_machine(ResourceSpec(gpus_per_trial=4), 100).slots == 0
+    assert inspect_machine(ResourceSpec(gpus_per_trial=0, max_concurrent_trials=3), 100).slots == 3
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    none = look_at(ResourceSpec(gpus_per_trial=1), 100)
+    none = inspect_machine(ResourceSpec(gpus_per_trial=1), 100)
     assert none == Machine(8, 0, 1, 1.0, 0)

@@ -20,7 +20,7 @@ from study.planning.calibration import calibrate, measure
 from study.planning.schedule import Machine
 from study.planning.throughput import Speed
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import best_folder
 
 CONFIG = TrialConfig(depth=10, batch_size=8, max_epochs=1, seed=0, point=0, optimizer="sgd", learning_rate=0.1)
@@ -63,7 +63,7 @@ def test_measuring_ends_in_time() -> None:
     assert calibration._is_enough(epochs=3, spent_s=10.3, first_s=10.0)
 
 
-def _earlier(results: Path, *, name: str = "earlier", image_size_px: int = 16) -> Ledger:
+def _earlier(results: Path, *, name: str = "earlier", image_size_px: int = 16) -> StudyStorage:
     """Make a study whose trials took 2 s an epoch: 1 s for 100 images, 0.5 s for 50, 0.5 s for the rest."""
     layout = Layout(results).study(name)
     layout.root.mkdir(parents=True)
@@ -73,7 +73,7 @@ def _earlier(results: Path, *, name: str = "earlier", image_size_px: int = 16) -
     trial = SPEC.trial.model_copy(update={"depth": 10})
     changed = {"name": name, "data": data, "trial": trial, "design": DesignSpec(), "search": search, "space": space}
     spec = SPEC.model_copy(update=changed)
-    ledger = Ledger.create(layout, spec, "", data=SUMMARY)
+    ledger = StudyStorage.create(layout, spec, "", data=SUMMARY)
     for number in range(planned_trials(spec)):
         assignment = ledger.ask()
         assert assignment is not None
@@ -96,7 +96,7 @@ def test_earlier_trials_tell_how_fast_a_model_learns(tmp_path: Path, monkeypatch
     ends = [100.0, 102.0, 104.0]
     record = replace(record, started_at_s=95.0, finished_at_s=104.5)
     seen = history._see(record, ends, train=100, scored=50)
-    assert seen == history.Seen(train_image_s=0.01, scored_image_s=0.01, epoch_s=0.5, trial_s=3.5)
+    assert seen == history.ObservedSpeed(train_image_s=0.01, scored_image_s=0.01, epoch_s=0.5, trial_s=3.5)
     found = history.known_speeds(tmp_path, [("resnet", 10), ("resnet", 18)], 16, HERE, "cpu")
     (speed,) = found.values()
     assert [key.model for key in found] == [("resnet", 10)]

@@ -22,8 +22,8 @@ from study.records import StopReason
 from study.records import TrialState as State
 from study.search.pruners import PRUNERS, AsynchronousHalving, Hyperband, Percentile, Pruner, build_pruner, longest
 from study.search.wilcoxon_pruner import SignedRanks
-from study.storage.study_storage import Ledger
-from study.trials.listener import replay
+from study.storage.study_storage import StudyStorage
+from study.trials.listener import replay_trials
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 CURVES = st.lists(st.lists(st.integers(0, 9), min_size=9, max_size=9), min_size=1, max_size=12)
@@ -237,7 +237,7 @@ def test_a_pruner_made_anew_decides_as_the_one_that_saw_all_happen(name: PrunerN
 
     def check(trial: optuna.Trial, epoch: int, value: float, stops: bool) -> None:
         again = build_pruner(spec)
-        replay(reversed(study.optuna.get_trials(deepcopy=False)), again)
+        replay_trials(reversed(study.optuna.get_trials(deepcopy=False)), again)
         decided.append(stops)
         assert again.stops(study.frozen(trial)) is stops
 
@@ -300,7 +300,7 @@ def test_every_pruner_decides_after_a_resume_as_without(tmp_path: Path, name: Pr
             ledger.tell(assignment.trial, state, reason)
         return [(one.point, one.replicate, one.state, one.epochs_run, dict(one.params)) for one in ledger.records()]
 
-    def again(layout: object, trial: int) -> Ledger:
+    def again(layout: object, trial: int) -> StudyStorage:
         ledger = reopened(layout)  # type: ignore[arg-type]
         assert ledger.ask() == ledger.assignment(trial)
         return ledger

@@ -19,11 +19,11 @@ from study.config.study_config import Choice, Condition, Exclusion, Integer, Par
 from study.designs.grid import is_active
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.search.observations import SELECTIONS, BestAndSome, Recent
-from study.search.optuna_adapter import Draw, Notes, PointStudy
+from study.search.observations import SELECTIONS, RecentObservations, TopAndRandomSample
+from study.search.optuna_adapter import BufferedAttrs, PendingTrial, PointStudy
 from study.search.samplers import SAMPLERS, Stream, value_at
 from study.search.space import suggest
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.trials.serialization import Assignment
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -45,7 +45,7 @@ def score(assignment: Assignment) -> float:
     return 0.9 - 0.1 * abs(math.log10(assignment.config.learning_rate) + 2.0) + assignment.record.replicate / 1000
 
 
-def end(ledger: Ledger, assignment: Assignment) -> None:
+def end(ledger: StudyStorage, assignment: Assignment) -> None:
     """Take a trial to an end: every seventh fails, every fifth is pruned."""
     number = assignment.trial
     if number % 7 == 6:
@@ -73,7 +73,7 @@ def run(root: Path, spec: StudySpec, *, resumes: bool, at_once: int = 2) -> list
         end(ledger, running.pop(0))
 
 
-def with_interrupted(layout: StudyLayout, count: int) -> Ledger:
+def with_interrupted(layout: StudyLayout, count: int) -> StudyStorage:
     ledger = reopened(layout)
     for _ in range(count):
         ledger.ask()
@@ -100,7 +100,7 @@ def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampl
     trials = 20 if sampler == "gp" else 40
     spec = make_spec(trials, sampler=sampler, pruner="none", space=RICH)
     run(tmp_path / "s", spec, resumes=False)
-    records = Ledger.open(StudyLayout(tmp_path / "s")).records()
+    records = StudyStorage.open(StudyLayout(tmp_path / "s")).records()
     assert {one.params["init"] for one in records} == {"kaiming", "xavier", "orthogonal"}
     for record in records:
         assert set(record.params) == {one.name for one in RICH if is_active(one, record.params)}
@@ -145,7 +145,7 @@ def test_nsga2_goes_through_generations_that_a_resume_goes_on_with(tmp_path: Pat
 
 def test_optuna_opens_the_ledger_as_it_stands(tmp_path: Path) -> None:
     run(tmp_path / "s", make_spec(12, sampler="tpe", pruner="none"), resumes=False)
-    study, records = stored(StudyLayout(tmp_path / "s")), Ledger.open(StudyLayout(tmp_path / "s")).records()
+    study, records = stored(StudyLayout(tmp_path / "s")), StudyStorage.open(StudyLayout(tmp_path / "s")).records()
     assert study.best_value == max(one.value for one in records if one.state is TrialState.COMPLETE and one.value)
     for trial, record in zip(study.trials, records, strict=True):
         assert trial.params == dict(record.params)
@@ -178,8 +178,8 @@ def test_every_sampler_of_the_study_file_exists() -> None:
 def drawn(spec: StudySpec, sampler: Sampler, number: int, points: list[FrozenTrial] | None = None) -> dict[str, object]:
     """Draw a point as a searcher does."""
     directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.aims]
-    study = PointStudy(directions, points or [], Notes({}))
-    draw = Draw(lambda name: SAMPLERS[sampler](Stream(spec, number, number, 0, name)), study, number)
+    study = PointStudy(directions, points or [], BufferedAttrs({}))
+    draw = PendingTrial(lambda name: SAMPLERS[sampler](Stream(spec, number, number, 0, name)), study, number)
     return dict(suggest(draw, spec.space))
 
 
@@ -230,7 +230,7 @@ def shuffled(count: int) -> list[int]:
 
 def test_what_tpe_is_shown_depends_on_the_points_and_not_on_their_order() -> None:
     points = [ended(one, None if one % 3 == 0 else one * 7 % 1009 / 1009, 0.01) for one in range(1000)]
-    there, elsewhere = (BestAndSome(make_spec(), best=50, others=200, pruned=True) for _ in range(2))
+    there, elsewhere = (TopAndRandomSample(make_spec(), best=50, others=200, pruned=True) for _ in range(2))
     for number in range(1000):
         there.add(points[number])
     for number in shuffled(1000):
@@ -248,7 +248,7 @@ def test_tpes_good_group_is_the_one_it_has_of_all_points() -> None:
     from optuna.samplers._tpe.sampler import _split_trials
 
     points = [ended(one, one * 7 % 1009 / 1009, 0.01) for one in range(1000)]
-    selection = BestAndSome(make_spec(), best=50, others=200, pruned=True)
+    selection = TopAndRandomSample(make_spec(), best=50, others=200, pruned=True)
     for one in points:
         selection.add(one)
     study = optuna.create_study(direction="maximize")
@@ -259,7 +259,7 @@ def test_tpes_good_group_is_the_one_it_has_of_all_points() -> None:
 
 def test_with_several_objectives_the_front_is_shown() -> None:
     aims = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
-    selection = BestAndSome(make_spec(pruner="none", objectives=aims), best=50, others=20, pruned=True)
+    selection = TopAndRandomSample(make_spec(pruner="none", objectives=aims), best=50, others=20, pruned=True)
     front = set()
     for number in shuffled(500):
         trial = ended(number, 0.0)
@@ -273,7 +273,7 @@ def test_with_several_objectives_the_front_is_shown() -> None:
 
 
 def test_recent_points_and_needed_ones_are_shown() -> None:
-    selection = Recent(10)
+    selection = RecentObservations(10)
     for number in shuffled(100):
         selection.add(ended(number, None if number % 2 else 0.5))
     assert sorted(one.number for one in selection.shown([4, 5])) == [4, *range(80, 100, 2)]

@@ -21,7 +21,7 @@ from study.records import FinalLook, TrialState
 from study.storage import reader as index_file
 from study.storage import reader as index_reading
 from study.storage.reader import StudyView, read_epochs, read_study, refresh
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING
 
@@ -37,7 +37,7 @@ def layout(tmp_path: Path) -> StudyLayout:
     return StudyLayout(tmp_path / "s")
 
 
-def agrees(view: StudyView, ledger: Ledger, *, epochs: bool = False) -> None:
+def agrees(view: StudyView, ledger: StudyStorage, *, epochs: bool = False) -> None:
     """Make sure that a view says what the ledger does."""
     records = ledger.records() if epochs else [replace(one, history=()) for one in ledger.records()]
     assert view.records == records
@@ -48,20 +48,20 @@ def agrees(view: StudyView, ledger: Ledger, *, epochs: bool = False) -> None:
     assert view.counts == ledger.counts()
 
 
-def eventful(layout: StudyLayout) -> Ledger:
+def eventful(layout: StudyLayout) -> StudyStorage:
     """Run a study with every kind of ending, some weights dropped and the test images looked at."""
     ledger = begin(layout, trials=9)
     for state in (C, P, F, C, R, C):
         run_one(ledger, state)
     ledger.note_dropped([0, 3])
     ledger.note_evaluation(4, {"shifted.dark.auc": 0.5})
-    ledger.note_look(FinalLook(5, 2, "val_auc", 1.0, {"auc": 0.9}))
+    ledger.record_test_evaluation(FinalLook(5, 2, "val_auc", 1.0, {"auc": 0.9}))
     return ledger
 
 
 def test_without_an_index_all_of_the_journal_is_read(layout: StudyLayout) -> None:
     ledger = eventful(layout)
-    agrees(read_study(layout), Ledger.open(layout))
+    agrees(read_study(layout), StudyStorage.open(layout))
     agrees(read_study(layout, epochs=True), ledger, epochs=True)
     assert not layout.index.exists()  # a small journal is not worth one
 
@@ -72,7 +72,7 @@ def test_what_came_after_the_index_is_read_from_the_journal(layout: StudyLayout)
     refresh(layout)
     assert json.loads(layout.index.read_bytes().split(b"\n")[0])["offset"] == layout.ledger.stat().st_size
     agrees(read_study(layout), ledger)
-    again = Ledger.open(layout)  # the open trial goes on, others follow
+    again = StudyStorage.open(layout)  # the open trial goes on, others follow
     for state in (C, F, P, R):
         run_one(again, state)
     again.note_dropped([5])
@@ -137,7 +137,7 @@ def test_an_index_of_another_journal_is_passed_over(tmp_path: Path) -> None:
     agrees(read_study(other), ledger)
     cut = one.ledger.read_bytes()
     one.ledger.write_bytes(cut[: cut.rfind(b"\n", 0, -1) + 1])  # older than its index
-    agrees(read_study(one), Ledger.open(one))
+    agrees(read_study(one), StudyStorage.open(one))
 
 
 def edit(layout: StudyLayout) -> None:
@@ -158,9 +158,9 @@ def test_a_journal_that_was_edited_anywhere_has_no_index(layout: StudyLayout, ap
     if appended:
         run_one(ledger)
     edit(layout)
-    agrees(read_study(layout), Ledger.open(layout))
+    agrees(read_study(layout), StudyStorage.open(layout))
     assert read_study(layout).records[: len(before)] != before
-    agrees(read_study(layout), Ledger.open(layout))
+    agrees(read_study(layout), StudyStorage.open(layout))
 
 
 @pytest.mark.usefixtures("indexed")

@@ -18,9 +18,9 @@ from study.config.study_config import Choice, Condition, Integer, Parameter, Stu
 from study.designs.grid import grid_points
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.search.suggest import Unseen
-from study.storage.study_storage import Ledger
-from study.trials.queue import key_of
+from study.search.suggest import UnvisitedPoints
+from study.storage.study_storage import StudyStorage
+from study.trials.queue import point_key
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))
@@ -31,7 +31,9 @@ FINITE = (OPTIMIZER, MOMENTUM, Parameter(name="depth", domain=Choice(values=(18,
 GRID = DesignSpec(kind="grid")
 
 
-def take(ledger: Ledger, prunes: Callable[[int, int], bool] = lambda point, replicate: False) -> Iterator[Ledger]:
+def take(
+    ledger: StudyStorage, prunes: Callable[[int, int], bool] = lambda point, replicate: False
+) -> Iterator[StudyStorage]:
     """Run trials one after the other until none is left, pruning some."""
     while (assignment := ledger.ask()) is not None:
         record = assignment.record
@@ -44,13 +46,13 @@ def take(ledger: Ledger, prunes: Callable[[int, int], bool] = lambda point, repl
         yield ledger
 
 
-def places(ledger: Ledger) -> list[tuple[int, int]]:
+def places(ledger: StudyStorage) -> list[tuple[int, int]]:
     return [(one.point, one.replicate) for one in ledger.records()]
 
 
 def run_all(
     root: Path, spec: StudySpec, prunes: Callable[[int, int], bool] = lambda point, replicate: False
-) -> tuple[Ledger, StudyLayout]:
+) -> tuple[StudyStorage, StudyLayout]:
     ledger, layout = make_ledger(root, spec)
     for _ in take(ledger, prunes):
         pass
@@ -132,8 +134,8 @@ def test_a_budget_of_trials_cuts_a_design_and_counts_what_is_run(tmp_path: Path)
 def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Path, sampler: Sampler) -> None:
     space = (*FINITE, Parameter(name="head_dropout", domain=Uniform(low=0.0, high=0.1, step=0.05)))
     ledger, layout = run_all(tmp_path / "s", make_spec(100, sampler=sampler, pruner="none", space=space))
-    found = [key_of(one.params) for one in ledger.records()]
-    assert Counter(found) == Counter(key_of(one) for one in grid_points(space))
+    found = [point_key(one.params) for one in ledger.records()]
+    assert Counter(found) == Counter(point_key(one) for one in grid_points(space))
     for one in (ledger, reopened(layout)):
         assert one.planned == 18
         assert one.exhausted
@@ -158,7 +160,7 @@ def test_a_failed_point_is_not_run_again(tmp_path: Path) -> None:
         assert assignment is not None
         ledger.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR, error="x")
         ledger = reopened(layout)
-    assert len({key_of(one.params) for one in ledger.records()}) == 6
+    assert len({point_key(one.params) for one in ledger.records()}) == 6
 
 
 @settings(max_examples=30, deadline=None)
@@ -170,20 +172,20 @@ def test_the_next_unseen_point_depends_on_those_seen_alone(seen: set[int], seed:
     )
     spec = make_spec(space=space, seed=seed)
     points = list(grid_points(space))
-    keys = {key_of(points[one]) for one in seen}
-    lasting = Unseen(spec)
+    keys = {point_key(points[one]) for one in seen}
+    lasting = UnvisitedPoints(spec)
     for _ in range(3):
         found = lasting.next(keys)
-        assert found == Unseen(spec).next(keys)
+        assert found == UnvisitedPoints(spec).next(keys)
         assert found is not None
-        assert key_of(found) not in keys
-        keys.add(key_of(found))
-    assert Unseen(spec).next({key_of(one) for one in points}) is None
+        assert point_key(found) not in keys
+        keys.add(point_key(found))
+    assert UnvisitedPoints(spec).next({point_key(one) for one in points}) is None
 
 
 def test_a_huge_space_is_not_listed_for_its_next_point() -> None:
     smoothing = Parameter(name="label_smoothing", domain=Uniform(low=0.0, high=0.9, step=1e-9))
-    found = Unseen(make_spec(space=(smoothing,))).next(set())
+    found = UnvisitedPoints(make_spec(space=(smoothing,))).next(set())
     assert found is not None
     assert float(found["label_smoothing"]) < 1e-5  # type: ignore[arg-type]
 
@@ -192,7 +194,7 @@ def test_a_huge_space_is_not_listed_for_its_next_point() -> None:
     "one, other, same", [({"a": 1}, {"a": 1.0}, True), ({"a": True}, {"a": 1}, False), ({"a": "1"}, {"a": 1}, False)]
 )
 def test_a_point_is_the_same_by_its_values(one: dict[str, Scalar], other: dict[str, Scalar], same: bool) -> None:
-    assert (key_of(one) == key_of(other)) is same
+    assert (point_key(one) == point_key(other)) is same
 
 
 def test_an_extended_search_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -229,5 +231,5 @@ def test_more_seeds_run_every_point_again(tmp_path: Path, kind: str) -> None:
 
 def test_a_search_in_an_infinite_space_has_no_end_of_its_own(tmp_path: Path) -> None:
     ledger, _ = run_all(tmp_path / "s", make_spec(30, pruner="none", space=(OPTIMIZER, SPACE[1])))
-    assert len({key_of(one.params) for one in ledger.records()}) == 30
+    assert len({point_key(one.params) for one in ledger.records()}) == 30
     assert sum(one.params["optimizer"] == "adam" for one in ledger.records()) == 1

@@ -15,7 +15,7 @@ from study.errors import LedgerError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock, is_driven
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def run_one(ledger: Ledger) -> None:
+def run_one(ledger: StudyStorage) -> None:
     """Take one trial from its start to its end."""
     assignment = ledger.ask()
     assert assignment is not None
@@ -103,7 +103,7 @@ def test_a_concurrent_reader_never_sees_half_a_line(tmp_path: Path) -> None:
     last_line = whole.rstrip(b"\n").rfind(b"\n") + 1
     for size in range(last_line, len(whole)):
         layout.ledger.write_bytes(whole[:size])
-        (record,) = Ledger.open(layout).records()
+        (record,) = StudyStorage.open(layout).records()
         assert record.history == records[0].history
         assert record.state is TrialState.RUNNING
 
@@ -116,7 +116,7 @@ def test_what_a_kill_or_a_power_cut_left_of_a_line_is_cut(tmp_path: Path, tail: 
         file.write(tail)
     again = reopened(layout)
     run_one(again)
-    assert [one.state for one in Ledger.open(layout).records()] == [TrialState.COMPLETE] * 2
+    assert [one.state for one in StudyStorage.open(layout).records()] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "middle", "head"])
@@ -127,7 +127,7 @@ def test_a_damaged_ledger_is_refused_with_a_way_out(tmp_path: Path, damage: str)
     broken = {"empty": [], "middle": [*lines[:9], b"no json\n", *lines[10:]], "head": lines[3:]}[damage]
     layout.ledger.write_bytes(b"".join(broken))
     with pytest.raises(LedgerError, match="restore it from a backup"):
-        Ledger.open(layout)
+        StudyStorage.open(layout)
 
 
 def test_a_trial_is_told_once_and_for_ever(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from study.config.search_config import Objective, Sampler
 from study.config.study_config import Choice, Constant, Parameter, StudySpec, Uniform
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialState
-from study.search.prior_trials import PriorPoint, prior_points
-from study.storage.study_storage import Ledger
-from study.trials.serialization import Stop
+from study.search.prior_trials import PriorTrial, prior_trials
+from study.storage.study_storage import StudyStorage
+from study.trials.serialization import StopDecision
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -38,7 +38,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
-def finish(ledger: Ledger, value: float, *, busy_s: float = 0.0, pruned: bool = False) -> int:
+def finish(ledger: StudyStorage, value: float, *, busy_s: float = 0.0, pruned: bool = False) -> int:
     """Run one trial of one epoch."""
     assignment = ledger.ask()
     assert assignment is not None
@@ -133,13 +133,16 @@ def test_a_stop_is_decided_once_and_kept(tmp_path: Path) -> None:
     assert ledger.stop_of(0) is None
     ledger.report(0, metrics(1, 0.5))
     ledger.report(0, metrics(2, 0.5))
-    assert ledger.stop(0, StopReason.TIME_BUDGET) == Stop(2, StopReason.TIME_BUDGET)
-    assert ledger.stop(0, StopReason.USER) == Stop(2, StopReason.TIME_BUDGET), "what was decided first stays"
-    assert ledger.stop(1, StopReason.USER) == Stop(0, StopReason.USER)
+    assert ledger.stop(0, StopReason.TIME_BUDGET) == StopDecision(2, StopReason.TIME_BUDGET)
+    assert ledger.stop(0, StopReason.USER) == StopDecision(2, StopReason.TIME_BUDGET), "what was decided first stays"
+    assert ledger.stop(1, StopReason.USER) == StopDecision(0, StopReason.USER)
     assert ledger.should_prune(0)
     again = reopened(layout)
     found = [again.ask(), again.ask()]
-    assert [one and one.stop for one in found] == [Stop(2, StopReason.TIME_BUDGET), Stop(0, StopReason.USER)]
+    assert [one and one.stop for one in found] == [
+        StopDecision(2, StopReason.TIME_BUDGET),
+        StopDecision(0, StopReason.USER),
+    ]
     record = again.tell(0, TrialState.PRUNED, StopReason.TIME_BUDGET)
     assert record.stop_reason is StopReason.TIME_BUDGET
 
@@ -175,18 +178,18 @@ def test_an_end_before_all_trials_is_one_unless_the_user_stopped(
 def test_what_a_study_began_on_is_kept(tmp_path: Path) -> None:
     layout = StudyLayout(tmp_path / "s")
     layout.root.mkdir()
-    given, prior = make_spec(9), PriorPoint({"optimizer": "adam", "learning_rate": 0.01}, {"val_auc": 0.5}, {1: 0.25})
-    Ledger.create(
+    given, prior = make_spec(9), PriorTrial({"optimizer": "adam", "learning_rate": 0.01}, {"val_auc": 0.5}, {1: 0.25})
+    StudyStorage.create(
         layout, make_spec(8), "a: 1\n", data=DATA, notices=["n"], given=given, warm_start=[prior],
         environment={"os": "x"},
     )  # fmt: skip
-    ledger = Ledger.open(layout)
+    ledger = StudyStorage.open(layout)
     assert (ledger.spec, ledger.given, ledger.study_file) == (make_spec(8), given, "a: 1\n")
     assert (ledger.notices, ledger.environment, ledger.warm_start) == (("n",), {"os": "x"}, (prior,))
     assert (ledger.data, ledger.extensions, ledger.end_reason) == (DATA, (), None)
 
 
-def earlier(root: Path, **fields: object) -> Ledger:
+def earlier(root: Path, **fields: object) -> StudyStorage:
     """Run a study of twelve trials, two of them pruned and one failed."""
     ledger, _ = make_ledger(root, make_spec(12, pruner="none", seed=9, **fields))  # type: ignore[arg-type]
     for number in range(11):
@@ -197,7 +200,7 @@ def earlier(root: Path, **fields: object) -> Ledger:
 
 def test_points_of_an_earlier_study_are_means_over_their_replicates(tmp_path: Path) -> None:
     other = earlier(tmp_path / "other", replicates=2)
-    points, left_out, why = prior_points(make_spec(), other)
+    points, left_out, why = prior_trials(make_spec(), other)
     by_point = {one.point: dict(one.params) for one in other.records()}
     assert len(by_point) == 7
     failed = next(one for one in other.records() if one.state is TrialState.FAILED)
@@ -213,13 +216,13 @@ def test_points_of_an_earlier_study_are_means_over_their_replicates(tmp_path: Pa
 def test_points_that_do_not_fit_are_counted_and_said(tmp_path: Path) -> None:
     other = earlier(tmp_path / "other")
     narrow = (*SPACE[:2], Parameter(name="learning_rate", domain=Uniform(low=1e-3, high=1e-2, log=True)))
-    points, left_out, why = prior_points(make_spec(space=narrow), other)
+    points, left_out, why = prior_trials(make_spec(space=narrow), other)
     assert points
     assert all(1e-3 <= float(one.params["learning_rate"]) <= 1e-2 for one in points)  # type: ignore[arg-type]
     assert len(points) + left_out == 12
     assert "learning_rate is outside 0.001..0.01" in why
     aims = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
-    _, left_out, why = prior_points(make_spec(pruner="none", objectives=aims), other)
+    _, left_out, why = prior_trials(make_spec(pruner="none", objectives=aims), other)
     assert left_out == 12
     assert "has no latency_ms (9)" in why
 
@@ -228,17 +231,17 @@ def test_what_is_fixed_in_one_study_and_searched_in_the_other_must_agree(tmp_pat
     other = earlier(tmp_path / "other")
     adam = [one for one in other.records() if one.params["optimizer"] == "adam" and one.state.is_finished]
     fixed = (Parameter(name="optimizer", domain=Constant(value="adam")), SPACE[2])
-    points, _, why = prior_points(make_spec(space=fixed), other)
+    points, _, why = prior_trials(make_spec(space=fixed), other)
     usable = [one for one in adam if one.state is not TrialState.FAILED]
     assert [dict(one.params) for one in points] == [{"learning_rate": one.params["learning_rate"]} for one in usable]
     assert "optimizer is fixed at 'adam' here" in why
     wider = (*SPACE, Parameter(name="depth", domain=Choice(values=(10, 18))))
-    points, _, _ = prior_points(make_spec(space=wider), other)
+    points, _, _ = prior_trials(make_spec(space=wider), other)
     assert {one.params["depth"] for one in points} == {18}, "what was fixed there counts as its value"
     elsewhere = make_spec(space=wider).model_copy(update={"trial": Hyperparameters(depth=34)})
-    assert len(prior_points(elsewhere, other)[0]) == 11
+    assert len(prior_trials(elsewhere, other)[0]) == 11
     narrower = (*SPACE, Parameter(name="depth", domain=Choice(values=(10, 34))))
-    points, left_out, why = prior_points(make_spec(space=narrower), other)
+    points, left_out, why = prior_trials(make_spec(space=narrower), other)
     assert (points, left_out) == ((), 12)
     assert "depth 18 is no choice here" in why
 
@@ -252,13 +255,13 @@ def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(tmp_
         other.report(assignment.trial, metrics(1, 1.0 - abs(assignment.config.learning_rate - 0.05)))
         other.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     spec = make_spec(3, sampler=sampler, pruner="none")
-    points, _, _ = prior_points(spec, other)
+    points, _, _ = prior_trials(spec, other)
     shutil.rmtree(tmp_path / "other")
 
-    def params(folder: str, warm_start: tuple[PriorPoint, ...], *, resumes: bool) -> list[object]:
+    def params(folder: str, warm_start: tuple[PriorTrial, ...], *, resumes: bool) -> list[object]:
         layout = StudyLayout(tmp_path / folder)
         layout.root.mkdir()
-        ledger = Ledger.create(layout, spec, "x", data=DATA, warm_start=warm_start)
+        ledger = StudyStorage.create(layout, spec, "x", data=DATA, warm_start=warm_start)
         for _ in range(3):
             finish(ledger, 0.5)
             ledger = reopened(layout) if resumes else ledger

@@ -18,13 +18,13 @@ from study.errors import LedgerError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.search.space import suggest, trial_config
-from study.storage.journal import BatchedJournal, WholeLines
-from study.storage.study_storage import Ledger
+from study.storage.journal import BatchedJournalStorage, JournalFile
+from study.storage.study_storage import StudyStorage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def run_some(layout: StudyLayout, ledger: Ledger) -> None:
+def run_some(layout: StudyLayout, ledger: StudyStorage) -> None:
     """Take trials through all that can happen to one."""
     for number in range(3):
         assignment = ledger.ask()
@@ -54,13 +54,16 @@ def test_a_study_cut_at_any_byte_goes_on_to_the_same_end(tmp_path: Path) -> None
     make_ledger(whole_layout.root, make_spec(3, seed=1))
     begun = whole_layout.ledger.stat().st_size
     drive(whole_layout, Listener())
-    whole, expected = whole_layout.ledger.read_bytes(), [story(one)[:8] for one in Ledger.open(whole_layout).records()]
+    whole, expected = (
+        whole_layout.ledger.read_bytes(),
+        [story(one)[:8] for one in StudyStorage.open(whole_layout).records()],
+    )
     for at, size in enumerate(range(begun, len(whole), 53)):
         layout = StudyLayout(tmp_path / str(at) / "study")
         layout.root.mkdir(parents=True)
         layout.ledger.write_bytes(whole[:size])
         drive(layout, Listener())
-        assert [story(one)[:8] for one in Ledger.open(layout).records()] == expected, f"{size=}"
+        assert [story(one)[:8] for one in StudyStorage.open(layout).records()] == expected, f"{size=}"
 
 
 def test_memory_and_file_agree_after_a_batch_that_could_not_be_written(
@@ -71,7 +74,7 @@ def test_memory_and_file_agree_after_a_batch_that_could_not_be_written(
     ledger.ask()
     before, size = ledger.records(), layout.ledger.stat().st_size
     with monkeypatch.context() as patch:
-        patch.setattr(WholeLines, "_append", lambda journal, lines: (_ for _ in ()).throw(OSError(28, "no room")))
+        patch.setattr(JournalFile, "_append", lambda journal, lines: (_ for _ in ()).throw(OSError(28, "no room")))
         for act in (
             lambda: ledger.report(3, metrics(1, 0.5)),
             lambda: ledger.tell(3, TrialState.FAILED, StopReason.ERROR),
@@ -84,7 +87,7 @@ def test_memory_and_file_agree_after_a_batch_that_could_not_be_written(
     assert ledger.records() == before == reopened(layout).records()
     assert layout.ledger.stat().st_size == size
     assert ledger.report(3, metrics(1, 0.5)), "the disk has room again"
-    assert ledger.records() == Ledger.open(layout).records()
+    assert ledger.records() == StudyStorage.open(layout).records()
 
 
 def test_after_a_write_that_could_not_even_be_taken_back_nothing_more_is_written(
@@ -117,7 +120,7 @@ def test_after_a_write_that_could_not_even_be_taken_back_nothing_more_is_written
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda path, *args, **kwargs: Broken(path))
-        patch.setattr(WholeLines, "append_lines", _without_lock)
+        patch.setattr(JournalFile, "append_lines", _without_lock)
         with pytest.raises(OSError, match="Input/output error"):
             ledger.ask()
     with pytest.raises(LedgerError, match="an earlier write failed half-way"):
@@ -127,13 +130,13 @@ def test_after_a_write_that_could_not_even_be_taken_back_nothing_more_is_written
     assert again.ask() is not None
 
 
-def _without_lock(journal: WholeLines, lines: list[str]) -> None:
+def _without_lock(journal: JournalFile, lines: list[str]) -> None:
     journal._append("".join(f"{line}\n" for line in lines).encode())
 
 
 def test_an_exception_in_a_batch_writes_nothing(tmp_path: Path) -> None:
     _, layout = make_ledger(tmp_path / "s")
-    storage, before = BatchedJournal(layout.ledger), layout.ledger.read_bytes()
+    storage, before = BatchedJournalStorage(layout.ledger), layout.ledger.read_bytes()
 
     def die_in_a_batch() -> None:
         with storage.batch():
@@ -149,10 +152,10 @@ def test_an_exception_in_a_batch_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_driver_does_not_read_its_journal_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger, layout = make_ledger(tmp_path / "s")
-    monkeypatch.setattr(WholeLines, "read_logs", lambda journal, since: pytest.fail("read again"))
+    monkeypatch.setattr(JournalFile, "read_logs", lambda journal, since: pytest.fail("read again"))
     run_some(layout, ledger)
     monkeypatch.undo()
-    assert ledger.records() == Ledger.open(layout).records()
+    assert ledger.records() == StudyStorage.open(layout).records()
 
 
 def as_an_earlier_version_wrote(layout: StudyLayout, spec: StudySpec) -> None:
@@ -206,5 +209,5 @@ def test_a_study_of_an_earlier_version_is_read_and_gone_on_with(tmp_path: Path, 
     assert (third.trial, third.record.point, third.record.replicate) == (3, 3, 0)
     ledger.tell(3, TrialState.FAILED, StopReason.ERROR)
     assert ledger.ask() is None
-    assert Ledger.open(layout).records() == ledger.records()
+    assert StudyStorage.open(layout).records() == ledger.records()
     assert ledger.driven_s(time.time() + 1e6) < 100.0

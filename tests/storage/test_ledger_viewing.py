@@ -19,8 +19,8 @@ from optuna_dashboard._app import create_app
 from study.errors import LedgerError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.storage.optuna_dashboard import ViewedLedger, guarded
-from study.storage.study_storage import Ledger
+from study.storage.optuna_dashboard import ReadOnlyStorage, guarded
+from study.storage.study_storage import StudyStorage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -59,12 +59,12 @@ def _own_storage(layout: StudyLayout) -> JournalStorage:
 
 
 def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLayout) -> None:
-    app = guarded(create_app(ViewedLedger(finished, link)), HOSTS)
+    app = guarded(create_app(ReadOnlyStorage(finished, link)), HOSTS)
     status, seen = ask(app, "GET", "/api/studies/0")
     assert status == "200"
     assert (seen["name"], seen["objective_names"]) == ("crash", ["val_auc"])
     assert {"key": "mlflow_run", "value": "http://mlflow/None"} in seen["user_attrs"]
-    records = Ledger.open(finished).records()
+    records = StudyStorage.open(finished).records()
     states = {TrialState.COMPLETE: "Complete", TrialState.PRUNED: "Pruned"}
     assert len(seen["trials"]) == len(records) == 6
     for trial, record in zip(seen["trials"], records, strict=True):
@@ -83,14 +83,14 @@ def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLa
 
 @pytest.mark.filterwarnings("ignore")  # Optuna has much to say of so few trials
 def test_plots_and_tables_of_the_dashboard_work_on_it(finished: StudyLayout) -> None:
-    app = create_app(ViewedLedger(finished, link))
+    app = create_app(ReadOnlyStorage(finished, link))
     for path in ("param_importances", "plot/timeline", "plot/parallel_coordinate", "plot/edf"):
         assert ask(app, "GET", f"/api/studies/0/{path}")[0] == "200", path
 
 
 def test_a_running_study_is_followed_from_look_to_look(tmp_path: Path) -> None:
     ledger, layout = make_ledger(tmp_path / "study")
-    seen = ViewedLedger(layout, link)
+    seen = ReadOnlyStorage(layout, link)
     assert seen.get_all_trials(0) == []
     ledger.ask()
     ledger.report(0, metrics(1, 0.25))
@@ -107,7 +107,7 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
     ledger.ask()
     whole = layout.ledger.read_bytes()
     ledger.report(0, metrics(1, 0.25))
-    seen = ViewedLedger(layout, link)
+    seen = ReadOnlyStorage(layout, link)
     layout.ledger.write_bytes(whole)
     assert seen.get_trial(0).intermediate_values == {}
     reopened(layout).report(0, metrics(1, 0.75))
@@ -115,7 +115,7 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
-    before, seen = finished.ledger.read_bytes(), ViewedLedger(finished, link)
+    before, seen = finished.ledger.read_bytes(), ReadOnlyStorage(finished, link)
     for write in (
         lambda: seen.set_study_system_attr(0, "dashboard:note_ver", 2),
         lambda: seen.set_trial_user_attr(0, "mine", 1),
@@ -143,7 +143,7 @@ def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
 )
 def test_the_served_dashboard_refuses_to_write_in_words(finished: StudyLayout, method: str, path: str) -> None:
     before = finished.ledger.read_bytes()
-    app = guarded(create_app(ViewedLedger(finished, link)), HOSTS)
+    app = guarded(create_app(ReadOnlyStorage(finished, link)), HOSTS)
     body = {
         "state": "complete",
         "values": [1.0],
@@ -196,9 +196,9 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
             app = create_app(_own_storage(layout))
             assert ask(app, "PUT", "/api/studies/0/note", {"version": 1, "body": "mine"})[0] == "204"
         ledger.report(0, metrics(1, 0.5))
-        assert Ledger.open(layout).record(0).history == ledger.record(0).history
+        assert StudyStorage.open(layout).record(0).history == ledger.record(0).history
         drive(layout, Listener())
-        stories.append([story(one)[:8] for one in Ledger.open(layout).records()])
+        stories.append([story(one)[:8] for one in StudyStorage.open(layout).records()])
         if noted:
             assert ask(app, "GET", "/api/studies/0")[1]["note"]["body"] == "mine"
     assert stories[0] == stories[1]
@@ -207,10 +207,10 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
 def test_a_study_that_somebody_deleted_with_optunas_own_dashboard_is_said_to_be_damaged(finished: StudyLayout) -> None:
     assert ask(create_app(_own_storage(finished)), "DELETE", "/api/studies/0", {})[0] == "204"
     with pytest.raises(LedgerError, match="must be a whole journal of one study"):
-        ViewedLedger(finished, link)
+        ReadOnlyStorage(finished, link)
 
 
 def test_a_study_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="no study in"):
-        ViewedLedger(StudyLayout(tmp_path / "nope"), link)
+        ReadOnlyStorage(StudyLayout(tmp_path / "nope"), link)
     assert not (tmp_path / "nope").exists()

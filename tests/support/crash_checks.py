@@ -15,9 +15,9 @@ from crash_kit import Driver, Tally, told, workers
 from study.config.study_config import StudySpec
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
-from tracking.client.client import Door, Run
+from tracking.client.client import Run, TrackingClient
 from tracking.content.tags_and_metrics import STATUS
 from tracking.tracking_uri import own_tracking_uri
 
@@ -41,7 +41,7 @@ class Ended:
     def read(cls, results: Path, name: str, drivers: Sequence[Driver] = ()) -> Ended:
         """Read what is left of a study."""
         layout = Layout(results)
-        ledger, door = Ledger.open(layout.study(name)), Door(own_tracking_uri(layout))
+        ledger, door = StudyStorage.open(layout.study(name)), TrackingClient(own_tracking_uri(layout))
         experiment = door.find_experiment(name)
         assert experiment is not None
         runs = list(door.search([experiment.id], ""))

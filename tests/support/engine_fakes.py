@@ -15,13 +15,13 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
 from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
 from study.engine.messages import TrialReport
-from study.engine.trial_controller import Conductor
+from study.engine.trial_controller import TrialController
 from study.events import EpochReported, Event, Reports, StudyEnded, StudyStarted, TrialFinished
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
-from study.storage.journal import WholeLines
+from study.storage.journal import JournalFile
 from study.storage.lock import driver_lock
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.trials.serialization import Assignment
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
@@ -65,16 +65,16 @@ def make_spec(
     )
 
 
-def make_ledger(root: Path, spec: StudySpec | None = None) -> tuple[Ledger, StudyLayout]:
+def make_ledger(root: Path, spec: StudySpec | None = None) -> tuple[StudyStorage, StudyLayout]:
     layout = StudyLayout(root)
     root.mkdir(parents=True, exist_ok=True)
-    return Ledger.create(layout, spec or make_spec(), "name: crash\n", data=DATA), layout
+    return StudyStorage.create(layout, spec or make_spec(), "name: crash\n", data=DATA), layout
 
 
-def reopened(layout: StudyLayout) -> Ledger:
+def reopened(layout: StudyLayout) -> StudyStorage:
     """Open a study as the next driver does."""
     with driver_lock(layout):
-        return Ledger.open(layout)
+        return StudyStorage.open(layout)
 
 
 def metrics(epoch: int, value: float) -> EpochMetrics:
@@ -143,7 +143,7 @@ def _report(
     return TrialReport(new, str(folder / f"epoch-{best.epoch:04d}"), ended, evaluation)
 
 
-def started(ledger: Ledger, *, resumed: bool = True) -> StudyStarted:
+def started(ledger: StudyStorage, *, resumed: bool = True) -> StudyStarted:
     return StudyStarted(
         ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, resumed, 0, 1, "cpu", (), 1.0
     )  # fmt: skip
@@ -152,8 +152,8 @@ def started(ledger: Ledger, *, resumed: bool = True) -> StudyStarted:
 def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates: bool = False) -> StudyEnded:
     """Go on with a study until all its trials ended, as Tune would with workers that start afresh each time."""
     with driver_lock(layout):
-        ledger = Ledger.open(layout)
-        conductor = Conductor(ledger, layout, listener, evaluates=evaluates)
+        ledger = StudyStorage.open(layout)
+        conductor = TrialController(ledger, layout, listener, evaluates=evaluates)
         conductor.begin(started(ledger))
         busy: list[tuple[int, Iterator[TrialReport]]] = []
         while True:
@@ -163,7 +163,7 @@ def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates:
             if not busy:
                 return conductor.end()
             number, reports = busy.pop(0)
-            if not conductor.ingest(number, next(reports)):
+            if not conductor.on_report(number, next(reports)):
                 busy.append((number, reports))
 
 
@@ -182,13 +182,13 @@ class Executioner:
     writes: int = 0
 
     def install(self, patch: pytest.MonkeyPatch, listener: Listener) -> None:
-        append = WholeLines._append
+        append = JournalFile._append
         patch.setattr("os.fsync", lambda handle: None)
 
-        def append_or_die(journal: WholeLines, lines: bytes) -> None:
+        def append_or_die(journal: JournalFile, lines: bytes) -> None:
             self._strike(lambda: append(journal, lines), lambda: append(journal, lines[: len(lines) // 2]))
 
-        patch.setattr(WholeLines, "_append", append_or_die)
+        patch.setattr(JournalFile, "_append", append_or_die)
         listener.on_record = lambda write: self._strike(write, lambda: None)
 
     def _strike(self, write: Callable[[], object], half: Callable[[], object]) -> None:
@@ -213,8 +213,8 @@ def story(record: TrialRecord) -> tuple[object, ...]:
 
 def check_whole(layout: StudyLayout, listener: Listener) -> list[TrialRecord]:
     """Check everything that must hold of a study that ended, however often it was interrupted."""
-    records = Ledger.open(layout).records()
-    spec = Ledger.open(layout).spec
+    records = StudyStorage.open(layout).records()
+    spec = StudyStorage.open(layout).spec
     assert [one.trial for one in records] == list(range(spec.search.trials))
     assert all(one.state.is_finished for one in records)
     lines = [json.loads(line) for line in layout.ledger.read_text().splitlines()]

@@ -15,7 +15,7 @@ from recorders import Script
 
 from study.events import Event
 from study.paths import Layout
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.exporter.recorder import OutboxRecorder, open_recorder
 from tracking.outbox.outbox import read_lines
 from tracking.ui.server import UiServer, serve
@@ -146,7 +146,7 @@ def check_everything_arrived(address: str, trials: int, epochs: int) -> None:
     """Check that the server has each trial once, ended, with each epoch once."""
     import mlflow
 
-    door, client = Door(address), mlflow.MlflowClient(address)
+    door, client = TrackingClient(address), mlflow.MlflowClient(address)
     experiment = door.find_experiment("faces")
     assert experiment is not None
     runs = list(door.search([experiment.id], ""))

@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 from report_kit import judged
 
-from cli.run_session import illustrated
+from cli.run_session import with_figures
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, SearchSpec
 from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
 from study.engine.messages import Failure, TrialReport
-from study.engine.trial_controller import Conductor
+from study.engine.trial_controller import TrialController
 from study.events import Recorder, StudyStarted
 from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason
 from study.storage.lock import driver_lock
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import CheckpointCard, Selected, save_best
 from study.trials.serialization import Assignment
 from tracking.exporter.recorder import OutboxRecorder
@@ -73,10 +73,10 @@ def play_study(
     layout.study_file.write_text(f"name: {name}\n")
     with driver_lock(layout):
         about = {"torch": "2.9", "device": "cpu"}
-        ledger = Ledger.create(layout, spec, f"name: {name}\n", data=DATA, environment=about)
+        ledger = StudyStorage.create(layout, spec, f"name: {name}\n", data=DATA, environment=about)
         tracker = _Patient(layout, default_tracking_uri(Layout(results), tracking_uri))
         data = judged(400)
-        recorder = illustrated(tracker, layout, CLASSES, data.images, data.names) if pages else tracker
+        recorder = with_figures(tracker, layout, CLASSES, data.images, data.names) if pages else tracker
         try:
             _drive(ledger, layout, recorder, until)
         finally:
@@ -91,8 +91,8 @@ class _Patient(OutboxRecorder):
         super().close(timeout_s)
 
 
-def _drive(ledger: Ledger, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:
-    conductor = Conductor(ledger, layout, recorder)
+def _drive(ledger: StudyStorage, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:
+    conductor = TrialController(ledger, layout, recorder)
     notices = ("imagenet weights are missing: init imagenet was dropped",)
     started = StudyStarted(
         ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, False, 0, _SLOTS, "cpu", notices,
@@ -108,7 +108,7 @@ def _drive(ledger: Ledger, layout: StudyLayout, recorder: Recorder, until: int |
             conductor.end()
             return
         number, reports = busy.pop(0)
-        if not conductor.ingest(number, next(reports)):
+        if not conductor.on_report(number, next(reports)):
             busy.append((number, reports))
 
 

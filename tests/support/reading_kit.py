@@ -9,7 +9,7 @@ from study.config.search_config import SearchSpec
 from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 
 DATA = DataSummary(
     "faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20}, {"val": {"no": 10, "yes": 10}}
@@ -24,12 +24,12 @@ SPACE = (
 )  # fmt: skip
 
 
-def begin(layout: StudyLayout, trials: int = 8, data: DataSummary = DATA, **spec: Any) -> Ledger:
+def begin(layout: StudyLayout, trials: int = 8, data: DataSummary = DATA, **spec: Any) -> StudyStorage:
     """Begin a study of drawn points."""
     layout.root.mkdir(parents=True, exist_ok=True)
     search = SearchSpec(sampler="random", trials=trials, pruner="none")
     whole = StudySpec(**{"name": layout.root.name, "space": SPACE, "search": search, **spec})
-    return Ledger.create(layout, whole, "name: s\n", data=data, environment={"cpu": "a", "commit": "1" * 40})
+    return StudyStorage.create(layout, whole, "name: s\n", data=data, environment={"cpu": "a", "commit": "1" * 40})
 
 
 def values_of(trial: int, epoch: int) -> dict[str, float]:
@@ -37,7 +37,9 @@ def values_of(trial: int, epoch: int) -> dict[str, float]:
     return {"val_auc": 0.5 + 0.01 * (trial * 7 % 10) + 0.001 * epoch, "val_loss": 1.0 / epoch, "epoch_s": 0.1 * trial}
 
 
-def run_one(ledger: Ledger, state: TrialState = TrialState.COMPLETE, epochs: int = 2, **more: float) -> int | None:
+def run_one(
+    ledger: StudyStorage, state: TrialState = TrialState.COMPLETE, epochs: int = 2, **more: float
+) -> int | None:
     """Take one trial from its start to its end, RUNNING leaves it open; return its number."""
     assignment = ledger.ask()
     if assignment is None:

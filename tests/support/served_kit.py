@@ -17,7 +17,7 @@ from study.config.study_config import StudySpec
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from tracking.exporter.recorder import OutboxRecorder, open_recorder
 from tracking.tracking_uri import default_tracking_uri
 
@@ -39,7 +39,7 @@ class TwoPlaces:
         **spec: Any,
     ) -> None:  # fmt: skip
         self.layout: StudyLayout = Layout(results).study(name)
-        self.ledger: Ledger = begin(self.layout, data=DATA, **spec)
+        self.ledger: StudyStorage = begin(self.layout, data=DATA, **spec)
         self._recorder: OutboxRecorder = open_recorder(Layout(results), self.layout, None)
         self._values, self._dropped, self._failing = values, dropped, failing
 

@@ -14,7 +14,7 @@ from fault_proxy import between, every
 from recorders import Script, play, write_checkpoint
 
 from study.paths import Layout, StudyLayout
-from tracking.client.client import Door, Run
+from tracking.client.client import Run, TrackingClient
 from tracking.exporter.recorder import OutboxRecorder, open_recorder
 from tracking.tracking_uri import default_tracking_uri
 from tracking.ui.server import UiServer, serve
@@ -37,8 +37,8 @@ class Backend:
     def open(self) -> OutboxRecorder:
         return open_recorder(self.layout, self.study(), self.uri)
 
-    def door(self) -> Door:
-        return Door(default_tracking_uri(self.layout, self.uri))
+    def door(self) -> TrackingClient:
+        return TrackingClient(default_tracking_uri(self.layout, self.uri))
 
     def runs(self) -> dict[str, Run]:
         """Return every run of a study by its name; two of one name are a fault."""
@@ -66,7 +66,7 @@ class Backend:
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database; copying it spares each test the migrations."""
     path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    Door(f"sqlite:///{path}").experiments()
+    TrackingClient(f"sqlite:///{path}").experiments()
     return path
 
 

@@ -19,7 +19,7 @@ from study.config.search_config import Objective
 from study.paths import LAST_CHECKPOINT, WEIGHTS
 from study.training.dataset import DeviceImages, TrainingData
 from study.training.models import architectures as models
-from study.training.progress import Progress
+from study.training.progress import TrainingProgress
 from study.training.trainer import train
 
 torch.set_num_threads(1)  # the nets are too small to share, and the numbers do not depend on the machine's cores
@@ -48,13 +48,13 @@ def short_trial(**changed: Any) -> TrialConfig:
     return TrialConfig(**{"seed": 3, "point": 0, **settings, **changed})
 
 
-def run(config: TrialConfig, data: TrainingData, folder: Path, objective: Objective = MAX_AUC) -> Progress:
+def run(config: TrialConfig, data: TrainingData, folder: Path, objective: Objective = MAX_AUC) -> TrainingProgress:
     """Train to the end and return the last progress."""
     *_, last = train(config, data, objective, folder, device=CPU)
     return last
 
 
-def numbers(progress: Progress) -> list[Mapping[str, float]]:
+def numbers(progress: TrainingProgress) -> list[Mapping[str, float]]:
     """Return the metrics of every epoch without those that are times or sizes."""
     return [{key: value for key, value in one.values.items() if key not in TIMES} for one in progress.history]
 

@@ -17,7 +17,7 @@ from study.errors import ExportError, TrackingError, UsageError
 from study.export import export_graph
 from study.paths import WEIGHTS
 from study.records import FinalLook
-from tracking.models.description import MAX_CHARACTERS, Choice
+from tracking.models.description import MAX_CHARACTERS, SelectedCheckpoint
 from tracking.models.logged_models import VERSIONS
 from tracking.models.registry import Registered, register, require_names
 
@@ -68,7 +68,7 @@ class Studied:
         return replace(self.script.end(), kept=kept)
 
     def register(self, trial: int, weights: Callable[[], Path] | None = None, **changed: Any) -> Registered:
-        choice = Choice(trial=trial, metric="val_auc", value=0.71, candidates=2, verdict=VERDICT)
+        choice = SelectedCheckpoint(trial=trial, metric="val_auc", value=0.71, candidates=2, verdict=VERDICT)
         name, export = changed.pop("name", self.model), changed.pop("export", write_graph)
         return register(
             self.backend.study(), self.client.tracking_uri, name, "champion", replace(choice, **changed),
@@ -171,7 +171,7 @@ def test_a_trial_the_server_does_not_know_is_said_with_the_way_out(local: Studie
 
 def test_a_server_that_is_away_is_said(local: Studied) -> None:
     away = replace(local.backend, uri="http://127.0.0.1:9")
-    choice = Choice(trial=1, metric="val_auc", value=0.7, candidates=2, verdict=VERDICT)
+    choice = SelectedCheckpoint(trial=1, metric="val_auc", value=0.7, candidates=2, verdict=VERDICT)
     with pytest.raises(TrackingError, match=r"MLflow at http://127\.0\.0\.1:9 cannot"):
         register(away.study(), "http://127.0.0.1:9", "masks", "champion", choice, not_kept, write_graph)
 

@@ -17,7 +17,7 @@ from study.events import Event
 from study.paths import CARD, WEIGHTS
 from study.records import StudyOutcome, TrialRecord
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import Drain
+from tracking.exporter.worker import OutboxReader
 from tracking.models import logged_models as model_store
 from tracking.models import logged_models as models
 from tracking.outbox.outbox import Outbox
@@ -160,7 +160,7 @@ def test_an_upload_that_broke_is_completed(study: Study, monkeypatch: pytest.Mon
     outbox.close()
     with monkeypatch.context() as patch:
         patch.setattr(model_store, "put_file", broken)
-        drain = Drain(study.backend.study(), study.backend.door().client.tracking_uri)
+        drain = OutboxReader(study.backend.study(), study.backend.door().client.tracking_uri)
         with pytest.raises(TrackingError, match="was cut"):
             drain.run()
         drain.close()

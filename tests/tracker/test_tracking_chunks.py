@@ -16,13 +16,13 @@ from recorders import Script, play
 from study.errors import TrackingError
 from study.events import EpochReported, StudyStarted
 from study.records import TrialState
-from tracking.client.client import Door, parcels
+from tracking.client.client import TrackingClient, split_batch
 from tracking.client.errors import LostError, RefusedError
 from tracking.content.tags_and_metrics import Batch, Point
 from tracking.exporter import run_registry as registry
-from tracking.exporter.run_writer import TrialRun
+from tracking.exporter.run_writer import TrialRunWriter
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import Drain
+from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.outbox.provenance import collect_provenance
 from tracking.tracking_uri import default_tracking_uri
@@ -72,7 +72,7 @@ def test_a_trial_keeps_the_session_it_began_in_however_late_it_is_sent(database:
         for event in events:
             outbox.append(event, replace(here, commit=commit) if isinstance(event, StudyStarted) else None)
     outbox.close()
-    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     drain.run()
     drain.close()
     found = {name: run.tags["mlflow.source.git.commit"] for name, run in database.runs().items()}
@@ -80,20 +80,20 @@ def test_a_trial_keeps_the_session_it_began_in_however_late_it_is_sent(database:
 
 
 def test_a_run_whose_last_words_are_not_there_is_not_ended(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    script, send = Script(planned=1), Door.send
+    script, send = Script(planned=1), TrackingClient.send
     outbox = Outbox(database.study().outbox)
     for event in (script.start(), script.begin(0), script.finish(0), script.end()):
         outbox.append(event)
     outbox.close()
 
-    def cut(door: Door, run_id: str, batch: Batch) -> None:
+    def cut(door: TrackingClient, run_id: str, batch: Batch) -> None:
         if "study.stop_reason" in batch.tags:
             raise TrackingError("away")
         send(door, run_id, batch)
 
-    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     with monkeypatch.context() as patch:
-        patch.setattr(Door, "send", cut)
+        patch.setattr(TrackingClient, "send", cut)
         with pytest.raises(TrackingError, match="away"):
             drain.run()
     assert {run.status for run in database.runs().values()} == {"RUNNING"}
@@ -111,14 +111,14 @@ def test_a_full_disk_in_the_middle_changes_nothing_of_what_is_told_then(
     outbox = Outbox(database.study().outbox)
     outbox.append(script.start(), replace(here, commit="first"))
     outbox.append(script.begin(0))
-    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     drain.run()
     outbox.append(script.start(resumed=True), replace(here, commit="second"))
     drain.run()
     for event in (script.begin(0, attempt=2), script.begin(1), *(script.finish(n, TrialState.FAILED) for n in (0, 1))):
         outbox.append(event)
     outbox.close()
-    owner, name = (registry, "save_runs") if place == "ids" else (TrialRun, "_traceback")
+    owner, name = (registry, "save_runs") if place == "ids" else (TrialRunWriter, "_traceback")
     calm = getattr(owner, name)
 
     def full_once(*args: object) -> object:
@@ -143,38 +143,38 @@ def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeyp
     outbox = Outbox(database.study().outbox, sync_every_s=math.inf)
     for event in (script.start(), script.begin(0), script.report(0, 1)):
         outbox.append(event)
-    calm, fsync = Door.send, os.fsync
+    calm, fsync = TrackingClient.send, os.fsync
 
     def synced(file: int) -> None:
         done.append(os.path.samestat(os.fstat(file), database.study().outbox.stat()))
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(Door, "send", lambda door, run, batch: (done.append("sent"), calm(door, run, batch)))
+    monkeypatch.setattr(TrackingClient, "send", lambda door, run, batch: (done.append("sent"), calm(door, run, batch)))
     assert sync(database.layout, database.study()).sent == 3
     assert True in done[: done.index("sent")]
     outbox.close()
 
 
 def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    script, calm, calls = Script(planned=12), Door.send, 0
+    script, calm, calls = Script(planned=12), TrackingClient.send, 0
     begun = [script.start(), *(script.begin(trial) for trial in range(12))]
     reports = [script.report(trial, epoch) for epoch in range(1, 10) for trial in range(12)]
     ends = [script.finish(trial, epochs=9) for trial in range(12)]
 
-    def moody(door: Door, run_id: str, batch: Batch) -> None:
+    def moody(door: TrackingClient, run_id: str, batch: Batch) -> None:
         nonlocal calls
         calls += 1
         if calls % 9 == 0:
             raise TrackingError("429 Too Many Requests")
         calm(door, run_id, batch)
 
-    monkeypatch.setattr(Door, "send", moody)
+    monkeypatch.setattr(TrackingClient, "send", moody)
     outbox = Outbox(database.study().outbox)
     for event in (*begun, *reports, *ends, script.end()):
         outbox.append(event)
     outbox.close()
-    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     while drain.pending():
         assert calls < 1000, "what came through must not be sent again and again"
         with suppress(TrackingError):
@@ -199,7 +199,7 @@ def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, m
     ids=["nothing", "tag", "usual", "points", "params and tags", "long names", "long values"],
 )
 def test_a_batch_is_cut_into_requests_that_mlflow_takes(batch: Batch, requests: int) -> None:
-    found = list(parcels(batch))
+    found = list(split_batch(batch))
     assert len(found) == requests
     for one in found:
         assert len(one.points) <= 1000

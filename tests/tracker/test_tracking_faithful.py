@@ -20,7 +20,7 @@ from tracking.client.client import Run
 from tracking.content.encoding import plain_name
 from tracking.content.tags_and_metrics import study_key, trial_key
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import Drain
+from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox
 from tracking.outbox.provenance import Provenance, collect_provenance
 from tracking.tracking_uri import default_tracking_uri
@@ -39,7 +39,7 @@ def send(backend: Backend, events: Sequence[Event], origin: Provenance | None = 
     for event in events:
         outbox.append(event, origin)
     outbox.close()
-    drain = Drain(backend.study(), default_tracking_uri(backend.layout, backend.uri))
+    drain = OutboxReader(backend.study(), default_tracking_uri(backend.layout, backend.uri))
     drain.run()
     drain.close()
 

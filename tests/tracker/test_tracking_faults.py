@@ -15,7 +15,7 @@ from study.paths import Layout
 from tracking.client.retry import is_harmless
 from tracking.exporter import worker as drain_module
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import Drain
+from tracking.exporter.worker import OutboxReader
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -50,7 +50,7 @@ def undisturbed(server: UiServer, tmp_path_factory: pytest.TempPathFactory) -> d
 
 def _deliver(backend: Backend, proxy: FaultProxy) -> list[TrackingError]:
     """Send the outbox through the proxy, as often as it takes; return what went wrong."""
-    drain, wrong = Drain(backend.study(), proxy.address), []
+    drain, wrong = OutboxReader(backend.study(), proxy.address), []
     try:
         for _ in range(MOST_ATTEMPTS):
             try:
@@ -104,7 +104,7 @@ def test_a_run_made_after_its_maker_gave_up_is_marked_as_a_duplicate(
     write_story(remote)
     wanted = f'"{name}"'.encode()
     proxy.script = first("late", lambda one: one.path.endswith("runs/create") and wanted in one.body)
-    drain = Drain(remote.study(), proxy.address)
+    drain = OutboxReader(remote.study(), proxy.address)
     while not proxy.faults:  # a slow machine may be too late for other requests too
         with pytest.raises(TrackingError, match="timeout"):
             drain.run()

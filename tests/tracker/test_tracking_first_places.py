@@ -11,7 +11,7 @@ from ranking_kit import record
 
 from study.config.search_config import Mode
 from study.records import TrialRecord
-from tracking.reader.top_trials import Asked, first_places
+from tracking.reader.top_trials import TopQuery, top_trials
 
 FITS: dict[str, Callable[[TrialRecord], bool]] = {
     "all": lambda one: True,
@@ -38,7 +38,7 @@ class Server:
         return found
 
 
-def best_of(records: list[TrialRecord], asked: Asked) -> list[int]:
+def best_of(records: list[TrialRecord], asked: TopQuery) -> list[int]:
     fitting = [one for one in records if asked.fits(one)]
     return [one.trial for one in sorted(fitting, key=lambda one: (-asked.good(one), one.trial))][: asked.count]
 
@@ -53,22 +53,22 @@ VALUES = st.one_of(
 
 @given(VALUES, st.sampled_from(["max", "min"]), st.sampled_from(sorted(FITS)), st.integers(2, 30), st.booleans())
 def test_they_are_the_best(values: list[float], mode: Mode, fits: str, count: int, known: bool) -> None:
-    server, asked = Server(values, mode), Asked("val_auc", mode, count, FITS[fits])
+    server, asked = Server(values, mode), TopQuery("val_auc", mode, count, FITS[fits])
     best = (max if mode == "max" else min)(values) if known and values else None
-    found = first_places(asked, server.fetch, len(values), best)
+    found = top_trials(asked, server.fetch, len(values), best)
     assert best_of(found, asked) == best_of(server.records, asked)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_few_are_sent(known: bool) -> None:
     values = [0.9 - at * 7919 % 10_007 / 20_000 for at in range(10_000)]
-    server, asked = Server(values, "max"), Asked("val_auc", "max", 20, FITS["all"])
-    found = first_places(asked, server.fetch, len(values), max(values) if known else None)
+    server, asked = Server(values, "max"), TopQuery("val_auc", "max", 20, FITS["all"])
+    found = top_trials(asked, server.fetch, len(values), max(values) if known else None)
     assert best_of(found, asked) == best_of(server.records, asked)
     assert len(server.sent) <= 6
     assert sum(server.sent) <= 400
 
 
 def test_all_the_same_value_ends() -> None:
-    server, asked = Server([0.5] * 500, "max"), Asked("val_auc", "max", 5, FITS["all"])
-    assert best_of(first_places(asked, server.fetch, 500, 0.5), asked) == [0, 1, 2, 3, 4]
+    server, asked = Server([0.5] * 500, "max"), TopQuery("val_auc", "max", 5, FITS["all"])
+    assert best_of(top_trials(asked, server.fetch, 500, 0.5), asked) == [0, 1, 2, 3, 4]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script
 
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.content.tags_and_metrics import Batch
-from tracking.exporter.throttle import Manners, machine_clock
-from tracking.exporter.worker import Drain
+from tracking.exporter.throttle import Throttle, machine_clock
+from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def test_a_server_beside_busy_trials_is_left_in_peace(where: str, idle: float, w
         return (1 - idle) * now, idle * now
 
     ended, seconds = Nap(), count()
-    manners = Manners(where, ended, clock, lambda: float(next(seconds)))
+    manners = Throttle(where, ended, clock, lambda: float(next(seconds)))
     for spent_s in (0.001, 1.5, 60.0):
         manners.rest(spent_s)
     assert ended.waits_s == pytest.approx(waits_s)
@@ -65,7 +65,7 @@ def test_a_server_beside_busy_trials_is_left_in_peace(where: str, idle: float, w
 def test_the_machine_is_looked_at_no_more_often_than_its_clock_can_tell() -> None:
     ended, times_s = Nap(), iter([0.0, 0.3, 0.31, 0.4, 0.6])
     looks = iter([(0.0, 0.0), (60.0, 0.0), (60.0, 60.0)])
-    manners = Manners("http://127.0.0.1:5000", ended, lambda: next(looks), lambda: next(times_s))
+    manners = Throttle("http://127.0.0.1:5000", ended, lambda: next(looks), lambda: next(times_s))
     for _ in range(4):
         manners.rest(1.0)
     assert ended.waits_s == [19.0, 19.0, 19.0]
@@ -73,7 +73,7 @@ def test_the_machine_is_looked_at_no_more_often_than_its_clock_can_tell() -> Non
 
 def test_a_machine_that_tells_nothing_is_not_busy() -> None:
     ended, seconds = Nap(), count()
-    Manners("http://127.0.0.1:5000", ended, lambda: (0.0, 0.0), lambda: float(next(seconds))).rest(1.5)
+    Throttle("http://127.0.0.1:5000", ended, lambda: (0.0, 0.0), lambda: float(next(seconds))).rest(1.5)
     assert not ended.waits_s
     busy, idle = machine_clock()
     assert busy > 0
@@ -84,15 +84,15 @@ def test_trials_beside_the_server_have_their_time_between_two_runs(
     remote: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[str] = []
-    send = Door.send
+    send = TrackingClient.send
 
-    def noted(door: Door, run_id: str, batch: Batch) -> None:
+    def noted(door: TrackingClient, run_id: str, batch: Batch) -> None:
         send(door, run_id, batch)
         sent.append("run")
 
-    monkeypatch.setattr(Door, "send", noted)
+    monkeypatch.setattr(TrackingClient, "send", noted)
 
-    class Slow(Manners):
+    class Slow(Throttle):
         def rest(self, spent_s: float) -> None:
             assert spent_s > 0
             sent.append("rest")
@@ -104,7 +104,7 @@ def test_trials_beside_the_server_have_their_time_between_two_runs(
         outbox.append(script.begin(trial))
     outbox.append(script.finish(0, epochs=1))
     outbox.close()
-    drain = Drain(remote.study(), remote.door().client.tracking_uri)
+    drain = OutboxReader(remote.study(), remote.door().client.tracking_uri)
     drain.run(manners=Slow("http://127.0.0.1:5000", threading.Event()))
     drain.close()
     assert sent == ["run", "rest"] * 5  # of the study, of three trials, and what the study says of the one that ended

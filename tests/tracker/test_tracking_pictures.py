@@ -11,7 +11,7 @@ import pytest
 from recorders import Script, play
 
 from study.events import PicturesDrawn
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.outbox.study_state import fold
@@ -139,5 +139,5 @@ def test_door_uploads_under_the_files_own_name(remote: Backend, tmp_path: Path) 
     file = tmp_path / "pictures.html"
     file.write_text("page")
     run = remote.runs()["trial 0000"]
-    Door(remote.uri or "").log_file(run.id, file)
+    TrackingClient(remote.uri or "").log_file(run.id, file)
     assert remote.artifact(run, "pictures.html").read_text() == "page"

@@ -16,10 +16,10 @@ from recorders import Script, play, write_checkpoint
 from study.errors import TrackingError
 from study.events import Event, StudyEnded
 from study.records import StudyOutcome, TrialState
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.content.tags_and_metrics import Batch
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import Drain
+from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
 from tracking.run_ids import load_runs
 from tracking.tracking_uri import default_tracking_uri, mask_uri
@@ -72,18 +72,18 @@ def test_crash_between_sending_and_acknowledging_makes_no_second_run(database: B
 def test_outages_in_mid_sending_change_nothing(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     play(database.open(), Script().whole())
     before = _content(database)
-    calm = Door.send
+    calm = TrackingClient.send
     calls = 0
 
-    def stormy(door: Door, run_id: str, batch: Batch) -> None:
+    def stormy(door: TrackingClient, run_id: str, batch: Batch) -> None:
         nonlocal calls
         calls += 1
         calm(door, run_id, batch)
         if calls in (2, 6, 9, 15, 26):
             raise TrackingError("the answer was lost")
 
-    monkeypatch.setattr(Door, "send", stormy)
-    drain = Drain(database.study(), default_tracking_uri(database.layout, None))
+    monkeypatch.setattr(TrackingClient, "send", stormy)
+    drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     drain.rewind()
     for _ in range(5):
         with pytest.raises(TrackingError, match="lost"):
@@ -173,7 +173,7 @@ def test_two_drivers_may_create_one_experiment(database: Backend) -> None:
         for event in (script.start(), script.begin(0), script.finish(0), script.end()):
             outbox.append(event)
         outbox.close()
-        drains.append(Drain(study, default_tracking_uri(database.layout, None)))
+        drains.append(OutboxReader(study, default_tracking_uri(database.layout, None)))
     threads = [threading.Thread(target=_drain_stubbornly, args=(drain,)) for drain in drains]
     for thread in threads:
         thread.start()
@@ -272,7 +272,7 @@ def test_close_does_not_wait_for_a_dead_server(database: Backend, caplog: pytest
     assert database.runs()["faces"].status == "FINISHED"
 
 
-def _drain_stubbornly(drain: Drain) -> None:
+def _drain_stubbornly(drain: OutboxReader) -> None:
     for _ in range(5):
         try:
             drain.run()

@@ -15,13 +15,13 @@ from cli.commands.run import _remove_if_nothing_began
 from study.errors import TrackingError
 from study.paths import Layout
 from study.storage.lock import driver_lock
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.client.errors import LostError, RefusedError, translate
 from tracking.content.tags_and_metrics import Batch, Point
 from tracking.exporter import worker as drain_module
-from tracking.exporter.run_registry import Registry
+from tracking.exporter.run_registry import RunRegistry
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import Drain, Writer
+from tracking.exporter.worker import ExporterThread, OutboxReader
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import artifact_location, default_tracking_uri
 
@@ -55,13 +55,13 @@ def test_only_a_fault_of_what_was_sent_is_a_refusal(words: str, refused: bool) -
     assert isinstance(translate(AnswerError("BAD_REQUEST", words), words), RefusedError) == refused
 
 
-def lines_of(backend: Backend, events: list[Event]) -> Drain:
+def lines_of(backend: Backend, events: list[Event]) -> OutboxReader:
     """Put events into the outbox; return what sends them."""
     outbox = Outbox(backend.study().outbox)
     for event in events:
         outbox.append(event)
     outbox.close()
-    return Drain(backend.study(), default_tracking_uri(backend.layout, backend.uri))
+    return OutboxReader(backend.study(), default_tracking_uri(backend.layout, backend.uri))
 
 
 def test_a_fault_that_passes_costs_nothing(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,11 +127,11 @@ def test_to_lose_the_same_again_and_again_is_no_progress(database: Backend, monk
     drain = lines_of(database, list(Script().whole()))
     monkeypatch.setattr(drain, "_chunk_bytes", 1)
 
-    def lose(door: Door, run_id: str, batch: Batch) -> None:
+    def lose(door: TrackingClient, run_id: str, batch: Batch) -> None:
         if batch.points:
             raise LostError("there is no such run")
 
-    monkeypatch.setattr(Door, "send", lose)
+    monkeypatch.setattr(TrackingClient, "send", lose)
     with pytest.raises(LostError):
         drain.run()
     drain.close()
@@ -175,7 +175,7 @@ def test_a_full_disk_ends_a_sync_with_a_word(database: Backend, monkeypatch: pyt
 
 
 def test_a_study_that_was_deleted_stays_deleted(tmp_path: Path) -> None:
-    registry = Registry(None, tmp_path / "gone" / "runs.json", "http://host")  # type: ignore[arg-type]
+    registry = RunRegistry(None, tmp_path / "gone" / "runs.json", "http://host")  # type: ignore[arg-type]
     registry._parent = object()  # type: ignore[assignment]
     registry.save()
     assert not (tmp_path / "gone").exists()
@@ -194,15 +194,15 @@ class Idle:
 
 
 def test_a_closing_between_a_look_and_a_rest_is_not_slept_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    writer, attempt = Writer(Idle(), "somewhere"), Writer._attempt  # type: ignore[arg-type]
+    writer, attempt = ExporterThread(Idle(), "somewhere"), ExporterThread._attempt  # type: ignore[arg-type]
 
-    def late(self: Writer) -> bool:
+    def late(self: ExporterThread) -> bool:
         if not self._closing.is_set():  # close() comes just after the thread looked
             self._closing.set()
             self._wake.set()
         return attempt(self)
 
-    monkeypatch.setattr(Writer, "_attempt", late)
+    monkeypatch.setattr(ExporterThread, "_attempt", late)
     writer.start()
     assert writer.close(20.0)
 

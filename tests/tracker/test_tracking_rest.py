@@ -20,7 +20,7 @@ from study.records import TrialState
 from tracking.client.errors import DeniedError
 from tracking.reader import queries as query
 from tracking.reader.rest_client import RestReader, open_reader
-from tracking.reader.study import Wanted
+from tracking.reader.study import ServerFilter
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -208,7 +208,9 @@ def test_a_study_tells_what_a_ranking_takes(played: Backend) -> None:
     study = query.open_study(played.door()._uri, "played")
     assert [one.metric for one in study.aims] == ["val_auc"]
     assert (study.seeds, study.design, study.fingerprint) == ((0,), "search", "f" * 64)
-    some = study.trials(wanted=[Wanted("param", "optimizer", "=", "sgd"), Wanted("metric", "val_auc", ">=", 1e-5)])
+    some = study.trials(
+        wanted=[ServerFilter("param", "optimizer", "=", "sgd"), ServerFilter("metric", "val_auc", ">=", 1e-5)]
+    )
     assert [one.trial for one in some] == [0]  # trial 2 failed
     fitting = study.best("val_auc", "max", 2, lambda one: one.state is TrialState.COMPLETE)
     assert {0, 3} <= {one.trial for one in fitting}
@@ -223,8 +225,8 @@ def test_names_and_bounds_that_filters_read_otherwise(remote: Backend) -> None:
     play(remote.open(), events)
     study = query.open_study(str(remote.uri), "faces")
     for value in (1e-7, -1e-7, -1e300, float("-inf")):
-        assert len(list(study.trials(wanted=[Wanted("metric", "val_auc", ">=", value)]))) == 1
-    assert list(study.trials(wanted=[Wanted("metric", "val_auc", ">=", float("inf"))])) == []
+        assert len(list(study.trials(wanted=[ServerFilter("metric", "val_auc", ">=", value)]))) == 1
+    assert list(study.trials(wanted=[ServerFilter("metric", "val_auc", ">=", float("inf"))])) == []
 
 
 def test_reading_a_server_loads_no_mlflow(remote: Backend) -> None:

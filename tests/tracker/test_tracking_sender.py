@@ -17,7 +17,7 @@ from recorders import Script, play
 
 from study.paths import Layout, StudyLayout
 from tracking.exporter import process as courier
-from tracking.exporter.process import Courier
+from tracking.exporter.process import ExporterProcess
 from tracking.exporter.recorder import OutboxRecorder, open_recorder
 from tracking.outbox.outbox import Outbox
 from tracking.tracking_uri import own_tracking_uri
@@ -115,7 +115,7 @@ def test_a_sender_that_always_crashes_is_given_up_with_a_word(
     monkeypatch.setattr(courier, "_PAUSES_S", (0.0, 0.0))
     monkeypatch.setattr(courier, "_COMMAND", (sys.executable, "-c", "raise SystemExit(7)"))
     study = StudyLayout(tmp_path)
-    sender = Courier(study, "http://127.0.0.1:9")
+    sender = ExporterProcess(study, "http://127.0.0.1:9")
     sender.start()
     _until(lambda: "ended 3 times by itself, the last time with status 7" in caplog.text)
     assert str(study.outbox) in caplog.text
@@ -142,7 +142,7 @@ def test_a_sender_whose_driver_died_before_its_first_word_ends(tmp_path: Path) -
 def _sender(recorder: OutboxRecorder, but: int = 0) -> int:
     """Return the process that sends, once there is one other than ``but``."""
     sender = recorder._sender
-    assert isinstance(sender, Courier)
+    assert isinstance(sender, ExporterProcess)
     _until(lambda: sender.pid not in (None, but))
     assert sender.pid is not None
     return sender.pid

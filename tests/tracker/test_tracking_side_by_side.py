@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script
 
-from study.engine.process import handlers_kept
+from study.engine.process import preserve_handlers
 from tracking.client import retry as quick_answers
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.content.tags_and_metrics import Batch
-from tracking.exporter.throttle import Manners, call_each
-from tracking.exporter.worker import Drain
+from tracking.exporter.throttle import Throttle, run_concurrently
+from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Gauge:
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_so_many_calls_are_made_at_once(at_once: int) -> None:
     gauge, called = Gauge(at_once), []
-    call_each(lambda one: (gauge.visit(), called.append(one)), range(8), lambda: at_once)
+    run_concurrently(lambda one: (gauge.visit(), called.append(one)), range(8), lambda: at_once)
     assert gauge.most == at_once
     assert sorted(called) == list(range(8))
 
@@ -66,7 +66,7 @@ def test_after_an_error_nothing_more_is_begun(at_once: int) -> None:
         raise ValueError("another")
 
     with pytest.raises(ValueError, match="the first"):
-        call_each(call, range(100), lambda: at_once)
+        run_concurrently(call, range(100), lambda: at_once)
     assert len(began) < 100
 
 
@@ -79,10 +79,10 @@ def test_ctrl_c_does_not_wait_for_calls_that_have_not_begun() -> None:
             _thread.interrupt_main()
         released.wait(60)
 
-    with handlers_kept():
+    with preserve_handlers():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with pytest.raises(KeyboardInterrupt):
-            call_each(call, range(40), lambda: 2)
+            run_concurrently(call, range(40), lambda: 2)
     assert len(began) == 2
     released.set()
 
@@ -94,18 +94,18 @@ def test_reports_of_several_trials_are_on_their_way_to_a_server_together(
     outbox = Outbox(remote.study().outbox)
     for event in (script.start(), *(script.begin(trial) for trial in range(4))):
         outbox.append(event)
-    drain = Drain(remote.study(), remote.door().client.tracking_uri)
+    drain = OutboxReader(remote.study(), remote.door().client.tracking_uri)
     drain.run()
     for trial in range(4):
         outbox.append(script.report(trial, 1))
     outbox.close()
-    gauge, send = Gauge(4), Door.send
+    gauge, send = Gauge(4), TrackingClient.send
 
-    def counted(door: Door, run_id: str, batch: Batch) -> None:
+    def counted(door: TrackingClient, run_id: str, batch: Batch) -> None:
         gauge.visit()
         send(door, run_id, batch)
 
-    monkeypatch.setattr(Door, "send", counted)
+    monkeypatch.setattr(TrackingClient, "send", counted)
     drain.run()
     drain.close()
     assert gauge.most == 4
@@ -117,7 +117,7 @@ def test_a_database_and_a_server_beside_trials_have_one_request_at_a_time() -> N
     running, ended = threading.Event(), threading.Event()
     ended.set()
     counts = {
-        where: [Manners(where, one).at_once() for one in (running, ended, None)]
+        where: [Throttle(where, one).at_once() for one in (running, ended, None)]
         for where in ("http://127.0.0.1:5000", "https://mlflow.example.org", "sqlite:////data/mlflow.db")
     }
     assert list(counts.values()) == [[1, 4, 4], [4, 4, 4], [1, 1, 1]]
@@ -133,25 +133,25 @@ def test_calls_one_by_one_go_on_side_by_side_as_soon_as_they_may() -> None:
             meeting.wait(TOGETHER_S)
         called.append(number)
 
-    call_each(call, range(5), lambda: 1 if len(called) < 2 else 3)
+    run_concurrently(call, range(5), lambda: 1 if len(called) < 2 else 3)
     assert alone == [True, True]
     assert sorted(called) == list(range(5))
 
 
 def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    threads, send = set(), Door.send
+    threads, send = set(), TrackingClient.send
 
-    def noted(door: Door, run_id: str, batch: Batch) -> None:
+    def noted(door: TrackingClient, run_id: str, batch: Batch) -> None:
         threads.add(threading.get_ident())
         send(door, run_id, batch)
 
-    monkeypatch.setattr(Door, "send", noted)
+    monkeypatch.setattr(TrackingClient, "send", noted)
     script = Script(planned=4)
     outbox = Outbox(database.study().outbox)
     for event in (script.start(), *(script.begin(trial) for trial in range(4))):
         outbox.append(event)
     outbox.close()
-    drain = Drain(database.study(), database.door().client.tracking_uri)
+    drain = OutboxReader(database.study(), database.door().client.tracking_uri)
     drain.run()
     drain.close()
     assert threads == {threading.get_ident()}

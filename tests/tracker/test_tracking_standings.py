@@ -20,9 +20,9 @@ from study.config.search_config import DesignSpec, Objective, ReplicatesSpec
 from study.config.study_config import StudySpec
 from study.events import StudyEnded, TrialFinished, TrialStarted
 from study.records import StudyOutcome, TrialRecord, TrialState
-from tracking.content.leaderboard import as_csv, as_table, leaderboard, leaders, standings
+from tracking.content.leaderboard import as_csv, as_table, leaderboard, leaders, ranked_entries
 from tracking.outbox.outbox import Line
-from tracking.outbox.study_state import Progress
+from tracking.outbox.study_state import StudyProgress
 
 AUC = Objective(metric="val_auc", mode="max")
 LATENCY = Objective(metric="latency_ms", mode="min")
@@ -66,9 +66,9 @@ def _record(
     )  # fmt: skip
 
 
-def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> Progress:
+def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> StudyProgress:
     """Tell of the trials in another order than that of their numbers."""
-    progress, script = Progress(), Script()
+    progress, script = StudyProgress(), Script()
     events = [replace(script.start(), spec=spec), *(TrialStarted(one, 1, CLOCK_S) for one in records)]
     events += [TrialFinished(one, CLOCK_S + 9) for one in sorted(records, key=lambda one: -one.trial) if one.state != R]
     for number, event in enumerate(events):
@@ -83,7 +83,7 @@ def test_trials_are_ranked_as_compare_ranks_them(aims: tuple[Objective, ...], se
     progress = _progress(_spec(aims), records)
     many = len(aims) > 1
     wanted = rank_by_front(records, aims) if many else rank(records, aims[0].metric, aims[0].mode)
-    assert [(one.rank, one.rows[0].trial) for one in standings(progress)] == [
+    assert [(one.rank, one.rows[0].trial) for one in ranked_entries(progress)] == [
         (row.rank, row.record.trial) for row in wanted
     ]
     first = [(row.rank, row.record.trial) for row in wanted if row.rank and (row.rank == 1 or not many)]
@@ -99,7 +99,7 @@ def test_configurations_are_ranked_as_compare_ranks_them(
     records = _records(random.Random(seed), count, 3)
     progress = _progress(_spec(aims, 3, search=search), records)
     wanted = rank_configurations(records, aims, 3, by_pass=not search)
-    found = standings(progress)
+    found = ranked_entries(progress)
     assert [(one.rank, [row.trial for row in one.rows]) for one in found] == [
         (one.rank, [trial.trial for trial in one.trials]) for one in wanted
     ]

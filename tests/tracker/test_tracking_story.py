@@ -14,10 +14,10 @@ from study.events import Event, StudyEnded, StudyStarted, TrialFinished, TrialSt
 from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking.content.description import description, plain, value
 from tracking.outbox.outbox import Line
-from tracking.outbox.study_state import Progress, fold
+from tracking.outbox.study_state import StudyProgress, fold
 
 
-def _fold(events: Sequence[Event]) -> Progress:
+def _fold(events: Sequence[Event]) -> StudyProgress:
     return fold(Line(number, event, None, 0) for number, event in enumerate(events))
 
 
@@ -39,7 +39,7 @@ def _table(text: str) -> list[list[str]]:
 
 
 def test_nothing_is_told_before_the_study_began() -> None:
-    assert description(Progress()) == ""
+    assert description(StudyProgress()) == ""
 
 
 def test_progress_is_counted_and_the_first_five_are_listed() -> None:

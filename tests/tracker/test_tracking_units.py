@@ -24,9 +24,9 @@ from study.records import TrialState
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import plain_name, safe_name
 from tracking.content.ui_views import RANKING, study_views, view_path
-from tracking.exporter.worker import Writer
+from tracking.exporter.worker import ExporterThread
 from tracking.outbox.provenance import collect_provenance
-from tracking.outbox.study_state import Progress
+from tracking.outbox.study_state import StudyProgress
 from tracking.run_ids import Runs, load_runs, save_runs, tracking_uri_of
 from tracking.tracking_uri import (
     artifact_location,
@@ -115,7 +115,7 @@ def test_searched_params_come_first_and_none_is_left_out() -> None:
 def test_the_running_best_is_any_trial_with_a_checkpoint_but_never_a_failed_one() -> None:
     from tracking.outbox.outbox import Line
 
-    script, progress = Script(), Progress()
+    script, progress = Script(), StudyProgress()
     lost = replace(script.finish(8, TrialState.FAILED).record, value=0.99)
     failed = TrialFinished(lost, script.tick())
     events = [script.start(), script.finish(0), script.finish(7, TrialState.PRUNED), failed]
@@ -219,8 +219,8 @@ class FakeDrain:
         self.closed.set()
 
 
-def _writer(drain: FakeDrain) -> Writer:
-    writer = Writer(drain, "somewhere")  # type: ignore[arg-type]
+def _writer(drain: FakeDrain) -> ExporterThread:
+    writer = ExporterThread(drain, "somewhere")  # type: ignore[arg-type]
     writer.start()
     return writer
 

@@ -16,7 +16,7 @@ from study.training import evaluate as judge
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
 from study.training.learner import make_learner
 from study.training.models.architectures import build_model, predict
-from study.training.progress import Progress
+from study.training.progress import TrainingProgress
 
 DATA = three_stripes()
 CONFIG = short_trial(
@@ -25,7 +25,7 @@ CONFIG = short_trial(
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Progress, Path]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainingProgress, Path]:
     folder = tmp_path_factory.mktemp("three")
     done = run(CONFIG, DATA, folder)
     assert done.best_epoch is not None
@@ -39,7 +39,7 @@ def logits_by_hand(folder: Path) -> np.ndarray:
         return model.eval()(plain_pixels(DATA.val_images)).double().numpy()
 
 
-def selected(done: Progress) -> dict[str, float]:
+def selected(done: TrainingProgress) -> dict[str, float]:
     return dict(next(one.values for one in done.history if one.epoch == done.best_epoch))
 
 
@@ -48,7 +48,7 @@ def test_there_is_a_logit_for_each_class() -> None:
     assert predict(network, first_images(DATA, 7)).shape == (7, 3)
 
 
-def test_every_metric_of_three_classes_is_there(trained: tuple[Progress, Path]) -> None:
+def test_every_metric_of_three_classes_is_there(trained: tuple[TrainingProgress, Path]) -> None:
     expected = {f"val_{name}" for name in EVALUATED if name != "threshold"}
     expected |= {f"val_{kind}.{name}" for kind in PER_CLASS for name in DATA.classes}
     for epoch in trained[0].history:
@@ -56,7 +56,7 @@ def test_every_metric_of_three_classes_is_there(trained: tuple[Progress, Path]) 
         assert all(np.isfinite(one) for one in epoch.values.values())
 
 
-def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[Progress, Path]) -> None:
+def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[TrainingProgress, Path]) -> None:
     done, folder = trained
     logits = logits_by_hand(folder)
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
@@ -71,7 +71,7 @@ def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[Progress, Path
     assert values["val_f1"] == pytest.approx(f1_score(labels, scores.argmax(1), average="macro"))
 
 
-def test_the_judge_finds_what_validation_found(trained: tuple[Progress, Path], monkeypatch: Any) -> None:
+def test_the_judge_finds_what_validation_found(trained: tuple[TrainingProgress, Path], monkeypatch: Any) -> None:
     monkeypatch.setattr(judge.devices, "pick_device", lambda: CPU)
     done, folder = trained
     found = judge.metrics_on(folder, DATA.val_images, DATA.val_labels)
@@ -81,7 +81,7 @@ def test_the_judge_finds_what_validation_found(trained: tuple[Progress, Path], m
         assert value == pytest.approx(values[f"val_{name}"], rel=1e-4, abs=1e-5), name
 
 
-def test_the_judge_scores_other_images_otherwise(trained: tuple[Progress, Path]) -> None:
+def test_the_judge_scores_other_images_otherwise(trained: tuple[TrainingProgress, Path]) -> None:
     found = judge.metrics_on(trained[1], DATA.train_images, DATA.train_labels)
     assert found["loss"] != selected(trained[0])["val_loss"]
     assert read_card(trained[1]).classes == ("top", "middle", "bottom")

@@ -21,7 +21,7 @@ from training_kit import (
 from study.paths import CARD, SCORES, WEIGHTS
 from study.training import progress as progresses
 from study.training.checkpoint import best_folder
-from study.training.progress import Progress
+from study.training.progress import TrainingProgress
 from study.training.trainer import train
 
 DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
@@ -36,7 +36,7 @@ def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
     use_small_net(monkeypatch)
 
 
-def go_on(name: str, folder: Path) -> list[Progress]:
+def go_on(name: str, folder: Path) -> list[TrainingProgress]:
     return list(train(CASES[name], DATA, MAX_AUC, folder, device=CPU))
 
 
@@ -46,9 +46,9 @@ def contents(folder: Path, epoch: int) -> dict[str, bytes]:
     return {name: (best / name).read_bytes() for name in (WEIGHTS, CARD)}
 
 
-def run_killed(name: str, folder: Path, killer: Killer) -> list[Progress]:
+def run_killed(name: str, folder: Path, killer: Killer) -> list[TrainingProgress]:
     """Run until a death; return what had been said before it."""
-    said: list[Progress] = []
+    said: list[TrainingProgress] = []
     with pytest.MonkeyPatch.context() as patch:
         killer.install(patch)
         try:

@@ -21,9 +21,9 @@ from study.training import checkpoint, metrics
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
 from study.training.dataset import FIXED_NORMALIZATIONS, DeviceImages, batch_bounds, epoch_order
 from study.training.learner import make_learner, train_epoch
-from study.training.models.architectures import build_model, place
-from study.training.models.small_conv import TinyConv2d
-from study.training.progress import Progress
+from study.training.models.architectures import build_model, to_device
+from study.training.models.small_conv import SmallConv2d
+from study.training.progress import TrainingProgress
 from study.training.trainer import train, validation_metrics
 
 DATA = noisy_halves(train=48, val=24)
@@ -210,7 +210,7 @@ def test_the_checkpoint_is_the_selected_epoch_and_nothing_later(tmp_path: Path) 
 
     model = build_model(short_trial())
     model.load_state_dict(load_weights(folder))
-    network = place(model.eval(), CPU, card.precision, channels_last=True)
+    network = to_device(model.eval(), CPU, card.precision, channels_last=True)
     held = DeviceImages(data.val_images, data.val_labels, CPU)
     images, _ = held.take(torch.arange(len(labels)), channels_last=True)
     with torch.inference_mode():
@@ -240,7 +240,7 @@ def test_bf16_scores_an_easy_set_as_float32_does(tmp_path: Path) -> None:
 def test_bf16_on_the_cpu_uses_the_short_way_and_float32_does_not() -> None:
     def tiny(config: TrialConfig) -> int:
         modules: list[nn.Module] = list(make_learner(config, DATA, CPU).network.model.modules())
-        return sum(isinstance(module, TinyConv2d) for module in modules)
+        return sum(isinstance(module, SmallConv2d) for module in modules)
 
     assert tiny(short_trial(precision="bf16", channels_last=True)) > 0
     assert tiny(short_trial()) == 0
@@ -283,5 +283,5 @@ def test_a_trial_can_be_left_after_any_epoch(tmp_path: Path) -> None:
 
 
 def test_progress_counts_from_its_history() -> None:
-    assert Progress().epoch == 0
-    assert Progress((EpochMetrics(1, {}), EpochMetrics(2, {}))).epoch == 2
+    assert TrainingProgress().epoch == 0
+    assert TrainingProgress((EpochMetrics(1, {}), EpochMetrics(2, {}))).epoch == 2

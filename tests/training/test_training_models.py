@@ -17,7 +17,7 @@ from training_kit import CPU, MAX_AUC, noisy_halves, short_trial
 from study.config.hyperparameters import DEPTHS, Hyperparameters, Optimizer, PlainInit
 from study.errors import WeightsError
 from study.training.learner import make_learner
-from study.training.models.architectures import BACKBONES, build_model, place
+from study.training.models.architectures import BACKBONES, build_model, to_device
 from study.training.models.initialization import INITIALIZERS, initialize
 from study.training.models.pretrained_weights import IMAGENET_URLS, imagenet_weights
 from study.training.optimization import OPTIMIZERS
@@ -72,9 +72,9 @@ def test_depth_50_gives_torchvisions_logits() -> None:
     images = torch.randn(2, 3, 48, 48)
     with torch.inference_mode():
         expected = theirs(images)[:, 0]
-        assert torch.equal(place(ours.eval(), CPU, "fp32", False).logits(images), expected)
+        assert torch.equal(to_device(ours.eval(), CPU, "fp32", False).logits(images), expected)
         spread = expected.abs().max()
-        coarse = place(ours, CPU, "bf16", True).logits(images.contiguous(memory_format=torch.channels_last))
+        coarse = to_device(ours, CPU, "bf16", True).logits(images.contiguous(memory_format=torch.channels_last))
     assert coarse.dtype == torch.float32
     assert (coarse - expected).abs().max() < 0.05 * max(1.0, float(spread))
 

@@ -17,8 +17,8 @@ from study.paths import LAST_CHECKPOINT, SCORES, WEIGHTS
 from study.training import trainer as loop
 from study.training.checkpoint import best_folder, load_weights
 from study.training.models.architectures import build_model
-from study.training.progress import Progress
-from study.training.resume import identify, read_last
+from study.training.progress import TrainingProgress
+from study.training.resume import read_last, training_identity
 from study.training.trainer import train
 
 DATA = noisy_halves(train=32, val=24, contrast=6)
@@ -29,7 +29,7 @@ TRIALS = {
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Progress, Path]]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[TrainingProgress, Path]]:
     """Every trial without an interruption."""
     folders = {name: tmp_path_factory.mktemp(name) for name in TRIALS}
     return {name: (run(config, DATA, folders[name]), folders[name]) for name, config in TRIALS.items()}
@@ -48,7 +48,7 @@ def interrupted(config: TrialConfig, folder: Path, after: int) -> None:
         pass
 
 
-def assert_same(found: Progress, folder: Path, expected: tuple[Progress, Path]) -> None:
+def assert_same(found: TrainingProgress, folder: Path, expected: tuple[TrainingProgress, Path]) -> None:
     assert numbers(found) == numbers(expected[0])
     assert (found.best_epoch, found.best_value) == (expected[0].best_epoch, expected[0].best_value)
     assert found.best_epoch is not None
@@ -60,7 +60,7 @@ def assert_same(found: Progress, folder: Path, expected: tuple[Progress, Path]) 
 @pytest.mark.parametrize("name", list(TRIALS))
 @pytest.mark.parametrize("after", [1, 2])
 def test_going_on_after_an_epoch_changes_nothing(
-    tmp_path: Path, whole: dict[str, tuple[Progress, Path]], name: str, after: int
+    tmp_path: Path, whole: dict[str, tuple[TrainingProgress, Path]], name: str, after: int
 ) -> None:
     interrupted(TRIALS[name], tmp_path, after)
     progresses = list(train(TRIALS[name], DATA, MAX_AUC, tmp_path, device=CPU))
@@ -126,7 +126,7 @@ ACCIDENTS = [
 
 @pytest.mark.parametrize("accident", ACCIDENTS)
 def test_a_damaged_disk_costs_time_but_no_result(
-    tmp_path: Path, halted: Path, whole: dict[str, tuple[Progress, Path]], accident: Callable[[Path], None]
+    tmp_path: Path, halted: Path, whole: dict[str, tuple[TrainingProgress, Path]], accident: Callable[[Path], None]
 ) -> None:
     shutil.copytree(halted, tmp_path, dirs_exist_ok=True)
     accident(tmp_path)
@@ -160,7 +160,7 @@ def test_any_flipped_byte_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     use_small_net(monkeypatch)
     config = short_trial(max_epochs=2)
     interrupted(config, tmp_path, 1)
-    identity = identify(config, MAX_AUC, DATA.fingerprint)
+    identity = training_identity(config, MAX_AUC, DATA.fingerprint)
     assert read_last(tmp_path, identity).progress.epoch == 1
     path = tmp_path / LAST_CHECKPOINT
     written = path.read_bytes()

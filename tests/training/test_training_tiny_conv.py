@@ -10,7 +10,7 @@ from torch import nn
 
 from study.config.hyperparameters import Hyperparameters
 from study.training.models.architectures import build_model
-from study.training.models.small_conv import TinyConv2d, dense_matrix, use_tiny_conv, weight_gradient
+from study.training.models.small_conv import SmallConv2d, dense_matrix, use_small_conv, weight_gradient
 
 BF16_STEP = 2.0**-8
 # kernel, stride, padding, height, width: those of ResNets, and some that only the arithmetic must survive
@@ -53,8 +53,8 @@ def results(kernel: int, stride: int, height: int, width: int, *, layout: torch.
     torch.manual_seed(0)
     plain = nn.Conv2d(128, 160, kernel, stride, kernel // 2, bias=False).to(memory_format=layout)
     ours = copy.deepcopy(plain)
-    use_tiny_conv(ours)
-    assert type(ours) is TinyConv2d
+    use_small_conv(ours)
+    assert type(ours) is SmallConv2d
     start = torch.randn(6, 128, height, width).contiguous(memory_format=layout)
     found = []
     for conv, enabled in ((ours, True), (plain, False)):
@@ -86,7 +86,7 @@ def test_output_and_gradients_are_those_of_float32_within_bf16(
 
 def test_the_weight_gradient_lies_in_memory_as_the_weight_does() -> None:
     conv = nn.Conv2d(128, 128, 3, padding=1, bias=False).to(memory_format=torch.channels_last)
-    use_tiny_conv(conv)
+    use_small_conv(conv)
     with torch.autocast("cpu", torch.bfloat16):
         conv(torch.randn(2, 128, 2, 2)).float().sum().backward()
     assert conv.weight.grad is not None
@@ -97,7 +97,7 @@ def test_the_weight_gradient_lies_in_memory_as_the_weight_does() -> None:
 def test_a_frozen_weight_and_a_frozen_input_get_no_gradient() -> None:
     for size in (2, 4):
         conv = nn.Conv2d(128, 128, 3, padding=1, bias=False)
-        use_tiny_conv(conv)
+        use_small_conv(conv)
         images = torch.randn(2, 128, size, size, requires_grad=True)
         conv.weight.requires_grad_(False)
         with torch.autocast("cpu", torch.bfloat16):
@@ -112,14 +112,14 @@ def test_a_frozen_weight_and_a_frozen_input_get_no_gradient() -> None:
 
 def test_only_fitting_convolutions_change_and_names_stay() -> None:
     model, plain = build_model(Hyperparameters(depth=18)), build_model(Hyperparameters(depth=18))
-    use_tiny_conv(model)
+    use_small_conv(model)
     assert list(model.state_dict()) == list(plain.state_dict())
-    changed = {name for name, module in model.named_modules() if isinstance(module, TinyConv2d)}
+    changed = {name for name, module in model.named_modules() if isinstance(module, SmallConv2d)}
     assert "conv1" not in changed
     assert not any(name.startswith("layer1") for name in changed)
     assert "layer4.1.conv2" in changed
     for other in (nn.Conv2d(128, 128, 3, groups=2), nn.Conv2d(128, 128, 3), nn.Conv2d(128, 128, (3, 1), bias=False)):
-        use_tiny_conv(other)
+        use_small_conv(other)
         assert type(other) is nn.Conv2d
 
 
@@ -127,5 +127,5 @@ def test_without_autocast_it_computes_in_float32() -> None:
     conv = nn.Conv2d(128, 128, 3, padding=1, bias=False)
     images = torch.randn(2, 128, 2, 2)
     plain = conv(images)
-    use_tiny_conv(conv)
+    use_small_conv(conv)
     assert torch.equal(conv(images), plain)

@@ -23,7 +23,7 @@ from browser_walks import (
 from played_study import NAME, SEARCHED
 
 from study.records import TrialState
-from study.storage.study_storage import Ledger
+from study.storage.study_storage import StudyStorage
 from tracking.content.ui_views import TREE
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 def _ranked(ui: Served) -> list[str]:
     """Return the trials' names by their value in the ledger, the best first."""
-    records = [one for one in Ledger.open(ui.study).records() if one.value is not None]
+    records = [one for one in StudyStorage.open(ui.study).records() if one.value is not None]
     return [f"trial {one.trial:04d}" for one in sorted(records, key=lambda one: -(one.value or 0.0))]
 
 
@@ -49,7 +49,7 @@ def test_the_url_opens_the_ranking_with_searched_parameters_and_the_best_metric_
     assert visible_headers(page)[:9] == ["Run Name", "Created", "best.val_auc", "study.state", *SEARCHED]
     assert run_names(page) == _ranked(mlflow_ui)
     first = page.locator(".ag-row[row-index='0']")
-    best = Ledger.open(mlflow_ui.study).record(int(_ranked(mlflow_ui)[0].split()[1]))
+    best = StudyStorage.open(mlflow_ui.study).record(int(_ranked(mlflow_ui)[0].split()[1]))
     for name in ("depth", "optimizer", "augmentation"):
         assert first.locator(f"[col-id='params.`{name}`']").inner_text() == str(best.params[name])
     shown = first.locator("[col-id='metrics.`best.val_auc`']").inner_text()
@@ -138,7 +138,7 @@ def test_the_studys_page_tells_its_story_and_has_the_curves_of_all_trials(mlflow
 def test_optunas_dashboard_lists_trials_with_states_values_and_links(optuna_ui: Served, page: Page) -> None:
     open_trials(page, optuna_ui, 7)
     states = {TrialState.COMPLETE: "Complete", TrialState.PRUNED: "Pruned", TrialState.FAILED: "Fail"}
-    records = Ledger.open(optuna_ui.study).records()
+    records = StudyStorage.open(optuna_ui.study).records()
     text = page.locator("body").inner_text()
     for record in records:
         assert f"Trial {record.trial}\n{states[record.state]}" in text

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from study.errors import TrackingError
 from study.paths import write_atomic
-from tracking.client.client import Door, Run
+from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError
 from tracking.content.encoding import storable
 from tracking.tracking_uri import local_path
@@ -19,7 +19,9 @@ DIFF = "code.diff"
 _MAX_SENT_CHARACTERS = 65_536
 
 
-def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT, *, without: tuple[str, ...] = ()) -> None:
+def store_folder(
+    door: TrackingClient, run: Run, folder: Path, name: str = CHECKPOINT, *, without: tuple[str, ...] = ()
+) -> None:
     """Make ``folder`` the artifact ``name`` of a run; doing it again changes nothing.
 
     Args:
@@ -45,7 +47,7 @@ def store_folder(door: Door, run: Run, folder: Path, name: str = CHECKPOINT, *, 
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def store_file(door: Door, run: Run, file: Path, name: str) -> None:
+def store_file(door: TrackingClient, run: Run, file: Path, name: str) -> None:
     """Make ``file`` the artifact ``name`` at the root of a run; doing it again changes nothing.
 
     Args:
@@ -70,7 +72,7 @@ def store_file(door: Door, run: Run, file: Path, name: str) -> None:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def store_text(door: Door, run: Run, text: str, name: str) -> None:
+def store_text(door: TrackingClient, run: Run, text: str, name: str) -> None:
     """Make a text the artifact ``name`` at the root of a run; doing it again changes nothing.
 
     Raises:
@@ -88,7 +90,7 @@ def store_text(door: Door, run: Run, text: str, name: str) -> None:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def store_diff(door: Door, run: Run, file: Path, whole: str) -> None:
+def store_diff(door: TrackingClient, run: Run, file: Path, whole: str) -> None:
     """Make the diff of the code an artifact of a trial's run; over a network a long one goes to the study's run alone.
 
     Args:
@@ -112,7 +114,7 @@ def store_diff(door: Door, run: Run, file: Path, whole: str) -> None:
     door.log_text(run.id, DIFF, text)
 
 
-def _send_folder(door: Door, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
+def _send_folder(door: TrackingClient, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
     if not without:
         door.log_folder(run.id, name, folder)
         return

@@ -27,7 +27,7 @@ from tracking.client.errors import (
 from tracking.client.errors import (
     RefusedError as RefusedError,
 )
-from tracking.client.retry import teach_patience, teach_quickness
+from tracking.client.retry import configure_retries, teach_quickness
 from tracking.content.encoding import storable
 from tracking.content.tags_and_metrics import Batch
 from tracking.tracking_uri import mask_text, mask_uri
@@ -41,7 +41,7 @@ _AROUND_A_POINT = 110
 _AROUND_A_TEXT = 25
 
 
-def parcels(batch: Batch) -> Iterator[Batch]:
+def split_batch(batch: Batch) -> Iterator[Batch]:
     """Yield batches that together say the same, params and tags first; nothing for an empty one."""
     parcel, room = Batch(), _MOST_CHARACTERS
     for target, most in (("params", _MOST_PARAMS), ("tags", _MOST_TAGS)):
@@ -63,7 +63,7 @@ def parcels(batch: Batch) -> Iterator[Batch]:
         yield parcel
 
 
-def apart(batch: Batch) -> Iterator[Batch]:
+def isolate_entries(batch: Batch) -> Iterator[Batch]:
     """Yield the params, the tags and the points of a batch apart, and each of several params or tags; else nothing."""
     kinds = [Batch(points=batch.points), Batch(params=batch.params), Batch(tags=batch.tags)]
     there = [one for one in kinds if one != Batch()]
@@ -155,7 +155,7 @@ class Run:
     end_ms: int | None
 
 
-class Door:
+class TrackingClient:
     """An MLflow server or database; every method raises TrackingError and nothing else for MLflow's faults.
 
     ``mlflow`` is the package and ``client`` its client, for those who do more than runs need; ``translated`` around
@@ -250,7 +250,7 @@ class Door:
         Raises:
             RefusedError: the server will never take some of it; it has all the rest.
         """
-        refused = [word for one in parcels(batch) for word in self._send_parcel(run_id, one)]
+        refused = [word for one in split_batch(batch) for word in self._send_parcel(run_id, one)]
         if refused:
             raise RefusedError("; ".join(dict.fromkeys(refused)))
 
@@ -260,7 +260,7 @@ class Door:
             with self.translated(f"cannot log to run {run_id}"):
                 log_batch(self.mlflow, self.client, run_id, parcel)
         except RefusedError as exc:
-            parts = list(apart(parcel))
+            parts = list(isolate_entries(parcel))
             return [word for one in parts for word in self._send_parcel(run_id, one)] if parts else [str(exc)]
         return []
 
@@ -326,7 +326,7 @@ def _load_mlflow() -> Any:
     import mlflow
     import mlflow.entities
 
-    teach_patience()
+    configure_retries()
     teach_quickness()
     # MLflow's own handlers write to the screen; whoever runs the program decides where its log goes.
     for logger in map(logging.getLogger, _QUIET_LOGGERS):

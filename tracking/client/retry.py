@@ -17,7 +17,7 @@ _HARMLESS = re.compile(
 MOST_PATIENCE_S = 600.0
 
 
-def teach_patience() -> None:
+def configure_retries() -> None:
     """Change the retries of MLflow's HTTP requests; to be called once mlflow is loaded.
 
     MLflow can only be told to try everything again, which makes a run twice, or nothing, which lets a broken

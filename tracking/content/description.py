@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from study.config.study_config import StudySpec
 from study.events import StudyStarted
-from tracking.content.leaderboard import Standing, has_replicates, leaders
+from tracking.content.leaderboard import RankedEntry, has_replicates, leaders
 from tracking.content.tags_and_metrics import COUNTED, MAX_TAG_CHARACTERS, cut
-from tracking.outbox.study_state import Progress, Row
+from tracking.outbox.study_state import StudyProgress, TrialSnapshot
 
 _MOST_CHARACTERS = 60
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>&|~@#!]")
@@ -62,7 +62,7 @@ _FEWEST_FOR_A_RATE = 3
 _HOUR_S = 3600.0
 
 
-def description(progress: Progress, place: Place = lambda trial: None) -> str:
+def description(progress: StudyProgress, place: Place = lambda trial: None) -> str:
     """Return the parent's Markdown; it depends on the events alone, so that a replay writes the same."""
     event = progress.study
     if event is None:
@@ -95,7 +95,7 @@ def _way(spec: StudySpec) -> str:
     return ", ".join([plain(way), plain(spec.pruner), *([f"{seeds} seeds a point"] if seeds > 1 else [])])
 
 
-def _how_far(event: StudyStarted, progress: Progress) -> Iterator[str]:
+def _how_far(event: StudyStarted, progress: StudyProgress) -> Iterator[str]:
     state = progress.outcome.value if progress.outcome else "running"
     ended, planned = len(progress.finished), max(event.planned, len(progress.started))
     share = ended / planned if planned else 0.0
@@ -107,7 +107,7 @@ def _how_far(event: StudyStarted, progress: Progress) -> Iterator[str]:
     yield f"Ended: {counts}{running}{_rate(progress)}."
 
 
-def _rate(progress: Progress) -> str:
+def _rate(progress: StudyProgress) -> str:
     """Say how many trials end in an hour; too few of them say nothing."""
     ended = sum(row.ended_s is not None and row.ended_s >= progress.since_s for row in progress.finished.values())
     spent_s = progress.now_s - progress.since_s
@@ -116,7 +116,7 @@ def _rate(progress: Progress) -> str:
     return f"; {ended * _HOUR_S / spent_s:.3g} an hour since the last start"
 
 
-def _leaders(progress: Progress, place: Place) -> Iterator[str]:
+def _leaders(progress: StudyProgress, place: Place) -> Iterator[str]:
     assert progress.study is not None
     spec, found = progress.study.spec, leaders(progress, LEADERS)
     if not found:
@@ -139,7 +139,7 @@ def _leaders(progress: Progress, place: Place) -> Iterator[str]:
     yield from table(headings, (_cells(one, names, place, replicates=replicates, ranked=not many) for one in shown))
 
 
-def _best(one: Standing, metric: str, place: Place) -> str:
+def _best(one: RankedEntry, metric: str, place: Place) -> str:
     assert one.best is not None
     chosen = ", ".join(f"{plain(name)} = {value(setting)}" for name, setting in one.best.params.items())
     run = link(f"trial {one.best.trial}", place(one.best.trial))
@@ -150,9 +150,9 @@ def _best(one: Standing, metric: str, place: Place) -> str:
     return f"Best: {run}, {where} with {chosen or 'the defaults'}."
 
 
-def _cells(one: Standing, names: Iterable[str], place: Place, *, replicates: bool, ranked: bool) -> Sequence[str]:
+def _cells(one: RankedEntry, names: Iterable[str], place: Place, *, replicates: bool, ranked: bool) -> Sequence[str]:
     assert one.best is not None
-    row: Row = one.best
+    row: TrialSnapshot = one.best
     run = link(str(row.trial), place(row.trial))
     whose = [str(row.point), f"{one.n}/{one.planned}", run] if replicates else [run, value(row.epoch)]
     place_cell = [str(one.rank)] if ranked else []

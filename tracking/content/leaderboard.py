@@ -14,30 +14,30 @@ from statistics import fmean
 from study.config.search_config import Objective
 from study.records import TrialState
 from tracking.content.tags_and_metrics import INTERRUPTED
-from tracking.outbox.study_state import Progress, Row
+from tracking.outbox.study_state import StudyProgress, TrialSnapshot
 
 Costs = tuple[float, ...]
 """What is the less the better, in the order of the objectives."""
 
 
 @dataclass(frozen=True)
-class Standing:
+class RankedEntry:
     """A trial, or the trials of a configuration, and its place; ``rank`` is None where there is nothing to rank by.
 
     ``values`` are the objectives, of a configuration their means over ``n`` of ``planned`` trials; ``best`` is the
     trial with the best value among those. ``order`` decides between equals.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[TrialSnapshot, ...]
     values: tuple[float, ...] = ()
     n: int = 0
     planned: int = 1
-    best: Row | None = None
+    best: TrialSnapshot | None = None
     rank: int | None = None
     order: Costs = ()
 
 
-def standings(progress: Progress) -> list[Standing]:
+def ranked_entries(progress: StudyProgress) -> list[RankedEntry]:
     """Return every trial, or with replicates every configuration, best first; what has no rank comes last.
 
     Several objectives rank by the layers of their front, and those of one layer share a rank.
@@ -48,8 +48,8 @@ def standings(progress: Progress) -> list[Standing]:
     return [*first, *_placed(partial, aims, after), *rest]
 
 
-def leaders(progress: Progress, most: int = 5) -> list[Standing]:
-    """Return the first ones of ``standings``; of several objectives the whole front, however many they are."""
+def leaders(progress: StudyProgress, most: int = 5) -> list[RankedEntry]:
+    """Return the first ones of ``ranked_entries``; of several objectives the whole front, however many they are."""
     aims, (whole, partial, _) = _aims(progress), _grouped(progress)
     if len(aims) == 1:
         found = [*_in_order(whole), *_in_order(partial)][:most]
@@ -59,16 +59,16 @@ def leaders(progress: Progress, most: int = 5) -> list[Standing]:
     return [replace(one, rank=1) for one in first if _costs(one.values, aims) in front]
 
 
-def has_replicates(progress: Progress) -> bool:
+def has_replicates(progress: StudyProgress) -> bool:
     """Whether configurations are ranked instead of trials."""
     return progress.study is not None and len(progress.study.spec.replicates.numbers) > 1
 
 
-def _aims(progress: Progress) -> tuple[Objective, ...]:
+def _aims(progress: StudyProgress) -> tuple[Objective, ...]:
     return () if progress.study is None else progress.study.spec.aims
 
 
-def _grouped(progress: Progress) -> tuple[list[Standing], list[Standing], list[Standing]]:
+def _grouped(progress: StudyProgress) -> tuple[list[RankedEntry], list[RankedEntry], list[RankedEntry]]:
     """Return what is ranked, what is ranked after all that, and what is not ranked."""
     rows = sorted((*progress.finished.values(), *progress.running.values()), key=lambda row: row.trial)
     aims = _aims(progress)
@@ -78,24 +78,26 @@ def _grouped(progress: Progress) -> tuple[list[Standing], list[Standing], list[S
     return [one for one in found if one.best], [], [one for one in found if not one.best]
 
 
-def _is_candidate(row: Row) -> bool:
+def _is_candidate(row: TrialSnapshot) -> bool:
     ended = row.state in (TrialState.COMPLETE, TrialState.PRUNED) and row.has_checkpoint
     return ended and not any(map(math.isnan, row.values))
 
 
-def _single(row: Row, aims: Sequence[Objective]) -> Standing:
+def _single(row: TrialSnapshot, aims: Sequence[Objective]) -> RankedEntry:
     if not _is_candidate(row):
-        return Standing((row,))
+        return RankedEntry((row,))
     first = _costs(row.values, aims)[0]
     ties = (row.val_loss or 0.0, row.trial) if len(aims) == 1 else (row.trial,)
-    return Standing((row,), row.values, 1, 1, row, order=(first, *ties))
+    return RankedEntry((row,), row.values, 1, 1, row, order=(first, *ties))
 
 
-def _configurations(progress: Progress, rows: Iterable[Row]) -> tuple[list[Standing], list[Standing], list[Standing]]:
+def _configurations(
+    progress: StudyProgress, rows: Iterable[TrialSnapshot]
+) -> tuple[list[RankedEntry], list[RankedEntry], list[RankedEntry]]:
     assert progress.study is not None
     spec = progress.study.spec
     planned = len(spec.replicates.numbers)
-    groups: dict[int, list[Row]] = {}
+    groups: dict[int, list[TrialSnapshot]] = {}
     for row in rows:
         groups.setdefault(row.point, []).append(row)
     found = [_configuration(groups[point], spec.aims, planned) for point in sorted(groups)]
@@ -107,39 +109,39 @@ def _configurations(progress: Progress, rows: Iterable[Row]) -> tuple[list[Stand
     return whole, partial, [one for one in found if not one.best]
 
 
-def _configuration(rows: Sequence[Row], aims: Sequence[Objective], planned: int) -> Standing:
+def _configuration(rows: Sequence[TrialSnapshot], aims: Sequence[Objective], planned: int) -> RankedEntry:
     rows = tuple(sorted(rows, key=lambda row: (row.replicate, row.trial)))
     usable = [row for row in rows if _is_candidate(row)]
     counted = [row for row in usable if row.state is TrialState.COMPLETE] or usable
     if not counted:
-        return Standing(rows, planned=planned)
+        return RankedEntry(rows, planned=planned)
     means = tuple(fmean(column) for column in zip(*(row.values for row in counted), strict=True))
     losses = [row.val_loss for row in counted if row.val_loss is not None]
     tie = fmean(losses) if len(losses) == len(counted) else 0.0
     best = min(counted, key=lambda row: _costs(row.values, aims)[0])
     order = (_costs(means, aims)[0], tie, rows[0].point)
-    return Standing(rows, means, len(counted), planned, best, order=order)
+    return RankedEntry(rows, means, len(counted), planned, best, order=order)
 
 
-def _complete(one: Standing) -> int:
+def _complete(one: RankedEntry) -> int:
     return sum(row.state is TrialState.COMPLETE and _is_candidate(row) for row in one.rows)
 
 
-def _seeds_needed(found: Iterable[Standing], planned: int) -> int:
+def _seeds_needed(found: Iterable[RankedEntry], planned: int) -> int:
     going = (_complete(one) for one in found if not _is_stopped(one))
     return max(1, min(going, default=planned))
 
 
-def _is_stopped(one: Standing) -> bool:
+def _is_stopped(one: RankedEntry) -> bool:
     states = {row.state for row in one.rows}
     return TrialState.RUNNING not in states and bool(states & {TrialState.PRUNED, TrialState.FAILED})
 
 
-def _in_order(found: Iterable[Standing]) -> list[Standing]:
+def _in_order(found: Iterable[RankedEntry]) -> list[RankedEntry]:
     return sorted(found, key=lambda one: one.order)
 
 
-def _placed(found: Iterable[Standing], aims: Sequence[Objective], after: int) -> list[Standing]:
+def _placed(found: Iterable[RankedEntry], aims: Sequence[Objective], after: int) -> list[RankedEntry]:
     order = _in_order(found)
     if len(aims) == 1:
         return [replace(one, rank=place) for place, one in enumerate(order, start=after + 1)]
@@ -194,7 +196,7 @@ Cell = bool | int | float | str | None
 Lines = tuple[list[str], list[list[Cell]]]
 
 
-def leaderboard(progress: Progress, run_id: Callable[[int], str | None]) -> Lines:
+def leaderboard(progress: StudyProgress, run_id: Callable[[int], str | None]) -> Lines:
     """Return headings and a line per trial, best first; with replicates those of a configuration together.
 
     There a rank, a mean and the number ``n`` of trials behind it are those of the configuration.
@@ -208,7 +210,7 @@ def leaderboard(progress: Progress, run_id: Callable[[int], str | None]) -> Line
     headings = ["rank", *means, "trial", *metrics, "state", *names, "epoch", "point", "replicate", "seed"]
     lines = [
         [one.rank, *(_means(one, len(metrics)) if replicates else []), *_trial(row, progress, names), run_id(row.trial)]
-        for one in standings(progress)
+        for one in ranked_entries(progress)
         for row in one.rows
     ]
     return [*headings, "stop_reason", "time_s", "run_id"], lines
@@ -238,11 +240,11 @@ def table_tag(tags: Mapping[str, str]) -> dict[str, str]:
     return {_LOGGED: json.dumps(known if entry in known else [*known, entry])}
 
 
-def _means(one: Standing, aims: int) -> list[Cell]:
+def _means(one: RankedEntry, aims: int) -> list[Cell]:
     return [*(one.values or (None,) * aims), one.n]
 
 
-def _trial(row: Row, progress: Progress, names: list[str]) -> Iterator[Cell]:
+def _trial(row: TrialSnapshot, progress: StudyProgress, names: list[str]) -> Iterator[Cell]:
     is_over = row.trial in progress.finished or progress.outcome is None
     yield row.trial
     yield from (None if math.isnan(value) else value for value in row.values)

@@ -14,7 +14,7 @@ from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.records import TEST_PREFIX, DataSummary, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.content.encoding import as_ranges, renamed, safe_name, storable
 from tracking.outbox.provenance import Provenance
-from tracking.outbox.study_state import Progress
+from tracking.outbox.study_state import StudyProgress
 
 _log = logging.getLogger("tracking")
 MAX_PARAM_CHARACTERS = 6000
@@ -199,7 +199,7 @@ def finish_points(event: TrialFinished) -> list[Point]:
     return [*best, Point("best.epoch", float(record.epoch), at, 0)]
 
 
-def look_points(look: FinalLook) -> list[Point]:
+def test_evaluation_points(look: FinalLook) -> list[Point]:
     """Return what a checkpoint scored on the test images, as ``test.*``."""
     return [Point(safe_name(TEST_PREFIX + key), value, time_ms(look.at_s), 0) for key, value in look.metrics.items()]
 
@@ -218,7 +218,7 @@ def finish_tags(record: TrialRecord) -> dict[str, str]:
     }
 
 
-def progress_points(progress: Progress, at_s: float) -> list[Point]:
+def progress_points(progress: StudyProgress, at_s: float) -> list[Point]:
     """Return the parent's running best and counts; the step is the number of finished trials."""
     at, step = time_ms(at_s), len(progress.finished)
     points = [Point(f"trials.{state.value.lower()}", float(progress.count(state)), at, step) for state in COUNTED]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from study.paths import StudyLayout
-from tracking.exporter.worker import Drain, Writer
+from tracking.exporter.worker import ExporterThread, OutboxReader
 from tracking.tracking_uri import mask_uri
 
 ALL_SENT: Final = 0
@@ -53,13 +53,13 @@ def main() -> int:
         return LEFT_OVER
     order = json.loads(first)
     study, uri = StudyLayout(Path(order["study"])), order["tracking_uri"]
-    writer = Writer(Drain(study, uri), mask_uri(uri), known_away=bool(order.get("known_away")))
+    writer = ExporterThread(OutboxReader(study, uri), mask_uri(uri), known_away=bool(order.get("known_away")))
     writer.start()
     timeout_s = _watch(study.outbox, writer, orders)
     return ALL_SENT if writer.close(timeout_s) else LEFT_OVER
 
 
-def _watch(outbox: Path, writer: Writer, orders: Iterator[str]) -> float:
+def _watch(outbox: Path, writer: ExporterThread, orders: Iterator[str]) -> float:
     """Wake the writer whenever the outbox has grown; return how long it may go on when that is over."""
     known = 0
     for order in orders:
@@ -107,7 +107,7 @@ _PAUSES_S = (1.0, 10.0, 60.0)
 """Before a sender that crashed is started again; there is no further time."""
 
 
-class Courier:
+class ExporterProcess:
     """Starts the sender, logs its words, starts it again should it crash."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str, *, known_away: bool = False) -> None:

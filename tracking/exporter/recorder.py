@@ -10,18 +10,18 @@ from typing import Protocol
 from study.events import Event, PicturesDrawn, Reports, StudyStarted, TrialFinished, TrialStarted
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
-from tracking.exporter.process import Courier
-from tracking.exporter.worker import Drain, Writer
+from tracking.exporter.process import ExporterProcess
+from tracking.exporter.worker import ExporterThread, OutboxReader
 from tracking.outbox.outbox import Outbox, read_lines, reported_epochs
 from tracking.outbox.provenance import collect_provenance
-from tracking.outbox.study_state import Progress, fold
+from tracking.outbox.study_state import StudyProgress, fold
 from tracking.tracking_uri import default_tracking_uri, mask_uri
 
 _log = logging.getLogger("tracking")
 CLOSE_TIMEOUT_S = 60.0
 
 
-class Sender(Protocol):
+class Exporter(Protocol):
     """Sends the outbox in the background: a thread of this process or a process of its own."""
 
     def start(self) -> None:
@@ -42,11 +42,11 @@ class OutboxRecorder:
         self._study = study
         self._provenance = collect_provenance(keep_in=study)
         self._outbox = Outbox(study.outbox)
-        self._drain = Drain(study, tracking_uri)
-        self._sender: Sender = (
-            Courier(study, tracking_uri, known_away=known_away)
+        self._drain = OutboxReader(study, tracking_uri)
+        self._sender: Exporter = (
+            ExporterProcess(study, tracking_uri, known_away=known_away)
             if apart
-            else Writer(self._drain, mask_uri(tracking_uri), known_away=known_away)
+            else ExporterThread(self._drain, mask_uri(tracking_uri), known_away=known_away)
         )
         self._sender.start()
 
@@ -91,7 +91,7 @@ class OutboxRecorder:
                 left, mask_uri(self.tracking_uri), self._study.outbox,
             )  # fmt: skip
 
-    def _begin(self, record: TrialRecord, at_s: float, known: Progress) -> None:
+    def _begin(self, record: TrialRecord, at_s: float, known: StudyProgress) -> None:
         """Let no report come before its trial's run, should the outbox have lost its beginning too."""
         if record.trial not in known.started:
             known.started.add(record.trial)

@@ -7,17 +7,17 @@ from pathlib import Path
 
 from study.events import StudyStarted
 from study.records import TrialRecord
-from tracking.client.client import Door, Run
+from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import LostError
 from tracking.content import tags_and_metrics as content
-from tracking.outbox.study_state import Progress
+from tracking.outbox.study_state import StudyProgress
 from tracking.run_ids import Runs, load_runs_at, save_runs
 
 
-class Registry:
+class RunRegistry:
     """The runs of one study on one server; only the server's answer decides whether a run exists."""
 
-    def __init__(self, door: Door, path: Path, masked_uri: str) -> None:
+    def __init__(self, door: TrackingClient, path: Path, masked_uri: str) -> None:
         self._door = door
         self._path = path
         self._parent: Run | None = None
@@ -49,7 +49,7 @@ class Registry:
             raise LostError("MLflow must have the study's run before its trials, but does not know it")
         return found
 
-    def open_trial(self, record: TrialRecord, attempt: int, at_s: float, progress: Progress) -> tuple[Run, bool]:
+    def open_trial(self, record: TrialRecord, attempt: int, at_s: float, progress: StudyProgress) -> tuple[Run, bool]:
         """Return a trial's run, and whether it was created now."""
         study, parent = progress.study, self.parent(progress.study)
         assert study is not None

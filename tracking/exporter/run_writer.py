@@ -22,35 +22,37 @@ from study.events import (
 from study.paths import WEIGHTS, StudyLayout
 from study.records import TrialRecord, TrialState
 from tracking.client.artifacts import CHECKPOINT, store_diff, store_file, store_folder, store_text
-from tracking.client.client import Door, Run
-from tracking.client.errors import unless_refused
+from tracking.client.client import Run, TrackingClient
+from tracking.client.errors import log_if_rejected
 from tracking.content import tags_and_metrics as content
 from tracking.content.tags_and_metrics import Batch, Point
-from tracking.exporter.run_registry import Registry
-from tracking.exporter.study_run import ParentRun
-from tracking.exporter.throttle import Manners, call_each
+from tracking.exporter.run_registry import RunRegistry
+from tracking.exporter.study_run import StudyRunWriter
+from tracking.exporter.throttle import Throttle, run_concurrently
 from tracking.models.logged_models import keep_models
 from tracking.outbox.outbox import Line
-from tracking.outbox.study_state import Progress
+from tracking.outbox.study_state import StudyProgress
 
 _log = logging.getLogger("tracking")
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class TrialUpdate:
     """An event of a trial; ``code`` is what the trial was run by until then."""
 
     event: Event
     code: tuple[str, ...] = ()
 
 
-class TrialRun:
+class TrialRunWriter:
     """The run of one trial; those of several trials may be told at the same time, each by a thread of its own.
 
     ``progress`` is only asked for what does not change while a driver is at work: the study and where it runs.
     """
 
-    def __init__(self, door: Door, study: StudyLayout, registry: Registry, progress: Progress, trial: int) -> None:
+    def __init__(
+        self, door: TrackingClient, study: StudyLayout, registry: RunRegistry, progress: StudyProgress, trial: int
+    ) -> None:
         self._door = door
         self._layout = study
         self._registry = registry
@@ -58,7 +60,7 @@ class TrialRun:
         self._trial = trial
         self._batch = Batch()
 
-    def tell(self, news: Iterable[News]) -> None:
+    def tell(self, news: Iterable[TrialUpdate]) -> None:
         """Send events in order, the reports together.
 
         Raises:
@@ -87,17 +89,17 @@ class TrialRun:
         if not created:
             self._batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
             self._batch.tags |= content.session_tags(self._progress.provenance, code, again=len(code) > 1)
-            unless_refused(self._door.set_status, run.id, "RUNNING")
+            log_if_rejected(self._door.set_status, run.id, "RUNNING")
         self._store_origin(run, record)
 
     def _store_origin(self, run: Run, record: TrialRecord) -> None:
         """Give the run what the trial is run on and with."""
         study, origin = self._progress.study, self._progress.provenance
         if study is not None:
-            unless_refused(self._door.log_dataset, run.id, study.data)
-        unless_refused(store_text, self._door, run, content.trial_config(record), "config.json")
+            log_if_rejected(self._door.log_dataset, run.id, study.data)
+        log_if_rejected(store_text, self._door, run, content.trial_config(record), "config.json")
         if origin is not None and origin.diff and (changes := self._layout.code_diff(origin.diff)).is_file():
-            unless_refused(store_diff, self._door, run, changes, changes.name)
+            log_if_rejected(store_diff, self._door, run, changes, changes.name)
 
     def _finish(self, event: TrialFinished) -> None:
         record = event.record
@@ -108,12 +110,12 @@ class TrialRun:
         self._batch.points.extend(content.finish_points(event))
         self._batch.tags.update(content.finish_tags(record))
         if record.error:
-            unless_refused(store_text, self._door, run, self._traceback(record), "error.txt")
+            log_if_rejected(store_text, self._door, run, self._traceback(record), "error.txt")
         if record.checkpoint is not None:
-            unless_refused(self._store_checkpoint, run, record)
+            log_if_rejected(self._store_checkpoint, run, record)
         self._flush(run)
         # The status comes last: a run that is not RUNNING is complete.
-        unless_refused(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
+        log_if_rejected(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
         self._registry.release(record.trial)
 
     def _traceback(self, record: TrialRecord) -> str:
@@ -131,7 +133,7 @@ class TrialRun:
         run = self._run()
         self._registry.release(self._trial)
         if file.is_file():
-            unless_refused(store_file, self._door, run, file, file.name)
+            log_if_rejected(store_file, self._door, run, file, file.name)
         else:
             _log.warning("trial %d: %s is gone and was left out", self._trial, file)
 
@@ -139,37 +141,37 @@ class TrialRun:
         return self._registry.trial(self._progress.study, self._trial)
 
     def _flush(self, run: Run) -> None:
-        unless_refused(self._door.send, run.id, self._batch)
+        log_if_rejected(self._door.send, run.id, self._batch)
         self._batch = Batch()
 
 
-class Mirror:
+class RunExporter:
     """Mirrors one study; ``location`` says where a new experiment of a name keeps its artifacts."""
 
     def __init__(
         self,
-        door: Door,
+        door: TrackingClient,
         study: StudyLayout,
         masked_uri: str,
         location: Callable[[str], str | None],
-        progress: Progress,
+        progress: StudyProgress,
     ) -> None:
         self._door = door
         self._layout = study
         self._location = location
         self._progress = progress
-        self._registry = Registry(door, study.runs, masked_uri)
-        self._parent_run = ParentRun(door, study, self._registry)
-        self._trials: dict[int, list[News]] = {}
+        self._registry = RunRegistry(door, study.runs, masked_uri)
+        self._parent_run = StudyRunWriter(door, study, self._registry)
+        self._trials: dict[int, list[TrialUpdate]] = {}
         """What is to be told of trials, of each in order."""
         self._points: list[Point] = []
-        self._manners = Manners(masked_uri)
+        self._manners = Throttle(masked_uri)
 
     def is_known(self) -> bool:
         """Whether the server has the run of the study that was begun, if one was."""
         return self._progress.study is None or self._registry.find_parent(self._progress.study) is not None
 
-    def apply(self, lines: Sequence[Line], manners: Manners) -> None:
+    def apply(self, lines: Sequence[Line], manners: Throttle) -> None:
         """Send events, those of one trial in order and its reports together.
 
         Args:
@@ -220,7 +222,7 @@ class Mirror:
         return is_begun
 
     def _keep(self, trial: int, event: Event) -> None:
-        self._trials.setdefault(trial, []).append(News(event, self._progress.code.get(trial, ())))
+        self._trials.setdefault(trial, []).append(TrialUpdate(event, self._progress.code.get(trial, ())))
         if isinstance(event, TrialFinished):
             self._points.extend(content.progress_points(self._progress, event.at_s))
 
@@ -230,19 +232,19 @@ class Mirror:
             return
         self._parent()  # for all of them; before threads ask for it
         try:
-            call_each(self._tell_trial, self._trials.items(), self._manners.at_once)
+            run_concurrently(self._tell_trial, self._trials.items(), self._manners.at_once)
         finally:
             self._trials = {}
         if self._points:
             news = Batch(points=self._points, tags=self._parent_run.note(self._progress))
             with self._politely():
-                unless_refused(self._door.send, self._parent().id, news)
+                log_if_rejected(self._door.send, self._parent().id, news)
             self._points = []
 
-    def _tell_trial(self, kept: tuple[int, list[News]]) -> None:
+    def _tell_trial(self, kept: tuple[int, list[TrialUpdate]]) -> None:
         trial, news = kept
         with self._politely():
-            TrialRun(self._door, self._layout, self._registry, self._progress, trial).tell(news)
+            TrialRunWriter(self._door, self._layout, self._registry, self._progress, trial).tell(news)
 
     @contextmanager
     def _politely(self) -> Iterator[None]:
@@ -263,15 +265,15 @@ class Mirror:
 
     def _store_pictures(self, file: Path) -> None:
         if file.is_file():
-            unless_refused(store_file, self._door, self._parent(), file, file.name)
+            log_if_rejected(store_file, self._door, self._parent(), file, file.name)
         else:
             _log.warning("the study: %s is gone and was left out", file)
 
     def _note_look(self, event: FinalLookTaken) -> None:
         run = self._registry.trial(self._progress.study, event.look.trial)
         tags = {"study.test_looks": str(len(self._progress.looked))}
-        unless_refused(self._door.send, run.id, Batch(points=content.look_points(event.look), tags=tags))
-        unless_refused(self._door.send, self._parent().id, Batch(tags=tags))
+        log_if_rejected(self._door.send, run.id, Batch(points=content.test_evaluation_points(event.look), tags=tags))
+        log_if_rejected(self._door.send, self._parent().id, Batch(tags=tags))
         self._registry.release(event.look.trial)
 
     def _end_study(self, event: StudyEnded) -> None:

@@ -9,20 +9,20 @@ from study.events import StudyEnded, StudyStarted
 from study.paths import StudyLayout
 from study.records import StudyOutcome
 from tracking.client.artifacts import store_file, store_text
-from tracking.client.client import Door, Run
-from tracking.client.errors import unless_refused
+from tracking.client.client import Run, TrackingClient
+from tracking.client.errors import log_if_rejected
 from tracking.content import tags_and_metrics as content
 from tracking.content.description import description
 from tracking.content.leaderboard import CSV, TABLE, as_csv, as_table, leaderboard, table_tag
 from tracking.content.tags_and_metrics import INTERRUPTED, Batch, study_key, time_ms, trial_key
 from tracking.content.ui_views import run_path, study_views
-from tracking.exporter.run_registry import Registry
-from tracking.outbox.study_state import Progress
+from tracking.exporter.run_registry import RunRegistry
+from tracking.outbox.study_state import StudyProgress
 
 DUPLICATE = "duplicate"
 
 
-def end_running(door: Door, registry: Registry, study: StudyStarted, at_s: float) -> None:
+def end_running(door: TrackingClient, registry: RunRegistry, study: StudyStarted, at_s: float) -> None:
     """Mark the trials that were left RUNNING; the next TrialStarted makes them run again.
 
     A run that an outage made twice is marked as a duplicate; that of a trial nests below the one that is used.
@@ -34,11 +34,11 @@ def end_running(door: Door, registry: Registry, study: StudyStarted, at_s: float
             continue
         used = _used(door, registry, study, run)
         tags = {"study.state": INTERRUPTED} if used == run.id else _duplicate_tags(run, used)
-        unless_refused(door.send, run.id, Batch(tags=tags))
-        unless_refused(door.set_status, run.id, "KILLED", time_ms(at_s))
+        log_if_rejected(door.send, run.id, Batch(tags=tags))
+        log_if_rejected(door.set_status, run.id, "KILLED", time_ms(at_s))
 
 
-def _used(door: Door, registry: Registry, study: StudyStarted, run: Run) -> str:
+def _used(door: TrackingClient, registry: RunRegistry, study: StudyStarted, run: Run) -> str:
     """Return the id of the run that is used for what this one was made for."""
     trial = run.tags.get("study.trial")
     if trial is None:
@@ -61,30 +61,30 @@ _ENDED = {
 }
 
 
-class ParentRun:
+class StudyRunWriter:
     """The run of a study, above those of its trials; every method may be called again with the same."""
 
-    def __init__(self, door: Door, study: StudyLayout, registry: Registry) -> None:
+    def __init__(self, door: TrackingClient, study: StudyLayout, registry: RunRegistry) -> None:
         self._door = door
         self._layout = study
         self._registry = registry
 
-    def begin(self, event: StudyStarted, progress: Progress, location: str | None) -> None:
+    def begin(self, event: StudyStarted, progress: StudyProgress, location: str | None) -> None:
         """Say that the study begins or goes on; ``location`` is where a new experiment keeps its artifacts."""
         tags = content.study_tags(event, progress.provenance)
         run, created = self._registry.open_parent(event, location, tags)
         if not created:
             end_running(self._door, self._registry, event, event.at_s)
-            unless_refused(self._door.set_status, run.id, "RUNNING")
+            log_if_rejected(self._door.set_status, run.id, "RUNNING")
         # A resumed study may ask for more trials, but MLflow never changes a param: the first value stays, tags follow.
         params = {key: text for key, text in content.study_params(event).items() if key not in run.params}
         tags |= content.session_tags(progress.provenance, again=event.resumed) | self.note(progress)
-        unless_refused(self._door.send, run.id, Batch(params=params, tags=tags))
-        unless_refused(self._door.log_dataset, run.id, event.data)
-        unless_refused(self._door.tag_experiment, run.experiment_id, study_views(event.spec, event.at_s))
+        log_if_rejected(self._door.send, run.id, Batch(params=params, tags=tags))
+        log_if_rejected(self._door.log_dataset, run.id, event.data)
+        log_if_rejected(self._door.tag_experiment, run.experiment_id, study_views(event.spec, event.at_s))
         self._store_files(run, event, progress)
 
-    def note(self, progress: Progress) -> dict[str, str]:
+    def note(self, progress: StudyProgress) -> dict[str, str]:
         """Return the description as a tag; it links to the runs by addresses that hold on every page of MLflow."""
         experiment_id = self._registry.parent(progress.study).experiment_id
 
@@ -94,25 +94,25 @@ class ParentRun:
 
         return {"mlflow.note.content": description(progress, place)}
 
-    def end(self, event: StudyEnded, progress: Progress) -> None:
+    def end(self, event: StudyEnded, progress: StudyProgress) -> None:
         """Say how the study ended, with the ranking of its trials; nothing of it stays RUNNING."""
         run, study = self._registry.parent(progress.study), progress.study
         assert study is not None
         end_running(self._door, self._registry, study, event.at_s)
         tags = content.end_tags(event) | self.note(progress) | self._store_leaderboard(run, progress)
-        unless_refused(self._door.send, run.id, Batch(tags=tags))
-        unless_refused(self._door.set_status, run.id, _ENDED[event.outcome], content.time_ms(event.at_s))
+        log_if_rejected(self._door.send, run.id, Batch(tags=tags))
+        log_if_rejected(self._door.set_status, run.id, _ENDED[event.outcome], content.time_ms(event.at_s))
 
-    def _store_leaderboard(self, run: Run, progress: Progress) -> dict[str, str]:
+    def _store_leaderboard(self, run: Run, progress: StudyProgress) -> dict[str, str]:
         """Store the ranking and return the tag that makes MLflow show it as a table."""
         lines = leaderboard(progress, self._registry.run_id)
         if not lines[1]:
             return {}
-        unless_refused(store_text, self._door, run, as_table(lines), TABLE)
-        unless_refused(store_text, self._door, run, as_csv(lines), CSV)
+        log_if_rejected(store_text, self._door, run, as_table(lines), TABLE)
+        log_if_rejected(store_text, self._door, run, as_csv(lines), CSV)
         return table_tag(run.tags)
 
-    def _store_files(self, run: Run, event: StudyStarted, progress: Progress) -> None:
+    def _store_files(self, run: Run, event: StudyStarted, progress: StudyProgress) -> None:
         file, origin = self._layout.study_file, progress.provenance
         texts = {
             "study.yaml": file.read_text(encoding="utf-8") if file.exists() else event.study_file,
@@ -123,7 +123,7 @@ class ParentRun:
             texts["environment.json"] = json.dumps(facts, indent=1)
         for name, text in texts.items():
             if text:
-                unless_refused(store_text, self._door, run, text, name)
+                log_if_rejected(store_text, self._door, run, text, name)
         if origin is not None and origin.diff:
             changes = self._layout.code_diff(origin.diff)
-            unless_refused(store_file, self._door, run, changes, changes.name)
+            log_if_rejected(store_file, self._door, run, changes, changes.name)

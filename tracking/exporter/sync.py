@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from study.errors import TrackingError
 from study.paths import Layout, StudyLayout
 from tracking.client.errors import DeniedError, RateLimitedError
-from tracking.exporter.worker import BusyError, Drain
+from tracking.exporter.worker import BusyError, OutboxReader
 from tracking.run_ids import point_to
 from tracking.tracking_uri import default_tracking_uri, mask_uri
 
@@ -41,7 +41,7 @@ def sync(
     if not study.outbox.exists():
         raise TrackingError(f"A study to be synced must have an outbox, but {study.outbox} does not exist")
     uri = default_tracking_uri(layout, tracking_uri)
-    drain = Drain(study, uri)
+    drain = OutboxReader(study, uri)
     try:
         if everything:
             drain.rewind()
@@ -54,7 +54,7 @@ def sync(
         drain.close()
 
 
-def _persist(drain: Drain, where: str) -> None:
+def _persist(drain: OutboxReader, where: str) -> None:
     """Drain, over and over as long as a server that fails now and then lets it get on, or soon may."""
     failures = 0
     while True:

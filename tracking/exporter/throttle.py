@@ -18,7 +18,7 @@ AT_ONCE: Final = 4
 _Item = TypeVar("_Item")
 
 
-def call_each(call: Callable[[_Item], object], items: Iterable[_Item], at_once: Callable[[], int]) -> None:
+def run_concurrently(call: Callable[[_Item], object], items: Iterable[_Item], at_once: Callable[[], int]) -> None:
     """Call for every item, for so many at once as may be by then; after an error or Ctrl-C no further call begins.
 
     Nobody waits for calls under way once the caller is interrupted, nor at the end of the process.
@@ -84,7 +84,7 @@ def machine_clock() -> tuple[float, float]:
     return user + nice + system + sum(interrupts), idle + waiting
 
 
-class Manners:
+class Throttle:
     """How to send to one place; at full speed where nobody says when trials have ended, or somebody says they have.
 
     Args:

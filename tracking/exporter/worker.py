@@ -12,10 +12,10 @@ from itertools import takewhile
 
 from study.errors import TrackingError
 from study.paths import Layout, StudyLayout
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.client.errors import DeniedError, LostError, RateLimitedError
-from tracking.exporter.run_writer import Mirror
-from tracking.exporter.throttle import Manners
+from tracking.exporter.run_writer import RunExporter
+from tracking.exporter.throttle import Throttle
 from tracking.outbox.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.outbox.study_state import fold
 from tracking.tracking_uri import artifact_location, mask_uri
@@ -30,7 +30,7 @@ class BusyError(TrackingError):
     """Another process sends this outbox."""
 
 
-class Drain:
+class OutboxReader:
     """The reading end of one study's outbox; opened at its first use, which takes seconds."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str) -> None:
@@ -38,14 +38,14 @@ class Drain:
         self._uri = tracking_uri
         self._masked = mask_uri(tracking_uri)
         self._lock: int | None = None
-        self._door: Door | None = None
-        self._mirror: Mirror | None = None
+        self._door: TrackingClient | None = None
+        self._mirror: RunExporter | None = None
         self._position = Position(self._masked)
         self._chunk_bytes = _LARGEST_CHUNK_BYTES
         self.sent = 0
         """How many events were acknowledged so far, in runs that then failed too."""
 
-    def run(self, is_over: Callable[[], bool] = lambda: False, manners: Manners | None = None) -> int:
+    def run(self, is_over: Callable[[], bool] = lambda: False, manners: Throttle | None = None) -> int:
         """Send everything that is there and not acknowledged, and return the number of events sent.
 
         Args:
@@ -56,7 +56,7 @@ class Drain:
             TrackingError: the server is away, or another process sends this outbox; run again later.
         """
         sent, begun_again, mirror, known = 0, False, self._ready(), self.sent
-        manners = manners or Manners(self._masked)
+        manners = manners or Throttle(self._masked)
         end = self._study.outbox.stat().st_size
         while not is_over() and self._position.offset < end and (lines := self._chunk()):
             try:
@@ -97,10 +97,10 @@ class Drain:
             os.close(self._lock)
             self._lock = None
 
-    def _ready(self) -> Mirror:
+    def _ready(self) -> RunExporter:
         self._acquire()
         if self._door is None:
-            self._door = Door(self._uri)
+            self._door = TrackingClient(self._uri)
         if self._mirror is None:
             self._position = self._load_position()
             mirror = self._make_mirror(self._door)
@@ -128,15 +128,15 @@ class Drain:
     def _load_position(self) -> Position:
         return load_position(self._study.outbox_position, self._masked, self._study.outbox)
 
-    def _make_mirror(self, door: Door) -> Mirror:
+    def _make_mirror(self, door: TrackingClient) -> RunExporter:
         offset = self._position.offset
         prefix = takewhile(lambda line: line.end <= offset, read_lines(self._study.outbox, reports=False))
-        return Mirror(door, self._study, self._masked, self._locate, fold(prefix))
+        return RunExporter(door, self._study, self._masked, self._locate, fold(prefix))
 
     def _locate(self, study: str) -> str | None:
         return artifact_location(self._uri, study, Layout(self._study.root.parents[1]))
 
-    def _begin_again(self, exc: LostError) -> Mirror:
+    def _begin_again(self, exc: LostError) -> RunExporter:
         if self._position.offset == 0:
             raise TrackingError(str(exc)) from exc
         _log.warning("%s; everything is sent again", exc)
@@ -171,15 +171,15 @@ _FAILURES_BEFORE_WORD = 2
 _LAST_ATTEMPTS = 3  # where a server that is asked to take the last events refuses
 
 
-class Writer:
+class ExporterThread:
     """Drains the outbox whenever it is woken; memory is bounded because the queue is the file."""
 
-    def __init__(self, drain: Drain, where: str, *, known_away: bool = False) -> None:
+    def __init__(self, drain: OutboxReader, where: str, *, known_away: bool = False) -> None:
         self._drain = drain
         self._where = where
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._manners = Manners(where, self._closing)
+        self._manners = Throttle(where, self._closing)
         self._abandoned = threading.Event()
         self._failures = 0
         self._busy = False

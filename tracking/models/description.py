@@ -11,7 +11,7 @@ from study.records import TEST_PREFIX, FinalLook, TrialRecord
 from tracking.client.client import Run
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import storable
-from tracking.outbox.study_state import Told
+from tracking.outbox.study_state import OutboxSummary
 from tracking.tracking_uri import mask_uri
 
 MAX_CHARACTERS = 5000
@@ -19,7 +19,7 @@ _TOLD_METRICS = ("val_auc", "val_accuracy", "val_f1", "val_loss")
 
 
 @dataclass(frozen=True)
-class Choice:
+class SelectedCheckpoint:
     """The trial whose checkpoint was chosen, and why it.
 
     ``candidates`` counts the checkpoints it was chosen among; ``verdict`` says how sure its lead is; ``look`` is what
@@ -45,7 +45,7 @@ def registered_text() -> str:
     )
 
 
-def version_tags(choice: Choice, told: Told) -> dict[str, str]:
+def version_tags(choice: SelectedCheckpoint, told: OutboxSummary) -> dict[str, str]:
     """Return the tags of a version, those without a value left out."""
     assert told.study is not None
     study, origin = told.study, told.provenance
@@ -65,7 +65,9 @@ def version_tags(choice: Choice, told: Told) -> dict[str, str]:
     return {key: content.cut(storable(value), MAX_CHARACTERS) for key, value in tags.items() if value}
 
 
-def version_text(choice: Choice, record: TrialRecord, study: StudyStarted, run: Run, parent: Run | None) -> str:
+def version_text(
+    choice: SelectedCheckpoint, record: TrialRecord, study: StudyStarted, run: Run, parent: Run | None
+) -> str:
     """Return the Markdown of a version."""
     lines = [
         f"Trial {choice.trial} of study **{study.study}**, `{choice.metric}` **{choice.value:.6g}** at epoch "
@@ -106,7 +108,7 @@ def _links(run: Run, parent: Run | None) -> list[str]:
     return links if parent is None else [*links, f"[the study]({_path(parent)})"]
 
 
-def _test(choice: Choice) -> str:
+def _test(choice: SelectedCheckpoint) -> str:
     if choice.look is None:
         return "Test images: not scored."
     shown = ", ".join(

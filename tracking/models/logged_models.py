@@ -17,19 +17,19 @@ from study.events import StudyEnded, StudyStarted, TrialFinished
 from study.paths import CARD, WEIGHTS, StudyLayout, is_uri
 from study.utils.remote_files import fetch
 from tracking.client.artifacts import link_file
-from tracking.client.client import Door, Run
-from tracking.client.errors import RefusedError, unless_refused
+from tracking.client.client import Run, TrackingClient
+from tracking.client.errors import RefusedError, log_if_rejected
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import storable
-from tracking.models.mlmodel import CHECKPOINT_FOLDER, PLAIN, Described, model_files
+from tracking.models.mlmodel import CHECKPOINT_FOLDER, PLAIN, ModelDescription, model_files
 from tracking.outbox.provenance import Provenance
-from tracking.outbox.study_state import Told, read_told
+from tracking.outbox.study_state import OutboxSummary, read_outbox_summary
 from tracking.tracking_uri import local_path
 
 _log = logging.getLogger("tracking")
 
 
-def put_texts(door: Door, model_id: str, location: str, texts: Mapping[str, str]) -> None:
+def put_texts(door: TrackingClient, model_id: str, location: str, texts: Mapping[str, str]) -> None:
     """Write small files at the root of a model's folder, each after those before it are there."""
     with tempfile.TemporaryDirectory(prefix="ray-study-") as scratch:
         for name, text in texts.items():
@@ -38,7 +38,7 @@ def put_texts(door: Door, model_id: str, location: str, texts: Mapping[str, str]
             put_file(door, model_id, location, file)
 
 
-def put_file(door: Door, model_id: str, location: str, file: Path, folder: str = "") -> None:
+def put_file(door: TrackingClient, model_id: str, location: str, file: Path, folder: str = "") -> None:
     """Put a file into a folder of a model, whole.
 
     Raises:
@@ -54,7 +54,7 @@ def put_file(door: Door, model_id: str, location: str, file: Path, folder: str =
         raise TrackingError(f"The file {file.name} of model {model_id} cannot be written: {exc}") from exc
 
 
-def fetch_weights(door: Door, run_id: str, folder: Path) -> Path:
+def fetch_weights(door: TrackingClient, run_id: str, folder: Path) -> Path:
     """Put the weights of a run's checkpoint into a folder, if the server has them as a model, and return the folder.
 
     Raises:
@@ -77,7 +77,7 @@ def fetch_weights(door: Door, run_id: str, folder: Path) -> Path:
     return folder
 
 
-def remove_file(door: Door, location: str, name: str) -> None:
+def remove_file(door: TrackingClient, location: str, name: str) -> None:
     """Delete a file of a model where its store lets us."""
     try:
         if (target := local_path(location)) is not None:
@@ -100,7 +100,7 @@ _PACKAGES = ("mlflow", "numpy", "ray-study", "safetensors", "timm", "torch", "to
 
 
 @dataclass(frozen=True)
-class Made:
+class LoggedModelInfo:
     """A logged model as the server tells it."""
 
     id: str
@@ -116,21 +116,21 @@ class Made:
         return bool(json.loads(self.tags.get(VERSIONS) or "[]"))
 
 
-class Models:
+class LoggedModels:
     """The logged models of one study on one server; only the server's answer decides whether one exists."""
 
-    def __init__(self, door: Door, experiment_id: str, study_id: str) -> None:
+    def __init__(self, door: TrackingClient, experiment_id: str, study_id: str) -> None:
         self._door = door
         self._experiment_id = experiment_id
         self._study = content.study_key(study_id)
 
-    def find(self) -> dict[int, list[Made]]:
+    def find(self) -> dict[int, list[LoggedModelInfo]]:
         """Return the models by trial, of several the one to keep first: an outage may have made two.
 
         Raises:
             RefusedError: the server is older than MLflow 3, which brought models.
         """
-        found: dict[int, list[Made]] = {}
+        found: dict[int, list[LoggedModelInfo]] = {}
         with self._door.translated("cannot search models"):
             try:
                 for one in self._pages():
@@ -145,7 +145,7 @@ class Models:
             for trial, group in found.items()
         }
 
-    def _pages(self) -> Iterator[Made]:
+    def _pages(self) -> Iterator[LoggedModelInfo]:
         token = None
         while True:
             page = self._door.client.search_logged_models(
@@ -155,7 +155,9 @@ class Models:
             if not (token := page.token):
                 return
 
-    def ensure(self, known: Made | None, event: TrialFinished, run: Run, told: Told, checkpoint: Path) -> Made:
+    def ensure(
+        self, known: LoggedModelInfo | None, event: TrialFinished, run: Run, told: OutboxSummary, checkpoint: Path
+    ) -> LoggedModelInfo:
         """Return the model of a trial's selected checkpoint, made or completed if need be.
 
         Args:
@@ -187,7 +189,7 @@ class Models:
             self._door.client.finalize_logged_model(model.id, "READY")
         return model
 
-    def retire(self, model: Made) -> None:
+    def retire(self, model: LoggedModelInfo) -> None:
         """Take a model off the list whose checkpoint the study no longer stands for; a registered one stays as it is.
 
         MLflow's deletion is soft: nothing finds or loads the model any more, `mlflow gc` removes what is left of it.
@@ -201,7 +203,9 @@ class Models:
         with self._door.translated(f"cannot delete model {model.id}"):
             self._door.client.delete_logged_model(model.id)
 
-    def _create(self, event: TrialFinished, run: Run, study: StudyStarted, origin: Provenance | None) -> Made:
+    def _create(
+        self, event: TrialFinished, run: Run, study: StudyStarted, origin: Provenance | None
+    ) -> LoggedModelInfo:
         record = event.record
         tags = content.trial_tags(record, record.attempts, study, origin) | {
             "study.state": record.state.value,
@@ -216,14 +220,14 @@ class Models:
                 self._door.client.create_logged_model(self._experiment_id, run.name, run.id, own, params, MODEL_TYPE)
             )
 
-    def _link_run(self, model: Made, run: Run) -> None:
+    def _link_run(self, model: LoggedModelInfo, run: Run) -> None:
         client, entities = self._door.client, self._door.mlflow.entities
         with self._door.translated(f"cannot link model {model.id} with run {run.id}"):
             outputs = client.get_run(run.id).outputs
             if outputs is None or all(one.model_id != model.id for one in outputs.model_outputs):
                 client.log_outputs(run.id, [entities.LoggedModelOutput(model.id, 0)])
 
-    def _log_metrics(self, model: Made, event: TrialFinished, run: Run, study: StudyStarted) -> None:
+    def _log_metrics(self, model: LoggedModelInfo, event: TrialFinished, run: Run, study: StudyStarted) -> None:
         """Give the model the metrics of its epoch; the run has the very same points, so it gets none twice."""
         entities, digest = self._door.mlflow.entities, study.data.fingerprint[:_DIGEST_CHARACTERS]
         aims = {f"best.{aim.metric}" for aim in study.spec.aims}  # the columns of MLflow's table come in this order
@@ -239,7 +243,7 @@ class Models:
 
 
 def keep_models(
-    door: Door, layout: StudyLayout, experiment_id: str, ended: StudyEnded, run_of: Callable[[int], Run]
+    door: TrackingClient, layout: StudyLayout, experiment_id: str, ended: StudyEnded, run_of: Callable[[int], Run]
 ) -> None:
     """Make the logged models what a study's end says: one for each kept trial, none for others.
 
@@ -255,10 +259,10 @@ def keep_models(
     Raises:
         TrackingError: not everything was done; do it again.
     """
-    told = read_told(layout.outbox)
+    told = read_outbox_summary(layout.outbox)
     if told.study is None or told.ended is None or told.ended.at_s > ended.at_s:
         return
-    models = Models(door, experiment_id, told.study.study_id)
+    models = LoggedModels(door, experiment_id, told.study.study_id)
     try:
         known = models.find()
     except RefusedError as exc:
@@ -278,10 +282,17 @@ def keep_models(
         if first is None and not checkpoint.is_dir():
             _log.warning("trial %d: its checkpoint %s is gone and is no MLflow model", trial, checkpoint)
         else:
-            unless_refused(_ensure, models, first, event, run_of(trial), told, checkpoint)
+            log_if_rejected(_ensure, models, first, event, run_of(trial), told, checkpoint)
 
 
-def _ensure(models: Models, known: Made | None, event: TrialFinished, run: Run, told: Told, checkpoint: Path) -> None:
+def _ensure(
+    models: LoggedModels,
+    known: LoggedModelInfo | None,
+    event: TrialFinished,
+    run: Run,
+    told: OutboxSummary,
+    checkpoint: Path,
+) -> None:
     models.ensure(known, event, run, told, checkpoint)
 
 
@@ -296,9 +307,11 @@ def _whole(near: Path, checkpoint: str) -> Path:
         return near
 
 
-def described(model: Made, run: Run, card: Mapping[str, Any], size: int, torch: str | None = None) -> Described:
+def described(
+    model: LoggedModelInfo, run: Run, card: Mapping[str, Any], size: int, torch: str | None = None
+) -> ModelDescription:
     """Return what a model's files say."""
-    return Described(model.id, run.id, model.location, card, _versions(), time.time(), size, torch)
+    return ModelDescription(model.id, run.id, model.location, card, _versions(), time.time(), size, torch)
 
 
 def read_card(checkpoint: Path) -> dict[str, Any]:
@@ -318,9 +331,9 @@ def read_card(checkpoint: Path) -> dict[str, Any]:
         ) from exc
 
 
-def _made(model: Any) -> Made:
+def _made(model: Any) -> LoggedModelInfo:
     tags = dict(model.tags)
-    return Made(
+    return LoggedModelInfo(
         id=model.model_id,
         trial=int(tags["study.trial"]),
         location=model.artifact_location,

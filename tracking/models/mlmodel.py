@@ -20,7 +20,7 @@ _GRAPH_NEEDS = ("mlflow", "numpy", "torch")
 
 
 @dataclass(frozen=True)
-class Described:
+class ModelDescription:
     """What an MLflow model says of itself besides how it is loaded.
 
     ``card`` is the stored form of the checkpoint's card; ``packages`` are versions by name; ``torch`` is the version
@@ -37,7 +37,7 @@ class Described:
     torch: str | None = None
 
 
-def model_files(model: Described) -> dict[str, str]:
+def model_files(model: ModelDescription) -> dict[str, str]:
     """Return every small file by name, the one that makes it a model last."""
     needs = _GRAPH_NEEDS if model.torch else _PLAIN_NEEDS + _timm(model.card)
     pinned = [f"{name}=={model.packages[name].partition('+')[0]}" for name in needs if name in model.packages]
@@ -59,7 +59,7 @@ def model_files(model: Described) -> dict[str, str]:
     }
 
 
-def _mlmodel(model: Described) -> dict[str, Any]:
+def _mlmodel(model: ModelDescription) -> dict[str, Any]:
     card = model.card
     size, classes = card["preprocessing"]["image_size_px"], list(card["classes"])
     scores = [-1] if len(classes) == 2 else [-1, len(classes)]
@@ -89,7 +89,7 @@ def _mlmodel(model: Described) -> dict[str, Any]:
     }
 
 
-def _flavors(model: Described) -> dict[str, Any]:
+def _flavors(model: ModelDescription) -> dict[str, Any]:
     environment = {"env": {"conda": _CONDA, "virtualenv": _PYTHON}, "python_version": platform.python_version()}
     if model.torch is None:
         return {

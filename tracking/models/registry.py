@@ -13,12 +13,21 @@ from typing import Any
 from study.errors import TrackingError, UsageError
 from study.events import TrialFinished
 from study.paths import CARD, WEIGHTS, StudyLayout
-from tracking.client.client import Door, Run
+from tracking.client.client import Run, TrackingClient
 from tracking.content import tags_and_metrics as content
-from tracking.models.description import Choice, registered_text, run_link, version_tags, version_text
-from tracking.models.logged_models import FLAVORS, VERSIONS, Made, Models, described, put_file, put_texts, read_card
+from tracking.models.description import SelectedCheckpoint, registered_text, run_link, version_tags, version_text
+from tracking.models.logged_models import (
+    FLAVORS,
+    VERSIONS,
+    LoggedModelInfo,
+    LoggedModels,
+    described,
+    put_file,
+    put_texts,
+    read_card,
+)
 from tracking.models.mlmodel import GRAPH_FILE, GRAPH_FOLDER, WITH_GRAPH, model_files
-from tracking.outbox.study_state import Told, read_told
+from tracking.outbox.study_state import OutboxSummary, read_outbox_summary
 from tracking.tracking_uri import local_path, mask_uri
 
 MAX_NAME_CHARACTERS = 250
@@ -69,7 +78,7 @@ def register(
     tracking_uri: str,
     name: str,
     alias: str,
-    choice: Choice,
+    choice: SelectedCheckpoint,
     weights: Callable[[], Path],
     export: Callable[[Path, Path], str],
 ) -> Registered:
@@ -89,7 +98,7 @@ def register(
         StudyError: whatever ``weights`` and ``export`` raise.
     """
     require_names(name, alias)
-    door, told = Door(tracking_uri), read_told(study.outbox)
+    door, told = TrackingClient(tracking_uri), read_outbox_summary(study.outbox)
     event = told.finished.get(choice.trial)
     run = None if event is None else _find_run(door, told, choice.trial)
     if event is None or run is None or told.study is None:
@@ -97,7 +106,7 @@ def register(
             f"A trial's run must be known to MLflow at {mask_uri(tracking_uri)} before its model, but that of trial "
             f"{choice.trial} is not; `study sync` sends it, once the trial has ended"
         )
-    models = Models(door, run.experiment_id, told.study.study_id)
+    models = LoggedModels(door, run.experiment_id, told.study.study_id)
     made = _self_contained(door, models, event, run, told, weights, export)
     tags = version_tags(choice, told) | {_MODEL_ID: made.id}
     parent = door.find_run(run.experiment_id, content.study_key(told.study.study_id))
@@ -109,21 +118,21 @@ def register(
     return Registered(name, version, alias, made.id, run.id, mask_uri(tracking_uri), is_new)
 
 
-def _find_run(door: Door, told: Told, trial: int) -> Run | None:
+def _find_run(door: TrackingClient, told: OutboxSummary, trial: int) -> Run | None:
     assert told.study is not None
     experiment = door.find_experiment(told.study.study)
     return None if experiment is None else door.find_run(experiment.id, content.trial_key(told.study.study_id, trial))
 
 
 def _self_contained(
-    door: Door,
-    models: Models,
+    door: TrackingClient,
+    models: LoggedModels,
     event: TrialFinished,
     run: Run,
-    told: Told,
+    told: OutboxSummary,
     weights: Callable[[], Path],
     export: Callable[[Path, Path], str],
-) -> Made:
+) -> LoggedModelInfo:
     """Return the trial's logged model with a graph in it that needs nothing of this package."""
     known = next(iter(models.find().get(event.record.trial, ())), None)
     if known is not None and known.ready and known.tags.get(FLAVORS) == WITH_GRAPH:
@@ -143,7 +152,7 @@ def _self_contained(
     return made
 
 
-def _ensure_registered(door: Door, name: str) -> None:
+def _ensure_registered(door: TrackingClient, name: str) -> None:
     with door.translated(f"cannot make the registered model {name!r}"):
         try:
             door.client.get_registered_model(name)
@@ -158,7 +167,7 @@ def _ensure_registered(door: Door, name: str) -> None:
 
 
 def _ensure_version(
-    door: Door, name: str, made: Made, run: Run, tags: Mapping[str, str], text: str
+    door: TrackingClient, name: str, made: LoggedModelInfo, run: Run, tags: Mapping[str, str], text: str
 ) -> tuple[str, bool]:
     """Return the version of a model, with these tags and text, and whether it was made now."""
     client = door.client
@@ -181,7 +190,7 @@ def _ensure_version(
         return str(new.version), True
 
 
-def _note_version(client: Any, made: Made, name: str, version: str) -> None:
+def _note_version(client: Any, made: LoggedModelInfo, name: str, version: str) -> None:
     """Let the model say what it is registered as, the way MLflow's own functions do."""
     noted = json.loads(made.tags.get(VERSIONS) or "[]")
     own = {"name": name, "version": int(version)}

@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from study.paths import StudyLayout, write_atomic
-from study.utils.git import ask_git, ask_git_at_length
+from study.utils.git import run_git, run_git_streamed
 
 MAX_BYTES = 1_000_000
 _DIGEST_CHARACTERS = 12
@@ -39,7 +39,7 @@ def keep_diff(folder: Path | None, study: StudyLayout) -> str | None:
     Raises:
         OSError: the file cannot be written.
     """
-    said = ask_git_at_length(folder, *_DIFF, most_bytes=MAX_BYTES)
+    said = run_git_streamed(folder, *_DIFF, most_bytes=MAX_BYTES)
     if said is None:
         return None
     note = f"\n# cut here: the changes are longer than {MAX_BYTES} bytes\n" if len(said) == MAX_BYTES else ""
@@ -51,7 +51,7 @@ def keep_diff(folder: Path | None, study: StudyLayout) -> str | None:
 
 
 def _untracked(folder: Path | None) -> str:
-    said = ask_git(folder, "--no-optional-locks", "status", "--porcelain", "--untracked-files=normal") or ""
+    said = run_git(folder, "--no-optional-locks", "status", "--porcelain", "--untracked-files=normal") or ""
     names = [line.removeprefix("?? ") for line in said.splitlines() if line.startswith("?? ")]
     lines = [f"# not in git: {name}\n" for name in names[:_MOST_UNTRACKED]]
     if more := len(names) - len(lines):
@@ -110,8 +110,8 @@ def collect_provenance(folder: Path | None = None, keep_in: StudyLayout | None =
         folder: default: the current one.
         keep_in: the study whose folder keeps the diff of changed code; without one there is no diff.
     """
-    commit = ask_git(folder, "rev-parse", "HEAD")
-    changes = None if commit is None else ask_git(folder, "status", "--porcelain", "--untracked-files=no")
+    commit = run_git(folder, "rev-parse", "HEAD")
+    changes = None if commit is None else run_git(folder, "status", "--porcelain", "--untracked-files=no")
     installed = _installed()
     return Provenance(
         commit=commit,

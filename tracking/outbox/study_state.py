@@ -19,7 +19,7 @@ _MARK_WITHIN_BYTES = 64
 
 
 @dataclass(frozen=True)
-class Session:
+class DriverSession:
     """A driver's run of the study; what is not known is left out of ``code`` and ``machine``.
 
     ``packages`` are those that results hang on, ``installed`` are all there were.
@@ -32,7 +32,7 @@ class Session:
     installed: Mapping[str, str]
 
 
-def sessions(outbox: Path) -> list[Session]:
+def sessions(outbox: Path) -> list[DriverSession]:
     """Return every session that the outbox tells of, the oldest first; none where there is no outbox."""
     offsets = []
     try:
@@ -48,14 +48,14 @@ def sessions(outbox: Path) -> list[Session]:
     return [_session(one.event, one.provenance) for one in lines if one and isinstance(one.event, StudyStarted)]
 
 
-def _session(event: StudyStarted, origin: Provenance | None) -> Session:
+def _session(event: StudyStarted, origin: Provenance | None) -> DriverSession:
     machine = {"device": event.device, "slots": str(event.slots)}
     if origin is None:
-        return Session(event.at_s, {}, machine, {}, {})
+        return DriverSession(event.at_s, {}, machine, {}, {})
     code = {"commit": origin.commit, "changed": None if origin.dirty is None else str(origin.dirty).lower()}
     if origin.dirty and origin.code:
         code["code"] = origin.code
-    return Session(
+    return DriverSession(
         event.at_s,
         {name: value for name, value in code.items() if value},
         {"host": origin.host, "user": origin.user, "system": origin.system, "python": origin.python, **machine},
@@ -65,7 +65,7 @@ def _session(event: StudyStarted, origin: Provenance | None) -> Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrialSnapshot:
     """What is kept of a trial: enough to rank it, a tenth of its record.
 
     ``values`` are those of the study's objectives at the selected epoch, NaN where there is none.
@@ -87,7 +87,7 @@ class Row:
 
 
 @dataclass
-class Progress:
+class StudyProgress:
     """The study as told by a prefix of its outbox.
 
     ``since_s`` is when the study began or went on, ``now_s`` when a trial ended last. ``code`` is what each running
@@ -98,8 +98,8 @@ class Progress:
     provenance: Provenance | None = None
     outcome: StudyOutcome | None = None
     started: set[int] = field(default_factory=set)
-    running: dict[int, Row] = field(default_factory=dict)
-    finished: dict[int, Row] = field(default_factory=dict)
+    running: dict[int, TrialSnapshot] = field(default_factory=dict)
+    finished: dict[int, TrialSnapshot] = field(default_factory=dict)
     drawn: set[int | None] = field(default_factory=set)
     best: TrialRecord | None = None
     looked: set[tuple[int, int]] = field(default_factory=set)
@@ -128,7 +128,7 @@ class Progress:
         """Return how many trials ended in a state."""
         return sum(one.state is state for one in self.finished.values())
 
-    def copy(self) -> Progress:
+    def copy(self) -> StudyProgress:
         """Return a copy that can be thrown away."""
         return replace(
             self,
@@ -166,10 +166,10 @@ class Progress:
         if is_better(value, None if self.best is None else self.best.value, self.study.spec.objective.mode):
             self.best = replace(record, history=())
 
-    def _row(self, record: TrialRecord) -> Row:
+    def _row(self, record: TrialRecord) -> TrialSnapshot:
         aims = () if self.study is None else self.study.spec.aims
         begin, end = record.started_at_s, record.finished_at_s
-        return Row(
+        return TrialSnapshot(
             trial=record.trial,
             state=record.state,
             # Each line of the outbox brings its own copy of the same names.
@@ -187,16 +187,16 @@ class Progress:
         )
 
 
-def fold(lines: Iterable[Line]) -> Progress:
+def fold(lines: Iterable[Line]) -> StudyProgress:
     """Add up a prefix of the outbox."""
-    progress = Progress()
+    progress = StudyProgress()
     for line in lines:
         progress.take(line)
     return progress
 
 
 @dataclass(frozen=True)
-class Told:
+class OutboxSummary:
     """A study as its whole outbox tells it.
 
     ``finished`` are the trials that ended with a checkpoint, without their epochs.
@@ -216,7 +216,7 @@ class Told:
         return self.ended.kept or (() if best is None or best.checkpoint is None else (best.trial,))
 
 
-def read_told(outbox: Path) -> Told:
+def read_outbox_summary(outbox: Path) -> OutboxSummary:
     """Read a whole outbox but for the reports of epochs."""
     study, provenance, ended = None, None, None
     finished: dict[int, TrialFinished] = {}
@@ -228,4 +228,4 @@ def read_told(outbox: Path) -> Told:
             finished[event.record.trial] = replace(event, record=replace(event.record, history=()))
         elif isinstance(event, StudyEnded):
             ended = event
-    return Told(study, provenance, finished, ended)
+    return OutboxSummary(study, provenance, finished, ended)

@@ -10,12 +10,12 @@ from study.config.search_config import Mode
 from study.errors import TrackingError
 from study.records import EpochMetrics, StudySummary, TrialRecord
 from tracking.client.artifacts import CHECKPOINT
-from tracking.client.client import Door, Experiment, Run
+from tracking.client.client import Experiment, Run, TrackingClient
 from tracking.client.errors import LostError
 from tracking.content.encoding import plain_name, safe_name
 from tracking.models.logged_models import fetch_weights
 from tracking.reader.rest_client import Reader, open_reader
-from tracking.reader.study import ServedStudy, Wanted
+from tracking.reader.study import ServedStudy, ServerFilter
 from tracking.tracking_uri import mask_uri
 
 _STUDIES = "tags.`study.kind` = 'study'"
@@ -100,7 +100,7 @@ def find_trial(tracking_uri: str, study: str, number: int) -> str:
         TrackingError: the server is away, or knows no such study or trial.
     """
     served = open_study(tracking_uri, study)
-    found = next(served.trials(wanted=[Wanted("tag", "study.trial", "=", str(number))], limit=1), None)
+    found = next(served.trials(wanted=[ServerFilter("tag", "study.trial", "=", str(number))], limit=1), None)
     if found is None or found.run_id is None:
         raise TrackingError(f"no trial {number} of {study!r} on MLflow at {mask_uri(tracking_uri)}")
     return found.run_id
@@ -141,7 +141,7 @@ def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
     Raises:
         TrackingError: the server is away, or the run has no checkpoint.
     """
-    door = Door(tracking_uri)
+    door = TrackingClient(tracking_uri)
     return fetch_weights(door, run_id, door.download(run_id, CHECKPOINT, into))
 
 

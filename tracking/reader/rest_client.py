@@ -12,7 +12,7 @@ from http.client import HTTPException
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from tracking.client.client import Door, Experiment, Run, run_of
+from tracking.client.client import Experiment, Run, TrackingClient, run_of
 from tracking.client.errors import LostError, refuse_deleted, translate
 from tracking.client.preflight import credentials, trust
 from tracking.tracking_uri import mask_text, mask_uri
@@ -238,7 +238,7 @@ def open_reader(tracking_uri: str) -> Reader:
     return RestReader(tracking_uri) if RestReader.serves(tracking_uri) else _ClientReader(tracking_uri)
 
 
-class _ClientReader(Door):
+class _ClientReader(TrackingClient):
     def run(self, run_id: str) -> Run:
         with self.translated(f"cannot find run {run_id}"):
             return run_of(self.client.get_run(run_id))

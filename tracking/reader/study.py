@@ -18,7 +18,7 @@ from tracking.client.client import Run
 from tracking.content.encoding import of_ranges, plain_name, safe_name
 from tracking.content.tags_and_metrics import INTERRUPTED
 from tracking.reader.rest_client import Reader
-from tracking.reader.top_trials import Asked, first_places
+from tracking.reader.top_trials import TopQuery, top_trials
 from tracking.tracking_uri import local_path
 
 BEST = "best."
@@ -30,7 +30,7 @@ _OBJECTIVES = re.compile(r", (?=max |min )")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ServerFilter:
     """A demand that MLflow's filters understand: a param or tag that is a text, or a metric beside a number.
 
     A metric is that of the selected epoch.
@@ -82,7 +82,7 @@ class ServedStudy:
         """Whether its points have several trials; where only the first seeds were told, a trial says so."""
         if len(self.seeds) > 1 or _SEEDS in self.parent.tags:
             return len(self.seeds) > 1
-        return next(self.trials(wanted=[Wanted("tag", "study.replicate", "=", "1")], limit=1), None) is not None
+        return next(self.trials(wanted=[ServerFilter("tag", "study.replicate", "=", "1")], limit=1), None) is not None
 
     @property
     def design(self) -> str:
@@ -126,7 +126,7 @@ class ServedStudy:
         self,
         metric: str | None = None,
         mode: Mode | None = None,
-        wanted: Sequence[Wanted] = (),
+        wanted: Sequence[ServerFilter] = (),
         limit: int | None = None,
     ) -> Iterator[TrialRecord]:
         """Yield its trials, without their epochs, page by page as they are taken.
@@ -145,7 +145,7 @@ class ServedStudy:
             order = [*(f"metrics.`{key}` {word}" for key, word in keys.items()), _OLDEST_FIRST]
         # Anybody may put runs below that of a study. The server leaves them out where it counts for us; where it sends
         # all, it would take a fourth longer for that.
-        own = () if limit is None else (Wanted("tag", _KIND, "=", _TRIAL),)
+        own = () if limit is None else (ServerFilter("tag", _KIND, "=", _TRIAL),)
         where = " and ".join([self._of_parent, *(one.text() for one in (*own, *wanted))])
         found = self._reader.search([self.parent.experiment_id], where, order, limit)
         yield from (self.record_of(run) for run in found if _is_trial(run))
@@ -155,7 +155,12 @@ class ServedStudy:
         return record_of(run, self.name, self.aims[0].metric, self._kept)
 
     def best(
-        self, metric: str, mode: Mode, count: int, fits: Callable[[TrialRecord], bool], wanted: Sequence[Wanted] = ()
+        self,
+        metric: str,
+        mode: Mode,
+        count: int,
+        fits: Callable[[TrialRecord], bool],
+        wanted: Sequence[ServerFilter] = (),
     ) -> list[TrialRecord]:
         """Return trials among which are the best ones, in no order; all of them where fewer fit than are wanted.
 
@@ -169,12 +174,12 @@ class ServedStudy:
 
         def fetch(bound: float | None, limit: int | None) -> Iterator[TrialRecord]:
             sign = ">=" if mode == "max" else "<="
-            more = () if bound is None else (Wanted("metric", metric, sign, bound),)
+            more = () if bound is None else (ServerFilter("metric", metric, sign, bound),)
             return self.trials(wanted=(*wanted, *more), limit=limit)
 
         own = self.aims[0].metric == metric and self.aims[0].mode == mode
         known = self.summary.best if own else None
-        return first_places(Asked(metric, mode, count, fits), fetch, self.summary.trials, known)
+        return top_trials(TopQuery(metric, mode, count, fits), fetch, self.summary.trials, known)
 
     @cached_property
     def _kept(self) -> frozenset[int] | None:

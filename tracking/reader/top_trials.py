@@ -26,7 +26,7 @@ Fetch = Callable[[float | None, int | None], Iterable[TrialRecord]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class TopQuery:
     """What is wanted: so many trials that ``fits`` takes, the best by a metric."""
 
     metric: str
@@ -44,7 +44,7 @@ class Asked:
         return good if self.mode == "max" else -good
 
 
-def first_places(asked: Asked, fetch: Fetch, total: int, best: float | None) -> list[TrialRecord]:
+def top_trials(asked: TopQuery, fetch: Fetch, total: int, best: float | None) -> list[TrialRecord]:
     """Return trials among which are the best ones, in no order; all trials where fewer fit than are wanted.
 
     Args:

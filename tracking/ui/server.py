@@ -22,7 +22,7 @@ from typing import IO, Any, NoReturn
 from study.errors import TrackingError
 from study.paths import Layout
 from study.utils import network as listening
-from tracking.client.client import Door
+from tracking.client.client import TrackingClient
 from tracking.client.database import is_missing
 from tracking.client.preflight import preflight
 from tracking.content.ui_views import RANKING, view_path
@@ -230,7 +230,7 @@ def serve(
     port = listening.free_port(host, port)
     address = listening.local_address(host, port)
     if is_missing(tracking_uri):
-        Door(tracking_uri)
+        TrackingClient(tracking_uri)
     log = tempfile.TemporaryFile()  # noqa: SIM115 - the server goes on writing, and `stop` closes it
     try:
         process = _launch(tracking_uri, artifacts, host, port, log)

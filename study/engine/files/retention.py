@@ -11,7 +11,7 @@ from study.paths import WEIGHTS, StudyLayout
 from study.records import TrialRecord
 
 
-class Judge(Protocol):
+class TrialSource(Protocol):
     """What retention asks of a ledger."""
 
     def records(self) -> Sequence[TrialRecord]:
@@ -35,7 +35,7 @@ class Retention:
     """
 
     def __init__(
-        self, ledger: Judge, storage: TrialStorage, layout: StudyLayout, per_study: Literal["all"] | int
+        self, ledger: TrialSource, storage: TrialStorage, layout: StudyLayout, per_study: Literal["all"] | int
     ) -> None:
         self._ledger, self._storage, self._layout = ledger, storage, layout
         self._per_study = per_study
@@ -103,7 +103,7 @@ class Retention:
     def _tidy(self, record: TrialRecord, files: list[str]) -> None:
         self._storage.place.remove(name for name in files if is_obsolete_after_end(name))
         if record.checkpoint is not None:
-            self._storage.bring_near(record.trial, record.checkpoint, self._layout)
+            self._storage.download(record.trial, record.checkpoint, self._layout)
 
 
 def _is_weights(name: str) -> bool:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from study.errors import EngineError, StorageError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, StudyLayout, checkpoint_name, is_uri, write_text_atomic
-from study.utils.remote_files import UNFINISHED, Place, join, open_place, open_remote
+from study.utils.remote_files import UNFINISHED, FileStore, join, open_remote_store, open_store
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class TrialStorage:
         return is_uri(self.root)
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> FileStore:
         """The folder of all trials."""
-        return open_place(self.root)
+        return open_store(self.root)
 
     def folder(self, trial: int) -> str:
         """Return the path or URI of a trial's folder."""
@@ -65,7 +65,7 @@ class TrialStorage:
         """Whether a trial's selected checkpoint is there."""
         return f"{trial:05d}/{checkpoint_name(checkpoint)}/{CARD}" in self.files_of(trial)
 
-    def bring_near(self, trial: int, checkpoint: str, layout: StudyLayout) -> None:
+    def download(self, trial: int, checkpoint: str, layout: StudyLayout) -> None:
         """Copy what is read of a finished trial, all but its weights, into the study's own folder.
 
         Raises:
@@ -74,7 +74,7 @@ class TrialStorage:
         near = layout.near(trial, checkpoint)
         if not is_uri(checkpoint) or (near / CARD).exists():
             return
-        place = open_remote(checkpoint)
+        place = open_remote_store(checkpoint)
         for name in (SCORES, CARD):  # the card last: it says that all is there
             place.download(name, near / name)
 

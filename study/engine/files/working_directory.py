@@ -12,7 +12,7 @@ from pathlib import Path
 
 from study.engine.files.trial_files import is_obsolete_after_end
 from study.paths import CARD, LAST_CHECKPOINT, is_uri
-from study.utils.remote_files import Remote, join, open_remote
+from study.utils.remote_files import RemoteStore, join, open_remote_store
 
 FOLDER_WAIT_S = 60.0
 SCRATCH = "ray-study"
@@ -22,7 +22,7 @@ class FolderInUseError(Exception):
     """Another process still works in the trial's folder."""
 
 
-class Workplace:
+class WorkingDirectory:
     """A trial's folder on this machine, held by this process until it is closed."""
 
     def __init__(self, where: str) -> None:
@@ -33,7 +33,7 @@ class Workplace:
             OSError, StorageError: the folder or the storage cannot be used.
         """
         self._where = where
-        self._mirror = Mirror(where) if is_uri(where) else None
+        self._mirror = RemoteMirror(where) if is_uri(where) else None
         self.folder = self._mirror.scratch if self._mirror else Path(where)
         self._handle: int | None = hold_folder(self._mirror.lock if self._mirror else self.folder)
         try:
@@ -43,14 +43,14 @@ class Workplace:
             self.close()
             raise
 
-    def bring_up(self) -> None:
+    def upload_changes(self) -> None:
         """Make the storage hold what lies here now.
 
         Raises:
             StorageError: it cannot be written.
         """
         if self._mirror:
-            self._mirror.bring_up()
+            self._mirror.upload_changes()
 
     def name(self, folder: Path) -> str:
         """Return under what path or URI others find a folder of this trial."""
@@ -66,7 +66,7 @@ class Workplace:
         self._handle = None
 
 
-class Mirror:
+class RemoteMirror:
     """Keeps a storage the same as a scratch folder.
 
     The file that a trial goes on from is written first: the moment it is there the epoch counts, because it holds all
@@ -74,7 +74,7 @@ class Mirror:
     """
 
     def __init__(self, uri: str) -> None:
-        self._place: Remote = open_remote(uri)
+        self._place: RemoteStore = open_remote_store(uri)
         self._there: dict[str, tuple[int, int]] = {}
         _forget_dead()
         digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
@@ -93,7 +93,7 @@ class Mirror:
                 self._place.download(name, self.scratch / name)
         self._there = self._here()
 
-    def bring_up(self) -> None:
+    def upload_changes(self) -> None:
         """Make the storage hold what lies here now."""
         here = self._here()
         news = [name for name, is_now in here.items() if self._there.get(name) != is_now]

@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.engine.gpu.memory_key import ProbeKey, probe_keys
-from study.engine.gpu.packing import GIB, Card, Footprints, Need, too_large
+from study.engine.gpu.packing import GIB, GpuModel, MemoryFootprints, MemoryNeed, too_large
 from study.engine.messages import is_out_of_memory
 from study.engine.ray.cluster import Slots, accelerator_types
 from study.paths import cache_dir, write_text_atomic
@@ -29,7 +29,7 @@ FORMAT = 1
 _DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError)
 _log = logging.getLogger(__name__)
 
-Known = Mapping[str, Mapping[ProbeKey, Need]]
+Known = Mapping[str, Mapping[ProbeKey, MemoryNeed]]
 """Needs by ``signature`` and key."""
 
 
@@ -43,7 +43,7 @@ def known_needs() -> Known:
     try:
         read = json.loads(_path().read_text(encoding="utf-8"))
         return {
-            name: {ProbeKey(*json.loads(key)): Need(*map(int, need)) for key, need in needs.items()}
+            name: {ProbeKey(*json.loads(key)): MemoryNeed(*map(int, need)) for key, need in needs.items()}
             for name, needs in read.items()
         }
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def known_needs() -> Known:
         return {}
 
 
-def remember(gpu: str, torch_version: str, needs: Mapping[ProbeKey, Need]) -> None:
+def remember(gpu: str, torch_version: str, needs: Mapping[ProbeKey, MemoryNeed]) -> None:
     """Keep what was measured; a cache that cannot be written costs time, not the study: that is logged."""
     known, name = known_needs(), signature(gpu, torch_version)
     if all(known.get(name, {}).get(key) == need for key, need in needs.items()):
@@ -97,7 +97,7 @@ def begin_probe(spec: StudySpec, slots: Slots) -> Probing:
     return tuple(one.remote(keys, known) for one in tasks)
 
 
-def probed(probing: Probing, say: Callable[[str], None]) -> tuple[Footprints, ...]:
+def probed(probing: Probing, say: Callable[[str], None]) -> tuple[MemoryFootprints, ...]:
     """Wait for what ``begin_probe`` asked for, and remember it for the next study.
 
     Raises:
@@ -115,28 +115,28 @@ def probed(probing: Probing, say: Callable[[str], None]) -> tuple[Footprints, ..
             raise too_large(result.too_large, result.card)
         if result.card:
             remember(result.card.name, result.card.torch_version, result.needs)
-    return (*found, Footprints(fault=f"no GPU was free within {WAIT_S:g} s")) if late else found
+    return (*found, MemoryFootprints(fault=f"no GPU was free within {WAIT_S:g} s")) if late else found
 
 
-def _result(done: ray.ObjectRef[Any]) -> Footprints:
+def _result(done: ray.ObjectRef[Any]) -> MemoryFootprints:
     try:
-        found: Footprints = ray.get(done)
+        found: MemoryFootprints = ray.get(done)
     except RayTaskError as error:
-        return Footprints(fault=f"{type(error.cause).__name__}: {error.cause}")
+        return MemoryFootprints(fault=f"{type(error.cause).__name__}: {error.cause}")
     except RayError as error:
-        return Footprints(fault=type(error).__name__)
+        return MemoryFootprints(fault=type(error).__name__)
     return found
 
 
 # After one call the process ends: a GPU's memory is free only when whoever used it is gone.
 @ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=1)
-def _probe(keys: Sequence[ProbeKey], known: Known) -> Footprints:
+def _probe(keys: Sequence[ProbeKey], known: Known) -> MemoryFootprints:
     import torch
 
-    return survey(keys, known, torch.device("cuda")) if torch.cuda.is_available() else Footprints()
+    return probe_memory(keys, known, torch.device("cuda")) if torch.cuda.is_available() else MemoryFootprints()
 
 
-def survey(keys: Sequence[ProbeKey], known: Known, device: torch.device) -> Footprints:
+def probe_memory(keys: Sequence[ProbeKey], known: Known, device: torch.device) -> MemoryFootprints:
     """Measure the kinds of trial that nobody has measured on such a GPU; stops at one that does not fit.
 
     Args:
@@ -146,7 +146,7 @@ def survey(keys: Sequence[ProbeKey], known: Known, device: torch.device) -> Foot
     """
     card, context = _look_at(device)
     earlier = known.get(signature(card.name, card.torch_version), {})
-    found = Footprints(card, stand_ins=_stand_ins(keys))
+    found = MemoryFootprints(card, stand_ins=_stand_ins(keys))
     for key in dict.fromkeys(found.stand_ins.values()):
         need = earlier.get(key) or _measure(key, device, context)
         if need is None:
@@ -155,16 +155,16 @@ def survey(keys: Sequence[ProbeKey], known: Known, device: torch.device) -> Foot
     return found
 
 
-def _look_at(device: torch.device) -> tuple[Card, int]:
+def _look_at(device: torch.device) -> tuple[GpuModel, int]:
     """Return the GPU, and what this process takes of it before it does anything."""
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
     context = min(total - free, LARGEST_CONTEXT_BYTES)
-    return Card(torch.cuda.get_device_name(device), str(torch.__version__), free + context), context
+    return GpuModel(torch.cuda.get_device_name(device), str(torch.__version__), free + context), context
 
 
-def _measure(key: ProbeKey, device: torch.device, context: int) -> Need | None:
+def _measure(key: ProbeKey, device: torch.device, context: int) -> MemoryNeed | None:
     """Return what a trial takes, None where it does not fit."""
     import torch
 
@@ -183,7 +183,7 @@ def _measure(key: ProbeKey, device: torch.device, context: int) -> Need | None:
         raise
     taken = free - torch.cuda.mem_get_info(device)[0]
     beside = taken - (torch.cuda.memory_reserved(device) - held)  # kernels and libraries that were loaded on the way
-    return Need(
+    return MemoryNeed(
         reserved_bytes=torch.cuda.max_memory_reserved(device),
         allocated_bytes=torch.cuda.max_memory_allocated(device),
         context_bytes=context + max(0, beside),

@@ -20,7 +20,7 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Card:
+class GpuModel:
     """A GPU as it was found; ``usable_bytes`` is all of its memory but what others hold."""
 
     name: str
@@ -29,7 +29,7 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """What one trial takes of a GPU's memory, without its images.
 
     ``reserved_bytes`` is the peak of what torch's allocator took, of which tensors filled ``allocated_bytes``;
@@ -42,21 +42,21 @@ class Need:
 
 
 @dataclass(frozen=True)
-class Footprints:
+class MemoryFootprints:
     """What was found out on one kind of GPU.
 
     ``stand_ins`` names for every key the one that was measured for it, itself as a rule. ``card`` is None where torch
     can use no GPU; ``too_large`` is a key that even a whole GPU has no room for; ``fault`` says why nothing is known.
     """
 
-    card: Card | None = None
-    needs: Mapping[ProbeKey, Need] = field(default_factory=dict)
+    card: GpuModel | None = None
+    needs: Mapping[ProbeKey, MemoryNeed] = field(default_factory=dict)
     stand_ins: Mapping[ProbeKey, ProbeKey] = field(default_factory=dict)
     too_large: ProbeKey | None = None
     fault: str | None = None
 
 
-def too_large(key: ProbeKey, card: Card, beside: str = "") -> EngineError:
+def too_large(key: ProbeKey, card: GpuModel, beside: str = "") -> EngineError:
     """Return the error of a kind of trial that even a whole GPU has no room for."""
     return EngineError(
         f"a trial must fit on one GPU, but {key}{beside} needs more than the {card.usable_bytes / GIB:.1f} GiB that "
@@ -104,7 +104,7 @@ class Packing:
         return 0 < self.gpus_for(trial) < 1
 
 
-def pack(spec: StudySpec, slots: Slots, found: Sequence[Footprints], data: DataBundle, trials: int) -> Packing:
+def pack(spec: StudySpec, slots: Slots, found: Sequence[MemoryFootprints], data: DataBundle, trials: int) -> Packing:
     """Divide the GPUs by what trials were measured to take, with a margin of 10 %.
 
     Never more than ``MOST_PER_GPU`` share one, nor more than there are CPUs for, nor so many that GPUs stay empty.
@@ -143,7 +143,7 @@ def share_of(count: int) -> float:
     return math.floor(RESOLUTION / count) / RESOLUTION
 
 
-def _fits(found: Footprints, key: ProbeKey, image_bytes: int) -> int:
+def _fits(found: MemoryFootprints, key: ProbeKey, image_bytes: int) -> int:
     """Say how many trials of a kind one GPU has room for."""
     assert found.card is not None
     need = found.needs[found.stand_ins[key]]
@@ -152,7 +152,7 @@ def _fits(found: Footprints, key: ProbeKey, image_bytes: int) -> int:
     return max(1, int(found.card.usable_bytes / (MARGIN * _bytes(need, image_bytes))))
 
 
-def _bytes(need: Need, image_bytes: int) -> int:
+def _bytes(need: MemoryNeed, image_bytes: int) -> int:
     return need.reserved_bytes + need.context_bytes + image_bytes
 
 
@@ -170,7 +170,7 @@ def _most_per_gpu(resources: ResourceSpec, trials: int) -> int:
     return max(1, min(MOST_PER_GPU, cpus, even))
 
 
-def _words(found: Sequence[Footprints], fits: Mapping[ProbeKey, int], image_bytes: int) -> str:
+def _words(found: Sequence[MemoryFootprints], fits: Mapping[ProbeKey, int], image_bytes: int) -> str:
     """Say what the heaviest trial takes, and how many share a GPU."""
     taken, card = max(
         ((_bytes(need, image_bytes), one.card.name) for one in found if one.card for need in one.needs.values()),

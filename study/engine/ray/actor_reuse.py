@@ -17,7 +17,7 @@ GRACE_S = 1.0
 """How long an idle worker waits for a new trial before one that has a worker on the way may take it."""
 
 
-def mark(resources: PlacementGroupFactory, trial: int) -> PlacementGroupFactory:
+def mark_trial(resources: PlacementGroupFactory, trial: int) -> PlacementGroupFactory:
     """Return the resources that a trial is to have, which from now on know whose they are; two like them stay equal."""
     setattr(resources, _WHOSE, trial)
     return resources
@@ -29,7 +29,7 @@ def trial_of(resources: Any) -> int | None:
     return found
 
 
-class WarmWorkers(_ObjectCache):
+class ReusableActorCache(_ObjectCache):
     """Tune's idle workers, by the resources they hold.
 
     Tune itself keeps one, so that of several trials that end between two of its steps all but one lose their worker.
@@ -99,11 +99,11 @@ class WarmWorkers(_ObjectCache):
 
 
 @contextmanager
-def workers_kept(count: int) -> Iterator[None]:
+def reuse_actors(count: int) -> Iterator[None]:
     """Let Tune keep so many workers in what is run inside."""
     module: Any = tune_controller
     tunes_own = module._ObjectCache
-    module._ObjectCache = partial(WarmWorkers, count)
+    module._ObjectCache = partial(ReusableActorCache, count)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from ray.tune.execution import class_cache
 
 from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
-from study.engine.process import handlers_kept, quit_on_signals
+from study.engine.process import preserve_handlers, quit_on_signals
 from study.errors import EngineError
 
 QUIET_ENVIRONMENT = {
@@ -61,7 +61,7 @@ def cluster(address: str | None) -> Iterator[None]:
     where = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
     # Tune gives its actors an environment variable for Lightning; a worker started without it would never be used.
     class_cache.DEFAULT_ENV_VARS.clear()
-    with handlers_kept():
+    with preserve_handlers():
         try:
             _require_answer(address)
             # Not None, which would join whatever cluster somebody else started on this machine.

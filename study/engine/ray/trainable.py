@@ -15,17 +15,17 @@ from ray import tune
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.data.dataset import DataBundle
-from study.engine.files.working_directory import FolderInUseError, Workplace
-from study.engine.messages import TrialReport, describe, is_gpu_lost
+from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
+from study.engine.messages import TrialReport, describe_failure, is_gpu_lost
 from study.engine.model_key import ModelKey
 from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
 
 if TYPE_CHECKING:
-    from study.training.progress import Progress
+    from study.training.progress import TrainingProgress
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedObjects:
     """What all trials of a study have in common; it lies once per node in Ray's object store.
 
     ``weights`` holds the state dicts that trials begin with, by init, family and depth.
@@ -38,14 +38,14 @@ class Shared:
     weights: Mapping[ModelKey, Mapping[str, NDArray[Any]]]
 
 
-class TrialWorker(tune.Trainable):
+class TrialTrainable(tune.Trainable):
     """One trial at a time, one epoch a step; a fault of the trial is a report, never an exception."""
 
-    _epochs: Generator[Progress] | None = None
-    _workplace: Workplace | None = None
+    _epochs: Generator[TrainingProgress] | None = None
+    _workplace: WorkingDirectory | None = None
     _pruned: int | None = None
 
-    def setup(self, config: dict[str, Any], shared: Shared | None = None) -> None:
+    def setup(self, config: dict[str, Any], shared: SharedObjects | None = None) -> None:
         """Take the first trial."""
         assert shared is not None
         self._shared = shared
@@ -70,7 +70,7 @@ class TrialWorker(tune.Trainable):
         except Exception as error:
             if is_gpu_lost(error):  # for this process; another one may go on
                 raise
-            report = TrialReport(failure=describe(error), busy_s=self._busy_s())
+            report = TrialReport(failure=describe_failure(error), busy_s=self._busy_s())
         if report.failure or report.ended:
             self._let_go()
         return {"report": report}
@@ -107,10 +107,10 @@ class TrialWorker(tune.Trainable):
 
         if self._workplace is None or self._epochs is None:
             self._config = TrialConfig.model_validate(self._given["trial"])
-            self._workplace = Workplace(self._given["directory"])
+            self._workplace = WorkingDirectory(self._given["directory"])
             self._epochs = self._start(self._workplace)
         progress = next(self._epochs)
-        self._workplace.bring_up()
+        self._workplace.upload_changes()
         new, self._sent = progress.history[self._sent :], len(progress.history)
         assert progress.best_epoch is not None
         return TrialReport(
@@ -124,7 +124,7 @@ class TrialWorker(tune.Trainable):
     def _busy_s(self) -> float:
         return time.monotonic() - self._taken_at_s
 
-    def _start(self, workplace: Workplace) -> Generator[Progress]:
+    def _start(self, workplace: WorkingDirectory) -> Generator[TrainingProgress]:
         import torch
 
         from study.training.trainer import train

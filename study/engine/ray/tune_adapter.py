@@ -21,18 +21,18 @@ from ray.tune.search import Searcher
 
 from study.engine.files.trial_files import TrialStorage, default_storage
 from study.engine.messages import Failure
-from study.engine.ray.actor_reuse import mark, workers_kept
+from study.engine.ray.actor_reuse import mark_trial, reuse_actors
 from study.engine.ray.cluster import Slots
-from study.engine.trial_controller import Conductor
+from study.engine.trial_controller import TrialController
 from study.paths import StudyLayout
 
 POLL_EVERY_S = 0.5
 
 
-class LedgerSearcher(Searcher):
+class StorageSearcher(Searcher):
     """Hand out the ledger's trials; Tune's own bookkeeping of them is disposable."""
 
-    def __init__(self, conductor: Conductor, storage: TrialStorage) -> None:
+    def __init__(self, conductor: TrialController, storage: TrialStorage) -> None:
         super().__init__()
         self._conductor = conductor
         self._storage = storage
@@ -43,7 +43,7 @@ class LedgerSearcher(Searcher):
         Tune never asks again once it was told that there will be none.
         """
         assignment = None
-        with self._conductor.guarding():
+        with self._conductor.capture_errors():
             assignment = self._conductor.next_assignment()
         if assignment is None and self._conductor.may_ask_later():
             return None
@@ -67,10 +67,10 @@ class LedgerSearcher(Searcher):
         """Do nothing: the ledger is the only durable state."""
 
 
-class LedgerScheduler(FIFOScheduler):
+class PrunerScheduler(FIFOScheduler):
     """Stop trials when the ledger's pruner says so, and end those that cannot go on."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: TrialController) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._conductor = conductor
 
@@ -82,15 +82,15 @@ class LedgerScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Take one report of a worker."""
         stop = True
-        with self._conductor.guarding():
-            stop = self._conductor.ingest(trial.config["number"], result["report"])
+        with self._conductor.capture_errors():
+            stop = self._conductor.on_report(trial.config["number"], result["report"])
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
-class EventCallback(Callback):
+class ControllerCallback(Callback):
     """Tell the conductor what only Tune knows: placements and dead workers."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(self, conductor: TrialController) -> None:
         self._conductor = conductor
 
     def __getstate__(self) -> dict[str, object]:
@@ -99,7 +99,7 @@ class EventCallback(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note the placement."""
-        with self._conductor.guarding():
+        with self._conductor.capture_errors():
             self._conductor.place(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
@@ -110,8 +110,8 @@ class EventCallback(Callback):
         number = trial.config["number"]
         if not self._conductor.is_running(number):
             return
-        with self._conductor.guarding():
-            if trial.should_recover() and self._conductor.take_back(number, trial.max_failures):
+        with self._conductor.capture_errors():
+            if trial.should_recover() and self._conductor.requeue(number, trial.max_failures):
                 return
             error = trial.get_error()
             kind = type(error).__name__ if error is not None else "unknown"
@@ -121,7 +121,7 @@ class EventCallback(Callback):
 class InterruptStopper(Stopper):
     """Stop all trials once the user asked for it; Tune asks between any two events."""
 
-    def __init__(self, conductor: Conductor, on_interrupt: Callable[[], None]) -> None:
+    def __init__(self, conductor: TrialController, on_interrupt: Callable[[], None]) -> None:
         self._conductor = conductor
         self._on_interrupt = on_interrupt
         self._said = False
@@ -140,7 +140,7 @@ class InterruptStopper(Stopper):
         now_s = time.monotonic()
         if now_s - self._polled_at_s >= POLL_EVERY_S:
             self._polled_at_s = now_s
-            with self._conductor.guarding():
+            with self._conductor.capture_errors():
                 self._conductor.poll()
         if self._conductor.interrupted and not self._said:
             self._said = True
@@ -185,7 +185,7 @@ def remove_scratch(layout: StudyLayout) -> None:
 
 
 def run_trials(
-    conductor: Conductor,
+    conductor: TrialController,
     layout: StudyLayout,
     trainable: Any,
     slots: Slots,
@@ -211,7 +211,9 @@ def run_trials(
 
     def resources(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         same = [{"CPU": slots.cpus, "GPU": slots.gpus}]
-        return mark(resources_for(config) if resources_for else tune.PlacementGroupFactory(same), config["number"])
+        return mark_trial(
+            resources_for(config) if resources_for else tune.PlacementGroupFactory(same), config["number"]
+        )
 
     # Tune's own files are disposable: the ledger has all there is.
     scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=layout.root.absolute())
@@ -219,8 +221,8 @@ def run_trials(
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(conductor, storage or default_storage(layout)),
-                scheduler=LedgerScheduler(conductor),
+                search_alg=StorageSearcher(conductor, storage or default_storage(layout)),
+                scheduler=PrunerScheduler(conductor),
                 num_samples=-1,
                 max_concurrent_trials=slots.count,
                 reuse_actors=True,
@@ -229,7 +231,7 @@ def run_trials(
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=scratch,
-                callbacks=[EventCallback(conductor)],
+                callbacks=[ControllerCallback(conductor)],
                 stop=InterruptStopper(conductor, on_interrupt),
                 failure_config=tune.FailureConfig(max_failures=worker_retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials write their own
@@ -237,7 +239,7 @@ def run_trials(
                 log_to_file=False,
             ),
         )
-        with workers_kept(slots.count), without_state():
+        with reuse_actors(slots.count), without_state():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

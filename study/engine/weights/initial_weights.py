@@ -33,7 +33,7 @@ CHECKPOINT, RUN = "checkpoint:", "run:"
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchResult:
     """Weights by what they are for, for the others why there are none, and what must stop the study."""
 
     weights: Mapping[ModelKey, Arrays] = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Fetched:
     fault: str | None = None
 
 
-def wanted_weights(spec: StudySpec) -> tuple[ModelKey, ...]:
+def required_weights(spec: StudySpec) -> tuple[ModelKey, ...]:
     """Return every set of weights some trial may begin with, those that are drawn not among them."""
     inits = [str(one) for one in admitted_values(spec, "init")]
     models = [
@@ -58,7 +58,7 @@ def locate(wanted: Sequence[ModelKey], runs: Mapping[str, str]) -> dict[str, Pat
     """Return where the weights of every ``checkpoint:PATH`` and ``run:RUN_ID`` lie.
 
     Args:
-        wanted: what ``wanted_weights`` found.
+        wanted: what ``required_weights`` found.
         runs: paths or URIs of checkpoints by MLflow run id.
 
     Raises:
@@ -94,7 +94,7 @@ def begin_fetch(wanted: Sequence[ModelKey], located: Mapping[str, Path]) -> ray.
     return _fetch.remote(asked, dict(located)) if asked else None
 
 
-def fetched(fetching: ray.ObjectRef[Any] | None) -> Fetched:
+def fetched(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
     """Wait for what ``begin_fetch`` asked for.
 
     Raises:
@@ -102,9 +102,9 @@ def fetched(fetching: ray.ObjectRef[Any] | None) -> Fetched:
         WeightsError: weights that were named cannot be read or do not fit.
     """
     if fetching is None:
-        return Fetched()
+        return FetchResult()
     try:
-        found: Fetched = ray.get(fetching)
+        found: FetchResult = ray.get(fetching)
     except RayError as error:
         raise EngineError(f"no worker could fetch the weights: {error}") from error
     if found.fault is not None:
@@ -114,7 +114,7 @@ def fetched(fetching: ray.ObjectRef[Any] | None) -> Fetched:
 
 # An environment of its own means a process of its own: a worker that ran a task is never given a trial.
 @ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": "weights"}})
-def _fetch(wanted: tuple[ModelKey, ...], located: Mapping[str, Path]) -> Fetched:
+def _fetch(wanted: tuple[ModelKey, ...], located: Mapping[str, Path]) -> FetchResult:
     from study.training.models.pretrained_weights import MissingWeightsError
 
     weights: dict[ModelKey, Arrays] = {}
@@ -126,8 +126,8 @@ def _fetch(wanted: tuple[ModelKey, ...], located: Mapping[str, Path]) -> Fetched
             except MissingWeightsError as error:
                 missing[key] = error.why
     except StudyError as error:
-        return Fetched(fault=str(error))
-    return Fetched(weights, missing)
+        return FetchResult(fault=str(error))
+    return FetchResult(weights, missing)
 
 
 def _read(key: ModelKey, located: Mapping[str, Path]) -> Arrays:
@@ -165,7 +165,7 @@ def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[S
     reasons = _reasons(missing)
     if spec.on_missing_weights == "fail":
         raise WeightsError(f"on_missing_weights is `fail`: {reasons}")
-    models = [(key.family, key.depth) for key in wanted_weights(spec) if key.init == "imagenet"]
+    models = [(key.family, key.depth) for key in required_weights(spec) if key.init == "imagenet"]
     lacking = [(key.family, key.depth) for key in missing]
     try:
         for name, values in _beside(models, lacking).items():

@@ -15,7 +15,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 
 from study.config.hyperparameters import Hyperparameters
 from study.training.dataset import DeviceImages
-from study.training.models.small_conv import use_tiny_conv
+from study.training.models.small_conv import use_small_conv
 
 HEAD = "fc."
 
@@ -143,7 +143,7 @@ EVAL_BATCH_SIZE = 256
 
 @dataclass(frozen=True)
 class Network:
-    """A model with all that is needed to score images; ``place`` makes one."""
+    """A model with all that is needed to score images; ``to_device`` makes one."""
 
     model: nn.Module
     device: torch.device
@@ -157,13 +157,13 @@ class Network:
         return (logits.squeeze(1) if logits.shape[1] == 1 else logits).float()
 
 
-def place(model: nn.Module, device: torch.device, precision: str, channels_last: bool) -> Network:
+def to_device(model: nn.Module, device: torch.device, precision: str, channels_last: bool) -> Network:
     """Move a model to where and how it computes, in place; its state dict keeps its names, shapes and values."""
     model.to(device)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     if device.type == "cpu" and precision == "bf16":
-        use_tiny_conv(model)
+        use_small_conv(model)
     return Network(model, device, precision, channels_last)
 
 

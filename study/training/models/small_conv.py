@@ -26,7 +26,7 @@ FEWEST_CHANNELS = 128
 Gradients = tuple[torch.Tensor | None, torch.Tensor | None, None, None]
 
 
-class TinyConv2d(nn.Conv2d):
+class SmallConv2d(nn.Conv2d):
     """A convolution on the CPU without bias; its weight stays float32 and keeps its name in the state dict."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -39,18 +39,18 @@ class TinyConv2d(nn.Conv2d):
         longest_out = (longest_in + 2 * padding - kernel) // stride + 1
         images = input.to(torch.bfloat16)
         if kernel > 1 and longest_in <= DENSE_INPUT_PX:
-            return _apply(_Dense, images, self.weight, stride, padding)
+            return _apply(_DenseConv, images, self.weight, stride, padding)
         if longest_out <= TAPS_OUTPUT_PX:
-            return _apply(_Taps, images, self.weight, stride, padding)
+            return _apply(_TapConv, images, self.weight, stride, padding)
         return super().forward(input)
 
 
-def use_tiny_conv(model: nn.Module) -> None:
+def use_small_conv(model: nn.Module) -> None:
     """Let the convolutions that may meet tiny maps take the short way, in place; for bf16 on a CPU."""
     for module in model.modules():
         if type(module) is nn.Conv2d and _fits(module):
             # The same parameters under the same names: only how the module computes changes.
-            module.__class__ = TinyConv2d
+            module.__class__ = SmallConv2d
 
 
 def weight_gradient(
@@ -109,7 +109,7 @@ def dense_matrix(weight: torch.Tensor, height: int, width: int, stride: int, pad
     return matrix.view(rows * columns * outputs, height * width * inputs)
 
 
-class _Dense(torch.autograd.Function):
+class _DenseConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
         outputs, _, kernel, _ = weight.shape
@@ -129,7 +129,7 @@ class _Dense(torch.autograd.Function):
         return below, weight, None, None
 
 
-class _Taps(torch.autograd.Function):
+class _TapConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
         cast = weight.to(torch.bfloat16)
