@@ -10,7 +10,8 @@ from study.analysis.configurations import Configuration
 from study.analysis.ranking import has_checkpoint
 from study.analysis.trial_filter import OF_ONE_TRIAL, Known, Value, Where, known_names, value_of
 from study.errors import UsageError
-from study.records import TrialRecord, metric_named
+from study.metrics import metric_named
+from study.records import TrialRecord
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]
 """The seeds of each study's replicates, as its study file numbers them."""

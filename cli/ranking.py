@@ -19,7 +19,8 @@ from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
 from study.errors import LedgerError, UsageError
-from study.records import FinalLook, TrialRecord, TrialState, metric_named
+from study.metrics import metric_named
+from study.records import FinalLook, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from tracking.reader.study import ServedStudy, ServerFilter

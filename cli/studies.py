@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from study.config.search_config import Objective
 from study.config.study_config import StudySpec
 from study.errors import LedgerError, UsageError
+from study.metrics import shifted_sets
 from study.paths import Layout, StudyLayout
-from study.records import FinalLook, StudySummary, TrialRecord, TrialState, shifted_sets
+from study.records import FinalLook, StudySummary, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from study.storage.reader import StudyView

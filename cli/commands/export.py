@@ -34,7 +34,7 @@ def export_best(
     from cli.studies import open_study
     from study.data import load_data
     from study.export import Provenance, export_checkpoint, refuse_occupied
-    from study.records import SHIFTED_PREFIX
+    from study.metrics import SHIFTED_PREFIX
 
     refuse_occupied(out)
     found, winner = require_best(results, None, name, metric)

@@ -24,8 +24,9 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
+from study.metrics import is_better
 from study.paths import StudyLayout
-from study.records import StopReason, StudyOutcome, TrialRecord, TrialState, is_better
+from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
 from study.errors import UsageError
-from study.records import METRICS, TEST_PREFIX, VAL_PREFIX, StudySummary, TrialRecord, TrialState, metric_named
+from study.metrics import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
+from study.records import StudySummary, TrialRecord, TrialState
 
 
 @dataclass(frozen=True)

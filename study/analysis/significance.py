@@ -12,7 +12,7 @@ from scipy.special import stdtr, stdtrit
 from study.analysis.configurations import Configuration
 from study.analysis.ranking import RankedRow
 from study.config.search_config import Mode
-from study.records import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
+from study.metrics import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 
 
 def auc_standard_error(auc: float, positives: int, negatives: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from study.config_file.cross_field import Candidate, known_sets
 from study.config_file.messages import did_you_mean, show
 from study.config_file.yaml_document import Loc, Tree, dotted
-from study.records import (
+from study.metrics import (
     EVALUATED,
     METRICS,
     PER_CLASS,

@@ -12,7 +12,7 @@ from study.config_file.cross_field import Candidate, known_sets
 from study.config_file.messages import show, show_bare
 from study.config_file.objectives import unfit
 from study.config_file.yaml_document import Loc
-from study.records import SHIFTED_PREFIX, VAL_PREFIX
+from study.metrics import SHIFTED_PREFIX, VAL_PREFIX
 
 Values = frozenset[tuple[bool, Scalar]]
 Way = Mapping[str, Values]

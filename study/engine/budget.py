@@ -9,8 +9,9 @@ from typing import Any
 
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec
+from study.metrics import is_better, metric_named
 from study.paths import StudyLayout, write_text_atomic
-from study.records import StopReason, TrialState, is_better, metric_named
+from study.records import StopReason, TrialState
 from study.storage.study_storage import StudyStorage
 
 SECONDS_PER_HOUR = 3600.0

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from study.errors import StorageError
 from study.events import EpochReported
-from study.records import EpochMetrics, StopReason, is_better
+from study.metrics import is_better
+from study.records import EpochMetrics, StopReason
 from study.storage.study_storage import StudyStorage
 
 OUT_OF_MEMORY = (

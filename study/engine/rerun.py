@@ -22,7 +22,8 @@ from study.engine.environment import (
 )
 from study.engine.ray.trainable import training_data
 from study.errors import LedgerError, StudyError
-from study.records import EpochMetrics, TrialRecord, TrialState, metric_named
+from study.metrics import metric_named
+from study.records import EpochMetrics, TrialRecord, TrialState
 from study.training.progress import TrainingProgress
 
 if TYPE_CHECKING:

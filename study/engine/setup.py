@@ -27,8 +27,8 @@ from study.engine.weights.initial_weights import (
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
 from study.errors import DataError
+from study.metrics import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 from study.paths import StudyLayout
-from study.records import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 from study.search.space import admitted_values
 from study.training.metrics import metric_slug
 

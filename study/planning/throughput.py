@@ -12,10 +12,11 @@ from statistics import median
 
 from study.config.hyperparameters import TrialConfig
 from study.errors import LedgerError
+from study.metrics import SHIFTED_PREFIX
 from study.paths import Layout, StudyLayout
 from study.planning.schedule import Machine
 from study.planning.workload import SpeedKey, speed_key
-from study.records import SHIFTED_PREFIX, TrialRecord, TrialState
+from study.records import TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import read_card
 

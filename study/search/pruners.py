@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.config.study_config import Constant, Integer, StudySpec, Uniform
-from study.records import is_better
+from study.metrics import is_better
 from study.search.wilcoxon_pruner import SignedRanks
 from study.trials.listener import TrialListener
 from study.trials.serialization import replicate_of

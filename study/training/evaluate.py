@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from study.config.hyperparameters import Hyperparameters
+from study.metrics import SHIFTED_PREFIX
 from study.paths import SHIFTED_SCORES, write_atomic
-from study.records import SHIFTED_PREFIX
 from study.training import device as devices
 from study.training import metrics
 from study.training.checkpoint import load_weights, read_card

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective
-from study.records import EpochMetrics, StopReason, is_better, metric_named
+from study.metrics import is_better, metric_named
+from study.records import EpochMetrics, StopReason
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import DataError, NonFiniteLossError
-from study.records import SHIFTED_PREFIX, EpochMetrics, StopReason
+from study.metrics import SHIFTED_PREFIX
+from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
 from study.training.checkpoint import CheckpointCard, Selected

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Mode, Objective
-from study.records import EpochMetrics, StopReason, TrialRecord, TrialState, is_better
+from study.metrics import is_better
+from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

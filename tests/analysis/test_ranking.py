@@ -15,7 +15,8 @@ from study.analysis.significance import Verdict, auc_standard_error, judge_best,
 from study.config.search_config import Objective, SearchSpec
 from study.config.study_config import Parameter, StudySpec, Uniform
 from study.errors import UsageError
-from study.records import EVALUATED, METRICS, TrialRecord, TrialState, metric_named, shifted_sets
+from study.metrics import EVALUATED, METRICS, metric_named, shifted_sets
+from study.records import TrialRecord, TrialState
 
 COUNTS = (250, 150)
 

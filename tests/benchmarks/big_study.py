@@ -16,8 +16,9 @@ from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import ReplicatesSpec, SearchSpec
 from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
+from study.metrics import EVALUATED
 from study.paths import Layout, StudyLayout
-from study.records import EVALUATED, DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
+from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
 
 SPACE = (

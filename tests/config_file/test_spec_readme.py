@@ -22,7 +22,7 @@ from study.config_file.messages import kind_of, members, unwrap
 from study.config_file.objectives import unfit
 from study.config_file.schema_check import section_of
 from study.designs import alias_notes, count_points
-from study.records import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
+from study.metrics import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.training.dataset import FIXED_NORMALIZATIONS
 from study.training.models.pretrained_weights import IMAGENET_URLS
 

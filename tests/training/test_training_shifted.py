@@ -13,8 +13,9 @@ from training_kit import CPU, MAX_AUC, noisy_halves, numbers, plain_pixels, run,
 
 from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
+from study.metrics import EVALUATED, PER_CLASS
 from study.paths import SHIFTED_SCORES
-from study.records import EVALUATED, PER_CLASS, StopReason
+from study.records import StopReason
 from study.training import metrics
 from study.training import trainer as loop
 from study.training.checkpoint import best_folder, load_weights

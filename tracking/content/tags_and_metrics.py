@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 
 from study.config.hyperparameters import Setting, in_use
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
-from study.records import TEST_PREFIX, DataSummary, FinalLook, StopReason, TrialRecord, TrialState
+from study.metrics import TEST_PREFIX
+from study.records import DataSummary, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.content.encoding import as_ranges, renamed, safe_name, storable
 from tracking.outbox.provenance import Provenance
 from tracking.outbox.study_state import StudyProgress

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from study.config.hyperparameters import Scalar
 from study.events import FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
-from study.records import StopReason, StudyOutcome, TrialRecord, TrialState, is_better
+from study.metrics import is_better
+from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 from tracking.outbox.outbox import Line, read_lines
 from tracking.outbox.provenance import Provenance
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from study.analysis.trial_filter.expression import Value, kind_of, present
 from study.config.hyperparameters import Setting, TrialConfig, is_in_use
-from study.records import TrialRecord, metric_named
+from study.metrics import metric_named
+from study.records import TrialRecord
 
 PARAMS, METRICS = "params.", "metrics."
 FIELDS: Mapping[str, Callable[[TrialRecord], Value]] = {
