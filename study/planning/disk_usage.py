@@ -13,9 +13,8 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import KeepSpec
 from study.planning.workload import ImageCounts
 from study.training.models.architectures import build_model, freeze_parts
+from study.training.optimization import build_optimizer
 
-COPIES = {"sgd": 1, "adam": 2, "adamw": 2, "rmsprop": 1}
-"""How many numbers an optimizer keeps for each that it changes; SGD none without momentum."""
 _IMAGES = 2  # a batch norm needs two
 
 
@@ -63,10 +62,20 @@ def footprint(config: TrialConfig, outputs: int, val_images: int) -> Footprint:
     freeze_parts(model, config.freeze)
     state = sum(one.numel() * one.element_size() for one in model.state_dict().values())
     trained = sum(one.numel() * one.element_size() for one in model.parameters() if one.requires_grad)
-    copies = COPIES[config.optimizer] if config.optimizer != "sgd" or config.resolved_momentum() else 0
+    copies = optimizer_copies(config)
     scores = val_images * 8 * (outputs + 1)
     averaged = state if config.ema_decay else 0
     return Footprint(best_bytes=state + scores, last_bytes=state + copies * trained + averaged + scores)
+
+
+def optimizer_copies(config: TrialConfig) -> int:
+    """Count the numbers an optimizer keeps for each number it trains, by one step on a small parameter."""
+    model = nn.Linear(2, 2, bias=False)
+    optimizer = build_optimizer(model, config)
+    model.weight.grad = torch.zeros_like(model.weight)
+    optimizer.step()
+    state = optimizer.state[model.weight].values()
+    return sum(isinstance(value, torch.Tensor) and value.shape == model.weight.shape for value in state)
 
 
 def _on_meta(config: Hyperparameters, outputs: int) -> nn.Module:
