@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: study test crash-test check lint format clean
+.PHONY: study test crash-test check check-latest lint format clean
 
 study: $(INSTALLED)
 	@if [ -e results/studies/ablation/ledger.journal ]; then $(BIN)/study resume ablation; \
@@ -20,6 +20,14 @@ crash-test: $(INSTALLED)
 
 check: lint test
 
+# The same checks with the newest versions that pyproject.toml allows, in an environment of their own.
+check-latest:
+	rm -rf .venv-latest && $(PYTHON) -m venv .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev]"
+	.venv-latest/bin/python -m pip freeze --exclude-editable | diff constraints.txt - || true
+	.venv-latest/bin/mypy
+	.venv-latest/bin/python -m pytest -n 2 --dist loadfile
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,7 +39,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage *.egg-info
+	rm -rf $(VENV) .venv-latest .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage *.egg-info
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
