@@ -31,8 +31,9 @@ class Ranking:
     """The ranking of one study, or of several together.
 
     ``configurations`` are its points, ranked by the mean over their ``replicates``, where there is more than one;
-    ``seeds`` are theirs, empty where unknown. ``aims`` are its objectives where several rank together, ``metric`` and
-    ``mode`` then those of the first. ``baseline`` is the point that those of a one-factor design differ from.
+    ``seeds`` are theirs, empty where unknown. ``objective_list`` are its objectives where several rank together,
+    ``metric`` and ``mode`` then those of the first. ``baseline`` is the point that those of a one-factor design differ
+    from.
     ``class_counts`` are the images of each class in the set the metric is about, empty where unknown.
     ``total`` counts the trials there are, of which ``rows`` may be only the first, or those that match ``where``.
     ``is_part`` says that more than ``rows`` may match ``where``. ``looks`` are those at the test images.
@@ -46,7 +47,7 @@ class Ranking:
     configurations: tuple[Configuration, ...] = ()
     replicates: int = 1
     seeds: tuple[int, ...] = ()
-    aims: tuple[Objective, ...] = ()
+    objective_list: tuple[Objective, ...] = ()
     baseline: int | None = None
     studies: tuple[str, ...] = ()
     total: int | None = None
@@ -64,7 +65,7 @@ class Ranking:
     @property
     def metrics(self) -> list[str]:
         """What it ranks by."""
-        return [one.metric for one in self.aims] or [self.metric]
+        return [one.metric for one in self.objective_list] or [self.metric]
 
     @property
     def seed_word(self) -> str:
@@ -124,8 +125,8 @@ def rank_sources(
         UsageError: the studies have different objectives, no trial of theirs reports the metric, or the expression
             means nothing for them.
     """
-    aims = _common_aims(sources, metric)
-    first, many, one_study = aims[0], len(aims) > 1, len(sources) == 1
+    objectives = _common_objectives(sources, metric)
+    first, many, one_study = objectives[0], len(objectives) > 1, len(sources) == 1
     records = [record for one in sources for record in one.records]
     if metric is not None:
         require_metric(metric, records)
@@ -137,7 +138,7 @@ def rank_sources(
         if trials or replicates == 1:
             records = [one for one in records if where.holds(of_trial(one, seeds))]
     if replicates > 1:
-        configurations = _configurations(sources, records, aims, None if trials else where)
+        configurations = _configurations(sources, records, objectives, None if trials else where)
         if where is not None and not trials:
             records = [one for found in configurations for one in found.trials]
     source, is_one_factor = sources[0], one_study and sources[0].design == "one_factor"
@@ -145,12 +146,12 @@ def rank_sources(
         study=", ".join(one.name for one in sources),
         metric=first.metric,
         mode=first.mode,
-        rows=_rank(records, aims),
+        rows=_rank(records, objectives),
         class_counts=_class_counts(sources, first.metric),
         configurations=configurations,
         replicates=replicates,
         seeds=source.seeds if all(one.seeds == source.seeds for one in sources) else (),
-        aims=aims if many else (),
+        objective_list=objectives if many else (),
         baseline=0 if is_one_factor and not many else None,
         studies=tuple(one.name for one in sources),
         total=sum(one.total for one in sources),
@@ -183,7 +184,7 @@ def winner_of(found: Ranking) -> RankedRow:
         UsageError: several objectives have no single winner.
     """
     require_candidate(found)
-    if found.aims:
+    if found.objective_list:
         raise UsageError(
             f"`{found.study}` has several objectives and so no single best trial; name one to choose by, "
             f"such as --metric {found.metric}"
@@ -214,13 +215,16 @@ def require_candidate(found: Ranking) -> None:
         )
 
 
-def _common_aims(sources: Sequence[Source], metric: str | None) -> tuple[Objective, ...]:
+def _common_objectives(sources: Sequence[Source], metric: str | None) -> tuple[Objective, ...]:
     if metric is not None:
-        known = tuple(aim for one in sources for aim in one.aims)
+        known = tuple(objective for one in sources for objective in one.objective_list)
         return (Objective(metric=metric, mode=mode_among(metric, known)),)
-    first = sources[0].aims
-    if any(one.aims != first for one in sources):
-        each = "; ".join(f"{one.name}: {', '.join(f'{aim.mode} {aim.metric}' for aim in one.aims)}" for one in sources)
+    first = sources[0].objective_list
+    if any(one.objective_list != first for one in sources):
+        each = "; ".join(
+            f"{one.name}: {', '.join(f'{objective.mode} {objective.metric}' for objective in one.objective_list)}"
+            for one in sources
+        )
         raise UsageError(
             f"studies that are ranked together must have the same objective, but they have {each}; "
             f"name one to rank by, such as --metric {first[0].metric}"
@@ -229,23 +233,25 @@ def _common_aims(sources: Sequence[Source], metric: str | None) -> tuple[Objecti
 
 
 def _configurations(
-    sources: Sequence[Source], records: Sequence[TrialRecord], aims: Sequence[Objective], where: Where | None
+    sources: Sequence[Source], records: Sequence[TrialRecord], objectives: Sequence[Objective], where: Where | None
 ) -> tuple[Configuration, ...]:
     planned = {one.name: one.replicates for one in sources}
     by_pass = all(one.design != "search" for one in sources)
-    found = rank_configurations(records, aims, planned, by_pass=by_pass)
+    found = rank_configurations(records, objectives, planned, by_pass=by_pass)
     if where is not None:
         matching = [one for one in found if where.holds(of_configuration(one))]
-        found = rank_configurations([one for each in matching for one in each.trials], aims, planned, by_pass=by_pass)
+        found = rank_configurations(
+            [one for each in matching for one in each.trials], objectives, planned, by_pass=by_pass
+        )
     return tuple(found)
 
 
-def _rank(records: Sequence[TrialRecord], aims: Sequence[Objective]) -> list[RankedRow]:
-    if len(aims) == 1:
-        return rank(records, aims[0].metric, aims[0].mode)
+def _rank(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[RankedRow]:
+    if len(objectives) == 1:
+        return rank(records, objectives[0].metric, objectives[0].mode)
     from study.analysis.pareto import rank_by_front
 
-    return rank_by_front(records, aims)
+    return rank_by_front(records, objectives)
 
 
 def _class_counts(sources: Sequence[Source], metric: str) -> tuple[int, ...]:
@@ -299,9 +305,9 @@ def read_served(
     from tracking.reader import queries as query
 
     study = query.open_study(tracking_uri, name)
-    aims = study.aims if metric is None else study.aims[:1]
+    objectives = study.objective_list if metric is None else study.objective_list[:1]
     single = trials or not study.has_replicates
-    by_server = top is not None and len(aims) == 1 and single
+    by_server = top is not None and len(objectives) == 1 and single
     wanted = server_filter_of(where) if single else ()
     sample = list(study.trials(limit=_SAMPLE)) if where is not None and (by_server or wanted) else []
     if sample and where is not None and not _is_understood(study, sample, where):
@@ -311,7 +317,7 @@ def read_served(
             typer.echo(f"reading all {study.summary.trials} trials of {study.name} from the server", err=True)
         return served(study, list(study.trials(wanted=wanted)), sample)
     assert top is not None
-    first, is_part = _first(study, metric or aims[0].metric, max(top, 2), where)
+    first, is_part = _first(study, metric or objectives[0].metric, max(top, 2), where)
     return served(study, first, sample, is_part=is_part)
 
 
@@ -333,7 +339,7 @@ def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> 
     def fits(record: TrialRecord) -> bool:
         return is_candidate(record, metric) and (where is None or where.holds(of_trial(record, seeds)))
 
-    found = study.best(metric, mode_among(metric, study.aims), count, fits, server_filter_of(where))
+    found = study.best(metric, mode_among(metric, study.objective_list), count, fits, server_filter_of(where))
     return found, sum(map(fits, found)) >= count
 
 

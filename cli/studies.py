@@ -249,7 +249,7 @@ class Source:
     """
 
     name: str
-    aims: tuple[Objective, ...]
+    objective_list: tuple[Objective, ...]
     records: Sequence[TrialRecord]
     total: int
     seeds: tuple[int, ...] = ()
@@ -285,14 +285,14 @@ def read_source(results: Path, name: str | None) -> Source:
     }
     found = of_spec(study.facts.spec, study.name, study.records)
     return Source(
-        found.name, found.aims, found.records, found.total, found.seeds, found.design,
+        found.name, found.objective_list, found.records, found.total, found.seeds, found.design,
         data.source, data.fingerprint, counts, study.facts.looks,
     )  # fmt: skip
 
 
 def of_spec(spec: StudySpec, name: str, records: Sequence[TrialRecord]) -> Source:
     """Return a study of which no more is known than its spec and its trials."""
-    return Source(name, spec.aims, records, len(records), spec.replicates.numbers, spec.design.kind)
+    return Source(name, spec.objective_list, records, len(records), spec.replicates.numbers, spec.design.kind)
 
 
 def served(
@@ -302,8 +302,8 @@ def served(
     total = max(study.summary.trials, len(records))
     data = study.parent.params.get("data.source", "")
     return Source(
-        study.name, study.aims, records, total, study.seeds, study.design, data, study.fingerprint, study.class_counts,
-        sample=sample, is_part=is_part,
+        study.name, study.objective_list, records, total, study.seeds, study.design, data, study.fingerprint,
+        study.class_counts, sample=sample, is_part=is_part,
     )  # fmt: skip
 
 

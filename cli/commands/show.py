@@ -113,9 +113,9 @@ def best(
         require_names(register, alias)
     found = ranked_rows(results, tracking_uri, name, metric, top=1)
     require_candidate(found)
-    if found.aims and not test and register is None:
+    if found.objective_list and not test and register is None:
         if json:
-            print_json({"study": found.study, "objectives": [one.model_dump() for one in found.aims],
+            print_json({"study": found.study, "objectives": [one.model_dump() for one in found.objective_list],
                         "front": front_json(found), "certainty": {"text": front_certainty(found)}})  # fmt: skip
         else:
             print_front(found)

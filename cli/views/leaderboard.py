@@ -55,7 +55,7 @@ def configuration_sheet(found: Ranking, shown: Sequence[Configuration], more: Se
         Column("complete", [one.complete for one in shown], hidden=True),
         Column("planned", [one.planned for one in shown], hidden=True),
         *(_numbers(key, [one.mean_of(key) for one in shown]) for key in found.metrics),
-        *([] if found.aims else [_numbers("sd", [one.sd for one in shown])]),
+        *([] if found.objective_list else [_numbers("sd", [one.sd for one in shown])]),
         *_difference_columns(found, shown),
     ]
     after = [
@@ -80,7 +80,7 @@ def asking(found: Ranking, row: RankedRow) -> Ask:
 def trial_json(row: RankedRow, found: Ranking) -> dict[str, Any]:
     """Return a ranked trial as one JSON object; ``seed`` is that of its study file, ``drawn_seed`` what it led to."""
     record = row.record
-    together = {"objectives": {key: record.metrics.get(key) for key in found.metrics}} if found.aims else {}
+    together = {"objectives": {key: record.metrics.get(key) for key in found.metrics}} if found.objective_list else {}
     return {
         "study": record.study,
         "trial": record.trial,
@@ -111,7 +111,7 @@ def configuration_json(one: Configuration, found: Ranking) -> dict[str, Any]:
     """
     best = one.best or one.trials[0]
     row = trial_json(RankedRow(one.rank, best.metrics.get(found.metric), best), found)
-    means = {"objectives": {key: one.mean_of(key) for key in found.metrics}} if found.aims else {}
+    means = {"objectives": {key: one.mean_of(key) for key in found.metrics}} if found.objective_list else {}
     return {
         **row,
         **means,
@@ -202,10 +202,10 @@ def _time_column(seconds: Sequence[float | None]) -> Column:
 
 
 def _title(found: Ranking, count: int, what: str) -> str:
-    by = " and ".join(f"{one.metric} ({one.mode})" for one in found.aims) or found.metric
+    by = " and ".join(f"{one.metric} ({one.mode})" for one in found.objective_list) or found.metric
     if found.where is None and found.total is not None and not found.configurations:
         count = max(count, found.total)
-    front = "; rank 1 is the front" if found.aims else ""
+    front = "; rank 1 is the front" if found.objective_list else ""
     where = "" if found.where is None else f"; where {' '.join(found.where.split())}"
     some = what if found.where is not None and found.is_part else f"{count} {what}"  # how many is not known
     return f"{found.study}: {some} {by}{front}{where}"

@@ -144,8 +144,9 @@ def _budget(budget: BudgetSpec) -> list[str]:
 
 def _objective(found: Ranking, summary: StudySummary) -> str:
     """Return what is wanted and the best of it so far."""
-    if found.aims:
-        return f"{', '.join(f'{one.mode} {one.metric}' for one in found.aims)}; the first selects a trial's epoch"
+    if found.objective_list:
+        listed = ", ".join(f"{objective.mode} {objective.metric}" for objective in found.objective_list)
+        return f"{listed}; the first selects a trial's epoch"
     if not found.configurations:
         return f"{found.mode} {found.metric}, best so far {number(summary.best, 5)}"
     return f"{found.mode} {found.metric}, best mean so far {number(found.configurations[0].mean, 5)}"

@@ -83,16 +83,16 @@ def count_replicates(records: Iterable[TrialRecord]) -> int:
 
 def rank_configurations(
     records: Iterable[TrialRecord],
-    aims: Sequence[Objective],
+    objectives: Sequence[Objective],
     planned: int | Mapping[str, int],
     *,
     by_pass: bool = False,
 ) -> list[Configuration]:
-    """Rank points by the mean of their replicates, best first; several aims rank by the layers of their front.
+    """Rank points by the mean of their replicates, best first; several objectives rank by the layers of their front.
 
     Args:
         records: the trials of one study, or of several.
-        aims: what to rank by; with one, equals go by val_loss, then by point.
+        objectives: what to rank by; with one, equals go by val_loss, then by point.
         planned: replicates per point, by study where there are several; the most of any is what it takes to be whole.
         by_pass: every point is run with the first seed, then every point with the second. Cut short, such a study
             is judged by the seeds that each point has that was not stopped; else it takes all ``planned``.
@@ -101,21 +101,21 @@ def rank_configurations(
     for record in records:
         groups.setdefault((record.study, record.point), []).append(record)
     of_study = planned if isinstance(planned, Mapping) else {study: planned for study, _ in groups}
-    found = [_configuration(groups[key], aims, of_study[key[0]]) for key in sorted(groups)]
+    found = [_configuration(groups[key], objectives, of_study[key[0]]) for key in sorted(groups)]
     most = max(of_study.values(), default=1)
     needed = _seeds_needed(found, most) if by_pass else most
     found = [replace(one, is_whole=one.complete >= needed) for one in found]
-    whole = _placed([one for one in found if one.counted and one.is_whole], aims, 0)
+    whole = _placed([one for one in found if one.counted and one.is_whole], objectives, 0)
     after = max((one.rank or 0 for one in whole), default=0)
-    partial = _placed([one for one in found if one.counted and not one.is_whole], aims, after)
+    partial = _placed([one for one in found if one.counted and not one.is_whole], objectives, after)
     return whole + partial + [one for one in found if not one.counted]
 
 
-def _configuration(records: list[TrialRecord], aims: Sequence[Objective], planned: int) -> Configuration:
+def _configuration(records: list[TrialRecord], objectives: Sequence[Objective], planned: int) -> Configuration:
     trials = tuple(sorted(records, key=lambda one: (one.replicate, one.trial)))
-    usable = [one for one in trials if all(is_candidate(one, aim.metric) for aim in aims)]
+    usable = [one for one in trials if all(is_candidate(one, objective.metric) for objective in objectives)]
     counted = [one for one in usable if one.state is TrialState.COMPLETE] or usable
-    metric, sign = aims[0].metric, _sign(aims[0])
+    metric, sign = objectives[0].metric, _sign(objectives[0])
     best = min(counted, key=lambda one: sign * one.metrics[metric], default=None)
     return Configuration(trials[0].study, trials[0].point, planned, metric, trials, tuple(counted), best)
 
@@ -125,20 +125,20 @@ def _seeds_needed(found: Sequence[Configuration], planned: int) -> int:
     return max(1, min((one.complete for one in found if one.state not in stopped), default=planned))
 
 
-def _placed(found: list[Configuration], aims: Sequence[Objective], after: int) -> list[Configuration]:
-    sign = _sign(aims[0])
+def _placed(found: list[Configuration], objectives: Sequence[Objective], after: int) -> list[Configuration]:
+    sign = _sign(objectives[0])
     order = sorted(found, key=lambda one: (sign * (one.mean or 0.0), one.mean_of("val_loss") or 0.0, one.point))
-    if len(aims) == 1:
+    if len(objectives) == 1:
         return [replace(one, rank=place) for place, one in enumerate(order, start=after + 1)]
     import numpy as np
 
     from study.analysis.pareto import pareto_front
 
-    means = np.array([[one.mean_of(aim.metric) for aim in aims] for one in order], dtype=float)
-    layers = pareto_front(means.reshape(-1, len(aims)), [aim.mode for aim in aims]).tolist()
+    means = np.array([[one.mean_of(objective.metric) for objective in objectives] for one in order], dtype=float)
+    layers = pareto_front(means.reshape(-1, len(objectives)), [objective.mode for objective in objectives]).tolist()
     ranked = [replace(one, rank=after + layer) for one, layer in zip(order, layers, strict=True)]
     return sorted(ranked, key=lambda one: one.rank or 0)
 
 
-def _sign(aim: Objective) -> int:
-    return -1 if aim.mode == "max" else 1
+def _sign(objective: Objective) -> int:
+    return -1 if objective.mode == "max" else 1

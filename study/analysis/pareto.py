@@ -42,7 +42,7 @@ def pareto_front(values: NDArray[np.float64], modes: Sequence[Mode]) -> NDArray[
     return np.array(layers[place.reshape(-1)], dtype=np.int64)
 
 
-def rank_by_front(records: Iterable[TrialRecord], aims: Sequence[Objective]) -> list[RankedRow]:
+def rank_by_front(records: Iterable[TrialRecord], objectives: Sequence[Objective]) -> list[RankedRow]:
     """Rank trials by layers of the front, then by the first objective; ``value`` is that of the first.
 
     Trials without a checkpoint or one of the metrics come last, without a rank.
@@ -50,10 +50,12 @@ def rank_by_front(records: Iterable[TrialRecord], aims: Sequence[Objective]) -> 
     placed: list[TrialRecord] = []
     others: list[TrialRecord] = []
     for record in records:
-        (placed if all(is_candidate(record, aim.metric) for aim in aims) else others).append(record)
-    first = aims[0]
-    values = np.array([[one.metrics[aim.metric] for aim in aims] for one in placed]).reshape(-1, len(aims))
-    layers = pareto_front(values, [aim.mode for aim in aims])
+        (placed if all(is_candidate(record, objective.metric) for objective in objectives) else others).append(record)
+    first = objectives[0]
+    values = np.array([[one.metrics[objective.metric] for objective in objectives] for one in placed]).reshape(
+        -1, len(objectives)
+    )
+    layers = pareto_front(values, [objective.mode for objective in objectives])
     rows = [
         RankedRow(layer, one.metrics[first.metric], one) for layer, one in zip(layers.tolist(), placed, strict=True)
     ]

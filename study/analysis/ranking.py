@@ -57,18 +57,18 @@ def mode_of(metric: str, spec: StudySpec) -> Mode:
     Raises:
         UsageError: no trial reports it, neither direction is better, or it is one of the test images.
     """
-    return mode_among(metric, spec.aims)
+    return mode_among(metric, spec.objective_list)
 
 
-def mode_among(metric: str, aims: Sequence[Objective]) -> Mode:
+def mode_among(metric: str, objectives: Sequence[Objective]) -> Mode:
     """Return which direction of a metric is better, where some objectives are known.
 
     Raises:
         UsageError: as in ``mode_of``.
     """
-    for aim in aims:
-        if metric == aim.metric:
-            return aim.mode
+    for objective in objectives:
+        if metric == objective.metric:
+            return objective.mode
     known = metric_named(metric)
     if metric.startswith(TEST_PREFIX) and known is not None:
         raise UsageError(

@@ -40,7 +40,7 @@ def changes(before: StudySpec, after: StudySpec) -> tuple[Change, ...]:
 def _flat(spec: StudySpec) -> dict[str, object]:
     """Return fields by dotted name; parameters and objectives are one field each, replicates their seeds."""
     values: dict[str, Any] = {**spec.model_dump(exclude={*_IGNORED, "space", "replicates", "objective"})}
-    values["objective"] = [f"{one.mode} {one.metric}" for one in spec.aims]
+    values["objective"] = [f"{one.mode} {one.metric}" for one in spec.objective_list]
     values["space"] = {one.name: one.model_dump(exclude={"name"}) for one in spec.space}
     values["replicates"] = {"seeds": list(spec.replicates.numbers)}
     values["budget"]["wall_clock"] = spec.budget.wall_clock_s

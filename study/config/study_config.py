@@ -171,14 +171,14 @@ class StudySpec(Frozen):
         return {**values, "design": {"kind": "grid"}, "search": kept, "budget": {"trials": search.get("trials", 16)}}
 
     @property
-    def aims(self) -> tuple[Objective, ...]:
+    def objective_list(self) -> tuple[Objective, ...]:
         """Every objective, the one that selects epochs first."""
         return self.objectives or (self.objective,)
 
     @property
     def pruner(self) -> Pruner:
         """The pruner, where none is named the one that suits the design."""
-        plain_search = self.design.kind == "search" and len(self.aims) == 1
+        plain_search = self.design.kind == "search" and len(self.objective_list) == 1
         return self.search.pruner or ("asha" if plain_search else "none")
 
     def searched(self) -> tuple[str, ...]:

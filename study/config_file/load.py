@@ -12,7 +12,7 @@ from study.config_file.conditions import link
 from study.config_file.cross_field import Candidate, check_rules
 from study.config_file.domains import read_space
 from study.config_file.messages import nearest, show
-from study.config_file.objectives import check_aim_rules
+from study.config_file.objectives import check_objective_rules
 from study.config_file.schema_check import check_model
 from study.config_file.search import check_steering_rules
 from study.config_file.training import check_training_rules
@@ -144,7 +144,7 @@ def _check(document: Document, report: Report) -> StudySpec | None:
     drafts = read_space(document.value.get("space"), report)
     parameters = link(drafts, tree.get("trial", {}), report)
     candidate = Candidate(tree, document.value, {one.name: one for one in parameters}, report)
-    for check in (check_rules, check_aim_rules, check_training_rules, check_steering_rules):
+    for check in (check_rules, check_objective_rules, check_training_rules, check_steering_rules):
         check(candidate)
     if report.faults:
         return None

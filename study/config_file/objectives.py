@@ -1,4 +1,4 @@
-"""Check what a study file aims at: its objectives and its target; one small function per law."""
+"""Check the objectives and the target of a study file; one small function per law."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def _unknown(name: str, sets: Collection[str]) -> str:
 _LEAST_OBJECTIVES = 2
 
 
-def check_aim_rules(candidate: Candidate) -> None:
-    """Report every law the candidate's aims break."""
+def check_objective_rules(candidate: Candidate) -> None:
+    """Report every law that the objectives and the target break."""
     for rule in _RULES:
         rule(candidate)
 

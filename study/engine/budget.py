@@ -82,7 +82,7 @@ class BudgetLimits:
 
 def _mode(spec: StudySpec, metric: str) -> Mode:
     known = metric_named(metric)
-    own = next((one.mode for one in spec.aims if one.metric == metric), None)
+    own = next((one.mode for one in spec.objective_list if one.metric == metric), None)
     return own or (known and known.mode) or "max"
 
 

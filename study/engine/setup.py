@@ -47,7 +47,7 @@ def validate_data(spec: StudySpec, data: DataBundle) -> None:
             f"batch_size must be <= the number of training images, {images}, but may be {largest}; "
             "lower batch_size or add images"
         )
-    for one in spec.aims:
+    for one in spec.objective_list:
         _require_metric("objectives" if spec.objectives else "objective.metric", one.metric, data)
     for target in spec.budget.target:
         _require_metric("budget.target", target, data)

@@ -140,8 +140,8 @@ def study_page(study: str, objective: Objective, trials: Sequence[TrialCurves]) 
     drawn = [one for one in ranked if len(one.epochs)][:MAX_TRIALS]
     title = f"{escape(study)}: learning curves"
     count = f"{len(drawn)} trials" if len(drawn) == len(trials) else f"{len(drawn)} of {len(trials)} trials"
-    aim = {"max": "highest", "min": "lowest"}[objective.mode]
-    note = f"{count}. In colour those with the {aim} {escape(objective.metric)}; a click in the legend hides a line."
+    best = {"max": "highest", "min": "lowest"}[objective.mode]
+    note = f"{count}. In colour those with the {best} {escape(objective.metric)}; a click in the legend hides a line."
     header = f'<header><h1>{title}</h1><p class="note">{note}</p></header>'
     panels = [found for name in drawn_metrics(objective) if (found := _panel(name, drawn)) is not None]
     return document(title, header, panels)

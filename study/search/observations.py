@@ -84,7 +84,7 @@ class TopAndRandomSample:
         self._best = best
         self._others = others
         self._states = (OptunaState.COMPLETE, OptunaState.PRUNED) if pruned else (OptunaState.COMPLETE,)
-        self._signs = [_sign(one.mode) for one in spec.aims]
+        self._signs = [_sign(one.mode) for one in spec.objective_list]
         self._seed = spec.search.seed
         self._points: dict[int, FrozenTrial] = {}
         self._by_value: list[tuple[tuple[float, ...], int]] = []

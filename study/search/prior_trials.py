@@ -32,7 +32,7 @@ class PriorTrial:
     """A finished point of an earlier study.
 
     ``params`` are the values of this study's searched parameters, ``values`` the mean over its replicates by the
-    metric of every aim, ``epochs`` the objective by epoch of one that was pruned.
+    metric of every objective, ``epochs`` the objective by epoch of one that was pruned.
     """
 
     params: Mapping[str, Scalar]
@@ -89,27 +89,27 @@ def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorT
     if pruned is not None:
         metric = spec.objective.metric
         epochs = {one.epoch: one.values[metric] for one in pruned.history if metric in one.values}
-        if len(spec.aims) > 1 or not epochs:
+        if len(spec.objective_list) > 1 or not epochs:
             raise _MisfitError("was stopped before its end")
         return PriorTrial(params, {}, epochs, TrialState.PRUNED)
     values = [_values(spec, one) for one in runs if one.state is not TrialState.FAILED and one.history]
     if not values:
         raise _MisfitError("failed")
-    return PriorTrial(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.aims})
+    return PriorTrial(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.objective_list})
 
 
 def _values(spec: StudySpec, record: TrialRecord) -> dict[str, float]:
-    """Return the metrics of all aims at the epoch that this study would select."""
+    """Return the metrics of all objectives at the epoch that this study would select."""
     metric = spec.objective.metric
     history = [one for one in record.history if metric in one.values]
     best = best_epoch(history, spec.objective)
     known = {} if best is None else dict(best.values)
     if best is not None and best.epoch == record.epoch:
         known |= record.metrics
-    lacking = [one.metric for one in spec.aims if one.metric not in known]
+    lacking = [one.metric for one in spec.objective_list if one.metric not in known]
     if lacking:
         raise _MisfitError(f"has no {', '.join(lacking)}")
-    return {one.metric: known[one.metric] for one in spec.aims}
+    return {one.metric: known[one.metric] for one in spec.objective_list}
 
 
 def _params(spec: StudySpec, record: TrialRecord, searched: set[str]) -> dict[str, Scalar]:

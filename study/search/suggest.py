@@ -118,10 +118,10 @@ class Searcher:
         self._spec = spec
         self._roster = roster
         self._study_attrs = study_attrs
-        self._directions = [_direction(one.mode) for one in spec.aims]
+        self._directions = [_direction(one.mode) for one in spec.objective_list]
         self._unseen = UnvisitedPoints(spec) if is_finite(spec) else None
         shown = [_as_trial(spec, number, one) for number, one in enumerate(earlier)]
-        mode = spec.objective.mode if len(spec.aims) == 1 else None
+        mode = spec.objective.mode if len(spec.objective_list) == 1 else None
         self.history = ObservationHistory(shown, SELECTIONS[spec.search.sampler](spec), roster, trial_of, mode)
 
     def draw(self, trial: int, point: int, given: Mapping[str, Scalar] | None = None) -> Suggestion | None:
@@ -179,7 +179,7 @@ def _as_trial(spec: StudySpec, number: int, earlier: PriorTrial) -> FrozenTrial:
     is_whole = earlier.state is TrialState.COMPLETE
     trial = create_trial(
         state=OptunaState.COMPLETE if is_whole else OptunaState.PRUNED,
-        values=[earlier.values[one.metric] for one in spec.aims] if is_whole else None,
+        values=[earlier.values[one.metric] for one in spec.objective_list] if is_whole else None,
         params=dict(drawn.params),
         distributions=dict(drawn.distributions),
         intermediate_values=dict(earlier.epochs),

@@ -112,7 +112,7 @@ class ReadOnlyStorage(JournalStorage):
 
     def _with_notes(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         user_attrs = self._replay_result.get_all_studies()[0].user_attrs
-        names = [one.metric for one in self._known_spec(user_attrs).aims]
+        names = [one.metric for one in self._known_spec(user_attrs).objective_list]
         found = {**stored, _METRIC_NAMES: names, **_note("", _linked(self._link(None), "The study in MLflow"))}
         numbers = range(len(self._replay_result.get_all_trials(0, None)))
         for number in numbers if len(numbers) <= _MAX_NOTES else ():

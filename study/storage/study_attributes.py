@@ -146,7 +146,9 @@ def create(
         LedgerError: there is one already, or the folder cannot be written.
     """
     refuse_existing(layout, spec.name)
-    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.aims]
+    directions = [
+        StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.objective_list
+    ]
     attributes = {
         "study_id": uuid.uuid4().hex,
         "spec": spec.model_dump_json(),

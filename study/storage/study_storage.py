@@ -182,15 +182,15 @@ class StudyStorage(StudyTrials):
     def tell(self, number: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> TrialRecord:
         """End a trial, once and for ever; its values are those of its best epoch by the objective.
 
-        A trial without a finite value for every aim has FAILED, whatever it is told to be.
+        A trial without a finite value for every objective has FAILED, whatever it is told to be.
         """
         record = self.record(number)
         assert not record.state.is_finished, f"trial {number} was told before"
         values = self._values(record) if state is TrialState.COMPLETE else None
         if state is TrialState.COMPLETE and values is None:
             state, reason = TrialState.FAILED, StopReason.ERROR
-            aims = ", ".join(f"{one.metric} = {record.metrics.get(one.metric)}" for one in self.spec.aims)
-            error = f"a trial must end with a finite number for every objective, got {aims}"
+            reported = ", ".join(f"{one.metric} = {record.metrics.get(one.metric)}" for one in self.spec.objective_list)
+            error = f"a trial must end with a finite number for every objective, got {reported}"
         with self._storage.batch():
             self._set(number, ENDED, {"stop_reason": reason.value, "error": error, "finished_at_s": time.time()})
             if values is not None and self._pruner.settles(self._trial(number), values[0]):
@@ -224,8 +224,8 @@ class StudyStorage(StudyTrials):
         self._set(number, ATTEMPTS, int(trial.user_attrs.get(ATTEMPTS, 0)) + 1)
 
     def _values(self, record: TrialRecord) -> list[float] | None:
-        """Return the values of every aim, None where one is missing or no finite number."""
-        found = [record.metrics.get(one.metric, math.nan) for one in self.spec.aims]
+        """Return the values of every objective, None where one is missing or no finite number."""
+        found = [record.metrics.get(one.metric, math.nan) for one in self.spec.objective_list]
         return found if all(map(math.isfinite, found)) else None
 
     def _set(self, number: int, key: str, value: object) -> None:

@@ -107,14 +107,14 @@ def test_another_metric_is_averaged_over_the_same_trials() -> None:
 
 
 def test_several_objectives_make_a_front_of_means() -> None:
-    aims = (*AUC, Objective(metric="latency_ms", mode="min"))
+    objectives = (*AUC, Objective(metric="latency_ms", mode="min"))
     cells = [[(0.9, 5.0), (0.8, 7.0)], [(0.8, 2.0), (0.7, 2.0)], [(0.7, 3.0), (0.7, 3.0)], [(0.99, 1.0)]]
     records = [
         record(10 * point + at, {"val_auc": auc, "latency_ms": ms}, point=point, replicate=at)
         for point, row in enumerate(cells)
         for at, (auc, ms) in enumerate(row)
     ]
-    rows = rank_configurations(records, aims, 2)
+    rows = rank_configurations(records, objectives, 2)
     assert [(row.point, row.rank) for row in rows] == [(0, 1), (1, 1), (2, 2), (3, 3)]
     assert rows[0].mean_of("latency_ms") == pytest.approx(6.0)
 

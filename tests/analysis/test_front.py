@@ -76,13 +76,13 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 
 def test_trials_go_by_layer_then_by_the_first_objective() -> None:
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
     values = [(0.8, 3.0), (0.9, 5.0), (0.7, 4.0), (0.8, 3.0)]
     records = [record(at, {"val_auc": auc, "latency_ms": ms}) for at, (auc, ms) in enumerate(values)]
     records += [record(4, {"val_auc": 0.99}), record(5, {"val_auc": 0.99, "latency_ms": 1.0}, R)]
     records += [record(6, {"val_auc": 0.99, "latency_ms": math.nan})]
-    rows = rank_by_front(records, aims)
+    rows = rank_by_front(records, objectives)
     expected = [(1, 1), (0, 1), (3, 1), (2, 2), (4, None), (5, None), (6, None)]
     assert [(row.record.trial, row.rank) for row in rows] == expected
     assert rows[0].value == 0.9
-    assert rank_by_front([], aims) == []
+    assert rank_by_front([], objectives) == []

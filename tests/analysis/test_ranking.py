@@ -61,8 +61,8 @@ def test_mode_of_a_metric() -> None:
 
 
 def test_every_objective_has_its_own_mode() -> None:
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="val_loss", mode="max"))
-    assert mode_of("val_loss", StudySpec(name="s", objectives=aims)) == "max"
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="val_loss", mode="max"))
+    assert mode_of("val_loss", StudySpec(name="s", objectives=objectives)) == "max"
 
 
 def test_what_is_no_number_has_no_rank() -> None:

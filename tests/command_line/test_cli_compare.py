@@ -25,7 +25,7 @@ from study.records import DataSummary, StopReason, TrialRecord
 
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"val": 400}, {"val": {"no": 200, "yes": 200}})
 SEEDS = ReplicatesSpec(seeds=(7, 8, 9))
-AIMS = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
+OBJECTIVES = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
 TRIAL_KEYS = {
     "study", "trial", "rank", "state", "stop_reason", "run_id", "metric", "value", "epoch", "checkpoint", "kept",
     "params", "metrics", "seed", "drawn_seed", "replicate", "point", "error",
@@ -155,7 +155,7 @@ def test_weights_that_are_gone_are_said_with_the_way_to_make_them_again(stored: 
 
 
 def test_several_objectives_give_a_front_and_no_winner(stored: Show) -> None:
-    stored(latencies((0.9, 5.0), (0.8, 3.0), (0.7, 4.0)), objectives=AIMS)
+    stored(latencies((0.9, 5.0), (0.8, 3.0), (0.7, 4.0)), objectives=OBJECTIVES)
     rows = asked("compare")
     assert [(row["trial"], row["rank"]) for row in rows] == [(0, 1), (1, 1), (2, 2)]
     assert rows[1]["objectives"] == {"val_auc": 0.8, "latency_ms": 3.0}
@@ -164,7 +164,7 @@ def test_several_objectives_give_a_front_and_no_winner(stored: Show) -> None:
     assert "val_auc (max) and latency_ms (min); rank 1 is the front" in shown.stdout
     answer = asked("best")
     assert [row["trial"] for row in answer["front"]] == [0, 1]
-    assert answer["objectives"] == [{"metric": one.metric, "mode": one.mode} for one in AIMS]
+    assert answer["objectives"] == [{"metric": one.metric, "mode": one.mode} for one in OBJECTIVES]
     assert "ran once" in answer["certainty"]["text"]
     screen = call("best").stdout
     assert "--metric val_auc" in screen
@@ -176,7 +176,7 @@ def test_several_objectives_give_a_front_and_no_winner(stored: Show) -> None:
 
 
 def test_a_metric_that_is_named_picks_one_of_the_front(stored: Show) -> None:
-    stored(latencies((0.9, 5.0), (0.8, 3.0), (0.7, 4.0)), objectives=AIMS)
+    stored(latencies((0.9, 5.0), (0.8, 3.0), (0.7, 4.0)), objectives=OBJECTIVES)
     assert asked("best", "--metric", "latency_ms")["trial"] == 1
     assert [row["trial"] for row in asked("compare", "--metric", "latency_ms")] == [1, 2, 0]
     with pytest.raises(UsageError, match=r"several objectives.*--metric val_auc"):
@@ -191,7 +191,7 @@ def test_a_front_of_replicates_is_one_of_means(stored: Show) -> None:
         for point, row in enumerate([[(0.7, 3.0), (0.9, 5.0)], [(0.9, 9.0), (0.6, 9.0)], [(0.6, 1.0), (0.6, 1.0)]])
         for at, (auc, ms) in enumerate(row)
     ]
-    stored(records, objectives=AIMS, replicates=ReplicatesSpec(count=2))
+    stored(records, objectives=OBJECTIVES, replicates=ReplicatesSpec(count=2))
     front = asked("best")["front"]
     assert [(row["point"], row["objectives"]) for row in front] == [
         (0, {"val_auc": pytest.approx(0.8), "latency_ms": 4.0}),
@@ -207,7 +207,7 @@ def test_nothing_that_ended_with_a_checkpoint_is_said(stored: Show) -> None:
         ([record(0, None, F)], "needs one that ended with a checkpoint"),
         ([record(0, {"val_auc": 0.5})], "needs a number for val_auc and latency_ms, but none of the 1 trials"),
     ):
-        stored(records, objectives=AIMS)
+        stored(records, objectives=OBJECTIVES)
         with pytest.raises(LedgerError, match=words):
             call("best")
         assert asked("compare")[0]["rank"] is None
@@ -237,21 +237,21 @@ def test_show_tells_the_plan_and_why_it_ended(stored: Show) -> None:
 
 
 def test_show_names_every_objective(stored: Show) -> None:
-    stored(latencies((0.9, 5.0), (0.8, 3.0)), objectives=AIMS, search=SearchSpec(sampler="nsga2"))
+    stored(latencies((0.9, 5.0), (0.8, 3.0)), objectives=OBJECTIVES, search=SearchSpec(sampler="nsga2"))
     screen = call("show").stdout
     assert "max val_auc, min latency_ms; the first selects a trial's epoch" in screen
     assert "search     nsga2, pruner none" in screen
 
 
 @pytest.mark.parametrize("replicates", [1, 3])
-@pytest.mark.parametrize("aims", [(), AIMS])
-def test_ten_thousand_trials_are_all_ranked(replicates: int, aims: tuple[Objective, ...]) -> None:
+@pytest.mark.parametrize("objectives", [(), OBJECTIVES])
+def test_ten_thousand_trials_are_all_ranked(replicates: int, objectives: tuple[Objective, ...]) -> None:
     records = [
         record(at, {"val_auc": at * 7919 % 10007 / 10007, "latency_ms": float(at * 104729 % 997), "val_loss": 0.5},
                point=at // replicates, replicate=at % replicates)
         for at in range(10_000)
     ]  # fmt: skip
-    spec = StudySpec(name="s", objectives=aims, replicates=ReplicatesSpec(count=replicates))
+    spec = StudySpec(name="s", objectives=objectives, replicates=ReplicatesSpec(count=replicates))
     found = rank_study(spec, "s", records, None)
     assert len(found.rows) == 10_000
     assert len(found.configurations) == (0 if replicates == 1 else 3334)

@@ -55,7 +55,7 @@ def another_winner(results: Path) -> str:
     ledger = StudyStorage.open(Layout(results).study("tiny"))
 
     def winner(metric: str) -> int:
-        return rank(ledger.records(), metric, mode_among(metric, ledger.spec.aims))[0].record.trial
+        return rank(ledger.records(), metric, mode_among(metric, ledger.spec.objective_list))[0].record.trial
 
     others = ("val_loss", "val_accuracy", "val_ece", "shifted.offcentre.auc", "shifted.lowlight.loss", "epoch_s")
     found = [one for one in others if winner(one) != winner("val_auc")]

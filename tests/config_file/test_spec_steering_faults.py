@@ -137,9 +137,9 @@ def test_cmaes_needs_numbers_that_are_always_there_and_one_objective(tmp_path: P
 def test_the_first_of_several_objectives_selects_epochs_and_nobody_is_stopped(tmp_path: Path, sampler: str) -> None:
     spec = load(tmp_path, f"{NUMBERS}{TWO}search: {{sampler: {sampler}}}\n").spec
     assert spec.objective == Objective(metric="val_auc", mode="max") == spec.objectives[0]
-    assert [one.metric for one in spec.aims] == ["val_auc", "latency_ms"]
+    assert [one.metric for one in spec.objective_list] == ["val_auc", "latency_ms"]
     assert spec.pruner == "none"
-    assert load(tmp_path, f"{NUMBERS}{TWO}search: {{pruner: none}}\n").spec.aims == spec.aims
+    assert load(tmp_path, f"{NUMBERS}{TWO}search: {{pruner: none}}\n").spec.objective_list == spec.objective_list
     assert StudySpec.model_validate_json(spec.model_dump_json()) == spec
 
 

@@ -159,8 +159,8 @@ def stored(layout: StudyLayout) -> optuna.Study:
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc", "nsga2"])
 def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: Sampler) -> None:
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
-    spec = make_spec(16, sampler=sampler, pruner="none", objectives=aims)
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
+    spec = make_spec(16, sampler=sampler, pruner="none", objectives=objectives)
     ledger, layout = make_ledger(tmp_path / "s", spec)
     while (assignment := ledger.ask()) is not None:
         ledger.report(assignment.trial, metrics(1, score(assignment)))
@@ -177,7 +177,9 @@ def test_every_sampler_of_the_study_file_exists() -> None:
 
 def drawn(spec: StudySpec, sampler: Sampler, number: int, points: list[FrozenTrial] | None = None) -> dict[str, object]:
     """Draw a point as a searcher does."""
-    directions = [StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.aims]
+    directions = [
+        StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.objective_list
+    ]
     study = PointStudy(directions, points or [], BufferedAttrs({}))
     draw = PendingTrial(lambda name: SAMPLERS[sampler](Stream(spec, number, number, 0, name)), study, number)
     return dict(suggest(draw, spec.space))
@@ -258,8 +260,8 @@ def test_tpes_good_group_is_the_one_it_has_of_all_points() -> None:
 
 
 def test_with_several_objectives_the_front_is_shown() -> None:
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
-    selection = TopAndRandomSample(make_spec(pruner="none", objectives=aims), best=50, others=20, pruned=True)
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
+    selection = TopAndRandomSample(make_spec(pruner="none", objectives=objectives), best=50, others=20, pruned=True)
     front = set()
     for number in shuffled(500):
         trial = ended(number, 0.0)

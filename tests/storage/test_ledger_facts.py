@@ -101,8 +101,8 @@ def test_the_best_trials_come_first_the_earlier_of_equals_and_no_failed_one(
 
 
 def test_a_trial_without_a_finite_value_for_every_aim_has_failed(tmp_path: Path) -> None:
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
-    ledger, _ = make_ledger(tmp_path / "s", make_spec(pruner="none", objectives=aims))
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
+    ledger, _ = make_ledger(tmp_path / "s", make_spec(pruner="none", objectives=objectives))
     ledger.ask()
     ledger.report(0, metrics(1, 0.5))
     record = ledger.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
@@ -221,8 +221,8 @@ def test_points_that_do_not_fit_are_counted_and_said(tmp_path: Path) -> None:
     assert all(1e-3 <= float(one.params["learning_rate"]) <= 1e-2 for one in points)  # type: ignore[arg-type]
     assert len(points) + left_out == 12
     assert "learning_rate is outside 0.001..0.01" in why
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
-    _, left_out, why = prior_trials(make_spec(pruner="none", objectives=aims), other)
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
+    _, left_out, why = prior_trials(make_spec(pruner="none", objectives=objectives), other)
     assert left_out == 12
     assert "has no latency_ms (9)" in why
 

@@ -206,7 +206,7 @@ def test_a_trial_is_found_by_its_number_and_by_the_beginning_of_its_run(played: 
 
 def test_a_study_tells_what_a_ranking_takes(played: Backend) -> None:
     study = query.open_study(played.door()._uri, "played")
-    assert [one.metric for one in study.aims] == ["val_auc"]
+    assert [one.metric for one in study.objective_list] == ["val_auc"]
     assert (study.seeds, study.design, study.fingerprint) == ((0,), "search", "f" * 64)
     some = study.trials(
         wanted=[ServerFilter("param", "optimizer", "=", "sgd"), ServerFilter("metric", "val_auc", ">=", 1e-5)]

@@ -27,14 +27,14 @@ from tracking.outbox.study_state import StudyProgress
 AUC = Objective(metric="val_auc", mode="max")
 LATENCY = Objective(metric="latency_ms", mode="min")
 PARAMETERS = Objective(metric="parameters", mode="min")
-AIMS = [(AUC,), (LATENCY,), (AUC, LATENCY), (AUC, LATENCY, PARAMETERS)]
+OBJECTIVES = [(AUC,), (LATENCY,), (AUC, LATENCY), (AUC, LATENCY, PARAMETERS)]
 
 
-def _spec(aims: Sequence[Objective], seeds: int = 1, *, search: bool = True) -> StudySpec:
+def _spec(objectives: Sequence[Objective], seeds: int = 1, *, search: bool = True) -> StudySpec:
     design = DesignSpec() if search else DesignSpec(kind="grid")
     return Script().spec().model_copy(
-        update={"objective": aims[0], "objectives": tuple(aims) if len(aims) > 1 else (), "design": design,
-                "replicates": ReplicatesSpec(count=seeds)}
+        update={"objective": objectives[0], "objectives": tuple(objectives) if len(objectives) > 1 else (),
+                "design": design, "replicates": ReplicatesSpec(count=seeds)}
     )  # fmt: skip
 
 
@@ -76,13 +76,13 @@ def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> StudyProgress:
     return progress
 
 
-@pytest.mark.parametrize("aims", AIMS)
+@pytest.mark.parametrize("objectives", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(5))
-def test_trials_are_ranked_as_compare_ranks_them(aims: tuple[Objective, ...], seed: int) -> None:
+def test_trials_are_ranked_as_compare_ranks_them(objectives: tuple[Objective, ...], seed: int) -> None:
     records = _records(random.Random(seed), 60, 1)
-    progress = _progress(_spec(aims), records)
-    many = len(aims) > 1
-    wanted = rank_by_front(records, aims) if many else rank(records, aims[0].metric, aims[0].mode)
+    progress = _progress(_spec(objectives), records)
+    many = len(objectives) > 1
+    wanted = rank_by_front(records, objectives) if many else rank(records, objectives[0].metric, objectives[0].mode)
     assert [(one.rank, one.rows[0].trial) for one in ranked_entries(progress)] == [
         (row.rank, row.record.trial) for row in wanted
     ]
@@ -90,15 +90,15 @@ def test_trials_are_ranked_as_compare_ranks_them(aims: tuple[Objective, ...], se
     assert [(one.rank, one.rows[0].trial) for one in leaders(progress)] == (first if many else first[:5])
 
 
-@pytest.mark.parametrize("aims", AIMS)
+@pytest.mark.parametrize("objectives", OBJECTIVES)
 @pytest.mark.parametrize("search", [True, False], ids=["by point", "by seed"])
 @pytest.mark.parametrize(("seed", "count"), [(0, 60), (1, 60), (2, 41), (3, 23), (4, 2)])
 def test_configurations_are_ranked_as_compare_ranks_them(
-    aims: tuple[Objective, ...], seed: int, count: int, *, search: bool
+    objectives: tuple[Objective, ...], seed: int, count: int, *, search: bool
 ) -> None:
     records = _records(random.Random(seed), count, 3)
-    progress = _progress(_spec(aims, 3, search=search), records)
-    wanted = rank_configurations(records, aims, 3, by_pass=not search)
+    progress = _progress(_spec(objectives, 3, search=search), records)
+    wanted = rank_configurations(records, objectives, 3, by_pass=not search)
     found = ranked_entries(progress)
     assert [(one.rank, [row.trial for row in one.rows]) for one in found] == [
         (one.rank, [trial.trial for trial in one.trials]) for one in wanted
@@ -106,9 +106,11 @@ def test_configurations_are_ranked_as_compare_ranks_them(
     assert [one.best and one.best.trial for one in found] == [one.best and one.best.trial for one in wanted]
     for one, other in zip(found, wanted, strict=True):
         assert one.n == other.n
-        assert list(one.values) == ([other.mean_of(aim.metric) for aim in aims] if other.counted else [])
+        assert list(one.values) == (
+            [other.mean_of(objective.metric) for objective in objectives] if other.counted else []
+        )
     ranked = [(one.rank, one.point) for one in wanted if one.rank]
-    first = [pair for pair in ranked if pair[0] == 1] if len(aims) > 1 else ranked[:5]
+    first = [pair for pair in ranked if pair[0] == 1] if len(objectives) > 1 else ranked[:5]
     assert [(one.rank, one.rows[0].point) for one in leaders(progress)] == first
 
 

@@ -96,8 +96,8 @@ def test_configurations_are_listed_by_their_mean() -> None:
 
 def test_several_objectives_show_their_front() -> None:
     script = Script(planned=40)
-    aims = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
-    spec = script.spec().model_copy(update={"objective": aims[0], "objectives": aims})
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
+    spec = script.spec().model_copy(update={"objective": objectives[0], "objectives": objectives})
     ends = [_ended(script, n, 0.5 + 0.01 * n) for n in range(25)]
     worse = _ended(script, 25, 0.5)
     worse = replace(worse, record=replace(worse.record, metrics={"val_auc": 0.5, "latency_ms": 99.0}))

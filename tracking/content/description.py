@@ -82,8 +82,8 @@ def description(progress: StudyProgress, place: Place = lambda trial: None) -> s
 
 def _setting(event: StudyStarted) -> Iterator[str]:
     spec, word = event.spec, {"max": "maximise", "min": "minimise"}
-    aims = ", ".join(f"{word[one.mode]} {_name(one.metric)}" for one in spec.aims)
-    yield f"It is to {aims} ({_way(spec)}) on {plain(event.device)}, {event.slots} trials at a time."
+    goals = ", ".join(f"{word[one.mode]} {_name(one.metric)}" for one in spec.objective_list)
+    yield f"It is to {goals} ({_way(spec)}) on {plain(event.device)}, {event.slots} trials at a time."
     yield f"Searched: {', '.join(map(_name, spec.searched())) or 'nothing'}."
     sizes = ", ".join(f"{plain(split)} {size}" for split, size in event.data.sizes.items())
     yield f"Data: {plain(event.data.source)}, {event.data.image_size_px} px, {sizes}."
@@ -123,16 +123,16 @@ def _leaders(progress: StudyProgress, place: Place) -> Iterator[str]:
         yield "No trial has a checkpoint yet."
         return
     names = spec.searched()[:_MOST_PARAMS]
-    replicates, many = has_replicates(progress), len(spec.aims) > 1
+    replicates, many = has_replicates(progress), len(spec.objective_list) > 1
     shown = found[:_MOST_OF_A_FRONT]
     what = "configurations" if replicates else "trials"
     if many:
         more = f", {len(shown)} of them below" if len(found) > len(shown) else ""
         yield f"Pareto front: {len(found)} {what} that no other beats in every objective{more}."
     else:
-        yield _best(found[0], spec.aims[0].metric, place)
+        yield _best(found[0], spec.objective_list[0].metric, place)
     yield ""
-    metrics = [one.metric for one in spec.aims]
+    metrics = [one.metric for one in spec.objective_list]
     means = [f"mean {one}" for one in metrics] if replicates else metrics
     whose = ["point", "seeds", "best trial"] if replicates else ["trial", "epoch"]
     headings = [*([] if many else ["rank"]), *whose, *means, *names]

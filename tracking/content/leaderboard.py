@@ -42,21 +42,21 @@ def ranked_entries(progress: StudyProgress) -> list[RankedEntry]:
 
     Several objectives rank by the layers of their front, and those of one layer share a rank.
     """
-    aims, (whole, partial, rest) = _aims(progress), _grouped(progress)
-    first = _placed(whole, aims, 0)
+    objectives, (whole, partial, rest) = _objectives_of(progress), _grouped(progress)
+    first = _placed(whole, objectives, 0)
     after = max((one.rank or 0 for one in first), default=0)
-    return [*first, *_placed(partial, aims, after), *rest]
+    return [*first, *_placed(partial, objectives, after), *rest]
 
 
 def leaders(progress: StudyProgress, most: int = 5) -> list[RankedEntry]:
     """Return the first ones of ``ranked_entries``; of several objectives the whole front, however many they are."""
-    aims, (whole, partial, _) = _aims(progress), _grouped(progress)
-    if len(aims) == 1:
+    objectives, (whole, partial, _) = _objectives_of(progress), _grouped(progress)
+    if len(objectives) == 1:
         found = [*_in_order(whole), *_in_order(partial)][:most]
         return [replace(one, rank=place) for place, one in enumerate(found, start=1)]
     first = _in_order(whole or partial)
-    front = _front(_costs(one.values, aims) for one in first)
-    return [replace(one, rank=1) for one in first if _costs(one.values, aims) in front]
+    front = _front(_costs(one.values, objectives) for one in first)
+    return [replace(one, rank=1) for one in first if _costs(one.values, objectives) in front]
 
 
 def has_replicates(progress: StudyProgress) -> bool:
@@ -64,17 +64,17 @@ def has_replicates(progress: StudyProgress) -> bool:
     return progress.study is not None and len(progress.study.spec.replicates.numbers) > 1
 
 
-def _aims(progress: StudyProgress) -> tuple[Objective, ...]:
-    return () if progress.study is None else progress.study.spec.aims
+def _objectives_of(progress: StudyProgress) -> tuple[Objective, ...]:
+    return () if progress.study is None else progress.study.spec.objective_list
 
 
 def _grouped(progress: StudyProgress) -> tuple[list[RankedEntry], list[RankedEntry], list[RankedEntry]]:
     """Return what is ranked, what is ranked after all that, and what is not ranked."""
     rows = sorted((*progress.finished.values(), *progress.running.values()), key=lambda row: row.trial)
-    aims = _aims(progress)
+    objectives = _objectives_of(progress)
     if has_replicates(progress):
         return _configurations(progress, rows)
-    found = [_single(row, aims) for row in rows]
+    found = [_single(row, objectives) for row in rows]
     return [one for one in found if one.best], [], [one for one in found if not one.best]
 
 
@@ -83,11 +83,11 @@ def _is_candidate(row: TrialSnapshot) -> bool:
     return ended and not any(map(math.isnan, row.values))
 
 
-def _single(row: TrialSnapshot, aims: Sequence[Objective]) -> RankedEntry:
+def _single(row: TrialSnapshot, objectives: Sequence[Objective]) -> RankedEntry:
     if not _is_candidate(row):
         return RankedEntry((row,))
-    first = _costs(row.values, aims)[0]
-    ties = (row.val_loss or 0.0, row.trial) if len(aims) == 1 else (row.trial,)
+    first = _costs(row.values, objectives)[0]
+    ties = (row.val_loss or 0.0, row.trial) if len(objectives) == 1 else (row.trial,)
     return RankedEntry((row,), row.values, 1, 1, row, order=(first, *ties))
 
 
@@ -100,7 +100,7 @@ def _configurations(
     groups: dict[int, list[TrialSnapshot]] = {}
     for row in rows:
         groups.setdefault(row.point, []).append(row)
-    found = [_configuration(groups[point], spec.aims, planned) for point in sorted(groups)]
+    found = [_configuration(groups[point], spec.objective_list, planned) for point in sorted(groups)]
     # A design that runs every point with one seed after the other may be cut short: then it is judged by the seeds
     # that each point has which was not stopped.
     needed = planned if spec.design.kind == "search" else _seeds_needed(found, planned)
@@ -109,7 +109,7 @@ def _configurations(
     return whole, partial, [one for one in found if not one.best]
 
 
-def _configuration(rows: Sequence[TrialSnapshot], aims: Sequence[Objective], planned: int) -> RankedEntry:
+def _configuration(rows: Sequence[TrialSnapshot], objectives: Sequence[Objective], planned: int) -> RankedEntry:
     rows = tuple(sorted(rows, key=lambda row: (row.replicate, row.trial)))
     usable = [row for row in rows if _is_candidate(row)]
     counted = [row for row in usable if row.state is TrialState.COMPLETE] or usable
@@ -118,8 +118,8 @@ def _configuration(rows: Sequence[TrialSnapshot], aims: Sequence[Objective], pla
     means = tuple(fmean(column) for column in zip(*(row.values for row in counted), strict=True))
     losses = [row.val_loss for row in counted if row.val_loss is not None]
     tie = fmean(losses) if len(losses) == len(counted) else 0.0
-    best = min(counted, key=lambda row: _costs(row.values, aims)[0])
-    order = (_costs(means, aims)[0], tie, rows[0].point)
+    best = min(counted, key=lambda row: _costs(row.values, objectives)[0])
+    order = (_costs(means, objectives)[0], tie, rows[0].point)
     return RankedEntry(rows, means, len(counted), planned, best, order=order)
 
 
@@ -141,17 +141,19 @@ def _in_order(found: Iterable[RankedEntry]) -> list[RankedEntry]:
     return sorted(found, key=lambda one: one.order)
 
 
-def _placed(found: Iterable[RankedEntry], aims: Sequence[Objective], after: int) -> list[RankedEntry]:
+def _placed(found: Iterable[RankedEntry], objectives: Sequence[Objective], after: int) -> list[RankedEntry]:
     order = _in_order(found)
-    if len(aims) == 1:
+    if len(objectives) == 1:
         return [replace(one, rank=place) for place, one in enumerate(order, start=after + 1)]
-    layers = _layers([_costs(one.values, aims) for one in order])
+    layers = _layers([_costs(one.values, objectives) for one in order])
     ranked = [replace(one, rank=after + layer) for one, layer in zip(order, layers, strict=True)]
     return sorted(ranked, key=lambda one: one.rank or 0)
 
 
-def _costs(values: Sequence[float], aims: Sequence[Objective]) -> Costs:
-    return tuple(-value if aim.mode == "max" else value for value, aim in zip(values, aims, strict=True))
+def _costs(values: Sequence[float], objectives: Sequence[Objective]) -> Costs:
+    return tuple(
+        -value if objective.mode == "max" else value for value, objective in zip(values, objectives, strict=True)
+    )
 
 
 def _dominates(one: Costs, other: Costs) -> bool:
@@ -204,7 +206,7 @@ def leaderboard(progress: StudyProgress, run_id: Callable[[int], str | None]) ->
     if progress.study is None:
         return [], []
     spec, replicates = progress.study.spec, has_replicates(progress)
-    metrics, names = [one.metric for one in spec.aims], list(spec.searched())
+    metrics, names = [one.metric for one in spec.objective_list], list(spec.searched())
     means = [*(f"mean {one}" for one in metrics), "n"] if replicates else []
     # MLflow shows the first six columns, the others to the right of them.
     headings = ["rank", *means, "trial", *metrics, "state", *names, "epoch", "point", "replicate", "seed"]
@@ -240,8 +242,8 @@ def table_tag(tags: Mapping[str, str]) -> dict[str, str]:
     return {_LOGGED: json.dumps(known if entry in known else [*known, entry])}
 
 
-def _means(one: RankedEntry, aims: int) -> list[Cell]:
-    return [*(one.values or (None,) * aims), one.n]
+def _means(one: RankedEntry, objective_count: int) -> list[Cell]:
+    return [*(one.values or (None,) * objective_count), one.n]
 
 
 def _trial(row: TrialSnapshot, progress: StudyProgress, names: list[str]) -> Iterator[Cell]:

@@ -88,7 +88,7 @@ def study_params(event: StudyStarted) -> dict[str, str]:
     values: dict[str, Setting] = {
         "study.metric": spec.objective.metric,
         "study.mode": spec.objective.mode,
-        "study.objectives": ", ".join(f"{one.mode} {one.metric}" for one in spec.aims),
+        "study.objectives": ", ".join(f"{one.mode} {one.metric}" for one in spec.objective_list),
         "study.seeds": _seeds(event),
         "study.sampler": spec.search.sampler,
         "study.design": spec.design.kind,

@@ -65,7 +65,7 @@ def _envelope(key: str, state: Mapping[str, object], made_ms: int) -> str:
 
 def _columns(spec: StudySpec) -> list[str]:
     return [
-        *(f"metrics.`{_best(one.metric)}`" for one in spec.aims),
+        *(f"metrics.`{_best(one.metric)}`" for one in spec.objective_list),
         "tags.`study.state`",
         *(f"params.`{name}`" for name in spec.searched()[:_MAX_PARAM_COLUMNS]),
         "metrics.`best.epoch`",
@@ -78,14 +78,14 @@ def _best(metric: str) -> str:
 
 def _charts(spec: StudySpec) -> dict[str, object]:
     """Return a section of charts in front of those MLflow makes itself, one for each metric."""
-    curves = dict.fromkeys((*(one.metric for one in spec.aims), *_LOSSES))
+    curves = dict.fromkeys((*(one.metric for one in spec.objective_list), *_LOSSES))
     # A run without one of the values has no line, so parameters that only some trials have are no axes.
     axes = [one.name for one in spec.space if not one.when and not isinstance(one.domain, Constant)][:_MAX_AXES]
     across = {
         "type": "PARALLEL",
         "displayName": "Parallel coordinates",
         "selectedParams": axes,
-        "selectedMetrics": [_best(one.metric) for one in spec.aims],
+        "selectedMetrics": [_best(one.metric) for one in spec.objective_list],
         "showAllRuns": True,
     }
     first, *rest = map(_curve, curves)

@@ -230,13 +230,14 @@ class LoggedModels:
     def _log_metrics(self, model: LoggedModelInfo, event: TrialFinished, run: Run, study: StudyStarted) -> None:
         """Give the model the metrics of its epoch; the run has the very same points, so it gets none twice."""
         entities, digest = self._door.mlflow.entities, study.data.fingerprint[:_DIGEST_CHARACTERS]
-        aims = {f"best.{aim.metric}" for aim in study.spec.aims}  # the columns of MLflow's table come in this order
+        # the columns of MLflow's table come in this order
+        columns = {f"best.{objective.metric}" for objective in study.spec.objective_list}
         metrics = [
             entities.Metric(
                 one.key, one.value, one.time_ms, one.step,
                 model_id=model.id, dataset_name=study.data.source, dataset_digest=digest, run_id=run.id,
             )
-            for one in sorted(content.finish_points(event), key=lambda one: one.key not in aims)
+            for one in sorted(content.finish_points(event), key=lambda one: one.key not in columns)
         ]  # fmt: skip
         with self._door.translated(f"cannot log the metrics of model {model.id}"):
             self._door.client.log_batch(run.id, metrics, synchronous=True)

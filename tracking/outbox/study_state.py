@@ -168,7 +168,7 @@ class StudyProgress:
             self.best = replace(record, history=())
 
     def _row(self, record: TrialRecord) -> TrialSnapshot:
-        aims = () if self.study is None else self.study.spec.aims
+        objectives = () if self.study is None else self.study.spec.objective_list
         begin, end = record.started_at_s, record.finished_at_s
         return TrialSnapshot(
             trial=record.trial,
@@ -178,7 +178,7 @@ class StudyProgress:
             seed=record.seed,
             point=record.point,
             replicate=record.replicate,
-            values=tuple(record.metrics.get(aim.metric, math.nan) for aim in aims),
+            values=tuple(record.metrics.get(objective.metric, math.nan) for objective in objectives),
             val_loss=record.metrics.get("val_loss"),
             has_checkpoint=record.checkpoint is not None,
             epoch=record.epoch,

@@ -73,7 +73,7 @@ def trials(
         TrackingError: the server is away or does not know the study.
     """
     served = open_study(tracking_uri, study)
-    own = next((one.mode for one in served.aims if one.metric == metric), None)
+    own = next((one.mode for one in served.objective_list if one.metric == metric), None)
     return list(served.trials(metric, mode or own, limit=top))
 
 
@@ -128,10 +128,10 @@ def trial(
         parent = ServedStudy(reader, reader.run(run.tags.get("mlflow.parentRunId", "")))
     except LostError as exc:
         raise TrackingError(f"the study of run {run_id} must be there to show it, but is deleted") from exc
-    aim = parent.aims[0].metric
+    objective_metric = parent.objective_list[0].metric
     record = parent.record_of(run)
     if objective and metrics is not None:
-        metrics = (aim, *metrics)
+        metrics = (objective_metric, *metrics)
     return _with_epochs(reader, record, run, metrics), run, parent.parent
 
 

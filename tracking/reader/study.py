@@ -64,7 +64,7 @@ class ServedStudy:
         return self.parent.tags.get("study.name", "")
 
     @cached_property
-    def aims(self) -> tuple[Objective, ...]:
+    def objective_list(self) -> tuple[Objective, ...]:
         """Its objectives, the one that selects epochs first."""
         told = self.parent.params.get("study.objectives", "")
         pairs = [one.split(" ", 1) for one in _OBJECTIVES.split(told) if " " in one]
@@ -106,7 +106,7 @@ class ServedStudy:
         run = self.parent
         running = self._count_running() if run.status == "RUNNING" else 0
         ended = [int(run.metrics.get(f"trials.{word}", 0)) for word in ("complete", "pruned", "failed")]
-        first = self.aims[0]
+        first = self.objective_list[0]
         return StudySummary(
             name=self.name,
             state=run.tags.get("study.state", ""),
@@ -152,7 +152,7 @@ class ServedStudy:
 
     def record_of(self, run: Run) -> TrialRecord:
         """Return the record that a trial's run was made from, as far as MLflow keeps it."""
-        return record_of(run, self.name, self.aims[0].metric, self._kept)
+        return record_of(run, self.name, self.objective_list[0].metric, self._kept)
 
     def best(
         self,
@@ -177,7 +177,7 @@ class ServedStudy:
             more = () if bound is None else (ServerFilter("metric", metric, sign, bound),)
             return self.trials(wanted=(*wanted, *more), limit=limit)
 
-        own = self.aims[0].metric == metric and self.aims[0].mode == mode
+        own = self.objective_list[0].metric == metric and self.objective_list[0].mode == mode
         known = self.summary.best if own else None
         return top_trials(TopQuery(metric, mode, count, fits), fetch, self.summary.trials, known)
 

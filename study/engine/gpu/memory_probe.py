@@ -90,7 +90,11 @@ def begin_probe(spec: StudySpec, slots: Slots) -> Probing:
     others evenly spaced below it, and each of the rest counts as the next heavier one that was measured. A study that
     aims at one of ``TIMES`` measures nothing either: each of its trials has a GPU of its own.
     """
-    if spec.resources.gpus_per_trial != "auto" or not slots.gpus or any(one.metric in TIMES for one in spec.aims):
+    if (
+        spec.resources.gpus_per_trial != "auto"
+        or not slots.gpus
+        or any(one.metric in TIMES for one in spec.objective_list)
+    ):
         return ()
     keys, known = probe_keys(spec), known_needs()
     tasks = [_probe.options(accelerator_type=one) for one in accelerator_types()] or [_probe]
