@@ -13,7 +13,8 @@ from cli.studies import ReadStudy
 from cli.views.leaderboard import configuration_sheet, trial_sheet
 from cli.views.tables import as_table, print_table
 from study.config.search_config import BudgetSpec
-from study.config.study_config import Choice, Constant, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Constant, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.records import StudySummary, TrialState
 
 if TYPE_CHECKING:

@@ -1,31 +1,24 @@
-"""The words of a study file as frozen, validated models; no I/O."""
+"""A whole study file as a frozen, validated model, with its data and rotation sections; no I/O."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from study.config.hyperparameters import Frozen, Hyperparameters, Scalar, UnmixedAugmentation
+from study.config.hyperparameters import Frozen, Hyperparameters, UnmixedAugmentation
 from study.config.search_config import (
     BudgetSpec,
     DesignSpec,
     KeepSpec,
-    Mode,
     Objective,
     Pruner,
     ReplicatesSpec,
     ResourceSpec,
-    Sampler,
     SearchSpec,
 )
-
-__all__ = [
-    "BudgetSpec", "Choice", "Condition", "Constant", "DataSpec", "DesignSpec", "Domain", "Exclusion", "Integer",
-    "KeepSpec", "Mode", "Objective", "Parameter", "Pruner", "ReplicatesSpec", "ResourceSpec", "RotationSpec", "Sampler",
-    "SearchSpec", "StudySpec", "Uniform", "choices_of", "same_value", "stable_seed",
-]  # fmt: skip
+from study.config.search_space import Constant, Parameter
 
 
 class DataSpec(Frozen):
@@ -68,73 +61,6 @@ class RotationSpec(Frozen):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 32
     augmentation: UnmixedAugmentation = "none"
-
-
-class Choice(Frozen):
-    """One of the listed values."""
-
-    kind: Literal["choice"] = "choice"
-    values: Annotated[tuple[Scalar, ...], Field(strict=False)]
-
-
-class Uniform(Frozen):
-    """A real number in [low, high], on a log scale or in steps if asked."""
-
-    kind: Literal["uniform"] = "uniform"
-    low: float
-    high: float
-    step: float | None = None
-    log: bool = False
-
-
-class Integer(Frozen):
-    """An integer in [low, high], both ends included."""
-
-    kind: Literal["int"] = "int"
-    low: int
-    high: int
-    step: int = 1
-    log: bool = False
-
-
-class Constant(Frozen):
-    """One fixed value."""
-
-    kind: Literal["constant"] = "constant"
-    value: Scalar
-
-
-Domain = Annotated[Choice | Uniform | Integer | Constant, Field(discriminator="kind")]
-
-
-class Condition(Frozen):
-    """The parameter must have one of these values."""
-
-    parameter: str
-    values: Annotated[tuple[Scalar, ...], Field(strict=False)]
-
-    def holds(self, value: object) -> bool:
-        """Whether this value of the parameter is one of those asked for."""
-        return any(same_value(value, one) for one in self.values)
-
-
-class Exclusion(Frozen):
-    """A value of a choice that cannot be run beside some values of another parameter."""
-
-    value: Scalar
-    beside: Condition
-
-
-class Parameter(Frozen):
-    """A searched hyperparameter; it exists in a trial only where all its conditions hold.
-
-    ``excluded`` is found out when a study starts, such as weights that are missing for one depth only.
-    """
-
-    name: str
-    domain: Domain
-    when: Annotated[tuple[Condition, ...], Field(strict=False)] = ()
-    excluded: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
 
 
 class StudySpec(Frozen):
@@ -184,16 +110,6 @@ class StudySpec(Frozen):
     def searched(self) -> tuple[str, ...]:
         """Return the names of the searched parameters (constants are not), conditions after what they ask."""
         return tuple(parameter.name for parameter in self.space if not isinstance(parameter.domain, Constant))
-
-
-def choices_of(literal: object) -> tuple[Scalar, ...]:
-    """Return the values a Literal type admits."""
-    return get_args(literal)
-
-
-def same_value(one: object, other: object) -> bool:
-    """Whether two values are the same one: 1 is 1.0 but not true, though Python calls all three equal."""
-    return isinstance(one, bool) is isinstance(other, bool) and one == other
 
 
 def stable_seed(*parts: object) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from study.config.hyperparameters import Scalar
-from study.config.study_config import Choice, Constant, Integer, Parameter, StudySpec
+from study.config.search_space import Choice, Constant, Integer, Parameter
+from study.config.study_config import StudySpec
 from study.config_file.messages import show, unknown_key
 from study.config_file.schema_check import section_of
 from study.config_file.yaml_document import Report, Tree

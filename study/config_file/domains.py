@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from study.config.hyperparameters import Hyperparameters, Scalar
-from study.config.study_config import Choice, Constant, Domain, Integer, Uniform
+from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
 from study.config_file.messages import (
     admits,
     describe,

@@ -7,7 +7,7 @@ from math import floor, log2
 from typing import Any
 
 from study.config.search_config import MOST_POINTS, DesignSpec
-from study.config.study_config import Constant, Integer, Uniform
+from study.config.search_space import Constant, Integer, Uniform
 from study.config_file.cross_field import UNKNOWN, Candidate
 from study.config_file.messages import did_you_mean, show, show_bare
 from study.config_file.yaml_document import Loc

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 
 from study.config.hyperparameters import BELONGS, DEPTHS, Hyperparameters, Scalar
-from study.config.study_config import Choice, Constant, Domain, Integer, Parameter
+from study.config.search_space import Choice, Constant, Domain, Integer, Parameter
 from study.config_file.conditions import requirements
 from study.config_file.cross_field import Candidate, known_sets
 from study.config_file.messages import show, show_bare

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from study.config.hyperparameters import Scalar
-from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.designs.formatting import format_settings, format_value
 from study.designs.fractional_factorial import alias_lines
 from study.designs.grid import constants, searched

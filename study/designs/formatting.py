@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from study.config.hyperparameters import Scalar
-from study.config.study_config import Choice, Domain, Integer
+from study.config.search_space import Choice, Domain, Integer
 from study.designs.grid import values_of
 
 _MOST_LISTED = 10

@@ -14,7 +14,7 @@ from itertools import combinations
 
 from study.config.hyperparameters import Scalar
 from study.config.search_config import DesignSpec
-from study.config.study_config import Choice, Domain, Parameter, Uniform
+from study.config.search_space import Choice, Domain, Parameter, Uniform
 from study.designs.formatting import join_words
 from study.designs.grid import is_continuous, searched, values_of
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from math import prod
 
 from study.config.hyperparameters import Scalar
-from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, Uniform, same_value
+from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform, same_value
 
 _OTHER = "\0any other value"
 

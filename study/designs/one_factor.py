@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.config.hyperparameters import Scalar
-from study.config.study_config import Parameter, same_value
+from study.config.search_space import Parameter, same_value
 from study.designs.grid import constants, excluded_values, find_value, is_active, searched, values_of
 
 

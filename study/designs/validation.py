@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.config.search_config import MOST_POINTS, DesignSpec
-from study.config.study_config import Choice, Parameter
+from study.config.search_space import Choice, Parameter
 from study.designs.formatting import format_domain, format_settings, format_value, join_words
 from study.designs.fractional_factorial import count_runs, levels
 from study.designs.grid import count_grid, find_value, is_continuous, searched

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from study.config.study_config import Integer, StudySpec
+from study.config.search_space import Integer
+from study.config.study_config import StudySpec
 from study.data import load_data
 from study.data.dataset import DataBundle, ImageSet
 from study.data.near_duplicates import duplicate_notice

@@ -10,7 +10,8 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from study.config.hyperparameters import Scalar, TrialConfig
-from study.config.study_config import DataSpec, Parameter, StudySpec, stable_seed
+from study.config.search_space import Parameter
+from study.config.study_config import DataSpec, StudySpec, stable_seed
 from study.data.dataset import SHIFTED_PREFIX
 from study.data.image_folder import plan_folder, plan_shifted, require_shifted_names
 from study.data.loading import cache_entry, class_of_kind, face_classes, face_counts

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from study.config.hyperparameters import Scalar
-from study.config.study_config import Choice, Constant, Parameter, StudySpec, same_value
+from study.config.search_space import Choice, Constant, Parameter, same_value
+from study.config.study_config import StudySpec
 from study.designs.grid import constants, is_active, without
 from study.records import StopReason, TrialRecord, TrialState
 from study.search.space import distribution

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from study.config.study_config import Constant, Integer, StudySpec, Uniform
+from study.config.search_space import Constant, Integer, Uniform
+from study.config.study_config import StudySpec
 from study.metrics import is_better
 from study.search.wilcoxon_pruner import SignedRanks
 from study.trials.listener import TrialListener

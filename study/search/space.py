@@ -9,18 +9,8 @@ from typing import Any, Protocol
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from study.config.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
-from study.config.study_config import (
-    Choice,
-    Condition,
-    Constant,
-    Exclusion,
-    Integer,
-    Parameter,
-    StudySpec,
-    Uniform,
-    same_value,
-    stable_seed,
-)
+from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform, same_value
+from study.config.study_config import StudySpec, stable_seed
 from study.designs.grid import constants, is_active, without
 
 

@@ -16,7 +16,8 @@ from optuna.trial import TrialState as OptunaState
 
 from study.config.hyperparameters import Scalar
 from study.config.search_config import Mode
-from study.config.study_config import Choice, Constant, Integer, StudySpec, stable_seed
+from study.config.search_space import Choice, Constant, Integer
+from study.config.study_config import StudySpec, stable_seed
 from study.designs.grid import grid_points
 from study.records import TrialState
 from study.search.observations import SELECTIONS, ObservationHistory

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from study.analysis.ranking import mode_of, rank, summarize
 from study.analysis.significance import Verdict, auc_standard_error, judge_best, proportion_standard_error
 from study.config.search_config import Objective, SearchSpec
-from study.config.study_config import Parameter, StudySpec, Uniform
+from study.config.search_space import Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.errors import UsageError
 from study.metrics import EVALUATED, METRICS, metric_named, shifted_sets
 from study.records import TrialRecord, TrialState

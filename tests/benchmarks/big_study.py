@@ -14,7 +14,8 @@ from unittest import mock
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import ReplicatesSpec, SearchSpec
-from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.metrics import EVALUATED
 from study.paths import Layout, StudyLayout

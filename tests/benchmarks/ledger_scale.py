@@ -23,7 +23,8 @@ import optuna
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import SearchSpec
-from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
 from study.storage.study_storage import StudyStorage

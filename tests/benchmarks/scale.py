@@ -102,7 +102,8 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     """Run a study of stubs; return wall clock, ideal, and what suggestions and reports cost."""
     from study.config.hyperparameters import Hyperparameters
     from study.config.search_config import SearchSpec
-    from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+    from study.config.search_space import Choice, Condition, Parameter, Uniform
+    from study.config.study_config import StudySpec
     from study.engine.messages import TrialReport
     from study.engine.ray.cluster import Slots
     from study.engine.ray.tune_adapter import run_trials

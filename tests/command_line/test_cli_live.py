@@ -14,7 +14,8 @@ from rich.console import Console
 from cli.run_session import RecorderGroup, WarningLines
 from cli.views.live import LiveStatus, LiveView, open_view
 from study.config.search_config import DesignSpec, ReplicatesSpec
-from study.config.study_config import Choice, Parameter, StudySpec
+from study.config.search_space import Choice, Parameter
+from study.config.study_config import StudySpec
 from study.events import StudyStarted, TrialFinished
 from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import DesignSpec, ReplicatesSpec, SearchSpec
-from study.config.study_config import Choice, Integer, Parameter, Uniform
+from study.config.search_space import Choice, Integer, Parameter, Uniform
 from study.errors import UsageError
 from study.paths import Layout
 from study.records import TrialRecord

@@ -10,7 +10,8 @@ from engine_fakes import make_ledger, make_spec
 from cli.commands.run import Additions, extend_study, extension_of, require_effect
 from study.config.diff import changes
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, ReplicatesSpec, ResourceSpec
-from study.config.study_config import Choice, Parameter, StudySpec
+from study.config.search_space import Choice, Parameter
+from study.config.study_config import StudySpec
 from study.errors import LedgerError, UsageError
 from study.records import StopReason
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from study.config.study_config import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Constant, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.config_file import LoadedSpec, load_spec
 from study.errors import SpecError
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_spec_faults import faults
 
 from study.config.hyperparameters import DEPTHS, Scalar
-from study.config.study_config import Choice, Condition, Parameter
+from study.config.search_space import Choice, Condition, Parameter
 from study.config_file import load_spec
 from study.config_file.training import drawn_together
 from study.designs.grid import is_active

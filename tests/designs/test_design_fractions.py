@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from study.config.search_config import DesignSpec, Fraction
-from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.designs import alias_notes, count_points, design_notes, listed_points
 from study.designs.fractional_factorial import columns, plackett_burman, runs
 from study.designs.grid import values_of

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from study.config.search_config import DesignSpec, ReplicatesSpec, SearchSpec
-from study.config.study_config import Choice, Condition, Constant, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Constant, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.designs import design_overview, listed_points, planned_trials
 
 SPACE = (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from study.config.hyperparameters import Scalar
 from study.config.search_config import BudgetSpec, DesignSpec, ReplicatesSpec, SearchSpec
-from study.config.study_config import (
+from study.config.search_space import (
     Choice,
     Condition,
     Constant,
@@ -22,10 +22,10 @@ from study.config.study_config import (
     Exclusion,
     Integer,
     Parameter,
-    StudySpec,
     Uniform,
     same_value,
 )
+from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.designs import count_points, design_notes, listed_points, planned_trials, trials_in_words
 from study.designs.grid import count_grid, grid_points, is_active, values_of

@@ -9,7 +9,8 @@ from engine_fakes import DATA
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import SearchSpec
-from study.config.study_config import Choice, Condition, Constant, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Constant, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.search.space import admitted_values, forbid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from study.config.study_config import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
+from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
 from study.designs.grid import grid_points
 
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))

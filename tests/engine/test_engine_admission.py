@@ -7,7 +7,8 @@ import pytest
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective
-from study.config.study_config import Choice, Integer, Parameter, StudySpec
+from study.config.search_space import Choice, Integer, Parameter
+from study.config.study_config import StudySpec
 from study.data.dataset import ImageSet, make_bundle
 from study.engine.setup import validate_data
 from study.errors import DataError

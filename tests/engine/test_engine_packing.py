@@ -15,7 +15,8 @@ from test_engine_cluster import nodes
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective, ResourceSpec
-from study.config.study_config import Choice, Condition, DataSpec, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
+from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu import memory_probe as probe_cache

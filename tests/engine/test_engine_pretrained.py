@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from training_kit import noisy_halves, run, short_trial
 
 from study.config.hyperparameters import Hyperparameters
-from study.config.study_config import Choice, Parameter, StudySpec
+from study.config.search_space import Choice, Parameter
+from study.config.study_config import StudySpec
 from study.engine.model_key import ModelKey
 from study.engine.weights.initial_weights import _read, forget, locate, required_weights, store, stored, without_missing
 from study.errors import WeightsError

@@ -12,7 +12,8 @@ import torch
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import ResourceSpec, SearchSpec
-from study.config.study_config import Choice, DataSpec, Parameter, StudySpec
+from study.config.search_space import Choice, Parameter
+from study.config.study_config import DataSpec, StudySpec
 from study.data import DataBundle, load_data
 from study.engine import environment
 from study.engine import environment as conditions

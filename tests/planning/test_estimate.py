@@ -19,7 +19,8 @@ from study.config.search_config import (
     ResourceSpec,
     SearchSpec,
 )
-from study.config.study_config import Choice, Condition, DataSpec, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
+from study.config.study_config import DataSpec, StudySpec
 from study.data import load_data
 from study.planning.disk_usage import Footprint, count_parameters, footprint, storage, training_flops
 from study.planning.schedule import Machine, first_limit, inspect_machine, timetable

@@ -10,7 +10,8 @@ from training_kit import CPU
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import BudgetSpec, DesignSpec, ResourceSpec, SearchSpec
-from study.config.study_config import Choice, DataSpec, Parameter, StudySpec
+from study.config.search_space import Choice, Parameter
+from study.config.study_config import DataSpec, StudySpec
 from study.designs import planned_trials
 from study.paths import Layout
 from study.planning import calibration, plan_study

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pytest
@@ -17,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from study.config.search_config import Objective, SearchSpec
 from study.config.search_config import Pruner as PrunerName
-from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, choices_of
+from study.config.search_space import Choice, Constant, Domain, Integer, Parameter
+from study.config.study_config import StudySpec
 from study.records import StopReason
 from study.records import TrialState as State
 from study.search.pruners import PRUNERS, AsynchronousHalving, Hyperband, Percentile, Pruner, build_pruner, longest
@@ -282,7 +284,7 @@ def test_no_pruner_stops_a_trial_before_its_age_and_each_may_at_it(name: PrunerN
     assert min(firsts) == min_epochs
 
 
-@pytest.mark.parametrize("name", choices_of(PrunerName))
+@pytest.mark.parametrize("name", get_args(PrunerName))
 def test_every_pruner_decides_after_a_resume_as_without(tmp_path: Path, name: PrunerName) -> None:
     def told(folder: str, *, resumes: bool) -> list[object]:
         spec = make_spec(trials=12, epochs=6, pruner=name, seed=5, replicates=2)
@@ -309,4 +311,4 @@ def test_every_pruner_decides_after_a_resume_as_without(tmp_path: Path, name: Pr
 
 
 def test_every_pruner_of_the_study_file_exists() -> None:
-    assert set(PRUNERS) == set(choices_of(PrunerName))
+    assert set(PRUNERS) == set(get_args(PrunerName))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pytest
@@ -15,7 +16,8 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from study.config.search_config import Objective, Sampler
-from study.config.study_config import Choice, Condition, Exclusion, Integer, Parameter, StudySpec, Uniform, choices_of
+from study.config.search_space import Choice, Condition, Exclusion, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.designs.grid import is_active
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
@@ -27,7 +29,7 @@ from study.storage.study_storage import StudyStorage
 from study.trials.serialization import Assignment
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-EVERY = choices_of(Sampler)
+EVERY = get_args(Sampler)
 RICH = (
     *SPACE,
     Parameter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from study.config.hyperparameters import Scalar
 from study.config.search_config import BudgetSpec, DesignSpec, Sampler
-from study.config.study_config import Choice, Condition, Integer, Parameter, StudySpec, Uniform, choices_of, stable_seed
+from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec, stable_seed
 from study.designs.grid import grid_points
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
@@ -130,7 +132,7 @@ def test_a_budget_of_trials_cuts_a_design_and_counts_what_is_run(tmp_path: Path)
     assert places(ledger)[6:] == [(1, 1), (2, 1)], "what a pruned point frees goes to the next ones"
 
 
-@pytest.mark.parametrize("sampler", choices_of(Sampler))
+@pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Path, sampler: Sampler) -> None:
     space = (*FINITE, Parameter(name="head_dropout", domain=Uniform(low=0.0, high=0.1, step=0.05)))
     ledger, layout = run_all(tmp_path / "s", make_spec(100, sampler=sampler, pruner="none", space=space))

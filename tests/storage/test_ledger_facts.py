@@ -12,7 +12,8 @@ from engine_fakes import DATA, SPACE, make_ledger, make_spec, metrics, reopened
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective, Sampler
-from study.config.study_config import Choice, Constant, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Constant, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialState
 from study.search.prior_trials import PriorTrial, prior_trials

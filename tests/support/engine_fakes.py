@@ -13,7 +13,8 @@ import pytest
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
-from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.engine.messages import TrialReport
 from study.engine.trial_controller import TrialController
 from study.events import EpochReported, Event, Reports, StudyEnded, StudyStarted, TrialFinished

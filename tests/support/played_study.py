@@ -13,7 +13,8 @@ from report_kit import judged
 from cli.run_session import with_figures
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, SearchSpec
-from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.engine.messages import Failure, TrialReport
 from study.engine.trial_controller import TrialController
 from study.events import Recorder, StudyStarted

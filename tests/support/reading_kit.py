@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from study.config.search_config import SearchSpec
-from study.config.study_config import Choice, Condition, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Condition, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
 from study.storage.study_storage import StudyStorage

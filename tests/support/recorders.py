@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from study.config.search_config import Objective, SearchSpec
-from study.config.study_config import Choice, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.events import EpochReported, Event, Recorder, Reports, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 

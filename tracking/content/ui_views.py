@@ -7,7 +7,8 @@ import json
 import zlib
 from collections.abc import Mapping
 
-from study.config.study_config import Constant, StudySpec
+from study.config.search_space import Constant
+from study.config.study_config import StudySpec
 from tracking.content.encoding import safe_name
 
 _VIEW_TAG = "mlflow.sharedViewState."

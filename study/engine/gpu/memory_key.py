@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from study.config.hyperparameters import DEPTHS, Hyperparameters
 from study.config.search_config import MOST_POINTS
-from study.config.study_config import Choice, Constant, Domain, Integer, Parameter, StudySpec, Uniform
+from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform
+from study.config.study_config import StudySpec
 from study.designs.grid import constants, grid_points
 
 DECIDES = (
