@@ -18,7 +18,7 @@ from study.analysis.trial_filter.expression import All, Expression, LiteralValue
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
-from study.errors import LedgerError, UsageError
+from study.errors import StudyStorageError, UsageError
 from study.metrics import metric_named
 from study.records import FinalLook, TrialRecord, TrialState
 
@@ -94,7 +94,7 @@ def ranked_rows(
 
     Raises:
         UsageError: no trial reports the metric.
-        LedgerError, TrackingError: there is no such study.
+        StudyStorageError, TrackingError: there is no such study.
     """
     if tracking_uri:
         return rank_sources([read_served(tracking_uri, name, metric, top)], metric)
@@ -169,7 +169,7 @@ def require_best(
     """Return the ranking and the trial that wins it; its weights may not have been kept.
 
     Raises:
-        LedgerError: no trial ended with a checkpoint yet.
+        StudyStorageError: no trial ended with a checkpoint yet.
         UsageError: several objectives have no single winner.
     """
     found = ranked_rows(results, tracking_uri, name, metric)
@@ -180,7 +180,7 @@ def winner_of(found: Ranking) -> RankedRow:
     """Return the first trial, of the first configuration the one with the best value.
 
     Raises:
-        LedgerError: no trial ended with a checkpoint yet.
+        StudyStorageError: no trial ended with a checkpoint yet.
         UsageError: several objectives have no single winner.
     """
     require_candidate(found)
@@ -200,16 +200,16 @@ def require_candidate(found: Ranking) -> None:
     """Make sure that something is ranked.
 
     Raises:
-        LedgerError: no trial ended with a checkpoint yet, or with a number for what they rank by.
+        StudyStorageError: no trial ended with a checkpoint yet, or with a number for what they rank by.
     """
     if not found.rows or found.rows[0].rank is None:
         count = len(found.rows) if found.total is None else found.total
         if ended := [row.record.trial for row in found.rows if has_checkpoint(row.record)]:
-            raise LedgerError(
+            raise StudyStorageError(
                 f"a best trial needs a number for {' and '.join(found.metrics)}, but none of the {len(ended)} trials "
                 f"of `{found.study}` that ended with a checkpoint has one"
             )
-        raise LedgerError(
+        raise StudyStorageError(
             f"a best trial needs one that ended with a checkpoint, but none of the {count} trials of "
             f"`{found.study}` did; `study show {found.study}` says how they stand"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from study.config.search_config import Objective
 from study.config.study_config import StudySpec
-from study.errors import LedgerError, UsageError
+from study.errors import StudyStorageError, UsageError
 from study.metrics import shifted_sets
 from study.paths import Layout, StudyLayout
 from study.records import FinalLook, StudySummary, TrialRecord, TrialState
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OpenStudy:
-    """One study with the ledger it can go on with; its trials know their MLflow runs where those exist."""
+    """One study with the storage it can go on with; its trials know their MLflow runs where those exist."""
 
-    ledger: StudyStorage
+    storage: StudyStorage
     layout: StudyLayout
     records: list[TrialRecord]
     state: str
@@ -34,7 +34,7 @@ class OpenStudy:
     @property
     def name(self) -> str:
         """The study's name."""
-        return self.ledger.name
+        return self.storage.name
 
 
 @dataclass(frozen=True)
@@ -68,18 +68,18 @@ def resolve_name(results: Path, name: str | None) -> str:
     """Return the name, or that of the newest study.
 
     Raises:
-        LedgerError: there is no such study, or none at all.
+        StudyStorageError: there is no such study, or none at all.
     """
     known = [found for found, _ in Layout(results).studies()]
     if name is None and known:
         return known[0]
     if name is None:
-        raise LedgerError(f"no study in {results}; `study run FILE` makes one, --results DIR looks elsewhere")
+        raise StudyStorageError(f"no study in {results}; `study run FILE` makes one, --results DIR looks elsewhere")
     if name not in known:
         from study.config_file.messages import did_you_mean
 
         listed = ", ".join(known[:10]) or "none"
-        raise LedgerError(f"no study `{name}` in {results}{did_you_mean(name, known)}; there are: {listed}")
+        raise StudyStorageError(f"no study `{name}` in {results}{did_you_mean(name, known)}; there are: {listed}")
     return name
 
 
@@ -87,15 +87,15 @@ def open_study(results: Path, name: str | None) -> OpenStudy:
     """Open a study to do something with it.
 
     Raises:
-        LedgerError: there is no such study, or its ledger is damaged.
+        StudyStorageError: there is no such study, or its storage is damaged.
     """
     from study.storage.study_storage import StudyStorage
 
     layout = Layout(results).study(resolve_name(results, name))
-    ledger = StudyStorage.open(layout)
+    storage = StudyStorage.open(layout)
     known = _run_ids(layout)
-    records = [replace(record, run_id=known.get(record.trial)) for record in ledger.records()]
-    return OpenStudy(ledger, layout, records, _state(layout, ledger.is_finished, ledger.counts(), ledger.planned))
+    records = [replace(record, run_id=known.get(record.trial)) for record in storage.records()]
+    return OpenStudy(storage, layout, records, _state(layout, storage.is_finished, storage.counts(), storage.planned))
 
 
 def see_study(results: Path, name: str | None, *, epochs: bool = False) -> ReadStudy:
@@ -107,7 +107,7 @@ def see_study(results: Path, name: str | None, *, epochs: bool = False) -> ReadS
         epochs: whether the trials are to have their epochs, which takes longer.
 
     Raises:
-        LedgerError: there is no such study, or its ledger is damaged.
+        StudyStorageError: there is no such study, or its storage is damaged.
     """
     from study.storage.reader import read_study
 
@@ -120,7 +120,7 @@ def checkpoints_by_run(results: Path) -> dict[str, str]:
     """Return the path or URI of the checkpoint of every MLflow run in a results folder that ended with one."""
     found: dict[str, str] = {}
     for name, _ in Layout(results).studies():
-        with suppress(LedgerError):  # another study's damaged ledger is no reason to stop
+        with suppress(StudyStorageError):  # another study's damaged storage is no reason to stop
             records = see_study(results, name).records
             found |= {one.run_id: one.checkpoint for one in records if one.run_id and one.checkpoint}
     return found
@@ -132,7 +132,7 @@ def summaries(results: Path) -> list[StudySummary | DamagedStudy]:
     for name, _ in Layout(results).studies():
         try:
             found.append(summary_of(see_study(results, name)))
-        except LedgerError as error:
+        except StudyStorageError as error:
             found.append(DamagedStudy(name, str(error)))
     return found
 
@@ -176,7 +176,7 @@ def requested_trial(results: Path, text: str) -> tuple[str, int]:
 
     Raises:
         UsageError: it is written otherwise, or several runs begin so.
-        LedgerError: there is no such study or run.
+        StudyStorageError: there is no such study or run.
     """
     if (named := trial_named(text)) is not None:
         return resolve_name(results, named[0]), named[1]
@@ -206,11 +206,11 @@ def require_trial(study: str, count: int, trial: int) -> None:
     """Make sure that a study has a trial of this number.
 
     Raises:
-        LedgerError: it has not.
+        StudyStorageError: it has not.
     """
     if trial >= count:
         there = f"0 to {count - 1}" if count else "none yet"
-        raise LedgerError(f"no trial {trial} in `{study}`; there are: {there}")
+        raise StudyStorageError(f"no trial {trial} in `{study}`; there are: {there}")
 
 
 def _run_meant(results: Path, text: str) -> tuple[str, int]:
@@ -232,7 +232,7 @@ def _run_meant(results: Path, text: str) -> tuple[str, int]:
         raise UsageError(
             f"a run must be named so that only one is meant, but several begin with `{text}`: {listed}{more}"
         )
-    raise LedgerError(
+    raise StudyStorageError(
         f"no MLflow run `{text}` in {results}{did_you_mean(text, shown)}; there are: {listed or 'none'}{more}; "
         "STUDY/TRIAL such as ablation/3 names a trial too"
     )
@@ -276,7 +276,7 @@ def read_source(results: Path, name: str | None) -> Source:
     """Return a study of the results folder.
 
     Raises:
-        LedgerError: there is no such study.
+        StudyStorageError: there is no such study.
     """
     study = see_study(results, name)
     data = study.facts.data

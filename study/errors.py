@@ -8,7 +8,7 @@ StudyError                  exit code 1: one message, no traceback
 ├── WeightsError            pretrained weights that are missing or do not fit
 ├── TrainingError           a trial that cannot go on
 │   └── NonFiniteLossError  the loss became NaN or infinite
-├── LedgerError             the durable state of a study is missing, in use or damaged
+├── StudyStorageError       the durable state of a study is missing, in use or damaged
 ├── EngineError             Ray cannot place or run the trials
 │   └── StorageError        where trials keep their files cannot be read or written
 ├── TrackingError           MLflow cannot be reached or refuses
@@ -80,7 +80,7 @@ class NonFiniteLossError(TrainingError):
     """The loss became NaN or infinite; raised before the optimizer steps."""
 
 
-class LedgerError(StudyError):
+class StudyStorageError(StudyError):
     """The durable state of a study is missing, in use or damaged."""
 
 
@@ -100,14 +100,14 @@ class ExportError(StudyError):
     """A checkpoint that cannot be turned into a bundle."""
 
 
-def missing(layout: StudyLayout) -> LedgerError:
+def missing(layout: StudyLayout) -> StudyStorageError:
     """Return the error of a study that is not there."""
-    return LedgerError(f"no study in {layout.root}; `study list` shows those there are")
+    return StudyStorageError(f"no study in {layout.root}; `study list` shows those there are")
 
 
-def damaged(layout: StudyLayout, cause: Exception) -> LedgerError:
+def damaged(layout: StudyLayout, cause: Exception) -> StudyStorageError:
     """Return the error of a journal that cannot be read."""
-    return LedgerError(
-        f"{layout.ledger} must be a whole journal of one study, but is damaged ({cause}); "
+    return StudyStorageError(
+        f"{layout.journal} must be a whole journal of one study, but is damaged ({cause}); "
         "restore it from a backup, or move the folder away to start again"
     )

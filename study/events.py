@@ -45,7 +45,7 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class EpochReported:
-    """One epoch of a trial is over and acknowledged by the ledger; reported once per (trial, epoch)."""
+    """One epoch of a trial is over and acknowledged by the storage; reported once per (trial, epoch)."""
 
     study: str
     trial: int

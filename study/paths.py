@@ -37,9 +37,9 @@ class Layout:
         return StudyLayout(self.results / "studies" / encode_name(name))
 
     def studies(self) -> Iterator[tuple[str, StudyLayout]]:
-        """Yield every study that has a ledger, the most recently written first."""
+        """Yield every study that has a journal, the most recently written first."""
         found = [StudyLayout(path.parent) for path in self.results.glob("studies/*/ledger.journal")]
-        for layout in sorted(found, key=lambda one: one.ledger.stat().st_mtime, reverse=True):
+        for layout in sorted(found, key=lambda one: one.journal.stat().st_mtime, reverse=True):
             yield unquote(layout.root.name), layout
 
 
@@ -50,7 +50,7 @@ class StudyLayout:
     root: Path
 
     @property
-    def ledger(self) -> Path:
+    def journal(self) -> Path:
         """The durable state: Optuna's journal."""
         return self.root / "ledger.journal"
 

@@ -20,7 +20,7 @@ from cli.views.leaderboard import configuration_json, configuration_sheet, trial
 from cli.views.tables import as_table, print_table
 from study.analysis.configurations import Configuration
 from study.analysis.ranking import RankedRow
-from study.errors import ExportError, LedgerError
+from study.errors import ExportError, StudyStorageError
 from study.records import FinalLook, TrialRecord
 
 if TYPE_CHECKING:
@@ -117,18 +117,20 @@ SEND_TIMEOUT_S = 20.0
 def find_test_evaluation(study: OpenStudy, winner: RankedRow) -> FinalLook | None:
     """Return the look at the test images that a checkpoint had."""
     record = winner.record
-    return next((one for one in study.ledger.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
+    return next((one for one in study.storage.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
 
 
 def require_first_test_evaluation(study: OpenStudy, winner: RankedRow, *, again: bool) -> None:
     """Make sure that the test images were not looked at for another checkpoint.
 
     Raises:
-        LedgerError: they were, and nobody said --look-again.
+        StudyStorageError: they were, and nobody said --look-again.
     """
-    others = [one for one in study.ledger.looks if one.trial != winner.record.trial or one.epoch != winner.record.epoch]
+    others = [
+        one for one in study.storage.looks if one.trial != winner.record.trial or one.epoch != winner.record.epoch
+    ]
     if others and not again:
-        raise LedgerError(
+        raise StudyStorageError(
             f"the test images are looked at once, but were scored with trial {others[-1].trial} on "
             f"{moment(others[-1].at_s)}; whoever chooses again after that chooses by the test images. "
             "--look-again does it, and the record will say so"
@@ -167,7 +169,7 @@ def evaluate_on_test(
     """Score the chosen checkpoint on the test images and remember it; a checkpoint is scored once.
 
     Raises:
-        LedgerError: the study still runs, has no test images, or they were looked at for another checkpoint.
+        StudyStorageError: the study still runs, has no test images, or they were looked at for another checkpoint.
         ExportError: the checkpoint cannot be read, or its weights were not kept; that was no look.
     """
     from study.storage.lock import driver_lock
@@ -175,18 +177,18 @@ def evaluate_on_test(
     from study.training.evaluate import metrics_on
 
     if (known := find_test_evaluation(study, winner)) is not None:
-        with suppress(LedgerError), driver_lock(study.layout):  # a kill may have come between ledger and outbox
+        with suppress(StudyStorageError), driver_lock(study.layout):  # a kill may have come between storage and outbox
             _tell_mlflow(results, study, known)
         return known
     require_first_test_evaluation(study, winner, again=again)
     if len(labels) == 0:
-        raise LedgerError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
+        raise StudyStorageError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
     record = winner.record
     assert record.epoch is not None
     folder = weights_folder(record)
     with driver_lock(study.layout):
-        ledger = StudyStorage.open(study.layout)
-        study = replace(study, ledger=ledger)  # somebody may have looked while the images were read
+        storage = StudyStorage.open(study.layout)
+        study = replace(study, storage=storage)  # somebody may have looked while the images were read
         if (known := find_test_evaluation(study, winner)) is not None:
             return known
         require_first_test_evaluation(study, winner, again=again)
@@ -195,7 +197,7 @@ def evaluate_on_test(
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
-        ledger.record_test_evaluation(new)
+        storage.record_test_evaluation(new)
         _tell_mlflow(results, study, new)
     return new
 
@@ -243,9 +245,9 @@ def final_scores(
         return FinalScores("the study keeps none")
     try:
         own = evaluate_on_test(results, study, found, winner, images, labels, again=again)
-    except LedgerError as refused:
+    except StudyStorageError as refused:
         return FinalScores(f"not scored: {refused}")
-    return FinalScores(describe_test_evaluations(refreshed_study(study).ledger.looks, own), own.metrics)
+    return FinalScores(describe_test_evaluations(refreshed_study(study).storage.looks, own), own.metrics)
 
 
 def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
@@ -259,10 +261,10 @@ def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> s
 
 
 def refreshed_study(study: OpenStudy) -> OpenStudy:
-    """Return the study with what its ledger says now."""
+    """Return the study with what its storage says now."""
     from study.storage.study_storage import StudyStorage
 
-    return replace(study, ledger=StudyStorage.open(study.layout))
+    return replace(study, storage=StudyStorage.open(study.layout))
 
 
 def print_best(found: Ranking, winner: RankedRow, verdict: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import RESULTS, Address, Json, Name, RequireTracking, Results, Storage, TrackingUri, print_json
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def resume(
         return resume_study(study.layout, around)
 
     if study.state == "finished":
-        reason = study.ledger.end_reason
+        reason = study.storage.end_reason
         if json:
             print_json({"study": study.name, "outcome": study.state, "log": str(study.layout.log)})
         else:
@@ -63,7 +63,7 @@ def resume(
             )
         return
     run_with_live_view(
-        study.ledger.spec,
+        study.storage.spec,
         study.layout,
         start,
         StudyLocation(results, address, storage, tracking_uri, json, require_tracking),
@@ -103,11 +103,11 @@ def extend(
 
     study = open_study(results, name)
     more = Additions(trials, replicates, wall_clock, accelerator_hours, failures, no_target)
-    wanted = extend_study(study.ledger.spec, more)
-    found = changes(study.ledger.spec, wanted)
+    wanted = extend_study(study.storage.spec, more)
+    found = changes(study.storage.spec, wanted)
     if not found:
         raise UsageError("extend needs something to add, as in --trials 20; see `study extend --help`")
-    require_effect(study.ledger, wanted)
+    require_effect(study.storage, wanted)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
     def start(around: RunContext) -> StudyEnded:
@@ -133,12 +133,12 @@ def stop(
     """Stop a study that runs in another terminal: its trials end at their next epoch."""
     from cli.studies import open_study
     from study.engine.budget import StopRequest, request_stop, stop_requested
-    from study.errors import LedgerError
+    from study.errors import StudyStorageError
     from study.storage.lock import is_driven
 
     study = open_study(results, name)
     if not is_driven(study.layout):
-        raise LedgerError(f"only a running study can be stopped, but `{study.name}` is {study.state}")
+        raise StudyStorageError(f"only a running study can be stopped, but `{study.name}` is {study.state}")
     wish = StopRequest.NOW if now else StopRequest.SOON
     request_stop(study.layout, wish)
     if not json:
@@ -167,7 +167,7 @@ def end_if_left_open(study: StudyLayout) -> bool:
     from tracking.outbox.outbox import Outbox, read_lines
     from tracking.outbox.study_state import fold
 
-    with suppress(LedgerError):
+    with suppress(StudyStorageError):
         from study.engine.trial_controller import summarize_study
         from study.records import StudyOutcome
         from study.storage.lock import driver_lock

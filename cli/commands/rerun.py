@@ -39,7 +39,7 @@ def rerun(
     from study.engine.rerun import rerun as run_again
 
     require_rerunnable(record)
-    objective = study.ledger.spec.objective.metric
+    objective = study.storage.spec.objective.metric
     then = {one.epoch: one.values.get(objective) for one in record.history}
 
     def show(now: EpochMetrics) -> None:
@@ -48,8 +48,8 @@ def rerun(
         typer.echo(f"epoch {now.epoch}/{record.epochs_run} {objective} {number(value, 6)} ({verdict})", err=True)
 
     typer.echo(f"trial {record.trial} of {study.name} again, {_epochs(record.epochs_run)}", err=True)
-    data = load_data(study.ledger.spec.data)
-    found = run_again(study.ledger, study.layout, record, data, save=save, on_epoch=show)
+    data = load_data(study.storage.spec.data)
+    found = run_again(study.storage, study.layout, record, data, save=save, on_epoch=show)
     if json:
         print_json(_as_json(found))
     else:
@@ -63,7 +63,7 @@ def find_trial(results: Path, run: str) -> tuple[OpenStudy, TrialRecord]:
 
     Raises:
         UsageError: it is neither.
-        LedgerError: there is no such study, trial or run.
+        StudyStorageError: there is no such study, trial or run.
     """
     from cli.studies import open_study, requested_trial, require_trial
 

@@ -23,7 +23,7 @@ from cli.options import (
     TrackingUri,
     print_json,
 )
-from study.errors import LedgerError, UsageError
+from study.errors import StudyStorageError, UsageError
 
 if TYPE_CHECKING:
     from cli.run_session import StudyLocation
@@ -41,32 +41,32 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
     """Return what a stored study becomes when its changed file only adds to it.
 
     Raises:
-        LedgerError: the file says the same as before, or changes what has been run.
+        StudyStorageError: the file says the same as before, or changes what has been run.
     """
     from study.config.diff import changes
     from study.storage.study_attributes import refuse_existing
     from study.storage.study_storage import StudyStorage
 
-    ledger = StudyStorage.open(layout)
-    found = changes(_as_given(ledger), spec)
+    storage = StudyStorage.open(layout)
+    found = changes(_as_given(storage), spec)
     if not found:
         refuse_existing(layout, spec.name)
     differing = [one for one in found if not one.extends]
     if differing:
         listed = "\n".join(f"  {one}" for one in found)
-        raise LedgerError(
+        raise StudyStorageError(
             f"a study's file must stay the same or only add to it, but `{spec.name}` exists and differs:\n{listed}\n"
             f"`study resume {shlex.quote(spec.name)}` goes on with it as it is, `study run FILE --name OTHER` starts "
             "another"
         )
-    wanted = _with_sections(ledger.spec, spec)
-    require_effect(ledger, wanted)
+    wanted = _with_sections(storage.spec, spec)
+    require_effect(storage, wanted)
     return wanted
 
 
-def _as_given(ledger: StudyStorage) -> StudySpec:
+def _as_given(storage: StudyStorage) -> StudySpec:
     """Return the study as its file gave it, dropped values included, with what extensions added since."""
-    return _with_sections(ledger.given, ledger.spec)
+    return _with_sections(storage.given, storage.spec)
 
 
 def _with_sections(spec: StudySpec, other: StudySpec) -> StudySpec:
@@ -155,7 +155,7 @@ def _more_seeds(seeds: tuple[int, ...], count: int) -> tuple[int, ...]:
     return (*seeds, *range(first, first + count))
 
 
-def require_effect(ledger: StudyStorage, wanted: StudySpec) -> None:
+def require_effect(storage: StudyStorage, wanted: StudySpec) -> None:
     """Make sure that an extended study has something to do.
 
     Raises:
@@ -170,16 +170,16 @@ def require_effect(ledger: StudyStorage, wanted: StudySpec) -> None:
         StopReason.ACCELERATOR_BUDGET: ("budget.accelerator_hours", "--accelerator-hours H"),
         StopReason.FAILURES: ("budget.failures", "--failures N"),
     }
-    found = [one.field for one in changes(ledger.spec, wanted)]
-    if ledger.end_reason in options:
-        field, option = options[ledger.end_reason]
+    found = [one.field for one in changes(storage.spec, wanted)]
+    if storage.end_reason in options:
+        field, option = options[storage.end_reason]
         if not any(one.startswith(field) for one in found):
             raise UsageError(
-                f"`{ledger.name}` ended for this reason: {ledger.end_reason.value}, which still holds; add {option}"
+                f"`{storage.name}` ended for this reason: {storage.end_reason.value}, which still holds; add {option}"
             )
-    if ledger.exhausted and set(found) <= {"search.trials", "budget.trials"}:
+    if storage.exhausted and set(found) <= {"search.trials", "budget.trials"}:
         raise UsageError(
-            f"`{ledger.name}` has run every point of its space, {sum(ledger.counts().values())} trials; "
+            f"`{storage.name}` has run every point of its space, {sum(storage.counts().values())} trials; "
             "--replicates N runs each of them with more seeds"
         )
 
@@ -215,7 +215,7 @@ def run(
     loaded = load_spec(file, overrides or (), name=name, trials=trials)
     spec = _anchored(loaded.spec)
     layout = Layout(results).study(spec.name)
-    if layout.ledger.exists():
+    if layout.journal.exists():
         _go_on(
             extension_of(layout, spec),
             layout,
@@ -236,18 +236,18 @@ def run(
     except (DataError, WeightsError, KeyboardInterrupt) as stop:
         if fresh:  # after any other fault the log is worth keeping
             _remove_if_nothing_began(layout)
-        if isinstance(stop, KeyboardInterrupt) and not layout.ledger.exists():
+        if isinstance(stop, KeyboardInterrupt) and not layout.journal.exists():
             typer.echo("stopped before anything began", err=True)
         raise
 
 
 def _remove_if_nothing_began(layout: StudyLayout) -> None:
-    """Remove a study's folder unless it has a ledger or is another driver's, which may just have begun."""
-    from study.errors import LedgerError
+    """Remove a study's folder unless it has a storage or is another driver's, which may just have begun."""
+    from study.errors import StudyStorageError
     from study.storage.lock import driver_lock
 
-    with suppress(LedgerError), driver_lock(layout):
-        if not layout.ledger.exists():
+    with suppress(StudyStorageError), driver_lock(layout):
+        if not layout.journal.exists():
             shutil.rmtree(layout.root, ignore_errors=True)
 
 

@@ -172,10 +172,10 @@ def _looks(results: Path, found: Ranking, winner: RankedRow, *, score: bool, aga
     require_first_test_evaluation(study, winner, again=again)
     from study.data import load_data
 
-    data = load_data(study.ledger.spec.data)
-    study.ledger.require_data(data.summary.fingerprint)
+    data = load_data(study.storage.spec.data)
+    study.storage.require_data(data.summary.fingerprint)
     evaluate_on_test(results, study, found, winner, data.test.images, data.test.labels, again=again)
-    return refreshed_study(study).ledger.looks
+    return refreshed_study(study).storage.looks
 
 
 def spaces(json: Json = False) -> None:

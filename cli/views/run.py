@@ -26,7 +26,7 @@ FEW = ("val_loss", "val_accuracy", "train_loss", "learning_rate", "epoch_s")
 """Metrics that are enough to see how the epochs went, beside the objective."""
 FULL_ID = 32
 PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
-"""Those whose versions a ledger knows."""
+"""Those whose versions a storage knows."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def local_run(results: Path, text: str) -> RunDetails:
 
     Raises:
         UsageError: the text names no run, or several.
-        LedgerError: there is none of that name.
+        StudyStorageError: there is none of that name.
     """
     from cli.studies import requested_trial, require_trial, see_study
     from study.storage.reader import read_epochs

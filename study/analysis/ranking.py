@@ -88,7 +88,7 @@ def mode_among(metric: str, objectives: Sequence[Objective]) -> Mode:
 def summarize(
     spec: StudySpec, state: str, records: Sequence[TrialRecord], created_at_s: float, planned: int | None = None
 ) -> StudySummary:
-    """Return one line about a study; ``planned`` is what its ledger knows, None takes the number from the spec."""
+    """Return one line about a study; ``planned`` is what its storage knows, None takes the number from the spec."""
     if planned is None:
         from study.designs import planned_trials
 

@@ -18,31 +18,31 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class BudgetLimits:
-    """The budget of a study against what its ledger has; whichever limit is met first counts.
+    """The budget of a study against what its storage has; whichever limit is met first counts.
 
     A target is met by one epoch of one trial that reaches all its metrics.
     """
 
     def __init__(
         self,
-        ledger: StudyStorage,
+        storage: StudyStorage,
         gpus_of: Callable[[Mapping[str, Any]], float] = lambda config: 0.0,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Look at all that the ledger has.
+        """Look at all that the storage has.
 
         Args:
-            ledger: the study's memory.
+            storage: the study's memory.
             gpus_of: the GPUs of a trial with a configuration.
             clock: seconds since 1970.
         """
-        self._ledger = ledger
-        self._budget = ledger.spec.budget
+        self._storage = storage
+        self._budget = storage.spec.budget
         self._gpus_of = gpus_of
         self._clock = clock
-        self._modes = {name: _mode(ledger.spec, name) for name in self._budget.target}
-        records = ledger.records()
+        self._modes = {name: _mode(storage.spec, name) for name in self._budget.target}
+        records = storage.records()
         self._met = bool(self._modes) and any(self.meets(epoch.values) for one in records for epoch in one.history)
         self._accelerator_s = sum((one.busy_s or 0.0) * gpus_of(one.config) for one in records if one.config)
 
@@ -61,18 +61,18 @@ class BudgetLimits:
         """Take the time that a worker spent on a trial; one that runs alone has a whole GPU."""
         if self._budget.accelerator_hours is None:
             return
-        assignment = self._ledger.assignment(trial)
+        assignment = self._storage.assignment(trial)
         gpus = self._gpus_of(assignment.record.config)
         self._accelerator_s += busy_s * (max(1.0, gpus) if assignment.alone and gpus else gpus)
 
     def reached(self) -> StopReason | None:
         """Return the limit that is met, None for none."""
-        budget, ledger = self._budget, self._ledger
+        budget, storage = self._budget, self._storage
         if self._met:
             return StopReason.TARGET
-        if budget.failures is not None and ledger.counts().get(TrialState.FAILED, 0) >= budget.failures:
+        if budget.failures is not None and storage.counts().get(TrialState.FAILED, 0) >= budget.failures:
             return StopReason.FAILURES
-        if budget.wall_clock_s is not None and ledger.driven_s(self._clock()) >= budget.wall_clock_s:
+        if budget.wall_clock_s is not None and storage.driven_s(self._clock()) >= budget.wall_clock_s:
             return StopReason.TIME_BUDGET
         if budget.accelerator_hours is not None:
             limit_s = budget.accelerator_hours * SECONDS_PER_HOUR

@@ -104,24 +104,24 @@ def _is_disk(error: BaseException) -> bool:
     return any(os.strerror(code) in said for code in DISK_ERRORS)
 
 
-def decode_reports(ledger: StudyStorage, trial: int) -> list[EpochReported]:
+def decode_reports(storage: StudyStorage, trial: int) -> list[EpochReported]:
     """Return what was reported of a trial, the oldest epoch first, each with the best epoch until then."""
-    metric, mode = ledger.spec.objective.metric, ledger.spec.objective.mode
+    metric, mode = storage.spec.objective.metric, storage.spec.objective.mode
     found: list[EpochReported] = []
-    for stored in ledger.epochs(trial):
+    for stored in storage.epochs(trial):
         epoch, value = stored.metrics.epoch, stored.metrics.values[metric]
         if found and not is_better(value, found[-1].best_value, mode):
             epoch, value = found[-1].best_epoch, found[-1].best_value
-        found.append(EpochReported(ledger.name, trial, stored.metrics, value, epoch, stored.at_s))
+        found.append(EpochReported(storage.name, trial, stored.metrics, value, epoch, stored.at_s))
     return found
 
 
-def decode_report(ledger: StudyStorage, trial: int, epoch: int) -> EpochReported:
+def decode_report(storage: StudyStorage, trial: int, epoch: int) -> EpochReported:
     """Return what ``decode_reports`` has of one epoch, without reading the others."""
-    stored, curve = ledger.epoch(trial, epoch), ledger.curve(trial)
+    stored, curve = storage.epoch(trial, epoch), storage.curve(trial)
     first, *later = sorted(one for one in curve if one <= epoch)
     best = first
     for one in later:
-        if is_better(curve[one], curve[best], ledger.spec.objective.mode):
+        if is_better(curve[one], curve[best], storage.spec.objective.mode):
             best = one
-    return EpochReported(ledger.name, trial, stored.metrics, curve[best], best, stored.at_s)
+    return EpochReported(storage.name, trial, stored.metrics, curve[best], best, stored.at_s)

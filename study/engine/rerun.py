@@ -21,7 +21,7 @@ from study.engine.environment import (
     threads,
 )
 from study.engine.ray.trainable import training_data
-from study.errors import LedgerError, StudyError
+from study.errors import StudyError, StudyStorageError
 from study.metrics import metric_named
 from study.records import EpochMetrics, TrialRecord, TrialState
 from study.training.progress import TrainingProgress
@@ -154,7 +154,7 @@ def require_rerunnable(record: TrialRecord) -> None:
 
 
 def rerun(
-    ledger: StudyStorage,
+    storage: StudyStorage,
     layout: StudyLayout,
     record: TrialRecord,
     data: DataBundle,
@@ -165,7 +165,7 @@ def rerun(
     """Train a trial again in this process; of the study's folder nothing is changed.
 
     Args:
-        ledger: the study's.
+        storage: the study's.
         layout: its paths.
         record: one of its trials.
         data: the images as they are now.
@@ -176,16 +176,16 @@ def rerun(
         StudyError: the trial has nothing to compare, its data changed, its weights are gone, or ``save`` holds files.
     """
     require_rerunnable(record)
-    _require_data(ledger, data)
+    _require_data(storage, data)
     if save is not None:
         _require_empty(save)
     card = card_of(record)
     on_gpu = card is not None and card.device == "cuda"
     device = device_for(on_gpu)
-    with tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch, threads(ledger.spec.resources.cpus_per_trial):
+    with tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch, threads(storage.spec.resources.cpus_per_trial):
         directory = Path(scratch)
         now = TrainingProgress()
-        for reported in _train(ledger, layout, record, data, card, device, directory):
+        for reported in _train(storage, layout, record, data, card, device, directory):
             if reported.epoch > now.epoch:
                 on_epoch(reported.history[-1])
             now = reported
@@ -195,19 +195,19 @@ def rerun(
             metrics=len(compared_metrics(record.history)),
             differences=tuple(find_differences(record, now.history, now.evaluation)),
             same_weights=_same_weights(record, directory, now),
-            reasons=(*device_reasons(on_gpu, device), *_other_conditions(ledger)),
+            reasons=(*device_reasons(on_gpu, device), *_other_conditions(storage)),
             saved=None if save is None else _save(directory, now, save),
         )
 
 
-def _other_conditions(ledger: StudyStorage) -> list[str]:
-    if not ledger.environment:
+def _other_conditions(storage: StudyStorage) -> list[str]:
+    if not storage.environment:
         return ["the study does not say what it ran on: it is older than that, so CPU and versions are not known"]
-    return changed_environment(ledger.environment, describe_environment())
+    return changed_environment(storage.environment, describe_environment())
 
 
 def _train(
-    ledger: StudyStorage,
+    storage: StudyStorage,
     layout: StudyLayout,
     record: TrialRecord,
     data: DataBundle,
@@ -217,11 +217,11 @@ def _train(
 ) -> Iterator[TrainingProgress]:
     from study.training.trainer import train
 
-    config = matching_environment(TrialConfig.model_validate(dict(record.config)), card, ledger.environment, device)
+    config = matching_environment(TrialConfig.model_validate(dict(record.config)), card, storage.environment, device)
     return train(
         config,
-        training_data(data, ledger.spec.data.resize),
-        ledger.spec.objective,
+        training_data(data, storage.spec.data.resize),
+        storage.spec.objective,
         directory,
         weights=initial_weights(config, layout),
         device=device,
@@ -229,11 +229,11 @@ def _train(
     )
 
 
-def _require_data(ledger: StudyStorage, data: DataBundle) -> None:
-    known, found = ledger.data.fingerprint, data.summary.fingerprint
+def _require_data(storage: StudyStorage, data: DataBundle) -> None:
+    known, found = storage.data.fingerprint, data.summary.fingerprint
     if known != found:
-        raise LedgerError(
-            f"a trial can be run again on the same images only, but `{ledger.name}` ran on {known[:12]} and the data "
+        raise StudyStorageError(
+            f"a trial can be run again on the same images only, but `{storage.name}` ran on {known[:12]} and the data "
             f"is now {found[:12]}; put the pictures back"
         )
 

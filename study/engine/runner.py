@@ -45,7 +45,7 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: R
         around: listener, progress, cluster, storage.
 
     Raises:
-        LedgerError: the name is taken, another process runs the study, or a study to learn from is not there.
+        StudyStorageError: the name is taken, another process runs the study, or a study to learn from is not there.
         DataError: the images cannot be used.
         WeightsError: weights are missing, do not fit, or nothing else is left to run.
         DesignError: the design has no place for what is left without missing weights.
@@ -55,13 +55,13 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: R
     earlier, notices = prior_trials_of(spec, layout)
     with driver_lock(layout):
         clear_stop_request(layout)
-        storage = begin_storage(layout, spec.name, around.storage)
+        trial_files = begin_storage(layout, spec.name, around.storage)
         with cluster(around.address):
             forget(layout)
             ready = prepare_study(spec, layout, around)
             write_text_atomic(layout.study_file, study_file)
             store(layout, ready.weights)
-            ledger = StudyStorage.create(
+            storage = StudyStorage.create(
                 layout,
                 ready.spec,
                 study_file,
@@ -71,7 +71,7 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: R
                 warm_start=earlier,
                 environment=describe_environment(),
             )
-            return _drive(ledger, layout, storage, ready, around, resumed=False)
+            return _drive(storage, layout, trial_files, ready, around, resumed=False)
 
 
 def resume_study(layout: StudyLayout, around: RunContext, *, extended: StudySpec | None = None) -> StudyEnded:
@@ -83,44 +83,44 @@ def resume_study(layout: StudyLayout, around: RunContext, *, extended: StudySpec
         extended: what the study is to be from now on; it must only add to what it is.
 
     Raises:
-        LedgerError: there is no such study, its data changed, or another process runs it.
+        StudyStorageError: there is no such study, its data changed, or another process runs it.
         UsageError: ``extended`` changes more than it adds.
         DataError, WeightsError, EngineError: as in ``start_study``.
     """
     with driver_lock(layout):
         clear_stop_request(layout)
-        ledger = StudyStorage.open(layout)
-        storage = known_storage(layout, around.storage)
-        wanted = _extended(ledger, extended)
-        if wanted == ledger.spec and ledger.is_finished:
-            return summarize_study(ledger, StudyOutcome.FINISHED, ledger.end_reason)
-        storage.require_writable()
+        storage = StudyStorage.open(layout)
+        trial_files = known_storage(layout, around.storage)
+        wanted = _extended(storage, extended)
+        if wanted == storage.spec and storage.is_finished:
+            return summarize_study(storage, StudyOutcome.FINISHED, storage.end_reason)
+        trial_files.require_writable()
         with cluster(around.address):
             ready = prepare_study(wanted, layout, around, resumed=True)
-            ledger.require_data(ready.data.summary.fingerprint)
+            storage.require_data(ready.data.summary.fingerprint)
             if ready.spec != wanted:
                 raise WeightsError(f"a study's space must stay the same, but since it began {'; '.join(ready.notices)}")
-            if wanted != ledger.spec:
-                ledger.extend(wanted)
-            return _drive(ledger, layout, storage, ready, around, resumed=True)
+            if wanted != storage.spec:
+                storage.extend(wanted)
+            return _drive(storage, layout, trial_files, ready, around, resumed=True)
 
 
-def _extended(ledger: StudyStorage, extended: StudySpec | None) -> StudySpec:
+def _extended(storage: StudyStorage, extended: StudySpec | None) -> StudySpec:
     """Return what the study is to be; it is not stored yet, so that a fault in what follows changes nothing."""
     if extended is None:
-        return ledger.spec
-    if other := [str(one) for one in changes(ledger.spec, extended) if not one.extends]:
+        return storage.spec
+    if other := [str(one) for one in changes(storage.spec, extended) if not one.extends]:
         raise UsageError(
-            f"an extension must only add to `{ledger.name}`, but it changes {'; '.join(other)}; "
+            f"an extension must only add to `{storage.name}`, but it changes {'; '.join(other)}; "
             "give the changed study another name with --name"
         )
     return extended
 
 
 def _drive(
-    ledger: StudyStorage,
+    storage: StudyStorage,
     layout: StudyLayout,
-    storage: TrialStorage,
+    trial_files: TrialStorage,
     ready: PreparedStudy,
     around: RunContext,
     *,
@@ -128,27 +128,27 @@ def _drive(
 ) -> StudyEnded:
     recorder = around.recorder(ready.data)
     conductor = TrialController(
-        ledger,
+        storage,
         layout,
         recorder,
         evaluates=bool(ready.data.shifted),
         gpus_of=ready.packing.gpus_for,
-        retention=Retention(ledger, storage, layout, ledger.spec.keep.per_study),
+        retention=Retention(storage, trial_files, layout, storage.spec.keep.per_study),
     )
     remove_scratch(layout)  # also where no trial is left to run
     try:
-        ledger.begin_session(time.time())
+        storage.begin_session(time.time())
         with stop_on_signals(conductor.interrupt):
-            conductor.begin(_started(ledger, ready, resumed=resumed))
+            conductor.begin(_started(storage, ready, resumed=resumed))
             if conductor.has_work():
                 run_trials(
                     conductor,
                     layout,
-                    tune.with_parameters(TrialTrainable, shared=_share(ledger.spec, ready)),
+                    tune.with_parameters(TrialTrainable, shared=_share(storage.spec, ready)),
                     ready.packing.slots,
-                    storage=storage,
+                    trial_files=trial_files,
                     resources_for=ready.packing.resources_for,
-                    worker_retries=ledger.spec.resources.worker_retries,
+                    worker_retries=storage.spec.resources.worker_retries,
                     on_interrupt=around.progress.interrupting,
                 )
             conductor.raise_fault()
@@ -164,22 +164,22 @@ def _drive(
     return event
 
 
-def _started(ledger: StudyStorage, ready: PreparedStudy, *, resumed: bool) -> StudyStarted:
+def _started(storage: StudyStorage, ready: PreparedStudy, *, resumed: bool) -> StudyStarted:
     slots = ready.packing.slots
     return StudyStarted(
-        study=ledger.name,
-        study_id=ledger.study_id,
-        spec=ledger.spec,
-        study_file=ledger.study_file,
+        study=storage.name,
+        study_id=storage.study_id,
+        spec=storage.spec,
+        study_file=storage.study_file,
         data=ready.data.summary,
         resumed=resumed,
-        planned=ledger.planned,
-        finished=sum(count for state, count in ledger.counts().items() if state.is_finished),
+        planned=storage.planned,
+        finished=sum(count for state, count in storage.counts().items() if state.is_finished),
         slots=slots.count,
         device="gpu" if slots.gpus else "cpu",
-        notices=ledger.notices,
+        notices=storage.notices,
         at_s=time.time(),
-        design=design_overview(ledger.spec),
+        design=design_overview(storage.spec),
     )
 
 

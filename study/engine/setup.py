@@ -111,7 +111,7 @@ class PreparedStudy:
 def prepare_study(spec: StudySpec, layout: StudyLayout, around: RunContext, *, resumed: bool = False) -> PreparedStudy:
     """Read the data while workers fetch the weights and measure the memory of trials, then train what nobody has.
 
-    What there is to say of the data a resumed study's ledger has already.
+    What there is to say of the data a resumed study's storage has already.
 
     Raises:
         DataError: the images cannot be used.

@@ -1,4 +1,4 @@
-"""Turn what workers say into what the ledger keeps and listeners hear; knows nothing of Ray."""
+"""Turn what workers say into what the storage keeps and listeners hear; knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from study.trials.serialization import Assignment
 _WHOLE = (StopReason.FINISHED, StopReason.EARLY_STOPPED)
 
 
-def summarize_study(ledger: StudyStorage, outcome: StudyOutcome, reason: StopReason | None = None) -> StudyEnded:
+def summarize_study(storage: StudyStorage, outcome: StudyOutcome, reason: StopReason | None = None) -> StudyEnded:
     """Sum up a study as it stands."""
-    objective = ledger.spec.objective
-    rows = rank(ledger.records(), objective.metric, objective.mode)
+    objective = storage.spec.objective
+    rows = rank(storage.records(), objective.metric, objective.mode)
     return StudyEnded(
-        study=ledger.name,
+        study=storage.name,
         outcome=outcome,
         best=rows[0].record if rows and rows[0].rank else None,
-        counts={state.value: count for state, count in ledger.counts().items() if count},
+        counts={state.value: count for state, count in storage.counts().items() if count},
         at_s=time.time(),
         kept=tuple(row.record.trial for row in rows if row.rank and row.record.kept),
         reason=reason,
@@ -47,10 +47,10 @@ def final_state(reason: StopReason) -> tuple[TrialState, StopReason]:
     return (TrialState.COMPLETE if reason in _WHOLE else TrialState.PRUNED), reason
 
 
-def was_cut_short(ledger: StudyStorage, reason: StopReason | None) -> bool:
+def was_cut_short(storage: StudyStorage, reason: StopReason | None) -> bool:
     """Whether trials are left that never began, or some ended for this reason instead of their own."""
-    begun = sum(ledger.counts().values())
-    return begun < ledger.planned or any(one.stop_reason is reason for one in ledger.records())
+    begun = sum(storage.counts().values())
+    return begun < storage.planned or any(one.stop_reason is reason for one in storage.records())
 
 
 class ErrorCapture:
@@ -83,7 +83,7 @@ class ErrorCapture:
 class TrialController(ErrorCapture):
     """The one place where trials begin, advance and end, whatever runs them.
 
-    Everything is written to the ledger before a listener hears of it, and a listener may hear twice of what a
+    Everything is written to the storage before a listener hears of it, and a listener may hear twice of what a
     killed driver told it last, in the same words.
 
     A trial that is to stop, because it is weak or the study ends, stops after the epoch it reported last. Where a
@@ -94,7 +94,7 @@ class TrialController(ErrorCapture):
 
     def __init__(
         self,
-        ledger: StudyStorage,
+        storage: StudyStorage,
         layout: StudyLayout,
         recorder: Recorder,
         *,
@@ -105,7 +105,7 @@ class TrialController(ErrorCapture):
         """Take charge of a study.
 
         Args:
-            ledger: the study's memory.
+            storage: the study's memory.
             layout: the study's paths.
             recorder: hears of everything.
             evaluates: whether there are shifted image sets.
@@ -113,13 +113,13 @@ class TrialController(ErrorCapture):
             retention: looks after the files of trials that ended; default: those in the study's own folder.
         """
         super().__init__()
-        self._ledger = ledger
+        self._storage = storage
         self._layout = layout
         self._recorder = recorder
         self._evaluates = evaluates
         self._gpus_of = gpus_of
-        self._limits = BudgetLimits(ledger, gpus_of)
-        self._retain = retention or Retention(ledger, default_storage(layout), layout, ledger.spec.keep.per_study)
+        self._limits = BudgetLimits(storage, gpus_of)
+        self._retain = retention or Retention(storage, default_storage(layout), layout, storage.spec.keep.per_study)
         self._busy_s: dict[int, float] = {}  # what a worker said last of the time since it took its trial
         self._placed: set[int] = set()
         self._running: set[int] = set()
@@ -138,11 +138,11 @@ class TrialController(ErrorCapture):
     def begin(self, started: StudyStarted) -> None:
         """Tell listeners that the study begins or goes on, and make up for what a killed driver left half done."""
         self._recorder.record(started)
-        records = self._ledger.records()
+        records = self._storage.records()
         self._retain()
-        self._recorder.catch_up(records, time.time(), partial(decode_reports, self._ledger))
+        self._recorder.catch_up(records, time.time(), partial(decode_reports, self._storage))
         self._left = {one.trial for one in records if not one.state.is_finished}
-        for record in self._ledger.undecided():
+        for record in self._storage.undecided():
             self._recorder.record(TrialStarted(record, record.attempts, time.time()))
             self._decide_after_resume(record)
         self.poll()
@@ -158,7 +158,7 @@ class TrialController(ErrorCapture):
             return self._hand_out_again(self._again.popleft())
         if self._reason is StopReason.USER or (self._reason is not None and not self._left):
             return None
-        assignment = self._ledger.ask()
+        assignment = self._storage.ask()
         if assignment is not None:
             self._left.discard(assignment.trial)
             self._running.add(assignment.trial)
@@ -167,10 +167,10 @@ class TrialController(ErrorCapture):
         return assignment
 
     def _hand_out_again(self, trial: int) -> Assignment:
-        if self._ledger.stop_of(trial) is not None:
+        if self._storage.stop_of(trial) is not None:
             self._evaluating.add(trial)
             self._judged.add(trial)
-        return self._ledger.assignment(trial)
+        return self._storage.assignment(trial)
 
     def may_ask_later(self) -> bool:
         """Whether there may be a next trial although there is none now: a running one may come back yet."""
@@ -191,7 +191,7 @@ class TrialController(ErrorCapture):
         if trial in self._evaluating:
             self._evaluating.discard(trial)  # the next time it is another worker
             return
-        record = self._ledger.restarted(trial) if trial in self._placed else self._ledger.record(trial)
+        record = self._storage.restarted(trial) if trial in self._placed else self._storage.record(trial)
         self._placed.add(trial)
         self._busy_s.pop(trial, None)
         self._recorder.record(TrialStarted(record, record.attempts, time.time()))
@@ -212,16 +212,16 @@ class TrialController(ErrorCapture):
             self._take_failure(trial, report.failure)
             return True
         for metrics in report.epochs:
-            if self._ledger.report(trial, metrics, report.checkpoint, spent_s):
+            if self._storage.report(trial, metrics, report.checkpoint, spent_s):
                 spent_s = 0.0
                 self._limits.note(metrics.values)
                 self._announce(trial, metrics.epoch)
         if report.ended is not None:
-            self._ledger.note_evaluation(trial, report.evaluation)
-            stop = self._ledger.stop_of(trial) if report.ended is StopReason.PRUNED else None
+            self._storage.note_evaluation(trial, report.evaluation)
+            stop = self._storage.stop_of(trial) if report.ended is StopReason.PRUNED else None
             self._end(trial, *final_state(stop.reason if stop else report.ended))
             return True
-        caught_up = not report.epochs or report.epochs[-1].epoch >= max(self._ledger.curve(trial), default=0)
+        caught_up = not report.epochs or report.epochs[-1].epoch >= max(self._storage.curve(trial), default=0)
         return trial not in self._judged and caught_up and self._is_to_leave(trial)
 
     def fail(self, trial: int, failure: Failure) -> None:
@@ -230,7 +230,7 @@ class TrialController(ErrorCapture):
         One that was stopped and has its checkpoint has not failed: it goes without the scores it was kept for.
         """
         write_text_atomic(self._layout.trial_error(trial), failure.traceback)
-        if self._ledger.stop_of(trial) is not None and self._has_files(trial):
+        if self._storage.stop_of(trial) is not None and self._has_files(trial):
             self._end_stopped(trial)
         else:
             self._end(trial, TrialState.FAILED, StopReason.ERROR, error=failure.summary)
@@ -241,9 +241,9 @@ class TrialController(ErrorCapture):
 
     def has_work(self) -> bool:
         """Whether some trial has not ended, or is still to begin."""
-        counts = self._ledger.counts()
+        counts = self._storage.counts()
         begun, done = sum(counts.values()), sum(count for state, count in counts.items() if state.is_finished)
-        return done < begun or (self._reason is None and done < self._ledger.planned)
+        return done < begun or (self._reason is None and done < self._storage.planned)
 
     def poll(self) -> None:
         """Look whether the study is to end: somebody wished it, or a limit is met."""
@@ -264,26 +264,26 @@ class TrialController(ErrorCapture):
             outcome = StudyOutcome.FAILED
         elif self._reason is StopReason.USER and cut_short and not (self.interrupted and self.has_work()):
             outcome = StudyOutcome.STOPPED
-        event = summarize_study(self._ledger, outcome, self._reason if cut_short else None)
+        event = summarize_study(self._storage, outcome, self._reason if cut_short else None)
         self._recorder.record(event)
         if event.outcome is StudyOutcome.FINISHED:
-            self._ledger.note_end(event.reason)
+            self._storage.note_end(event.reason)
         return event
 
     def _is_cut_short(self) -> bool:
-        if sum(self._ledger.counts().values()) < self._ledger.planned or self._reason is not StopReason.USER:
-            return was_cut_short(self._ledger, self._reason)
+        if sum(self._storage.counts().values()) < self._storage.planned or self._reason is not StopReason.USER:
+            return was_cut_short(self._storage, self._reason)
         return self._stopped or self.has_work()  # an earlier wish of the user's was another one
 
     def _announce(self, trial: int, epoch: int) -> None:
-        self._recorder.record(decode_report(self._ledger, trial, epoch))
+        self._recorder.record(decode_report(self._storage, trial, epoch))
 
     def _is_to_leave(self, trial: int) -> bool:
         """Decide whether a trial stops after the epoch it reported; see to what follows if so."""
         self.poll()
         if self._reason is not None:
-            self._ledger.stop(trial, self._reason)
-        elif not self._ledger.should_prune(trial):
+            self._storage.stop(trial, self._reason)
+        elif not self._storage.should_prune(trial):
             return False
         if self._evaluates:
             self._again.append(trial)
@@ -292,7 +292,7 @@ class TrialController(ErrorCapture):
         return True
 
     def _end_stopped(self, trial: int) -> None:
-        stop = self._ledger.stop_of(trial)
+        stop = self._storage.stop_of(trial)
         assert stop is not None
         self._end(trial, *final_state(stop.reason))
 
@@ -305,21 +305,21 @@ class TrialController(ErrorCapture):
             return
         limit = self._limits.reached()
         if limit is not None:
-            self._ledger.stop(record.trial, limit)
-        if self._ledger.should_prune(record.trial) and not self._evaluates and self._has_files(record.trial):
+            self._storage.stop(record.trial, limit)
+        if self._storage.should_prune(record.trial) and not self._evaluates and self._has_files(record.trial):
             self._end_stopped(record.trial)
 
     def _wind_up(self, reason: StopReason) -> None:
         """End the trials that no worker has; those with a checkpoint to score or to mend are handed out for that."""
         for trial in sorted(self._left):
-            record = self._ledger.record(trial)
+            record = self._storage.record(trial)
             if record.history:
-                self._ledger.stop(trial, reason)
+                self._storage.stop(trial, reason)
             if not record.history or (not self._evaluates and self._has_files(trial)):
                 self._end(trial, *final_state(reason))
 
     def _has_files(self, trial: int) -> bool:
-        epochs = self._ledger.epochs(trial)
+        epochs = self._storage.epochs(trial)
         return bool(epochs) and self._retain.holds(trial, epochs[-1].checkpoint)
 
     def _take_failure(self, trial: int, failure: Failure) -> None:
@@ -328,9 +328,9 @@ class TrialController(ErrorCapture):
                 f"trials must be able to write below {self._retain.root}, but trial {trial} could not: "
                 f"{failure.summary}; make room and go on with `study resume`"
             )
-        assignment = self._ledger.assignment(trial)
+        assignment = self._storage.assignment(trial)
         if failure.memory and not assignment.alone and 0 < self._gpus_of(assignment.config.model_dump()) < 1:
-            self._ledger.place_alone(trial)
+            self._storage.place_alone(trial)
             self._again.append(trial)
         elif failure.memory:
             self.fail(trial, replace(failure, summary=f"{failure.summary}; lower batch_size or data.image_size_px"))
@@ -338,11 +338,11 @@ class TrialController(ErrorCapture):
             self.fail(trial, failure)
 
     def _end(self, trial: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> None:
-        self._ledger.tell(trial, state, reason, error=error)
+        self._storage.tell(trial, state, reason, error=error)
         self._stopped = self._stopped or reason is self._reason
         self._running.discard(trial)
         self._left.discard(trial)
         self._retain(trial)
-        record = self._ledger.record(trial)
+        record = self._storage.record(trial)
         assert record.finished_at_s is not None
         self._recorder.record(TrialFinished(record, record.finished_at_s))

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from study.config.hyperparameters import TrialConfig
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.metrics import SHIFTED_PREFIX
 from study.paths import Layout, StudyLayout
 from study.planning.schedule import Machine
@@ -113,23 +113,23 @@ def known_speeds(
     wanted = set(models)
     seen: dict[SpeedKey, list[ObservedSpeed]] = {}
     for _, layout in islice(Layout(results).studies(), MOST_STUDIES):
-        with suppress(LedgerError):  # another study's damaged ledger is no reason to stop
-            ledger = StudyStorage.open(layout)
-            if _is_comparable(ledger, image_size_px, machine, cpu):
-                for key, one in _seen_in(ledger, layout, wanted, machine):
+        with suppress(StudyStorageError):  # another study's damaged storage is no reason to stop
+            storage = StudyStorage.open(layout)
+            if _is_comparable(storage, image_size_px, machine, cpu):
+                for key, one in _seen_in(storage, layout, wanted, machine):
                     seen.setdefault(key, []).append(one)
     return {key: _median(found) for key, found in seen.items()}
 
 
-def _is_comparable(ledger: StudyStorage, image_size_px: int, machine: Machine, cpu: str) -> bool:
+def _is_comparable(storage: StudyStorage, image_size_px: int, machine: Machine, cpu: str) -> bool:
     if (
-        ledger.spec.data.image_size_px != image_size_px
-        or ledger.spec.resources.cpus_per_trial != machine.cpus_per_trial
+        storage.spec.data.image_size_px != image_size_px
+        or storage.spec.resources.cpus_per_trial != machine.cpus_per_trial
     ):
         return False
-    if machine.kind == "cpu" and ledger.environment.get("cpu", cpu) != cpu:
+    if machine.kind == "cpu" and storage.environment.get("cpu", cpu) != cpu:
         return False
-    return _device_kind(ledger.records()) == machine.kind
+    return _device_kind(storage.records()) == machine.kind
 
 
 def _device_kind(records: Sequence[TrialRecord]) -> str | None:
@@ -142,17 +142,17 @@ def _device_kind(records: Sequence[TrialRecord]) -> str | None:
 
 
 def _seen_in(
-    ledger: StudyStorage, layout: StudyLayout, wanted: set[tuple[str, int]], machine: Machine
+    storage: StudyStorage, layout: StudyLayout, wanted: set[tuple[str, int]], machine: Machine
 ) -> Iterator[tuple[SpeedKey, ObservedSpeed]]:
-    sizes = ledger.data.sizes
+    sizes = storage.data.sizes
     shifted = sum(size for name, size in sizes.items() if name not in ("train", "val", "test"))
-    scored = sizes["val"] + (shifted if scores_shifted_each_epoch(ledger.spec.objective.metric) else 0)
-    for record in ledger.records():
+    scored = sizes["val"] + (shifted if scores_shifted_each_epoch(storage.spec.objective.metric) else 0)
+    for record in storage.records():
         usable = record.state in (TrialState.COMPLETE, TrialState.PRUNED) and record.attempts == 1
         told = all(name in one.values for one in record.history for name in MEASURED)
         if usable and told and record.history and (record.config["family"], record.config["depth"]) in wanted:
             config = TrialConfig.model_validate(dict(record.config))
-            ends = [one.at_s for one in ledger.epochs(record.trial)]
+            ends = [one.at_s for one in storage.epochs(record.trial)]
             yield speed_key(config, machine.device), _see(record, ends, sizes["train"], scored)
 
 

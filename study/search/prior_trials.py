@@ -20,7 +20,7 @@ from study.trials.serialization import best_epoch
 
 
 class EarlierStudy(Protocol):
-    """What is asked of the other study's ledger."""
+    """What is asked of the other study's storage."""
 
     spec: StudySpec
 

@@ -1,7 +1,7 @@
 """Decide which trials are not worth going on with; one registry entry per name.
 
 A pruner decides from the reported values alone, without marks of its own in the storage: a driver killed after such
-a mark and before the trial was told would find it and decide otherwise. The ledger stores what was decided.
+a mark and before the trial was told would find it and decide otherwise. The storage stores what was decided.
 """
 
 from __future__ import annotations

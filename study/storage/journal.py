@@ -15,7 +15,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal._file import BaseJournalFileLock
 
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import sync_folder
 from study.trials.serialization import FOLLOWED
 
@@ -56,7 +56,7 @@ class JournalFile(JournalFileBackend):
         """Append all lines or none.
 
         Raises:
-            LedgerError: the disk refuses them.
+            StudyStorageError: the disk refuses them.
         """
         self.append_lines([json.dumps(log, separators=(",", ":")) for log in logs])
 
@@ -64,7 +64,7 @@ class JournalFile(JournalFileBackend):
         """Append all of these JSON objects or none, in one write.
 
         Raises:
-            LedgerError: the disk refuses them.
+            StudyStorageError: the disk refuses them.
         """
         try:
             if self._torn:
@@ -75,7 +75,7 @@ class JournalFile(JournalFileBackend):
             finally:
                 self._flock.release()
         except OSError as error:
-            raise LedgerError(
+            raise StudyStorageError(
                 f"a study must be able to write {self._journal}, but: {error.strerror or error}; "
                 "what it had stored is safe: mend this and go on with `study resume`"
             ) from error

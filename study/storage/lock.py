@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.trials.serialization import FOLLOWED
 
@@ -24,25 +24,25 @@ def driver_lock(layout: StudyLayout) -> Iterator[None]:
     """Be the study's one driver; a torn last line of the journal, left by a kill, is cut first.
 
     Raises:
-        LedgerError: another process drives the study, or its folder cannot be written.
+        StudyStorageError: another process drives the study, or its folder cannot be written.
     """
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
         file = layout.lock.open("a+")
     except OSError as error:
-        raise LedgerError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
+        raise StudyStorageError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
     with file:
         if not _try_lock(file):
             file.seek(0)
-            raise LedgerError(
+            raise StudyStorageError(
                 f"one process at a time may run a study, but process {file.read().strip() or '?'} already runs "
                 f"`{layout.root.name}`; wait for it or stop it with Ctrl-C"
             )
         _sign(file)
         try:
-            _cut_torn_line(layout.ledger)
+            _cut_torn_line(layout.journal)
         except OSError as error:
-            raise LedgerError(f"{layout.ledger} must be writable, but: {error.strerror or error}") from error
+            raise StudyStorageError(f"{layout.journal} must be writable, but: {error.strerror or error}") from error
         yield
 
 
@@ -78,7 +78,7 @@ def _sign(file: IO[str]) -> None:
         file.write(f"{os.getpid()}\n")
         file.flush()
     except OSError as error:
-        raise LedgerError(f"{file.name} must be writable, but: {error.strerror or error}") from error
+        raise StudyStorageError(f"{file.name} must be writable, but: {error.strerror or error}") from error
 
 
 def _cut_torn_line(journal: Path) -> None:

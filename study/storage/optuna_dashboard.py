@@ -1,4 +1,4 @@
-"""Let a ledger be looked at through Optuna's own interface while it grows; nothing is written through it."""
+"""Let a storage be looked at through Optuna's own interface while it grows; nothing is written through it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from study.config.study_config import StudySpec
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import TrialRecord
 from study.storage.study_attributes import SPEC
@@ -46,15 +46,15 @@ class ReadOnlyStorage(JournalStorage):
         """Open a study; ``link`` is asked at every look.
 
         Raises:
-            LedgerError: there is none, or its file is damaged.
+            StudyStorageError: there is none, or its file is damaged.
         """
         StudyStorage.open(layout)
-        self._journal = layout.ledger
+        self._journal = layout.journal
         self._link = link
         self._size = 0
         self._spec: tuple[str, StudySpec] | None = None
         self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
-        super().__init__(_ReadOnly(layout.ledger))
+        super().__init__(_ReadOnly(layout.journal))
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Return the one study, with links."""
@@ -141,9 +141,9 @@ class _ReadOnly(JournalFileBackend):
         """Refuse.
 
         Raises:
-            LedgerError: always.
+            StudyStorageError: always.
         """
-        raise LedgerError(READ_ONLY)
+        raise StudyStorageError(READ_ONLY)
 
 
 def _trial_attrs(record: TrialRecord, link: str | None) -> dict[str, Any]:
@@ -177,11 +177,11 @@ _READING = ("GET", "HEAD")
 class Dashboard:
     """A dashboard that listens already; ``url`` opens it on the study."""
 
-    def __init__(self, ledger: ReadOnlyStorage, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, storage: ReadOnlyStorage, host: str = "127.0.0.1", port: int = 8080) -> None:
         """Listen on a port.
 
         Args:
-            ledger: What is shown.
+            storage: What is shown.
             host: Any other than 127.0.0.1 lets other machines in, by this machine's names and addresses only.
             port: Where to listen; 0 takes a free one.
 
@@ -191,10 +191,10 @@ class Dashboard:
         from optuna_dashboard._app import create_app
 
         port = listening.free_port(host, port)
-        app = guarded(create_app(ledger), listening.allowed_hosts(host))
+        app = guarded(create_app(storage), listening.allowed_hosts(host))
         kind = _ServerV6 if ":" in host else _Server
         self._server = make_server(host, port, app, server_class=kind, handler_class=_Quiet)
-        (study,) = ledger.get_all_studies()
+        (study,) = storage.get_all_studies()
         self.url = f"{listening.address(host, port)}/dashboard/studies/{study._study_id}"
 
     def serve(self) -> None:

@@ -1,4 +1,4 @@
-"""Look at a study as it stands, as quickly as its ledger allows."""
+"""Look at a study as it stands, as quickly as its storage allows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final
 from pydantic_core import from_json
 
 from study.config.study_config import StudySpec
-from study.errors import LedgerError, damaged, missing
+from study.errors import StudyStorageError, damaged, missing
 from study.paths import StudyLayout, write_atomic
 from study.records import StopReason, TrialRecord, TrialState
 from study.storage.study_attributes import DROPPED_PREFIX, EXHAUSTED, SPEC, StudyAttributes
@@ -351,7 +351,7 @@ _DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 class StudyView(StudyAttributes):
-    """A study as it stood when it was read: the same answers as the ledger's, but nothing can be done with it."""
+    """A study as it stood when it was read: the same answers as the storage's, but nothing can be done with it."""
 
     def __init__(self, replay: JournalReplay, columns: Mapping[str, Any] | None, run_ids: Mapping[int, str]) -> None:
         self.spec = replay.spec()
@@ -419,10 +419,10 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
         epochs: whether the records are to have their epochs, for which all of the journal must be read.
 
     Raises:
-        LedgerError: there is no such study, or its ledger is damaged.
+        StudyStorageError: there is no such study, or its storage is damaged.
     """
     try:
-        with layout.ledger.open("rb") as journal:
+        with layout.journal.open("rb") as journal:
             contents = Contents(journal)
             index = None if epochs else load(layout.index, contents)
             replay = index.replay if index else JournalReplay(keeps_epochs=epochs)
@@ -446,11 +446,11 @@ def read_epochs(layout: StudyLayout, number: int) -> list[StoredEpoch]:
     """Return what was reported of one trial, the oldest epoch first, without reading what is of others.
 
     Raises:
-        LedgerError: the ledger cannot be read.
+        StudyStorageError: the storage cannot be read.
     """
     attrs: dict[str, Any] = {}
     try:
-        journal = _whole_batches(layout.ledger.read_bytes())
+        journal = _whole_batches(layout.journal.read_bytes())
         for line in _lines_with(journal, f'"trial_id":{number},'.encode()):
             log = parse(line)
             if log["op_code"] == TRIAL_ATTR and log["trial_id"] == number:
@@ -462,7 +462,7 @@ def read_epochs(layout: StudyLayout, number: int) -> list[StoredEpoch]:
 
 def refresh(layout: StudyLayout) -> None:
     """Bring the index up to date if that is worth it; a fault is left for whoever reads."""
-    with suppress(LedgerError):
+    with suppress(StudyStorageError):
         read_study(layout)
 
 

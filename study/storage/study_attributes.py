@@ -14,7 +14,7 @@ from typing import Any
 from optuna.study import StudyDirection
 
 from study.config.study_config import StudySpec
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import DataSummary, FinalLook, StopReason, TrialState
 from study.search.prior_trials import PriorTrial
@@ -105,11 +105,11 @@ class StudyAttributes(ABC):
         """Make sure that the data is what the study began on.
 
         Raises:
-            LedgerError: it changed.
+            StudyStorageError: it changed.
         """
         known = self.data.fingerprint
         if known != fingerprint:
-            raise LedgerError(
+            raise StudyStorageError(
                 f"a study's data must stay the same, but `{self.name}` began on {known[:12]} "
                 f"and the data is now {fingerprint[:12]}; put it back, or start another study with --name"
             )
@@ -140,10 +140,10 @@ def create(
     warm_start: Sequence[PriorTrial],
     environment: Mapping[str, str],
 ) -> None:
-    """Write the ledger of a study that has no trial yet.
+    """Write the storage of a study that has no trial yet.
 
     Raises:
-        LedgerError: there is one already, or the folder cannot be written.
+        StudyStorageError: there is one already, or the folder cannot be written.
     """
     refuse_existing(layout, spec.name)
     directions = [
@@ -161,9 +161,9 @@ def create(
         "created_at_s": time.time(),
     }
     try:
-        _write(layout.ledger, spec.name, directions, attributes)
+        _write(layout.journal, spec.name, directions, attributes)
     except OSError as error:
-        raise LedgerError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
+        raise StudyStorageError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
 
 
 def _write(journal: Path, name: str, directions: Sequence[StudyDirection], attributes: Mapping[str, object]) -> None:
@@ -182,10 +182,10 @@ def refuse_existing(layout: StudyLayout, name: str) -> None:
     """Make sure that a study's name is new.
 
     Raises:
-        LedgerError: it is not.
+        StudyStorageError: it is not.
     """
-    if layout.ledger.exists():
-        raise LedgerError(
+    if layout.journal.exists():
+        raise StudyStorageError(
             f"a study's name must be new, but `{name}` exists; `study resume {shlex.quote(name)}` goes on with it, "
             "`study run FILE --name OTHER` starts another"
         )

@@ -74,7 +74,7 @@ class StudyStorage(StudyTrials):
             environment: versions and device, for the record.
 
         Raises:
-            LedgerError: there is one already.
+            StudyStorageError: there is one already.
         """
         create(
             layout, spec, study_file, given=given or spec, data=data, notices=notices,
@@ -87,12 +87,12 @@ class StudyStorage(StudyTrials):
         """Open an existing study.
 
         Raises:
-            LedgerError: there is none, or its file is damaged.
+            StudyStorageError: there is none, or its file is damaged.
         """
-        if not layout.ledger.exists():
+        if not layout.journal.exists():
             raise missing(layout)
         try:
-            return cls(BatchedJournalStorage(layout.ledger))
+            return cls(BatchedJournalStorage(layout.journal))
         except _DAMAGE as error:
             raise damaged(layout, error) from error
 

@@ -1,4 +1,4 @@
-"""Read what the ledger stored of a trial; pure, no I/O."""
+"""Read what the storage stored of a trial; pure, no I/O."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ _BEGAN_S = 1_780_000_000.0
 
 
 def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int = 1, spare: int = 0) -> StudyStorage:
-    """Let the ledger itself store all trials, but sync none of them; ``spare`` more are planned."""
+    """Let the storage itself store all trials, but sync none of them; ``spare`` more are planned."""
     spec = StudySpec(
         name=layout.root.name,
         trial=Hyperparameters(max_epochs=epochs),
@@ -52,28 +52,28 @@ def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int =
     layout.root.mkdir(parents=True)
     chance = random.Random(0)
     with mock.patch.object(os, "fsync"):
-        ledger = StudyStorage.create(layout, spec, f"name: {spec.name}\n", data=DATA, environment={"torch": "2.9"})
-        ledger.begin_session(time.time())
+        storage = StudyStorage.create(layout, spec, f"name: {spec.name}\n", data=DATA, environment={"torch": "2.9"})
+        storage.begin_session(time.time())
         for _ in range(trials):
-            _run_one(ledger, epochs, chance)
-        ledger.note_end(None)
-    return ledger
+            _run_one(storage, epochs, chance)
+        storage.note_end(None)
+    return storage
 
 
-def append_trial(ledger: StudyStorage, epochs: int = 3) -> None:
+def append_trial(storage: StudyStorage, epochs: int = 3) -> None:
     """Run one more trial of a study that is not at its end."""
-    _run_one(ledger, epochs, random.Random(1))
+    _run_one(storage, epochs, random.Random(1))
 
 
-def _run_one(ledger: StudyStorage, epochs: int, chance: random.Random) -> None:
-    assignment = ledger.ask()
+def _run_one(storage: StudyStorage, epochs: int, chance: random.Random) -> None:
+    assignment = storage.ask()
     assert assignment is not None
     config = assignment.config
     good = 0.9 - 0.05 * abs(math.log10(config.learning_rate) + 2.5) + 0.0002 * config.depth
     for epoch in range(1, epochs + 1):
         values = _metrics(good - 0.2 / epoch + chance.gauss(0.0, 0.01), chance)
-        ledger.report(assignment.trial, EpochMetrics(epoch, values), f"trials/{assignment.trial:05d}/best", 1.0)
-    ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        storage.report(assignment.trial, EpochMetrics(epoch, values), f"trials/{assignment.trial:05d}/best", 1.0)
+    storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
 
 
 def _metrics(value: float, chance: random.Random) -> dict[str, float]:
@@ -85,22 +85,22 @@ def _metrics(value: float, chance: random.Random) -> dict[str, float]:
     return {**{name: chance.random() for name in names}, **val, **dark, "val_auc": value}
 
 
-def write_runs(layout: Layout, study: StudyLayout, ledger: StudyStorage, database: Path) -> str:
+def write_runs(layout: Layout, study: StudyLayout, storage: StudyStorage, database: Path) -> str:
     """Put the study's runs into an MLflow database, as the tracker would have, and return the experiment's id."""
     from tracking.client.client import TrackingClient
     from tracking.exporter.recorder import open_recorder
     from tracking.run_ids import load_runs
 
     uri = f"sqlite:///{database}"
-    records = ledger.records()
+    records = storage.records()
     started = StudyStarted(
-        ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, False, 0, 2, "cpu", (), _BEGAN_S,
+        storage.name, storage.study_id, storage.spec, storage.study_file, DATA, False, 0, 2, "cpu", (), _BEGAN_S,
         len(records),
     )  # fmt: skip
-    counts = {state.value: count for state, count in ledger.counts().items() if count}
+    counts = {state.value: count for state, count in storage.counts().items() if count}
     recorder = open_recorder(layout, study, uri)
     recorder.record(started)
-    recorder.record(StudyEnded(ledger.name, StudyOutcome.FINISHED, None, counts, _BEGAN_S + 1))
+    recorder.record(StudyEnded(storage.name, StudyOutcome.FINISHED, None, counts, _BEGAN_S + 1))
     recorder.close()
     runs = load_runs(study.runs)
     assert runs is not None

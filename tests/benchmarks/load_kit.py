@@ -105,10 +105,10 @@ def events(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def make_ledger(asked: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
+def make_storage(asked: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
     """Begin a study of that many trials whose points are drawn at random and never pruned."""
-    from engine_fakes import make_ledger as make
     from engine_fakes import make_spec
+    from engine_fakes import make_storage as make
 
     from study.paths import Layout
 
@@ -126,7 +126,7 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from study.records import EpochMetrics, StopReason
     from study.storage.lock import driver_lock
 
-    ledger, layout = make_ledger(asked, folder)
+    storage, layout = make_storage(asked, folder)
     last, figures = asked.rate * asked.seconds, {}
 
     def on_report(trial: int, epoch: int) -> None:
@@ -134,10 +134,10 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         conductor.on_report(trial, TrialReport((metrics,), None, StopReason.FINISHED if epoch == last else None))
 
     with driver_lock(layout), tracked(asked, folder, figures) as recorder:
-        conductor = TrialController(ledger, layout, recorder)
+        conductor = TrialController(storage, layout, recorder)
         before = rss_mib()
         began, cpu_s = time.perf_counter(), time.process_time()
-        conductor.begin(started(ledger, resumed=False))
+        conductor.begin(started(storage, resumed=False))
         while (assignment := conductor.next_assignment()) is not None:
             conductor.place(assignment.trial)
         calls = all_at_pace(asked, on_report)
@@ -196,14 +196,14 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
             calls.spent_s.append(at_s[-1] - began)
             return leaves
 
-    ledger, layout = make_ledger(asked, folder)
+    storage, layout = make_storage(asked, folder)
     arrivals = folder / "arrivals"
     arrivals.mkdir()
     ray_session(asked.trials)
     with driver_lock(layout), tracked(asked, folder, figures) as recorder:
-        conductor = Timed(ledger, layout, recorder)
+        conductor = Timed(storage, layout, recorder)
         before = rss_mib()
-        conductor.begin(started(ledger, resumed=False))
+        conductor.begin(started(storage, resumed=False))
         run_trials(conductor, layout, make_stub(asked, arrivals), Slots(1, 0.0, asked.trials))
         conductor.raise_fault()
         conductor.end()

@@ -85,28 +85,28 @@ def study(*words: str) -> list[str]:
     return [sys.executable, "-m", "cli", *words]
 
 
-def measure_folder(layout: Layout, ledger: StudyStorage, rounds: int) -> dict[str, Any]:
+def measure_folder(layout: Layout, storage: StudyStorage, rounds: int) -> dict[str, Any]:
     """Time the commands on a results folder: the first look, the later ones, and those at a study that grows."""
     where, paths = ("--results", str(layout.results)), layout.study(NAME)
-    found: dict[str, Any] = {"journal_bytes": paths.ledger.stat().st_size}
+    found: dict[str, Any] = {"journal_bytes": paths.journal.stat().st_size}
     began_s, cpu_s = time.perf_counter(), time.process_time()
     StudyStorage.open(paths).records()
-    found["open the ledger itself"] = {
+    found["open the storage itself"] = {
         "wall_s": round(time.perf_counter() - began_s, 3), "cpu_s": round(time.process_time() - cpu_s, 3),
     }  # fmt: skip
     found["best, without an index"] = timed(study("best", NAME, *where))
     found["index_bytes"] = paths.index.stat().st_size
     found |= {name: repeated(study(*words, *where), rounds) for name, words in COMMANDS.items()}
     for _ in range(50):
-        append_trial(ledger)
+        append_trial(storage)
     found["best, 50 trials after the index"] = repeated(study("best", NAME, *where), rounds)
     return found
 
 
-def measure_server(layout: Layout, ledger: StudyStorage, rounds: int) -> dict[str, Any]:
+def measure_server(layout: Layout, storage: StudyStorage, rounds: int) -> dict[str, Any]:
     """Time the same commands on an MLflow server, and the plain ways."""
     database = layout.results / "mlflow.db"
-    write_runs(layout, layout.study(NAME), ledger, database)
+    write_runs(layout, layout.study(NAME), storage, database)
     found: dict[str, Any] = {"database_bytes": database.stat().st_size}
     server = serve(f"sqlite:///{database}", layout.results / "mlartifacts", port=0)
     try:
@@ -136,11 +136,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the server does not outlive this
     with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
         layout = Layout(Path(folder))
-        ledger = write_study(layout.study(NAME), asked.trials, asked.epochs, spare=100)
+        storage = write_study(layout.study(NAME), asked.trials, asked.epochs, spare=100)
         told = {
             "machine": describe_machine(), "busy_cores_before": round(busy_cores(), 2), "trials": asked.trials,
-            "epochs": asked.epochs, "rounds": asked.rounds, "http": measure_server(layout, ledger, asked.rounds),
-            "folder": measure_folder(layout, ledger, asked.rounds), "busy_cores_after": round(busy_cores(), 2),
+            "epochs": asked.epochs, "rounds": asked.rounds, "http": measure_server(layout, storage, asked.rounds),
+            "folder": measure_folder(layout, storage, asked.rounds), "busy_cores_after": round(busy_cores(), 2),
         }  # fmt: skip
     text = json.dumps(told, indent=1) + "\n"
     print(text)

@@ -3,7 +3,7 @@
 Run: python tests/benchmarks/scale.py [--trials 10000] [--cpus 16] [--step-s 1] [--epochs 1] [--out FILE.json]
 
 Logical CPUs are as many as asked for, since a fake step only sleeps. Ours is all a study has between a worker's report
-and its next suggestion (searcher, pruner, ledger on disk, Tune), with TPE, ASHA and nobody listening; plain is Tune's
+and its next suggestion (searcher, pruner, storage on disk, Tune), with TPE, ASHA and nobody listening; plain is Tune's
 own random search, of fewer trials if so asked: only its rate counts. Beside FILE.json a plot FILE.png shows what a
 suggestion and a report cost.
 """
@@ -145,17 +145,17 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scale-", dir=asked.scratch) as folder:
         layout = StudyLayout(Path(folder) / "study")
         with driver_lock(layout):
-            ledger = StudyStorage.create(layout, spec, "name: scale\n", data=data)
-            conductor = Timed(ledger, layout, Silence())
+            storage = StudyStorage.create(layout, spec, "name: scale\n", data=data)
+            conductor = Timed(storage, layout, Silence())
             before_mib, began, cpu_s = rss_mib(), time.perf_counter(), time.process_time()
             run_trials(conductor, layout, make_stub(asked.step_s, asked.epochs), Slots(1, 0.0, asked.cpus))
             over_at, cpu_s = time.perf_counter(), time.process_time() - cpu_s
             conductor.raise_fault()
-            records = ledger.records()
+            records = storage.records()
         assert len(records) == asked.trials
         assert all(one.state.is_finished for one in records)
         steps = sum(one.epochs_run for one in records)
-        journal = layout.ledger.stat().st_size
+        journal = layout.journal.stat().st_size
     return {
         "wall_s": over_at - began,
         "after_the_last_trial_s": over_at - clock.last_at,
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--step-s", type=float, default=1.0)
     parser.add_argument("--epochs", type=int, default=1, help="into how many reports the time of a trial is cut")
     parser.add_argument("--way", choices=("both", "ours", "plain"), default="both")
-    parser.add_argument("--scratch", type=Path, help="where ledgers and Tune's files lie; deleted again")
+    parser.add_argument("--scratch", type=Path, help="where studies and Tune's files lie; deleted again")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "reference" / "scale.json")
     asked = parser.parse_args()
     if asked.way != "both":

@@ -2,7 +2,7 @@
 
 Run: python tests/benchmarks/ui_500.py [--runs 500] [--rounds 5] [--results DIR] [--write results/reference/ui_500.json]
 The study is played into DIR, or taken from there if DIR has one.
-Needs Debian's chromium. The trials are simulated; ledger, outbox, MLflow's database and the pages are real.
+Needs Debian's chromium. The trials are simulated; storage, outbox, MLflow's database and the pages are real.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from cli.ranking import rank_study, require_best
 from cli.studies import ReadStudy
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
 from study.config.study_config import StudySpec
-from study.errors import LedgerError, UsageError
+from study.errors import StudyStorageError, UsageError
 from study.paths import StudyLayout
 from study.records import DataSummary, StopReason, TrialRecord
 
@@ -208,7 +208,7 @@ def test_nothing_that_ended_with_a_checkpoint_is_said(stored: Show) -> None:
         ([record(0, {"val_auc": 0.5})], "needs a number for val_auc and latency_ms, but none of the 1 trials"),
     ):
         stored(records, objectives=OBJECTIVES)
-        with pytest.raises(LedgerError, match=words):
+        with pytest.raises(StudyStorageError, match=words):
             call("best")
         assert asked("compare")[0]["rank"] is None
 
@@ -268,7 +268,7 @@ def test_a_metric_that_no_trial_reports_is_said_with_those_there_are(stored: Sho
     stored([record(0, {"val_auc": float("nan")})])
     assert asked("compare", "--metric", "val_auc")[0]["rank"] is None
     with pytest.raises(
-        LedgerError, match="needs a number for val_auc, but none of the 1 trials of `s` that ended with"
+        StudyStorageError, match="needs a number for val_auc, but none of the 1 trials of `s` that ended with"
     ):
         call("best", "--metric", "val_auc")
     stored([record(1, None, F)])

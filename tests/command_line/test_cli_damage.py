@@ -17,9 +17,9 @@ from study.paths import Layout
 def test_a_study_that_began_at_no_time_is_damaged(moment: str, tmp_path: Path) -> None:
     layout = Layout(tmp_path).study("b")
     run_one(begin(layout, trials=2))
-    body, found = re.subn(r'("created_at_s": ?)[0-9.]+', rf"\g<1>{moment}", layout.ledger.read_text())
+    body, found = re.subn(r'("created_at_s": ?)[0-9.]+', rf"\g<1>{moment}", layout.journal.read_text())
     assert found == 1
-    layout.ledger.write_text(body)
+    layout.journal.write_text(body)
     listed = study("list", "--results", tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.strip().splitlines()[-1].split()[:2] == ["b", "damaged"]
@@ -33,7 +33,7 @@ def test_a_study_that_began_at_no_time_is_damaged(moment: str, tmp_path: Path) -
 def test_a_damaged_study_hides_no_other(body: bytes, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         run_one(begin(Layout(tmp_path).study(name), trials=2))
-    Layout(tmp_path).study("b").ledger.write_bytes(body)
+    Layout(tmp_path).study("b").journal.write_bytes(body)
     listed = study("list", "--results", tmp_path)
     assert listed.returncode == 0, listed.stderr
     cells = {line.split()[0]: line.split()[1:] for line in listed.stdout.splitlines() if line.strip()}

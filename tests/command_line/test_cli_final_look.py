@@ -19,7 +19,7 @@ from cli.ranking import require_best
 from cli.studies import open_study
 from study.analysis.ranking import mode_among, rank
 from study.data import load_data
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.export import load_bundle
 from study.paths import Layout
 from study.records import FinalLook
@@ -52,10 +52,10 @@ def best(results: Path, *options: object) -> dict[str, Any]:
 
 def another_winner(results: Path) -> str:
     """Return a metric that another trial wins than val_auc's."""
-    ledger = StudyStorage.open(Layout(results).study("tiny"))
+    storage = StudyStorage.open(Layout(results).study("tiny"))
 
     def winner(metric: str) -> int:
-        return rank(ledger.records(), metric, mode_among(metric, ledger.spec.objective_list))[0].record.trial
+        return rank(storage.records(), metric, mode_among(metric, storage.spec.objective_list))[0].record.trial
 
     others = ("val_loss", "val_accuracy", "val_ece", "shifted.offcentre.auc", "shifted.lowlight.loss", "epoch_s")
     found = [one for one in others if winner(one) != winner("val_auc")]
@@ -132,7 +132,7 @@ def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Pa
             FinalLook(winner.record.trial + 1, 1, "val_loss", 1.0, {"auc": 0.5})
         )
     images, labels = np.zeros((2, 24, 24, 3), np.uint8), np.array([0, 1])
-    with pytest.raises(LedgerError, match="the test images are looked at once"):
+    with pytest.raises(StudyStorageError, match="the test images are looked at once"):
         evaluate_on_test(results, before, found, winner, images, labels, again=False)
     assert len(StudyStorage.open(layout).looks) == 1
 

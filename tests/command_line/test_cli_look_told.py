@@ -1,4 +1,4 @@
-"""The scores of the test images reach MLflow once, whatever came between the ledger and the outbox."""
+"""The scores of the test images reach MLflow once, whatever came between the storage and the outbox."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_a_look_is_told_once(database: Backend) -> None:
     script = Script()
     play(database.open(), [script.start(), script.begin(0), script.finish(0), script.end()])
     study = SimpleNamespace(name="faces", layout=database.study())
-    for _ in range(2):  # the second time somebody asks again for what the ledger knows
+    for _ in range(2):  # the second time somebody asks again for what the storage knows
         _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
     assert told(database) == [LOOK]
     assert database.runs()["trial 0000"].metrics["test.auc"] == 0.75

@@ -42,7 +42,7 @@ def test_every_trial_of_a_study_comes_out_the_same(results: Path, tmp_path: Path
     assert (tmp_path / "saved" / "model.safetensors").exists()
 
 
-def test_a_changed_ledger_is_noticed_and_says_where(results: Path) -> None:
+def test_a_changed_journal_is_noticed_and_says_where(results: Path) -> None:
     """A metric that is not what the trial reports fails the comparison."""
     journal = results / "studies" / "tiny" / "ledger.journal"
     text = journal.read_text()

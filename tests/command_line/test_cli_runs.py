@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from cli.commands.diff import find_differences
 from cli.main import app
 from cli.views.run import RunDetails, local_run
-from study.errors import LedgerError, TrackingError, UsageError
+from study.errors import StudyStorageError, TrackingError, UsageError
 from study.paths import Layout
 from study.records import TrialState
 from tracking.outbox.outbox import Outbox
@@ -35,10 +35,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Study one with every kind of run, some in MLflow, and study two on other data."""
     folder = tmp_path_factory.mktemp("runs")
     one, two = Layout(folder).study("one"), Layout(folder).study("two")
-    ledger = begin(one)
+    storage = begin(one)
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.COMPLETE, TrialState.RUNNING):
-        run_one(ledger, state)
-    ledger.note_dropped([3])
+        run_one(storage, state)
+    storage.note_dropped([3])
     one.trial_error(2).parent.mkdir(parents=True)
     one.trial_error(2).write_text("Traceback: boom")
     save_runs(one.runs, Runs("sqlite:///x.db", "1", "p" * 32, IDS))
@@ -94,10 +94,10 @@ def test_a_run_is_known_by_its_id_or_the_beginning_of_it(call: Callable[..., str
         assert "of one: " in call("show", text)
     for text, kind, words in (
         ("abcdef", UsageError, r"several begin with `abcdef`: abcdef0123.*one/0"),
-        ("abcdef0000", LedgerError, r"no MLflow run `abcdef0000` in .*STUDY/TRIAL such as ablation/3"),
-        ("one/99", LedgerError, "no trial 99 in `one`; there are: 0 to 4"),
-        ("onne/1", LedgerError, "did you mean `one`"),
-        ("onne", LedgerError, "did you mean `one`"),
+        ("abcdef0000", StudyStorageError, r"no MLflow run `abcdef0000` in .*STUDY/TRIAL such as ablation/3"),
+        ("one/99", StudyStorageError, "no trial 99 in `one`; there are: 0 to 4"),
+        ("onne/1", StudyStorageError, "did you mean `one`"),
+        ("onne", StudyStorageError, "did you mean `one`"),
     ):
         with pytest.raises(kind, match=words):
             call("show", text)
@@ -108,7 +108,7 @@ def test_a_run_is_known_by_its_id_or_the_beginning_of_it(call: Callable[..., str
 
 def test_a_name_with_a_slash_and_a_number_is_a_study_if_there_is_one(results: Path, call: Callable[..., str]) -> None:
     layout = Layout(results).study("x/7")
-    if not layout.ledger.exists():
+    if not layout.journal.exists():
         run_one(begin(layout, name="x/7"))
     assert call("show", "x/7").startswith("x/7: ")
     assert "trial 0 of x/7" in call("show", "x/7/0")

@@ -151,7 +151,7 @@ def test_studies_of_several_seeds_and_of_one_rank_the_whole_ones_first(asked: An
 
 def test_studies_of_other_objectives_need_a_metric_that_is_named(results: Path, call: Any, asked: Any) -> None:
     layout = Layout(results).study("least")
-    if not layout.ledger.exists():
+    if not layout.journal.exists():
         run_one(begin(layout, objective=Objective(metric="val_loss", mode="min")))
     with pytest.raises(UsageError, match=r"same objective.*a: max val_auc; least: min val_loss.*--metric val_auc"):
         call("compare", "a", "least")

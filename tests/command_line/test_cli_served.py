@@ -73,7 +73,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     studies.append(TwoPlaces(folder, "ext", of_lucky, space=sizes, **whole))
     for study in studies:
         study.run()
-    studies[-1].extend(studies[-1].ledger.spec.model_copy(update={"replicates": ReplicatesSpec(count=3)}))
+    studies[-1].extend(studies[-1].storage.spec.model_copy(update={"replicates": ReplicatesSpec(count=3)}))
     for study in studies:
         study.close()
     return folder

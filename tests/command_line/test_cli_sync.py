@@ -70,7 +70,7 @@ def test_a_study_that_somebody_drives_or_that_ended_is_left_alone(tmp_path: Path
 
 def test_what_cannot_be_read_is_left_alone(tmp_path: Path) -> None:
     layout = play_study(tmp_path, trials=2, epochs=2, pages=False, until=2)
-    layout.ledger.write_text("no journal\n")
+    layout.journal.write_text("no journal\n")
     assert not end_if_left_open(layout)
     assert not ends(layout)
     empty = Layout(tmp_path).study("empty")

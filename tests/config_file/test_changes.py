@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_fakes import make_ledger, make_spec
+from engine_fakes import make_spec, make_storage
 
 from cli.commands.run import Additions, extend_study, extension_of, require_effect
 from study.config.diff import changes
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, ReplicatesSpec, ResourceSpec
 from study.config.search_space import Choice, Parameter
 from study.config.study_config import StudySpec
-from study.errors import LedgerError, UsageError
+from study.errors import StudyStorageError, UsageError
 from study.records import StopReason
 
 BASE = make_spec(trials=4)
@@ -108,23 +108,23 @@ def test_nothing_is_added_to_nothing(design: str, more: Additions, words: str) -
 
 
 def test_a_file_that_says_the_same_is_refused_with_two_ways_on(tmp_path: Path) -> None:
-    _, layout = make_ledger(tmp_path / "crash", BASE)
-    with pytest.raises(LedgerError, match=r"`crash` exists; `study resume crash` goes on with it.*--name OTHER"):
+    _, layout = make_storage(tmp_path / "crash", BASE)
+    with pytest.raises(StudyStorageError, match=r"`crash` exists; `study resume crash` goes on with it.*--name OTHER"):
         extension_of(layout, BASE)
 
 
 def test_a_file_that_changes_what_has_run_is_refused_with_every_difference(tmp_path: Path) -> None:
-    _, layout = make_ledger(tmp_path / "crash", BASE)
-    with pytest.raises(LedgerError) as caught:
+    _, layout = make_storage(tmp_path / "crash", BASE)
+    with pytest.raises(StudyStorageError) as caught:
         extension_of(layout, searching(trials=9, seed=8))
     assert "search.trials: 4 -> 9" in str(caught.value)
     assert "search.seed: 3 -> 8" in str(caught.value)
 
 
 def test_a_file_that_only_grew_extends_what_is_really_run(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "crash", BASE)
+    storage, layout = make_storage(tmp_path / "crash", BASE)
     wanted = extension_of(layout, searching(trials=9))
-    assert wanted == ledger.spec.model_copy(update={"search": wanted.search})
+    assert wanted == storage.spec.model_copy(update={"search": wanted.search})
     assert wanted.search.trials == 9
 
 
@@ -151,8 +151,8 @@ def test_a_long_wall_clock_grows_exactly() -> None:
 
 
 def test_an_extension_that_changes_nothing_of_what_ended_the_study_is_refused(tmp_path: Path) -> None:
-    ledger, _ = make_ledger(tmp_path / "crash", altered(budget=BudgetSpec(target={"val_auc": 0.9})))
-    ledger.note_end(StopReason.TARGET)
+    storage, _ = make_storage(tmp_path / "crash", altered(budget=BudgetSpec(target={"val_auc": 0.9})))
+    storage.note_end(StopReason.TARGET)
     with pytest.raises(UsageError, match=r"target reached, which still holds; add --no-target"):
-        require_effect(ledger, extend_study(ledger.spec, Additions(trials=1)))
-    require_effect(ledger, extend_study(ledger.spec, Additions(trials=1, no_target=True)))
+        require_effect(storage, extend_study(storage.spec, Additions(trials=1)))
+    require_effect(storage, extend_study(storage.spec, Additions(trials=1, no_target=True)))

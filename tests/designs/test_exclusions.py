@@ -37,11 +37,11 @@ def names(spec: StudySpec) -> list[str]:
 def test_a_value_goes_only_beside_what_it_cannot_be_run_with(tmp_path: Path) -> None:
     spec = forbid(spec_of(INIT, DEPTH, RATE), "init", "imagenet", "depth", [10])
     layout = StudyLayout(tmp_path)
-    ledger, pairs = StudyStorage.create(layout, spec, "", data=DATA), set()
-    while (assignment := ledger.ask()) is not None:
+    storage, pairs = StudyStorage.create(layout, spec, "", data=DATA), set()
+    while (assignment := storage.ask()) is not None:
         pairs.add((assignment.config.init, assignment.config.depth))
         assert set(assignment.record.params) == {"init", "depth", "learning_rate"}
-        ledger.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR)
+        storage.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR)
     assert pairs == {("kaiming", 10), ("kaiming", 18), ("imagenet", 18)}
     assert StudyStorage.open(layout).spec == spec
 

@@ -14,9 +14,9 @@ from crash_checks import (
     all_planned_trials,
     each_trial_told_once,
     every_epoch_reported_once,
-    ledger_and_mlflow_agree,
     nothing_left_running,
     one_run_per_trial,
+    storage_and_mlflow_agree,
 )
 from crash_kit import Driver, workers
 from ray.cluster_utils import Cluster
@@ -99,7 +99,7 @@ def test_a_study_loses_a_node_and_gains_one(tmp_path: Path, nodes: Nodes) -> Non
 
 CHECKS: tuple[Callable[[Ended], None], ...] = (
     all_planned_trials, each_trial_told_once, every_epoch_reported_once, one_run_per_trial, nothing_left_running,
-    ledger_and_mlflow_agree,
+    storage_and_mlflow_agree,
 )  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path, nodes:
     assert "asks for 2 CPUs" in done.stderr
     assert "the largest node has 1 CPUs" in done.stderr
     assert time.monotonic() - began < 100
-    assert not Layout(tmp_path).study("nodes").ledger.exists()
+    assert not Layout(tmp_path).study("nodes").journal.exists()
 
 
 def test_an_address_that_nobody_listens_at_is_refused_at_once(tmp_path: Path) -> None:

@@ -57,8 +57,8 @@ def write(folder: Path, text: str) -> Path:
 
 
 def epochs(layout: StudyLayout) -> int:
-    """Count the epochs in the ledger, without disturbing anybody."""
-    return layout.ledger.read_text().count('{"epoch:') if layout.ledger.exists() else 0
+    """Count the epochs in the storage, without disturbing anybody."""
+    return layout.journal.read_text().count('{"epoch:') if layout.journal.exists() else 0
 
 
 def check_files(layout: StudyLayout, records: list[TrialRecord]) -> None:
@@ -88,7 +88,7 @@ def test_a_study_survives_five_kills_and_a_ctrl_c(tmp_path: Path, launch: Callab
 
     layout, tally, drivers = Layout(tmp_path).study("crash"), Tally(), []
     for blow in BLOWS:
-        drivers.append(launch("resume", "crash") if layout.ledger.exists() else launch("run", write(tmp_path, STUDY)))
+        drivers.append(launch("resume", "crash") if layout.journal.exists() else launch("run", write(tmp_path, STUDY)))
         assert strike(drivers[-1], layout, blow, tally), f"{blow} came too late"
     interrupted, before = launch("resume", "crash"), epochs(layout)
     interrupted.wait_until(lambda: epochs(layout) > before)

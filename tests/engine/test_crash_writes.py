@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_fakes import Executioner, Killed, Listener, check_whole, drive, make_ledger, make_spec, story
+from engine_fakes import Executioner, Killed, Listener, check_whole, drive, make_spec, make_storage, story
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,8 +22,8 @@ def run_killed(root: Path, at: int, moment: str, slots: int, listener: Listener,
         Executioner(at, moment).install(patch, listener)
         try:
             layout = StudyLayout(root)
-            if not layout.ledger.exists():
-                make_ledger(root, SPEC)
+            if not layout.journal.exists():
+                make_storage(root, SPEC)
             drive(layout, listener, slots=slots, evaluates=evaluates)
         except Killed:
             return False
@@ -52,7 +52,7 @@ def count_writes(root: Path, *, evaluates: bool) -> tuple[list[TrialRecord], int
     listener, counter = Listener(), Executioner()
     with pytest.MonkeyPatch.context() as patch:
         counter.install(patch, listener)
-        _, layout = make_ledger(root, SPEC)
+        _, layout = make_storage(root, SPEC)
         drive(layout, listener, evaluates=evaluates)
     return check_whole(layout, listener), counter.writes
 

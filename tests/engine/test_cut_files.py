@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from engine_fakes import DATA, Listener, drive, make_spec, story
 
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import TrialRecord
 from study.storage.lock import driver_lock
@@ -53,17 +53,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> StudyLayout:
 
 
 def test_a_journal_cut_anywhere_is_gone_on_with_or_refused(small: StudyLayout, tmp_path: Path) -> None:
-    whole, layout = small.ledger.read_bytes(), StudyLayout(tmp_path / "study")
+    whole, layout = small.journal.read_bytes(), StudyLayout(tmp_path / "study")
     layout.root.mkdir()
     ends = {0, *(at + 1 for at, byte in enumerate(whole) if byte == ord("\n"))}
     edges = {end + shift for end in ends for shift in (-2, -1, 0, 1) if 0 <= end + shift <= len(whole)}
     opens = 0
     for cut in sorted(edges | set(range(0, len(whole), 97))):
-        layout.ledger.write_bytes(whole[:cut])
+        layout.journal.write_bytes(whole[:cut])
         refusal = opened(layout)
-        assert refusal is None or f"{layout.ledger} must be a whole journal" in refusal, cut
+        assert refusal is None or f"{layout.journal} must be a whole journal" in refusal, cut
         assert refusal is None or not opens, "once there is enough to open, more cannot be too little"
-        left = layout.ledger.read_bytes()
+        left = layout.journal.read_bytes()
         assert whole.startswith(left), cut
         assert cut == len(whole) or len(left) <= cut
         opens += refusal is None
@@ -74,26 +74,26 @@ def opened(layout: StudyLayout) -> str | None:
     """Read all there is of a study; return what is said against it, if it is refused."""
     try:
         with driver_lock(layout):
-            ledger = StudyStorage.open(layout)
-    except LedgerError as refusal:
+            storage = StudyStorage.open(layout)
+    except StudyStorageError as refusal:
         return str(refusal)
-    assert ledger.name
-    assert ledger.study_id
-    assert ledger.study_file
-    assert ledger.created_at_s
-    assert ledger.data == DATA
-    assert len(ledger.records()) <= ledger.planned
+    assert storage.name
+    assert storage.study_id
+    assert storage.study_file
+    assert storage.created_at_s
+    assert storage.data == DATA
+    assert len(storage.records()) <= storage.planned
     return None
 
 
 def test_a_journal_cut_after_any_line_comes_to_the_same_end(small: StudyLayout, tmp_path: Path) -> None:
     whole = told(StudyStorage.open(small).records())
-    lines = small.ledger.read_bytes().splitlines(keepends=True)
+    lines = small.journal.read_bytes().splitlines(keepends=True)
     first = next(at for at, line in enumerate(lines) if b"trial_id" in line or b'"op_code":4' in line)
     for count in range(first, len(lines)):
         layout = StudyLayout(tmp_path / f"{count}")
         layout.root.mkdir()
-        layout.ledger.write_bytes(b"".join(lines[:count]))
+        layout.journal.write_bytes(b"".join(lines[:count]))
         drive(layout, Listener(), evaluates=True)
         assert told(StudyStorage.open(layout).records()) == whole, count
 

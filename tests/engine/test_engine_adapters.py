@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from engine_fakes import Listener, make_ledger, make_spec, metrics
+from engine_fakes import Listener, make_spec, make_storage, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from study.engine.files.trial_files import default_storage
@@ -19,13 +19,13 @@ from study.storage.study_storage import StudyStorage
 
 def searching(root: Path, *, evaluates: bool) -> tuple[Any, TrialController, StudyStorage]:
     """Return the searcher as Tune asks it, which declares too little of what it may answer."""
-    ledger, layout = make_ledger(root / "study", make_spec(trials=2, epochs=9))
-    conductor = TrialController(ledger, StudyLayout(layout.root), Listener(), evaluates=evaluates)
-    return ConcurrencyLimiter(StorageSearcher(conductor, default_storage(layout)), max_concurrent=2), conductor, ledger
+    storage, layout = make_storage(root / "study", make_spec(trials=2, epochs=9))
+    conductor = TrialController(storage, StudyLayout(layout.root), Listener(), evaluates=evaluates)
+    return ConcurrencyLimiter(StorageSearcher(conductor, default_storage(layout)), max_concurrent=2), conductor, storage
 
 
 def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluated(tmp_path: Path) -> None:
-    searcher, conductor, ledger = searching(tmp_path, evaluates=True)
+    searcher, conductor, storage = searching(tmp_path, evaluates=True)
     for number, trial in enumerate("ab"):
         assert searcher.suggest(trial)["number"] == number
         conductor.place(number)
@@ -40,8 +40,8 @@ def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluate
     assert searcher.suggest("e") is None
     assert conductor.on_report(1, TrialReport((), "c", StopReason.PRUNED, {"shifted.dark.auc": 0.5}))
     assert searcher.suggest("f") == Searcher.FINISHED
-    assert ledger.record(1).state is TrialState.PRUNED
-    assert ledger.record(1).metrics["shifted.dark.auc"] == 0.5
+    assert storage.record(1).state is TrialState.PRUNED
+    assert storage.record(1).metrics["shifted.dark.auc"] == 0.5
 
 
 def test_the_search_is_over_at_once_when_somebody_stopped_it(tmp_path: Path) -> None:

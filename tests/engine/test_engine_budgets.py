@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, started
+from engine_fakes import Listener, drive, make_spec, make_storage, metrics, started
 
 from study.config.search_config import BudgetSpec
 from study.config.study_config import StudySpec
@@ -26,11 +26,11 @@ def limited(trials: int = 4, **budget: object) -> StudySpec:
 def conduct(
     root: Path, spec: StudySpec, **options: object
 ) -> tuple[TrialController, Listener, StudyStorage, StudyLayout]:
-    ledger, layout = make_ledger(root / "crash", spec)
+    storage, layout = make_storage(root / "crash", spec)
     listener = Listener()
-    conductor = TrialController(ledger, layout, listener, **options)  # type: ignore[arg-type]
-    conductor.begin(started(ledger, resumed=False))
-    return conductor, listener, ledger, layout
+    conductor = TrialController(storage, layout, listener, **options)  # type: ignore[arg-type]
+    conductor.begin(started(storage, resumed=False))
+    return conductor, listener, storage, layout
 
 
 def take(conductor: TrialController) -> int:
@@ -41,32 +41,32 @@ def take(conductor: TrialController) -> int:
 
 
 def test_a_met_target_ends_every_trial_at_its_next_epoch(tmp_path: Path) -> None:
-    conductor, listener, ledger, _ = conduct(tmp_path, limited(target={"val_auc": 0.9, "train_loss": 0.5}))
+    conductor, listener, storage, _ = conduct(tmp_path, limited(target={"val_auc": 0.9, "train_loss": 0.5}))
     first, second = take(conductor), take(conductor)
     assert not conductor.on_report(first, TrialReport((metrics(1, 0.95),), "a")), "its loss is 1.0"
     assert conductor.on_report(first, TrialReport((metrics(2, 0.9),), "a")), "reached means as good as"
     assert conductor.next_assignment() is None, "nothing new begins"
     assert conductor.on_report(second, TrialReport((metrics(1, 0.2),), "b"))
     event = conductor.end()
-    assert [(one.state, one.stop_reason) for one in ledger.records()] == [(TrialState.PRUNED, StopReason.TARGET)] * 2
+    assert [(one.state, one.stop_reason) for one in storage.records()] == [(TrialState.PRUNED, StopReason.TARGET)] * 2
     assert (event.outcome, event.reason) == (StudyOutcome.FINISHED, StopReason.TARGET)
-    assert ledger.is_finished
+    assert storage.is_finished
     assert StudyStorage.open(StudyLayout(tmp_path / "crash")).end_reason is StopReason.TARGET
     assert listener.of(StudyEnded) == [event]
 
 
 def test_a_trial_that_ends_by_itself_with_the_target_is_complete(tmp_path: Path) -> None:
-    conductor, _, ledger, _ = conduct(tmp_path, limited(target={"val_auc": 0.9}))
+    conductor, _, storage, _ = conduct(tmp_path, limited(target={"val_auc": 0.9}))
     trial = take(conductor)
     assert conductor.on_report(trial, TrialReport((metrics(9, 0.99),), "a", StopReason.FINISHED))
-    assert ledger.record(trial).state is TrialState.COMPLETE
+    assert storage.record(trial).state is TrialState.COMPLETE
     conductor.poll()
     assert conductor.next_assignment() is None
     assert conductor.end().reason is StopReason.TARGET
 
 
 def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
-    conductor, _, ledger, _ = conduct(tmp_path, limited(failures=2))
+    conductor, _, storage, _ = conduct(tmp_path, limited(failures=2))
     for _ in range(2):
         assert conductor.on_report(take(conductor), TrialReport(failure=Failure("bug", "Traceback")))
     conductor.poll()
@@ -75,15 +75,15 @@ def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
     assert (event.outcome, event.reason, event.counts) == (
         StudyOutcome.FINISHED, StopReason.FAILURES, {"FAILED": 2},
     )  # fmt: skip
-    assert ledger.is_finished
+    assert storage.is_finished
 
 
 def test_the_wall_clock_counts_over_all_sessions(tmp_path: Path) -> None:
-    ledger, _ = make_ledger(tmp_path / "crash", limited(wall_clock="100 s"))
-    begun_s = ledger.created_at_s + 1000.0
+    storage, _ = make_storage(tmp_path / "crash", limited(wall_clock="100 s"))
+    begun_s = storage.created_at_s + 1000.0
     now_s = begun_s
-    ledger.begin_session(now_s)
-    limits = BudgetLimits(ledger, clock=lambda: now_s)
+    storage.begin_session(now_s)
+    limits = BudgetLimits(storage, clock=lambda: now_s)
     assert limits.reached() is None
     now_s = begun_s + 99.0
     assert limits.reached() is None
@@ -92,20 +92,20 @@ def test_the_wall_clock_counts_over_all_sessions(tmp_path: Path) -> None:
 
 
 def test_accelerator_hours_are_busy_time_times_gpus(tmp_path: Path) -> None:
-    conductor, _, ledger, _ = conduct(tmp_path, limited(accelerator_hours=1.0), gpus_of=lambda config: 0.5)
+    conductor, _, storage, _ = conduct(tmp_path, limited(accelerator_hours=1.0), gpus_of=lambda config: 0.5)
     first, second = take(conductor), take(conductor)
     assert not conductor.on_report(first, TrialReport((metrics(1, 0.5),), "a", busy_s=3600.0))
     assert conductor.on_report(second, TrialReport((metrics(1, 0.5),), "b", busy_s=3601.0))
     assert conductor.on_report(first, TrialReport((metrics(2, 0.5),), "a", busy_s=3700.0))
-    assert {one.stop_reason for one in ledger.records()} == {StopReason.ACCELERATOR_BUDGET}
+    assert {one.stop_reason for one in storage.records()} == {StopReason.ACCELERATOR_BUDGET}
 
 
 def test_a_stopped_trial_is_scored_on_the_shifted_sets_first(tmp_path: Path) -> None:
     spec = limited(target={"val_auc": 0.9})
-    conductor, _, ledger, _ = conduct(tmp_path, spec, evaluates=True)
+    conductor, _, storage, _ = conduct(tmp_path, spec, evaluates=True)
     trial = take(conductor)
     assert conductor.on_report(trial, TrialReport((metrics(1, 0.95),), "a"))
-    assert ledger.record(trial).state is TrialState.RUNNING
+    assert storage.record(trial).state is TrialState.RUNNING
     again = conductor.next_assignment()
     assert again is not None
     assert again.stop is not None
@@ -113,20 +113,20 @@ def test_a_stopped_trial_is_scored_on_the_shifted_sets_first(tmp_path: Path) -> 
     conductor.place(trial)
     ended = TrialReport((metrics(1, 0.95),), "a", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
     assert conductor.on_report(trial, ended)
-    record = ledger.record(trial)
+    record = storage.record(trial)
     assert (record.stop_reason, record.metrics["shifted.dark.auc"]) == (StopReason.TARGET, 0.5)
     assert conductor.next_assignment() is None
 
 
 @pytest.mark.parametrize("evaluates", [False, True])
 def test_a_resume_after_a_spent_budget_ends_what_was_left_without_training_it(tmp_path: Path, evaluates: bool) -> None:
-    conductor, listener, ledger, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}))
+    conductor, listener, storage, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}))
     first, second, third = take(conductor), take(conductor), take(conductor)
     folder = layout.trial(second)
     folder.mkdir(parents=True)
     (folder / "last.pt").write_text("[[1, 0.3]]")
     conductor.on_report(second, TrialReport((metrics(1, 0.3),), str(folder / "epoch-0001")))
-    ledger.report(first, metrics(1, 0.95), "a")  # and then the kill
+    storage.report(first, metrics(1, 0.95), "a")  # and then the kill
     (layout.trial(first)).mkdir(parents=True)
     (layout.trial(first) / "last.pt").write_text("[[1, 0.95]]")
     event = drive(layout, listener, evaluates=evaluates)
@@ -142,14 +142,14 @@ def test_a_resume_after_a_spent_budget_ends_what_was_left_without_training_it(tm
 
 
 def test_the_user_may_stop_a_study_and_go_on_with_it(tmp_path: Path) -> None:
-    conductor, listener, ledger, layout = conduct(tmp_path, limited())
+    conductor, listener, storage, layout = conduct(tmp_path, limited())
     trial = take(conductor)
     request_stop(layout, StopRequest.SOON)
     assert conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "a"))
     assert conductor.next_assignment() is None
     event = conductor.end()
     assert (event.outcome, event.reason) == (StudyOutcome.STOPPED, StopReason.USER)
-    assert not ledger.is_finished
+    assert not storage.is_finished
     clear_stop_request(layout)
     assert drive(layout, listener).outcome is StudyOutcome.FINISHED
     records = StudyStorage.open(layout).records()
@@ -157,50 +157,52 @@ def test_the_user_may_stop_a_study_and_go_on_with_it(tmp_path: Path) -> None:
 
 
 def test_a_stop_at_once_leaves_trials_as_they_are(tmp_path: Path) -> None:
-    conductor, listener, ledger, layout = conduct(tmp_path, limited())
+    conductor, listener, storage, layout = conduct(tmp_path, limited())
     trial = take(conductor)
     request_stop(layout, StopRequest.NOW)
     conductor.poll()
     assert conductor.interrupted
     assert conductor.end().outcome is StudyOutcome.INTERRUPTED
-    assert ledger.record(trial).state is TrialState.RUNNING
+    assert storage.record(trial).state is TrialState.RUNNING
     clear_stop_request(layout)
     assert stop_requested(layout) is None
     assert drive(layout, listener).counts == {"COMPLETE": 4}
 
 
 def test_a_budget_of_trials_is_the_number_of_trials(tmp_path: Path) -> None:
-    _, layout = make_ledger(tmp_path / "crash", limited(9))
-    ledger = StudyStorage.open(layout)
-    ledger.extend(ledger.spec.model_copy(update={"budget": BudgetSpec(trials=2)}))
+    _, layout = make_storage(tmp_path / "crash", limited(9))
+    storage = StudyStorage.open(layout)
+    storage.extend(storage.spec.model_copy(update={"budget": BudgetSpec(trials=2)}))
     event = drive(layout, Listener(), slots=3)
     assert (event.counts, event.reason) == ({"COMPLETE": 2}, None)
 
 
 def test_a_finished_study_goes_on_after_an_extension_with_the_same_sampler(tmp_path: Path) -> None:
-    whole, extended = (make_ledger(tmp_path / name, make_spec(trials=count))[1] for name, count in (("a", 6), ("b", 3)))
+    whole, extended = (
+        make_storage(tmp_path / name, make_spec(trials=count))[1] for name, count in (("a", 6), ("b", 3))
+    )
     drive(whole, Listener())
     drive(extended, Listener())
-    ledger = StudyStorage.open(extended)
-    assert ledger.is_finished
-    ledger.extend(make_spec(trials=6))
-    assert not ledger.is_finished
+    storage = StudyStorage.open(extended)
+    assert storage.is_finished
+    storage.extend(make_spec(trials=6))
+    assert not storage.is_finished
     drive(extended, Listener())
     params = [[dict(one.params) for one in StudyStorage.open(layout).records()] for layout in (whole, extended)]
     assert params[0] == params[1]
 
 
 def test_a_trial_that_ran_out_of_memory_beside_others_runs_once_more_alone(tmp_path: Path) -> None:
-    conductor, _, ledger, layout = conduct(tmp_path, limited(), gpus_of=lambda config: 0.5)
+    conductor, _, storage, layout = conduct(tmp_path, limited(), gpus_of=lambda config: 0.5)
     trial = take(conductor)
     full = Failure("OutOfMemoryError", "Traceback", memory=True)
     assert conductor.on_report(trial, TrialReport(failure=full))
-    assert ledger.record(trial).state is TrialState.RUNNING
+    assert storage.record(trial).state is TrialState.RUNNING
     again = conductor.next_assignment()
     assert again is not None
     assert (again.trial, again.alone, again.stop) == (trial, True, None)
     conductor.place(trial)
-    assert ledger.record(trial).attempts == 2
+    assert storage.record(trial).attempts == 2
     assert (StudyStorage.open(layout).ask() or pytest.fail("lost")).alone, "a resume knows"
     assert conductor.on_report(trial, TrialReport(failure=full))
-    assert ledger.record(trial).state is TrialState.FAILED
+    assert storage.record(trial).state is TrialState.FAILED

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, check_whole, drive, learning_curve, make_ledger, make_spec, metrics, started, work
+from engine_fakes import Listener, check_whole, drive, learning_curve, make_spec, make_storage, metrics, started, work
 
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
 from study.engine.budget import StopRequest, request_stop
 from study.engine.messages import Failure, TrialReport, decode_report, decode_reports
 from study.engine.trial_controller import TrialController
-from study.errors import EngineError, LedgerError, TrackingError
+from study.errors import EngineError, StudyStorageError, TrackingError
 from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
 from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState
@@ -25,9 +25,9 @@ NO_PRUNER = make_spec(trials=3, pruner="none")
 
 
 def conduct(root: Path, spec: StudySpec = NO_PRUNER) -> tuple[TrialController, Listener, StudyStorage, StudyLayout]:
-    ledger, layout = make_ledger(root / "study", spec)
+    storage, layout = make_storage(root / "study", spec)
     listener = Listener()
-    return TrialController(ledger, layout, listener), listener, ledger, layout
+    return TrialController(storage, layout, listener), listener, storage, layout
 
 
 def take(conductor: TrialController) -> int:
@@ -38,12 +38,12 @@ def take(conductor: TrialController) -> int:
 
 
 def test_epochs_are_stored_before_they_are_told(tmp_path: Path) -> None:
-    conductor, listener, ledger, _ = conduct(tmp_path)
+    conductor, listener, storage, _ = conduct(tmp_path)
     trial = take(conductor)
     stored: list[int] = []
 
     def look(write: Callable[[], object]) -> None:
-        stored.append(len(ledger.record(trial).history))
+        stored.append(len(storage.record(trial).history))
         write()
 
     listener.on_record = look
@@ -61,20 +61,20 @@ def test_a_report_told_alone_is_the_one_that_would_be_told_again(
     tmp_path: Path, values: tuple[float, ...], mode: Mode
 ) -> None:
     spec = NO_PRUNER.model_copy(update={"objective": Objective(metric="val_auc", mode=mode)})
-    conductor, listener, ledger, _ = conduct(tmp_path, spec)
+    conductor, listener, storage, _ = conduct(tmp_path, spec)
     trial = take(conductor)
     for epoch, value in enumerate(values, 1):
         conductor.on_report(trial, TrialReport((metrics(epoch, value),), "c"))
     told = [repr(one) for one in listener.of(EpochReported)]  # NaN is not equal to itself
-    assert told == [repr(one) for one in decode_reports(ledger, trial)]
+    assert told == [repr(one) for one in decode_reports(storage, trial)]
     assert len(told) == len(values)
-    assert told == [repr(decode_report(ledger, trial, epoch)) for epoch in range(1, len(values) + 1)]
+    assert told == [repr(decode_report(storage, trial, epoch)) for epoch in range(1, len(values) + 1)]
     with pytest.raises(KeyError):
-        decode_report(ledger, trial, 99)
+        decode_report(storage, trial, 99)
 
 
 def test_a_worker_that_is_behind_is_not_stopped_before_it_has_caught_up(tmp_path: Path) -> None:
-    conductor, _, ledger, layout = conduct(tmp_path)
+    conductor, _, storage, layout = conduct(tmp_path)
     trial = take(conductor)
     for epoch in (1, 2):
         conductor.on_report(trial, TrialReport((metrics(epoch, 0.5),), "c"))
@@ -82,25 +82,25 @@ def test_a_worker_that_is_behind_is_not_stopped_before_it_has_caught_up(tmp_path
     request_stop(layout, StopRequest.SOON)
     assert not conductor.on_report(trial, TrialReport((metrics(1, 0.4),), "c"))
     assert conductor.on_report(trial, TrialReport((metrics(2, 0.4),), "c"))
-    assert ledger.record(trial).epochs_run == 2
+    assert storage.record(trial).epochs_run == 2
 
 
 def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> None:
-    conductor, listener, ledger, _ = conduct(tmp_path)
+    conductor, listener, storage, _ = conduct(tmp_path)
     trial = take(conductor)
     conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "c"))
     conductor.place(trial)  # the first worker died
     assert not conductor.on_report(trial, TrialReport((metrics(1, 0.5), metrics(2, 0.6)), "c"))
     assert [one.metrics.epoch for one in listener.of(EpochReported)] == [1, 2]
     assert [one.attempt for one in listener.of(TrialStarted)] == [1, 2]
-    assert ledger.record(trial).attempts == 2
+    assert storage.record(trial).attempts == 2
 
 
 def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) -> None:
-    conductor, listener, ledger, layout = conduct(tmp_path)
+    conductor, listener, storage, layout = conduct(tmp_path)
     trial = take(conductor)
     assert conductor.on_report(trial, TrialReport(failure=Failure("MemoryError", "Traceback: all of it")))
-    record = ledger.record(trial)
+    record = storage.record(trial)
     assert (record.state, record.stop_reason, record.error) == (TrialState.FAILED, StopReason.ERROR, "MemoryError")
     assert layout.trial_error(trial).read_text() == "Traceback: all of it"
     assert [one.record for one in listener.of(TrialFinished)] == [record]
@@ -108,42 +108,42 @@ def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) ->
 
 
 def test_a_report_after_the_end_is_ignored(tmp_path: Path) -> None:
-    conductor, listener, ledger, _ = conduct(tmp_path)
+    conductor, listener, storage, _ = conduct(tmp_path)
     trial = take(conductor)
     conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "c", StopReason.FINISHED))
-    before, heard = ledger.record(trial), len(listener.events)
+    before, heard = storage.record(trial), len(listener.events)
     assert conductor.on_report(trial, TrialReport((metrics(2, 0.9),), "d", StopReason.FINISHED))
     assert conductor.on_report(trial, TrialReport(failure=Failure("late", "late")))
     conductor.place(trial)
-    assert ledger.record(trial) == before
+    assert storage.record(trial) == before
     assert len(listener.events) == heard
 
 
 def test_a_pruned_trial_is_pruned_with_its_best_checkpoint(tmp_path: Path) -> None:
-    conductor, _, ledger, _ = conduct(tmp_path, make_spec(trials=2, epochs=9))
+    conductor, _, storage, _ = conduct(tmp_path, make_spec(trials=2, epochs=9))
     first, second = take(conductor), take(conductor)
     assert not conductor.on_report(first, TrialReport((metrics(1, 0.9),), "first"))
     assert conductor.on_report(second, TrialReport((metrics(1, 0.1),), "second"))
-    record = ledger.record(second)
+    record = storage.record(second)
     assert (record.state, record.stop_reason, record.value) == (TrialState.PRUNED, StopReason.PRUNED, 0.1)
     assert record.checkpoint == "second"
 
 
 def test_a_full_disk_stops_the_study_and_blames_no_trial(tmp_path: Path) -> None:
-    conductor, _, ledger, layout = conduct(tmp_path)
+    conductor, _, storage, layout = conduct(tmp_path)
     trial = take(conductor)
     full = Failure("OSError: [Errno 28] No space left on device", "Traceback", disk=True)
     with conductor.capture_errors():
         conductor.on_report(trial, TrialReport(failure=full))
     assert conductor.interrupted
     assert conductor.next_assignment() is None
-    assert ledger.record(trial).state is TrialState.RUNNING
+    assert storage.record(trial).state is TrialState.RUNNING
     assert not layout.trial_error(trial).exists()
     with pytest.raises(EngineError, match=r"No space left on device.*go on with `study resume`"):
         conductor.raise_fault()
 
 
-@pytest.mark.parametrize("fault", [LedgerError("full"), TrackingError("full"), OSError(errno.ENOSPC, "full")])
+@pytest.mark.parametrize("fault", [StudyStorageError("full"), TrackingError("full"), OSError(errno.ENOSPC, "full")])
 def test_the_first_fault_of_this_side_stops_the_run_and_is_raised(tmp_path: Path, fault: Exception) -> None:
     conductor, *_ = conduct(tmp_path)
     for one in (fault, RuntimeError("a consequence")):
@@ -155,7 +155,7 @@ def test_the_first_fault_of_this_side_stops_the_run_and_is_raised(tmp_path: Path
 
 
 def test_an_interruption_leaves_trials_running_and_a_resume_ends_them(tmp_path: Path) -> None:
-    conductor, listener, ledger, layout = conduct(tmp_path)
+    conductor, listener, storage, layout = conduct(tmp_path)
     assignment = conductor.next_assignment()
     assert assignment is not None
     conductor.place(0)
@@ -166,7 +166,7 @@ def test_an_interruption_leaves_trials_running_and_a_resume_ends_them(tmp_path: 
     assert conductor.next_assignment() is None
     event = conductor.end()
     assert (event.outcome, event.counts) == (StudyOutcome.INTERRUPTED, {"RUNNING": 1})
-    assert not ledger.is_finished
+    assert not storage.is_finished
     assert drive(layout, listener).outcome is StudyOutcome.FINISHED
     records = check_whole(layout, listener)
     assert [one.attempts for one in records] == [2, 1, 1]
@@ -174,10 +174,10 @@ def test_an_interruption_leaves_trials_running_and_a_resume_ends_them(tmp_path: 
 
 
 def test_what_a_killed_driver_left_is_made_up_for_at_the_start(tmp_path: Path) -> None:
-    conductor, _, ledger, layout = conduct(tmp_path)
+    conductor, _, storage, layout = conduct(tmp_path)
     trial = take(conductor)
-    ledger.report(trial, metrics(1, 0.5), "c")  # and then the kill, before anybody heard
-    ledger.report(take(conductor), metrics(3, 0.7), "d")  # this one had its last epoch
+    storage.report(trial, metrics(1, 0.5), "c")  # and then the kill, before anybody heard
+    storage.report(take(conductor), metrics(3, 0.7), "d")  # this one had its last epoch
     for folder in (layout.trial(0), layout.trial(1)):
         (folder / ".epoch-0004.part").mkdir(parents=True)
         (folder / "last.pt").write_text("[]")
@@ -191,20 +191,20 @@ def test_what_a_killed_driver_left_is_made_up_for_at_the_start(tmp_path: Path) -
 
 
 def test_files_of_a_trial_told_before_the_kill_are_tidied(tmp_path: Path) -> None:
-    conductor, listener, ledger, layout = conduct(tmp_path)
+    conductor, listener, storage, layout = conduct(tmp_path)
     trial = take(conductor)
-    ledger.report(trial, metrics(1, 0.5), "c")
-    ledger.tell(trial, TrialState.COMPLETE, StopReason.FINISHED)
+    storage.report(trial, metrics(1, 0.5), "c")
+    storage.tell(trial, TrialState.COMPLETE, StopReason.FINISHED)
     layout.trial(trial).mkdir(parents=True)
     layout.last_checkpoint(trial).write_text("[]")
-    TrialController(StudyStorage.open(layout), layout, listener).begin(started(ledger))
+    TrialController(StudyStorage.open(layout), layout, listener).begin(started(storage))
     assert not layout.last_checkpoint(trial).exists()
     assert [one.record.trial for one in listener.of(TrialFinished)] == [trial]
 
 
 @pytest.mark.parametrize("slots", [1, 3, 50])
 def test_every_planned_trial_runs_once_whatever_the_slots(tmp_path: Path, slots: int) -> None:
-    _, layout = make_ledger(tmp_path / "study", make_spec(trials=7, pruner="none"))
+    _, layout = make_storage(tmp_path / "study", make_spec(trials=7, pruner="none"))
     listener = Listener()
     event = drive(layout, listener, slots=slots)
     assert event.counts == {"COMPLETE": 7}
@@ -214,8 +214,8 @@ def test_every_planned_trial_runs_once_whatever_the_slots(tmp_path: Path, slots:
 
 
 def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_was_pruned(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=2, epochs=9))
-    conductor = TrialController(ledger, layout, Listener(), evaluates=True)
+    storage, layout = make_storage(tmp_path / "study", make_spec(trials=2, epochs=9))
+    conductor = TrialController(storage, layout, Listener(), evaluates=True)
     first, second = take(conductor), take(conductor)
     conductor.on_report(first, TrialReport((metrics(1, 0.9), metrics(2, 0.9)), "c"))
     assert not conductor.on_report(second, TrialReport((metrics(1, 0.95),), "e1"))
@@ -228,6 +228,6 @@ def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_wa
     assert not conductor.on_report(second, TrialReport((metrics(1, 0.95),), "e1")), "its worker keeps it until epoch 2"
     ended = TrialReport((metrics(2, 0.1),), "e1", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
     assert conductor.on_report(second, ended)
-    record = ledger.record(second)
+    record = storage.record(second)
     assert (record.state, record.epochs_run, record.metrics["shifted.dark.auc"]) == (TrialState.PRUNED, 2, 0.5)
     assert record.attempts == 1

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, reopened, started
+from engine_fakes import Listener, drive, make_spec, make_storage, metrics, reopened, started
 
 from cli.commands.run import Additions, extend_study
 from study.config.search_config import BudgetSpec, KeepSpec, Pruner, Sampler
@@ -34,17 +34,17 @@ def limited(
 
 
 def conduct(root: Path, spec: StudySpec, **options: object) -> tuple[TrialController, StudyStorage, StudyLayout]:
-    ledger, layout = make_ledger(root / "crash", spec)
-    conductor = TrialController(ledger, layout, Listener(), **options)  # type: ignore[arg-type]
-    conductor.begin(started(ledger, resumed=False))
-    return conductor, ledger, layout
+    storage, layout = make_storage(root / "crash", spec)
+    conductor = TrialController(storage, layout, Listener(), **options)  # type: ignore[arg-type]
+    conductor.begin(started(storage, resumed=False))
+    return conductor, storage, layout
 
 
 def go_on(layout: StudyLayout, **options: object) -> tuple[TrialController, StudyStorage]:
-    ledger = StudyStorage.open(layout)
-    conductor = TrialController(ledger, layout, Listener(), **options)  # type: ignore[arg-type]
-    conductor.begin(started(ledger))
-    return conductor, ledger
+    storage = StudyStorage.open(layout)
+    conductor = TrialController(storage, layout, Listener(), **options)  # type: ignore[arg-type]
+    conductor.begin(started(storage))
+    return conductor, storage
 
 
 def take(conductor: TrialController) -> int:
@@ -64,20 +64,20 @@ def checkpoint(layout: StudyLayout, trial: int, epoch: int) -> Path:
 
 def test_a_resume_never_prunes_a_trial_that_had_its_last_epoch(tmp_path: Path) -> None:
     spec = limited(6, epochs=2, replicates=2, pruner="asha")
-    conductor, ledger, layout = conduct(tmp_path, spec, evaluates=True)
+    conductor, storage, layout = conduct(tmp_path, spec, evaluates=True)
     scored = {"shifted.dark.auc": 0.5}
     for _ in range(2):
         whole = TrialReport((metrics(1, 0.9), metrics(2, 0.9)), "x", StopReason.FINISHED, scored)
         conductor.on_report(take(conductor), whole)
     third = take(conductor)
     assert not conductor.on_report(third, TrialReport((metrics(1, 0.95),), "x"))
-    ledger.report(third, metrics(2, 0.1), "x")  # its last epoch, and then the kill
-    conductor, ledger = go_on(layout, evaluates=True)
+    storage.report(third, metrics(2, 0.1), "x")  # its last epoch, and then the kill
+    conductor, storage = go_on(layout, evaluates=True)
     assert take(conductor) == third
     conductor.on_report(third, TrialReport((metrics(1, 0.95), metrics(2, 0.1)), "x", StopReason.FINISHED, scored))
     following = conductor.next_assignment()
     assert following is not None
-    assert ledger.record(third).state is TrialState.COMPLETE
+    assert storage.record(third).state is TrialState.COMPLETE
     assert (following.record.point, following.record.replicate) == (1, 1)
 
 
@@ -93,23 +93,23 @@ def test_nothing_begins_after_a_limit_was_met(tmp_path: Path, budget: dict[str, 
 
 def test_a_limit_outranks_the_pruner_after_a_kill_too(tmp_path: Path) -> None:
     spec = limited(pruner="asha", target={"train_loss": 1.0})
-    conductor, ledger, layout = conduct(tmp_path, spec.model_copy(update={"budget": BudgetSpec()}))
+    conductor, storage, layout = conduct(tmp_path, spec.model_copy(update={"budget": BudgetSpec()}))
     first, second = take(conductor), take(conductor)
     conductor.on_report(first, TrialReport((metrics(1, 0.9),), "x"))
-    ledger.extend(spec)
-    ledger.report(second, metrics(1, 0.1))
-    _, ledger = go_on(layout)
-    assert ledger.record(second).stop_reason is StopReason.TARGET
+    storage.extend(spec)
+    storage.report(second, metrics(1, 0.1))
+    _, storage = go_on(layout)
+    assert storage.record(second).stop_reason is StopReason.TARGET
 
 
 def test_ctrl_c_after_a_wish_to_stop_is_no_end(tmp_path: Path) -> None:
-    conductor, ledger, layout = conduct(tmp_path, limited())
+    conductor, storage, layout = conduct(tmp_path, limited())
     trial = take(conductor)
     request_stop(layout, StopRequest.SOON)
     assert conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "x"))
     conductor.interrupt()
     assert conductor.end().outcome is StudyOutcome.STOPPED
-    assert not ledger.is_finished
+    assert not storage.is_finished
 
 
 def test_a_wish_that_comes_as_the_last_trial_ends_changes_nothing(tmp_path: Path) -> None:
@@ -119,18 +119,18 @@ def test_a_wish_that_comes_as_the_last_trial_ends_changes_nothing(tmp_path: Path
     conductor.on_report(first, TrialReport((metrics(1, 0.5),), "x"))
     assert conductor.end().outcome is StudyOutcome.STOPPED
     clear_stop_request(layout)
-    conductor, ledger = go_on(layout)
+    conductor, storage = go_on(layout)
     last = take(conductor)
     request_stop(layout, StopRequest.SOON)
     conductor.poll()
     conductor.on_report(last, TrialReport((metrics(9, 0.5),), "x", StopReason.FINISHED))
     assert conductor.end().outcome is StudyOutcome.FINISHED
-    assert ledger.is_finished
+    assert storage.is_finished
 
 
 def test_of_equal_trials_the_one_that_is_called_best_keeps_its_weights(tmp_path: Path) -> None:
     spec = limited(epochs=1).model_copy(update={"keep": KeepSpec(per_study=1)})
-    conductor, ledger, layout = conduct(tmp_path, spec)
+    conductor, storage, layout = conduct(tmp_path, spec)
     for loss in (0.5, 0.4, 0.3):
         trial = take(conductor)
         epoch = EpochMetrics(1, {"val_auc": 1.0, "val_loss": loss})
@@ -138,7 +138,7 @@ def test_of_equal_trials_the_one_that_is_called_best_keeps_its_weights(tmp_path:
     best = conductor.end().best
     assert best is not None
     assert (best.trial, best.kept) == (2, True)
-    assert [one.kept for one in ledger.records()] == [False, False, True]
+    assert [one.kept for one in storage.records()] == [False, False, True]
 
 
 def test_a_worker_that_began_again_is_not_stopped_at_an_epoch_whose_checkpoint_it_deleted(tmp_path: Path) -> None:
@@ -147,39 +147,39 @@ def test_a_worker_that_began_again_is_not_stopped_at_an_epoch_whose_checkpoint_i
     lost = checkpoint(layout, trial, 3)
     for epoch in (1, 2, 3):
         conductor.on_report(trial, TrialReport((metrics(epoch, epoch / 10),), str(lost)))
-    conductor, ledger = go_on(layout)  # after a kill; last.pt is damaged
+    conductor, storage = go_on(layout)  # after a kill; last.pt is damaged
     assert take(conductor) == trial
     shutil.rmtree(lost)
     request_stop(layout, StopRequest.SOON)
     again = EpochMetrics(1, {"val_auc": 0.1, "train_loss": 1.0, "epoch_s": 7.0})
     assert not conductor.on_report(trial, TrialReport((again,), str(checkpoint(layout, trial, 1))))
-    assert ledger.record(trial).state is TrialState.RUNNING
+    assert storage.record(trial).state is TrialState.RUNNING
 
 
 def test_a_stopped_trial_whose_evaluation_fails_has_not_failed(tmp_path: Path) -> None:
-    conductor, ledger, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}, failures=1), evaluates=True)
+    conductor, storage, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}, failures=1), evaluates=True)
     trial = take(conductor)
     folder = checkpoint(layout, trial, 1)
     assert conductor.on_report(trial, TrialReport((metrics(1, 0.95),), str(folder)))
     assert take(conductor) == trial
     assert conductor.on_report(trial, TrialReport(failure=Failure("RuntimeError", "Traceback")))
-    record = ledger.record(trial)
+    record = storage.record(trial)
     assert (record.state, record.stop_reason, record.checkpoint) == (TrialState.PRUNED, StopReason.TARGET, str(folder))
     assert layout.trial_error(trial).read_text() == "Traceback"
 
 
 @pytest.mark.parametrize("lines", [1, 2, 3])
 def test_an_extension_torn_between_its_lines_is_none_at_all(tmp_path: Path, lines: int) -> None:
-    _, layout = make_ledger(tmp_path / "crash", limited(epochs=1, target={"val_auc": 0.1}))
+    _, layout = make_storage(tmp_path / "crash", limited(epochs=1, target={"val_auc": 0.1}))
     drive(layout, Listener())
-    ledger, before = StudyStorage.open(layout), layout.ledger.read_bytes()
-    assert ledger.end_reason is StopReason.TARGET
-    ledger.extend(extend_study(ledger.spec, Additions(no_target=True)))
-    added = layout.ledger.read_bytes()[len(before) :].splitlines(keepends=True)
-    layout.ledger.write_bytes(before + b"".join(added[:lines]) + added[lines][:9])
+    storage, before = StudyStorage.open(layout), layout.journal.read_bytes()
+    assert storage.end_reason is StopReason.TARGET
+    storage.extend(extend_study(storage.spec, Additions(no_target=True)))
+    added = layout.journal.read_bytes()[len(before) :].splitlines(keepends=True)
+    layout.journal.write_bytes(before + b"".join(added[:lines]) + added[lines][:9])
     torn = reopened(layout)
     assert (torn.spec.budget.target, torn.is_finished, torn.end_reason) == ({"val_auc": 0.1}, True, StopReason.TARGET)
-    assert layout.ledger.read_bytes() == before
+    assert layout.journal.read_bytes() == before
 
 
 def test_time_that_led_to_nothing_counts_as_accelerator_time(tmp_path: Path) -> None:
@@ -197,10 +197,10 @@ def test_a_trial_that_runs_alone_counts_a_whole_gpu(tmp_path: Path) -> None:
 
 
 def test_more_seeds_reach_every_point_of_an_uneven_search(tmp_path: Path) -> None:
-    _, layout = make_ledger(tmp_path / "crash", limited(5, epochs=1, replicates=2))
+    _, layout = make_storage(tmp_path / "crash", limited(5, epochs=1, replicates=2))
     drive(layout, Listener())
-    ledger = StudyStorage.open(layout)
-    ledger.extend(extend_study(ledger.spec, Additions(replicates=1)))
+    storage = StudyStorage.open(layout)
+    storage.extend(extend_study(storage.spec, Additions(replicates=1)))
     drive(layout, Listener())
     assert set(Counter(one.point for one in StudyStorage.open(layout).records()).values()) == {3}
 

@@ -32,7 +32,7 @@ DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 
 @dataclass
 class Book:
-    """A ledger's answers; counts how often all trials are asked for."""
+    """A storage's answers; counts how often all trials are asked for."""
 
     trials: dict[int, TrialRecord] = field(default_factory=dict)
     dropped: list[int] = field(default_factory=list)

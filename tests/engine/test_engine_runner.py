@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engine_fakes import Listener, drive, make_ledger, make_spec
+from engine_fakes import Listener, drive, make_spec, make_storage
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec
@@ -23,7 +23,7 @@ from study.engine.process import preserve_handlers, quiet_output, quit_on_signal
 from study.engine.ray.cluster import Slots, cluster
 from study.engine.run_context import RunContext, RunProgress
 from study.engine.setup import PreparedStudy, prepare_study
-from study.errors import DataError, EngineError, LedgerError
+from study.errors import DataError, EngineError, StudyStorageError
 from study.paths import StudyLayout
 from study.records import StudyOutcome
 from study.storage.lock import driver_lock
@@ -56,25 +56,25 @@ def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: p
     layout = StudyLayout(tmp_path / "study")
     with pytest.raises(DataError):
         runner.start_study(spec, "", layout, RunContext(never, SILENT))
-    assert not layout.ledger.exists()
-    make_ledger(layout.root)
+    assert not layout.journal.exists()
+    make_storage(layout.root)
 
 
 def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, layout = make_ledger(tmp_path / "study", make_spec(pruner="none"))
+    _, layout = make_storage(tmp_path / "study", make_spec(pruner="none"))
     drive(layout, Listener())
-    before = layout.ledger.read_bytes()
+    before = layout.journal.read_bytes()
     monkeypatch.setattr(runner, "cluster", lambda address: pytest.fail("a cluster for nothing"))
     event = runner.resume_study(layout, RunContext(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
-    assert layout.ledger.read_bytes() == before
+    assert layout.journal.read_bytes() == before
 
 
 def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, layout = make_ledger(tmp_path / "study", make_spec(pruner="none"))
-    monkeypatch.setattr(StudyStorage, "note_end", lambda ledger, reason: None)
+    _, layout = make_storage(tmp_path / "study", make_spec(pruner="none"))
+    monkeypatch.setattr(StudyStorage, "note_end", lambda storage, reason: None)
     drive(layout, Listener())
     left = layout.root / ".tune-0/study"
     left.mkdir(parents=True)
@@ -83,7 +83,7 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     few = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
     data = make_bundle("folder", 16, ("no", "yes"), {"train": few, "val": few})
     monkeypatch.setattr(runner, "cluster", no_cluster)
-    monkeypatch.setattr(StudyStorage, "require_data", lambda ledger, fingerprint: None)
+    monkeypatch.setattr(StudyStorage, "require_data", lambda storage, fingerprint: None)
     monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
     ready = PreparedStudy(data, {}, make_spec(pruner="none"), Packing(Slots(1, 0, 1)), ())
     monkeypatch.setattr(runner, "prepare", lambda *args, **named: ready)
@@ -107,8 +107,8 @@ def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkey
 
 
 def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
-    _, layout = make_ledger(tmp_path / "study")
-    with driver_lock(layout), pytest.raises(LedgerError, match=f"process {os.getpid()} already runs"):
+    _, layout = make_storage(tmp_path / "study")
+    with driver_lock(layout), pytest.raises(StudyStorageError, match=f"process {os.getpid()} already runs"):
         runner.resume_study(layout, RunContext(never, SILENT))
 
 

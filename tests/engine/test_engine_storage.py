@@ -283,7 +283,7 @@ def test_an_option_of_a_uri_stays_behind_the_path() -> None:
 
 
 class Book:
-    """A ledger that knows one trial."""
+    """A storage that knows one trial."""
 
     def __init__(self, record: TrialRecord) -> None:
         self.kept = record

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import ray
-from engine_fakes import Listener, check_whole, make_ledger, make_spec, metrics, started
+from engine_fakes import Listener, check_whole, make_spec, make_storage, metrics, started
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.tune.execution import class_cache
@@ -68,7 +68,7 @@ def four_cpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_no_more_workers_are_started_than_run_at_once(
     tmp_path: Path, four_cpus: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=60, pruner="none"))
+    storage, layout = make_storage(tmp_path / "study", make_spec(trials=60, pruner="none"))
     listener, asked = Listener(), []
     start = RayActorManager.add_actor
     monkeypatch.setattr(RayActorManager, "add_actor", lambda *args, **named: asked.append(1) or start(*args, **named))
@@ -76,8 +76,8 @@ def test_no_more_workers_are_started_than_run_at_once(
     save = Trial.get_json_state
     monkeypatch.setattr(Trial, "get_json_state", lambda trial: saved.append(trial) or save(trial))
     with driver_lock(layout):
-        conductor = TrialController(ledger, layout, listener)
-        conductor.begin(started(ledger))
+        conductor = TrialController(storage, layout, listener)
+        conductor.begin(started(storage))
         run_trials(conductor, layout, Slow, Slots(1, 0.0, 4))
         conductor.raise_fault()
         conductor.end()
@@ -145,14 +145,14 @@ class Holder(Slow):
 
 
 def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, four_cpus: None) -> None:
-    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=2))
+    storage, layout = make_storage(tmp_path / "study", make_spec(trials=2))
     with driver_lock(layout):
-        conductor = TrialController(ledger, layout, Listener(), evaluates=True)
-        conductor.begin(started(ledger))
+        conductor = TrialController(storage, layout, Listener(), evaluates=True)
+        conductor.begin(started(storage))
         run_trials(conductor, layout, Holder, Slots(1, 0.0, 2))
         conductor.raise_fault()
         conductor.end()
-    record = ledger.record(1)
+    record = storage.record(1)
     assert (record.state, record.attempts, record.metrics["same"]) == (TrialState.PRUNED, 1, 1.0)
 
 

@@ -86,7 +86,7 @@ def run(root: Path) -> Mailer:
     """Begin a study or go on with it, to its end."""
     layout = StudyLayout(root)
     root.mkdir(parents=True, exist_ok=True)  # done by whoever opens the study's log, before all else
-    if not layout.ledger.exists():
+    if not layout.journal.exists():
         with driver_lock(layout):
             StudyStorage.create(layout, SPEC, "name: crash\n", data=DATA)
     mailer = Mailer(layout.outbox)
@@ -231,7 +231,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_read_only_results_folder_is_said_and_can_be_read(tmp_path: Path) -> None:
     results, layout = tmp_path / "results", StudyLayout(tmp_path / "results" / "studies" / "crash")
     run(layout.root)
-    layout.ledger.write_bytes(b"".join(layout.ledger.read_bytes().splitlines(keepends=True)[:-3]))
+    layout.journal.write_bytes(b"".join(layout.journal.read_bytes().splitlines(keepends=True)[:-3]))
     file = tmp_path / "study.yaml"
     file.write_text("space: {learning_rate: {choice: [0.1, 0.2]}}\n")
     for one in (results, *results.rglob("*")):

@@ -20,7 +20,7 @@ from study.engine import environment as conditions
 from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
 from study.engine.rerun import changed_environment, compared_metrics, find_differences, require_rerunnable, rerun
-from study.errors import LedgerError, StudyError, WeightsError
+from study.errors import StudyError, StudyStorageError, WeightsError
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
@@ -42,7 +42,7 @@ SPEC = StudySpec(
 class Study:
     """A study of two trials: the first ran to its end, the second was pruned after its first epoch."""
 
-    ledger: StudyStorage
+    storage: StudyStorage
     layout: StudyLayout
     data: DataBundle
     complete: TrialRecord
@@ -53,15 +53,15 @@ class Study:
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     layout = StudyLayout(tmp_path_factory.mktemp("again"))
     data = load_data(DATA)
-    ledger = StudyStorage.create(layout, SPEC, "name: again\n", data=data.summary)
-    return Study(ledger, layout, data, _run(ledger, layout, data, epochs=2), _run(ledger, layout, data, epochs=1))
+    storage = StudyStorage.create(layout, SPEC, "name: again\n", data=data.summary)
+    return Study(storage, layout, data, _run(storage, layout, data, epochs=2), _run(storage, layout, data, epochs=1))
 
 
-def _run(ledger: StudyStorage, layout: StudyLayout, data: DataBundle, *, epochs: int) -> TrialRecord:
+def _run(storage: StudyStorage, layout: StudyLayout, data: DataBundle, *, epochs: int) -> TrialRecord:
     """Train as a worker does, with one thread as a trial has."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    assignment = ledger.ask()
+    assignment = storage.ask()
     assert assignment is not None
     directory = layout.trial(assignment.trial)
     for progress in train(
@@ -73,12 +73,12 @@ def _run(ledger: StudyStorage, layout: StudyLayout, data: DataBundle, *, epochs:
         pruned=lambda epoch: epoch >= epochs,
     ):
         assert progress.best_epoch is not None
-        ledger.report(assignment.trial, progress.history[-1], str(best_folder(directory, progress.best_epoch)))
-    ledger.note_evaluation(assignment.trial, progress.evaluation)
+        storage.report(assignment.trial, progress.history[-1], str(best_folder(directory, progress.best_epoch)))
+    storage.note_evaluation(assignment.trial, progress.evaluation)
     assert progress.ended is not None
     torch.set_num_threads(before)
     state = TrialState.COMPLETE if progress.ended is StopReason.FINISHED else TrialState.PRUNED
-    return ledger.tell(assignment.trial, state, progress.ended)
+    return storage.tell(assignment.trial, state, progress.ended)
 
 
 def test_a_trial_comes_out_the_same_to_the_last_bit(study: Study) -> None:
@@ -89,7 +89,7 @@ def test_a_trial_comes_out_the_same_to_the_last_bit(study: Study) -> None:
     def hear(one: EpochMetrics) -> None:
         heard.append((one.epoch, torch.get_num_threads()))
 
-    found = rerun(study.ledger, study.layout, study.complete, study.data, on_epoch=hear)
+    found = rerun(study.storage, study.layout, study.complete, study.data, on_epoch=hear)
     assert found.same
     assert found.same_weights
     assert heard == [(1, 1), (2, 1)], "every epoch, with a trial's threads"
@@ -100,7 +100,7 @@ def test_a_trial_comes_out_the_same_to_the_last_bit(study: Study) -> None:
 
 def test_a_pruned_trial_ends_at_the_same_epoch(study: Study) -> None:
     assert study.pruned.state is TrialState.PRUNED
-    found = rerun(study.ledger, study.layout, study.pruned, study.data)
+    found = rerun(study.storage, study.layout, study.pruned, study.data)
     assert found.same
     assert found.epochs_now == 1
 
@@ -109,7 +109,7 @@ def test_the_last_bit_of_one_metric_is_noticed(study: Study) -> None:
     first, last = study.complete.history
     values = {**last.values, "val_loss": math.nextafter(last.values["val_loss"], 1e9)}
     record = replace(study.complete, history=(first, EpochMetrics(2, values)))
-    found = rerun(study.ledger, study.layout, record, study.data)
+    found = rerun(study.storage, study.layout, record, study.data)
     assert not found.same
     (difference,) = found.differences
     assert (difference.metric, difference.epoch) == ("val_loss", 2)
@@ -117,25 +117,25 @@ def test_the_last_bit_of_one_metric_is_noticed(study: Study) -> None:
 
 
 def test_the_selected_checkpoint_can_be_had_again(study: Study, tmp_path: Path) -> None:
-    found = rerun(study.ledger, study.layout, study.complete, study.data, save=tmp_path / "saved")
+    found = rerun(study.storage, study.layout, study.complete, study.data, save=tmp_path / "saved")
     assert found.saved == tmp_path / "saved"
     assert study.complete.checkpoint is not None
     then, now = Path(study.complete.checkpoint), tmp_path / "saved"
     assert (now / "model.safetensors").read_bytes() == (then / "model.safetensors").read_bytes()
     with pytest.raises(StudyError, match="new or empty folder"):
-        rerun(study.ledger, study.layout, study.complete, study.data, save=tmp_path / "saved")
+        rerun(study.storage, study.layout, study.complete, study.data, save=tmp_path / "saved")
 
 
 def test_changed_data_is_refused(study: Study) -> None:
     summary = replace(study.data.summary, fingerprint="0" * 64)
-    with pytest.raises(LedgerError, match="the data is now 000000000000"):
-        rerun(study.ledger, study.layout, study.complete, replace(study.data, summary=summary))
+    with pytest.raises(StudyStorageError, match="the data is now 000000000000"):
+        rerun(study.storage, study.layout, study.complete, replace(study.data, summary=summary))
 
 
 def test_weights_that_are_gone_are_named(study: Study) -> None:
     config = {**study.complete.config, "init": "rotation"}
     with pytest.raises(WeightsError, match=r"init rotation for resnet 10 are gone from .*pretrained"):
-        rerun(study.ledger, study.layout, replace(study.complete, config=config), study.data)
+        rerun(study.storage, study.layout, replace(study.complete, config=config), study.data)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import ray
-from engine_fakes import Listener, check_whole, learning_curve, make_ledger, make_spec, metrics, started
+from engine_fakes import Listener, check_whole, learning_curve, make_spec, make_storage, metrics, started
 from ray import tune
 from ray.tune.execution import class_cache
 
@@ -96,13 +96,13 @@ def two_cpus() -> Iterator[None]:
 
 @pytest.mark.parametrize("moment", ["setup", "reset", "step", "idle"])
 def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, two_cpus: None, moment: str) -> None:
-    ledger, layout = make_ledger(tmp_path / "study", make_spec(trials=6, pruner="none"))
+    storage, layout = make_storage(tmp_path / "study", make_spec(trials=6, pruner="none"))
     for number in (0, 1) if moment == "setup" else (2, 3):
         (layout.root / f"die-{moment}-{number}").touch()
     listener = Listener()
     with driver_lock(layout):
-        conductor = TrialController(ledger, layout, listener)
-        conductor.begin(started(ledger))
+        conductor = TrialController(storage, layout, listener)
+        conductor.begin(started(storage))
         run_trials(conductor, layout, Mortal, Slots(1, 0.0, 2), worker_retries=2)
         conductor.raise_fault()
         conductor.end()

@@ -74,16 +74,16 @@ def _earlier(results: Path, *, name: str = "earlier", image_size_px: int = 16) -
     trial = SPEC.trial.model_copy(update={"depth": 10})
     changed = {"name": name, "data": data, "trial": trial, "design": DesignSpec(), "search": search, "space": space}
     spec = SPEC.model_copy(update=changed)
-    ledger = StudyStorage.create(layout, spec, "", data=SUMMARY)
+    storage = StudyStorage.create(layout, spec, "", data=SUMMARY)
     for number in range(planned_trials(spec)):
-        assignment = ledger.ask()
+        assignment = storage.ask()
         assert assignment is not None
         folder = best_folder(layout.trial(number), 1)
         for epoch in (1, 2, 3):
             values = {"val_auc": 0.5, "images_per_s": 100.0, "epoch_s": 1.5}
-            ledger.report(number, EpochMetrics(epoch, values), str(folder))
-        ledger.tell(number, TrialState.COMPLETE, StopReason.FINISHED)
-    return ledger
+            storage.report(number, EpochMetrics(epoch, values), str(folder))
+        storage.tell(number, TrialState.COMPLETE, StopReason.FINISHED)
+    return storage
 
 
 def _seen(monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> None:
@@ -91,9 +91,9 @@ def _seen(monkeypatch: pytest.MonkeyPatch, device: str = "cpu") -> None:
 
 
 def test_earlier_trials_tell_how_fast_a_model_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = _earlier(tmp_path)
+    storage = _earlier(tmp_path)
     _seen(monkeypatch)
-    record = ledger.record(0)
+    record = storage.record(0)
     ends = [100.0, 102.0, 104.0]
     record = replace(record, started_at_s=95.0, finished_at_s=104.5)
     seen = history._see(record, ends, train=100, scored=50)
@@ -120,7 +120,7 @@ def test_only_comparable_studies_count(tmp_path: Path, monkeypatch: pytest.Monke
 def test_a_damaged_study_is_no_reason_to_stop(tmp_path: Path) -> None:
     layout = Layout(tmp_path).study("broken")
     layout.root.mkdir(parents=True)
-    layout.ledger.write_text("{]\n")
+    layout.journal.write_text("{]\n")
     assert history.known_speeds(tmp_path, [("resnet", 10)], 16, HERE, "cpu") == {}
 
 

@@ -1,4 +1,4 @@
-"""What must hold of a study that came to its end, however often it was killed: ledger, MLflow, files, processes."""
+"""What must hold of a study that came to its end, however often it was killed: storage, MLflow, files, processes."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Ended:
     def read(cls, results: Path, name: str, drivers: Sequence[Driver] = ()) -> Ended:
         """Read what is left of a study."""
         layout = Layout(results)
-        ledger, door = StudyStorage.open(layout.study(name)), TrackingClient(own_tracking_uri(layout))
+        storage, door = StudyStorage.open(layout.study(name)), TrackingClient(own_tracking_uri(layout))
         experiment = door.find_experiment(name)
         assert experiment is not None
         runs = list(door.search([experiment.id], ""))
-        return cls(results, layout.study(name), ledger.spec, ledger.records(), ledger.planned, runs, drivers)
+        return cls(results, layout.study(name), storage.spec, storage.records(), storage.planned, runs, drivers)
 
     def history(self, run: Run, metric: str) -> list[tuple[int, float]]:
         """Return every stored (step, value) of a metric, by step."""
@@ -86,7 +86,7 @@ def every_epoch_reported_once(end: Ended) -> None:
             assert end.history(run, metric) == stored, (record.trial, metric)
 
 
-def ledger_and_mlflow_agree(end: Ended) -> None:
+def storage_and_mlflow_agree(end: Ended) -> None:
     for record in end.records:
         run = end.by_trial()[record.trial]
         assert (run.status, run.tags["study.state"]) == (STATUS[record.state], record.state.value)
@@ -131,7 +131,7 @@ def no_stray_processes(end: Ended) -> None:
 
 INVARIANTS: tuple[Callable[[Ended], None], ...] = (
     all_planned_trials, each_trial_told_once, one_run_per_trial, nothing_left_running, every_epoch_reported_once,
-    ledger_and_mlflow_agree, checkpoints_load, no_leftovers, no_stray_processes,
+    storage_and_mlflow_agree, checkpoints_load, no_leftovers, no_stray_processes,
 )  # fmt: skip
 
 

@@ -130,7 +130,7 @@ class Tally:
 def strike(driver: Driver, study: StudyLayout, blow: Blow, tally: Tally) -> bool:
     """Kill a driver where the blow says; return False when it ended before."""
     seen: set[str] = set()
-    before = told(study).total() if study.ledger.exists() else 0
+    before = told(study).total() if study.journal.exists() else 0
     worker_s = blow.worker_s
     while not driver.is_over():
         age_s = time.monotonic() - driver.began
@@ -143,7 +143,7 @@ def strike(driver: Driver, study: StudyLayout, blow: Blow, tally: Tally) -> bool
         if blow.aim == "driver":
             due = age_s >= blow.at_s
         elif blow.aim == "told":
-            due = study.ledger.exists() and told(study).total() > max(blow.writes, before)
+            due = study.journal.exists() and told(study).total() > max(blow.writes, before)
         else:
             now = {str(one) for one in study.root.glob("trials/*/.*.part")} - seen
             due = len(seen) + len(now) > blow.writes
@@ -168,7 +168,7 @@ def _kill(driver: Driver, study: StudyLayout, *, everybody: bool) -> None:
 
 def _state(study: StudyLayout) -> str:
     """Say how far a study had come when it was hit."""
-    if not study.ledger.exists():
+    if not study.journal.exists():
         return "before the study exists"
     ended = told(study).total()
     if any(study.root.glob("trials/*/.*.part")):
@@ -179,7 +179,7 @@ def _state(study: StudyLayout) -> str:
 def told(study: StudyLayout) -> Counter[int]:
     """Count the lines of the journal that end a trial."""
     found: Counter[int] = Counter()
-    for raw in study.ledger.read_bytes().splitlines():
+    for raw in study.journal.read_bytes().splitlines():
         if b'"state":' in raw:
             with suppress(ValueError):
                 line = json.loads(raw)
@@ -195,7 +195,7 @@ def torment(
     study, drivers = Layout(results).study(name), []
     there = ("--address", address) if address else ()
     while True:
-        command = ("resume", name) if study.ledger.exists() else ("run", str(file))
+        command = ("resume", name) if study.journal.exists() else ("run", str(file))
         drivers.append(Driver(results, *command, *there))
         tally.drivers += 1
         blow = draw()

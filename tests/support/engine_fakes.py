@@ -66,7 +66,7 @@ def make_spec(
     )
 
 
-def make_ledger(root: Path, spec: StudySpec | None = None) -> tuple[StudyStorage, StudyLayout]:
+def make_storage(root: Path, spec: StudySpec | None = None) -> tuple[StudyStorage, StudyLayout]:
     layout = StudyLayout(root)
     root.mkdir(parents=True, exist_ok=True)
     return StudyStorage.create(layout, spec or make_spec(), "name: crash\n", data=DATA), layout
@@ -144,18 +144,18 @@ def _report(
     return TrialReport(new, str(folder / f"epoch-{best.epoch:04d}"), ended, evaluation)
 
 
-def started(ledger: StudyStorage, *, resumed: bool = True) -> StudyStarted:
+def started(storage: StudyStorage, *, resumed: bool = True) -> StudyStarted:
     return StudyStarted(
-        ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, resumed, 0, 1, "cpu", (), 1.0
+        storage.name, storage.study_id, storage.spec, storage.study_file, DATA, resumed, 0, 1, "cpu", (), 1.0
     )  # fmt: skip
 
 
 def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates: bool = False) -> StudyEnded:
     """Go on with a study until all its trials ended, as Tune would with workers that start afresh each time."""
     with driver_lock(layout):
-        ledger = StudyStorage.open(layout)
-        conductor = TrialController(ledger, layout, listener, evaluates=evaluates)
-        conductor.begin(started(ledger))
+        storage = StudyStorage.open(layout)
+        conductor = TrialController(storage, layout, listener, evaluates=evaluates)
+        conductor.begin(started(storage))
         busy: list[tuple[int, Iterator[TrialReport]]] = []
         while True:
             while len(busy) < slots and (assignment := conductor.next_assignment()) is not None:
@@ -218,7 +218,7 @@ def check_whole(layout: StudyLayout, listener: Listener) -> list[TrialRecord]:
     spec = StudyStorage.open(layout).spec
     assert [one.trial for one in records] == list(range(spec.search.trials))
     assert all(one.state.is_finished for one in records)
-    lines = [json.loads(line) for line in layout.ledger.read_text().splitlines()]
+    lines = [json.loads(line) for line in layout.journal.read_text().splitlines()]
     told = [line["trial_id"] for line in lines if line.get("state") in (1, 2, 3) and "trial_id" in line]
     assert sorted(told) == [one.trial for one in records], "each trial is told once"
     for record in records:

@@ -1,4 +1,4 @@
-"""A whole study of simulated trials with everything a real one leaves: ledger, pages, checkpoints, MLflow runs."""
+"""A whole study of simulated trials with everything a real one leaves: storage, pages, checkpoints, MLflow runs."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def play_study(
     layout.study_file.write_text(f"name: {name}\n")
     with driver_lock(layout):
         about = {"torch": "2.9", "device": "cpu"}
-        ledger = StudyStorage.create(layout, spec, f"name: {name}\n", data=DATA, environment=about)
+        storage = StudyStorage.create(layout, spec, f"name: {name}\n", data=DATA, environment=about)
         tracker = _Patient(layout, default_tracking_uri(Layout(results), tracking_uri))
         data = judged(400)
         recorder = with_figures(tracker, layout, CLASSES, data.images, data.names) if pages else tracker
         try:
-            _drive(ledger, layout, recorder, until)
+            _drive(storage, layout, recorder, until)
         finally:
             recorder.close()
     return layout
@@ -92,12 +92,12 @@ class _Patient(OutboxRecorder):
         super().close(timeout_s)
 
 
-def _drive(ledger: StudyStorage, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:
-    conductor = TrialController(ledger, layout, recorder)
+def _drive(storage: StudyStorage, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:
+    conductor = TrialController(storage, layout, recorder)
     notices = ("imagenet weights are missing: init imagenet was dropped",)
     started = StudyStarted(
-        ledger.name, ledger.study_id, ledger.spec, ledger.study_file, DATA, False, 0, _SLOTS, "cpu", notices,
-        time.time(), ledger.planned,
+        storage.name, storage.study_id, storage.spec, storage.study_file, DATA, False, 0, _SLOTS, "cpu", notices,
+        time.time(), storage.planned,
     )  # fmt: skip
     conductor.begin(started)
     busy: list[tuple[int, Iterator[TrialReport]]] = []

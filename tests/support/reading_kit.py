@@ -1,4 +1,4 @@
-"""Studies in a results folder, written by the ledger itself and not by an engine."""
+"""Studies in a results folder, written by the storage itself and not by an engine."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def values_of(trial: int, epoch: int) -> dict[str, float]:
 
 
 def run_one(
-    ledger: StudyStorage, state: TrialState = TrialState.COMPLETE, epochs: int = 2, **more: float
+    storage: StudyStorage, state: TrialState = TrialState.COMPLETE, epochs: int = 2, **more: float
 ) -> int | None:
     """Take one trial from its start to its end, RUNNING leaves it open; return its number."""
-    assignment = ledger.ask()
+    assignment = storage.ask()
     if assignment is None:
         return None
     number = assignment.trial
     for epoch in range(1, epochs + 1):
         metrics: Mapping[str, float] = {**values_of(number, epoch), **more}
-        ledger.report(number, EpochMetrics(epoch, metrics), f"trials/{number}/epoch-{epoch}", 1.5)
+        storage.report(number, EpochMetrics(epoch, metrics), f"trials/{number}/epoch-{epoch}", 1.5)
     if state is TrialState.PRUNED:
-        ledger.stop(number, StopReason.PRUNED)
+        storage.stop(number, StopReason.PRUNED)
     if state is not TrialState.RUNNING:
         reasons = {TrialState.COMPLETE: StopReason.FINISHED, TrialState.PRUNED: StopReason.PRUNED}
         error = "RuntimeError: boom" if state is TrialState.FAILED else None
-        ledger.tell(number, state, reasons.get(state, StopReason.ERROR), error=error)
+        storage.tell(number, state, reasons.get(state, StopReason.ERROR), error=error)
     return number

@@ -28,7 +28,7 @@ Values = Callable[[TrialRecord], Mapping[str, float]]
 
 
 class TwoPlaces:
-    """A study that is told to a ledger and to MLflow alike.
+    """A study that is told to a storage and to MLflow alike.
 
     ``values`` gives a trial's metrics; ``dropped`` are the trials whose weights are deleted at the end, ``failing``
     those that fail after their epoch.
@@ -39,32 +39,32 @@ class TwoPlaces:
         **spec: Any,
     ) -> None:  # fmt: skip
         self.layout: StudyLayout = Layout(results).study(name)
-        self.ledger: StudyStorage = begin(self.layout, data=DATA, **spec)
+        self.storage: StudyStorage = begin(self.layout, data=DATA, **spec)
         self._recorder: OutboxRecorder = open_recorder(Layout(results), self.layout, None)
         self._values, self._dropped, self._failing = values, dropped, failing
 
     def run(self, *, resumed: bool = False) -> None:
         """Run every trial there is to run, and end."""
-        told, ledger = self._recorder.record, self.ledger
+        told, storage = self._recorder.record, self.storage
         told(
             StudyStarted(
-                ledger.name, ledger.study_id, ledger.spec, "name: x\n", DATA, resumed, 0, 1, "cpu", (), time.time(),
-                ledger.planned,
+                storage.name, storage.study_id, storage.spec, "name: x\n", DATA, resumed, 0, 1, "cpu", (), time.time(),
+                storage.planned,
             )
         )  # fmt: skip
-        while (assignment := ledger.ask()) is not None:
+        while (assignment := storage.ask()) is not None:
             self._run_one(assignment.record)
-        ledger.note_dropped(self._dropped)
-        ledger.note_end()
-        rows = rank(ledger.records(), ledger.spec.objective.metric, ledger.spec.objective.mode)
+        storage.note_dropped(self._dropped)
+        storage.note_end()
+        rows = rank(storage.records(), storage.spec.objective.metric, storage.spec.objective.mode)
         kept = tuple(row.record.trial for row in rows if row.rank and row.record.kept)
         told(
-            StudyEnded(ledger.name, StudyOutcome.FINISHED, rows[0].record, {"COMPLETE": 1}, time.time(), kept=kept)
+            StudyEnded(storage.name, StudyOutcome.FINISHED, rows[0].record, {"COMPLETE": 1}, time.time(), kept=kept)
         )  # fmt: skip
 
     def extend(self, spec: StudySpec) -> None:
         """Go on with a spec of more."""
-        self.ledger.extend(spec)
+        self.storage.extend(spec)
         self.run(resumed=True)
 
     def close(self) -> None:
@@ -81,12 +81,12 @@ class TwoPlaces:
             json.dumps({"epoch": 1, "classes": ["no", "yes"], "preprocessing": {"image_size_px": 32}})
         )
         (folder / "validation.npz").write_bytes(b"s")
-        self.ledger.report(number, metrics, str(folder), 1.5)
-        value = metrics.values[self.ledger.spec.objective.metric]
-        self._recorder.record(EpochReported(self.ledger.name, number, metrics, value, 1, time.time()))
+        self.storage.report(number, metrics, str(folder), 1.5)
+        value = metrics.values[self.storage.spec.objective.metric]
+        self._recorder.record(EpochReported(self.storage.name, number, metrics, value, 1, time.time()))
         fails = number in self._failing
         state, reason = (TrialState.FAILED, StopReason.ERROR) if fails else (TrialState.COMPLETE, StopReason.FINISHED)
-        ended = self.ledger.tell(number, state, reason, error="RuntimeError: boom" if fails else None)
+        ended = self.storage.tell(number, state, reason, error="RuntimeError: boom" if fails else None)
         self._recorder.record(TrialFinished(ended, time.time()))
 
 

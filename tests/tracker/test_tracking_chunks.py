@@ -34,7 +34,7 @@ pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
-def test_reports_only_the_ledger_knows_are_caught_up_in_the_words_of_then(database: Backend) -> None:
+def test_reports_only_the_storage_knows_are_caught_up_in_the_words_of_then(database: Backend) -> None:
     script = Script()
     told = [script.start(), script.begin(0), script.begin(1), script.report(0, 1)]
     lost = [script.report(1, 1), script.report(0, 2), script.report(1, 2)]

@@ -166,7 +166,7 @@ def test_trials_need_not_be_synced_at_once_but_the_end_of_the_study_syncs_them(
     assert len(syncs) == len({*syncs})
 
 
-def test_what_the_ledger_cannot_tell_again_is_synced_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_storage_cannot_tell_again_is_synced_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, synced = Script(), []
     outbox = Outbox(path, sync_every_s=math.inf)
     monkeypatch.setattr("os.fsync", lambda file: synced.append(type(event)))

@@ -150,7 +150,7 @@ def test_failed_study_is_failed(database: Backend) -> None:
     assert {name: run.status for name, run in database.runs().items()} == {"faces": "FAILED", "trial 0000": "KILLED"}
 
 
-def test_trials_only_the_ledger_knows_are_caught_up(database: Backend) -> None:
+def test_trials_only_the_storage_knows_are_caught_up(database: Backend) -> None:
     script = Script()
     recorder = database.open()
     for event in (script.start(), script.begin(0), script.begin(1), script.finish(0)):

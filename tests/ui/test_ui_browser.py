@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy i
 
 
 def _ranked(ui: Served) -> list[str]:
-    """Return the trials' names by their value in the ledger, the best first."""
+    """Return the trials' names by their value in the storage, the best first."""
     records = [one for one in StudyStorage.open(ui.study).records() if one.value is not None]
     return [f"trial {one.trial:04d}" for one in sorted(records, key=lambda one: -(one.value or 0.0))]
 
@@ -151,10 +151,10 @@ def test_optunas_dashboard_lists_trials_with_states_values_and_links(optuna_ui: 
 
 
 def test_optunas_dashboard_says_that_it_changes_nothing(optuna_ui: Served, page: Page) -> None:
-    before = optuna_ui.study.ledger.read_bytes()
+    before = optuna_ui.study.journal.read_bytes()
     open_trials(page, optuna_ui, 3)
     page.get_by_test_id("EditIcon").or_(page.get_by_title("Edit note")).first.click()
     page.locator("textarea").first.fill("mine")
     page.get_by_role("button", name="Save").click()
     page.get_by_text("nothing can be changed").last.wait_for()
-    assert optuna_ui.study.ledger.read_bytes() == before
+    assert optuna_ui.study.journal.read_bytes() == before

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from commands import ROOT, study
-from engine_fakes import make_ledger
+from engine_fakes import make_storage
 
 from cli.commands.ui import MLFLOW_PORT
 from cli.main import main
@@ -204,7 +204,7 @@ def test_every_other_page_is_left_alone() -> None:
 
 
 def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
-    make_ledger(tmp_path / "studies" / "crash")
+    make_storage(tmp_path / "studies" / "crash")
     for arguments, status, words in (
         (("nope",), 1, "no study `nope`"),
         (("--port", taken), 1, f"127.0.0.1:{taken} is not"),
@@ -265,7 +265,7 @@ def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
 def test_a_server_that_dies_is_an_error_with_its_last_words(
     end: str, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_ledger(tmp_path / "studies" / "crash")
+    make_storage(tmp_path / "studies" / "crash")
     program = f"import os, sys; print('no room at s3cret', file=sys.stderr, flush=True); {end}"
 
     def start(*_: object, **__: object) -> ui.UiServer:

@@ -60,9 +60,9 @@ class OutboxRecorder:
         self._sender.wake()
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports = lambda trial: ()) -> int:
-        """Record what the ledger knows and the outbox does not; return how many ends of trials that were.
+        """Record what the storage knows and the outbox does not; return how many ends of trials that were.
 
-        A driver killed between the ledger and the outbox leaves such ends, or pages the outbox does not know, and a
+        A driver killed between the storage and the outbox leaves such ends, or pages the outbox does not know, and a
         power cut leaves such reports and ends; call this on resume, after StudyStarted.
         """
         known = fold(read_lines(self._study.outbox, reports=False))

@@ -46,7 +46,7 @@ _TAIL_BLOCK_BYTES = 65_536
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SYNC_EVERY_S = 1.0
 _SYNCED_AT_ONCE = (StudyStarted, PicturesDrawn, FinalLookTaken, StudyEnded)
-"""What is not in the ledger, or may come after the study's end; whatever else is lost, a resume records again."""
+"""What is not in the storage, or may come after the study's end; whatever else is lost, a resume records again."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Outbox:
     """The writing end: one per study, owned by the driver that holds the study's lock.
 
     A killed process loses nothing. A power cut may lose what came of trials within ``sync_every_s`` after something was
-    synced and before it is sent, which syncs it: the ledger has it all, and a resume records it again.
+    synced and before it is sent, which syncs it: the storage has it all, and a resume records it again.
 
     Raises:
         TrackingError: the file cannot be written.
@@ -119,7 +119,7 @@ class Outbox:
 
     def close(self) -> None:
         """Close the file; what is in it stays."""
-        with suppress(OSError):  # only of what the ledger has
+        with suppress(OSError):  # only of what the storage has
             self._sync()
         os.close(self._file)
 
@@ -206,7 +206,7 @@ def _positions(path: Path) -> list[Position]:
 
 def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:
     kind = type(event).__name__
-    # A record read from the ledger has lists where a new one has tuples; here they become the same.
+    # A record read from the storage has lists where a new one has tuples; here they become the same.
     told = _KINDS[kind].dump_python(event, warnings=False)
     body: dict[str, object] = {"n": number, "kind": kind, "event": told}
     if provenance is not None:

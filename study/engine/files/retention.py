@@ -12,7 +12,7 @@ from study.records import TrialRecord
 
 
 class TrialSource(Protocol):
-    """What retention asks of a ledger."""
+    """What retention asks of a storage."""
 
     def records(self) -> Sequence[TrialRecord]:
         """Return every trial."""
@@ -35,9 +35,9 @@ class Retention:
     """
 
     def __init__(
-        self, ledger: TrialSource, storage: TrialStorage, layout: StudyLayout, per_study: Literal["all"] | int
+        self, storage: TrialSource, trial_files: TrialStorage, layout: StudyLayout, per_study: Literal["all"] | int
     ) -> None:
-        self._ledger, self._storage, self._layout = ledger, storage, layout
+        self._storage, self._trial_files, self._layout = storage, trial_files, layout
         self._per_study = per_study
         self._kept: set[int] = set()
 
@@ -53,7 +53,7 @@ class Retention:
         try:
             return self._sweep() if trial is None else self._end(trial)
         except OSError as error:
-            raise EngineError(f"cannot tidy {self._storage.root}: {error}; go on with `study resume`") from error
+            raise EngineError(f"cannot tidy {self._trial_files.root}: {error}; go on with `study resume`") from error
 
     def holds(self, trial: int, checkpoint: str | None) -> bool:
         """Whether the checkpoint that was reported last of a trial is still there.
@@ -61,49 +61,51 @@ class Retention:
         A worker killed after it wrote a better one and before it said so has replaced it.
         """
         try:
-            return checkpoint is None or self._storage.holds(trial, checkpoint)
+            return checkpoint is None or self._trial_files.holds(trial, checkpoint)
         except OSError as error:
-            raise EngineError(f"cannot read {self._storage.root}: {error}; go on with `study resume`") from error
+            raise EngineError(f"cannot read {self._trial_files.root}: {error}; go on with `study resume`") from error
 
     @property
     def root(self) -> str:
         """Where the trials keep their files."""
-        return self._storage.root
+        return self._trial_files.root
 
     def _sweep(self) -> tuple[int, ...]:
-        files = self._storage.files()
-        ended = [one for one in self._ledger.records() if one.state.is_finished]
+        files = self._trial_files.files()
+        ended = [one for one in self._storage.records() if one.state.is_finished]
         for record in ended:
             self._tidy(record, files.get(record.trial, []))
         if self._per_study == "all":
             return ()
         self._kept = {one.trial for one in ended if any(map(_is_weights, files.get(one.trial, [])))}
-        return self._drop({one: files[one] for one in self._kept.difference(self._ledger.best_trials(self._per_study))})
+        return self._drop(
+            {one: files[one] for one in self._kept.difference(self._storage.best_trials(self._per_study))}
+        )
 
     def _end(self, trial: int) -> tuple[int, ...]:
-        files = self._storage.files_of(trial)
-        self._tidy(self._ledger.record(trial), files)
+        files = self._trial_files.files_of(trial)
+        self._tidy(self._storage.record(trial), files)
         if self._per_study == "all":
             return ()
         if any(map(_is_weights, files)):
             self._kept.add(trial)
-        obsolete = self._kept.difference(self._ledger.best_trials(self._per_study))
-        return self._drop({one: self._storage.files_of(one) for one in obsolete})
+        obsolete = self._kept.difference(self._storage.best_trials(self._per_study))
+        return self._drop({one: self._trial_files.files_of(one) for one in obsolete})
 
     def _drop(self, files: dict[int, list[str]]) -> tuple[int, ...]:
         gone = tuple(sorted(files))
-        news = tuple(one for one in gone if self._ledger.record(one).kept)
+        news = tuple(one for one in gone if self._storage.record(one).kept)
         if news:
-            self._ledger.note_dropped(news)
+            self._storage.note_dropped(news)
         for number in gone:
-            self._storage.place.remove(name for name in files[number] if _is_weights(name))
+            self._trial_files.place.remove(name for name in files[number] if _is_weights(name))
         self._kept -= set(gone)
         return gone
 
     def _tidy(self, record: TrialRecord, files: list[str]) -> None:
-        self._storage.place.remove(name for name in files if is_obsolete_after_end(name))
+        self._trial_files.place.remove(name for name in files if is_obsolete_after_end(name))
         if record.checkpoint is not None:
-            self._storage.download(record.trial, record.checkpoint, self._layout)
+            self._trial_files.download(record.trial, record.checkpoint, self._layout)
 
 
 def _is_weights(name: str) -> bool:

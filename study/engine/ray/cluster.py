@@ -24,7 +24,7 @@ QUIET_ENVIRONMENT = {
     "RAY_preload_python_modules": "torch,torchvision,study.training.trainer,study.engine.ray.trainable",
     # The moment Tune reserves the CPUs, Ray takes those workers for too many and ends them before they get a trial.
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger and the tracker keep all that Tune would write
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the storage and the tracker keep all that Tune would write
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is disposable
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -30,12 +30,12 @@ POLL_EVERY_S = 0.5
 
 
 class StorageSearcher(Searcher):
-    """Hand out the ledger's trials; Tune's own bookkeeping of them is disposable."""
+    """Hand out the storage's trials; Tune's own bookkeeping of them is disposable."""
 
-    def __init__(self, conductor: TrialController, storage: TrialStorage) -> None:
+    def __init__(self, conductor: TrialController, trial_files: TrialStorage) -> None:
         super().__init__()
         self._conductor = conductor
-        self._storage = storage
+        self._trial_files = trial_files
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """Return the next trial's configuration, None while one may come yet, or that there will be none.
@@ -52,23 +52,23 @@ class StorageSearcher(Searcher):
         return {
             "number": assignment.trial,
             "trial": assignment.config.model_dump(),
-            "directory": self._storage.folder(assignment.trial),
+            "directory": self._trial_files.folder(assignment.trial),
             "pruned": assignment.stop.epoch if assignment.stop else None,
             "alone": assignment.alone,
         }
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Do nothing: the scheduler tells the ledger, so that there is one teller."""
+        """Do nothing: the scheduler tells the storage, so that there is one teller."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Do nothing: the ledger is the only durable state."""
+        """Do nothing: the storage is the only durable state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Do nothing: the ledger is the only durable state."""
+        """Do nothing: the storage is the only durable state."""
 
 
 class PrunerScheduler(FIFOScheduler):
-    """Stop trials when the ledger's pruner says so, and end those that cannot go on."""
+    """Stop trials when the storage's pruner says so, and end those that cannot go on."""
 
     def __init__(self, conductor: TrialController) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -190,7 +190,7 @@ def run_trials(
     trainable: Any,
     slots: Slots,
     *,
-    storage: TrialStorage | None = None,
+    trial_files: TrialStorage | None = None,
     resources_for: Callable[[dict[str, Any]], tune.PlacementGroupFactory] | None = None,
     worker_retries: int = 0,
     on_interrupt: Callable[[], None] = lambda: None,
@@ -203,7 +203,7 @@ def run_trials(
         trainable: what Tune makes workers of; it takes a LedgerSearcher's configurations and returns a
             TrialReport as ``report`` from every step.
         slots: what one trial gets and how many run at once.
-        storage: where trials keep their files; default: the study's own folder.
+        trial_files: where trials keep their files; default: the study's own folder.
         resources_for: what a trial with a configuration gets, where that differs from trial to trial.
         worker_retries: how often a trial is placed again after its worker died.
         on_interrupt: called once when a run is to stop before its trials ended.
@@ -215,13 +215,13 @@ def run_trials(
             resources_for(config) if resources_for else tune.PlacementGroupFactory(same), config["number"]
         )
 
-    # Tune's own files are disposable: the ledger has all there is.
+    # Tune's own files are disposable: the storage has all there is.
     scratch = tempfile.mkdtemp(prefix=SCRATCH, dir=layout.root.absolute())
     try:
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=StorageSearcher(conductor, storage or default_storage(layout)),
+                search_alg=StorageSearcher(conductor, trial_files or default_storage(layout)),
                 scheduler=PrunerScheduler(conductor),
                 num_samples=-1,
                 max_concurrent_trials=slots.count,

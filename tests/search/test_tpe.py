@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
-from engine_fakes import make_ledger, make_spec, metrics
+from engine_fakes import make_spec, make_storage, metrics
 from optuna.samplers import TPESampler
 from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial
@@ -37,10 +37,10 @@ def test_the_domains_in_common_are_those_optuna_finds(tmp_path: Path, monkeypatc
         return found
 
     monkeypatch.setattr(QuickTPESampler, "infer_relative_search_space", compared)
-    ledger, _ = make_ledger(tmp_path / "study", make_spec(trials=60, sampler="tpe"))
-    while (assignment := ledger.ask()) is not None:
-        ledger.report(assignment.trial, metrics(1, assignment.trial % 17 / 20))
-        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+    storage, _ = make_storage(tmp_path / "study", make_spec(trials=60, sampler="tpe"))
+    while (assignment := storage.ask()) is not None:
+        storage.report(assignment.trial, metrics(1, assignment.trial % 17 / 20))
+        storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     # With momentum, which depends on the optimizer, and without.
     assert max(looks) == (59, 2)
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 import optuna
 import pytest
-from engine_fakes import SPACE, make_ledger, make_spec, metrics, reopened
+from engine_fakes import SPACE, make_spec, make_storage, metrics, reopened
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
@@ -47,39 +47,39 @@ def score(assignment: Assignment) -> float:
     return 0.9 - 0.1 * abs(math.log10(assignment.config.learning_rate) + 2.0) + assignment.record.replicate / 1000
 
 
-def end(ledger: StudyStorage, assignment: Assignment) -> None:
+def end(storage: StudyStorage, assignment: Assignment) -> None:
     """Take a trial to an end: every seventh fails, every fifth is pruned."""
     number = assignment.trial
     if number % 7 == 6:
-        ledger.tell(number, TrialState.FAILED, StopReason.ERROR, error="x")
+        storage.tell(number, TrialState.FAILED, StopReason.ERROR, error="x")
         return
-    ledger.report(number, metrics(1, score(assignment)))
+    storage.report(number, metrics(1, score(assignment)))
     if number % 5 == 4:
-        ledger.stop(number, StopReason.PRUNED)
-        ledger.tell(number, TrialState.PRUNED, StopReason.PRUNED)
+        storage.stop(number, StopReason.PRUNED)
+        storage.tell(number, TrialState.PRUNED, StopReason.PRUNED)
     else:
-        ledger.tell(number, TrialState.COMPLETE, StopReason.FINISHED)
+        storage.tell(number, TrialState.COMPLETE, StopReason.FINISHED)
 
 
 def run(root: Path, spec: StudySpec, *, resumes: bool, at_once: int = 2) -> list[object]:
     """Run a whole study with some trials at once, each time with another driver if it resumes."""
-    ledger, layout = make_ledger(root, spec)
+    storage, layout = make_storage(root, spec)
     running: list[Assignment] = []
     while True:
         if resumes:
-            ledger = with_interrupted(layout, len(running))
-        while len(running) < at_once and (assignment := ledger.ask()) is not None:
+            storage = with_interrupted(layout, len(running))
+        while len(running) < at_once and (assignment := storage.ask()) is not None:
             running.append(assignment)
         if not running:
-            return [(one.point, one.replicate, one.state, dict(one.params)) for one in ledger.records()]
-        end(ledger, running.pop(0))
+            return [(one.point, one.replicate, one.state, dict(one.params)) for one in storage.records()]
+        end(storage, running.pop(0))
 
 
 def with_interrupted(layout: StudyLayout, count: int) -> StudyStorage:
-    ledger = reopened(layout)
+    storage = reopened(layout)
     for _ in range(count):
-        ledger.ask()
-    return ledger
+        storage.ask()
+    return storage
 
 
 @pytest.mark.parametrize(
@@ -117,26 +117,26 @@ def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampl
 def test_samplers_that_learn_come_closer_than_chance(tmp_path: Path, sampler: Sampler) -> None:
     space = (SPACE[2], Parameter(name="weight_decay", domain=Uniform(low=1e-6, high=1e-1, log=True)))
     trials = 18 if sampler == "gp" else 50
-    ledger, _ = make_ledger(tmp_path / "s", make_spec(trials, sampler=sampler, pruner="none", space=space))
+    storage, _ = make_storage(tmp_path / "s", make_spec(trials, sampler=sampler, pruner="none", space=space))
     away = []
-    while (assignment := ledger.ask()) is not None:
+    while (assignment := storage.ask()) is not None:
         config = assignment.config
         distance = abs(math.log10(config.learning_rate) + 2.0) + abs(math.log10(config.weight_decay) + 4.0)
         away.append(distance)
-        ledger.report(assignment.trial, metrics(1, 1.0 - distance / 10))
-        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        storage.report(assignment.trial, metrics(1, 1.0 - distance / 10))
+        storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     last = away[12 if sampler == "gp" else 30 :]
     assert sum(last) / len(last) < 0.6 * sum(away[:10]) / 10, away
 
 
 def test_nsga2_goes_through_generations_that_a_resume_goes_on_with(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(70, sampler="nsga2", pruner="none"))
+    storage, layout = make_storage(tmp_path / "s", make_spec(70, sampler="nsga2", pruner="none"))
     for _ in range(70):
-        assignment = ledger.ask()
+        assignment = storage.ask()
         assert assignment is not None
-        ledger.report(assignment.trial, metrics(1, score(assignment)))
-        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
-        ledger = reopened(layout)
+        storage.report(assignment.trial, metrics(1, score(assignment)))
+        storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        storage = reopened(layout)
     trials = stored(layout).trials
     generations = [one.system_attrs["NSGAIISampler:generation"] for one in trials]
     assert generations == sorted(generations)
@@ -145,7 +145,7 @@ def test_nsga2_goes_through_generations_that_a_resume_goes_on_with(tmp_path: Pat
     assert mean[1] > mean[0]
 
 
-def test_optuna_opens_the_ledger_as_it_stands(tmp_path: Path) -> None:
+def test_optuna_opens_the_storage_as_it_stands(tmp_path: Path) -> None:
     run(tmp_path / "s", make_spec(12, sampler="tpe", pruner="none"), resumes=False)
     study, records = stored(StudyLayout(tmp_path / "s")), StudyStorage.open(StudyLayout(tmp_path / "s")).records()
     assert study.best_value == max(one.value for one in records if one.state is TrialState.COMPLETE and one.value)
@@ -155,7 +155,7 @@ def test_optuna_opens_the_ledger_as_it_stands(tmp_path: Path) -> None:
 
 
 def stored(layout: StudyLayout) -> optuna.Study:
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(layout.ledger)))
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(layout.journal)))
     return optuna.load_study(study_name="crash", storage=storage)
 
 
@@ -163,11 +163,11 @@ def stored(layout: StudyLayout) -> optuna.Study:
 def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: Sampler) -> None:
     objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
     spec = make_spec(16, sampler=sampler, pruner="none", objectives=objectives)
-    ledger, layout = make_ledger(tmp_path / "s", spec)
-    while (assignment := ledger.ask()) is not None:
-        ledger.report(assignment.trial, metrics(1, score(assignment)))
-        ledger.report(assignment.trial, metrics(2, 0.0))
-        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+    storage, layout = make_storage(tmp_path / "s", spec)
+    while (assignment := storage.ask()) is not None:
+        storage.report(assignment.trial, metrics(1, score(assignment)))
+        storage.report(assignment.trial, metrics(2, 0.0))
+        storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     study = stored(layout)
     assert study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
     assert all(one.values == [one.intermediate_values[1], 1.0] for one in study.trials), "at the selected epoch"

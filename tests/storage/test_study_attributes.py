@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from engine_fakes import DATA, SPACE, make_ledger, make_spec, metrics, reopened
+from engine_fakes import DATA, SPACE, make_spec, make_storage, metrics, reopened
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective, Sampler
@@ -39,25 +39,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
-def finish(ledger: StudyStorage, value: float, *, busy_s: float = 0.0, pruned: bool = False) -> int:
+def finish(storage: StudyStorage, value: float, *, busy_s: float = 0.0, pruned: bool = False) -> int:
     """Run one trial of one epoch."""
-    assignment = ledger.ask()
+    assignment = storage.ask()
     assert assignment is not None
-    ledger.report(assignment.trial, metrics(1, value), "best", busy_s)
+    storage.report(assignment.trial, metrics(1, value), "best", busy_s)
     if pruned:
-        ledger.stop(assignment.trial, StopReason.PRUNED)
-        ledger.tell(assignment.trial, TrialState.PRUNED, StopReason.PRUNED)
+        storage.stop(assignment.trial, StopReason.PRUNED)
+        storage.tell(assignment.trial, TrialState.PRUNED, StopReason.PRUNED)
     else:
-        ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     return assignment.trial
 
 
 def test_the_time_driven_is_that_of_all_sessions_a_killed_one_until_its_last_word(tmp_path: Path, clock: Time) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(6, pruner="none"))
-    ledger.begin_session(1000.0)
+    storage, layout = make_storage(tmp_path / "s", make_spec(6, pruner="none"))
+    storage.begin_session(1000.0)
     clock.now_s = 1030.0
-    finish(ledger, 0.5)
-    assert ledger.driven_s(1040.0) == 40.0
+    finish(storage, 0.5)
+    assert storage.driven_s(1040.0) == 40.0
     clock.now_s = 5000.0
     again = reopened(layout)
     assert again.driven_s(5000.0) == 30.0, "killed after its last word"
@@ -71,13 +71,13 @@ def test_the_time_driven_is_that_of_all_sessions_a_killed_one_until_its_last_wor
 
 
 def test_the_time_on_workers_counts_epochs_trained_twice(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(pruner="none"))
-    finish(ledger, 0.5, busy_s=10.0)
-    ledger.ask()
-    ledger.report(1, metrics(1, 0.25), "a", 4.0)
-    ledger.report(1, metrics(1, 0.5), "a", 5.0)
-    assert not ledger.report(1, metrics(1, 0.5), "a", 6.0)
-    for one in (ledger, reopened(layout)):
+    storage, layout = make_storage(tmp_path / "s", make_spec(pruner="none"))
+    finish(storage, 0.5, busy_s=10.0)
+    storage.ask()
+    storage.report(1, metrics(1, 0.25), "a", 4.0)
+    storage.report(1, metrics(1, 0.5), "a", 5.0)
+    assert not storage.report(1, metrics(1, 0.5), "a", 6.0)
+    for one in (storage, reopened(layout)):
         assert [record.busy_s for record in one.records()] == [10.0, 9.0]
 
 
@@ -87,13 +87,13 @@ def test_the_best_trials_come_first_the_earlier_of_equals_and_no_failed_one(
 ) -> None:
     spec = make_spec(6, pruner="none")
     spec = spec.model_copy(update={"objective": Objective(metric="val_auc", mode=mode)})  # type: ignore[arg-type]
-    ledger, layout = make_ledger(tmp_path / "s", spec)
+    storage, layout = make_storage(tmp_path / "s", spec)
     for value, pruned in ((0.5, False), (0.25, True), (0.375, False), (0.75, True)):
-        finish(ledger, value, pruned=pruned)
-    finish(ledger, math.nan)
-    ledger.ask()
-    ledger.report(5, metrics(1, 0.99))
-    for one in (ledger, reopened(layout)):
+        finish(storage, value, pruned=pruned)
+    finish(storage, math.nan)
+    storage.ask()
+    storage.report(5, metrics(1, 0.99))
+    for one in (storage, reopened(layout)):
         assert one.best_trials(9) == best
         assert one.best_trials(2) == best[:2]
         assert {state: count for state, count in one.counts().items() if count} == {
@@ -103,41 +103,41 @@ def test_the_best_trials_come_first_the_earlier_of_equals_and_no_failed_one(
 
 def test_a_trial_without_a_finite_value_for_every_aim_has_failed(tmp_path: Path) -> None:
     objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
-    ledger, _ = make_ledger(tmp_path / "s", make_spec(pruner="none", objectives=objectives))
-    ledger.ask()
-    ledger.report(0, metrics(1, 0.5))
-    record = ledger.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
+    storage, _ = make_storage(tmp_path / "s", make_spec(pruner="none", objectives=objectives))
+    storage.ask()
+    storage.report(0, metrics(1, 0.5))
+    record = storage.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
     assert (record.state, record.stop_reason) == (TrialState.FAILED, StopReason.ERROR)
     assert record.error is not None
     assert record.error.endswith("a finite number for every objective, got val_auc = 0.5, latency_ms = None")
-    ledger.ask()
-    ledger.report(1, EpochMetrics(1, {"val_auc": 0.5, "latency_ms": 3.0}))
-    ledger.report(1, EpochMetrics(2, {"val_auc": 0.25, "latency_ms": 1.0}))
-    assert ledger.tell(1, TrialState.COMPLETE, StopReason.FINISHED).metrics["latency_ms"] == 3.0
+    storage.ask()
+    storage.report(1, EpochMetrics(1, {"val_auc": 0.5, "latency_ms": 3.0}))
+    storage.report(1, EpochMetrics(2, {"val_auc": 0.25, "latency_ms": 1.0}))
+    assert storage.tell(1, TrialState.COMPLETE, StopReason.FINISHED).metrics["latency_ms"] == 3.0
 
 
 def test_dropped_weights_are_remembered(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(4, pruner="none"))
+    storage, layout = make_storage(tmp_path / "s", make_spec(4, pruner="none"))
     for _ in range(4):
-        finish(ledger, 0.5)
-    assert all(one.kept for one in ledger.records())
-    ledger.note_dropped([2])
-    ledger.note_dropped((0, 2))
-    for one in (ledger, reopened(layout)):
+        finish(storage, 0.5)
+    assert all(one.kept for one in storage.records())
+    storage.note_dropped([2])
+    storage.note_dropped((0, 2))
+    for one in (storage, reopened(layout)):
         assert [record.kept for record in one.records()] == [False, True, False, True]
 
 
 def test_a_stop_is_decided_once_and_kept(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(pruner="none"))
-    ledger.ask()
-    ledger.ask()
-    assert ledger.stop_of(0) is None
-    ledger.report(0, metrics(1, 0.5))
-    ledger.report(0, metrics(2, 0.5))
-    assert ledger.stop(0, StopReason.TIME_BUDGET) == StopDecision(2, StopReason.TIME_BUDGET)
-    assert ledger.stop(0, StopReason.USER) == StopDecision(2, StopReason.TIME_BUDGET), "what was decided first stays"
-    assert ledger.stop(1, StopReason.USER) == StopDecision(0, StopReason.USER)
-    assert ledger.should_prune(0)
+    storage, layout = make_storage(tmp_path / "s", make_spec(pruner="none"))
+    storage.ask()
+    storage.ask()
+    assert storage.stop_of(0) is None
+    storage.report(0, metrics(1, 0.5))
+    storage.report(0, metrics(2, 0.5))
+    assert storage.stop(0, StopReason.TIME_BUDGET) == StopDecision(2, StopReason.TIME_BUDGET)
+    assert storage.stop(0, StopReason.USER) == StopDecision(2, StopReason.TIME_BUDGET), "what was decided first stays"
+    assert storage.stop(1, StopReason.USER) == StopDecision(0, StopReason.USER)
+    assert storage.should_prune(0)
     again = reopened(layout)
     found = [again.ask(), again.ask()]
     assert [one and one.stop for one in found] == [
@@ -149,12 +149,12 @@ def test_a_stop_is_decided_once_and_kept(tmp_path: Path) -> None:
 
 
 def test_a_trial_that_is_to_be_alone_stays_so(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    first = ledger.ask()
+    storage, layout = make_storage(tmp_path / "s")
+    first = storage.ask()
     assert first is not None
     assert not first.alone
-    ledger.place_alone(0)
-    assert ledger.assignment(0).alone
+    storage.place_alone(0)
+    assert storage.assignment(0).alone
     again = reopened(layout).ask()
     assert again is not None
     assert again.alone
@@ -164,12 +164,12 @@ def test_a_trial_that_is_to_be_alone_stays_so(tmp_path: Path) -> None:
 def test_an_end_before_all_trials_is_one_unless_the_user_stopped(
     tmp_path: Path, reason: StopReason | None, finished: bool
 ) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(4, pruner="none"))
-    finish(ledger, 0.5)
-    ledger.ask()
-    ledger.note_end(reason)
-    assert not ledger.is_finished, "a trial runs"
-    ledger.tell(1, TrialState.FAILED, StopReason.ERROR)
+    storage, layout = make_storage(tmp_path / "s", make_spec(4, pruner="none"))
+    finish(storage, 0.5)
+    storage.ask()
+    storage.note_end(reason)
+    assert not storage.is_finished, "a trial runs"
+    storage.tell(1, TrialState.FAILED, StopReason.ERROR)
     again = reopened(layout)
     assert (again.is_finished, again.end_reason) == (finished, reason)
     again.begin_session(1e10)
@@ -184,19 +184,19 @@ def test_what_a_study_began_on_is_kept(tmp_path: Path) -> None:
         layout, make_spec(8), "a: 1\n", data=DATA, notices=["n"], given=given, warm_start=[prior],
         environment={"os": "x"},
     )  # fmt: skip
-    ledger = StudyStorage.open(layout)
-    assert (ledger.spec, ledger.given, ledger.study_file) == (make_spec(8), given, "a: 1\n")
-    assert (ledger.notices, ledger.environment, ledger.warm_start) == (("n",), {"os": "x"}, (prior,))
-    assert (ledger.data, ledger.extensions, ledger.end_reason) == (DATA, (), None)
+    storage = StudyStorage.open(layout)
+    assert (storage.spec, storage.given, storage.study_file) == (make_spec(8), given, "a: 1\n")
+    assert (storage.notices, storage.environment, storage.warm_start) == (("n",), {"os": "x"}, (prior,))
+    assert (storage.data, storage.extensions, storage.end_reason) == (DATA, (), None)
 
 
 def earlier(root: Path, **fields: object) -> StudyStorage:
     """Run a study of twelve trials, two of them pruned and one failed."""
-    ledger, _ = make_ledger(root, make_spec(12, pruner="none", seed=9, **fields))  # type: ignore[arg-type]
+    storage, _ = make_storage(root, make_spec(12, pruner="none", seed=9, **fields))  # type: ignore[arg-type]
     for number in range(11):
-        finish(ledger, 0.5 + number / 100, pruned=number in (3, 4))
-    finish(ledger, math.nan)
-    return ledger
+        finish(storage, 0.5 + number / 100, pruned=number in (3, 4))
+    finish(storage, math.nan)
+    return storage
 
 
 def test_points_of_an_earlier_study_are_means_over_their_replicates(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_what_is_fixed_in_one_study_and_searched_in_the_other_must_agree(tmp_pat
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2"])
 def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(tmp_path: Path, sampler: Sampler) -> None:
-    other, _ = make_ledger(tmp_path / "other", make_spec(24, pruner="none", seed=9))
+    other, _ = make_storage(tmp_path / "other", make_spec(24, pruner="none", seed=9))
     for _ in range(24):
         assignment = other.ask()
         assert assignment is not None
@@ -262,11 +262,11 @@ def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(tmp_
     def params(folder: str, warm_start: tuple[PriorTrial, ...], *, resumes: bool) -> list[object]:
         layout = StudyLayout(tmp_path / folder)
         layout.root.mkdir()
-        ledger = StudyStorage.create(layout, spec, "x", data=DATA, warm_start=warm_start)
+        storage = StudyStorage.create(layout, spec, "x", data=DATA, warm_start=warm_start)
         for _ in range(3):
-            finish(ledger, 0.5)
-            ledger = reopened(layout) if resumes else ledger
-        return [dict(one.params) for one in ledger.records()]
+            finish(storage, 0.5)
+            storage = reopened(layout) if resumes else storage
+        return [dict(one.params) for one in storage.records()]
 
     warm = params("warm", points, resumes=False)
     assert warm == params("resumed", points, resumes=True)
@@ -274,6 +274,6 @@ def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(tmp_
 
 
 def test_the_spec_of_a_study_is_what_is_stored(tmp_path: Path) -> None:
-    ledger, _ = make_ledger(tmp_path / "s")
-    assert isinstance(ledger.spec, StudySpec)
-    assert ledger.name == "crash"
+    storage, _ = make_storage(tmp_path / "s")
+    assert isinstance(storage.spec, StudySpec)
+    assert storage.name == "crash"

@@ -9,7 +9,7 @@ from typing import get_args
 
 import optuna
 import pytest
-from engine_fakes import SPACE, make_ledger, make_spec, metrics, reopened
+from engine_fakes import SPACE, make_spec, make_storage, metrics, reopened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,80 +34,80 @@ GRID = DesignSpec(kind="grid")
 
 
 def take(
-    ledger: StudyStorage, prunes: Callable[[int, int], bool] = lambda point, replicate: False
+    storage: StudyStorage, prunes: Callable[[int, int], bool] = lambda point, replicate: False
 ) -> Iterator[StudyStorage]:
     """Run trials one after the other until none is left, pruning some."""
-    while (assignment := ledger.ask()) is not None:
+    while (assignment := storage.ask()) is not None:
         record = assignment.record
-        ledger.report(record.trial, metrics(1, 0.5 + record.point / 1000))
+        storage.report(record.trial, metrics(1, 0.5 + record.point / 1000))
         if prunes(record.point, record.replicate):
-            ledger.stop(record.trial, StopReason.PRUNED)
-            ledger.tell(record.trial, TrialState.PRUNED, StopReason.PRUNED)
+            storage.stop(record.trial, StopReason.PRUNED)
+            storage.tell(record.trial, TrialState.PRUNED, StopReason.PRUNED)
         else:
-            ledger.tell(record.trial, TrialState.COMPLETE, StopReason.FINISHED)
-        yield ledger
+            storage.tell(record.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        yield storage
 
 
-def places(ledger: StudyStorage) -> list[tuple[int, int]]:
-    return [(one.point, one.replicate) for one in ledger.records()]
+def places(storage: StudyStorage) -> list[tuple[int, int]]:
+    return [(one.point, one.replicate) for one in storage.records()]
 
 
 def run_all(
     root: Path, spec: StudySpec, prunes: Callable[[int, int], bool] = lambda point, replicate: False
 ) -> tuple[StudyStorage, StudyLayout]:
-    ledger, layout = make_ledger(root, spec)
-    for _ in take(ledger, prunes):
+    storage, layout = make_storage(root, spec)
+    for _ in take(storage, prunes):
         pass
-    return ledger, layout
+    return storage, layout
 
 
 def test_a_listed_design_runs_every_point_with_the_first_seed_then_with_the_second(tmp_path: Path) -> None:
-    ledger, _ = run_all(tmp_path / "s", make_spec(pruner="none", space=FINITE, design=GRID, replicates=3))
-    assert places(ledger) == [(point, replicate) for replicate in range(3) for point in range(6)]
+    storage, _ = run_all(tmp_path / "s", make_spec(pruner="none", space=FINITE, design=GRID, replicates=3))
+    assert places(storage) == [(point, replicate) for replicate in range(3) for point in range(6)]
     points = list(grid_points(FINITE))
-    assert all(dict(one.params) == points[one.point] for one in ledger.records())
-    assert ledger.planned == 18
-    assert not ledger.exhausted
+    assert all(dict(one.params) == points[one.point] for one in storage.records())
+    assert storage.planned == 18
+    assert not storage.exhausted
 
 
 def test_a_search_runs_all_replicates_of_a_point_then_the_next_point(tmp_path: Path) -> None:
-    ledger, _ = run_all(tmp_path / "s", make_spec(8, pruner="none", replicates=3))
-    assert places(ledger) == [(trial // 3, trial % 3) for trial in range(8)]
-    assert len({str(dict(one.params)) for one in ledger.records()}) == 3
+    storage, _ = run_all(tmp_path / "s", make_spec(8, pruner="none", replicates=3))
+    assert places(storage) == [(trial // 3, trial % 3) for trial in range(8)]
+    assert len({str(dict(one.params)) for one in storage.records()}) == 3
 
 
 def test_the_same_replicate_of_every_point_has_the_same_seed_that_of_its_number(tmp_path: Path) -> None:
     spec = make_spec(6, pruner="none", replicates=2)
     spec = spec.model_copy(update={"replicates": spec.replicates.model_copy(update={"seeds": (7, 3), "count": None})})
-    ledger, _ = run_all(tmp_path / "s", spec)
-    seeds = {(one.replicate, one.seed) for one in ledger.records()}
+    storage, _ = run_all(tmp_path / "s", spec)
+    seeds = {(one.replicate, one.seed) for one in storage.records()}
     assert seeds == {(at, stable_seed(3, "replicate", number)) for at, number in enumerate((7, 3))}
-    assert all(one.config["seed"] == one.seed for one in ledger.records())
+    assert all(one.config["seed"] == one.seed for one in storage.records())
 
 
 def test_a_pruned_points_replicates_are_not_begun_and_a_search_takes_new_points_for_them(tmp_path: Path) -> None:
-    ledger, _ = run_all(tmp_path / "s", make_spec(10, replicates=3), lambda point, replicate: point % 2 == 1)
-    counts = Counter(point for point, _ in places(ledger))
+    storage, _ = run_all(tmp_path / "s", make_spec(10, replicates=3), lambda point, replicate: point % 2 == 1)
+    counts = Counter(point for point, _ in places(storage))
     assert counts == {0: 3, 1: 1, 2: 3, 3: 1, 4: 2}
-    assert ledger.planned == 10
+    assert storage.planned == 10
 
 
 def test_a_pruned_points_replicates_are_left_out_of_a_listed_design(tmp_path: Path) -> None:
     spec = make_spec(space=FINITE, design=GRID, replicates=3)
-    ledger, layout = make_ledger(tmp_path / "s", spec)
-    planned = [one.planned for one in take(ledger, lambda point, replicate: (point, replicate) in ((1, 0), (4, 1)))]
+    storage, layout = make_storage(tmp_path / "s", spec)
+    planned = [one.planned for one in take(storage, lambda point, replicate: (point, replicate) in ((1, 0), (4, 1)))]
     assert planned[:3] == [18, 16, 16]
-    assert planned[-1] == 15 == len(ledger.records()) == reopened(layout).planned
-    assert places(ledger)[6:] == [(0, 1), (2, 1), (3, 1), (4, 1), (5, 1), (0, 2), (2, 2), (3, 2), (5, 2)]
+    assert planned[-1] == 15 == len(storage.records()) == reopened(layout).planned
+    assert places(storage)[6:] == [(0, 1), (2, 1), (3, 1), (4, 1), (5, 1), (0, 2), (2, 2), (3, 2), (5, 2)]
 
 
 def test_what_a_decision_frees_is_free_before_the_trial_is_told_and_running_replicates_go_on(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(6, replicates=3))
+    storage, layout = make_storage(tmp_path / "s", make_spec(6, replicates=3))
     for _ in range(2):
-        ledger.ask()
-    ledger.report(0, metrics(1, 0.5))
-    ledger.stop(0, StopReason.PRUNED)
-    third = ledger.ask()
+        storage.ask()
+    storage.report(0, metrics(1, 0.5))
+    storage.stop(0, StopReason.PRUNED)
+    third = storage.ask()
     assert third is not None
     assert (third.record.point, third.record.replicate) == (1, 0)
     again = reopened(layout)
@@ -117,28 +117,28 @@ def test_what_a_decision_frees_is_free_before_the_trial_is_told_and_running_repl
 
 
 def test_a_trial_that_a_budget_ends_leaves_its_points_replicates_to_be_run(tmp_path: Path) -> None:
-    ledger, _ = make_ledger(tmp_path / "s", make_spec(space=FINITE, design=GRID, replicates=2))
-    assert ledger.ask() is not None
-    ledger.report(0, metrics(1, 0.5))
-    ledger.stop(0, StopReason.TIME_BUDGET)
-    ledger.tell(0, TrialState.PRUNED, StopReason.TIME_BUDGET)
-    assert ledger.planned == 12
+    storage, _ = make_storage(tmp_path / "s", make_spec(space=FINITE, design=GRID, replicates=2))
+    assert storage.ask() is not None
+    storage.report(0, metrics(1, 0.5))
+    storage.stop(0, StopReason.TIME_BUDGET)
+    storage.tell(0, TrialState.PRUNED, StopReason.TIME_BUDGET)
+    assert storage.planned == 12
 
 
 def test_a_budget_of_trials_cuts_a_design_and_counts_what_is_run(tmp_path: Path) -> None:
     spec = make_spec(space=FINITE, design=GRID, replicates=2, budget=BudgetSpec(trials=8))
-    ledger, _ = run_all(tmp_path / "s", spec, lambda point, replicate: point == 0)
-    assert ledger.planned == 8
-    assert places(ledger)[6:] == [(1, 1), (2, 1)], "what a pruned point frees goes to the next ones"
+    storage, _ = run_all(tmp_path / "s", spec, lambda point, replicate: point == 0)
+    assert storage.planned == 8
+    assert places(storage)[6:] == [(1, 1), (2, 1)], "what a pruned point frees goes to the next ones"
 
 
 @pytest.mark.parametrize("sampler", get_args(Sampler))
 def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Path, sampler: Sampler) -> None:
     space = (*FINITE, Parameter(name="head_dropout", domain=Uniform(low=0.0, high=0.1, step=0.05)))
-    ledger, layout = run_all(tmp_path / "s", make_spec(100, sampler=sampler, pruner="none", space=space))
-    found = [point_key(one.params) for one in ledger.records()]
+    storage, layout = run_all(tmp_path / "s", make_spec(100, sampler=sampler, pruner="none", space=space))
+    found = [point_key(one.params) for one in storage.records()]
     assert Counter(found) == Counter(point_key(one) for one in grid_points(space))
-    for one in (ledger, reopened(layout)):
+    for one in (storage, reopened(layout)):
         assert one.planned == 18
         assert one.exhausted
         assert one.ask() is None
@@ -146,23 +146,23 @@ def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Pat
 
 def test_a_space_that_pruning_leaves_without_points_ends_the_search(tmp_path: Path) -> None:
     spec = make_spec(18, space=FINITE, replicates=3)
-    ledger, layout = make_ledger(tmp_path / "s", spec)
-    planned = [one.planned for one in take(ledger, lambda point, replicate: replicate == 1)]
+    storage, layout = make_storage(tmp_path / "s", spec)
+    planned = [one.planned for one in take(storage, lambda point, replicate: replicate == 1)]
     assert planned == [18] * 12
-    for one in (ledger, reopened(layout)):
+    for one in (storage, reopened(layout)):
         assert one.ask() is None
         assert one.planned == 12 == len(one.records())
         assert one.exhausted
 
 
 def test_a_failed_point_is_not_run_again(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s", make_spec(6, pruner="none", space=FINITE))
+    storage, layout = make_storage(tmp_path / "s", make_spec(6, pruner="none", space=FINITE))
     for _ in range(6):
-        assignment = ledger.ask()
+        assignment = storage.ask()
         assert assignment is not None
-        ledger.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR, error="x")
-        ledger = reopened(layout)
-    assert len({point_key(one.params) for one in ledger.records()}) == 6
+        storage.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR, error="x")
+        storage = reopened(layout)
+    assert len({point_key(one.params) for one in storage.records()}) == 6
 
 
 @settings(max_examples=30, deadline=None)
@@ -201,37 +201,37 @@ def test_a_point_is_the_same_by_its_values(one: dict[str, Scalar], other: dict[s
 
 def test_an_extended_search_goes_on_where_it_was(tmp_path: Path) -> None:
     spec = make_spec(5, pruner="none", replicates=2)
-    ledger, layout = run_all(tmp_path / "s", spec)
-    ledger.note_end()
-    assert ledger.is_finished
+    storage, layout = run_all(tmp_path / "s", spec)
+    storage.note_end()
+    assert storage.is_finished
     longer = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": 9})})
-    ledger.extend(longer)
-    assert (ledger.spec, ledger.planned, ledger.is_finished, ledger.end_reason) == (longer, 9, False, None)
-    ledger = reopened(layout)
-    assert ledger.spec == longer
-    assert ledger.given == spec
-    assert [one["changes"] for one in ledger.extensions] == [{"search.trials": [5, 9]}]
-    for _ in take(ledger):
+    storage.extend(longer)
+    assert (storage.spec, storage.planned, storage.is_finished, storage.end_reason) == (longer, 9, False, None)
+    storage = reopened(layout)
+    assert storage.spec == longer
+    assert storage.given == spec
+    assert [one["changes"] for one in storage.extensions] == [{"search.trials": [5, 9]}]
+    for _ in take(storage):
         pass
     whole, _ = run_all(tmp_path / "whole", longer)
-    assert places(ledger) == places(whole)
-    assert [one.params for one in ledger.records()] == [one.params for one in whole.records()]
+    assert places(storage) == places(whole)
+    assert [one.params for one in storage.records()] == [one.params for one in whole.records()]
 
 
 @pytest.mark.parametrize("kind", ["grid", "search"])
 def test_more_seeds_run_every_point_again(tmp_path: Path, kind: str) -> None:
     design = DesignSpec(kind=kind)  # type: ignore[arg-type]
     spec = make_spec(6, pruner="none", space=FINITE, design=design)
-    ledger, _ = run_all(tmp_path / "s", spec)
+    storage, _ = run_all(tmp_path / "s", spec)
     more = {"search": spec.search.model_copy(update={"trials": 12})}
-    ledger.extend(spec.model_copy(update={"replicates": spec.replicates.model_copy(update={"count": 2}), **more}))
-    assert ledger.planned == 12
-    for _ in take(ledger):
+    storage.extend(spec.model_copy(update={"replicates": spec.replicates.model_copy(update={"count": 2}), **more}))
+    assert storage.planned == 12
+    for _ in take(storage):
         pass
-    assert sorted(places(ledger)) == sorted((point, replicate) for point in range(6) for replicate in range(2))
+    assert sorted(places(storage)) == sorted((point, replicate) for point in range(6) for replicate in range(2))
 
 
 def test_a_search_in_an_infinite_space_has_no_end_of_its_own(tmp_path: Path) -> None:
-    ledger, _ = run_all(tmp_path / "s", make_spec(30, pruner="none", space=(OPTIMIZER, SPACE[1])))
-    assert len({point_key(one.params) for one in ledger.records()}) == 30
-    assert sum(one.params["optimizer"] == "adam" for one in ledger.records()) == 1
+    storage, _ = run_all(tmp_path / "s", make_spec(30, pruner="none", space=(OPTIMIZER, SPACE[1])))
+    assert len({point_key(one.params) for one in storage.records()}) == 30
+    assert sum(one.params["optimizer"] == "adam" for one in storage.records()) == 1

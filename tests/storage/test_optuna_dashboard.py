@@ -1,4 +1,4 @@
-"""A ledger through Optuna's own eyes: what the dashboard shows of it, while it grows, and what it can do to it."""
+"""A storage through Optuna's own eyes: what the dashboard shows of it, while it grows, and what it can do to it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 
 import optuna
 import pytest
-from engine_fakes import Listener, drive, make_ledger, make_spec, metrics, reopened, story
+from engine_fakes import Listener, drive, make_spec, make_storage, metrics, reopened, story
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import TrialState as OptunaState
 from optuna_dashboard._app import create_app
 
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.storage.optuna_dashboard import ReadOnlyStorage, guarded
@@ -33,7 +33,7 @@ def link(trial: int | None) -> str | None:
 @pytest.fixture
 def finished(tmp_path: Path) -> StudyLayout:
     """A study that ended."""
-    _, layout = make_ledger(tmp_path / "study", make_spec(6, seed=1))
+    _, layout = make_storage(tmp_path / "study", make_spec(6, seed=1))
     drive(layout, Listener())
     return layout
 
@@ -53,9 +53,9 @@ def ask(app: Any, method: str, path: str, body: object = None, host: str = "127.
 
 def _own_storage(layout: StudyLayout) -> JournalStorage:
     """Open a journal as `optuna-dashboard ledger.journal` does, but for its patience: ours is there for ever."""
-    lock = JournalFileSymlinkLock(str(layout.ledger))
+    lock = JournalFileSymlinkLock(str(layout.journal))
     lock.grace_period = 0.2  # type: ignore[assignment]
-    return JournalStorage(JournalFileBackend(str(layout.ledger), lock_obj=lock))
+    return JournalStorage(JournalFileBackend(str(layout.journal), lock_obj=lock))
 
 
 def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLayout) -> None:
@@ -89,33 +89,33 @@ def test_plots_and_tables_of_the_dashboard_work_on_it(finished: StudyLayout) -> 
 
 
 def test_a_running_study_is_followed_from_look_to_look(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "study")
+    storage, layout = make_storage(tmp_path / "study")
     seen = ReadOnlyStorage(layout, link)
     assert seen.get_all_trials(0) == []
-    ledger.ask()
-    ledger.report(0, metrics(1, 0.25))
+    storage.ask()
+    storage.report(0, metrics(1, 0.25))
     (trial,) = seen.get_all_trials(0, deepcopy=False)
     assert (trial.state, trial.intermediate_values) == (OptunaState.RUNNING, {1: 0.25})
     assert trial.user_attrs["mlflow_run"] == "http://mlflow/0"
-    ledger.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
+    storage.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
     assert seen.get_best_trial(0).value == 0.25
     assert seen.get_trial(0).user_attrs["stop_reason"] == "finished"
 
 
 def test_a_line_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "study")
-    ledger.ask()
-    whole = layout.ledger.read_bytes()
-    ledger.report(0, metrics(1, 0.25))
+    storage, layout = make_storage(tmp_path / "study")
+    storage.ask()
+    whole = layout.journal.read_bytes()
+    storage.report(0, metrics(1, 0.25))
     seen = ReadOnlyStorage(layout, link)
-    layout.ledger.write_bytes(whole)
+    layout.journal.write_bytes(whole)
     assert seen.get_trial(0).intermediate_values == {}
     reopened(layout).report(0, metrics(1, 0.75))
     assert seen.get_trial(0).intermediate_values == {1: 0.75}
 
 
 def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
-    before, seen = finished.ledger.read_bytes(), ReadOnlyStorage(finished, link)
+    before, seen = finished.journal.read_bytes(), ReadOnlyStorage(finished, link)
     for write in (
         lambda: seen.set_study_system_attr(0, "dashboard:note_ver", 2),
         lambda: seen.set_trial_user_attr(0, "mine", 1),
@@ -123,9 +123,9 @@ def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
         lambda: seen.create_new_trial(0),
         lambda: seen.delete_study(0),
     ):
-        with pytest.raises(LedgerError, match="only shown here"):
+        with pytest.raises(StudyStorageError, match="only shown here"):
             write()
-    assert finished.ledger.read_bytes() == before
+    assert finished.journal.read_bytes() == before
     assert len(seen.get_all_trials(0)) == 6
 
 
@@ -142,7 +142,7 @@ def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
     ],
 )
 def test_the_served_dashboard_refuses_to_write_in_words(finished: StudyLayout, method: str, path: str) -> None:
-    before = finished.ledger.read_bytes()
+    before = finished.journal.read_bytes()
     app = guarded(create_app(ReadOnlyStorage(finished, link)), HOSTS)
     body = {
         "state": "complete",
@@ -153,7 +153,7 @@ def test_the_served_dashboard_refuses_to_write_in_words(finished: StudyLayout, m
         "study_name": "b",
     }
     assert ask(app, method, path, body) == ("403", {"reason": "a study is only shown here: nothing can be changed"})
-    assert finished.ledger.read_bytes() == before
+    assert finished.journal.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -176,13 +176,13 @@ def test_this_machines_names_are_let_in(host: str) -> None:
 
 
 def test_optunas_own_storage_opens_the_file_as_it_stands_and_leaves_it(finished: StudyLayout) -> None:
-    before = finished.ledger.read_bytes()
+    before = finished.journal.read_bytes()
     app = create_app(_own_storage(finished))
     assert ask(app, "GET", "/api/studies")[1]["study_summaries"][0]["study_name"] == "crash"
     seen = ask(app, "GET", "/api/studies/0")[1]
     assert [one["state"] for one in seen["trials"]].count("Complete") >= 1
     assert all(one["intermediate_values"] for one in seen["trials"])
-    assert finished.ledger.read_bytes() == before
+    assert finished.journal.read_bytes() == before
 
 
 def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_study_nor_its_resume(
@@ -190,13 +190,13 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
 ) -> None:
     stories = []
     for noted in (True, False):
-        ledger, layout = make_ledger(tmp_path / f"{noted}", make_spec(4, seed=1))
-        ledger.ask()
+        storage, layout = make_storage(tmp_path / f"{noted}", make_spec(4, seed=1))
+        storage.ask()
         if noted:
             app = create_app(_own_storage(layout))
             assert ask(app, "PUT", "/api/studies/0/note", {"version": 1, "body": "mine"})[0] == "204"
-        ledger.report(0, metrics(1, 0.5))
-        assert StudyStorage.open(layout).record(0).history == ledger.record(0).history
+        storage.report(0, metrics(1, 0.5))
+        assert StudyStorage.open(layout).record(0).history == storage.record(0).history
         drive(layout, Listener())
         stories.append([story(one)[:8] for one in StudyStorage.open(layout).records()])
         if noted:
@@ -206,11 +206,11 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
 
 def test_a_study_that_somebody_deleted_with_optunas_own_dashboard_is_said_to_be_damaged(finished: StudyLayout) -> None:
     assert ask(create_app(_own_storage(finished)), "DELETE", "/api/studies/0", {})[0] == "204"
-    with pytest.raises(LedgerError, match="must be a whole journal of one study"):
+    with pytest.raises(StudyStorageError, match="must be a whole journal of one study"):
         ReadOnlyStorage(finished, link)
 
 
 def test_a_study_that_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="no study in"):
+    with pytest.raises(StudyStorageError, match="no study in"):
         ReadOnlyStorage(StudyLayout(tmp_path / "nope"), link)
     assert not (tmp_path / "nope").exists()

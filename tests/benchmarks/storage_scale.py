@@ -1,9 +1,9 @@
-"""Time the ledger's operations at growing numbers of finished trials: TPE, ASHA, six parameters of every kind.
+"""Time the storage's operations at growing numbers of finished trials: TPE, ASHA, six parameters of every kind.
 
-    python tests/benchmarks/ledger_scale.py --finished 100 1000 10000
+    python tests/benchmarks/storage_scale.py --finished 100 1000 10000
 
 Prints JSON: the median time of an ask, of a report with the pruner's decision and of a tell at each number, on the
-wall and of the processor, the time to open the ledger, and the exponent with which the processor's time of each grows
+wall and of the processor, the time to open the storage, and the exponent with which the processor's time of each grows
 between the first and the last number (0 does not grow; the whole of n trials takes n ** (1 + exponent)). Everything is
 written and synced to disk as in a study.
 """
@@ -64,10 +64,10 @@ class Clock:
         self._since_s = now_s
 
 
-def run_one(ledger: StudyStorage, clock: Clock, epochs: int, chance: random.Random) -> None:
+def run_one(storage: StudyStorage, clock: Clock, epochs: int, chance: random.Random) -> None:
     """Take one trial from its start to its end."""
     clock.start()
-    assignment = ledger.ask()
+    assignment = storage.ask()
     assert assignment is not None
     clock.note("ask")
     config = assignment.config
@@ -76,13 +76,13 @@ def run_one(ledger: StudyStorage, clock: Clock, epochs: int, chance: random.Rand
     for epoch in range(1, epochs + 1):
         value = good - 0.2 / epoch + chance.gauss(0.0, 0.01)
         clock.start()
-        ledger.report(assignment.trial, EpochMetrics(epoch, {"val_auc": value, "val_loss": 1.0 - value}), "best", 1.0)
-        stopped = epoch < epochs and ledger.should_prune(assignment.trial)
+        storage.report(assignment.trial, EpochMetrics(epoch, {"val_auc": value, "val_loss": 1.0 - value}), "best", 1.0)
+        stopped = epoch < epochs and storage.should_prune(assignment.trial)
         clock.note("report")
         if stopped:
             state, reason = TrialState.PRUNED, StopReason.PRUNED
             break
-    ledger.tell(assignment.trial, state, reason)
+    storage.tell(assignment.trial, state, reason)
     clock.note("tell")
 
 
@@ -97,7 +97,7 @@ def measure(folder: Path, numbers: list[int], epochs: int, sampler: str) -> dict
     layout, chance = StudyLayout(folder), random.Random(0)
     data = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
     layout.root.mkdir(parents=True)
-    ledger = StudyStorage.create(layout, spec, "name: scale\n", data=data)
+    storage = StudyStorage.create(layout, spec, "name: scale\n", data=data)
     rows, began_s = [], time.perf_counter()
     for number in range(max(numbers) + AROUND):
         if number in numbers:
@@ -105,7 +105,7 @@ def measure(folder: Path, numbers: list[int], epochs: int, sampler: str) -> dict
             opened_s = time.perf_counter()
             StudyStorage.open(layout)
             row = {"finished": number, "open_s": round(time.perf_counter() - opened_s, 3)}
-        run_one(ledger, clock if any(one <= number < one + AROUND for one in numbers) else Clock(), epochs, chance)
+        run_one(storage, clock if any(one <= number < one + AROUND for one in numbers) else Clock(), epochs, chance)
         if number - AROUND + 1 in numbers:
             rows.append({**row, **{kind: round(statistics.median(of), 3) for kind, of in clock.ms.items()}})
     return {
@@ -114,8 +114,8 @@ def measure(folder: Path, numbers: list[int], epochs: int, sampler: str) -> dict
         "at": rows,
         "exponents": {kind: _exponent(rows, f"{kind}_cpu_ms") for kind in ("ask", "report", "tell")},
         "whole_s": round(time.perf_counter() - began_s, 1),
-        "journal_bytes": layout.ledger.stat().st_size,
-        "counts": {state.value: count for state, count in ledger.counts().items()},
+        "journal_bytes": layout.journal.stat().st_size,
+        "counts": {state.value: count for state, count in storage.counts().items()},
     }
 
 
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--finished", type=int, nargs="+", default=[100, 1_000, 10_000])
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--sampler", default="tpe")
-    parser.add_argument("--scratch", type=Path, help="where the ledger lies; deleted again")
+    parser.add_argument("--scratch", type=Path, help="where the storage lies; deleted again")
     asked = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:

@@ -10,7 +10,7 @@ from typing import get_args
 
 import optuna
 import pytest
-from engine_fakes import make_ledger, make_spec, metrics, reopened
+from engine_fakes import make_spec, make_storage, metrics, reopened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.pruners import BasePruner, PercentilePruner, SuccessiveHalvingPruner, WilcoxonPruner
@@ -210,20 +210,20 @@ def test_signed_ranks_hold_a_point_against_those_with_as_many_values() -> None:
 
 def test_wilcoxon_ends_the_replicates_of_a_worse_point_for_ever(tmp_path: Path) -> None:
     spec = make_spec(trials=24, pruner="wilcoxon", replicates=6)
-    ledger, layout = make_ledger(tmp_path / "s", spec)
+    storage, layout = make_storage(tmp_path / "s", spec)
     values = {0: 0.9, 1: 0.5, 2: 0.95, 3: 0.4}
     ran: list[tuple[int, int]] = []
-    while (assignment := ledger.ask()) is not None:
+    while (assignment := storage.ask()) is not None:
         record = assignment.record
         ran.append((record.point, record.replicate))
-        ledger.report(record.trial, metrics(1, values.get(record.point, 0.1) + record.replicate / 1000))
-        assert not ledger.should_prune(record.trial), "a running trial is not stopped"
-        ledger.tell(record.trial, State.COMPLETE, StopReason.FINISHED)
-        ledger = reopened(layout)
+        storage.report(record.trial, metrics(1, values.get(record.point, 0.1) + record.replicate / 1000))
+        assert not storage.should_prune(record.trial), "a running trial is not stopped"
+        storage.tell(record.trial, State.COMPLETE, StopReason.FINISHED)
+        storage = reopened(layout)
     whole = [(point, replicate) for point in (0, 2) for replicate in range(6)]
     assert sorted(one for one in ran if one[0] in (0, 2)) == whole
     assert [one for one in ran if one[0] == 1] == [(1, replicate) for replicate in range(4)]
-    assert len(ran) == 24 == ledger.planned, "the trials this frees go to new points"
+    assert len(ran) == 24 == storage.planned, "the trials this frees go to new points"
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -288,24 +288,24 @@ def test_no_pruner_stops_a_trial_before_its_age_and_each_may_at_it(name: PrunerN
 def test_every_pruner_decides_after_a_resume_as_without(tmp_path: Path, name: PrunerName) -> None:
     def told(folder: str, *, resumes: bool) -> list[object]:
         spec = make_spec(trials=12, epochs=6, pruner=name, seed=5, replicates=2)
-        ledger, layout = make_ledger(tmp_path / folder, spec)
-        while (assignment := ledger.ask()) is not None:
+        storage, layout = make_storage(tmp_path / folder, spec)
+        while (assignment := storage.ask()) is not None:
             state, reason = State.COMPLETE, StopReason.FINISHED
             for epoch in range(1, 7):
                 value = (assignment.trial * 37 + epoch * 11) % 17 / 17
-                ledger.report(assignment.trial, metrics(epoch, value))
+                storage.report(assignment.trial, metrics(epoch, value))
                 if resumes:
-                    ledger = again(layout, assignment.trial)
-                if epoch < 6 and ledger.should_prune(assignment.trial):
+                    storage = again(layout, assignment.trial)
+                if epoch < 6 and storage.should_prune(assignment.trial):
                     state, reason = State.PRUNED, StopReason.PRUNED
                     break
-            ledger.tell(assignment.trial, state, reason)
-        return [(one.point, one.replicate, one.state, one.epochs_run, dict(one.params)) for one in ledger.records()]
+            storage.tell(assignment.trial, state, reason)
+        return [(one.point, one.replicate, one.state, one.epochs_run, dict(one.params)) for one in storage.records()]
 
     def again(layout: object, trial: int) -> StudyStorage:
-        ledger = reopened(layout)  # type: ignore[arg-type]
-        assert ledger.ask() == ledger.assignment(trial)
-        return ledger
+        storage = reopened(layout)  # type: ignore[arg-type]
+        assert storage.ask() == storage.assignment(trial)
+        return storage
 
     assert told("whole", resumes=False) == told("resumed", resumes=True)
 

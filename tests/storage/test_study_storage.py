@@ -1,4 +1,4 @@
-"""The ledger: what is asked, reported and told stays so, whatever happens in between."""
+"""The storage: what is asked, reported and told stays so, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from engine_fakes import Executioner, Killed, Listener, learning_curve, make_ledger, make_spec, metrics, reopened
+from engine_fakes import Executioner, Killed, Listener, learning_curve, make_spec, make_storage, metrics, reopened
 
-from study.errors import LedgerError
+from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock, is_driven
@@ -29,19 +29,19 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def run_one(ledger: StudyStorage) -> None:
+def run_one(storage: StudyStorage) -> None:
     """Take one trial from its start to its end."""
-    assignment = ledger.ask()
+    assignment = storage.ask()
     assert assignment is not None
     for epoch in (1, 2, 3):
-        ledger.report(assignment.trial, metrics(epoch, learning_curve(assignment.config, epoch)), f"epoch-{epoch}")
-    ledger.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
+        storage.report(assignment.trial, metrics(epoch, learning_curve(assignment.config, epoch)), f"epoch-{epoch}")
+    storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
 
 
 def test_interrupted_trials_come_first_and_keep_their_values(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    run_one(ledger)
-    asked = [ledger.ask(), ledger.ask()]
+    storage, layout = make_storage(tmp_path / "s")
+    run_one(storage)
+    asked = [storage.ask(), storage.ask()]
     again = reopened(layout)
     found = [again.ask(), again.ask(), again.ask(), again.ask()]
     assert [one and one.trial for one in found] == [1, 2, 3, None]
@@ -58,51 +58,51 @@ def test_create_is_all_or_nothing(tmp_path: Path, moment: str) -> None:
         with pytest.MonkeyPatch.context() as patch:
             Executioner(at, moment).install(patch, Listener())
             try:
-                make_ledger(layout.root)
+                make_storage(layout.root)
             except Killed:
-                assert not layout.ledger.exists()
+                assert not layout.journal.exists()
             else:
                 break
-        ledger, _ = make_ledger(layout.root)
-        assert ledger.spec == make_spec()
+        storage, _ = make_storage(layout.root)
+        assert storage.spec == make_spec()
     assert at > 2
 
 
 def test_a_name_is_used_once(tmp_path: Path) -> None:
-    make_ledger(tmp_path / "s")
-    with pytest.raises(LedgerError, match="`study resume crash` goes on"):
-        make_ledger(tmp_path / "s")
+    make_storage(tmp_path / "s")
+    with pytest.raises(StudyStorageError, match="`study resume crash` goes on"):
+        make_storage(tmp_path / "s")
 
 
 def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    run_one(ledger)
-    before, size = ledger.records(), layout.ledger.stat().st_size
+    storage, layout = make_storage(tmp_path / "s")
+    run_one(storage)
+    before, size = storage.records(), layout.journal.stat().st_size
     refusals = []
     for room in range(0, 20_000, 201):
         try:
             with file_size_limit(size + room):
-                run_one(ledger)
-        except LedgerError as error:
+                run_one(storage)
+        except StudyStorageError as error:
             refusals.append(str(error))
-        assert layout.ledger.read_bytes().endswith(b"\n")
-        ledger = reopened(layout)
-        assert ledger.records()[0] == before[0]
-        if len(ledger.records()) == 2 and ledger.record(1).state.is_finished:
+        assert layout.journal.read_bytes().endswith(b"\n")
+        storage = reopened(layout)
+        assert storage.records()[0] == before[0]
+        if len(storage.records()) == 2 and storage.record(1).state.is_finished:
             break
-    assert ledger.record(1).state is TrialState.COMPLETE
+    assert storage.record(1).state is TrialState.COMPLETE
     assert len(refusals) > 10
     assert all("must be able to write" in one for one in refusals)
 
 
 def test_a_concurrent_reader_never_sees_half_a_line(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    run_one(ledger)
-    whole = layout.ledger.read_bytes()
-    records = ledger.records()
+    storage, layout = make_storage(tmp_path / "s")
+    run_one(storage)
+    whole = layout.journal.read_bytes()
+    records = storage.records()
     last_line = whole.rstrip(b"\n").rfind(b"\n") + 1
     for size in range(last_line, len(whole)):
-        layout.ledger.write_bytes(whole[:size])
+        layout.journal.write_bytes(whole[:size])
         (record,) = StudyStorage.open(layout).records()
         assert record.history == records[0].history
         assert record.state is TrialState.RUNNING
@@ -110,9 +110,9 @@ def test_a_concurrent_reader_never_sees_half_a_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tail", [b'{"op_code":6,"wor', b"\0\0\0\0", b"\0\0\0\n"])
 def test_what_a_kill_or_a_power_cut_left_of_a_line_is_cut(tmp_path: Path, tail: bytes) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    run_one(ledger)
-    with layout.ledger.open("ab") as file:
+    storage, layout = make_storage(tmp_path / "s")
+    run_one(storage)
+    with layout.journal.open("ab") as file:
         file.write(tail)
     again = reopened(layout)
     run_one(again)
@@ -120,44 +120,44 @@ def test_what_a_kill_or_a_power_cut_left_of_a_line_is_cut(tmp_path: Path, tail: 
 
 
 @pytest.mark.parametrize("damage", ["empty", "middle", "head"])
-def test_a_damaged_ledger_is_refused_with_a_way_out(tmp_path: Path, damage: str) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    run_one(ledger)
-    lines = layout.ledger.read_bytes().splitlines(keepends=True)
+def test_a_damaged_journal_is_refused_with_a_way_out(tmp_path: Path, damage: str) -> None:
+    storage, layout = make_storage(tmp_path / "s")
+    run_one(storage)
+    lines = layout.journal.read_bytes().splitlines(keepends=True)
     broken = {"empty": [], "middle": [*lines[:9], b"no json\n", *lines[10:]], "head": lines[3:]}[damage]
-    layout.ledger.write_bytes(b"".join(broken))
-    with pytest.raises(LedgerError, match="restore it from a backup"):
+    layout.journal.write_bytes(b"".join(broken))
+    with pytest.raises(StudyStorageError, match="restore it from a backup"):
         StudyStorage.open(layout)
 
 
 def test_a_trial_is_told_once_and_for_ever(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    run_one(ledger)
-    before = layout.ledger.read_bytes()
+    storage, layout = make_storage(tmp_path / "s")
+    run_one(storage)
+    before = layout.journal.read_bytes()
     with pytest.raises(AssertionError, match="told before"):
-        ledger.tell(0, TrialState.FAILED, StopReason.ERROR)
-    assert layout.ledger.read_bytes() == before
+        storage.tell(0, TrialState.FAILED, StopReason.ERROR)
+    assert layout.journal.read_bytes() == before
 
 
 def test_an_epoch_reported_twice_is_stored_once_and_one_trained_again_takes_its_place(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    ledger.ask()
-    assert ledger.report(0, metrics(1, 0.5), "a")
-    size = layout.ledger.stat().st_size
-    assert not ledger.report(0, metrics(1, 0.5), "a")
-    assert layout.ledger.stat().st_size == size
-    assert ledger.report(0, metrics(1, 0.625), "b")
-    record = ledger.tell(0, TrialState.PRUNED, StopReason.PRUNED)
+    storage, layout = make_storage(tmp_path / "s")
+    storage.ask()
+    assert storage.report(0, metrics(1, 0.5), "a")
+    size = layout.journal.stat().st_size
+    assert not storage.report(0, metrics(1, 0.5), "a")
+    assert layout.journal.stat().st_size == size
+    assert storage.report(0, metrics(1, 0.625), "b")
+    record = storage.tell(0, TrialState.PRUNED, StopReason.PRUNED)
     assert (record.value, record.checkpoint, len(record.history)) == (0.625, "b", 1)
 
 
 def test_an_error_that_was_stored_but_not_told_is_forgotten(tmp_path: Path) -> None:
-    ledger, layout = make_ledger(tmp_path / "s")
-    ledger.ask()
-    size = layout.ledger.stat().st_size
-    ledger.tell(0, TrialState.FAILED, StopReason.ERROR, error="MemoryError")
-    written = layout.ledger.read_bytes()
-    layout.ledger.write_bytes(written[: written.index(b"\n", size) + 1])  # a kill between two lines of one write
+    storage, layout = make_storage(tmp_path / "s")
+    storage.ask()
+    size = layout.journal.stat().st_size
+    storage.tell(0, TrialState.FAILED, StopReason.ERROR, error="MemoryError")
+    written = layout.journal.read_bytes()
+    layout.journal.write_bytes(written[: written.index(b"\n", size) + 1])  # a kill between two lines of one write
     again = reopened(layout)
     assert again.record(0).error is None
     run_one(again)
@@ -165,34 +165,34 @@ def test_an_error_that_was_stored_but_not_told_is_forgotten(tmp_path: Path) -> N
 
 
 def test_a_second_driver_is_refused(tmp_path: Path) -> None:
-    _, layout = make_ledger(tmp_path / "s")
+    _, layout = make_storage(tmp_path / "s")
     assert not is_driven(layout)
     with driver_lock(layout):
         assert is_driven(layout)
-        with pytest.raises(LedgerError, match="already runs `s`"), driver_lock(layout):
+        with pytest.raises(StudyStorageError, match="already runs `s`"), driver_lock(layout):
             raise AssertionError("two drivers")
     assert not is_driven(layout)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(LedgerError, match="must be writable"), driver_lock(StudyLayout(tmp_path / "file" / "s")):
+    with pytest.raises(StudyStorageError, match="must be writable"), driver_lock(StudyLayout(tmp_path / "file" / "s")):
         raise AssertionError("no lock")
 
 
 def test_changed_data_is_refused(tmp_path: Path) -> None:
-    ledger, _ = make_ledger(tmp_path / "s")
-    ledger.require_data("f" * 64)
-    with pytest.raises(LedgerError, match="data must stay the same"):
-        ledger.require_data("e" * 64)
+    storage, _ = make_storage(tmp_path / "s")
+    storage.require_data("f" * 64)
+    with pytest.raises(StudyStorageError, match="data must stay the same"):
+        storage.require_data("e" * 64)
 
 
 def test_the_disk_error_keeps_the_systems_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger, _ = make_ledger(tmp_path / "s")
+    storage, _ = make_storage(tmp_path / "s")
 
     def refuse(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("os.fsync", refuse)
-    with pytest.raises(LedgerError, match="No space left on device"):
-        ledger.ask()
+    with pytest.raises(StudyStorageError, match="No space left on device"):
+        storage.ask()
