@@ -86,9 +86,9 @@ def named(option: str, names: Iterable[str], records: Sequence[TrialRecord], *, 
     known = known_names(records)
     for name in asked:
         if name not in extra and not _has(known, name):
-            from study.config_file.messages import did_you_mean
+            from study.utils.suggestions import did_you_mean
 
-            meant = did_you_mean(name, [*known.metrics, *known.params, *known.fields, *extra]) or "."
+            meant = did_you_mean(name, [*known.metrics, *known.params, *known.fields, *extra], otherwise=".")
             raise UsageError(f"{option}: no trial reports `{name}`{meant} There are: {_listed(known)}")
     return asked
 
@@ -102,11 +102,11 @@ def require_metric(metric: str, records: Iterable[TrialRecord]) -> None:
     ended = [one for one in records if has_checkpoint(one)]
     if not ended or any(metric in one.metrics for one in ended):
         return
-    from study.config_file.messages import did_you_mean
+    from study.utils.suggestions import did_you_mean
 
     names = sorted(known_names(ended).metrics)
     usable = [name for name in names if (known := metric_named(name)) is not None and known.mode is not None]
-    meant = did_you_mean(metric, usable) or "."
+    meant = did_you_mean(metric, usable, otherwise=".")
     raise UsageError(f"--metric: no trial reports `{metric}`{meant} There are: {_few(usable) or 'none'}")
 
 

@@ -76,7 +76,7 @@ def resolve_name(results: Path, name: str | None) -> str:
     if name is None:
         raise StudyStorageError(f"no study in {results}; `study run FILE` makes one, --results DIR looks elsewhere")
     if name not in known:
-        from study.config_file.messages import did_you_mean
+        from study.utils.suggestions import did_you_mean
 
         listed = ", ".join(known[:10]) or "none"
         raise StudyStorageError(f"no study `{name}` in {results}{did_you_mean(name, known)}; there are: {listed}")
@@ -214,7 +214,7 @@ def require_trial(study: str, count: int, trial: int) -> None:
 
 
 def _run_meant(results: Path, text: str) -> tuple[str, int]:
-    from study.config_file.messages import did_you_mean
+    from study.utils.suggestions import did_you_mean
     from tracking.run_ids import load_runs
 
     resolve_name(results, None)  # raises where there is no study at all

@@ -76,7 +76,7 @@ def mode_among(metric: str, objectives: Sequence[Objective]) -> Mode:
             f"choose by validation, such as {VAL_PREFIX}{metric.removeprefix(TEST_PREFIX)}"
         )
     if known is None or known.mode is None:
-        from study.config_file.messages import did_you_mean
+        from study.utils.suggestions import did_you_mean
 
         usable = [name for name, one in METRICS.items() if one.mode is not None]
         raise UsageError(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Choice, Condition, Constant, Domain, Parameter, Uniform, same_value
 from study.config_file.domains import Draft
-from study.config_file.messages import did_you_mean, show, show_bare
+from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc, Report
+from study.utils.suggestions import did_you_mean
 
 Requirements = dict[str, tuple[Scalar, ...]]
 

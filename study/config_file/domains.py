@@ -9,21 +9,12 @@ from typing import Any
 
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
-from study.config_file.messages import (
-    admits,
-    describe,
-    did_you_mean,
-    is_list,
-    kind_of,
-    listed_values,
-    numbers_of,
-    reject,
-    show,
-)
+from study.config_file.messages import admits, describe, is_list, kind_of, listed_values, numbers_of, reject, show
 from study.config_file.messages import (
     unknown_key as unknown,
 )
 from study.config_file.yaml_document import Loc, Report, Tree
+from study.utils.suggestions import did_you_mean
 
 KINDS = ("choice", "uniform", "loguniform", "int", "logint")
 STEPPED = ("uniform", "int")

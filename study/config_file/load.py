@@ -11,13 +11,14 @@ from study.config.study_config import StudySpec
 from study.config_file.conditions import link
 from study.config_file.cross_field import Candidate, check_rules
 from study.config_file.domains import read_space
-from study.config_file.messages import nearest, show
+from study.config_file.messages import show
 from study.config_file.objectives import check_objective_rules
 from study.config_file.schema_check import check_model
 from study.config_file.search import check_steering_rules
 from study.config_file.training import check_training_rules
 from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
 from study.errors import Fault, SpecError
+from study.utils.suggestions import nearest_name
 
 _SOURCE_KEYS = {"faces": ("count", "classes"), "folder": ("path", "group_by", "classes", "shifted")}
 
@@ -192,6 +193,6 @@ def _neighbours(path: Path) -> str:
     names = sorted(one.name for one in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     if not names:
         return f"{path.parent} has no study file (*.yaml)"
-    near = nearest(path.name, names)
+    near = nearest_name(path.name, names)
     meant = f"did you mean {path.parent / near}? " if near else ""
     return f"{meant}{path.parent} has {', '.join(names)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 import math
@@ -16,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from study.config.augmentation_spec import OPERATIONS, PRESETS, check_augmentation
 from study.config.hyperparameters import Scalar
+from study.utils.suggestions import did_you_mean
 
 _NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 _PLURALS = {"a whole number": "whole numbers", "a number": "numbers"}
@@ -243,19 +243,6 @@ def show_bare(value: object) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
     return value if isinstance(value, str) else show(value)
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is most like this one, None when none is."""
-    lowered = {one.lower(): one for one in known}
-    found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.55)
-    return lowered[found[0]] if found else None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean `x`?", or nothing when nothing is near."""
-    near = nearest(name, known)
-    return f"; did you mean `{near}`?" if near else ""
 
 
 def unknown_key(key: str, where: str, known: Iterable[str], hint: str = "") -> str:

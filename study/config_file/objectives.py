@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from study.config_file.cross_field import Candidate, known_sets
-from study.config_file.messages import did_you_mean, show
+from study.config_file.messages import show
 from study.config_file.yaml_document import Loc, Tree, dotted
 from study.metrics import (
     EVALUATED,
@@ -17,6 +17,7 @@ from study.metrics import (
     metric_named,
     shifted_sets,
 )
+from study.utils.suggestions import did_you_mean
 
 USABLE = tuple(name for name, metric in METRICS.items() if metric.mode)
 FAMILIES = (
@@ -45,18 +46,16 @@ def unfit(name: str, use: str, sets: Collection[str] | None) -> str | None:
         return f"{name} has no better direction, so it cannot be {use}; use one of {', '.join(USABLE)}"
     asked = shifted_sets(name)
     if asked and sets is not None and not set(asked) & set(sets):
-        meant = did_you_mean(asked[0], sets)
-        stop = "" if meant else "."
-        return f"{name} is about a shifted set `{asked[0]}`, which is not there{meant}{stop} Sets: {', '.join(sets)}"
+        meant = did_you_mean(asked[0], sets, otherwise=".")
+        return f"{name} is about a shifted set `{asked[0]}`, which is not there{meant} Sets: {', '.join(sets)}"
     return None
 
 
 def _unknown(name: str, sets: Collection[str]) -> str:
     bare = [*EVALUATED, *(f"{kind}.<class>" for kind in PER_CLASS)]
     shifted = [f"{SHIFTED_PREFIX}{one}.{metric}" for one in sets for metric in bare]
-    meant = did_you_mean(name, shifted if name.startswith(SHIFTED_PREFIX) else METRICS)
-    stop = "" if meant else "."
-    return f"trials do not report a metric `{name}`{meant}{stop} Reported: {', '.join(METRICS)}; {FAMILIES}"
+    meant = did_you_mean(name, shifted if name.startswith(SHIFTED_PREFIX) else METRICS, otherwise=".")
+    return f"trials do not report a metric `{name}`{meant} Reported: {', '.join(METRICS)}; {FAMILIES}"
 
 
 _LEAST_OBJECTIVES = 2

@@ -7,19 +7,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from study.config.study_config import StudySpec
-from study.config_file.messages import (
-    admits,
-    describe,
-    example,
-    kind_of,
-    model_of,
-    nearest,
-    parts_of,
-    reject,
-    show,
-    unknown_key,
-)
+from study.config_file.messages import admits, describe, example, kind_of, model_of, parts_of, reject, show, unknown_key
 from study.config_file.yaml_document import Loc, Report, Tree, dotted
+from study.utils.suggestions import nearest_name
 
 _MOVED = {("search.sampler", "grid"): "; a grid is a design now: remove it and write design: grid"}
 
@@ -83,7 +73,7 @@ def _hint(key: str) -> str:
         return f"; `{key}` is a section of its own, at the left margin"
     for near in (False, True):
         for name, section in sections.items():
-            found = nearest(key, section.model_fields) if near else key
+            found = nearest_name(key, section.model_fields) if near else key
             if found in section.model_fields and (not near or len(key) > 3):
                 return f"; did you mean `{name}.{found}`?"
     return ""

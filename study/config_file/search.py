@@ -9,10 +9,11 @@ from typing import Any
 from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.search_space import Constant, Integer, Uniform
 from study.config_file.cross_field import UNKNOWN, Candidate
-from study.config_file.messages import did_you_mean, show, show_bare
+from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc
 from study.designs.grid import searched
 from study.designs.validation import form_objections, points_in, space_objections
+from study.utils.suggestions import did_you_mean
 
 _WITHOUT_EPOCHS = ("none", "wilcoxon")
 _LEAST_NUMBERS = 2
@@ -53,9 +54,8 @@ def _baseline_names(study: Candidate, design: DesignSpec) -> None:
         if name in study.parameters and name not in names and not study.report.places.value(("space", name)).origin:
             study.report.key(loc, f"design.baseline.{name} is a constant of space; leave it out")
         elif not study.has("space", name):
-            meant = did_you_mean(name, names)
-            stop = "" if meant else "."
-            law = f"design.baseline.{name} is not searched{meant}{stop} Searched: {', '.join(names)}"
+            meant = did_you_mean(name, names, otherwise=".")
+            law = f"design.baseline.{name} is not searched{meant} Searched: {', '.join(names)}"
             study.report.key(loc, law)
 
 

@@ -82,9 +82,9 @@ class Where:
 
 def unknown(name: str, known: Known) -> str:
     """Say that a name is unknown, with the nearest one and what there is."""
-    from study.config_file.messages import did_you_mean
+    from study.utils.suggestions import did_you_mean
 
-    meant = did_you_mean(name, known.all()) or "."
+    meant = did_you_mean(name, known.all(), otherwise=".")
     names = known.listed()
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return f"no trial has `{name}`{meant} There are: {', '.join(names[:_LISTED])}{more}"
