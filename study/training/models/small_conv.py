@@ -1,10 +1,10 @@
-"""Convolve tiny feature maps on a CPU as matrix products, where oneDNN multiplies mostly padding.
+"""Convolutions of small feature maps on a CPU as matrix products, where oneDNN multiplies mostly padding.
 
 Late stages of a ResNet on 32 to 64 px images see maps of 1x1 to 4x4 pixels. There a 3x3 kernel has more elements than
 the map has pixels, and the weight gradient of ``torch.conv2d`` costs two to ten times the arithmetic it needs.
 It is also wrong in one case (torch 2.15, oneDNN on AVX512-BF16): for a bf16 3x3 kernel of stride 2 on a 1x1 map, which
-16 px images have, the elements that reach no pixel get whatever was in memory.
-Which way is taken depends on shapes alone, never on a measurement, so that runs stay reproducible.
+16 px images have, the elements that reach no pixel get uninitialised memory.
+The choice depends on shapes alone, never on a measurement, so that runs stay reproducible.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SmallConv2d(nn.Conv2d):
     """A convolution on the CPU without bias; its weight stays float32 and keeps its name in the state dict."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Convolve [B, I, H, W], in bf16 by matrix products where autocast is on and the maps are tiny."""
+        """Convolve [B, I, H, W], in bf16 by matrix products where autocast is on and the maps are small."""
         if not torch.is_autocast_enabled("cpu"):
             return super().forward(input)
         stride, padding = self.stride[0], int(self.padding[0])
@@ -39,16 +39,16 @@ class SmallConv2d(nn.Conv2d):
         longest_out = (longest_in + 2 * padding - kernel) // stride + 1
         images = input.to(torch.bfloat16)
         if kernel > 1 and longest_in <= DENSE_INPUT_PX:
-            return _apply(_DenseConv, images, self.weight, stride, padding)
+            return _apply(_DenseConvolution, images, self.weight, stride, padding)
         if longest_out <= TAPS_OUTPUT_PX:
-            return _apply(_TapConv, images, self.weight, stride, padding)
+            return _apply(_TapConvolution, images, self.weight, stride, padding)
         return super().forward(input)
 
 
 def use_small_conv(model: nn.Module) -> None:
-    """Let the convolutions that may meet tiny maps take the short way, in place; for bf16 on a CPU."""
+    """Make the convolutions that may see small maps ``SmallConv2d``, in place; for bf16 on a CPU."""
     for module in model.modules():
-        if type(module) is nn.Conv2d and _fits(module):
+        if type(module) is nn.Conv2d and _is_supported(module):
             # The same parameters under the same names: only how the module computes changes.
             module.__class__ = SmallConv2d
 
@@ -73,19 +73,19 @@ def weight_gradient(
     images, gradient = images.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)  # [B, C, H, W] -> [B, H, W, C]
     height, width, inputs = images.shape[1:]
     outputs = gradient.shape[3]
-    rows = [_reach(at - padding, height, gradient.shape[1], stride) for at in range(kernel)]
-    columns = [_reach(at - padding, width, gradient.shape[2], stride) for at in range(kernel)]
-    found = torch.empty(outputs, kernel, kernel, inputs)
+    rows = [_reach(tap - padding, height, gradient.shape[1], stride) for tap in range(kernel)]
+    columns = [_reach(tap - padding, width, gradient.shape[2], stride) for tap in range(kernel)]
+    weight = torch.empty(outputs, kernel, kernel, inputs)
     for y, (rows_out, rows_in) in enumerate(rows):
         for x, (columns_out, columns_in) in enumerate(columns):
             above = gradient[:, rows_out, columns_out].reshape(-1, outputs)  # [B*h*w, O]
             below = images[:, rows_in, columns_in].reshape(-1, inputs)  # [B*h*w, I]
-            found[:, y, x] = above.t() @ below  # zeros where the element reaches no pixel
-    return found.permute(0, 3, 1, 2)
+            weight[:, y, x] = above.t() @ below  # zeros where the element reaches no pixel
+    return weight.permute(0, 3, 1, 2)
 
 
 def dense_matrix(weight: torch.Tensor, height: int, width: int, stride: int, padding: int) -> torch.Tensor:
-    """Write a convolution on maps of one size as the matrix it is.
+    """Return the matrix of a convolution on maps of one size.
 
     Args:
         weight: [O, I, k, k].
@@ -109,7 +109,7 @@ def dense_matrix(weight: torch.Tensor, height: int, width: int, stride: int, pad
     return matrix.view(rows * columns * outputs, height * width * inputs)
 
 
-class _DenseConv(torch.autograd.Function):
+class _DenseConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
         outputs, _, kernel, _ = weight.shape
@@ -129,7 +129,7 @@ class _DenseConv(torch.autograd.Function):
         return below, weight, None, None
 
 
-class _TapConv(torch.autograd.Function):
+class _TapConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int) -> torch.Tensor:
         cast = weight.to(torch.bfloat16)
@@ -150,13 +150,13 @@ class _TapConv(torch.autograd.Function):
 
 
 def _apply(
-    way: type[torch.autograd.Function], images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
+    function: type[torch.autograd.Function], images: torch.Tensor, weight: torch.Tensor, stride: int, padding: int
 ) -> torch.Tensor:
-    maps: torch.Tensor = way.apply(images, weight, stride, padding)
+    maps: torch.Tensor = function.apply(images, weight, stride, padding)
     return maps
 
 
-def _fits(conv: nn.Conv2d) -> bool:
+def _is_supported(conv: nn.Conv2d) -> bool:
     square = all(len(set(pair)) == 1 for pair in (conv.kernel_size, conv.stride, conv.padding, conv.dilation))
     plain = conv.groups == 1 and conv.bias is None and conv.dilation[0] == 1 and not isinstance(conv.padding, str)
     return square and plain and min(conv.in_channels, conv.out_channels) >= FEWEST_CHANNELS
