@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
-from study.analysis.configurations import Configuration
-from study.analysis.ranking import has_checkpoint
+from study.analysis.ranking import Configuration, has_checkpoint
 from study.analysis.trial_filter import OF_ONE_TRIAL, Known, Value, Where, known_names, value_of
 from study.errors import UsageError
 from study.metrics import metric_named

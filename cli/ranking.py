@@ -11,15 +11,21 @@ import typer
 
 from cli.field_getters import Seeds, of_configuration, of_trial, require, require_metric
 from cli.studies import Source, class_counts_of, of_spec, read_source, served
-from study.analysis.configurations import Configuration, rank_configurations
-from study.analysis.ranking import RankedRow, has_checkpoint, is_candidate, mode_among, rank
+from study.analysis.ranking import (
+    Configuration,
+    RankedTrial,
+    has_checkpoint,
+    is_candidate,
+    rank_configurations,
+    rank_trials,
+)
 from study.analysis.trial_filter import FIELDS, Comparison, Where
 from study.analysis.trial_filter.expression import All, Expression, LiteralValue, Name
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
 from study.errors import StudyStorageError, UsageError
-from study.metrics import metric_named
+from study.metrics import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
 from study.records import FinalLook, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -42,7 +48,7 @@ class Ranking:
     study: str
     metric: str
     mode: Mode
-    rows: list[RankedRow]
+    rows: list[RankedTrial]
     class_counts: tuple[int, ...] = ()
     configurations: tuple[Configuration, ...] = ()
     replicates: int = 1
@@ -146,7 +152,7 @@ def rank_sources(
         study=", ".join(one.name for one in sources),
         metric=first.metric,
         mode=first.mode,
-        rows=_rank(records, objectives),
+        rows=rank_trials(records, objectives),
         class_counts=_class_counts(sources, first.metric),
         configurations=configurations,
         replicates=replicates,
@@ -165,7 +171,7 @@ def rank_sources(
 
 def require_best(
     results: Path, tracking_uri: str | None, name: str | None, metric: str | None
-) -> tuple[Ranking, RankedRow]:
+) -> tuple[Ranking, RankedTrial]:
     """Return the ranking and the trial that wins it; its weights may not have been kept.
 
     Raises:
@@ -176,7 +182,7 @@ def require_best(
     return found, winner_of(found)
 
 
-def winner_of(found: Ranking) -> RankedRow:
+def winner_of(found: Ranking) -> RankedTrial:
     """Return the first trial, of the first configuration the one with the best value.
 
     Raises:
@@ -193,7 +199,7 @@ def winner_of(found: Ranking) -> RankedRow:
         return found.rows[0]
     best = found.configurations[0]
     assert best.best is not None
-    return RankedRow(best.rank, best.best.metrics[found.metric], best.best)
+    return RankedTrial(best.rank, best.best.metrics[found.metric], best.best)
 
 
 def require_candidate(found: Ranking) -> None:
@@ -215,10 +221,35 @@ def require_candidate(found: Ranking) -> None:
         )
 
 
+def mode_of(metric: str, objectives: Sequence[Objective]) -> Mode:
+    """Return which direction of a metric is better; an objective's own comes first.
+
+    Raises:
+        UsageError: no trial reports it, neither direction is better, or it is one of the test images.
+    """
+    for objective in objectives:
+        if metric == objective.metric:
+            return objective.mode
+    known = metric_named(metric)
+    if metric.startswith(TEST_PREFIX) and known is not None:
+        raise UsageError(
+            f"--metric must not be one of the test images, got `{metric}`: they are looked at once, at the end; "
+            f"choose by validation, such as {VAL_PREFIX}{metric.removeprefix(TEST_PREFIX)}"
+        )
+    if known is None or known.mode is None:
+        from study.utils.suggestions import did_you_mean
+
+        usable = [name for name, description in METRICS.items() if description.mode is not None]
+        raise UsageError(
+            f"--metric must be one a checkpoint can be ranked by, got `{metric}`{did_you_mean(metric, usable)}"
+        )
+    return known.mode
+
+
 def _common_objectives(sources: Sequence[Source], metric: str | None) -> tuple[Objective, ...]:
     if metric is not None:
         known = tuple(objective for one in sources for objective in one.objective_list)
-        return (Objective(metric=metric, mode=mode_among(metric, known)),)
+        return (Objective(metric=metric, mode=mode_of(metric, known)),)
     first = sources[0].objective_list
     if any(one.objective_list != first for one in sources):
         each = "; ".join(
@@ -244,14 +275,6 @@ def _configurations(
             [one for each in matching for one in each.trials], objectives, planned, by_pass=by_pass
         )
     return tuple(found)
-
-
-def _rank(records: Sequence[TrialRecord], objectives: Sequence[Objective]) -> list[RankedRow]:
-    if len(objectives) == 1:
-        return rank(records, objectives[0].metric, objectives[0].mode)
-    from study.analysis.pareto import rank_by_front
-
-    return rank_by_front(records, objectives)
 
 
 def _class_counts(sources: Sequence[Source], metric: str) -> tuple[int, ...]:
@@ -335,11 +358,12 @@ def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: Whe
 def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> tuple[list[TrialRecord], bool]:
     """Return the trials that have the first places, and others; and whether more may match."""
     seeds = {study.name: study.seeds} if study.seeds else {}
+    objective = Objective(metric=metric, mode=mode_of(metric, study.objective_list))
 
     def fits(record: TrialRecord) -> bool:
-        return is_candidate(record, metric) and (where is None or where.holds(of_trial(record, seeds)))
+        return is_candidate(record, [objective]) and (where is None or where.holds(of_trial(record, seeds)))
 
-    found = study.best(metric, mode_among(metric, study.objective_list), count, fits, server_filter_of(where))
+    found = study.best(metric, objective.mode, count, fits, server_filter_of(where))
     return found, sum(map(fits, found)) >= count
 
 

@@ -18,8 +18,7 @@ from cli.ranking import Ranking
 from cli.studies import OpenStudy
 from cli.views.leaderboard import configuration_json, configuration_sheet, trial_json, trial_sheet
 from cli.views.tables import as_table, print_table
-from study.analysis.configurations import Configuration
-from study.analysis.ranking import RankedRow
+from study.analysis.ranking import Configuration, RankedTrial
 from study.errors import ExportError, StudyStorageError
 from study.records import FinalLook, TrialRecord
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 def register_best(
     results: Path,
     found: Ranking,
-    winner: RankedRow,
+    winner: RankedTrial,
     verdict: str,
     looks: tuple[FinalLook, ...],
     *,
@@ -114,13 +113,13 @@ def _export(checkpoint: Path, file: Path) -> str:
 SEND_TIMEOUT_S = 20.0
 
 
-def find_test_evaluation(study: OpenStudy, winner: RankedRow) -> FinalLook | None:
+def find_test_evaluation(study: OpenStudy, winner: RankedTrial) -> FinalLook | None:
     """Return the look at the test images that a checkpoint had."""
     record = winner.record
     return next((one for one in study.storage.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
 
 
-def require_first_test_evaluation(study: OpenStudy, winner: RankedRow, *, again: bool) -> None:
+def require_first_test_evaluation(study: OpenStudy, winner: RankedTrial, *, again: bool) -> None:
     """Make sure that the test images were not looked at for another checkpoint.
 
     Raises:
@@ -160,7 +159,7 @@ def evaluate_on_test(
     results: Path,
     study: OpenStudy,
     found: Ranking,
-    winner: RankedRow,
+    winner: RankedTrial,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     *,
@@ -232,7 +231,7 @@ def final_scores(
     results: Path,
     study: OpenStudy,
     found: Ranking,
-    winner: RankedRow,
+    winner: RankedTrial,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     *,
@@ -267,7 +266,7 @@ def refreshed_study(study: OpenStudy) -> OpenStudy:
     return replace(study, storage=StudyStorage.open(study.layout))
 
 
-def print_best(found: Ranking, winner: RankedRow, verdict: str) -> None:
+def print_best(found: Ranking, winner: RankedTrial, verdict: str) -> None:
     """Print the winning checkpoint and how sure its place is."""
     record = winner.record
     if found.configurations:
@@ -332,7 +331,7 @@ def _print_configuration(found: Ranking, best: Configuration) -> Mapping[str, fl
     return {key: value for key, value in means.items() if value is not None}
 
 
-def _of_trial(found: Ranking, winner: RankedRow) -> str:
+def _of_trial(found: Ranking, winner: RankedTrial) -> str:
     if not found.configurations:
         return ""
     record = winner.record

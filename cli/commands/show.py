@@ -16,7 +16,7 @@ from study.records import StudySummary
 if TYPE_CHECKING:
     from cli.ranking import Ranking
     from cli.studies import DamagedStudy
-    from study.analysis.ranking import RankedRow
+    from study.analysis.ranking import RankedTrial
     from study.analysis.significance import Verdict
     from study.records import FinalLook
 
@@ -161,7 +161,7 @@ def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
         typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
 
 
-def _looks(results: Path, found: Ranking, winner: RankedRow, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
+def _looks(results: Path, found: Ranking, winner: RankedTrial, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
     """Return the looks at the test images, after one at the winner if asked."""
     if not score:
         return found.looks

@@ -9,13 +9,12 @@ from cli.field_getters import Ask, of_configuration, of_trial
 from cli.options import STATE_STYLES, duration
 from cli.ranking import Ranking
 from cli.views.tables import Column, TableModel
-from study.analysis.configurations import Configuration
-from study.analysis.ranking import RankedRow
+from study.analysis.ranking import Configuration, RankedTrial
 from study.analysis.trial_filter import Value
 from study.records import TrialRecord
 
 
-def trial_sheet(found: Ranking, rows: Sequence[RankedRow], more: Sequence[str]) -> TableModel:
+def trial_sheet(found: Ranking, rows: Sequence[RankedTrial], more: Sequence[str]) -> TableModel:
     """Return single trials with their point and seed where there are replicates, and further columns by name."""
     records = [row.record for row in rows]
     params = list(dict.fromkeys(key for one in records for key in one.params if key not in more))
@@ -72,12 +71,12 @@ def configuration_sheet(found: Ranking, shown: Sequence[Configuration], more: Se
     )
 
 
-def asking(found: Ranking, row: RankedRow) -> Ask:
+def asking(found: Ranking, row: RankedTrial) -> Ask:
     """Return what answers for a ranked trial."""
     return of_trial(row.record, found.seeds_of_studies or {}, row.rank)
 
 
-def trial_json(row: RankedRow, found: Ranking) -> dict[str, Any]:
+def trial_json(row: RankedTrial, found: Ranking) -> dict[str, Any]:
     """Return a ranked trial as one JSON object; ``seed`` is that of its study file, ``drawn_seed`` what it led to."""
     record = row.record
     together = {"objectives": {key: record.metrics.get(key) for key in found.metrics}} if found.objective_list else {}
@@ -110,7 +109,7 @@ def configuration_json(one: Configuration, found: Ranking) -> dict[str, Any]:
     With several objectives ``objectives`` are the means.
     """
     best = one.best or one.trials[0]
-    row = trial_json(RankedRow(one.rank, best.metrics.get(found.metric), best), found)
+    row = trial_json(RankedTrial(one.rank, best.metrics.get(found.metric), best), found)
     means = {"objectives": {key: one.mean_of(key) for key in found.metrics}} if found.objective_list else {}
     return {
         **row,

@@ -1,22 +1,30 @@
-"""Rank by several objectives at once, by who is dominated by whom; pure."""
+"""Pareto layers and the test of dominance, for ranking by several objectives; pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.ranking import RankedRow, is_candidate
-from study.config.search_config import Mode, Objective
-from study.records import TrialRecord
+from study.config.search_config import Mode
 
 
-def pareto_front(values: NDArray[np.float64], modes: Sequence[Mode]) -> NDArray[np.int64]:
-    """Sort into layers: 1 is the Pareto front, 2 the front of what is left without it, and so on.
+def dominates(costs: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which candidates are nowhere worse and somewhere better than others.
 
-    One row dominates another if it is nowhere worse and somewhere better; equal rows share a layer.
+    Args:
+        costs: [k, n], the lower the better, a column per candidate; n may be 1 to compare one with many.
+        others: [k, m], with m as n or 1.
+    """
+    return np.asarray((costs <= others).all(axis=0) & (costs < others).any(axis=0))
+
+
+def pareto_layers(values: NDArray[np.float64], modes: Sequence[Mode]) -> NDArray[np.int64]:
+    """Number the layers: 1 is the Pareto front, 2 the front of what is left without it, and so on.
+
+    Equal rows share a layer.
     Takes O(n log n) for two objectives and O(n^2 k) for more.
 
     Args:
@@ -42,29 +50,6 @@ def pareto_front(values: NDArray[np.float64], modes: Sequence[Mode]) -> NDArray[
     return np.array(layers[place.reshape(-1)], dtype=np.int64)
 
 
-def rank_by_front(records: Iterable[TrialRecord], objectives: Sequence[Objective]) -> list[RankedRow]:
-    """Rank trials by layers of the front, then by the first objective; ``value`` is that of the first.
-
-    Trials without a checkpoint or one of the metrics come last, without a rank.
-    """
-    placed: list[TrialRecord] = []
-    others: list[TrialRecord] = []
-    for record in records:
-        (placed if all(is_candidate(record, objective.metric) for objective in objectives) else others).append(record)
-    first = objectives[0]
-    values = np.array([[one.metrics[objective.metric] for objective in objectives] for one in placed]).reshape(
-        -1, len(objectives)
-    )
-    layers = pareto_front(values, [objective.mode for objective in objectives])
-    rows = [
-        RankedRow(layer, one.metrics[first.metric], one) for layer, one in zip(layers.tolist(), placed, strict=True)
-    ]
-    sign = -1 if first.mode == "max" else 1
-    rows.sort(key=lambda row: (row.rank, sign * (row.value or 0.0), row.record.trial))
-    rest = sorted(others, key=lambda one: one.trial)
-    return rows + [RankedRow(None, one.metrics.get(first.metric), one) for one in rest]
-
-
 def _sweep(second: NDArray[np.float64]) -> NDArray[np.int64]:
     """Layer distinct points that come by the first cost: a layer dominates what is not below its lowest second cost."""
     layers = np.empty(len(second), dtype=np.int64)
@@ -79,8 +64,8 @@ def _sweep(second: NDArray[np.float64]) -> NDArray[np.int64]:
 def _chains(points: NDArray[np.float64]) -> NDArray[np.int64]:
     """Layer distinct points in lexicographic order: one more than the deepest of those that dominate each."""
     layers = np.ones(len(points), dtype=np.int64)
-    costs = np.ascontiguousarray(points[:, 1:].T)  # [n, k] -> [k - 1, n]; in the first cost they come in order
+    costs = np.ascontiguousarray(points.T)  # [n, k] -> [k, n]
     for at in range(1, len(points)):
-        dominating = (costs[:, :at] <= costs[:, at : at + 1]).all(axis=0)  # [at]
+        dominating = dominates(costs[:, :at], costs[:, at : at + 1])  # [at]
         layers[at] = 1 + layers[:at].max(where=dominating, initial=0)
     return layers

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from study.analysis.configurations import Configuration
-from study.analysis.ranking import RankedRow
+from study.analysis.ranking import Configuration, RankedTrial
 from study.config.search_config import Mode
 from study.metrics import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 
@@ -63,7 +62,7 @@ class Verdict:
     text: str
 
 
-def judge_best(rows: Sequence[RankedRow], metric: str, class_counts: Sequence[int] = ()) -> Verdict:
+def judge_best(rows: Sequence[RankedTrial], metric: str, class_counts: Sequence[int] = ()) -> Verdict:
     """Compare the winner with the others.
 
     Args:

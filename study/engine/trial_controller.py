@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from study.analysis.ranking import rank
+from study.analysis.ranking import rank_trials
 from study.config.hyperparameters import TrialConfig
 from study.engine.budget import BudgetLimits, StopRequest, stop_requested
 from study.engine.files.retention import Retention
@@ -29,8 +29,7 @@ _WHOLE = (StopReason.FINISHED, StopReason.EARLY_STOPPED)
 
 def summarize_study(storage: StudyStorage, outcome: StudyOutcome, reason: StopReason | None = None) -> StudyEnded:
     """Sum up a study as it stands."""
-    objective = storage.spec.objective
-    rows = rank(storage.records(), objective.metric, objective.mode)
+    rows = rank_trials(storage.records(), [storage.spec.objective])
     return StudyEnded(
         study=storage.name,
         outcome=outcome,

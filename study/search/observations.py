@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Protocol
 
+import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from study.analysis.pareto import dominates
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec, stable_seed
 from study.records import StopReason
@@ -89,7 +91,8 @@ class TopAndRandomSample:
         self._points: dict[int, FrozenTrial] = {}
         self._by_value: list[tuple[tuple[float, ...], int]] = []
         self._by_hash: list[tuple[int, int]] = []
-        self._front: dict[int, tuple[float, ...]] = {}
+        self._front: list[int] = []
+        self._front_costs = np.empty((len(self._signs), 0))  # [k, members of the front]
 
     def add(self, point: FrozenTrial) -> None:
         """Take a point that ended; with several objectives one without their values is left out."""
@@ -130,15 +133,12 @@ class TopAndRandomSample:
         return (1.0, -float(step), self._signs[0] * value)
 
     def _put_on_front(self, point: FrozenTrial) -> None:
-        mine = tuple(sign * value for sign, value in zip(self._signs, point.values, strict=True))
-        if any(_dominates(one, mine) for one in self._front.values()):
+        costs = np.multiply(self._signs, point.values)[:, None]  # [k, 1]
+        if dominates(self._front_costs, costs).any():
             return
-        self._front = {number: one for number, one in self._front.items() if not _dominates(mine, one)}
-        self._front[point.number] = mine
-
-
-def _dominates(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
+        kept = ~dominates(costs, self._front_costs)
+        self._front = [*(number for number, keep in zip(self._front, kept, strict=True) if keep), point.number]
+        self._front_costs = np.hstack([self._front_costs[:, kept], costs])
 
 
 def _sign(mode: Mode) -> float:

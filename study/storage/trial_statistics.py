@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from optuna.trial import FrozenTrial
 
+from study.analysis.ranking import rank_key
 from study.config.search_config import Mode
 from study.records import TrialState
 from study.trials.listener import TrialListener
@@ -20,7 +21,6 @@ class TrialStatistics(TrialListener):
 
     def __init__(self, mode: Mode) -> None:
         self._mode = mode
-        self._sign = -1.0 if mode == "max" else 1.0
         self._counts: Counter[TrialState] = Counter()
         self._ranked: list[tuple[float, float, int]] = []
 
@@ -49,7 +49,7 @@ class TrialStatistics(TrialListener):
         self._counts[state] += 1
         value = best_value(trial, self._mode)
         if state is not TrialState.FAILED and value is not None and not math.isnan(value):
-            insort(self._ranked, (self._sign * value, _val_loss(trial, value), trial.number))
+            insort(self._ranked, rank_key(value, _val_loss(trial, value), trial.number, self._mode))
 
 
 def _val_loss(trial: FrozenTrial, value: float) -> float:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import C, F, P, R, record, table
 
-from study.analysis.configurations import Configuration, count_replicates, rank_configurations
+from study.analysis.ranking import Configuration, count_replicates, rank_configurations
 from study.analysis.significance import PairedVerdict, Verdict, difference_to, holm, judge_configurations, paired_t
 from study.config.search_config import Objective
 from study.records import TrialRecord, TrialState

@@ -44,8 +44,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
         study = ReadStudy(facts, StudyLayout(tmp_path), "finished")
-        for module in ("cli.sources", "cli.reading"):
-            monkeypatch.setattr(f"{module}.see_study", lambda results, name, epochs=False: study)
+        monkeypatch.setattr("cli.studies.see_study", lambda results, name, epochs=False: study)
 
     return put
 

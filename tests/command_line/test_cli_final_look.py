@@ -15,9 +15,10 @@ from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
 from cli.commands.best import evaluate_on_test
-from cli.ranking import require_best
+from cli.ranking import mode_of, require_best
 from cli.studies import open_study
-from study.analysis.ranking import mode_among, rank
+from study.analysis.ranking import rank_trials
+from study.config.search_config import Objective
 from study.data import load_data
 from study.errors import StudyStorageError
 from study.export import load_bundle
@@ -55,7 +56,8 @@ def another_winner(results: Path) -> str:
     storage = StudyStorage.open(Layout(results).study("tiny"))
 
     def winner(metric: str) -> int:
-        return rank(storage.records(), metric, mode_among(metric, storage.spec.objective_list))[0].record.trial
+        objective = Objective(metric=metric, mode=mode_of(metric, storage.spec.objective_list))
+        return rank_trials(storage.records(), [objective])[0].record.trial
 
     others = ("val_loss", "val_accuracy", "val_ece", "shifted.offcentre.auc", "shifted.lowlight.loss", "epoch_s")
     found = [one for one in others if winner(one) != winner("val_auc")]

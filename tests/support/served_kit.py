@@ -12,7 +12,7 @@ from reading_kit import begin
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from study.analysis.ranking import rank
+from study.analysis.ranking import rank_trials
 from study.config.study_config import StudySpec
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.paths import Layout, StudyLayout
@@ -56,7 +56,7 @@ class TwoPlaces:
             self._run_one(assignment.record)
         storage.note_dropped(self._dropped)
         storage.note_end()
-        rows = rank(storage.records(), storage.spec.objective.metric, storage.spec.objective.mode)
+        rows = rank_trials(storage.records(), [storage.spec.objective])
         kept = tuple(row.record.trial for row in rows if row.rank and row.record.kept)
         told(
             StudyEnded(storage.name, StudyOutcome.FINISHED, rows[0].record, {"COMPLETE": 1}, time.time(), kept=kept)

@@ -1,4 +1,4 @@
-"""The tracker's ranking, made from rows alone, is that of ``study compare``, made from whole records."""
+"""The leaderboard in MLflow ranks as ``study compare`` does, from what is kept of each record."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import pytest
 from ranking_kit import C, F, P, R
 from recorders import CLOCK_S, Script
 
-from study.analysis.configurations import rank_configurations
-from study.analysis.pareto import rank_by_front
-from study.analysis.ranking import rank
+from study.analysis.ranking import rank_configurations, rank_trials
 from study.config.search_config import DesignSpec, Objective, ReplicatesSpec
 from study.config.study_config import StudySpec
 from study.events import StudyEnded, TrialFinished, TrialStarted
 from study.records import StudyOutcome, TrialRecord, TrialState
-from tracking.content.leaderboard import as_csv, as_table, leaderboard, leaders, ranked_entries
+from tracking.content.leaderboard import as_csv, as_table, leaderboard, leaders
 from tracking.outbox.outbox import Line
 from tracking.outbox.study_state import StudyProgress
 
@@ -77,41 +76,32 @@ def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> StudyProgress:
 
 
 @pytest.mark.parametrize("objectives", OBJECTIVES)
-@pytest.mark.parametrize("seed", range(5))
-def test_trials_are_ranked_as_compare_ranks_them(objectives: tuple[Objective, ...], seed: int) -> None:
-    records = _records(random.Random(seed), 60, 1)
-    progress = _progress(_spec(objectives), records)
-    many = len(objectives) > 1
-    wanted = rank_by_front(records, objectives) if many else rank(records, objectives[0].metric, objectives[0].mode)
-    assert [(one.rank, one.rows[0].trial) for one in ranked_entries(progress)] == [
-        (row.rank, row.record.trial) for row in wanted
-    ]
-    first = [(row.rank, row.record.trial) for row in wanted if row.rank and (row.rank == 1 or not many)]
-    assert [(one.rank, one.rows[0].trial) for one in leaders(progress)] == (first if many else first[:5])
-
-
-@pytest.mark.parametrize("objectives", OBJECTIVES)
-@pytest.mark.parametrize("search", [True, False], ids=["by point", "by seed"])
-@pytest.mark.parametrize(("seed", "count"), [(0, 60), (1, 60), (2, 41), (3, 23), (4, 2)])
-def test_configurations_are_ranked_as_compare_ranks_them(
-    objectives: tuple[Objective, ...], seed: int, count: int, *, search: bool
+@pytest.mark.parametrize("seeds, search", [(1, True), (3, True), (3, False)], ids=["trials", "by point", "by seed"])
+@pytest.mark.parametrize(("seed", "count"), [(0, 60), (1, 41), (2, 23), (3, 2)])
+def test_what_is_kept_of_trials_ranks_as_their_whole_records_do(
+    objectives: tuple[Objective, ...], seed: int, count: int, seeds: int, *, search: bool
 ) -> None:
-    records = _records(random.Random(seed), count, 3)
-    progress = _progress(_spec(objectives, 3, search=search), records)
-    wanted = rank_configurations(records, objectives, 3, by_pass=not search)
-    found = ranked_entries(progress)
-    assert [(one.rank, [row.trial for row in one.rows]) for one in found] == [
-        (one.rank, [trial.trial for trial in one.trials]) for one in wanted
+    records = _records(random.Random(seed), count, seeds)
+    progress = _progress(_spec(objectives, seeds, search=search), records)
+    headings, lines = leaderboard(progress, {}.get)
+    ranked, shown = leaders(progress), [(line[0], line[headings.index("trial")]) for line in lines]
+    if seeds == 1:
+        rows = rank_trials(records, objectives)
+        assert shown == [(row.rank, row.record.trial) for row in rows]
+        assert [entry.record.trial for entry in ranked] == [row.record.trial for row in _first(rows, objectives)]
+        return
+    points = rank_configurations(records, objectives, seeds, by_pass=not search)
+    assert shown == [(each.rank, trial.trial) for each in points for trial in each.trials]
+    assert [entry.point for entry in ranked] == [each.point for each in _first(points, objectives)]
+    means = [f"mean {objective.metric}" for objective in objectives]
+    assert [[line[headings.index(name)] for name in means] for line in lines] == [
+        [each.mean_of(objective.metric) for objective in objectives] for each in points for _ in each.trials
     ]
-    assert [one.best and one.best.trial for one in found] == [one.best and one.best.trial for one in wanted]
-    for one, other in zip(found, wanted, strict=True):
-        assert one.n == other.n
-        assert list(one.values) == (
-            [other.mean_of(objective.metric) for objective in objectives] if other.counted else []
-        )
-    ranked = [(one.rank, one.point) for one in wanted if one.rank]
-    first = [pair for pair in ranked if pair[0] == 1] if len(objectives) > 1 else ranked[:5]
-    assert [(one.rank, one.rows[0].point) for one in leaders(progress)] == first
+
+
+def _first(ranked: Sequence[Any], objectives: Sequence[Objective]) -> list[Any]:
+    """Return the first five places, or of several objectives the Pareto front."""
+    return [entry for entry in ranked if entry.rank and entry.rank <= (5 if len(objectives) == 1 else 1)]
 
 
 def test_leaderboard_has_a_line_per_trial_in_the_order_of_the_ranking() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from study.analysis.ranking import Configuration
 from study.config.study_config import StudySpec
 from study.events import StudyStarted
-from tracking.content.leaderboard import RankedEntry, has_replicates, leaders
+from study.records import TrialRecord
+from tracking.content.leaderboard import Entry, leaders
 from tracking.content.tags_and_metrics import COUNTED, MAX_TAG_CHARACTERS, cut
-from tracking.outbox.study_state import StudyProgress, TrialSnapshot
+from tracking.outbox.study_state import StudyProgress
 
 _MOST_CHARACTERS = 60
 _MARKUP = re.compile(r"[\\`*_{}\[\]<>&|~@#!]")
@@ -109,7 +111,7 @@ def _how_far(event: StudyStarted, progress: StudyProgress) -> Iterator[str]:
 
 def _rate(progress: StudyProgress) -> str:
     """Say how many trials end in an hour; too few of them say nothing."""
-    ended = sum(row.ended_s is not None and row.ended_s >= progress.since_s for row in progress.finished.values())
+    ended = sum((trial.finished_at_s or 0.0) >= progress.since_s for trial in progress.finished.values())
     spent_s = progress.now_s - progress.since_s
     if ended < _FEWEST_FOR_A_RATE or spent_s <= 0:
         return ""
@@ -123,7 +125,7 @@ def _leaders(progress: StudyProgress, place: Place) -> Iterator[str]:
         yield "No trial has a checkpoint yet."
         return
     names = spec.searched()[:_MOST_PARAMS]
-    replicates, many = has_replicates(progress), len(spec.objective_list) > 1
+    replicates, many = len(spec.replicates.numbers) > 1, len(spec.objective_list) > 1
     shown = found[:_MOST_OF_A_FRONT]
     what = "configurations" if replicates else "trials"
     if many:
@@ -136,27 +138,40 @@ def _leaders(progress: StudyProgress, place: Place) -> Iterator[str]:
     means = [f"mean {one}" for one in metrics] if replicates else metrics
     whose = ["point", "seeds", "best trial"] if replicates else ["trial", "epoch"]
     headings = [*([] if many else ["rank"]), *whose, *means, *names]
-    yield from table(headings, (_cells(one, names, place, replicates=replicates, ranked=not many) for one in shown))
+    yield from table(headings, (_cells(entry, metrics, names, place, ranked=not many) for entry in shown))
 
 
-def _best(one: RankedEntry, metric: str, place: Place) -> str:
-    assert one.best is not None
-    chosen = ", ".join(f"{plain(name)} = {value(setting)}" for name, setting in one.best.params.items())
-    run = link(f"trial {one.best.trial}", place(one.best.trial))
-    if one.planned > 1:
-        mean = f"{_name(metric)} **{number(one.values[0])}** is the mean of {one.n}/{one.planned} seeds"
-        return f"Best: point {one.best.point}, {mean}, its best is {run}, with {chosen or 'the defaults'}."
-    where = f"{_name(metric)} **{number(one.values[0])}** at epoch {one.best.epoch}"
-    return f"Best: {run}, {where} with {chosen or 'the defaults'}."
+def _best(entry: Entry, metric: str, place: Place) -> str:
+    trial = _best_trial(entry)
+    chosen = ", ".join(f"{plain(name)} = {value(setting)}" for name, setting in trial.params.items())
+    run = link(f"trial {trial.trial}", place(trial.trial))
+    text = f"{_name(metric)} **{number(_values(entry, [metric])[0])}**"
+    if isinstance(entry, Configuration):
+        mean = f"{text} is the mean of {entry.n}/{entry.planned} seeds"
+        return f"Best: point {entry.point}, {mean}, its best is {run}, with {chosen or 'the defaults'}."
+    return f"Best: {run}, {text} at epoch {trial.epoch} with {chosen or 'the defaults'}."
 
 
-def _cells(one: RankedEntry, names: Iterable[str], place: Place, *, replicates: bool, ranked: bool) -> Sequence[str]:
-    assert one.best is not None
-    row: TrialSnapshot = one.best
-    run = link(str(row.trial), place(row.trial))
-    whose = [str(row.point), f"{one.n}/{one.planned}", run] if replicates else [run, value(row.epoch)]
-    place_cell = [str(one.rank)] if ranked else []
-    return [*place_cell, *whose, *map(number, one.values), *(value(row.params.get(name)) for name in names)]
+def _cells(entry: Entry, metrics: list[str], names: Iterable[str], place: Place, *, ranked: bool) -> Sequence[str]:
+    trial = _best_trial(entry)
+    cells = [link(str(trial.trial), place(trial.trial))]
+    if isinstance(entry, Configuration):
+        cells = [str(entry.point), f"{entry.n}/{entry.planned}", *cells]
+    else:
+        cells.append(value(trial.epoch))
+    rank = [str(entry.rank)] if ranked else []
+    return [*rank, *cells, *map(number, _values(entry, metrics)), *(value(trial.params.get(name)) for name in names)]
+
+
+def _best_trial(entry: Entry) -> TrialRecord:
+    trial = entry.best if isinstance(entry, Configuration) else entry.record
+    assert trial is not None
+    return trial
+
+
+def _values(entry: Entry, metrics: list[str]) -> list[float]:
+    values = map(entry.mean_of if isinstance(entry, Configuration) else entry.record.metrics.get, metrics)
+    return [value for value in values if value is not None]
 
 
 def _name(text: str) -> str:

@@ -224,9 +224,8 @@ def progress_points(progress: StudyProgress, at_s: float) -> list[Point]:
     at, step = time_ms(at_s), len(progress.finished)
     points = [Point(f"trials.{state.value.lower()}", float(progress.count(state)), at, step) for state in COUNTED]
     points.append(Point("trials.started", float(len(progress.started)), at, step))
-    best = progress.best
-    if best is not None and best.value is not None and progress.study is not None:
-        points.append(Point(safe_name(f"best.{progress.study.spec.objective.metric}"), best.value, at, step))
+    if progress.best_value is not None and progress.study is not None:
+        points.append(Point(safe_name(f"best.{progress.study.spec.objective.metric}"), progress.best_value, at, step))
     return points
 
 

@@ -8,10 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from study.config.hyperparameters import Scalar
 from study.events import FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.metrics import is_better
-from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
+from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking.outbox.outbox import Line, read_lines
 from tracking.outbox.provenance import Provenance
 
@@ -65,28 +64,6 @@ def _session(event: StudyStarted, origin: Provenance | None) -> DriverSession:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class TrialSnapshot:
-    """What is kept of a trial: enough to rank it, a tenth of its record.
-
-    ``values`` are those of the study's objectives at the selected epoch, NaN where there is none.
-    """
-
-    trial: int
-    state: TrialState
-    params: Mapping[str, Scalar]
-    seed: int
-    point: int
-    replicate: int
-    values: tuple[float, ...] = ()
-    val_loss: float | None = None
-    has_checkpoint: bool = False
-    epoch: int | None = None
-    reason: StopReason | None = None
-    spent_s: float | None = None
-    ended_s: float | None = None
-
-
 @dataclass
 class StudyProgress:
     """The study as told by a prefix of its outbox.
@@ -99,10 +76,10 @@ class StudyProgress:
     provenance: Provenance | None = None
     outcome: StudyOutcome | None = None
     started: set[int] = field(default_factory=set)
-    running: dict[int, TrialSnapshot] = field(default_factory=dict)
-    finished: dict[int, TrialSnapshot] = field(default_factory=dict)
+    running: dict[int, TrialRecord] = field(default_factory=dict)
+    finished: dict[int, TrialRecord] = field(default_factory=dict)
     drawn: set[int | None] = field(default_factory=set)
-    best: TrialRecord | None = None
+    best_value: float | None = None
     looked: set[tuple[int, int]] = field(default_factory=set)
     code: dict[int, tuple[str, ...]] = field(default_factory=dict)
     since_s: float = 0.0
@@ -150,7 +127,7 @@ class StudyProgress:
         self.started.add(record.trial)
         if record.trial in self.finished:
             return
-        self.running[record.trial] = self._row(record)
+        self.running[record.trial] = self._kept(record)
         code = self.provenance and self.provenance.code
         known = self.code.get(record.trial, ())
         if code and known[-1:] != (code,):
@@ -160,31 +137,26 @@ class StudyProgress:
         self.started.add(record.trial)
         self.running.pop(record.trial, None)
         self.code.pop(record.trial, None)
-        self.finished[record.trial] = self._row(record)
+        self.finished[record.trial] = self._kept(record)
         value = record.value
         if self.study is None or record.state is TrialState.FAILED or value is None or not math.isfinite(value):
             return
-        if is_better(value, None if self.best is None else self.best.value, self.study.spec.objective.mode):
-            self.best = replace(record, history=())
+        if is_better(value, self.best_value, self.study.spec.objective.mode):
+            self.best_value = value
 
-    def _row(self, record: TrialRecord) -> TrialSnapshot:
+    def _kept(self, record: TrialRecord) -> TrialRecord:
+        """Return what a ranking takes of a record, a tenth of it."""
         objectives = () if self.study is None else self.study.spec.objective_list
-        begin, end = record.started_at_s, record.finished_at_s
-        return TrialSnapshot(
-            trial=record.trial,
-            state=record.state,
+        ranked_by = {"val_loss", *(objective.metric for objective in objectives)}
+        return replace(
+            record,
             # Each line of the outbox brings its own copy of the same names.
+            study=sys.intern(record.study),
             params={sys.intern(name): value for name, value in record.params.items()},
-            seed=record.seed,
-            point=record.point,
-            replicate=record.replicate,
-            values=tuple(record.metrics.get(objective.metric, math.nan) for objective in objectives),
-            val_loss=record.metrics.get("val_loss"),
-            has_checkpoint=record.checkpoint is not None,
-            epoch=record.epoch,
-            reason=record.stop_reason,
-            spent_s=end - begin if begin and end else None,
-            ended_s=end,
+            metrics={sys.intern(name): value for name, value in record.metrics.items() if name in ranked_by},
+            config={},
+            history=(),
+            error=None,
         )
 
 
