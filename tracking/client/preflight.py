@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import base64
 import configparser
-import json
 import netrc
 import os
 import re
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
-from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
+
+import requests
 
 from study.errors import StudyError, TrackingError, UsageError
 from study.paths import Layout
 from tracking.client.errors import CREDENTIALS, refuse_deleted
+from tracking.client.http import API, innermost_reason, open_session, server_address
 from tracking.tracking_uri import artifact_location, mask_text, mask_uri, sqlite_path
 
 PATIENCE_S = 5.0
@@ -118,59 +117,51 @@ def _within(limit_s: float, check: Callable[[], str | None]) -> str | None:
     return said[0] if said else f"no answer within {limit_s:.0f} s"
 
 
-_PATH = "/api/2.0/mlflow/experiments/get-by-name?experiment_name="
-_MOST_BYTES = 1_000_000
-
-
 def check_http(tracking_uri: str, study: str, timeout_s: float) -> str | None:
     """Return why the server cannot be used now, None when it can.
 
     Raises:
         TrackingError: it is no MLflow server, or has a deleted experiment of the study's name.
     """
-    parts = urlsplit(tracking_uri)
-    address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
-    request = urllib.request.Request(f"{address}{_PATH}{quote(study, safe='')}")
-    if given := credentials(tracking_uri):
-        request.add_unredirected_header("Authorization", given)
+    url = f"{server_address(tracking_uri)}{API}experiments/get-by-name"
     try:
-        opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=trust()))
-        with opener.open(request, timeout=timeout_s) as answer:
-            body = answer.read(_MOST_BYTES)
-    except urllib.error.HTTPError as exc:
-        return _say(exc.code, _json(exc.read(_MOST_BYTES)), tracking_uri)
-    except (OSError, HTTPException, ValueError) as exc:
-        reason = getattr(exc, "reason", None) or exc
-        words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-        return mask_text(words, tracking_uri)
-    found = _json(body).get("experiment")
-    if not isinstance(found, dict):
-        raise _stranger(tracking_uri, "with something else than an experiment")
-    refuse_deleted(study, str(found.get("experiment_id")), str(found.get("lifecycle_stage")))
+        with open_session(tracking_uri, timeout_s) as session:
+            response = session.get(url, params={"experiment_name": study})
+    except (requests.RequestException, OSError, ValueError) as exc:
+        return mask_text(innermost_reason(exc), tracking_uri)
+    body = _json(response)
+    if not response.ok:
+        return _explain(response.status_code, body, tracking_uri)
+    experiment = body.get("experiment")
+    if not isinstance(experiment, dict):
+        raise _not_mlflow(tracking_uri, "with something else than an experiment")
+    refuse_deleted(study, str(experiment.get("experiment_id")), str(experiment.get("lifecycle_stage")))
     return None
 
 
-def _say(status: int, body: dict[str, object], tracking_uri: str) -> str | None:
+def _explain(status: int, body: dict[str, object], tracking_uri: str) -> str | None:
+    """Return why a server that answers with an error status cannot be used, None where it can."""
     if body.get("error_code") == "RESOURCE_DOES_NOT_EXIST" or status == 429:
         return None  # the experiment is made later; a busy server is there
     if status in (401, 403):
         return f"it refuses the credentials (HTTP {status}); {CREDENTIALS}"
     if 400 <= status < 500 and status != 408:
-        raise _stranger(tracking_uri, f"HTTP {status}")
+        raise _not_mlflow(tracking_uri, f"HTTP {status}")
     return f"it answers HTTP {status}"
 
 
-def _stranger(tracking_uri: str, answer: str) -> TrackingError:
+def _not_mlflow(tracking_uri: str, answer: str) -> TrackingError:
     return TrackingError(
         f"--tracking-uri must be the address of an MLflow server, but {mask_uri(tracking_uri)} answers {answer} "
         "where MLflow tells an experiment; look at the host, the port and the path"
     )
 
 
-def _json(body: bytes) -> dict[str, object]:
+def _json(response: requests.Response) -> dict[str, object]:
+    """Return the body of an answer, nothing where it is no JSON object."""
     with suppress(ValueError):
-        found = json.loads(body)
-        return found if isinstance(found, dict) else {}
+        body = response.json()
+        return body if isinstance(body, dict) else {}
     return {}
 
 

@@ -1,0 +1,87 @@
+"""Plain HTTP to an MLflow server, with the credentials and certificates that MLflow's own client would use."""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import requests
+import urllib3
+from requests.auth import HTTPBasicAuth
+
+API = "/api/2.0/mlflow/"
+TIMEOUT_S = 30.0
+
+
+def server_address(tracking_uri: str) -> str:
+    """Return the address of a server without credentials, query and trailing slash."""
+    parts = urlsplit(tracking_uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")).rstrip("/")
+
+
+def open_session(tracking_uri: str, timeout_s: float = TIMEOUT_S) -> requests.Session:
+    """Return a session for requests below ``server_address``; proxies and certificates are those of the environment.
+
+    Credentials are those of the URI, else of ~/.netrc, else of MLflow's environment variables or its file.
+
+    Args:
+        tracking_uri: Of a server.
+        timeout_s: For each request that names none.
+    """
+    session = _Session(timeout_s)
+    parts = urlsplit(tracking_uri)
+    if parts.username is not None and parts.password is not None:
+        session.auth = HTTPBasicAuth(unquote(parts.username).encode(), unquote(parts.password).encode())
+    elif user := _user_of_mlflow():
+        session.headers["Authorization"] = f"Basic {base64.standard_b64encode(user.encode()).decode()}"
+    elif token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        session.headers["Authorization"] = f"Bearer {token}"
+    if certificate := os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
+        session.cert = certificate
+    return session
+
+
+class _Session(requests.Session):
+    """Gives each request a timeout, and the choice of certificates precedence over that of requests' own variables."""
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__()
+        self._defaults: dict[str, Any] = {"timeout": timeout_s}
+        if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+            self._defaults["verify"] = False
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the user knows
+        elif bundle := os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"):
+            self._defaults["verify"] = bundle
+
+    def request(self, method: str | bytes, url: str | bytes, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request."""
+        return super().request(method, url, *args, **{**self._defaults, **kwargs})
+
+
+def _user_of_mlflow() -> str | None:
+    """Return ``USER:PASSWORD`` of MLflow's environment variables or of its file, None where either is missing."""
+    config = configparser.ConfigParser()
+    with suppress(OSError, configparser.Error, UnicodeDecodeError):
+        config.read(Path.home() / ".mlflow" / "credentials")
+    names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+    values = [os.environ.get(name) or config.get("mlflow", name.lower(), fallback=None) for name in names]
+    return ":".join(map(str, values)) if all(values) else None
+
+
+def innermost_reason(exc: BaseException) -> str:
+    """Return the operating system's words for a failed request where it has some, else those nearest to the cause."""
+    reason: BaseException = exc
+    while isinstance(deeper := _cause(reason), BaseException):
+        reason = deeper
+    return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+def _cause(exc: BaseException) -> object:
+    """Return what requests, urllib3 or the interpreter keeps as the reason of an error."""
+    nested = next((argument for argument in exc.args if isinstance(argument, BaseException)), None)
+    return getattr(exc, "reason", None) or nested or exc.__cause__ or exc.__context__
