@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from commands import ROOT
+from commands import study_without_root_rights
 from engine_fakes import DATA, check_whole, drive, make_spec, story
 from faulty_files import FAULTS, FaultyDisk
 from recorders import Script
@@ -237,27 +234,12 @@ def test_a_read_only_results_folder_is_said_and_can_be_read(tmp_path: Path) -> N
     for one in (results, *results.rglob("*")):
         one.chmod(0o555 if one.is_dir() else 0o444)
     for command in (["run", file, "--name", "other"], ["resume", "crash"]):
-        done = with_modes_that_bind(*command, "--results", results)
+        done = study_without_root_rights(*command, "--results", results)
         assert done.returncode == 1, done.stderr
         assert done.stderr.startswith("error: "), done.stderr
         assert "must be writable" in done.stderr
         assert str(results) in done.stderr
-    shown = with_modes_that_bind("show", "crash", "--results", results)
+    shown = study_without_root_rights("show", "crash", "--results", results)
     assert shown.returncode == 0, shown.stderr
     for one in (results, *results.rglob("*")):
         one.chmod(0o755)
-
-
-def with_modes_that_bind(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """Call the command line without root's privilege to write what nobody may write."""
-    drop_capability, may_write_all = 24, 1  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
-    libc = ctypes.CDLL(None)
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=120,
-        preexec_fn=lambda: libc.prctl(drop_capability, may_write_all),  # in vain for others, and not needed
-    )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TINY, study
+from commands import ROOT, TINY, study, study_without_root_rights
 from fault_proxy import Fault, FaultProxy, between
 
 from study.errors import StudyError, TrackingError, UsageError
@@ -112,9 +112,7 @@ def test_a_read_only_database_is_an_error(tmp_path: Path, empty_database: Path, 
     {"file": path, "folder": tmp_path}[locked].chmod(0o444 if locked == "file" else 0o555)
     file = tmp_path.parent / f"{tmp_path.name}.yaml"
     file.write_text(TINY)
-    from test_faulty_files import with_modes_that_bind
-
-    done = with_modes_that_bind(
+    done = study_without_root_rights(
         "run", file, "--results", tmp_path.parent / f"{tmp_path.name}.out", "--tracking-uri", f"sqlite:///{path}"
     )
     tmp_path.chmod(0o755)
