@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
 from study.analysis.ranking import Configuration, has_checkpoint
-from study.analysis.trial_filter import OF_ONE_TRIAL, Known, Value, Where, known_names, value_of
+from study.analysis.trial_filter import OF_ONE_TRIAL, KnownNames, TrialFilter, Value, known_names, value_of
 from study.errors import UsageError
 from study.metrics import metric_named
 from study.records import TrialRecord
@@ -60,7 +60,7 @@ def of_configuration(one: Configuration) -> Ask:
     return answer
 
 
-def require(where: Where, records: Sequence[TrialRecord], seeds: Seeds, *, trials: bool) -> None:
+def require(where: TrialFilter, records: Sequence[TrialRecord], seeds: Seeds, *, trials: bool) -> None:
     """Make sure that an expression means something for these trials, or for their configurations.
 
     Raises:
@@ -147,14 +147,14 @@ def _is_of_point(record: TrialRecord, name: str) -> bool:
     return name in record.params or name in record.config or name in ("study", "point")
 
 
-def _has(known: Known, name: str) -> bool:
+def _has(known: KnownNames, name: str) -> bool:
     if name.startswith("params."):
         return name.removeprefix("params.") in known.params
     bare = name.removeprefix("metrics.")
     return bare in known.metrics or (bare == name and (name in known.params or name in known.fields))
 
 
-def _listed(known: Known) -> str:
+def _listed(known: KnownNames) -> str:
     plain = sorted(one for one in known.metrics if "." not in one)
     families = sorted({one.rpartition(".")[0] + ".*" for one in known.metrics if "." in one})
     return _few([*plain, *families, *sorted(known.params), *known.fields])

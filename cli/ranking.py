@@ -19,8 +19,8 @@ from study.analysis.ranking import (
     rank_configurations,
     rank_trials,
 )
-from study.analysis.trial_filter import FIELDS, Comparison, Where
-from study.analysis.trial_filter.expression import All, Expression, LiteralValue, Name
+from study.analysis.trial_filter import FIELDS, Comparison, TrialFilter
+from study.analysis.trial_filter.expression import And, Expression, LiteralValue, Name
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
@@ -117,7 +117,7 @@ def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: s
 
 
 def rank_sources(
-    sources: Sequence[Source], metric: str | None, where: Where | None = None, *, trials: bool = False
+    sources: Sequence[Source], metric: str | None, where: TrialFilter | None = None, *, trials: bool = False
 ) -> Ranking:
     """Rank the trials of one or several studies together.
 
@@ -264,7 +264,10 @@ def _common_objectives(sources: Sequence[Source], metric: str | None) -> tuple[O
 
 
 def _configurations(
-    sources: Sequence[Source], records: Sequence[TrialRecord], objectives: Sequence[Objective], where: Where | None
+    sources: Sequence[Source],
+    records: Sequence[TrialRecord],
+    objectives: Sequence[Objective],
+    where: TrialFilter | None,
 ) -> tuple[Configuration, ...]:
     planned = {one.name: one.replicates for one in sources}
     by_pass = all(one.design != "search" for one in sources)
@@ -304,7 +307,7 @@ def read_served(
     name: str | None,
     metric: str | None,
     top: int | None,
-    where: Where | None = None,
+    where: TrialFilter | None = None,
     *,
     trials: bool = False,
 ) -> Source:
@@ -344,7 +347,7 @@ def read_served(
     return served(study, first, sample, is_part=is_part)
 
 
-def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: Where) -> bool:
+def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: TrialFilter) -> bool:
     """Whether an expression means something for a few trials; of a large study it must."""
     try:
         require(where, sample, {study.name: study.seeds}, trials=True)
@@ -355,7 +358,7 @@ def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: Whe
     return True
 
 
-def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> tuple[list[TrialRecord], bool]:
+def _first(study: ServedStudy, metric: str, count: int, where: TrialFilter | None) -> tuple[list[TrialRecord], bool]:
     """Return the trials that have the first places, and others; and whether more may match."""
     seeds = {study.name: study.seeds} if study.seeds else {}
     objective = Objective(metric=metric, mode=mode_of(metric, study.objective_list))
@@ -367,12 +370,12 @@ def _first(study: ServedStudy, metric: str, count: int, where: Where | None) -> 
     return found, sum(map(fits, found)) >= count
 
 
-def server_filter_of(where: Where | None) -> Sequence[ServerFilter]:
+def server_filter_of(where: TrialFilter | None) -> Sequence[ServerFilter]:
     """Return what an expression demands in any case and MLflow's filters understand; it may demand more."""
     if where is None:
         return ()
     expression = where.expression
-    parts = expression.parts if isinstance(expression, All) else (expression,)
+    parts = expression.parts if isinstance(expression, And) else (expression,)
     return [found for one in parts if (found := _wanted(one)) is not None]
 
 

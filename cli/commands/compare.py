@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cli.field_getters import SortKey
     from cli.ranking import Ranking
     from cli.studies import Source
-    from study.analysis.trial_filter import Where
+    from study.analysis.trial_filter import TrialFilter
 
 
 Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
@@ -63,13 +63,13 @@ def compare(
     """Rank the configurations of studies: by one metric, or by all their objectives."""
     from cli.field_getters import OF_CONFIGURATIONS, named, sort_keys
     from cli.ranking import rank_sources
-    from study.analysis.trial_filter import Where
+    from study.analysis.trial_filter import TrialFilter
     from study.errors import UsageError
 
     if json and shape not in (Format.TABLE, Format.JSON):
         raise UsageError(f"--json is --format json, so it cannot go with --format {shape}")
     kind = Format.JSON if json else shape
-    asked, keys = Where(where) if where is not None else None, sort_keys(sort)
+    asked, keys = TrialFilter(where) if where is not None else None, sort_keys(sort)
     limit = None if keys else top  # another order than the ranks' takes all of them
     sources = _sources(results, tracking_uri, names, metric, limit, asked, trials=trials)
     found = rank_sources(sources, metric, asked, trials=trials)
@@ -92,7 +92,7 @@ def _sources(
     names: Sequence[str] | None,
     metric: str | None,
     top: int | None,
-    where: Where | None,
+    where: TrialFilter | None,
     *,
     trials: bool,
 ) -> list[Source]:

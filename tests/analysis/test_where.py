@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import record
 
-from study.analysis.trial_filter import Known, Where, known_names, value_of
+from study.analysis.trial_filter import KnownNames, TrialFilter, known_names, value_of
 from study.errors import UsageError
 
 ROW: Mapping[str, Any] = {
@@ -22,7 +22,7 @@ ROW: Mapping[str, Any] = {
 
 
 def holds(text: str) -> bool:
-    return Where(text).holds(ROW.get)
+    return TrialFilter(text).holds(ROW.get)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,10 @@ def holds(text: str) -> bool:
         "optimizer < 'adamw'",
         "nan is null",
         "momentum > 0.5 or depth = 34",
+        "not " * 2000 + "depth = 34",
+        f"{'(' * 20}depth = 34{')' * 20}",
+        f"not not not {'not (' * 20}depth = 1{')' * 20}",
+        "\tdepth\n=\t34",
     ],
 )
 def test_what_holds(text: str) -> None:
@@ -107,13 +111,13 @@ def test_what_does_not_hold_and_a_missing_value_least_of_all(text: str) -> None:
         ("a = 1; drop", 6, "`;` means nothing here"),
         ("a === 1", 5, "expected a value or a name, got `=`"),
         ("a = 1 b = 2", 7, "expected `and`, `or` or the end, got `b`"),
-        ("not " * 60 + "a = 1", 201, "at most 50 deep"),
+        ("(" * 60 + "a = 1", 21, "at most 20 deep"),
         ("(" * 100_000, None, "at most 10000 characters"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(text: str, at: int | None, words: str) -> None:
     with pytest.raises(UsageError) as told:
-        Where(text)
+        TrialFilter(text)
     message = str(told.value)
     assert words in message
     if at is not None:
@@ -124,7 +128,7 @@ def test_a_mistake_is_told_with_its_place(text: str, at: int | None, words: str)
 
 
 def check(text: str, values: Mapping[str, list[Any]]) -> None:
-    Where(text).check(Known(params=frozenset(values)), lambda name: values.get(name, []))
+    TrialFilter(text).check(KnownNames(params=frozenset(values)), lambda name: values.get(name, []))
 
 
 def test_unknown_names_are_told_with_the_nearest() -> None:
@@ -157,8 +161,8 @@ def test_a_name_of_several_kinds_compares_with_each() -> None:
     values = {"channels_last": ["auto", True], "never": [None]}
     for text in ("channels_last = 'auto'", "channels_last = true", "never = 3", "never = 'x'", "depth is null"):
         check(text, {**values, "depth": [1]})
-    assert Where("channels_last != 'auto'").holds({"channels_last": True}.get)
-    assert not Where("channels_last < 'b'").holds({"channels_last": True}.get)
+    assert TrialFilter("channels_last != 'auto'").holds({"channels_last": True}.get)
+    assert not TrialFilter("channels_last < 'b'").holds({"channels_last": True}.get)
 
 
 def test_names_mean_what_a_trial_has() -> None:
@@ -249,7 +253,7 @@ ROWS = st.fixed_dictionaries({name: st.none() | VALUES for name in NAMES})
 @given(EXPRESSIONS, ROWS)
 def test_it_agrees_with_a_naive_evaluator(expression: tuple[str, Naive], row: Mapping[str, Any]) -> None:
     text, naive = expression
-    assert Where(text).holds(row.get) is (naive(row) is True)
+    assert TrialFilter(text).holds(row.get) is (naive(row) is True)
 
 
 WORDS = ["(", ")", "and", "or", "not", "in", "a", "depth", "'x'", "1", "=", "<", "like", "is", "null", ",", "`", "%"]
@@ -258,10 +262,10 @@ WORDS = ["(", ")", "and", "or", "not", "in", "a", "depth", "'x'", "1", "=", "<",
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_nothing_but_a_usage_error_comes_of_nonsense(text: str) -> None:
     with suppress(UsageError):
-        found = Where(text)
+        found = TrialFilter(text)
         found.holds(ROW.get)
-        found.check(Known(params=frozenset(ROW)), lambda name: [ROW.get(name)])
+        found.check(KnownNames(params=frozenset(ROW)), lambda name: [ROW.get(name)])
 
 
 def test_a_pattern_of_many_parts_is_matched_at_once() -> None:
-    assert not Where(f"a like '{'a%' * 1000}b'").holds({"a": "a" * 6000}.get)
+    assert not TrialFilter(f"a like '{'a%' * 1000}b'").holds({"a": "a" * 6000}.get)

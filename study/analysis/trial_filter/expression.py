@@ -1,18 +1,22 @@
-"""What an expression is made of, and what it means: true, false, or unknown where a value is missing."""
+"""The parts of a filter expression, and whether they hold: true, false, or unknown where a value is missing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from study.config.hyperparameters import Scalar
 
 Value: TypeAlias = Scalar | None
 Lookup: TypeAlias = Callable[[str], Value]
-"""Gives the value of a name, None where it is missing."""
-SIGNS = ("=", "!=", "<", "<=", ">", ">=")
+"""Returns the value of a name, None where it is missing."""
+_ORDERS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
 def kind_of(value: Scalar) -> str:
@@ -23,7 +27,7 @@ def kind_of(value: Scalar) -> str:
 
 
 def present(value: Value) -> Value:
-    """Return the value; one that is not a number is missing."""
+    """Return the value; not-a-number is missing."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -35,19 +39,19 @@ class Name:
     at: int
 
     def value(self, lookup: Lookup) -> Value:
-        """Return what a trial has there."""
+        """Return the value that a trial has by this name."""
         return present(lookup(self.name))
 
 
 @dataclass(frozen=True)
 class LiteralValue:
-    """A value written out."""
+    """A value written out; ``at`` is its place in the text."""
 
     literal: Scalar
     at: int
 
     def value(self, lookup: Lookup) -> Value:
-        """Return it."""
+        """Return the literal."""
         return self.literal
 
 
@@ -56,7 +60,7 @@ Operand: TypeAlias = Name | LiteralValue
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two operands compared by one of SIGNS."""
+    """Two operands compared by =, !=, <, <=, > or >=."""
 
     left: Operand
     sign: str
@@ -67,25 +71,22 @@ class Comparison:
         left, right = self.left.value(lookup), self.right.value(lookup)
         if left is None or right is None:
             return None
-        same_kind = kind_of(left) == kind_of(right)
         if self.sign in ("=", "!="):
-            return (same_kind and left == right) is (self.sign == "=")
-        return _ordered(left, self.sign, right) if same_kind else None
+            return _is_same(left, right) is (self.sign == "=")
+        return _ORDERS[self.sign](left, right) if kind_of(left) == kind_of(right) else None
 
 
 @dataclass(frozen=True)
-class Within:
+class IsIn:
     """``operand in (...)``."""
 
     operand: Operand
     values: tuple[LiteralValue, ...]
 
     def holds(self, lookup: Lookup) -> bool | None:
-        """Whether the value is one of them; None where it is missing."""
+        """Whether the value is one of those listed; None where it is missing."""
         value = self.operand.value(lookup)
-        if value is None:
-            return None
-        return any(kind_of(one.literal) == kind_of(value) and one.literal == value for one in self.values)
+        return None if value is None else any(_is_same(value, listed.literal) for listed in self.values)
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,12 @@ class Like:
     def holds(self, lookup: Lookup) -> bool | None:
         """Whether the whole text matches; None where it is missing or no text."""
         value = self.operand.value(lookup)
-        if not isinstance(value, str):
-            return None
-        return _matches(value, str(self.pattern.literal))
+        return _matches(value, str(self.pattern.literal)) if isinstance(value, str) else None
 
 
 @dataclass(frozen=True)
 class IsNull:
-    """``operand is null``: the one question that a missing value answers."""
+    """``operand is null``: true or false even where the value is missing."""
 
     operand: Operand
 
@@ -116,90 +115,76 @@ class IsNull:
 
 @dataclass(frozen=True)
 class Not:
-    """The opposite; of unknown it is unknown."""
+    """The opposite of an expression; unknown where that is."""
 
     inner: Expression
 
     def holds(self, lookup: Lookup) -> bool | None:
         """Whether the inner expression does not hold."""
-        found = self.inner.holds(lookup)
-        return None if found is None else not found
+        inner = self.inner.holds(lookup)
+        return None if inner is None else not inner
 
 
 @dataclass(frozen=True)
-class All:
+class And:
     """Parts joined by ``and``."""
 
     parts: tuple[Expression, ...]
 
     def holds(self, lookup: Lookup) -> bool | None:
-        """Whether all parts hold; false as soon as one is, else unknown as soon as one is."""
-        found = [one.holds(lookup) for one in self.parts]
-        return False if False in found else None if None in found else True
+        """Whether all parts hold; false if any is, else unknown if any is."""
+        results = [part.holds(lookup) for part in self.parts]
+        return False if False in results else None if None in results else True
 
 
 @dataclass(frozen=True)
-class Some:
+class Or:
     """Parts joined by ``or``."""
 
     parts: tuple[Expression, ...]
 
     def holds(self, lookup: Lookup) -> bool | None:
-        """Whether some part holds; true as soon as one is, else unknown as soon as one is."""
-        found = [one.holds(lookup) for one in self.parts]
-        return True if True in found else None if None in found else False
+        """Whether some part holds; true if any is, else unknown if any is."""
+        results = [part.holds(lookup) for part in self.parts]
+        return True if True in results else None if None in results else False
 
 
-Expression: TypeAlias = Comparison | Within | Like | IsNull | Not | All | Some
+Condition: TypeAlias = Comparison | IsIn | Like | IsNull
+Expression: TypeAlias = Condition | Not | And | Or
 
 
-def leaves(expression: Expression) -> Iterator[Comparison | Within | Like | IsNull]:
-    """Yield the parts of an expression that ask of values."""
+def conditions_of(expression: Expression) -> Iterator[Condition]:
+    """Yield the parts of an expression that compare values."""
     if isinstance(expression, Not):
-        yield from leaves(expression.inner)
-    elif isinstance(expression, All | Some):
-        for one in expression.parts:
-            yield from leaves(one)
+        yield from conditions_of(expression.inner)
+    elif isinstance(expression, And | Or):
+        for part in expression.parts:
+            yield from conditions_of(part)
     else:
         yield expression
 
 
-def operands(leaf: Comparison | Within | Like | IsNull) -> tuple[Operand, ...]:
-    """Return what a leaf compares, the name first as a rule."""
-    if isinstance(leaf, Comparison):
-        return (leaf.left, leaf.right)
-    if isinstance(leaf, Within):
-        return (leaf.operand, *leaf.values)
-    return (leaf.operand, leaf.pattern) if isinstance(leaf, Like) else (leaf.operand,)
+def operands_of(condition: Condition) -> tuple[Operand, ...]:
+    """Return what a condition compares, in the order of the text."""
+    match condition:
+        case Comparison(left, _, right):
+            return (left, right)
+        case IsIn(operand, values):
+            return (operand, *values)
+        case Like(operand, pattern):
+            return (operand, pattern)
+    return (condition.operand,)
+
+
+def _is_same(left: Scalar, right: Scalar) -> bool:
+    return kind_of(left) == kind_of(right) and left == right
 
 
 def _matches(text: str, pattern: str) -> bool:
     """Whether a text is the pattern's parts in order, with anything for each % between them."""
-    first, *others = pattern.split("%")
+    first, *others = map(re.escape, pattern.split("%"))
     if not others:
-        return text == first
+        return re.fullmatch(first, text) is not None
     *middle, last = others
-    if not text.startswith(first) or not text[len(first) :].endswith(last):
-        return False
-    at, end = len(first), len(text) - len(last)
-    for part in middle:
-        at = text.find(part, at, end)
-        if at < 0:
-            return False
-        at += len(part)
-    return True
-
-
-def _ordered(left: Scalar, sign: str, right: Scalar) -> bool:
-    if isinstance(left, str) or isinstance(right, str):
-        before, same = str(left) < str(right), str(left) == str(right)
-    else:
-        before, same = left < right, left == right
-    match sign:
-        case "<":
-            return before
-        case "<=":
-            return before or same
-        case ">":
-            return not before and not same
-    return not before
+    # an atomic group takes the first place that fits and never tries another, so the time grows with the length only
+    return re.fullmatch(f"{first}{''.join(f'(?>.*?{part})' for part in middle)}.*{last}", text, re.DOTALL) is not None

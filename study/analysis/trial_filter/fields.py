@@ -1,47 +1,47 @@
-"""Say what can be asked of a trial by name: its own facts, hyperparameters, the metrics of its selected epoch."""
+"""What a filter may name: a trial's fields, its hyperparameters and the metrics of its selected epoch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from study.analysis.trial_filter.expression import Value, kind_of, present
+from study.analysis.trial_filter.expression import Value, present
 from study.config.hyperparameters import Setting, TrialConfig, is_in_use
 from study.metrics import metric_named
 from study.records import TrialRecord
 
 PARAMS, METRICS = "params.", "metrics."
 FIELDS: Mapping[str, Callable[[TrialRecord], Value]] = {
-    "study": lambda one: one.study,
-    "trial": lambda one: one.trial,
-    "state": lambda one: one.state.value,
-    "stop_reason": lambda one: one.stop_reason and one.stop_reason.value,
-    "point": lambda one: one.point,
-    "replicate": lambda one: one.replicate,
-    "seed": lambda one: one.seed,
-    "epoch": lambda one: one.epoch,
-    "epochs_run": lambda one: one.epochs_run,
-    "attempts": lambda one: one.attempts,
-    "busy_s": lambda one: one.busy_s,
-    "started_at_s": lambda one: one.started_at_s,
-    "finished_at_s": lambda one: one.finished_at_s,
-    "kept": lambda one: None if one.checkpoint is None else one.kept,
-    "checkpoint": lambda one: one.checkpoint,
-    "run_id": lambda one: one.run_id,
-    "error": lambda one: one.error,
+    "study": lambda record: record.study,
+    "trial": lambda record: record.trial,
+    "state": lambda record: record.state.value,
+    "stop_reason": lambda record: record.stop_reason and record.stop_reason.value,
+    "point": lambda record: record.point,
+    "replicate": lambda record: record.replicate,
+    "seed": lambda record: record.seed,
+    "epoch": lambda record: record.epoch,
+    "epochs_run": lambda record: record.epochs_run,
+    "attempts": lambda record: record.attempts,
+    "busy_s": lambda record: record.busy_s,
+    "started_at_s": lambda record: record.started_at_s,
+    "finished_at_s": lambda record: record.finished_at_s,
+    "kept": lambda record: None if record.checkpoint is None else record.kept,
+    "checkpoint": lambda record: record.checkpoint,
+    "run_id": lambda record: record.run_id,
+    "error": lambda record: record.error,
 }
-"""What every trial has beside hyperparameters and metrics; times are seconds."""
+"""What every trial has beside hyperparameters and metrics, each on one line; times are seconds."""
 OF_ONE_TRIAL = tuple(name for name in FIELDS if name not in ("study", "state", "point"))
-"""Those that the trials of a configuration do not share."""
+"""The fields that the trials of a configuration do not share."""
 
 
 def value_of(record: TrialRecord, name: str, seed: int | None = None) -> Value:
-    """Return what a trial has by a name, None where it is missing.
+    """Return the value that a trial has by a name, None where it is missing.
 
     Args:
         record: the trial.
-        name: one of FIELDS, a hyperparameter or a metric; ``params.`` or ``metrics.`` before it says which is meant.
-        seed: what ``seed`` is to be, such as the number in the study file; None takes the one that was drawn from it.
+        name: of FIELDS, a hyperparameter or a metric; ``params.`` or ``metrics.`` before it says which is meant.
+        seed: the value of ``seed``, such as the number in the study file; None takes the one that was drawn from it.
     """
     if name == "seed" and seed is not None:
         return seed
@@ -51,8 +51,8 @@ def value_of(record: TrialRecord, name: str, seed: int | None = None) -> Value:
         return hyperparameter(record, name.removeprefix(PARAMS))
     if name.startswith(METRICS):
         return present(record.metrics.get(name.removeprefix(METRICS)))
-    found = hyperparameter(record, name)
-    return present(record.metrics.get(name)) if found is None else found
+    value = hyperparameter(record, name)
+    return present(record.metrics.get(name)) if value is None else value
 
 
 def hyperparameter(record: TrialRecord, name: str) -> Value:
@@ -64,7 +64,7 @@ def hyperparameter(record: TrialRecord, name: str) -> Value:
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownNames:
     """The names that some trials have."""
 
     params: frozenset[str] = frozenset()
@@ -72,7 +72,7 @@ class Known:
     fields: tuple[str, ...] = field(default=tuple(FIELDS))
 
     def knows(self, name: str) -> bool:
-        """Whether a name means something; a metric may, although no trial reports it."""
+        """Whether a name is known; a metric is, even if no trial reports it."""
         if name.startswith(PARAMS):
             return name.removeprefix(PARAMS) in self.params
         bare = name.removeprefix(METRICS)
@@ -81,33 +81,21 @@ class Known:
 
     def listed(self) -> list[str]:
         """Return every name, fields first; metrics of one family once."""
-        plain = sorted(one for one in self.metrics if "." not in one)
-        families = sorted({one.rpartition(".")[0] + ".*" for one in self.metrics if "." in one})
+        plain = sorted(metric for metric in self.metrics if "." not in metric)
+        families = sorted({metric.rpartition(".")[0] + ".*" for metric in self.metrics if "." in metric})
         return [*self.fields, *sorted(self.params - set(self.fields)), *plain, *families]
 
     def all(self) -> list[str]:
-        """Return every name and, for those who wrote it, every name with its prefix."""
-        prefixed = [*(PARAMS + one for one in self.params), *(METRICS + one for one in self.metrics)]
+        """Return every name, without and with its prefix."""
+        prefixed = [*(PARAMS + name for name in self.params), *(METRICS + name for name in self.metrics)]
         return [*self.fields, *self.params, *self.metrics, *prefixed]
 
 
-def known_names(records: Iterable[TrialRecord]) -> Known:
-    """Return the names that some trials have, and those of hyperparameters that any has."""
+def known_names(records: Iterable[TrialRecord]) -> KnownNames:
+    """Return the names that some trials have, and those of all hyperparameters."""
     params: set[str] = set(TrialConfig.model_fields)
     metrics: set[str] = set()
     for record in records:
         params.update(record.config, record.params)
         metrics.update(record.metrics)
-    return Known(frozenset(params), frozenset(metrics))
-
-
-def kinds_of(values: Iterable[Value]) -> Mapping[str, list[str]]:
-    """Return the types among some values, with a few values of each as text."""
-    found: dict[str, list[str]] = {}
-    for value in values:
-        if value is None:
-            continue
-        shown = found.setdefault(kind_of(value), [])
-        if len(shown) < 3 and str(value) not in shown:
-            shown.append(str(value))
-    return found
+    return KnownNames(frozenset(params), frozenset(metrics))

@@ -1,249 +1,158 @@
-"""Read an expression by recursive descent: ``or`` binds weakest, then ``and``, then ``not``."""
+"""The grammar of a trial filter: ``or`` binds weakest, then ``and``, then ``not``."""
 
 from __future__ import annotations
 
+import functools
+import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from study.analysis.trial_filter.expression import (
-    All,
+    And,
     Comparison,
     Expression,
+    IsIn,
     IsNull,
     Like,
     LiteralValue,
     Name,
     Not,
     Operand,
-    Some,
-    Within,
+    Or,
 )
-from study.config.hyperparameters import Scalar
 from study.errors import UsageError
 
-Kind = Literal["name", "value", "word", "sign", "end"]
+if TYPE_CHECKING:
+    from pyparsing import ParserElement, ParseResults
+
 WORDS = ("and", "or", "not", "in", "like", "is", "null", "true", "false")
 _MAX_CHARACTERS = 10_000
-_TOKEN = re.compile(
-    r"""
-    (?P<space>\s+)
-  | (?P<number>[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?)(?![\w.])
-  | (?P<text>'(?:[^']|'')*'|"(?:[^"]|"")*")
-  | (?P<quoted>(?:(?:params|metrics)\.)?`[^`]+`)
-  | (?P<name>[^\W\d]\w*(?:\.\w+)*)
-  | (?P<sign><=|>=|==|!=|<>|=|<|>|\(|\)|,)
-    """,
-    re.VERBOSE,
-)
+_MAX_DEPTH = 20
+_ALIASES = {"==": "=", "<>": "!="}
+_WORD_END = r"(?![\w.])"
+_NUMBER = rf"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?{_WORD_END}"
+_TEXT = r"""'(?:[^']|'')*'|"(?:[^"]|"")*\""""
+_SIGN = "<=|>=|==|!=|<>|=|<|>"
+_NAME = rf"(?:(?:params|metrics)\.)?`[^`]+`|(?!(?i:{'|'.join(WORDS)}){_WORD_END})[^\W\d]\w*(?:\.\w+)*"
+_TOKEN = re.compile(rf"{_NUMBER}|{_TEXT}|{_NAME}|{_SIGN}|(?:{'|'.join(WORDS)}){_WORD_END}|[(),]", re.IGNORECASE)
+_AFTER_OPERAND = "one of = != < <= > >=, `in`, `like` or `is`"
+_START = "a name, a value, `not` or `(`"
 
 
-@dataclass(frozen=True)
-class Token:
-    """One word of an expression; ``at`` counts characters from 0, ``value`` is that of a literal."""
-
-    kind: Kind
-    text: str
-    at: int
-    value: Scalar | None = None
-
-    def says(self) -> str:
-        """Return how a message names it."""
-        return "the end" if self.kind == "end" else f"`{self.text}`"
-
-
-def fault(text: str, at: int, message: str) -> UsageError:
+def filter_error(text: str, at: int, message: str) -> UsageError:
     """Return the error of an expression, with a mark below the place it is about."""
-    line = "".join(" " if one.isspace() else one for one in text)
+    line = re.sub(r"\s", " ", text)
     start = max(0, at - 60)
     shown = ("..." if start else "") + line[start : at + 60] + ("..." if at + 60 < len(line) else "")
     mark = " " * (at - start + (3 if start else 0)) + "^"
     return UsageError(f"--where, character {at + 1}: {message}\n  {shown}\n  {mark}")
 
 
-def tokens(text: str) -> list[Token]:
-    """Return the tokens of an expression, the last of kind "end".
-
-    Raises:
-        UsageError: some character belongs to none, a quote is not closed, or the text is endless.
-    """
-    if len(text) > _MAX_CHARACTERS:
-        raise UsageError(f"--where must have at most {_MAX_CHARACTERS} characters, got {len(text)}")
-    return [*_cut(text), Token("end", "", len(text))]
-
-
-def _cut(text: str) -> Iterator[Token]:
-    at = 0
-    while at < len(text):
-        found = _TOKEN.match(text, at)
-        if found is None:
-            raise fault(text, at, _reason(text, at))
-        if found.lastgroup != "space":
-            yield _token(text, found)
-        at = found.end()
-
-
-def _token(text: str, found: re.Match[str]) -> Token:
-    word, at = found.group(), found.start()
-    match found.lastgroup:
-        case "number":
-            return Token("value", word, at, _number(text, word, at))
-        case "text":
-            return Token("value", word, at, word[1:-1].replace(word[0] * 2, word[0]))
-        case "quoted":
-            return Token("name", word.replace("`", ""), at)
-        case "sign":
-            return Token("sign", word, at)
-    lower = word.lower()
-    if lower in ("true", "false"):
-        return Token("value", word, at, lower == "true")
-    return Token("word", lower, at) if lower in WORDS else Token("name", word, at)
-
-
-def _number(text: str, word: str, at: int) -> float | int:
-    try:
-        return int(word)
-    except ValueError:
-        value = float(word)
-    if value in (float("inf"), float("-inf")):
-        raise fault(text, at, f"a number must be finite, got {word}")
-    return value
-
-
-def _reason(text: str, at: int) -> str:
-    char = text[at]
-    if char in "'\"":
-        return f"a text must end with the quote it begins with, but no {char} follows"
-    if char == "`":
-        return "a quoted name must be closed by another ` and have a character in between"
-    if char.isdigit() or char in "+-.":
-        return "this is no number; write one such as 34, 0.5 or 1e-3, and names with odd characters between `"
-    return f"`{char}` means nothing here; names with odd characters go between `, texts between quotes"
-
-
-_MAX_DEPTH = 50
-_SIGNS = {"=": "=", "==": "=", "!=": "!=", "<>": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_AFTER_OPERAND = "one of = != < <= > >=, `in`, `like` or `is`"
-
-
 def parse(text: str) -> Expression:
-    """Return what a text says.
+    """Parse an expression.
 
     Raises:
         UsageError: it does not follow the grammar; the message has the place and what was expected there.
     """
-    return _Parser(text).whole()
+    from pyparsing import ParseBaseException  # here, or every command would load it
+
+    if len(text) > _MAX_CHARACTERS:
+        raise UsageError(f"--where must have at most {_MAX_CHARACTERS} characters, got {len(text)}")
+    try:
+        expression: Expression = _grammar().parse_string(text)[0]
+    except ParseBaseException as exc:
+        at = exc.loc + len(text[exc.loc :]) - len(text[exc.loc :].lstrip())
+        raise filter_error(text, at, _describe(text, at, exc.msg)) from None
+    return expression
 
 
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._tokens = tokens(text)
-        self._at = 0
-        self._depth = 0
+@functools.cache
+def _grammar() -> ParserElement:
+    import pyparsing as pp
 
-    def whole(self) -> Expression:
-        found = self._some()
-        if self._next.kind != "end":
-            raise self._expected("`and`, `or` or the end")
-        return found
+    def word(name: str) -> ParserElement:
+        return pp.Regex(rf"(?i:{name}){_WORD_END}").suppress().set_name(f"`{name}`")
 
-    @property
-    def _next(self) -> Token:
-        return self._tokens[self._at]
+    def sign(text: str, name: str = "") -> ParserElement:
+        return pp.Literal(text).suppress().set_name(name or f"`{text}`")
 
-    def _take(self) -> Token:
-        token = self._next
-        self._at += token.kind != "end"
-        return token
+    number = pp.Regex(_NUMBER).set_parse_action(_number)
+    number.add_condition(_is_finite, message="a number must be finite", fatal=True)
+    text = pp.Regex(_TEXT).set_parse_action(lambda _, at, tokens: LiteralValue(_unquote(tokens[0]), at))
+    boolean = pp.Regex(rf"(?i:true|false){_WORD_END}")
+    boolean.set_parse_action(lambda _, at, tokens: LiteralValue(tokens[0].lower() == "true", at))
+    name = pp.Regex(_NAME).set_parse_action(lambda _, at, tokens: Name(tokens[0].replace("`", ""), at))
+    literal = (number | text | boolean).set_name("a value")
+    operand = name | literal
 
-    def _takes(self, text: str) -> bool:
-        """Whether the next token is this word or sign, which is then taken."""
-        found = self._next.kind in ("word", "sign") and self._next.text == text
-        self._at += found
-        return found
+    comparison = pp.Regex(_SIGN) - operand.copy().set_name("a value or a name")
+    values = literal + (sign(",") - literal)[...]
+    is_in = word("in") - sign("(") - values - sign(")", "`,` or `)`")
+    like = word("like") - text.copy().set_name("a text such as 'flip%'")
+    is_null = word("is") - pp.Opt(word("not").set_parse_action(lambda: Not)) - word("null")
+    is_not = word("not") - (is_in | like).set_name("`in` or `like`")
+    test = (comparison | is_in | like | is_null | is_not).set_name(_AFTER_OPERAND)
 
-    def _expected(self, what: str) -> UsageError:
-        return fault(self._text, self._next.at, f"expected {what}, got {self._next.says()}")
+    expression = pp.Forward()
+    opening = sign("(").add_condition(_is_shallow, message=f"brackets must be at most {_MAX_DEPTH} deep", fatal=True)
+    plain = (opening - expression - sign(")")) | (operand - test).set_parse_action(lambda tokens: tokens[1](tokens[0]))
+    negated = word("not").set_parse_action(lambda: Not)[...] + plain.set_name(_START)
+    both = negated + (word("and") - negated)[...]
+    expression <<= both + (word("or") - both)[...]
 
-    def _require(self, text: str) -> None:
-        if not self._takes(text):
-            raise self._expected(f"`{text}`")
+    comparison.set_parse_action(_comparison)
+    is_in.set_parse_action(lambda tokens: lambda left: IsIn(left, tuple(tokens)))
+    like.set_parse_action(lambda tokens: lambda left: Like(left, tokens[0]))
+    is_null.set_parse_action(lambda tokens: lambda left: Not(IsNull(left)) if tokens else IsNull(left))
+    is_not.set_parse_action(lambda tokens: lambda left: Not(tokens[0](left)))
+    negated.set_parse_action(lambda tokens: Not(tokens[-1]) if len(tokens) % 2 == 0 else tokens[-1])
+    both.set_parse_action(lambda tokens: And(tuple(tokens)) if len(tokens) > 1 else tokens[0])
+    expression.set_parse_action(lambda tokens: Or(tuple(tokens)) if len(tokens) > 1 else tokens[0])
+    return (expression + pp.StringEnd().set_name("`and`, `or` or the end")).parse_with_tabs()
 
-    def _some(self) -> Expression:
-        parts = [self._all()]
-        while self._takes("or"):
-            parts.append(self._all())
-        return parts[0] if len(parts) == 1 else Some(tuple(parts))
 
-    def _all(self) -> Expression:
-        parts = [self._part()]
-        while self._takes("and"):
-            parts.append(self._part())
-        return parts[0] if len(parts) == 1 else All(tuple(parts))
+def _number(_: str, at: int, tokens: ParseResults) -> LiteralValue:
+    try:
+        return LiteralValue(int(tokens[0]), at)
+    except ValueError:
+        return LiteralValue(float(tokens[0]), at)
 
-    def _part(self) -> Expression:
-        self._depth += 1
-        if self._depth > _MAX_DEPTH:
-            raise fault(self._text, self._next.at, f"brackets and `not` must be at most {_MAX_DEPTH} deep")
-        found = self._negated_or_bracketed()
-        self._depth -= 1
-        return found
 
-    def _negated_or_bracketed(self) -> Expression:
-        if self._takes("not"):
-            return Not(self._part())
-        if self._takes("("):
-            found = self._some()
-            self._require(")")
-            return found
-        return self._question()
+def _is_finite(tokens: ParseResults) -> bool:
+    return math.isfinite(tokens[0].literal)
 
-    def _question(self) -> Expression:
-        operand = self._operand("a name, a value, `not` or `(`")
-        if self._next.text in _SIGNS and self._next.kind == "sign":
-            sign = _SIGNS[self._take().text]
-            return Comparison(operand, sign, self._operand("a value or a name"))
-        if self._takes("is"):
-            negated = self._takes("not")
-            self._require("null")
-            return Not(IsNull(operand)) if negated else IsNull(operand)
-        negated = self._takes("not")
-        if self._takes("in"):
-            found: Expression = Within(operand, self._values())
-        elif self._takes("like"):
-            found = Like(operand, self._pattern())
-        else:
-            raise self._expected("`in` or `like`" if negated else _AFTER_OPERAND)
-        return Not(found) if negated else found
 
-    def _operand(self, what: str) -> Operand:
-        if self._next.kind == "name":
-            token = self._take()
-            return Name(token.text, token.at)
-        return self._literal(what)
+def _is_shallow(text: str, at: int, _: ParseResults) -> bool:
+    """Whether an opening bracket lies in few enough others; deeper ones would exceed Python's recursion limit."""
+    plain = re.sub(rf"{_TEXT}|`[^`]+`", "", text[:at])
+    return plain.count("(") - plain.count(")") < _MAX_DEPTH
 
-    def _literal(self, what: str) -> LiteralValue:
-        if self._next.kind != "value":
-            raise self._expected(what)
-        token = self._take()
-        assert token.value is not None
-        return LiteralValue(token.value, token.at)
 
-    def _values(self) -> tuple[LiteralValue, ...]:
-        self._require("(")
-        found = [self._literal("a value")]
-        while self._takes(","):
-            found.append(self._literal("a value"))
-        if not self._takes(")"):
-            raise self._expected("`,` or `)`")
-        return tuple(found)
+def _comparison(tokens: ParseResults) -> Callable[[Operand], Comparison]:
+    sign, right = tokens
+    return lambda left: Comparison(left, _ALIASES.get(sign, sign), right)
 
-    def _pattern(self) -> LiteralValue:
-        found = self._literal("a text such as 'flip%'") if self._next.kind == "value" else None
-        if found is None or not isinstance(found.literal, str):
-            if found is not None:
-                self._at -= 1
-            raise self._expected("a text such as 'flip%'")
-        return found
+
+def _unquote(text: str) -> str:
+    return text[1:-1].replace(text[0] * 2, text[0])
+
+
+def _describe(text: str, at: int, message: str) -> str:
+    """Return what is wrong at a place: no token, or not the one that was expected there."""
+    token = _TOKEN.match(text, at)
+    if not message.startswith("Expected "):
+        return message
+    if token is None and at < len(text):
+        return _describe_character(text[at])
+    return f"expected {message.removeprefix('Expected ')}, got {f'`{token[0]}`' if token else 'the end'}"
+
+
+def _describe_character(character: str) -> str:
+    if character in "'\"":
+        return f"a text must end with the quote it begins with, but no {character} follows"
+    if character == "`":
+        return "a quoted name must be closed by another ` and have a character in between"
+    if character.isdigit() or character in "+-.":
+        return "this is no number; write one such as 34, 0.5 or 1e-3, and names with odd characters between `"
+    return f"`{character}` means nothing here; names with odd characters go between `, texts between quotes"
