@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.options import RESULTS, print_json
-from study.events import Event, Recorder, Reports
+from study.events import Event, Recorder, EpochEvents
 from study.paths import StudyLayout
 from study.records import TrialRecord
 
@@ -38,7 +38,7 @@ class RecorderGroup:
         for recorder in self._recorders:
             recorder.record(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         """Hand earlier trials on."""
         for recorder in self._recorders:
             recorder.catch_up(records, at_s, reports)

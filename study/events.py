@@ -100,7 +100,7 @@ class StudyEnded:
     kept: tuple[int, ...] = ()
 
 
-Reports = Callable[[int], Sequence[EpochReported]]
+EpochEvents = Callable[[int], Sequence[EpochReported]]
 """Gives all that was reported of a trial, in the words of then, the oldest epoch first."""
 
 Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | FinalLookTaken | StudyEnded
@@ -112,7 +112,7 @@ class Recorder(Protocol):
     def record(self, event: Event) -> None:
         """Take one event."""
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> object:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> object:
         """Hear of trials that had begun or ended before a resume, after StudyStarted; most is known already."""
 
     def close(self) -> None:

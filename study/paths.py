@@ -65,7 +65,7 @@ class StudyLayout:
         return self.root / "driver.lock"
 
     @property
-    def stop_wish(self) -> Path:
+    def stop_request(self) -> Path:
         """There while somebody asks the driver to stop."""
         return self.root / "stop"
 

@@ -143,7 +143,7 @@ def weights_folder(record: TrialRecord) -> Path:
         ExportError: the weights were not kept.
         StorageError: they cannot be copied here.
     """
-    from study.utils.remote_files import fetch
+    from study.utils.remote_files import download_checkpoint
 
     assert record.checkpoint is not None
     if record.kept is False:
@@ -152,7 +152,7 @@ def weights_folder(record: TrialRecord) -> Path:
             f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "
             "`keep: {per_study: all}` in a study file keeps those of every trial"
         )
-    return fetch(record.checkpoint)
+    return download_checkpoint(record.checkpoint)
 
 
 def evaluate_on_test(

@@ -45,10 +45,10 @@ def resume(
     study = open_study(results, name)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
-    def start(around: RunContext) -> StudyEnded:
+    def start(context: RunContext) -> StudyEnded:
         from study.engine.runner import resume_study
 
-        return resume_study(study.layout, around)
+        return resume_study(study.layout, context)
 
     if study.state == "finished":
         reason = study.storage.end_reason
@@ -110,10 +110,10 @@ def extend(
     require_effect(study.storage, wanted)
     tracking_uri = tracking_uri_of(study.layout, tracking_uri)
 
-    def start(around: RunContext) -> StudyEnded:
+    def start(context: RunContext) -> StudyEnded:
         from study.engine.runner import resume_study
 
-        return resume_study(study.layout, around, extended=wanted)
+        return resume_study(study.layout, context, extended=wanted)
 
     typer.echo(f"{study.name} is extended: {'; '.join(map(str, found))}", err=json)
     run_with_live_view(
@@ -132,7 +132,7 @@ def stop(
 ) -> None:
     """Stop a study that runs in another terminal: its trials end at their next epoch."""
     from cli.studies import open_study
-    from study.engine.budget import StopRequest, request_stop, stop_requested
+    from study.engine.stopping import StopRequest, request_stop, stop_requested
     from study.errors import StudyStorageError
     from study.storage.lock import is_driven
 

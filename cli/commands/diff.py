@@ -13,7 +13,7 @@ from cli.views.run import RunDetails
 from cli.views.tables import make_table, print_table
 from study.analysis.trial_filter import Value, value_of
 from study.config.hyperparameters import in_use
-from study.engine.rerun import machine_difference
+from study.engine.rerun import is_machine_metric
 
 Run = Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")]
 _DIGITS = 6
@@ -126,8 +126,8 @@ def find_differences(one: RunDetails, other: RunDetails) -> Differences:
         code=_differing(one.code, other.code),
         environment={**_differing(one.machine, other.machine), **_differing(_packages(one), _packages(other))},
         outcome=_differing(_outcome(one), _outcome(other)),
-        metrics={name: pair for name, pair in metrics.items() if not machine_difference(name)},
-        measured={name: pair for name, pair in metrics.items() if machine_difference(name)},
+        metrics={name: pair for name, pair in metrics.items() if not is_machine_metric(name)},
+        measured={name: pair for name, pair in metrics.items() if is_machine_metric(name)},
     )
 
 

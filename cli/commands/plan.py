@@ -47,7 +47,7 @@ def plan(
 
 
 def _as_json(plan: Plan, design_notes: tuple[str, ...]) -> dict[str, Any]:
-    work, needs, timing, machine = plan.work, plan.storage, plan.timing, plan.machine
+    work, needs, timing, machine = plan.work, plan.disk_usage, plan.timing, plan.machine
     return {
         "study": plan.spec.name,
         "design": plan.spec.design.kind,
@@ -203,7 +203,7 @@ def _savings(plan: Plan) -> str:
 
 
 def _print_storage(plan: Plan) -> None:
-    needs, keep = plan.storage, plan.spec.keep.per_study
+    needs, keep = plan.disk_usage, plan.spec.keep.per_study
     kept = "all trials" if keep == "all" else _counted(min(keep, plan.work.trials), "best trial")
     parts = [f"{_bytes(needs.running_bytes)} of running trials", f"{_bytes(needs.kept_bytes)} of the {kept}"]
     if needs.weights_bytes:

@@ -224,10 +224,10 @@ def run(
         return
     fresh = not layout.root.exists()
 
-    def start(around: RunContext) -> StudyEnded:
+    def start(context: RunContext) -> StudyEnded:
         from study.engine.runner import start_study
 
-        return start_study(spec, loaded.text, layout, around)
+        return start_study(spec, loaded.text, layout, context)
 
     try:
         run_with_live_view(
@@ -258,10 +258,10 @@ def _go_on(wanted: StudySpec, layout: StudyLayout, where: StudyLocation) -> None
     from study.storage.study_storage import StudyStorage
     from tracking.run_ids import tracking_uri_of
 
-    def start(around: RunContext) -> StudyEnded:
+    def start(context: RunContext) -> StudyEnded:
         from study.engine.runner import resume_study
 
-        return resume_study(layout, around, extended=wanted)
+        return resume_study(layout, context, extended=wanted)
 
     found = changes(StudyStorage.open(layout).spec, wanted)
     typer.echo(f"{wanted.name} exists and is extended: {'; '.join(map(str, found))}", err=where.json)

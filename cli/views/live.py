@@ -18,7 +18,7 @@ from study.events import (
     Event,
     FinalLookTaken,
     PicturesDrawn,
-    Reports,
+    EpochEvents,
     StudyEnded,
     StudyStarted,
     TrialFinished,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.live import Live
 
-    from study.engine.run_context import RunProgress
+    from study.engine.run_context import RunCallbacks
 
 
 class Forecast:
@@ -288,12 +288,12 @@ class LiveView:
         """Show one line."""
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    def progress(self) -> RunProgress:
+    def progress(self) -> RunCallbacks:
         """Return the voice of the engine while it prepares."""
-        from study.engine.run_context import RunProgress
+        from study.engine.run_context import RunCallbacks
 
         self.say(f"{self._board.name}: preparing; Ray's and MLflow's own messages go to {self._layout.log}")
-        return RunProgress(say=self.say, count=self._count, interrupting=self._interrupting)
+        return RunCallbacks(on_message=self.say, on_images=self._count, on_interrupt=self._interrupting)
 
     def record(self, event: Event) -> None:
         """Take one event."""
@@ -302,7 +302,7 @@ class LiveView:
             ended = self._live is None and isinstance(event, TrialFinished)
             self.say(f"{line}   [{self._board.headline()}]" if ended else line)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         """Count trials that had ended before."""
         for record in records:
             if record.state.is_finished:

@@ -1,16 +1,14 @@
-"""Say whether a study has used up its budget, met its target or failed too often; knows nothing of Ray."""
+"""Check a study against its budget: wall clock, accelerator hours, failures, target; independent of Ray."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 from typing import Any
 
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec
 from study.metrics import is_better, metric_named
-from study.paths import StudyLayout, write_text_atomic
 from study.records import StopReason, TrialState
 from study.storage.study_storage import StudyStorage
 
@@ -18,9 +16,9 @@ SECONDS_PER_HOUR = 3600.0
 
 
 class BudgetLimits:
-    """The budget of a study against what its storage has; whichever limit is met first counts.
+    """The limits of a study's budget; the first one reached counts.
 
-    A target is met by one epoch of one trial that reaches all its metrics.
+    A target is reached by one epoch of one trial that reaches all its metrics.
     """
 
     def __init__(
@@ -30,12 +28,12 @@ class BudgetLimits:
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Look at all that the storage has.
+        """Count what the study used up so far.
 
         Args:
-            storage: the study's memory.
-            gpus_of: the GPUs of a trial with a configuration.
-            clock: seconds since 1970.
+            storage: the study's durable state.
+            gpus_of: returns the GPUs of a trial with a configuration.
+            clock: returns seconds since 1970.
         """
         self._storage = storage
         self._budget = storage.spec.budget
@@ -43,22 +41,26 @@ class BudgetLimits:
         self._clock = clock
         self._modes = {name: _mode(storage.spec, name) for name in self._budget.target}
         records = storage.records()
-        self._met = bool(self._modes) and any(self.meets(epoch.values) for one in records for epoch in one.history)
-        self._accelerator_s = sum((one.busy_s or 0.0) * gpus_of(one.config) for one in records if one.config)
-
-    def meets(self, values: Mapping[str, float]) -> bool:
-        """Whether the metrics of one epoch reach the target; there may be none."""
-        target = self._budget.target
-        return bool(target) and all(
-            name in values and not is_better(wanted, values[name], self._modes[name]) for name, wanted in target.items()
+        self._target_reached = bool(self._modes) and any(
+            self.reaches_target(epoch.values) for record in records for epoch in record.history
+        )
+        self._accelerator_s = sum(
+            (record.busy_s or 0.0) * gpus_of(record.config) for record in records if record.config
         )
 
-    def note(self, values: Mapping[str, float]) -> None:
-        """Take the metrics of one epoch."""
-        self._met = self._met or self.meets(values)
+    def reaches_target(self, values: Mapping[str, float]) -> bool:
+        """Return whether the metrics of one epoch reach the target; False without a target."""
+        target = self._budget.target
+        return bool(target) and all(
+            name in values and not is_better(goal, values[name], self._modes[name]) for name, goal in target.items()
+        )
 
-    def spend(self, trial: int, busy_s: float) -> None:
-        """Take the time that a worker spent on a trial; one that runs alone has a whole GPU."""
+    def add_epoch(self, values: Mapping[str, float]) -> None:
+        """Count the metrics of one epoch."""
+        self._target_reached = self._target_reached or self.reaches_target(values)
+
+    def add_busy_time(self, trial: int, busy_s: float) -> None:
+        """Count the time that a worker spent on a trial; a trial that runs alone has a whole GPU."""
         if self._budget.accelerator_hours is None:
             return
         assignment = self._storage.assignment(trial)
@@ -66,9 +68,9 @@ class BudgetLimits:
         self._accelerator_s += busy_s * (max(1.0, gpus) if assignment.alone and gpus else gpus)
 
     def reached(self) -> StopReason | None:
-        """Return the limit that is met, None for none."""
+        """Return the first limit that is reached, None if there is none."""
         budget, storage = self._budget, self._storage
-        if self._met:
+        if self._target_reached:
             return StopReason.TARGET
         if budget.failures is not None and storage.counts().get(TrialState.FAILED, 0) >= budget.failures:
             return StopReason.FAILURES
@@ -82,31 +84,5 @@ class BudgetLimits:
 
 def _mode(spec: StudySpec, metric: str) -> Mode:
     known = metric_named(metric)
-    own = next((one.mode for one in spec.objective_list if one.metric == metric), None)
+    own = next((objective.mode for objective in spec.objective_list if objective.metric == metric), None)
     return own or (known and known.mode) or "max"
-
-
-class StopRequest(StrEnum):
-    """How a study is to stop: its trials end at their next epoch, or are left as they are to go on later."""
-
-    SOON = "soon"
-    NOW = "now"
-
-
-def request_stop(layout: StudyLayout, wish: StopRequest) -> None:
-    """Ask whoever drives the study to stop."""
-    write_text_atomic(layout.stop_wish, wish.value)
-
-
-def stop_requested(layout: StudyLayout) -> StopRequest | None:
-    """Return what was asked of the driver, None as a rule; a word of another version is the gentler wish."""
-    try:
-        said = layout.stop_wish.read_text(encoding="utf-8")
-    except OSError:
-        return None
-    return StopRequest.NOW if said == StopRequest.NOW.value else StopRequest.SOON
-
-
-def clear_stop_request(layout: StudyLayout) -> None:
-    """Take a wish back, or begin without one that an earlier driver never heard."""
-    layout.stop_wish.unlink(missing_ok=True)

@@ -27,7 +27,7 @@ FAST_BF16 = ("avx512_bf16", "amx_bf16")
 DRAWN_ELSEWHERE = ("imagenet", "rotation", "checkpoint:", "run:")
 
 
-def card_of(record: TrialRecord) -> CheckpointCard | None:
+def read_checkpoint_card(record: TrialRecord) -> CheckpointCard | None:
     """Return what a trial's selected checkpoint says of itself, None where it cannot be read."""
     from study.training.checkpoint import read_card
 
@@ -37,7 +37,7 @@ def card_of(record: TrialRecord) -> CheckpointCard | None:
         return None
 
 
-def device_for(on_gpu: bool) -> torch.device:
+def select_device(on_gpu: bool) -> torch.device:
     """Return a GPU for a trial that ran on one, where there is one here, else the CPU."""
     import torch
 
@@ -71,7 +71,7 @@ def matching_environment(
     return config.model_copy(update={"precision": precision, "channels_last": layout})
 
 
-def initial_weights(config: TrialConfig, layout: StudyLayout) -> Weights | None:
+def load_initial_weights(config: TrialConfig, layout: StudyLayout) -> Weights | None:
     """Return the weights a trial begins with, None where they are drawn.
 
     Raises:
@@ -79,16 +79,16 @@ def initial_weights(config: TrialConfig, layout: StudyLayout) -> Weights | None:
     """
     import torch
 
-    from study.engine.model_key import ModelKey
-    from study.engine.weights.initial_weights import stored
+    from study.engine.model_key import WeightsKey
+    from study.engine.weights.initial_weights import load_stored_weights
     from study.training.models.pretrained_weights import imagenet_weights
 
     if not config.init.startswith(DRAWN_ELSEWHERE):
         return None
     if config.init == "imagenet":
         return imagenet_weights(config.family, config.depth)
-    key = ModelKey(config.init, config.family, config.depth)
-    arrays = stored(layout, [key]).get(key)
+    key = WeightsKey(config.init, config.family, config.depth)
+    arrays = load_stored_weights(layout, [key]).get(key)
     if arrays is None:
         raise WeightsError(
             f"a trial can be run again from the same weights only, but those of init {config.init} for {config.family} "
@@ -98,7 +98,7 @@ def initial_weights(config: TrialConfig, layout: StudyLayout) -> Weights | None:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Compute with as many threads as a trial has: sums are split by them, and come out otherwise with others."""
     import torch
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class ModelKey(NamedTuple):
+class WeightsKey(NamedTuple):
     """One set of weights: how it came about, and what model it fits."""
 
     init: str

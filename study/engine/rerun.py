@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 
 from study.config.hyperparameters import TrialConfig
 from study.engine.environment import (
-    card_of,
+    read_checkpoint_card,
     describe_environment,
-    device_for,
+    select_device,
     device_reasons,
-    initial_weights,
+    load_initial_weights,
     matching_environment,
-    threads,
+    torch_threads,
 )
 from study.engine.ray.trainable import training_data
 from study.errors import StudyError, StudyStorageError
@@ -62,10 +62,10 @@ class Difference:
 
 def compared_metrics(history: tuple[EpochMetrics, ...]) -> list[str]:
     """Return the metrics of a trial's epochs that the same trial must have again, in the order reported."""
-    return list(dict.fromkeys(name for one in history for name in one.values if not machine_difference(name)))
+    return list(dict.fromkeys(name for one in history for name in one.values if not is_machine_metric(name)))
 
 
-def machine_difference(name: str) -> bool:
+def is_machine_metric(name: str) -> bool:
     """Whether a metric measures time or memory."""
     metric = metric_named(name)
     return metric is not None and metric.unit in MEASURES_OF_MACHINE
@@ -179,10 +179,10 @@ def rerun(
     _require_data(storage, data)
     if save is not None:
         _require_empty(save)
-    card = card_of(record)
+    card = read_checkpoint_card(record)
     on_gpu = card is not None and card.device == "cuda"
-    device = device_for(on_gpu)
-    with tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch, threads(storage.spec.resources.cpus_per_trial):
+    device = select_device(on_gpu)
+    with tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch, torch_threads(storage.spec.resources.cpus_per_trial):
         directory = Path(scratch)
         now = TrainingProgress()
         for reported in _train(storage, layout, record, data, card, device, directory):
@@ -223,7 +223,7 @@ def _train(
         training_data(data, storage.spec.data.resize),
         storage.spec.objective,
         directory,
-        weights=initial_weights(config, layout),
+        weights=load_initial_weights(config, layout),
         device=device,
         pruned=lambda epoch: epoch >= record.epochs_run,
     )

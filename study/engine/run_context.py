@@ -1,4 +1,4 @@
-"""What a run is handed by whoever starts it; imports nothing heavy, so that a command can speak at once."""
+"""What the caller of a run passes to it; imports nothing heavy, so that a command can answer at once."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunProgress:
-    """How the run talks while it prepares: ``say`` a line, ``count`` images of the data that is being made."""
+class RunCallbacks:
+    """Called while a run prepares and stops.
 
-    say: Callable[[str], None]
-    count: Callable[[str, int, int], None]
-    interrupting: Callable[[], None]
+    ``on_message`` shows a line, ``on_images`` how many images of a set are ready (name, ready, total),
+    ``on_interrupt`` that the run stops on request.
+    """
+
+    on_message: Callable[[str], None]
+    on_images: Callable[[str, int, int], None]
+    on_interrupt: Callable[[], None]
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run is handed by whoever starts it.
+    """What the caller of a run passes to it.
 
-    ``recorder`` makes the listener, once the study's data is there; ``runs`` finds the path or URI of the checkpoint
-    of an MLflow run, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this
-    machine; ``storage`` is where checkpoints go, None leaves them in the study's folder.
+    ``recorder`` makes the recorder once the study's data is there; ``runs`` returns the checkpoints of MLflow runs
+    as paths or URIs, for ``init: run:RUN_ID``; ``address`` is that of a running Ray cluster, None starts one on this
+    machine; ``storage`` is where checkpoints go, None means the study's folder.
     """
 
     recorder: Callable[[DataBundle], Recorder]
-    progress: RunProgress
+    callbacks: RunCallbacks
     runs: Callable[[], Mapping[str, str]] = dict
     address: str | None = None
     storage: str | None = None

@@ -10,19 +10,19 @@ from ray import tune
 from study.config.diff import changes
 from study.config.study_config import StudySpec
 from study.designs import design_overview
-from study.engine.budget import clear_stop_request
+from study.engine.stopping import clear_stop_request
 from study.engine.environment import describe_environment
-from study.engine.files.retention import Retention
-from study.engine.files.trial_files import TrialStorage, begin_storage, known_storage
+from study.engine.files.checkpoint_retention import CheckpointRetention
+from study.engine.files.trial_files import TrialFiles, create_trial_files, open_trial_files
 from study.engine.process import stop_on_signals
 from study.engine.ray.cluster import cluster
 from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
 from study.engine.ray.tune_adapter import remove_scratch, run_trials
 from study.engine.run_context import RunContext
-from study.engine.setup import PreparedStudy, prepare_study
+from study.engine.preparation import PreparedStudy, prepare_study
 from study.engine.trial_controller import TrialController, summarize_study
 from study.engine.warm_start import prior_trials_of
-from study.engine.weights.initial_weights import forget, store
+from study.engine.weights.initial_weights import delete_stored_weights, store_weights
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
 from study.paths import StudyLayout, write_text_atomic
@@ -55,12 +55,12 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: R
     earlier, notices = prior_trials_of(spec, layout)
     with driver_lock(layout):
         clear_stop_request(layout)
-        trial_files = begin_storage(layout, spec.name, around.storage)
+        trial_files = create_trial_files(layout, spec.name, around.storage)
         with cluster(around.address):
-            forget(layout)
+            delete_stored_weights(layout)
             ready = prepare_study(spec, layout, around)
             write_text_atomic(layout.study_file, study_file)
-            store(layout, ready.weights)
+            store_weights(layout, ready.weights)
             storage = StudyStorage.create(
                 layout,
                 ready.spec,
@@ -90,7 +90,7 @@ def resume_study(layout: StudyLayout, around: RunContext, *, extended: StudySpec
     with driver_lock(layout):
         clear_stop_request(layout)
         storage = StudyStorage.open(layout)
-        trial_files = known_storage(layout, around.storage)
+        trial_files = open_trial_files(layout, around.storage)
         wanted = _extended(storage, extended)
         if wanted == storage.spec and storage.is_finished:
             return summarize_study(storage, StudyOutcome.FINISHED, storage.end_reason)
@@ -120,29 +120,29 @@ def _extended(storage: StudyStorage, extended: StudySpec | None) -> StudySpec:
 def _drive(
     storage: StudyStorage,
     layout: StudyLayout,
-    trial_files: TrialStorage,
+    trial_files: TrialFiles,
     ready: PreparedStudy,
     around: RunContext,
     *,
     resumed: bool,
 ) -> StudyEnded:
     recorder = around.recorder(ready.data)
-    conductor = TrialController(
+    controller = TrialController(
         storage,
         layout,
         recorder,
         evaluates=bool(ready.data.shifted),
         gpus_of=ready.packing.gpus_for,
-        retention=Retention(storage, trial_files, layout, storage.spec.keep.per_study),
+        retention=CheckpointRetention(storage, trial_files, layout, storage.spec.keep.per_study),
     )
     remove_scratch(layout)  # also where no trial is left to run
     try:
         storage.begin_session(time.time())
-        with stop_on_signals(conductor.interrupt):
-            conductor.begin(_started(storage, ready, resumed=resumed))
-            if conductor.has_work():
+        with stop_on_signals(controller.interrupt):
+            controller.start_session(_started(storage, ready, resumed=resumed))
+            if controller.has_work():
                 run_trials(
-                    conductor,
+                    controller,
                     layout,
                     tune.with_parameters(TrialTrainable, shared=_share(storage.spec, ready)),
                     ready.packing.slots,
@@ -151,14 +151,14 @@ def _drive(
                     worker_retries=storage.spec.resources.worker_retries,
                     on_interrupt=around.progress.interrupting,
                 )
-            conductor.raise_fault()
+            controller.raise_captured()
     except BaseException as fault:
         with suppress(StudyError, OSError):  # they would hide what happened first
-            conductor.end(crashed=isinstance(fault, Exception))
+            controller.end_session(crashed=isinstance(fault, Exception))
         with suppress(StudyError, OSError):
             recorder.close()
         raise
-    event = conductor.end()
+    event = controller.end_session()
     recorder.close()
     refresh(layout)
     return event

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.config.search_config import Objective
-from study.events import Event, PicturesDrawn, Recorder, Reports, StudyEnded, StudyStarted, TrialFinished
+from study.events import Event, PicturesDrawn, Recorder, EpochEvents, StudyEnded, StudyStarted, TrialFinished
 from study.figures.study_page import TrialCurves, curves_of, study_page
 from study.figures.trial_page import trial_page
 from study.paths import StudyLayout, write_text_atomic
@@ -66,7 +66,7 @@ class FigureRenderer:
         elif isinstance(event, StudyEnded) and self._curves:
             self._ask(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         """Pass earlier trials on and draw those that have no page yet."""
         with self._lock:
             self._inner.catch_up(records, at_s, reports)

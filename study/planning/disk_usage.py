@@ -19,7 +19,7 @@ _IMAGES = 2  # a batch norm needs two
 
 
 @dataclass(frozen=True)
-class Footprint:
+class TrialFileSizes:
     """What the files of one trial take: those of its selected checkpoint, and those it would go on from."""
 
     best_bytes: int
@@ -50,7 +50,7 @@ def training_flops(family: str, depth: int, freeze: str, image_size_px: int) -> 
     return float(counter.get_total_flops()) / _IMAGES
 
 
-def footprint(config: TrialConfig, outputs: int, val_images: int) -> Footprint:
+def trial_file_sizes(config: TrialConfig, outputs: int, val_images: int) -> TrialFileSizes:
     """Size a trial's files; a few kilobytes of names and metrics are left out.
 
     Args:
@@ -65,7 +65,7 @@ def footprint(config: TrialConfig, outputs: int, val_images: int) -> Footprint:
     copies = optimizer_copies(config)
     scores = val_images * 8 * (outputs + 1)
     averaged = state if config.ema_decay else 0
-    return Footprint(best_bytes=state + scores, last_bytes=state + copies * trained + averaged + scores)
+    return TrialFileSizes(best_bytes=state + scores, last_bytes=state + copies * trained + averaged + scores)
 
 
 def optimizer_copies(config: TrialConfig) -> int:
@@ -84,7 +84,7 @@ def _on_meta(config: Hyperparameters, outputs: int) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class Storage:
+class DiskUsage:
     """The most bytes at any time, by what they are for; ``memory_bytes`` is shared by the trials of a node."""
 
     running_bytes: int
@@ -101,14 +101,14 @@ class Storage:
         return self.running_bytes + self.kept_bytes + self.weights_bytes + new
 
 
-def storage(
-    footprints: Sequence[Footprint],
+def disk_usage(
+    footprints: Sequence[TrialFileSizes],
     slots: int,
     keep: KeepSpec,
     pictures: ImageCounts,
     *,
     weights: Mapping[tuple[str, str, int], int],
-) -> Storage:
+) -> DiskUsage:
     """Add up the most that a study's files take.
 
     Args:
@@ -122,7 +122,7 @@ def storage(
     kept = len(footprints) if keep.per_study == "all" else min(keep.per_study, len(footprints))
     largest = sorted((one.best_bytes for one in footprints), reverse=True)[:kept]
     stored = sum(size for (init, _, _), size in weights.items() if init != "imagenet")
-    return Storage(
+    return DiskUsage(
         running_bytes=sum(running),
         kept_bytes=sum(largest),
         weights_bytes=stored,

@@ -10,10 +10,10 @@ from pathlib import Path
 from study.config.study_config import StudySpec
 from study.engine.environment import describe_environment
 from study.planning.calibration import calibrate, expected_s
-from study.planning.disk_usage import Footprint, Storage, footprint, storage, training_flops
-from study.planning.schedule import Limit, Machine, Timetable, first_limit, inspect_machine, timetable
-from study.planning.throughput import Speed, complete, known_speeds, scores_shifted_each_epoch
-from study.planning.workload import ImageCounts, SpeedKey, TrialKind, Workload, count_images, speed_key, workload_of
+from study.planning.disk_usage import TrialFileSizes, DiskUsage, trial_file_sizes, disk_usage, training_flops
+from study.planning.schedule import Limit, Machine, Schedule, first_limit, inspect_machine, make_schedule
+from study.planning.throughput import Speed, complete_speeds, known_speeds, scores_shifted_each_epoch
+from study.planning.workload import ImageCounts, SpeedKey, TrialKind, Workload, count_images, speed_key, study_workload
 
 MOST_MEASURED = 6
 TURNS = 4
@@ -25,8 +25,8 @@ class Timing:
     """How long a study takes at most: ``pretraining`` of backbones first, then its trials; ``limit`` may cut it."""
 
     speeds: Mapping[SpeedKey, Speed]
-    pretraining: Timetable
-    trials: Timetable
+    pretraining: Schedule
+    trials: Schedule
     limit: Limit | None
 
     @property
@@ -47,7 +47,7 @@ class Plan:
     pictures: ImageCounts
     machine: Machine
     models: Mapping[SpeedKey, int]
-    storage: Storage
+    disk_usage: DiskUsage
     timing: Timing | None
     unknown: str = ""
 
@@ -68,12 +68,12 @@ def plan_study(
         DataError: the images cannot be found or split.
         EngineError: a model cannot be measured.
     """
-    work, pictures = workload_of(spec), count_images(spec.data)
+    work, pictures = study_workload(spec), count_images(spec.data)
     machine = inspect_machine(spec.resources, work.trials)
     keys = {kind: speed_key(kind.config, machine.device) for kind in dict.fromkeys(work.kinds)}
     models = Counter(keys[kind] for kind in work.kinds)
     sizes = _footprints(keys, pictures)
-    needs = storage(
+    needs = disk_usage(
         [sizes[kind] for kind in work.kinds], max(1, machine.slots), spec.keep, pictures, weights=_weights(keys, sizes)
     )
     if machine.slots == 0:
@@ -83,21 +83,21 @@ def plan_study(
     return Plan(spec, work, pictures, machine, models, needs, timing, unknown)
 
 
-def _footprints(kinds: Iterable[TrialKind], pictures: ImageCounts) -> dict[TrialKind, Footprint]:
+def _footprints(kinds: Iterable[TrialKind], pictures: ImageCounts) -> dict[TrialKind, TrialFileSizes]:
     """Size every kind's files; what does not change them is not looked at twice."""
     outputs = 1 if pictures.classes == 2 else pictures.classes
-    known: dict[tuple[object, ...], Footprint] = {}
+    known: dict[tuple[object, ...], TrialFileSizes] = {}
     found = {}
     for kind in kinds:
         one = kind.config
         copies = (one.optimizer, one.resolved_momentum() == 0, one.ema_decay is not None)
         alike = (one.family, one.depth, one.head, one.head_width, one.freeze, *copies)
-        known[alike] = known.get(alike) or footprint(one, outputs, pictures.val)
+        known[alike] = known.get(alike) or trial_file_sizes(one, outputs, pictures.val)
         found[kind] = known[alike]
     return found
 
 
-def _weights(kinds: Iterable[TrialKind], sizes: Mapping[TrialKind, Footprint]) -> dict[tuple[str, str, int], int]:
+def _weights(kinds: Iterable[TrialKind], sizes: Mapping[TrialKind, TrialFileSizes]) -> dict[tuple[str, str, int], int]:
     """Return the bytes of the weights that trials begin with, where these are not drawn."""
     given = [one for one in kinds if one.config.init.startswith(("imagenet", "rotation", "checkpoint:", "run:"))]
     return {(one.config.init, one.config.family, one.config.depth): sizes[one].best_bytes for one in given}
@@ -138,7 +138,7 @@ def _speeds(
         configs = {key: kind.config for kind, key in keys.items()}
         found = calibrate([configs[key] for key in chosen], size, machine, say)
         known |= dict(zip(chosen, found, strict=True))
-    return complete(known, wanted, flops), ""
+    return complete_speeds(known, wanted, flops), ""
 
 
 def _to_measure(share: Mapping[SpeedKey, float]) -> list[SpeedKey]:
@@ -162,8 +162,8 @@ def _timing(
         for kind, key in keys.items()
         if kind.config.init == "rotation"
     }
-    before = timetable(list(turned.values()), machine.slots)
-    table = timetable([lengths[kind] for kind in work.kinds], machine.slots)
+    before = make_schedule(list(turned.values()), machine.slots)
+    table = make_schedule([lengths[kind] for kind in work.kinds], machine.slots)
     limit = first_limit(
         table,
         wall_clock_s=spec.budget.wall_clock_s,

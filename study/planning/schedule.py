@@ -79,7 +79,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Timetable:
+class Schedule:
     """When trials start and end, in seconds from the first one's start and in the order of the starts."""
 
     spans: tuple[tuple[float, float], ...]
@@ -103,7 +103,7 @@ class Timetable:
         return sum(max(0.0, min(end, at_s) - start) for start, end in self.spans)
 
 
-def timetable(lengths_s: Sequence[float], slots: int, begin_s: float = 0.0) -> Timetable:
+def make_schedule(lengths_s: Sequence[float], slots: int, begin_s: float = 0.0) -> Schedule:
     """Give each trial in turn to the slot that is free first, as Tune does."""
     free = [begin_s] * min(slots, max(1, len(lengths_s)))
     spans = []
@@ -111,11 +111,11 @@ def timetable(lengths_s: Sequence[float], slots: int, begin_s: float = 0.0) -> T
         start = heapq.heappop(free)
         spans.append((start, start + length))
         heapq.heappush(free, start + length)
-    return Timetable(tuple(spans))
+    return Schedule(tuple(spans))
 
 
 def first_limit(
-    table: Timetable, *, wall_clock_s: float | None, accelerator_hours: float | None, gpus_per_trial: float
+    table: Schedule, *, wall_clock_s: float | None, accelerator_hours: float | None, gpus_per_trial: float
 ) -> Limit | None:
     """Return the limit that comes first, None where the trials end before any does."""
     found = []
@@ -129,7 +129,7 @@ def first_limit(
     return min(found, key=lambda one: one.at_s, default=None)
 
 
-def _when(table: Timetable, busy_s: float) -> float:
+def _when(table: Schedule, busy_s: float) -> float:
     """Return when the trials have taken so much time together, by bisection to a thousandth of the whole."""
     low, high = 0.0, table.wall_s
     while high - low > table.wall_s / 1000:

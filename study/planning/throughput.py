@@ -52,7 +52,7 @@ class Speed:
         )
 
 
-def complete(
+def complete_speeds(
     known: Mapping[SpeedKey, Speed], wanted: list[SpeedKey], flops: Callable[[SpeedKey], float]
 ) -> dict[SpeedKey, Speed]:
     """Return a speed for all that are wanted, scaled by operations from the nearest known one; none if none is known.

@@ -29,7 +29,7 @@ PATIENCE = 50
 """Draws in a row that bring nothing new, after which a finite space counts as used up."""
 
 
-def draw_points(space: Sequence[Parameter], count: int, seed: int) -> list[dict[str, Scalar]]:
+def sample_points(space: Sequence[Parameter], count: int, seed: int) -> list[dict[str, Scalar]]:
     """Draw different points; fewer where a space seems to have no more.
 
     Args:
@@ -202,7 +202,7 @@ def speed_key(config: TrialConfig, device: torch.device) -> SpeedKey:
     return SpeedKey(config.family, config.depth, config.freeze, config.batch_size, precision, channels_last)
 
 
-def workload_of(spec: StudySpec) -> Workload:
+def study_workload(spec: StudySpec) -> Workload:
     """List what a study is to do.
 
     Raises:
@@ -211,7 +211,7 @@ def workload_of(spec: StudySpec) -> Workload:
     trials, replicates = planned_trials(spec), len(spec.replicates.numbers)
     listed = listed_points(spec)
     if listed is None:
-        points = draw_points(spec.space, min(MOST_DRAWN, -(-trials // replicates)), spec.search.seed)
+        points = sample_points(spec.space, min(MOST_DRAWN, -(-trials // replicates)), spec.search.seed)
         numbers: Iterator[int] = (at for at in cycle(range(len(points))) for _ in range(replicates))
     else:
         points = list(islice(listed, count_points(spec)))

@@ -195,7 +195,7 @@ class Dashboard:
         kind = _ServerV6 if ":" in host else _Server
         self._server = make_server(host, port, app, server_class=kind, handler_class=_Quiet)
         (study,) = storage.get_all_studies()
-        self.url = f"{listening.address(host, port)}/dashboard/studies/{study._study_id}"
+        self.url = f"{listening.public_url(host, port)}/dashboard/studies/{study._study_id}"
 
     def serve(self) -> None:
         """Answer until somebody interrupts or stops it from another thread."""

@@ -41,12 +41,12 @@ def free_port(host: str, port: int, tries: int = 1) -> int:
     ) from fault
 
 
-def address(host: str, port: int) -> str:
+def public_url(host: str, port: int) -> str:
     """Return the URL of a page that is served there, for a browser on this machine or on another."""
     return f"http://{socket.gethostname() if host in _EVERYWHERE else _bracketed(host)}:{port}"
 
 
-def local_address(host: str, port: int) -> str:
+def local_url(host: str, port: int) -> str:
     """Return the URL by which this machine itself asks, whatever others call it."""
     return f"http://{_bracketed(_EVERYWHERE.get(host, host))}:{port}"
 

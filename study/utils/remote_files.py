@@ -155,7 +155,7 @@ def open_remote_store(uri: str) -> RemoteStore:
     return RemoteStore(system, path, uri)
 
 
-def join(where: str, *parts: str) -> str:
+def join_location(where: str, *parts: str) -> str:
     """Return the path or URI of something below another, a URI's options kept."""
     if not is_uri(where):
         return str(Path(where, *parts))
@@ -167,7 +167,7 @@ def _is_checkpoint(folder: str) -> bool:
     return folder.startswith(("epoch-", ".epoch-"))
 
 
-def fetch(checkpoint: str) -> Path:
+def download_checkpoint(checkpoint: str) -> Path:
     """Return a selected checkpoint as a folder of this machine, copied there if need be.
 
     Raises:

@@ -153,9 +153,9 @@ def shared_cluster(wanted: bool) -> Iterator[str | None]:
         return
     from ray.cluster_utils import Cluster
 
-    from study.engine.ray.cluster import QUIET_ENVIRONMENT
+    from study.engine.ray.cluster import RAY_ENVIRONMENT
 
-    os.environ.update(QUIET_ENVIRONMENT)
+    os.environ.update(RAY_ENVIRONMENT)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     try:
         yield cluster.address

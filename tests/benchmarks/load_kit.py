@@ -118,10 +118,10 @@ def make_storage(asked: argparse.Namespace, folder: Path) -> tuple[Any, Any]:
 
 
 def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Hand the reports to the conductor."""
+    """Hand the reports to the controller."""
     from engine_fakes import started
 
-    from study.engine.messages import TrialReport
+    from study.engine.trial_result import TrialResult
     from study.engine.trial_controller import TrialController
     from study.records import EpochMetrics, StopReason
     from study.storage.lock import driver_lock
@@ -129,19 +129,19 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     storage, layout = make_storage(asked, folder)
     last, figures = asked.rate * asked.seconds, {}
 
-    def on_report(trial: int, epoch: int) -> None:
+    def on_trial_result(trial: int, epoch: int) -> None:
         metrics = EpochMetrics(epoch, values_of(trial, epoch, asked.metrics))
-        conductor.on_report(trial, TrialReport((metrics,), None, StopReason.FINISHED if epoch == last else None))
+        controller.on_trial_result(trial, TrialResult((metrics,), None, StopReason.FINISHED if epoch == last else None))
 
     with driver_lock(layout), tracked(asked, folder, figures) as recorder:
-        conductor = TrialController(storage, layout, recorder)
+        controller = TrialController(storage, layout, recorder)
         before = rss_mib()
         began, cpu_s = time.perf_counter(), time.process_time()
-        conductor.begin(started(storage, resumed=False))
-        while (assignment := conductor.next_assignment()) is not None:
-            conductor.place(assignment.trial)
+        controller.start_session(started(storage, resumed=False))
+        while (assignment := controller.next_assignment()) is not None:
+            controller.on_trial_started(assignment.trial)
         calls = all_at_pace(asked, on_report)
-        conductor.end()
+        controller.end_session()
         figures |= {"wall_s": time.perf_counter() - began, "driver_cpu_s": time.process_time() - cpu_s}
         figures |= {"calls": calls.figures(), "rss_mib": [before, rss_mib()]}
     return figures
@@ -160,7 +160,7 @@ def make_stub(asked: argparse.Namespace, arrivals: Path) -> Any:
             (arrivals / str(self._number)).touch()
 
         def step(self) -> dict[str, Any]:
-            from study.engine.messages import TrialReport
+            from study.engine.trial_result import TrialResult
             from study.records import EpochMetrics, StopReason
 
             while not self._due_s and len(list(arrivals.iterdir())) < trials:
@@ -169,7 +169,7 @@ def make_stub(asked: argparse.Namespace, arrivals: Path) -> Any:
             time.sleep(max(0.0, self._due_s - time.perf_counter()))
             self._epoch += 1
             metrics = EpochMetrics(self._epoch, metrics_of(self._number, self._epoch, count))
-            return {"report": TrialReport((metrics,), None, StopReason.FINISHED if self._epoch >= last else None)}
+            return {"trial_result": TrialResult((metrics,), None, StopReason.FINISHED if self._epoch >= last else None)}
 
     return Stub
 
@@ -179,7 +179,7 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from engine_fakes import started
     from scale import ray_session
 
-    from study.engine.messages import TrialReport
+    from study.engine.trial_result import TrialResult
     from study.engine.ray.cluster import Slots
     from study.engine.ray.tune_adapter import run_trials
     from study.engine.trial_controller import TrialController
@@ -188,10 +188,10 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     calls, at_s, cpu_s, figures = Calls(), [], [], {}
 
     class Timed(TrialController):
-        def on_report(self, trial: int, report: TrialReport) -> bool:
+        def on_trial_result(self, trial: int, report: TrialResult) -> bool:
             began = time.perf_counter()
             cpu_s.append(time.process_time())
-            leaves = super().on_report(trial, report)
+            leaves = super().on_trial_result(trial, report)
             at_s.append(time.perf_counter())
             calls.spent_s.append(at_s[-1] - began)
             return leaves
@@ -201,12 +201,12 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     arrivals.mkdir()
     ray_session(asked.trials)
     with driver_lock(layout), tracked(asked, folder, figures) as recorder:
-        conductor = Timed(storage, layout, recorder)
+        controller = Timed(storage, layout, recorder)
         before = rss_mib()
-        conductor.begin(started(storage, resumed=False))
-        run_trials(conductor, layout, make_stub(asked, arrivals), Slots(1, 0.0, asked.trials))
-        conductor.raise_fault()
-        conductor.end()
+        controller.start_session(started(storage, resumed=False))
+        run_trials(controller, layout, make_stub(asked, arrivals), Slots(1, 0.0, asked.trials))
+        controller.raise_captured()
+        controller.end_session()
         # Starting the workers takes longer than the rest, and differs more from time to time.
         figures |= {"wall_s": time.perf_counter() - at_s[0], "driver_cpu_s": time.process_time() - cpu_s[0]}
         figures |= {"calls": calls.figures(), "rss_mib": [before, rss_mib()]}

@@ -56,9 +56,9 @@ def rss_mib() -> float:
 
 def ray_session(cpus: int) -> None:
     """Start Ray with logical CPUs, as a study does, but for workers that would import torch beforehand."""
-    from study.engine.ray.cluster import QUIET_ENVIRONMENT
+    from study.engine.ray.cluster import RAY_ENVIRONMENT
 
-    quiet = {key: value for key, value in QUIET_ENVIRONMENT.items() if key != "RAY_preload_python_modules"}
+    quiet = {key: value for key, value in RAY_ENVIRONMENT.items() if key != "RAY_preload_python_modules"}
     os.environ.update(quiet)
     import ray
     from ray.tune.execution import class_cache
@@ -80,7 +80,7 @@ def make_stub(step_s: float, epochs: int) -> Any:
             return True
 
         def step(self) -> dict[str, Any]:
-            from study.engine.messages import TrialReport
+            from study.engine.trial_result import TrialResult
             from study.records import EpochMetrics, StopReason
 
             time.sleep(step_s / epochs)
@@ -88,7 +88,7 @@ def make_stub(step_s: float, epochs: int) -> Any:
             ended = StopReason.FINISHED if self._epoch >= epochs else None
             value = self._quality * self._epoch / epochs
             metrics = EpochMetrics(self._epoch, {"val_auc": value, "train_loss": 1 - value, "epoch_s": step_s / epochs})
-            return {"report": TrialReport((metrics,), None, ended), "done": "number" not in self._given and bool(ended)}
+            return {"trial_result": TrialResult((metrics,), None, ended), "done": "number" not in self._given and bool(ended)}
 
         def _begin(self, config: dict[str, Any]) -> None:
             self._given, self._epoch = config, 0
@@ -104,7 +104,7 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     from study.config.search_config import SearchSpec
     from study.config.search_space import Choice, Condition, Parameter, Uniform
     from study.config.study_config import StudySpec
-    from study.engine.messages import TrialReport
+    from study.engine.trial_result import TrialResult
     from study.engine.ray.cluster import Slots
     from study.engine.ray.tune_adapter import run_trials
     from study.engine.trial_controller import TrialController
@@ -124,9 +124,9 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
                 clock.suggestions.append((clock.ended, time.perf_counter() - began))
             return found
 
-        def on_report(self, trial: int, report: TrialReport) -> bool:
+        def on_trial_result(self, trial: int, report: TrialResult) -> bool:
             began = time.perf_counter()
-            leaves = super().on_report(trial, report)
+            leaves = super().on_trial_result(trial, report)
             clock.reports.append((clock.ended, time.perf_counter() - began))
             if leaves:
                 clock.count()
@@ -146,11 +146,11 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
         layout = StudyLayout(Path(folder) / "study")
         with driver_lock(layout):
             storage = StudyStorage.create(layout, spec, "name: scale\n", data=data)
-            conductor = Timed(storage, layout, Silence())
+            controller = Timed(storage, layout, Silence())
             before_mib, began, cpu_s = rss_mib(), time.perf_counter(), time.process_time()
-            run_trials(conductor, layout, make_stub(asked.step_s, asked.epochs), Slots(1, 0.0, asked.cpus))
+            run_trials(controller, layout, make_stub(asked.step_s, asked.epochs), Slots(1, 0.0, asked.cpus))
             over_at, cpu_s = time.perf_counter(), time.process_time() - cpu_s
-            conductor.raise_fault()
+            controller.raise_captured()
             records = storage.records()
         assert len(records) == asked.trials
         assert all(one.state.is_finished for one in records)

@@ -21,7 +21,7 @@ from crash_checks import (
 from crash_kit import Driver, workers
 from ray.cluster_utils import Cluster
 
-from study.engine.ray.cluster import QUIET_ENVIRONMENT
+from study.engine.ray.cluster import RAY_ENVIRONMENT
 from study.paths import Layout
 from study.records import TrialState
 
@@ -66,7 +66,7 @@ class Nodes:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in QUIET_ENVIRONMENT.items():
+        for key, value in RAY_ENVIRONMENT.items():
             patch.setenv(key, os.environ.get(key, value))
         running = Nodes()
         yield running

@@ -8,8 +8,8 @@ from typing import Any
 from engine_fakes import Listener, make_spec, make_storage, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
-from study.engine.files.trial_files import default_storage
-from study.engine.messages import TrialReport
+from study.engine.files.trial_files import default_trial_files
+from study.engine.trial_result import TrialResult
 from study.engine.ray.tune_adapter import StorageSearcher
 from study.engine.trial_controller import TrialController
 from study.paths import StudyLayout
@@ -20,32 +20,32 @@ from study.storage.study_storage import StudyStorage
 def searching(root: Path, *, evaluates: bool) -> tuple[Any, TrialController, StudyStorage]:
     """Return the searcher as Tune asks it, which declares too little of what it may answer."""
     storage, layout = make_storage(root / "study", make_spec(trials=2, epochs=9))
-    conductor = TrialController(storage, StudyLayout(layout.root), Listener(), evaluates=evaluates)
-    return ConcurrencyLimiter(StorageSearcher(conductor, default_storage(layout)), max_concurrent=2), conductor, storage
+    controller = TrialController(storage, StudyLayout(layout.root), Listener(), evaluates=evaluates)
+    return ConcurrencyLimiter(StorageSearcher(controller, default_trial_files(layout)), max_concurrent=2), controller, storage
 
 
 def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluated(tmp_path: Path) -> None:
-    searcher, conductor, storage = searching(tmp_path, evaluates=True)
+    searcher, controller, storage = searching(tmp_path, evaluates=True)
     for number, trial in enumerate("ab"):
         assert searcher.suggest(trial)["number"] == number
-        conductor.place(number)
-    conductor.on_report(0, TrialReport((metrics(1, 0.9),), "c", StopReason.FINISHED))
+        controller.on_trial_started(number)
+    controller.on_trial_result(0, TrialResult((metrics(1, 0.9),), "c", StopReason.FINISHED))
     searcher.on_trial_complete("a")
     assert searcher.suggest("c") is None, "once told that the search is over, Tune never asks again"
-    assert conductor.on_report(1, TrialReport((metrics(1, 0.1),), "c"))
+    assert controller.on_trial_result(1, TrialResult((metrics(1, 0.1),), "c"))
     searcher.on_trial_complete("b")
     again = searcher.suggest("d")
     assert (again["number"], again["pruned"]) == (1, 1)
-    conductor.place(1)
+    controller.on_trial_started(1)
     assert searcher.suggest("e") is None
-    assert conductor.on_report(1, TrialReport((), "c", StopReason.PRUNED, {"shifted.dark.auc": 0.5}))
+    assert controller.on_trial_result(1, TrialResult((), "c", StopReason.PRUNED, {"shifted.dark.auc": 0.5}))
     assert searcher.suggest("f") == Searcher.FINISHED
     assert storage.record(1).state is TrialState.PRUNED
     assert storage.record(1).metrics["shifted.dark.auc"] == 0.5
 
 
 def test_the_search_is_over_at_once_when_somebody_stopped_it(tmp_path: Path) -> None:
-    searcher, conductor, _ = searching(tmp_path / "shifted", evaluates=True)
+    searcher, controller, _ = searching(tmp_path / "shifted", evaluates=True)
     assert searcher.suggest("a")["number"] == 0
-    conductor.interrupt()
+    controller.interrupt()
     assert searcher.suggest("b") == Searcher.FINISHED

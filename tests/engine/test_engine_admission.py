@@ -10,7 +10,7 @@ from study.config.search_config import Objective
 from study.config.search_space import Choice, Integer, Parameter
 from study.config.study_config import StudySpec
 from study.data.dataset import ImageSet, make_bundle
-from study.engine.setup import validate_data
+from study.engine.preparation import validate_data
 from study.errors import DataError
 
 

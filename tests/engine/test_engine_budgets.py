@@ -10,7 +10,7 @@ from engine_fakes import Listener, drive, make_spec, make_storage, metrics, star
 from study.config.search_config import BudgetSpec
 from study.config.study_config import StudySpec
 from study.engine.budget import BudgetLimits, StopRequest, clear_stop_request, request_stop, stop_requested
-from study.engine.messages import Failure, TrialReport
+from study.engine.trial_result import Failure, TrialResult
 from study.engine.trial_controller import TrialController
 from study.events import StudyEnded
 from study.paths import StudyLayout
@@ -28,26 +28,26 @@ def conduct(
 ) -> tuple[TrialController, Listener, StudyStorage, StudyLayout]:
     storage, layout = make_storage(root / "crash", spec)
     listener = Listener()
-    conductor = TrialController(storage, layout, listener, **options)  # type: ignore[arg-type]
-    conductor.begin(started(storage, resumed=False))
-    return conductor, listener, storage, layout
+    controller = TrialController(storage, layout, listener, **options)  # type: ignore[arg-type]
+    controller.start_session(started(storage, resumed=False))
+    return controller, listener, storage, layout
 
 
-def take(conductor: TrialController) -> int:
-    assignment = conductor.next_assignment()
+def take(controller: TrialController) -> int:
+    assignment = controller.next_assignment()
     assert assignment is not None
-    conductor.place(assignment.trial)
+    controller.on_trial_started(assignment.trial)
     return assignment.trial
 
 
 def test_a_met_target_ends_every_trial_at_its_next_epoch(tmp_path: Path) -> None:
-    conductor, listener, storage, _ = conduct(tmp_path, limited(target={"val_auc": 0.9, "train_loss": 0.5}))
-    first, second = take(conductor), take(conductor)
-    assert not conductor.on_report(first, TrialReport((metrics(1, 0.95),), "a")), "its loss is 1.0"
-    assert conductor.on_report(first, TrialReport((metrics(2, 0.9),), "a")), "reached means as good as"
-    assert conductor.next_assignment() is None, "nothing new begins"
-    assert conductor.on_report(second, TrialReport((metrics(1, 0.2),), "b"))
-    event = conductor.end()
+    controller, listener, storage, _ = conduct(tmp_path, limited(target={"val_auc": 0.9, "train_loss": 0.5}))
+    first, second = take(controller), take(controller)
+    assert not controller.on_trial_result(first, TrialResult((metrics(1, 0.95),), "a")), "its loss is 1.0"
+    assert controller.on_trial_result(first, TrialResult((metrics(2, 0.9),), "a")), "reached means as good as"
+    assert controller.next_assignment() is None, "nothing new begins"
+    assert controller.on_trial_result(second, TrialResult((metrics(1, 0.2),), "b"))
+    event = controller.end_session()
     assert [(one.state, one.stop_reason) for one in storage.records()] == [(TrialState.PRUNED, StopReason.TARGET)] * 2
     assert (event.outcome, event.reason) == (StudyOutcome.FINISHED, StopReason.TARGET)
     assert storage.is_finished
@@ -56,22 +56,22 @@ def test_a_met_target_ends_every_trial_at_its_next_epoch(tmp_path: Path) -> None
 
 
 def test_a_trial_that_ends_by_itself_with_the_target_is_complete(tmp_path: Path) -> None:
-    conductor, _, storage, _ = conduct(tmp_path, limited(target={"val_auc": 0.9}))
-    trial = take(conductor)
-    assert conductor.on_report(trial, TrialReport((metrics(9, 0.99),), "a", StopReason.FINISHED))
+    controller, _, storage, _ = conduct(tmp_path, limited(target={"val_auc": 0.9}))
+    trial = take(controller)
+    assert controller.on_trial_result(trial, TrialResult((metrics(9, 0.99),), "a", StopReason.FINISHED))
     assert storage.record(trial).state is TrialState.COMPLETE
-    conductor.poll()
-    assert conductor.next_assignment() is None
-    assert conductor.end().reason is StopReason.TARGET
+    controller.poll()
+    assert controller.next_assignment() is None
+    assert controller.end_session().reason is StopReason.TARGET
 
 
 def test_too_many_failures_end_the_study(tmp_path: Path) -> None:
-    conductor, _, storage, _ = conduct(tmp_path, limited(failures=2))
+    controller, _, storage, _ = conduct(tmp_path, limited(failures=2))
     for _ in range(2):
-        assert conductor.on_report(take(conductor), TrialReport(failure=Failure("bug", "Traceback")))
-    conductor.poll()
-    assert conductor.next_assignment() is None
-    event = conductor.end()
+        assert controller.on_trial_result(take(controller), TrialResult(failure=Failure("bug", "Traceback")))
+    controller.poll()
+    assert controller.next_assignment() is None
+    event = controller.end_session()
     assert (event.outcome, event.reason, event.counts) == (
         StudyOutcome.FINISHED, StopReason.FAILURES, {"FAILED": 2},
     )  # fmt: skip
@@ -92,40 +92,40 @@ def test_the_wall_clock_counts_over_all_sessions(tmp_path: Path) -> None:
 
 
 def test_accelerator_hours_are_busy_time_times_gpus(tmp_path: Path) -> None:
-    conductor, _, storage, _ = conduct(tmp_path, limited(accelerator_hours=1.0), gpus_of=lambda config: 0.5)
-    first, second = take(conductor), take(conductor)
-    assert not conductor.on_report(first, TrialReport((metrics(1, 0.5),), "a", busy_s=3600.0))
-    assert conductor.on_report(second, TrialReport((metrics(1, 0.5),), "b", busy_s=3601.0))
-    assert conductor.on_report(first, TrialReport((metrics(2, 0.5),), "a", busy_s=3700.0))
+    controller, _, storage, _ = conduct(tmp_path, limited(accelerator_hours=1.0), gpus_of=lambda config: 0.5)
+    first, second = take(controller), take(controller)
+    assert not controller.on_trial_result(first, TrialResult((metrics(1, 0.5),), "a", busy_s=3600.0))
+    assert controller.on_trial_result(second, TrialResult((metrics(1, 0.5),), "b", busy_s=3601.0))
+    assert controller.on_trial_result(first, TrialResult((metrics(2, 0.5),), "a", busy_s=3700.0))
     assert {one.stop_reason for one in storage.records()} == {StopReason.ACCELERATOR_BUDGET}
 
 
 def test_a_stopped_trial_is_scored_on_the_shifted_sets_first(tmp_path: Path) -> None:
     spec = limited(target={"val_auc": 0.9})
-    conductor, _, storage, _ = conduct(tmp_path, spec, evaluates=True)
-    trial = take(conductor)
-    assert conductor.on_report(trial, TrialReport((metrics(1, 0.95),), "a"))
+    controller, _, storage, _ = conduct(tmp_path, spec, evaluates=True)
+    trial = take(controller)
+    assert controller.on_trial_result(trial, TrialResult((metrics(1, 0.95),), "a"))
     assert storage.record(trial).state is TrialState.RUNNING
-    again = conductor.next_assignment()
+    again = controller.next_assignment()
     assert again is not None
     assert again.stop is not None
     assert (again.trial, again.stop.epoch, again.stop.reason) == (trial, 1, StopReason.TARGET)
-    conductor.place(trial)
-    ended = TrialReport((metrics(1, 0.95),), "a", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
-    assert conductor.on_report(trial, ended)
+    controller.on_trial_started(trial)
+    ended = TrialResult((metrics(1, 0.95),), "a", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
+    assert controller.on_trial_result(trial, ended)
     record = storage.record(trial)
     assert (record.stop_reason, record.metrics["shifted.dark.auc"]) == (StopReason.TARGET, 0.5)
-    assert conductor.next_assignment() is None
+    assert controller.next_assignment() is None
 
 
 @pytest.mark.parametrize("evaluates", [False, True])
 def test_a_resume_after_a_spent_budget_ends_what_was_left_without_training_it(tmp_path: Path, evaluates: bool) -> None:
-    conductor, listener, storage, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}))
-    first, second, third = take(conductor), take(conductor), take(conductor)
+    controller, listener, storage, layout = conduct(tmp_path, limited(target={"val_auc": 0.9}))
+    first, second, third = take(controller), take(controller), take(controller)
     folder = layout.trial(second)
     folder.mkdir(parents=True)
     (folder / "last.pt").write_text("[[1, 0.3]]")
-    conductor.on_report(second, TrialReport((metrics(1, 0.3),), str(folder / "epoch-0001")))
+    controller.on_trial_result(second, TrialResult((metrics(1, 0.3),), str(folder / "epoch-0001")))
     storage.report(first, metrics(1, 0.95), "a")  # and then the kill
     (layout.trial(first)).mkdir(parents=True)
     (layout.trial(first) / "last.pt").write_text("[[1, 0.95]]")
@@ -142,12 +142,12 @@ def test_a_resume_after_a_spent_budget_ends_what_was_left_without_training_it(tm
 
 
 def test_the_user_may_stop_a_study_and_go_on_with_it(tmp_path: Path) -> None:
-    conductor, listener, storage, layout = conduct(tmp_path, limited())
-    trial = take(conductor)
+    controller, listener, storage, layout = conduct(tmp_path, limited())
+    trial = take(controller)
     request_stop(layout, StopRequest.SOON)
-    assert conductor.on_report(trial, TrialReport((metrics(1, 0.5),), "a"))
-    assert conductor.next_assignment() is None
-    event = conductor.end()
+    assert controller.on_trial_result(trial, TrialResult((metrics(1, 0.5),), "a"))
+    assert controller.next_assignment() is None
+    event = controller.end_session()
     assert (event.outcome, event.reason) == (StudyOutcome.STOPPED, StopReason.USER)
     assert not storage.is_finished
     clear_stop_request(layout)
@@ -157,12 +157,12 @@ def test_the_user_may_stop_a_study_and_go_on_with_it(tmp_path: Path) -> None:
 
 
 def test_a_stop_at_once_leaves_trials_as_they_are(tmp_path: Path) -> None:
-    conductor, listener, storage, layout = conduct(tmp_path, limited())
-    trial = take(conductor)
+    controller, listener, storage, layout = conduct(tmp_path, limited())
+    trial = take(controller)
     request_stop(layout, StopRequest.NOW)
-    conductor.poll()
-    assert conductor.interrupted
-    assert conductor.end().outcome is StudyOutcome.INTERRUPTED
+    controller.poll()
+    assert controller.interrupted
+    assert controller.end_session().outcome is StudyOutcome.INTERRUPTED
     assert storage.record(trial).state is TrialState.RUNNING
     clear_stop_request(layout)
     assert stop_requested(layout) is None
@@ -193,16 +193,16 @@ def test_a_finished_study_goes_on_after_an_extension_with_the_same_sampler(tmp_p
 
 
 def test_a_trial_that_ran_out_of_memory_beside_others_runs_once_more_alone(tmp_path: Path) -> None:
-    conductor, _, storage, layout = conduct(tmp_path, limited(), gpus_of=lambda config: 0.5)
-    trial = take(conductor)
+    controller, _, storage, layout = conduct(tmp_path, limited(), gpus_of=lambda config: 0.5)
+    trial = take(controller)
     full = Failure("OutOfMemoryError", "Traceback", memory=True)
-    assert conductor.on_report(trial, TrialReport(failure=full))
+    assert controller.on_trial_result(trial, TrialResult(failure=full))
     assert storage.record(trial).state is TrialState.RUNNING
-    again = conductor.next_assignment()
+    again = controller.next_assignment()
     assert again is not None
     assert (again.trial, again.alone, again.stop) == (trial, True, None)
-    conductor.place(trial)
+    controller.on_trial_started(trial)
     assert storage.record(trial).attempts == 2
     assert (StudyStorage.open(layout).ask() or pytest.fail("lost")).alone, "a resume knows"
-    assert conductor.on_report(trial, TrialReport(failure=full))
+    assert controller.on_trial_result(trial, TrialResult(failure=full))
     assert storage.record(trial).state is TrialState.FAILED

@@ -20,10 +20,10 @@ from test_engine_packing import choice, few_images, study
 
 from study.config.search_config import ResourceSpec
 from study.engine.gpu import memory_probe as probe
-from study.engine.gpu.memory_key import key_of
-from study.engine.gpu.packing import MemoryFootprints, Packing, pack, share_of
-from study.engine.messages import Failure, TrialReport
-from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots, plan_slots
+from study.engine.gpu.memory_key import memory_key
+from study.engine.gpu.packing import ProbeResult, Packing, pack_trials, share_of
+from study.engine.trial_result import Failure, TrialResult
+from study.engine.ray.cluster import RAY_ENVIRONMENT, Slots, plan_slots
 from study.errors import EngineError
 from study.search.space import trial_config
 
@@ -36,7 +36,7 @@ SHARES = {64: 0.25, 128: 0.5, 256: 1.0}
 def two_gpus() -> Iterator[None]:
     """Start a cluster with two GPUs that are only counted."""
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in {**QUIET_ENVIRONMENT, "RAY_preload_python_modules": ""}.items():
+        for key, value in {**RAY_ENVIRONMENT, "RAY_preload_python_modules": ""}.items():
             patch.setenv(key, value)
         patch.setattr(class_cache, "DEFAULT_ENV_VARS", {})
         ray.init(
@@ -48,7 +48,7 @@ def two_gpus() -> Iterator[None]:
 
 
 class Queue(Searcher):
-    """Hands out trials as the conductor does: one that ran out of memory beside others comes once more, alone."""
+    """Hands out trials as the controller does: one that ran out of memory beside others comes once more, alone."""
 
     def __init__(self, diary: Path, sizes: list[int]) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Queue(Searcher):
         self._running.add(config["number"])
         return config
 
-    def take(self, config: dict[str, Any], report: TrialReport) -> None:
+    def take(self, config: dict[str, Any], report: TrialResult) -> None:
         self._running.discard(config["number"])
         if report.failure is not None:
             self._waiting.append({**config, "alone": True})
@@ -86,9 +86,9 @@ class Teller(FIFOScheduler):
         self._queue = queue
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if result["report"] is None:
+        if result["trial_result"] is None:
             return str(TrialScheduler.CONTINUE)
-        self._queue.take(trial.config, result["report"])
+        self._queue.take(trial.config, result["trial_result"])
         return str(TrialScheduler.STOP)
 
 
@@ -112,7 +112,7 @@ def stand_in(needs_all: frozenset[int]) -> type[tune.Trainable]:
             given = self._given
             short_of_memory = given["number"] in needs_all and not given["alone"]
             if self._steps < 3 and not short_of_memory:
-                return {"report": None}
+                return {"trial_result": None}
             note = {
                 "number": given["number"], "alone": given["alone"], "from": self._since, "to": time.time(),
                 "gpus": ray.get_runtime_context().get_accelerator_ids()["GPU"], "pid": os.getpid(),
@@ -121,7 +121,7 @@ def stand_in(needs_all: frozenset[int]) -> type[tune.Trainable]:
             name = f"{given['number']}-{'alone' if given['alone'] else 'beside'}.json"
             (Path(given["diary"]) / name).write_text(json.dumps(note))
             failure = Failure("OutOfMemoryError: CUDA out of memory", "") if short_of_memory else None
-            return {"report": TrialReport(failure=failure)}
+            return {"trial_result": TrialResult(failure=failure)}
 
     return StandIn
 
@@ -161,7 +161,7 @@ def beside(note: Any, notes: list[Any]) -> list[int]:
 
 
 def test_trials_of_several_sizes_share_two_gpus_and_none_waits_for_ever(tmp_path: Path) -> None:
-    keys = {size: key_of({**SPEC.trial.model_dump(), "batch_size": size}, 32) for size in SHARES}
+    keys = {size: memory_key({**SPEC.trial.model_dump(), "batch_size": size}, 32) for size in SHARES}
     packing = Packing(Slots(1, 0.25, 4), 32, {keys[size]: share for size, share in SHARES.items()})
     sizes = [64, 64, 128, 256, 64, 128, 64]
     notes = run(tmp_path, packing, sizes)
@@ -191,10 +191,10 @@ def test_a_cluster_whose_gpus_torch_cannot_use_gives_each_trial_one() -> None:
     slots = plan_slots(SPEC.resources, trials=9)
     assert slots == Slots(1, 1.0, 2)
     said: list[str] = []
-    found = probe.probed(probe.begin_probe(SPEC, slots), said.append)
-    assert found == (MemoryFootprints(),)
+    found = probe.wait_for_probe(probe.start_probe(SPEC, slots), said.append)
+    assert found == (ProbeResult(),)
     assert said == ["measuring how much of a GPU's memory a trial takes"]
-    assert pack(SPEC, slots, found, few_images(), 9).slots == slots
+    assert pack_trials(SPEC, slots, found, few_images(), 9).slots == slots
 
 
 def test_a_probe_that_gets_no_gpu_does_not_hold_the_study_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,8 +207,8 @@ def test_a_probe_that_gets_no_gpu_does_not_hold_the_study_up(monkeypatch: pytest
 
     others = [Occupant.remote() for _ in range(GPUS)]
     ray.get([one.here.remote() for one in others])
-    found = probe.probed(probe.begin_probe(SPEC, Slots(1, 1.0, 2)), lambda line: None)
-    assert found == (MemoryFootprints(fault="no GPU was free within 0.2 s"),)
+    found = probe.wait_for_probe(probe.start_probe(SPEC, Slots(1, 1.0, 2)), lambda line: None)
+    assert found == (ProbeResult(fault="no GPU was free within 0.2 s"),)
     for one in others:
         ray.kill(one)
 

@@ -20,9 +20,9 @@ from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu import memory_probe as probe_cache
-from study.engine.gpu.memory_key import ProbeKey, ceilings, key_of, probe_keys
-from study.engine.gpu.packing import GIB, GpuModel, MemoryFootprints, MemoryNeed, Packing, pack, share_of
-from study.engine.messages import is_gpu_lost, is_out_of_memory
+from study.engine.gpu.memory_key import MemoryKey, range_ceilings, memory_key, memory_keys
+from study.engine.gpu.packing import GIB, GpuModel, ProbeResult, MemoryNeed, Packing, pack_trials, share_of
+from study.engine.trial_result import is_gpu_lost, is_out_of_memory
 from study.engine.ray.cluster import Slots, plan_slots
 from study.errors import EngineError
 from study.search.space import trial_config
@@ -56,12 +56,12 @@ def few_images() -> DataBundle:
     return make_bundle("folder", 32, ("no", "yes"), {"train": half, "val": half})
 
 
-def found(spec: StudySpec, gib: float | dict[int, float], card: GpuModel = H100) -> MemoryFootprints:
+def found(spec: StudySpec, gib: float | dict[int, float], card: GpuModel = H100) -> ProbeResult:
     """Give every key so many GiB, or by batch size."""
-    keys = probe_keys(spec)
+    keys = memory_keys(spec)
     taken = {key: gib[key.batch_size] if isinstance(gib, dict) else gib for key in keys}
     needs = {key: MemoryNeed(int((taken[key] - 0.5) * GIB), int((taken[key] - 0.7) * GIB), GIB // 2) for key in keys}
-    return MemoryFootprints(card, needs, {key: key for key in keys})
+    return ProbeResult(card, needs, {key: key for key in keys})
 
 
 def test_a_key_has_what_decides_memory_and_nothing_else() -> None:
@@ -73,7 +73,7 @@ def test_a_key_has_what_decides_memory_and_nothing_else() -> None:
             name="momentum", domain=Uniform(low=0, high=0.9), when=choice("x", 1, when={"optimizer": "sgd"}).when
         ),
     )
-    keys = probe_keys(study(*space))
+    keys = memory_keys(study(*space))
     assert [(key.optimizer, key.batch_size, key.averaged, key.head_width) for key in keys] == [
         ("sgd", 64, False, 0),
         ("adam", 64, False, 0),
@@ -89,7 +89,7 @@ def test_what_conditions_rule_out_is_not_measured() -> None:
         choice("head_width", 256, 512, when={"head": "mlp"}),
         choice("family", "resnet", "resnext"),
     )
-    keys = probe_keys(spec)
+    keys = memory_keys(spec)
     assert {(key.depth, key.batch_size) for key in keys} == {(18, 512), (152, 64)}
     assert {(key.head, key.head_width) for key in keys} == {("linear", 0), ("mlp", 256), ("mlp", 512)}
     assert {key.family for key in keys} == {"resnet"}, "there is no ResNeXt of these depths"
@@ -104,9 +104,9 @@ def test_a_range_of_batch_sizes_is_measured_at_its_upper_end(monkeypatch: pytest
         ),
         choice("ema_decay", 0.9, 0.99),
     )
-    assert {(key.depth, key.batch_size, key.averaged) for key in probe_keys(spec)} == {(18, 240, True), (50, 64, True)}
-    assert ceilings(spec) == {"batch_size": 240}
-    packing = pack(spec, Slots(1, 1.0, 1), (found(spec, {240: 40.0, 64: 20.0}),), data, trials=99)
+    assert {(key.depth, key.batch_size, key.averaged) for key in memory_keys(spec)} == {(18, 240, True), (50, 64, True)}
+    assert range_ceilings(spec) == {"batch_size": 240}
+    packing = pack_trials(spec, Slots(1, 1.0, 1), (found(spec, {240: 40.0, 64: 20.0}),), data, trials=99)
     shares = [
         packing.gpus_for(config(spec, depth=18, batch_size=32, ema_decay=0.9)["trial"]),
         packing.gpus_for(config(spec, depth=50, ema_decay=0.99)["trial"]),
@@ -131,7 +131,7 @@ def test_as_many_share_a_gpu_as_memory_cpus_and_trials_admit(
 ) -> None:
     nodes(monkeypatch, node)
     spec = study()
-    packing = pack(spec, plan_slots(spec.resources, trials), (found(spec, gib),), data, trials)
+    packing = pack_trials(spec, plan_slots(spec.resources, trials), (found(spec, gib),), data, trials)
     assert packing.slots.gpus == share_of(expected)
     assert packing.slots.count == min(trials, int(node["CPU"]), expected * int(node["GPU"]))
     assert packing.gpus_for(config(spec)["trial"]) == share_of(expected)
@@ -144,7 +144,7 @@ def test_a_limit_of_concurrent_trials_spreads_them_over_the_gpus(
 ) -> None:
     nodes(monkeypatch, {"CPU": 64.0, "GPU": 2.0})
     spec = study().model_copy(update={"resources": ResourceSpec(max_concurrent_trials=4)})
-    assert pack(spec, Slots(1, 1.0, 2), (found(spec, 1.0),), data, 99).slots == Slots(1, 0.5, 4)
+    assert pack_trials(spec, Slots(1, 1.0, 2), (found(spec, 1.0),), data, 99).slots == Slots(1, 0.5, 4)
 
 
 @pytest.mark.parametrize("count", range(1, 9))
@@ -158,7 +158,7 @@ def test_each_kind_of_trial_has_its_share_and_the_smallest_counts(
 ) -> None:
     nodes(monkeypatch, {"CPU": 64.0, "GPU": 2.0})
     spec = study(choice("batch_size", 64, 128))
-    packing = pack(spec, Slots(1, 1.0, 2), (found(spec, {64: 15.0, 128: 30.0}),), data, 99)
+    packing = pack_trials(spec, Slots(1, 1.0, 2), (found(spec, {64: 15.0, 128: 30.0}),), data, 99)
     assert packing.slots == Slots(1, 0.25, 8)
     asked = [packing.resources_for(config(spec, batch_size=size)) for size in (64, 128)]
     assert [one.required_resources for one in asked] == [{"CPU": 1, "GPU": 0.25}, {"CPU": 1, "GPU": 0.5}]
@@ -173,7 +173,7 @@ def test_of_two_kinds_of_gpu_the_smaller_counts(monkeypatch: pytest.MonkeyPatch,
     spec = study()
     both = (found(spec, 9.0), found(spec, 9.0, SMALL))
     for order in (both, both[::-1]):
-        assert pack(spec, Slots(1, 1.0, 2), order, data, 99).slots == Slots(1, 0.5, 4)
+        assert pack_trials(spec, Slots(1, 1.0, 2), order, data, 99).slots == Slots(1, 0.5, 4)
 
 
 def test_the_images_of_a_trial_count(monkeypatch: pytest.MonkeyPatch, data: DataBundle) -> None:
@@ -181,11 +181,11 @@ def test_the_images_of_a_trial_count(monkeypatch: pytest.MonkeyPatch, data: Data
     spec = study()
     tiny = replace(H100, usable_bytes=20 * 32 * 32 * 3)
     need = MemoryNeed(2 * 32 * 32 * 3, 2 * 32 * 32 * 3, 0)
-    keys = probe_keys(spec)
-    room = MemoryFootprints(tiny, {keys[0]: need}, {keys[0]: keys[0]})
-    assert pack(spec, Slots(1, 1.0, 1), (room,), data, 99).slots.gpus == 1.0  # 8 images and 2 more: 20 / 11 = 1.8
+    keys = memory_keys(spec)
+    room = ProbeResult(tiny, {keys[0]: need}, {keys[0]: keys[0]})
+    assert pack_trials(spec, Slots(1, 1.0, 1), (room,), data, 99).slots.gpus == 1.0  # 8 images and 2 more: 20 / 11 = 1.8
     with pytest.raises(EngineError, match=r"and 0\.0 GiB of images"):
-        pack(spec, Slots(1, 1.0, 1), (replace(room, card=replace(tiny, usable_bytes=9 * 32 * 32 * 3)),), data, 99)
+        pack_trials(spec, Slots(1, 1.0, 1), (replace(room, card=replace(tiny, usable_bytes=9 * 32 * 32 * 3)),), data, 99)
 
 
 def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> None:
@@ -206,31 +206,31 @@ def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> N
     ("found", "said"),
     [
         (
-            (MemoryFootprints(fault="no GPU was free within 300 s"),),
+            (ProbeResult(fault="no GPU was free within 300 s"),),
             "could not be measured: no GPU was free within 300 s",
         ),
-        ((MemoryFootprints(),), "torch can use none of them"),
+        ((ProbeResult(),), "torch can use none of them"),
     ],
 )
 def test_where_nothing_is_known_each_trial_has_a_whole_gpu_and_that_is_said(
-    data: DataBundle, found: tuple[MemoryFootprints, ...], said: str
+    data: DataBundle, found: tuple[ProbeResult, ...], said: str
 ) -> None:
-    packing = pack(study(), Slots(1, 1.0, 2), found, data, 99)
+    packing = pack_trials(study(), Slots(1, 1.0, 2), found, data, 99)
     assert packing.slots == Slots(1, 1.0, 2)
     assert len(packing.notices) == 1
     assert said in packing.notices[0]
 
 
 def test_gpus_beyond_the_first_are_said_to_be_idle(data: DataBundle) -> None:
-    assert "reserves 2 GPUs, but a trial trains on one" in pack(study(), Slots(1, 2.0, 1), (), data, 9).notices[0]
-    assert pack(study(), Slots(1, 1.0, 1), (), data, 9).notices == ()
+    assert "reserves 2 GPUs, but a trial trains on one" in pack_trials(study(), Slots(1, 2.0, 1), (), data, 9).notices[0]
+    assert pack_trials(study(), Slots(1, 1.0, 1), (), data, 9).notices == ()
 
 
 class FakeGpu:
     """CUDA's own numbers, where a rehearsal only says what it would take."""
 
     def __init__(self, patch: pytest.MonkeyPatch, takes_gib: dict[int, float], total_gib: float = 80.0) -> None:
-        self.taken, self.peak, self.outside, self.rehearsed = 0.0, 0.0, 0.5, list[ProbeKey]()
+        self.taken, self.peak, self.outside, self.rehearsed = 0.0, 0.0, 0.5, list[MemoryKey]()
         self.takes, self.total = takes_gib, total_gib
         for name, value in {
             "mem_get_info": lambda device: (int((self.total - self.outside - self.taken) * GIB), int(self.total * GIB)),
@@ -249,7 +249,7 @@ class FakeGpu:
         self.taken = 0.0
 
     def _rehearse(self, config: Hyperparameters, image_size_px: int, device: torch.device) -> None:
-        self.rehearsed.append(key_of(config.model_dump(), image_size_px))
+        self.rehearsed.append(memory_key(config.model_dump(), image_size_px))
         self.taken = self.peak = self.takes[config.batch_size]
         self.outside = max(self.outside, 0.75)  # kernels are loaded when they are first used
         if self.taken > self.total - self.outside:
@@ -262,7 +262,7 @@ CUDA = torch.device("cuda")
 def test_a_survey_measures_torchs_memory_and_cudas_own(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {64: 3.0, 128: 5.0})
     spec = study(choice("batch_size", 64, 128))
-    seen = probe.probe_memory(probe_keys(spec), {}, CUDA)
+    seen = probe.probe_memory(memory_keys(spec), {}, CUDA)
     assert seen.card == GpuModel("Fake GPU", torch.__version__, 80 * GIB)
     assert seen.too_large is None
     by_batch = {key.batch_size: need for key, need in seen.needs.items()}
@@ -272,7 +272,7 @@ def test_a_survey_measures_torchs_memory_and_cudas_own(monkeypatch: pytest.Monke
 
 def test_memory_that_others_hold_is_not_there_to_use(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {64: 3.0}).outside = 30.0
-    seen = probe.probe_memory(probe_keys(study()), {}, CUDA)
+    seen = probe.probe_memory(memory_keys(study()), {}, CUDA)
     assert seen.card is not None
     assert seen.card.usable_bytes == 51 * GIB  # all but 29, if this process takes one of the 30
     assert [need.context_bytes for need in seen.needs.values()] == [GIB]
@@ -280,29 +280,29 @@ def test_memory_that_others_hold_is_not_there_to_use(monkeypatch: pytest.MonkeyP
 
 def test_a_trial_that_does_not_fit_alone_is_refused_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = FakeGpu(monkeypatch, {64: 3.0, 128: 90.0, 256: 3.0})
-    seen = probe.probe_memory(probe_keys(study(choice("batch_size", 64, 128, 256))), {}, CUDA)
+    seen = probe.probe_memory(memory_keys(study(choice("batch_size", 64, 128, 256))), {}, CUDA)
     assert seen.too_large is not None
     assert [key.batch_size for key in gpu.rehearsed] == [64, 128]
     monkeypatch.setattr(ray, "wait", lambda refs, **options: (refs, []))
     monkeypatch.setattr(ray, "get", lambda ref: ref)
     law = r"resnet 18 with batch_size 128 and image_size_px 32 needs more than the 80\.0 GiB .* Fake GPU; lower batch"
     with pytest.raises(EngineError, match=law):
-        probe.probed([seen], lambda line: None)
+        probe.wait_for_probe([seen], lambda line: None)
 
 
 def test_another_fault_of_a_rehearsal_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {})
     with pytest.raises(KeyError):
-        probe.probe_memory(probe_keys(study()), {}, CUDA)
+        probe.probe_memory(memory_keys(study()), {}, CUDA)
 
 
 def test_what_was_measured_is_remembered_by_gpu_and_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path))
     gpu = FakeGpu(monkeypatch, {64: 3.0, 128: 5.0})
-    first = probe.probe_memory(probe_keys(study()), probe_cache.known_needs(), CUDA)
+    first = probe.probe_memory(memory_keys(study()), probe_cache.known_needs(), CUDA)
     assert first.card is not None
     probe_cache.remember(first.card.name, first.card.torch_version, first.needs)
-    wider = probe_keys(study(choice("batch_size", 64, 128)))
+    wider = memory_keys(study(choice("batch_size", 64, 128)))
     again = probe.probe_memory(wider, probe_cache.known_needs(), CUDA)
     assert [key.batch_size for key in gpu.rehearsed] == [64, 128]
     assert first.needs.items() <= again.needs.items()
@@ -323,7 +323,7 @@ def test_a_damaged_memory_is_measured_anew(tmp_path: Path, monkeypatch: pytest.M
 def test_a_memory_that_cannot_be_written_costs_no_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "file"))
-    key = probe_keys(study())[0]
+    key = memory_keys(study())[0]
     probe_cache.remember("Fake GPU", "1", {key: MemoryNeed(1, 2, 3)})
     assert probe_cache.known_needs() == {}
 
@@ -331,7 +331,7 @@ def test_a_memory_that_cannot_be_written_costs_no_study(tmp_path: Path, monkeypa
 def test_of_many_kinds_few_are_measured_and_the_rest_take_the_next_heavier(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = [2**power for power in range(1, 13)]
     gpu = FakeGpu(monkeypatch, {size: size / 100 for size in sizes})
-    keys = probe_keys(study(choice("batch_size", *sizes), choice("depth", 18, 34)))
+    keys = memory_keys(study(choice("batch_size", *sizes), choice("depth", 18, 34)))
     assert len(keys) == 24
     seen = probe.probe_memory(keys, {}, CUDA)
     assert len(gpu.rehearsed) == probe.MOST_PROBES
@@ -389,8 +389,8 @@ def test_a_gpus_faults_are_known_by_their_words(error: Exception, memory: bool, 
 
 def test_only_auto_on_gpus_is_measured() -> None:
     fixed = study().model_copy(update={"resources": ResourceSpec(gpus_per_trial=0.5)})
-    assert probe.begin_probe(fixed, Slots(1, 0.5, 1)) == ()
-    assert probe.begin_probe(study(), Slots(1, 0.0, 1)) == ()
+    assert probe.start_probe(fixed, Slots(1, 0.5, 1)) == ()
+    assert probe.start_probe(study(), Slots(1, 0.0, 1)) == ()
     timed = study().model_copy(update={"objectives": (study().objective, Objective(metric="latency_ms", mode="min"))})
-    assert probe.begin_probe(timed, Slots(1, 1.0, 1)) == (), "neighbours on a GPU would change what is measured"
-    assert probe.probed((), lambda line: pytest.fail("nothing is measured, so nothing is said")) == ()
+    assert probe.start_probe(timed, Slots(1, 1.0, 1)) == (), "neighbours on a GPU would change what is measured"
+    assert probe.wait_for_probe((), lambda line: pytest.fail("nothing is measured, so nothing is said")) == ()

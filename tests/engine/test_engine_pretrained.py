@@ -13,8 +13,8 @@ from training_kit import noisy_halves, run, short_trial
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_space import Choice, Parameter
 from study.config.study_config import StudySpec
-from study.engine.model_key import ModelKey
-from study.engine.weights.initial_weights import _read, forget, locate, required_weights, store, stored, without_missing
+from study.engine.model_key import WeightsKey
+from study.engine.weights.initial_weights import _read, delete_stored_weights, locate_weights, required_weights, store_weights, load_stored_weights, without_missing
 from study.errors import WeightsError
 from study.paths import StudyLayout
 from study.training.checkpoint import best_folder, load_weights
@@ -32,8 +32,8 @@ def spec_of(*space: Parameter, **trial: object) -> StudySpec:
     return StudySpec(name="s", space=space, trial=Hyperparameters.model_validate(trial))
 
 
-def key(depth: int, family: str = "resnet", init: str = "imagenet") -> ModelKey:
-    return ModelKey(init, family, depth)
+def key(depth: int, family: str = "resnet", init: str = "imagenet") -> WeightsKey:
+    return WeightsKey(init, family, depth)
 
 
 def test_only_weights_some_trial_begins_with_are_wanted() -> None:
@@ -76,28 +76,28 @@ def test_paths_and_runs_are_located_before_any_work(tmp_path: Path) -> None:
     file.touch()
     wanted = [key(18, init=f"checkpoint:{file}"), key(18, init="run:abc")]
     with pytest.raises(WeightsError, match=r"init run:abc .* weights were kept, .*`study rerun abc` makes them again"):
-        locate(wanted, {"abc": str(tmp_path)})
+        locate_weights(wanted, {"abc": str(tmp_path)})
     (tmp_path / "model.safetensors").touch()
-    assert locate(wanted, {"abc": str(tmp_path)}) == {f"checkpoint:{file}": file, "run:abc": tmp_path}
+    assert locate_weights(wanted, {"abc": str(tmp_path)}) == {f"checkpoint:{file}": file, "run:abc": tmp_path}
     with pytest.raises(WeightsError, match="init run:abc must be the run of a trial"):
-        locate(wanted, {})
+        locate_weights(wanted, {})
     with pytest.raises(WeightsError, match=r"must be an existing file or folder, but .*nothing does not exist"):
-        locate([key(18, init="checkpoint:nothing")], {})
+        locate_weights([key(18, init="checkpoint:nothing")], {})
 
 
 def test_what_nobody_publishes_is_kept_with_the_study(tmp_path: Path) -> None:
     layout = StudyLayout(tmp_path)
     arrays = {"conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
     keys = [key(18, init="rotation"), key(18, init="checkpoint:/a/b.pt"), key(18)]
-    store(layout, dict.fromkeys(keys, arrays))
-    found = stored(layout, [*keys, key(34, init="rotation")])
+    store_weights(layout, dict.fromkeys(keys, arrays))
+    found = load_stored_weights(layout, [*keys, key(34, init="rotation")])
     assert set(found) == set(keys[:2]), "published weights are fetched again, not copied"
     assert np.array_equal(found[keys[0]]["conv1.weight"], arrays["conv1.weight"])
     next(layout.pretrained.glob("rotation-*")).write_bytes(b"half")
     with pytest.raises(WeightsError, match="is damaged"):
-        stored(layout, keys)
-    forget(layout)
-    assert stored(layout, keys) == {}
+        load_stored_weights(layout, keys)
+    delete_stored_weights(layout)
+    assert load_stored_weights(layout, keys) == {}
 
 
 def test_arrays_that_lie_otherwise_in_memory_come_back_as_they_were(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_arrays_that_lie_otherwise_in_memory_come_back_as_they_were(tmp_path: Pa
         "conv1.weight": np.arange(24.0, dtype=np.float32).reshape(2, 3, 2, 2).transpose(0, 3, 1, 2),
         "bn1.num_batches_tracked": np.array(7),
     }
-    store(layout, {one: arrays})
-    found = stored(layout, [one])[one]
+    store_weights(layout, {one: arrays})
+    found = load_stored_weights(layout, [one])[one]
     assert all(np.array_equal(array, found[name]) for name, array in arrays.items())
     assert found["bn1.num_batches_tracked"].shape == ()
 

@@ -20,8 +20,8 @@ from training_kit import (
     use_small_net,
 )
 
-from study.engine.files.retention import Retention
-from study.engine.files.trial_files import TrialStorage, default_storage
+from study.engine.files.checkpoint_retention import CheckpointRetention
+from study.engine.files.trial_files import TrialFiles, default_trial_files
 from study.errors import EngineError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, StudyLayout
 from study.records import TrialRecord, TrialState
@@ -73,8 +73,8 @@ def put(layout: StudyLayout, number: int) -> str:
     return str(folder.absolute())
 
 
-def retain(book: Book, layout: StudyLayout, per_study: Literal["all"] | int) -> Retention:
-    return Retention(book, default_storage(layout), layout, per_study)
+def retain(book: Book, layout: StudyLayout, per_study: Literal["all"] | int) -> CheckpointRetention:
+    return CheckpointRetention(book, default_trial_files(layout), layout, per_study)
 
 
 def with_weights(layout: StudyLayout) -> list[int]:
@@ -84,12 +84,12 @@ def with_weights(layout: StudyLayout) -> list[int]:
 def test_each_trial_that_ends_displaces_one_at_most(tmp_path: Path) -> None:
     layout, book = StudyLayout(tmp_path), Book()
     retention = retain(book, layout, 2)
-    assert retention() == ()
+    assert retention.sweep() == ()
     values = [0.5, 0.7, 0.6, 0.4, None, 0.9]
     gone = []
     for number, value in enumerate(values):
         book.end(number, value, put(layout, number))
-        gone.append(retention(number))
+        gone.append(retention.on_trial_end(number))
     assert gone == [(), (), (0,), (3,), (4,), (2,)]
     assert with_weights(layout) == [1, 5]
     assert book.dropped == [0, 3, 4, 2]
@@ -105,8 +105,8 @@ def test_all_are_kept_if_asked(tmp_path: Path) -> None:
     retention = retain(book, layout, "all")
     for number in range(4):
         book.end(number, 0.5, put(layout, number))
-        assert retention(number) == ()
-    assert retention() == ()
+        assert retention.on_trial_end(number) == ()
+    assert retention.sweep() == ()
     assert with_weights(layout) == [0, 1, 2, 3]
     assert book.dropped == []
     assert not list(layout.root.rglob(LAST_CHECKPOINT))
@@ -121,7 +121,7 @@ def test_a_resume_deletes_what_a_kill_left_and_never_promises_what_is_gone(
         book.end(number, number / 10, put(layout, number))
     with monkeypatch.context() as patch:
         killer.install(patch)
-        assert retain(book, layout, 1)() == (0, 1)
+        assert retain(book, layout, 1).sweep() == (0, 1)
     assert killer.changes >= 8
     for at in range(1, killer.changes + 1):
         layout, book = StudyLayout(tmp_path / f"{at}"), Book()
@@ -130,8 +130,8 @@ def test_a_resume_deletes_what_a_kill_left_and_never_promises_what_is_gone(
         with monkeypatch.context() as patch:
             Killer(at, watch=partial(_nothing_promised_is_gone, layout, book)).install(patch)
             with pytest.raises(Killed):
-                retain(book, layout, 1)()
-        retain(book, layout, 1)()
+                retain(book, layout, 1).sweep()
+        retain(book, layout, 1).sweep()
         assert with_weights(layout) == [2]
         assert [one.kept for one in book.records()] == [False, False, True]
         assert book.dropped == [0, 1], "each is told once"
@@ -145,10 +145,10 @@ def _nothing_promised_is_gone(layout: StudyLayout, book: Book) -> None:
 def test_another_folder_is_tidied_too(tmp_path: Path) -> None:
     layout, book = StudyLayout(tmp_path / "results"), Book()
     elsewhere = StudyLayout(tmp_path / "elsewhere")
-    storage = TrialStorage(str(tmp_path / "elsewhere" / "trials"))
+    storage = TrialFiles(str(tmp_path / "elsewhere" / "trials"))
     for number in range(2):
         book.end(number, number / 10, put(elsewhere, number))
-    assert Retention(book, storage, layout, 1)() == (0,)
+    assert CheckpointRetention(book, storage, layout, 1).sweep() == (0,)
     assert with_weights(elsewhere) == [1]
     assert count_unfinished(elsewhere.root) == 0
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_tidied_is_said_plainly(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("os.unlink", refuse)
     with pytest.raises(EngineError, match=r"cannot tidy .*trials: .*Read-only file system.*study resume"):
-        retain(book, layout, 1)()
+        retain(book, layout, 1).sweep()
 
 
 @pytest.mark.parametrize(("concurrent", "best"), [(1, 1), (2, 2), (3, 1)])
@@ -193,7 +193,7 @@ def test_the_disk_never_holds_more_than_it_must(
                 if progress.ended or (number % 2 and progress.epoch == 2):
                     book.end(number, progress.best_value, str(layout.trial(number)))
                     running.pop(number).close()
-                    retention(number)
+                    retention.on_trial_end(number)
     assert most[0] >= concurrent * 2 + best - 1, "the bound is no wider than it must be"
     assert count_checkpoints(layout.root) == best
     assert with_weights(layout) == sorted(book.best_trials(best))

@@ -1,4 +1,4 @@
-"""The engine around Tune: faults before a study exists, addresses that do not answer, signals."""
+"""The engine context Tune: faults before a study exists, addresses that do not answer, signals."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine import runner
-from study.engine import setup as preparation
+from study.engine import preparation
 from study.engine.gpu.packing import Packing
 from study.engine.process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.ray.cluster import Slots, cluster
-from study.engine.run_context import RunContext, RunProgress
-from study.engine.setup import PreparedStudy, prepare_study
+from study.engine.run_context import RunContext, RunCallbacks
+from study.engine.preparation import PreparedStudy, prepare_study
 from study.errors import DataError, EngineError, StudyStorageError
 from study.paths import StudyLayout
 from study.records import StudyOutcome
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
 
-SILENT = RunProgress(say=lambda line: None, count=lambda what, done, total: None, interrupting=lambda: None)
+SILENT = RunCallbacks(lambda line: None, lambda name, ready, total: None, lambda: None)
 
 
 @contextmanager
@@ -100,9 +100,9 @@ def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkey
     monkeypatch.setattr(preparation, "load_data", lambda spec, on_progress: data)
     monkeypatch.setattr(preparation, "duplicate_notice", lambda bundle: asked.append(bundle) or "copies")
     spec = make_spec().model_copy(update={"trial": Hyperparameters(batch_size=2)})
-    around = RunContext(never, SILENT)
-    assert prepare_study(spec, StudyLayout(tmp_path), around).notices == ("skipped c.png: damaged", "copies")
-    assert prepare_study(spec, StudyLayout(tmp_path), around, resumed=True).notices == ()
+    context = RunContext(never, SILENT)
+    assert prepare_study(spec, StudyLayout(tmp_path), context).notices == ("skipped c.png: damaged", "copies")
+    assert prepare_study(spec, StudyLayout(tmp_path), context, resumed=True).notices == ()
     assert len(asked) == 1
 
 

@@ -14,10 +14,10 @@ from pyarrow import fs
 from training_kit import MAX_AUC, noisy_halves, short_trial, use_small_net
 
 from study.engine.files import working_directory as workplace
-from study.engine.files.retention import Retention
-from study.engine.files.trial_files import TrialStorage, begin_storage, default_storage, known_storage
+from study.engine.files.checkpoint_retention import CheckpointRetention
+from study.engine.files.trial_files import TrialFiles, create_trial_files, default_trial_files, open_trial_files
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
-from study.engine.messages import TrialReport
+from study.engine.trial_result import TrialResult
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.errors import EngineError, StorageError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
@@ -25,7 +25,7 @@ from study.records import StopReason, TrialRecord, TrialState
 from study.training import progress as progresses
 from study.training.checkpoint import load_scores, load_weights, read_card
 from study.utils import remote_files as places
-from study.utils.remote_files import RemoteStore, fetch
+from study.utils.remote_files import RemoteStore, download_checkpoint
 
 DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 CONFIG = short_trial(max_epochs=3, batch_size=8, learning_rate=0.01)
@@ -48,11 +48,11 @@ def worker(where: str, *, pruned: int | None = None) -> TrialTrainable:
     return made
 
 
-def reports(where: str, epochs: int = 9) -> list[TrialReport]:
+def reports(where: str, epochs: int = 9) -> list[TrialResult]:
     """Return what one worker reports until the trial ends, or until it dies after so many epochs."""
     one, said = worker(where), []
     while not said or not (said[-1].ended or said[-1].failure or len(said) == epochs):
-        said.append(one.step()["report"])
+        said.append(one.step()["trial_result"])
     one.cleanup()
     return said
 
@@ -68,29 +68,29 @@ def whole(root: Path) -> list[str]:
 
 
 @pytest.fixture
-def plain(tmp_path: Path) -> TrialReport:
+def plain(tmp_path: Path) -> TrialResult:
     """The trial's last report, with its files in a plain folder."""
     return reports(str(tmp_path / "plain"))[-1]
 
 
-def test_a_storage_holds_what_a_folder_would(tmp_path: Path, plain: TrialReport, scratch: Path) -> None:
+def test_a_storage_holds_what_a_folder_would(tmp_path: Path, plain: TrialResult, scratch: Path) -> None:
     said = reports(f"file://{tmp_path}/far/00000")
     assert [epoch for one in said for epoch in one.epochs][-1] == plain.epochs[-1]
     assert said[-1].ended is StopReason.FINISHED
     assert said[-1].checkpoint == f"file://{tmp_path}/far/00000/{Path(plain.checkpoint or '').name}"
     assert whole(tmp_path / "far" / "00000") == whole(tmp_path / "plain")
-    assert contents(fetch(said[-1].checkpoint)) == contents(Path(plain.checkpoint or ""))
+    assert contents(download_checkpoint(said[-1].checkpoint)) == contents(Path(plain.checkpoint or ""))
     assert not list(scratch.glob("ray-study-*/*-*")), "a worker that leaves a trial leaves no copy"
 
 
-def test_another_worker_goes_on_from_the_storage(tmp_path: Path, plain: TrialReport) -> None:
+def test_another_worker_goes_on_from_the_storage(tmp_path: Path, plain: TrialResult) -> None:
     where = f"file://{tmp_path}/far"
     before = reports(where, epochs=2)
     after = reports(where)
     assert [one.epoch for one in after[0].epochs] == [1, 2]
     assert after[0].epochs == tuple(epoch for one in before for epoch in one.epochs)
     assert after[-1].epochs[-1] == plain.epochs[-1]
-    assert contents(fetch(after[-1].checkpoint or "")) == contents(Path(plain.checkpoint or ""))
+    assert contents(download_checkpoint(after[-1].checkpoint or "")) == contents(Path(plain.checkpoint or ""))
 
 
 class Faulty(fs.FileSystemHandler):
@@ -173,7 +173,7 @@ def count(root: Path) -> int:
 
 
 def test_a_storage_that_fails_at_any_change_stops_the_trial_and_loses_nothing(
-    tmp_path: Path, plain: TrialReport, far: Callable[[Faulty], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, plain: TrialResult, far: Callable[[Faulty], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progresses, "is_better", lambda value, than, mode: True)  # every epoch has new files
     monkeypatch.setattr(
@@ -210,7 +210,7 @@ def _few(root: Path) -> None:
 
 def test_a_worker_waits_for_another_on_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workplace, "FOLDER_WAIT_S", 0.1)
-    monkeypatch.setattr(workplace.hold_folder, "__defaults__", (0.1,))
+    monkeypatch.setattr(workplace.lock_folder, "__defaults__", (0.1,))
     first = WorkingDirectory(f"file://{tmp_path}/far")
     with pytest.raises(FolderInUseError):
         WorkingDirectory(f"file://{tmp_path}/far")
@@ -229,29 +229,29 @@ def test_the_copies_of_dead_workers_are_deleted(tmp_path: Path, scratch: Path) -
 @pytest.mark.parametrize("form", ["{}/deep/storage", "file://{}/deep/storage"])
 def test_a_study_remembers_its_storage(tmp_path: Path, form: str) -> None:
     layout, given = Layout(tmp_path / "results").study("a b"), form.format(tmp_path)
-    storage = begin_storage(layout, "a b", given)
+    storage = create_trial_files(layout, "a b", given)
     assert storage.is_remote is ("://" in given)
     assert storage.root.startswith(f"{given}/a-b-")
-    assert known_storage(layout) == known_storage(layout, given) == storage
+    assert open_trial_files(layout) == open_trial_files(layout, given) == storage
     assert storage.folder(7) == f"{storage.root}/00007"
-    assert begin_storage(Layout(tmp_path / "other").study("a b"), "a b", given).root != storage.root
+    assert create_trial_files(Layout(tmp_path / "other").study("a b"), "a b", given).root != storage.root
     with pytest.raises(EngineError, match=r"must stay the same, .*deep/storage and --storage is /else; leave it out"):
-        known_storage(layout, "/else")
+        open_trial_files(layout, "/else")
 
 
 def test_without_a_storage_trials_stay_in_the_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     layout = Layout(Path("results")).study("plain")
-    storage = begin_storage(layout, "plain", None)
-    assert storage == default_storage(layout) == known_storage(layout)
+    storage = create_trial_files(layout, "plain", None)
+    assert storage == default_trial_files(layout) == open_trial_files(layout)
     assert storage.folder(3) == str(layout.trial(3).absolute())
     with pytest.raises(EngineError, match="began with its own folder and --storage is /else"):
-        known_storage(layout, "/else")
-    begin_storage(layout, "plain", "elsewhere")
-    assert known_storage(layout).root.startswith(f"{tmp_path}/elsewhere/plain-")
+        open_trial_files(layout, "/else")
+    create_trial_files(layout, "plain", "elsewhere")
+    assert open_trial_files(layout).root.startswith(f"{tmp_path}/elsewhere/plain-")
     layout.storage.write_text("{")
     with pytest.raises(EngineError, match=r"storage\.json must say where"):
-        known_storage(layout)
+        open_trial_files(layout)
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_a_storage_that_cannot_be_used_is_refused_before_anything_begins(
     (tmp_path / "file").touch()
     layout, began = StudyLayout(tmp_path / "results"), time.monotonic()
     with pytest.raises(EngineError, match=said) as refused:
-        begin_storage(layout, "s", given.format(file=tmp_path / "file"))
+        create_trial_files(layout, "s", given.format(file=tmp_path / "file"))
     assert "secret" not in str(refused.value)
     assert not layout.root.exists()
     assert time.monotonic() - began < 60
 
 
 def test_an_option_of_a_uri_stays_behind_the_path() -> None:
-    storage = TrialStorage("s3://bucket/some%20where?region=eu-1")
+    storage = TrialFiles("s3://bucket/some%20where?region=eu-1")
     assert storage.folder(12) == "s3://bucket/some%20where/00012?region=eu-1"
 
 
@@ -303,7 +303,7 @@ class Book:
 
 def test_scores_come_near_and_obsolete_files_go_from_afar(tmp_path: Path) -> None:
     layout = StudyLayout(tmp_path / "results")
-    storage = TrialStorage(f"file://{tmp_path}/far")
+    storage = TrialFiles(f"file://{tmp_path}/far")
     checkpoint = reports(storage.folder(0))[-1].checkpoint
     assert checkpoint is not None
     assert storage.holds(0, checkpoint)
@@ -311,26 +311,26 @@ def test_scores_come_near_and_obsolete_files_go_from_afar(tmp_path: Path) -> Non
     (far_off / ".epoch-0009.part").mkdir()
     (far_off / ".epoch-0009.part" / WEIGHTS).touch()
     record = TrialRecord("s", 0, TrialState.COMPLETE, {}, {}, checkpoint=checkpoint)
-    assert Retention(Book(record), storage, layout, "all")(0) == ()
+    assert CheckpointRetention(Book(record), storage, layout, "all").on_trial_end(0) == ()
     near = layout.near(0, checkpoint)
     assert near == layout.trial(0) / Path(checkpoint).name
     assert {one.name for one in near.iterdir()} == {CARD, SCORES}
-    folder = fetch(checkpoint)
+    folder = download_checkpoint(checkpoint)
     assert (folder / WEIGHTS).stat().st_size > 0
-    assert Retention(Book(record), storage, layout, 1)() == (0,)
+    assert CheckpointRetention(Book(record), storage, layout, 1).sweep() == (0,)
     assert sorted(whole(far_off)) == [f"{near.name}/{CARD}", f"{near.name}/{SCORES}"]
-    assert not (fetch(checkpoint) / WEIGHTS).exists(), "no copy outlives what it is a copy of"
+    assert not (download_checkpoint(checkpoint) / WEIGHTS).exists(), "no copy outlives what it is a copy of"
     assert np.array_equal(load_scores(near)[1], DATA.val_labels)
 
 
 def test_a_copy_of_another_checkpoint_of_the_same_name_is_replaced(tmp_path: Path) -> None:
     checkpoint = reports(f"file://{tmp_path}/far")[-1].checkpoint
     assert checkpoint is not None
-    before = load_weights(fetch(checkpoint))
+    before = load_weights(download_checkpoint(checkpoint))
     folder = Path(checkpoint.removeprefix("file://"))
     (folder / CARD).write_text((folder / CARD).read_text().replace('"epoch"', '"epoch" '))
-    (folder / WEIGHTS).write_bytes((fetch(f"file://{folder}") / WEIGHTS).read_bytes())
-    assert all(torch.equal(one, before[name]) for name, one in load_weights(fetch(checkpoint)).items())
+    (folder / WEIGHTS).write_bytes((download_checkpoint(f"file://{folder}") / WEIGHTS).read_bytes())
+    assert all(torch.equal(one, before[name]) for name, one in load_weights(download_checkpoint(checkpoint)).items())
     (folder / CARD).unlink()
     with pytest.raises(StorageError, match=r"checkpoint\.json"):
-        fetch(checkpoint)
+        download_checkpoint(checkpoint)

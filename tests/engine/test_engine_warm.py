@@ -17,9 +17,9 @@ from ray.air.execution._internal.actor_manager import RayActorManager
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 
-from study.engine.messages import TrialReport
+from study.engine.trial_result import TrialResult
 from study.engine.ray.actor_reuse import GRACE_S, ReusableActorCache, mark_trial, trial_of
-from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots
+from study.engine.ray.cluster import RAY_ENVIRONMENT, Slots
 from study.engine.ray.tune_adapter import run_trials
 from study.engine.trial_controller import TrialController
 from study.records import StopReason, TrialState
@@ -44,7 +44,7 @@ class Slow(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        return {"report": TrialReport((metrics(1, 0.5),), str(self._folder / "epoch-0001"), StopReason.FINISHED)}
+        return {"trial_result": TrialResult((metrics(1, 0.5),), str(self._folder / "epoch-0001"), StopReason.FINISHED)}
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._folder = Path(config["directory"])
@@ -52,7 +52,7 @@ class Slow(tune.Trainable):
 
 @pytest.fixture
 def four_cpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for key, value in QUIET_ENVIRONMENT.items():
+    for key, value in RAY_ENVIRONMENT.items():
         monkeypatch.setenv(key, value)
     monkeypatch.delenv("RAY_preload_python_modules")
     class_cache.DEFAULT_ENV_VARS.clear()
@@ -76,11 +76,11 @@ def test_no_more_workers_are_started_than_run_at_once(
     save = Trial.get_json_state
     monkeypatch.setattr(Trial, "get_json_state", lambda trial: saved.append(trial) or save(trial))
     with driver_lock(layout):
-        conductor = TrialController(storage, layout, listener)
-        conductor.begin(started(storage))
-        run_trials(conductor, layout, Slow, Slots(1, 0.0, 4))
-        conductor.raise_fault()
-        conductor.end()
+        controller = TrialController(storage, layout, listener)
+        controller.start_session(started(storage))
+        run_trials(controller, layout, Slow, Slots(1, 0.0, 4))
+        controller.raise_captured()
+        controller.end_session()
     assert len(asked) == 4
     assert saved == []  # what Tune would write down of each trial nobody reads
     assert len(check_whole(layout, listener)) == 60
@@ -141,17 +141,17 @@ class Holder(Slow):
 
     def _report(self, value: float | None, ended: StopReason | None = None, scores: Any = None) -> dict[str, Any]:
         epochs = () if value is None else (metrics(1, value),)
-        return {"report": TrialReport(epochs, str(self._folder / "epoch-0001"), ended, evaluation=scores or {})}
+        return {"trial_result": TrialResult(epochs, str(self._folder / "epoch-0001"), ended, evaluation=scores or {})}
 
 
 def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, four_cpus: None) -> None:
     storage, layout = make_storage(tmp_path / "study", make_spec(trials=2))
     with driver_lock(layout):
-        conductor = TrialController(storage, layout, Listener(), evaluates=True)
-        conductor.begin(started(storage))
-        run_trials(conductor, layout, Holder, Slots(1, 0.0, 2))
-        conductor.raise_fault()
-        conductor.end()
+        controller = TrialController(storage, layout, Listener(), evaluates=True)
+        controller.start_session(started(storage))
+        run_trials(controller, layout, Holder, Slots(1, 0.0, 2))
+        controller.raise_captured()
+        controller.end_session()
     record = storage.record(1)
     assert (record.state, record.attempts, record.metrics["same"]) == (TrialState.PRUNED, 1, 1.0)
 

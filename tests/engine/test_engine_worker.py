@@ -18,8 +18,8 @@ import torch
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective
-from study.engine.files.working_directory import FolderInUseError, hold_folder
-from study.engine.messages import TrialReport, describe_failure
+from study.engine.files.working_directory import FolderInUseError, lock_folder
+from study.engine.trial_result import TrialResult, describe_failure
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.records import StopReason
 from study.training import trainer as loop
@@ -105,8 +105,8 @@ def test_an_exception_of_the_training_is_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr("study.training.trainer.train", raising(error))
-    report = worker(given(tmp_path)).step()["report"]
-    assert isinstance(report, TrialReport)
+    report = worker(given(tmp_path)).step()["trial_result"]
+    assert isinstance(report, TrialResult)
     assert report.failure is not None
     assert report.failure.summary.startswith(type(error).__name__) or "UnprintableError" in report.failure.summary
     assert "raise error" in report.failure.traceback
@@ -114,10 +114,10 @@ def test_an_exception_of_the_training_is_a_report(
 
 def test_a_trial_that_cannot_even_begin_is_a_report_and_the_worker_takes_the_next(tmp_path: Path) -> None:
     one = worker(given(tmp_path / "bad", depth=11))
-    failure = one.step()["report"].failure
+    failure = one.step()["trial_result"].failure
     assert "ValidationError" in failure.summary
     assert one.reset_config(given(tmp_path / "good"))
-    report = one.step()["report"]
+    report = one.step()["trial_result"]
     assert report.failure is None
     assert [epoch.epoch for epoch in report.epochs] == [1]
     assert Path(report.checkpoint).is_dir()
@@ -128,16 +128,16 @@ def test_a_worker_lets_go_of_a_folder_when_its_trial_ends(tmp_path: Path) -> Non
     one = worker(given(tmp_path))
     one.step()
     with pytest.raises(FolderInUseError, match="another process"):
-        hold_folder(tmp_path, wait_s=0.1)
+        lock_folder(tmp_path, wait_s=0.1)
     one.reset_config(given(tmp_path / "next"))
     other = worker(given(tmp_path))
-    assert [epoch.epoch for epoch in other.step()["report"].epochs] == [1]
+    assert [epoch.epoch for epoch in other.step()["trial_result"].epochs] == [1]
     other.cleanup()
 
 
 def test_a_folder_in_use_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "study.engine.files.working_directory.hold_folder", lambda folder: hold_folder(folder, wait_s=0.1)
+        "study.engine.files.working_directory.lock_folder", lambda folder: lock_folder(folder, wait_s=0.1)
     )
     first, second = worker(given(tmp_path)), worker(given(tmp_path))
     first.step()
@@ -147,7 +147,7 @@ def test_a_folder_in_use_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: p
 
 
 def _hold(folder: Path, held: Event) -> None:
-    hold_folder(folder)
+    lock_folder(folder)
     held.set()
     time.sleep(60)
 
@@ -159,10 +159,10 @@ def test_the_folder_of_a_killed_worker_is_free_at_once(tmp_path: Path) -> None:
     orphan.start()
     assert held.wait(30)
     with pytest.raises(FolderInUseError):
-        hold_folder(tmp_path, wait_s=0.1)
+        lock_folder(tmp_path, wait_s=0.1)
     orphan.kill()
     began = time.monotonic()
-    hold_folder(tmp_path, wait_s=20)
+    lock_folder(tmp_path, wait_s=20)
     assert time.monotonic() - began < 10
     orphan.join()
 
@@ -193,11 +193,11 @@ def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
     spent = []
     for later in (107.0, 110.0):
         now[0] = later
-        spent.append(one.step()["report"].busy_s)
+        spent.append(one.step()["trial_result"].busy_s)
     now[0] = 200.0
     one.reset_config(given(tmp_path / "b"))
     now[0] = 201.5
-    spent.append(one.step()["report"].busy_s)
+    spent.append(one.step()["trial_result"].busy_s)
     assert spent == [7.0, 10.0, 1.5]
     one.cleanup()
 
@@ -233,11 +233,11 @@ def test_nothing_of_a_trial_is_alive_when_the_next_begins(
     assert all(ref() is not None for ref in kept), "while it trains, all of it is needed"
     if ending == "failed":
         monkeypatch.setattr(loop, "train_epoch", failing)
-        failure = one.step()["report"].failure
+        failure = one.step()["trial_result"].failure
         assert "out of memory" in failure.summary
         assert failure.memory
     elif ending == "whole":
-        assert one.step()["report"].ended is StopReason.FINISHED
+        assert one.step()["trial_result"].ended is StopReason.FINISHED
     if ending != "left":
         assert not any(ref() for ref in kept), "others may wait for the memory of a trial that is over"
     one.reset_config(given(tmp_path / "b"))

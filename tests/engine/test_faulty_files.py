@@ -18,7 +18,7 @@ from faulty_files import FAULTS, FaultyDisk
 from recorders import Script
 
 from study.errors import StudyError, TrackingError
-from study.events import EpochReported, Event, Reports, TrialFinished
+from study.events import EpochReported, Event, EpochEvents, TrialFinished
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from study.storage.lock import driver_lock
@@ -53,7 +53,7 @@ class Mailer:
         self._outbox.append(event)
         self.acknowledged.append(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         known = {one.record.trial for one in self.of(TrialFinished)}
         for record in records:
             heard = {one.metrics.epoch for one in self.of(EpochReported) if one.trial == record.trial}

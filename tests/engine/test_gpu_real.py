@@ -19,8 +19,8 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
-from study.engine.gpu.packing import pack
-from study.engine.ray.cluster import QUIET_ENVIRONMENT, plan_slots
+from study.engine.gpu.packing import pack_trials
+from study.engine.ray.cluster import RAY_ENVIRONMENT, plan_slots
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.paths import cache_dir
 from study.training.checkpoint import best_folder, load_weights, read_card
@@ -113,16 +113,16 @@ def test_a_gpus_memory_is_free_again_after_a_trial(tmp_path: Path) -> None:
 
 def test_a_warm_worker_begins_the_next_trial_with_the_last_ones_memory_given_back(tmp_path: Path) -> None:
     worker, _ = worker_with(auto_trial(), tmp_path / "0")
-    assert worker.step()["report"].failure is None
+    assert worker.step()["trial_result"].failure is None
     worker.cleanup()
     before = held()
     large, small = auto_trial(depth=50, batch_size=256, max_epochs=3), auto_trial(batch_size=8, max_epochs=3)
     worker.reset_config(as_given(large, tmp_path / "large"))
-    high = worker.step()["report"].epochs[0].values["peak_memory_bytes"]
+    high = worker.step()["trial_result"].epochs[0].values["peak_memory_bytes"]
     assert torch.cuda.memory_reserved(CUDA) > before + 100 * MIB
     worker.reset_config(as_given(small, tmp_path / "small"))
     assert torch.cuda.memory_reserved(CUDA) <= before + 32 * MIB, "free before the next trial takes any"
-    low = worker.step()["report"].epochs[0].values["peak_memory_bytes"]
+    low = worker.step()["trial_result"].epochs[0].values["peak_memory_bytes"]
     assert low < high / 2, "the peak of one trial is not that of the one before"
     worker.cleanup()
     assert torch.cuda.memory_reserved(CUDA) <= before + 32 * MIB
@@ -136,7 +136,7 @@ def test_a_trial_without_room_is_reported_as_that_and_the_worker_goes_on(tmp_pat
     torch.cuda.set_per_process_memory_fraction((before + 200 * MIB) / torch.cuda.mem_get_info(CUDA)[1], CUDA)
     try:
         worker.reset_config(as_given(auto_trial(depth=152, batch_size=512), tmp_path / "large"))
-        failure = worker.step()["report"].failure
+        failure = worker.step()["trial_result"].failure
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, CUDA)
     assert failure is not None
@@ -144,7 +144,7 @@ def test_a_trial_without_room_is_reported_as_that_and_the_worker_goes_on(tmp_pat
     assert not failure.disk
     assert torch.cuda.memory_reserved(CUDA) <= before + 32 * MIB
     worker.reset_config(as_given(auto_trial(), tmp_path / "next"))
-    assert worker.step()["report"].failure is None
+    assert worker.step()["trial_result"].failure is None
     worker.cleanup()
 
 
@@ -160,7 +160,7 @@ def test_two_runs_on_one_gpu_are_alike(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def ray_on_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in QUIET_ENVIRONMENT.items():
+        for key, value in RAY_ENVIRONMENT.items():
             patch.setenv(key, value)
         patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("gpu-cache")))
         patch.setattr(class_cache, "DEFAULT_ENV_VARS", {})
@@ -177,7 +177,7 @@ def test_a_probe_measures_what_is_plausible_and_is_remembered(ray_on_gpus: None)
     spec = StudySpec(name="a", data=DataSpec(image_size_px=64), trial=Hyperparameters(depth=50, batch_size=64))
     slots = plan_slots(spec.resources, trials=99)
     assert slots.gpus == 1.0
-    found = probe.probed(probe.begin_probe(spec, slots), lambda line: None)
+    found = probe.wait_for_probe(probe.start_probe(spec, slots), lambda line: None)
     for one in found:
         assert one.fault is None
         assert one.card is not None
@@ -187,11 +187,11 @@ def test_a_probe_measures_what_is_plausible_and_is_remembered(ray_on_gpus: None)
         weights = 25e6 * 4 * 4  # with gradients and Adam's two states
         assert weights < need.allocated_bytes <= need.reserved_bytes < 16 * GIB
         assert 50 * MIB < need.context_bytes < 3 * GIB
-    packing = pack(spec, slots, found, data, trials=99)
+    packing = pack_trials(spec, slots, found, data, trials=99)
     assert 0 < packing.slots.gpus <= 1
     assert packing.slots.count >= slots.count
     remembered = (cache_dir() / "gpu_memory.json").read_bytes()
-    again = probe.probed(probe.begin_probe(spec, slots), lambda line: None)
+    again = probe.wait_for_probe(probe.start_probe(spec, slots), lambda line: None)
     assert [one.needs for one in again] == [one.needs for one in found]
     assert (cache_dir() / "gpu_memory.json").read_bytes() == remembered
 

@@ -16,8 +16,8 @@ from ray import tune
 from ray.tune.execution import class_cache
 
 from study.config.hyperparameters import TrialConfig
-from study.engine.messages import TrialReport
-from study.engine.ray.cluster import QUIET_ENVIRONMENT, Slots
+from study.engine.trial_result import TrialResult
+from study.engine.ray.cluster import RAY_ENVIRONMENT, Slots
 from study.engine.ray.tune_adapter import run_trials
 from study.engine.trial_controller import TrialController
 from study.records import StopReason, TrialState
@@ -45,7 +45,7 @@ class Mortal(tune.Trainable):
         epochs = tuple(metrics(one, learning_curve(config, one)) for one in range(1, self._epoch + 1))
         if ended:
             self._perhaps_die_later("idle")
-        return {"report": TrialReport(epochs, str(self._folder / f"epoch-{_best(epochs):04d}"), ended)}
+        return {"trial_result": TrialResult(epochs, str(self._folder / f"epoch-{_best(epochs):04d}"), ended)}
 
     def _begin(self, config: dict[str, Any]) -> None:
         self._given, self._epoch, self._folder = config, 0, Path(config["directory"])
@@ -77,7 +77,7 @@ def _best(epochs: tuple[Any, ...]) -> int:
 @pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        for key, value in QUIET_ENVIRONMENT.items():
+        for key, value in RAY_ENVIRONMENT.items():
             patch.setenv(key, value)
         patch.delenv("RAY_preload_python_modules")
         class_cache.DEFAULT_ENV_VARS.clear()
@@ -101,11 +101,11 @@ def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, two_cpus: None, momen
         (layout.root / f"die-{moment}-{number}").touch()
     listener = Listener()
     with driver_lock(layout):
-        conductor = TrialController(storage, layout, listener)
-        conductor.begin(started(storage))
-        run_trials(conductor, layout, Mortal, Slots(1, 0.0, 2), worker_retries=2)
-        conductor.raise_fault()
-        conductor.end()
+        controller = TrialController(storage, layout, listener)
+        controller.start_session(started(storage))
+        run_trials(controller, layout, Mortal, Slots(1, 0.0, 2), worker_retries=2)
+        controller.raise_captured()
+        controller.end_session()
     assert list(layout.root.glob("died-*")), "nobody died"
     records = check_whole(layout, listener)
     assert [(one.trial, one.state, one.error) for one in records] == [

@@ -22,10 +22,10 @@ from study.config.search_config import (
 from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
 from study.config.study_config import DataSpec, StudySpec
 from study.data import load_data
-from study.planning.disk_usage import Footprint, count_parameters, footprint, storage, training_flops
-from study.planning.schedule import Machine, first_limit, inspect_machine, timetable
-from study.planning.throughput import Speed, complete
-from study.planning.workload import ImageCounts, SpeedKey, count_images, draw_points, workload_of
+from study.planning.disk_usage import TrialFileSizes, count_parameters, trial_file_sizes, disk_usage, training_flops
+from study.planning.schedule import Machine, first_limit, inspect_machine, make_schedule
+from study.planning.throughput import Speed, complete_speeds
+from study.planning.workload import ImageCounts, SpeedKey, count_images, sample_points, study_workload
 from study.training.checkpoint import best_folder
 from study.training.trainer import train
 
@@ -50,51 +50,51 @@ def _spec(kind: str = "search", **changed: object) -> StudySpec:
 
 
 def test_drawn_points_are_of_the_space_and_differ() -> None:
-    points = draw_points(SPACE, 200, seed=1)
+    points = sample_points(SPACE, 200, seed=1)
     assert len({tuple(one.items()) for one in points}) == 200
     assert all(("momentum" in one) == (one["optimizer"] == "sgd") for one in points)
     rates = [float(one["learning_rate"]) for one in points]
     assert all(1e-4 <= one <= 1e-1 for one in rates)
     assert 0.35 < sum(one < math.sqrt(1e-5) for one in rates) / 200 < 0.65, "half of a log range lies below its middle"
     assert {int(one["batch_size"]) for one in points} <= set(range(8, 65))
-    assert points == draw_points(SPACE, 200, seed=1) != draw_points(SPACE, 200, seed=2)
+    assert points == sample_points(SPACE, 200, seed=1) != sample_points(SPACE, 200, seed=2)
 
 
 def test_a_small_space_is_drawn_out_and_no_point_twice() -> None:
-    assert len(draw_points(LISTED, 100, seed=0)) == 4
+    assert len(sample_points(LISTED, 100, seed=0)) == 4
 
 
 def test_replicates_of_a_search_follow_their_point_and_those_of_a_design_come_in_passes() -> None:
     seeds = {"replicates": ReplicatesSpec(count=2)}
-    search = workload_of(_spec(search=SearchSpec(trials=5), **seeds))
+    search = study_workload(_spec(search=SearchSpec(trials=5), **seeds))
     assert (search.trials, len(search.points), search.drawn) == (5, 3, True)
     assert search.kinds[0] == search.kinds[1]
-    grid = workload_of(_spec("grid", **seeds))
+    grid = study_workload(_spec("grid", **seeds))
     assert (grid.trials, len(grid.points), grid.drawn) == (8, 4, False)
     assert grid.kinds[:4] == grid.kinds[4:]
-    assert workload_of(_spec("grid", budget=BudgetSpec(trials=3))).trials == 3
+    assert study_workload(_spec("grid", budget=BudgetSpec(trials=3))).trials == 3
 
 
 def test_epochs_are_counted_trial_by_trial() -> None:
     space = (Parameter(name="max_epochs", domain=Choice(values=(2, 5))),)
-    assert workload_of(_spec("grid", space=space)).epochs == 7
+    assert study_workload(_spec("grid", space=space)).epochs == 7
 
 
 def test_a_large_design_is_sorted_into_few_kinds() -> None:
     space = (*LISTED, Parameter(name="learning_rate", domain=Uniform(low=1.0, high=2000.0, step=1.0)))
-    work = workload_of(_spec("grid", space=space))
+    work = study_workload(_spec("grid", space=space))
     assert work.trials == 8000
     assert len(set(work.kinds)) == 4
 
 
 def test_trials_go_to_the_slot_that_is_free_first() -> None:
-    table = timetable([5.0, 1.0, 1.0, 4.0], slots=2)
+    table = make_schedule([5.0, 1.0, 1.0, 4.0], slots=2)
     assert table.spans == ((0.0, 5.0), (0.0, 1.0), (1.0, 2.0), (2.0, 6.0))
     assert (table.wall_s, table.busy_s, table.ended_by(2.0)) == (6.0, 11.0, 2)
 
 
 def test_the_limit_that_comes_first_is_named() -> None:
-    table = timetable([3600.0] * 8, slots=2)
+    table = make_schedule([3600.0] * 8, slots=2)
     assert first_limit(table, wall_clock_s=None, accelerator_hours=None, gpus_per_trial=1) is None
     assert first_limit(table, wall_clock_s=5 * 3600, accelerator_hours=9, gpus_per_trial=1) is None
     clock = first_limit(table, wall_clock_s=2.5 * 3600, accelerator_hours=6, gpus_per_trial=1)
@@ -120,13 +120,13 @@ def test_what_is_not_measured_is_scaled_from_the_nearest_and_says_so() -> None:
     flops = {10: 1.0, 18: 2.0, 34: 4.0}
     known = {_key(10): Speed(1.0, 0.5, 0.1, 2.0, "measured"), _key(18): Speed(3.0, 1.0, 0.1, 2.0, "measured")}
     wanted = [_key(10), _key(34), _key(18, 32)]
-    found = complete(known, wanted, lambda key: flops[key.depth])
+    found = complete_speeds(known, wanted, lambda key: flops[key.depth])
     assert found[_key(10)].source == "measured"
     assert found[_key(34)].train_image_s == 6.0
     assert found[_key(34)].epoch_s == 0.1
     assert "x 2.00, from resnet 18" in found[_key(34)].source
     assert found[_key(18, 32)].train_image_s == 3.0
-    assert complete({}, wanted, lambda key: 1.0) == {}, "no number is invented"
+    assert complete_speeds({}, wanted, lambda key: 1.0) == {}, "no number is invented"
 
 
 def test_models_are_sized_without_their_weights() -> None:
@@ -147,7 +147,7 @@ def test_a_trials_files_are_as_large_as_foretold(changed: dict[str, object], tmp
     )
     data = noisy_halves(train=32, val=16, size=16)
     progress = next(iter(train(config, data, Objective(metric="val_loss", mode="min"), tmp_path, device=CPU)))
-    sizes = footprint(config, outputs=1, val_images=16)
+    sizes = trial_file_sizes(config, outputs=1, val_images=16)
     assert progress.best_epoch is not None
     best = sum(path.stat().st_size for path in best_folder(tmp_path, progress.best_epoch).iterdir())
     assert best == pytest.approx(sizes.best_bytes, rel=0.01)
@@ -155,17 +155,17 @@ def test_a_trials_files_are_as_large_as_foretold(changed: dict[str, object], tmp
 
 
 def test_the_disk_holds_the_running_and_the_best() -> None:
-    small, large = Footprint(10, 30), Footprint(100, 300)
+    small, large = TrialFileSizes(10, 30), TrialFileSizes(100, 300)
     pictures = ImageCounts(train=6, val=2, test=2, shifted=1, classes=2, image_size_px=10)
     weights = {("rotation", "resnet", 10): 7, ("imagenet", "resnet", 10): 9}
-    found = storage([small] * 4 + [large] * 2, 3, KeepSpec(), pictures, weights=weights)
+    found = disk_usage([small] * 4 + [large] * 2, 3, KeepSpec(), pictures, weights=weights)
     assert found.running_bytes == 2 * 700 + 70
     assert found.kept_bytes == 210
     assert found.weights_bytes == 7, "published weights are not stored again"
     assert found.images_bytes == 11 * 300
     assert found.memory_bytes == 9 * 300 + 16
     assert found.disk_bytes == 1470 + 210 + 7 + 3300
-    everything = storage([small] * 4, 1, KeepSpec(per_study="all"), pictures, weights={})
+    everything = disk_usage([small] * 4, 1, KeepSpec(per_study="all"), pictures, weights={})
     assert everything.kept_bytes == 40
 
 

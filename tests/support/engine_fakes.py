@@ -15,9 +15,9 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
 from study.config.search_space import Choice, Condition, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.engine.messages import TrialReport
+from study.engine.trial_result import TrialResult
 from study.engine.trial_controller import TrialController
-from study.events import EpochReported, Event, Reports, StudyEnded, StudyStarted, TrialFinished
+from study.events import EpochReported, Event, EpochEvents, StudyEnded, StudyStarted, TrialFinished
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
 from study.storage.journal import JournalFile
@@ -97,7 +97,7 @@ class Listener:
     def record(self, event: Event) -> None:
         self.on_record(lambda: self.events.append(event))
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         known = {one.record.trial for one in self.of(TrialFinished)}
         for record in records:
             heard = {one.metrics.epoch for one in self.of(EpochReported) if one.trial == record.trial}
@@ -117,7 +117,7 @@ class Listener:
 
 def work(
     config: TrialConfig, folder: Path, *, pruned: Callable[[int], bool] = lambda epoch: False
-) -> Iterator[TrialReport]:
+) -> Iterator[TrialResult]:
     """Train like a worker: a checkpoint is on disk before its epoch is reported, and a new worker goes on from it."""
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
@@ -138,10 +138,10 @@ def work(
 
 def _report(
     new: tuple[EpochMetrics, ...], history: list[EpochMetrics], folder: Path, ended: StopReason | None
-) -> TrialReport:
+) -> TrialResult:
     best = max(history, key=lambda one: one.values["val_auc"])
     evaluation = {"shifted.dark.auc": best.values["val_auc"] / 2} if ended else {}
-    return TrialReport(new, str(folder / f"epoch-{best.epoch:04d}"), ended, evaluation)
+    return TrialResult(new, str(folder / f"epoch-{best.epoch:04d}"), ended, evaluation)
 
 
 def started(storage: StudyStorage, *, resumed: bool = True) -> StudyStarted:
@@ -154,21 +154,21 @@ def drive(layout: StudyLayout, listener: Listener, *, slots: int = 1, evaluates:
     """Go on with a study until all its trials ended, as Tune would with workers that start afresh each time."""
     with driver_lock(layout):
         storage = StudyStorage.open(layout)
-        conductor = TrialController(storage, layout, listener, evaluates=evaluates)
-        conductor.begin(started(storage))
-        busy: list[tuple[int, Iterator[TrialReport]]] = []
+        controller = TrialController(storage, layout, listener, evaluates=evaluates)
+        controller.start_session(started(storage))
+        busy: list[tuple[int, Iterator[TrialResult]]] = []
         while True:
-            while len(busy) < slots and (assignment := conductor.next_assignment()) is not None:
-                conductor.place(assignment.trial)
+            while len(busy) < slots and (assignment := controller.next_assignment()) is not None:
+                controller.on_trial_started(assignment.trial)
                 busy.append((assignment.trial, start(assignment, layout)))
             if not busy:
-                return conductor.end()
+                return controller.end_session()
             number, reports = busy.pop(0)
-            if not conductor.on_report(number, next(reports)):
+            if not controller.on_trial_result(number, next(reports)):
                 busy.append((number, reports))
 
 
-def start(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialReport]:
+def start(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialResult]:
     pruned = assignment.stop.epoch if assignment.stop else None
     folder = layout.trial(assignment.trial)
     return work(assignment.config, folder, pruned=lambda epoch: pruned is not None and epoch >= pruned)

@@ -15,7 +15,7 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, SearchSpec
 from study.config.search_space import Choice, Condition, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.engine.messages import Failure, TrialReport
+from study.engine.trial_result import Failure, TrialResult
 from study.engine.trial_controller import TrialController
 from study.events import Recorder, StudyStarted
 from study.paths import Layout, StudyLayout
@@ -93,38 +93,38 @@ class _Patient(OutboxRecorder):
 
 
 def _drive(storage: StudyStorage, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:
-    conductor = TrialController(storage, layout, recorder)
+    controller = TrialController(storage, layout, recorder)
     notices = ("imagenet weights are missing: init imagenet was dropped",)
     started = StudyStarted(
         storage.name, storage.study_id, storage.spec, storage.study_file, DATA, False, 0, _SLOTS, "cpu", notices,
         time.time(), storage.planned,
     )  # fmt: skip
-    conductor.begin(started)
-    busy: list[tuple[int, Iterator[TrialReport]]] = []
+    controller.start_session(started)
+    busy: list[tuple[int, Iterator[TrialResult]]] = []
     for _ in range(until or 10**9):
-        while len(busy) < _SLOTS and (assignment := conductor.next_assignment()) is not None:
-            conductor.place(assignment.trial)
+        while len(busy) < _SLOTS and (assignment := controller.next_assignment()) is not None:
+            controller.on_trial_started(assignment.trial)
             busy.append((assignment.trial, _work(assignment, layout)))
         if not busy:
-            conductor.end()
+            controller.end_session()
             return
         number, reports = busy.pop(0)
-        if not conductor.on_report(number, next(reports)):
+        if not controller.on_trial_result(number, next(reports)):
             busy.append((number, reports))
 
 
-def _work(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialReport]:
+def _work(assignment: Assignment, layout: StudyLayout) -> Iterator[TrialResult]:
     config, folder = assignment.config, layout.trial(assignment.trial)
     best: tuple[float, Path] | None = None
     for epoch in range(1, config.max_epochs + 1):
         if assignment.trial == _FAILS and epoch == 3:
-            yield TrialReport(failure=Failure(_TRACE.rpartition("\n")[2], _TRACE))
+            yield TrialResult(failure=Failure(_TRACE.rpartition("\n")[2], _TRACE))
             return
         values = simulated(config, epoch)
         if best is None or values["val_auc"] > best[0]:
             best = (values["val_auc"], _save(folder, config, epoch, values))
         done = StopReason.FINISHED if epoch == config.max_epochs else None
-        yield TrialReport((EpochMetrics(epoch, values),), str(best[1]), done, busy_s=float(epoch))
+        yield TrialResult((EpochMetrics(epoch, values),), str(best[1]), done, busy_s=float(epoch))
 
 
 def simulated(config: TrialConfig, epoch: int) -> dict[str, float]:

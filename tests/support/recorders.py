@@ -10,7 +10,7 @@ from pathlib import Path
 from study.config.search_config import Objective, SearchSpec
 from study.config.search_space import Choice, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.events import EpochReported, Event, Recorder, Reports, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import EpochReported, Event, Recorder, EpochEvents, StudyEnded, StudyStarted, TrialFinished, TrialStarted
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 
 CLOCK_S = 1_700_000_000.0
@@ -28,7 +28,7 @@ class MemoryRecorder:
         assert not self.closed, "record() after close()"
         self.events.append(event)
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports) -> None:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         self.caught_up.extend(records)
 
     def close(self) -> None:

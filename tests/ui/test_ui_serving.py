@@ -97,8 +97,8 @@ def test_other_machines_know_this_one_by_its_names_only() -> None:
     assert socket.gethostname() in everywhere
     assert "0.0.0.0" not in everywhere
     assert "box.example" in listening.allowed_hosts("box.example")
-    assert listening.address("0.0.0.0", 5000) == f"http://{socket.gethostname()}:5000"
-    assert listening.local_address("::", 5000) == "http://[::1]:5000"
+    assert listening.public_url("0.0.0.0", 5000) == f"http://{socket.gethostname()}:5000"
+    assert listening.local_url("::", 5000) == "http://[::1]:5000"
 
 
 def test_mlflow_lets_in_whom_we_name_and_nobody_else() -> None:

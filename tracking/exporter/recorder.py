@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from study.events import Event, PicturesDrawn, Reports, StudyStarted, TrialFinished, TrialStarted
+from study.events import Event, PicturesDrawn, EpochEvents, StudyStarted, TrialFinished, TrialStarted
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from tracking.exporter.process import ExporterProcess
@@ -59,7 +59,7 @@ class OutboxRecorder:
         self._outbox.append(event, self._provenance if isinstance(event, StudyStarted) else None)
         self._sender.wake()
 
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: Reports = lambda trial: ()) -> int:
+    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents = lambda trial: ()) -> int:
         """Record what the storage knows and the outbox does not; return how many ends of trials that were.
 
         A driver killed between the storage and the outbox leaves such ends, or pages the outbox does not know, and a

@@ -15,7 +15,7 @@ from typing import Any
 from study.errors import StorageError, TrackingError
 from study.events import StudyEnded, StudyStarted, TrialFinished
 from study.paths import CARD, WEIGHTS, StudyLayout, is_uri
-from study.utils.remote_files import fetch
+from study.utils.remote_files import download_checkpoint
 from tracking.client.artifacts import link_file
 from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError, log_if_rejected
@@ -302,7 +302,7 @@ def _whole(near: Path, checkpoint: str) -> Path:
     if not is_uri(checkpoint) or (near / WEIGHTS).exists():
         return near
     try:
-        return fetch(checkpoint)
+        return download_checkpoint(checkpoint)
     except (StorageError, OSError) as exc:
         _log.warning("the weights of %s cannot be read now, so its model waits for them: %s", checkpoint, exc)
         return near

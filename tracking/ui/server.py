@@ -228,7 +228,7 @@ def serve(
             f"Only a database needs serving, but {mask_uri(tracking_uri)} is a server; open it directly"
         )
     port = listening.free_port(host, port)
-    address = listening.local_address(host, port)
+    address = listening.local_url(host, port)
     if is_missing(tracking_uri):
         TrackingClient(tracking_uri)
     log = tempfile.TemporaryFile()  # noqa: SIM115 - the server goes on writing, and `stop` closes it
@@ -237,7 +237,7 @@ def serve(
     except BaseException:
         log.close()
         raise
-    url = listening.address(host, port) + view_path(experiment_id, view)
+    url = listening.public_url(host, port) + view_path(experiment_id, view)
     server = UiServer(address, url, process, tracking_uri, log)
     try:
         _await(address, process)

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 from study.errors import EngineError, StorageError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, StudyLayout, checkpoint_name, is_uri, write_text_atomic
-from study.utils.remote_files import UNFINISHED, FileStore, join, open_remote_store, open_store
+from study.utils.remote_files import UNFINISHED, FileStore, join_location, open_remote_store, open_store
 
 
 @dataclass(frozen=True)
-class TrialStorage:
+class TrialFiles:
     """The folder of all trials of one study; ``root`` is an absolute path or a URI."""
 
     root: str
@@ -33,7 +33,7 @@ class TrialStorage:
 
     def folder(self, trial: int) -> str:
         """Return the path or URI of a trial's folder."""
-        return join(self.root, f"{trial:05d}")
+        return join_location(self.root, f"{trial:05d}")
 
     def require_writable(self) -> None:
         """Make sure that trials will be able to write.
@@ -79,12 +79,12 @@ class TrialStorage:
             place.download(name, near / name)
 
 
-def default_storage(layout: StudyLayout) -> TrialStorage:
+def default_trial_files(layout: StudyLayout) -> TrialFiles:
     """Return the study's own folder of trials."""
-    return TrialStorage(str(layout.trial(0).parent.absolute()))
+    return TrialFiles(str(layout.trial(0).parent.absolute()))
 
 
-def begin_storage(layout: StudyLayout, name: str, given: str | None) -> TrialStorage:
+def create_trial_files(layout: StudyLayout, name: str, given: str | None) -> TrialFiles:
     """Choose where the trials of a new study keep their files, and remember it.
 
     Args:
@@ -97,22 +97,22 @@ def begin_storage(layout: StudyLayout, name: str, given: str | None) -> TrialSto
     """
     if given is None:
         layout.storage.unlink(missing_ok=True)
-        return default_storage(layout)
+        return default_trial_files(layout)
     where = _normalized(given)
     # A name is unique in one results folder only, and another study's files would be taken for obsolete ones.
-    storage = TrialStorage(join(where, f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{uuid4().hex[:8]}"))
+    storage = TrialFiles(join_location(where, f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{uuid4().hex[:8]}"))
     storage.require_writable()
     write_text_atomic(layout.storage, json.dumps({"given": where, "root": storage.root}) + "\n")
     return storage
 
 
-def known_storage(layout: StudyLayout, given: str | None = None) -> TrialStorage:
+def open_trial_files(layout: StudyLayout, given: str | None = None) -> TrialFiles:
     """Return where the trials of a study keep their files.
 
     Raises:
         EngineError: another place is given than the study began with, or what is known of it is damaged.
     """
-    root, began = default_storage(layout).root, None
+    root, began = default_trial_files(layout).root, None
     if layout.storage.exists():
         try:
             known = json.loads(layout.storage.read_text(encoding="utf-8"))
@@ -124,7 +124,7 @@ def known_storage(layout: StudyLayout, given: str | None = None) -> TrialStorage
             f"a study's storage must stay the same, but this one began with {began or 'its own folder'} and "
             f"--storage is {given}; leave it out"
         )
-    return TrialStorage(root)
+    return TrialFiles(root)
 
 
 def is_obsolete_after_end(name: str) -> bool:

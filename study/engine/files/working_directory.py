@@ -12,7 +12,7 @@ from pathlib import Path
 
 from study.engine.files.trial_files import is_obsolete_after_end
 from study.paths import CARD, LAST_CHECKPOINT, is_uri
-from study.utils.remote_files import RemoteStore, join, open_remote_store
+from study.utils.remote_files import RemoteStore, join_location, open_remote_store
 
 FOLDER_WAIT_S = 60.0
 SCRATCH = "ray-study"
@@ -35,7 +35,7 @@ class WorkingDirectory:
         self._where = where
         self._mirror = RemoteMirror(where) if is_uri(where) else None
         self.folder = self._mirror.scratch if self._mirror else Path(where)
-        self._handle: int | None = hold_folder(self._mirror.lock if self._mirror else self.folder)
+        self._handle: int | None = lock_folder(self._mirror.lock if self._mirror else self.folder)
         try:
             if self._mirror:
                 self._mirror.fetch()
@@ -54,7 +54,7 @@ class WorkingDirectory:
 
     def name(self, folder: Path) -> str:
         """Return under what path or URI others find a folder of this trial."""
-        return join(self._where, folder.name) if self._mirror else str(folder)
+        return join_location(self._where, folder.name) if self._mirror else str(folder)
 
     def close(self) -> None:
         """Let go of the folder; what is only a copy is deleted."""
@@ -121,7 +121,7 @@ class RemoteMirror:
         return found
 
 
-def hold_folder(directory: Path, wait_s: float = FOLDER_WAIT_S) -> int:
+def lock_folder(directory: Path, wait_s: float = FOLDER_WAIT_S) -> int:
     """Make this process the only one that trains in a trial's folder, until it closes the handle or dies.
 
     A worker that was taken for dead, or whose driver was killed, may still be at work for a moment.

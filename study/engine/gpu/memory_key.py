@@ -19,7 +19,7 @@ DECIDES = (
 """The hyperparameters that decide it; augmentation, loss and schedule hardly do."""
 
 
-class ProbeKey(NamedTuple):
+class MemoryKey(NamedTuple):
     """What decides a trial's memory; ``head_width`` is 0 for a head without a hidden layer."""
 
     family: str
@@ -48,9 +48,9 @@ class ProbeKey(NamedTuple):
         return f"{self.family} {self.depth} with batch_size {self.batch_size} and image_size_px {self.image_size_px}"
 
 
-def key_of(config: Mapping[str, Any], image_size_px: int) -> ProbeKey:
+def memory_key(config: Mapping[str, Any], image_size_px: int) -> MemoryKey:
     """Return the key of a trial's hyperparameters."""
-    return ProbeKey(
+    return MemoryKey(
         family=config["family"],
         depth=config["depth"],
         head=config["head"],
@@ -65,19 +65,19 @@ def key_of(config: Mapping[str, Any], image_size_px: int) -> ProbeKey:
     )
 
 
-def probe_keys(spec: StudySpec) -> tuple[ProbeKey, ...]:
+def memory_keys(spec: StudySpec) -> tuple[MemoryKey, ...]:
     """Return the keys of all points of a study's space, a range at its upper end; conditions hold.
 
     Of a space with more than ``MOST_POINTS`` combinations of what decides only so many are looked at.
     """
     fixed = {**spec.trial.model_dump(), **constants(spec.space)}
     points = islice(grid_points(_deciding(spec)), MOST_POINTS)
-    keys = (key_of({**fixed, **point}, spec.data.image_size_px) for point in points)
+    keys = (memory_key({**fixed, **point}, spec.data.image_size_px) for point in points)
     return tuple(dict.fromkeys(key for key in keys if key.depth in DEPTHS[key.family]))
 
 
-def ceilings(spec: StudySpec) -> dict[str, int]:
-    """Return the upper ends of the integer ranges that ``probe_keys`` puts for the whole range."""
+def range_ceilings(spec: StudySpec) -> dict[str, int]:
+    """Return the upper ends of the integer ranges that ``memory_keys`` puts for the whole range."""
     ranges = {one.name: one.domain for one in _deciding_parameters(spec) if isinstance(one.domain, Integer)}
     return {name: _top(domain) for name, domain in ranges.items() if name not in _asked(spec.space)}
 

@@ -14,9 +14,9 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
-from study.engine.gpu.memory_key import ProbeKey, probe_keys
-from study.engine.gpu.packing import GIB, GpuModel, MemoryFootprints, MemoryNeed, too_large
-from study.engine.messages import is_out_of_memory
+from study.engine.gpu.memory_key import MemoryKey, memory_keys
+from study.engine.gpu.packing import GIB, GpuModel, ProbeResult, MemoryNeed, too_large_error
+from study.engine.trial_result import is_out_of_memory
 from study.engine.ray.cluster import Slots, accelerator_types
 from study.paths import cache_dir, write_text_atomic
 
@@ -29,7 +29,7 @@ FORMAT = 1
 _DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError)
 _log = logging.getLogger(__name__)
 
-Known = Mapping[str, Mapping[ProbeKey, MemoryNeed]]
+Known = Mapping[str, Mapping[MemoryKey, MemoryNeed]]
 """Needs by ``signature`` and key."""
 
 
@@ -43,7 +43,7 @@ def known_needs() -> Known:
     try:
         read = json.loads(_path().read_text(encoding="utf-8"))
         return {
-            name: {ProbeKey(*json.loads(key)): MemoryNeed(*map(int, need)) for key, need in needs.items()}
+            name: {MemoryKey(*json.loads(key)): MemoryNeed(*map(int, need)) for key, need in needs.items()}
             for name, needs in read.items()
         }
     except FileNotFoundError:
@@ -53,7 +53,7 @@ def known_needs() -> Known:
         return {}
 
 
-def remember(gpu: str, torch_version: str, needs: Mapping[ProbeKey, MemoryNeed]) -> None:
+def remember(gpu: str, torch_version: str, needs: Mapping[MemoryKey, MemoryNeed]) -> None:
     """Keep what was measured; a cache that cannot be written costs time, not the study: that is logged."""
     known, name = known_needs(), signature(gpu, torch_version)
     if all(known.get(name, {}).get(key) == need for key, need in needs.items()):
@@ -83,7 +83,7 @@ TIMES = ("latency_ms", "images_per_s", "epoch_s")
 Probing = Sequence[ray.ObjectRef[Any]]
 
 
-def begin_probe(spec: StudySpec, slots: Slots) -> Probing:
+def start_probe(spec: StudySpec, slots: Slots) -> Probing:
     """Ask one worker for each kind of GPU in the cluster what trials take; none without ``gpus_per_trial: auto``.
 
     More than ``MOST_PROBES`` kinds of trial are put in the order of ``memory_bound``; the heaviest is measured and
@@ -96,13 +96,13 @@ def begin_probe(spec: StudySpec, slots: Slots) -> Probing:
         or any(one.metric in TIMES for one in spec.objective_list)
     ):
         return ()
-    keys, known = probe_keys(spec), known_needs()
+    keys, known = memory_keys(spec), known_needs()
     tasks = [_probe.options(accelerator_type=one) for one in accelerator_types()] or [_probe]
     return tuple(one.remote(keys, known) for one in tasks)
 
 
-def probed(probing: Probing, say: Callable[[str], None]) -> tuple[MemoryFootprints, ...]:
-    """Wait for what ``begin_probe`` asked for, and remember it for the next study.
+def wait_for_probe(probing: Probing, say: Callable[[str], None]) -> tuple[ProbeResult, ...]:
+    """Wait for what ``start_probe`` asked for, and remember it for the next study.
 
     Raises:
         EngineError: one trial alone needs more memory than a GPU has.
@@ -116,31 +116,31 @@ def probed(probing: Probing, say: Callable[[str], None]) -> tuple[MemoryFootprin
     found = tuple(map(_result, ready))
     for result in found:
         if result.card and result.too_large:
-            raise too_large(result.too_large, result.card)
+            raise too_large_error(result.too_large, result.card)
         if result.card:
             remember(result.card.name, result.card.torch_version, result.needs)
-    return (*found, MemoryFootprints(fault=f"no GPU was free within {WAIT_S:g} s")) if late else found
+    return (*found, ProbeResult(fault=f"no GPU was free within {WAIT_S:g} s")) if late else found
 
 
-def _result(done: ray.ObjectRef[Any]) -> MemoryFootprints:
+def _result(done: ray.ObjectRef[Any]) -> ProbeResult:
     try:
-        found: MemoryFootprints = ray.get(done)
+        found: ProbeResult = ray.get(done)
     except RayTaskError as error:
-        return MemoryFootprints(fault=f"{type(error.cause).__name__}: {error.cause}")
+        return ProbeResult(fault=f"{type(error.cause).__name__}: {error.cause}")
     except RayError as error:
-        return MemoryFootprints(fault=type(error).__name__)
+        return ProbeResult(fault=type(error).__name__)
     return found
 
 
 # After one call the process ends: a GPU's memory is free only when whoever used it is gone.
 @ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=1)
-def _probe(keys: Sequence[ProbeKey], known: Known) -> MemoryFootprints:
+def _probe(keys: Sequence[MemoryKey], known: Known) -> ProbeResult:
     import torch
 
-    return probe_memory(keys, known, torch.device("cuda")) if torch.cuda.is_available() else MemoryFootprints()
+    return probe_memory(keys, known, torch.device("cuda")) if torch.cuda.is_available() else ProbeResult()
 
 
-def probe_memory(keys: Sequence[ProbeKey], known: Known, device: torch.device) -> MemoryFootprints:
+def probe_memory(keys: Sequence[MemoryKey], known: Known, device: torch.device) -> ProbeResult:
     """Measure the kinds of trial that nobody has measured on such a GPU; stops at one that does not fit.
 
     Args:
@@ -150,7 +150,7 @@ def probe_memory(keys: Sequence[ProbeKey], known: Known, device: torch.device) -
     """
     card, context = _look_at(device)
     earlier = known.get(signature(card.name, card.torch_version), {})
-    found = MemoryFootprints(card, stand_ins=_stand_ins(keys))
+    found = ProbeResult(card, stand_ins=_stand_ins(keys))
     for key in dict.fromkeys(found.stand_ins.values()):
         need = earlier.get(key) or _measure(key, device, context)
         if need is None:
@@ -168,7 +168,7 @@ def _look_at(device: torch.device) -> tuple[GpuModel, int]:
     return GpuModel(torch.cuda.get_device_name(device), str(torch.__version__), free + context), context
 
 
-def _measure(key: ProbeKey, device: torch.device, context: int) -> MemoryNeed | None:
+def _measure(key: MemoryKey, device: torch.device, context: int) -> MemoryNeed | None:
     """Return what a trial takes, None where it does not fit."""
     import torch
 
@@ -194,7 +194,7 @@ def _measure(key: ProbeKey, device: torch.device, context: int) -> MemoryNeed | 
     )
 
 
-def _stand_ins(keys: Sequence[ProbeKey]) -> dict[ProbeKey, ProbeKey]:
+def _stand_ins(keys: Sequence[MemoryKey]) -> dict[MemoryKey, MemoryKey]:
     """Name for every kind of trial the one to measure for it: itself, or the next heavier of a few."""
     if len(keys) <= MOST_PROBES:
         return {key: key for key in keys}

@@ -12,8 +12,8 @@ from ray import tune
 from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
-from study.engine.gpu.memory_key import ProbeKey, ceilings, key_of
-from study.engine.ray.cluster import RESOLUTION, Slots, concurrent, gpu_nodes
+from study.engine.gpu.memory_key import MemoryKey, range_ceilings, memory_key
+from study.engine.ray.cluster import RESOLUTION, Slots, count_concurrent, gpu_nodes
 from study.errors import EngineError
 
 GIB = 2**30
@@ -42,21 +42,21 @@ class MemoryNeed:
 
 
 @dataclass(frozen=True)
-class MemoryFootprints:
+class ProbeResult:
     """What was found out on one kind of GPU.
 
     ``stand_ins`` names for every key the one that was measured for it, itself as a rule. ``card`` is None where torch
-    can use no GPU; ``too_large`` is a key that even a whole GPU has no room for; ``fault`` says why nothing is known.
+    can use no GPU; ``too_large_error`` is a key that even a whole GPU has no room for; ``fault`` says why nothing is known.
     """
 
     card: GpuModel | None = None
-    needs: Mapping[ProbeKey, MemoryNeed] = field(default_factory=dict)
-    stand_ins: Mapping[ProbeKey, ProbeKey] = field(default_factory=dict)
-    too_large: ProbeKey | None = None
+    needs: Mapping[MemoryKey, MemoryNeed] = field(default_factory=dict)
+    stand_ins: Mapping[MemoryKey, MemoryKey] = field(default_factory=dict)
+    too_large_error: MemoryKey | None = None
     fault: str | None = None
 
 
-def too_large(key: ProbeKey, card: GpuModel, beside: str = "") -> EngineError:
+def too_large_error(key: MemoryKey, card: GpuModel, beside: str = "") -> EngineError:
     """Return the error of a kind of trial that even a whole GPU has no room for."""
     return EngineError(
         f"a trial must fit on one GPU, but {key}{beside} needs more than the {card.usable_bytes / GIB:.1f} GiB that "
@@ -80,7 +80,7 @@ class Packing:
 
     slots: Slots
     image_size_px: int = 0
-    shares: Mapping[ProbeKey, float] = field(default_factory=dict)
+    shares: Mapping[MemoryKey, float] = field(default_factory=dict)
     tops: Mapping[str, Any] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
@@ -95,7 +95,7 @@ class Packing:
         """Return the GPUs of a trial with these hyperparameters beside others."""
         if not self.shares:
             return self.slots.gpus
-        own = key_of(trial, self.image_size_px)
+        own = memory_key(trial, self.image_size_px)
         tops = {name: top for name, top in self.tops.items() if getattr(own, name, None)}
         return self.shares.get(own) or self.shares.get(own._replace(**tops)) or 1.0
 
@@ -104,7 +104,7 @@ class Packing:
         return 0 < self.gpus_for(trial) < 1
 
 
-def pack(spec: StudySpec, slots: Slots, found: Sequence[MemoryFootprints], data: DataBundle, trials: int) -> Packing:
+def pack_trials(spec: StudySpec, slots: Slots, found: Sequence[ProbeResult], data: DataBundle, trials: int) -> Packing:
     """Divide the GPUs by what trials were measured to take, with a margin of 10 %.
 
     Never more than ``MOST_PER_GPU`` share one, nor more than there are CPUs for, nor so many that GPUs stay empty.
@@ -128,14 +128,14 @@ def pack(spec: StudySpec, slots: Slots, found: Sequence[MemoryFootprints], data:
     if any(one.card is None for one in found):
         return Packing(slots, notices=("the cluster has GPUs, but torch can use none of them: trials train on CPUs",))
     images, most = _image_bytes(data), _most_per_gpu(spec.resources, trials)
-    fits: dict[ProbeKey, int] = {}
+    fits: dict[MemoryKey, int] = {}
     for one in found:
         for key in one.stand_ins:
             fits[key] = min(_fits(one, key, images), fits.get(key, most))
     shares = {key: share_of(count) for key, count in fits.items()}
     least = min(shares.values())
-    packed = Slots(slots.cpus, least, concurrent(spec.resources, least, trials))
-    return Packing(packed, spec.data.image_size_px, shares, ceilings(spec), (_words(found, fits, images),))
+    packed = Slots(slots.cpus, least, count_concurrent(spec.resources, least, trials))
+    return Packing(packed, spec.data.image_size_px, shares, range_ceilings(spec), (_words(found, fits, images),))
 
 
 def share_of(count: int) -> float:
@@ -143,12 +143,12 @@ def share_of(count: int) -> float:
     return math.floor(RESOLUTION / count) / RESOLUTION
 
 
-def _fits(found: MemoryFootprints, key: ProbeKey, image_bytes: int) -> int:
+def _fits(found: ProbeResult, key: MemoryKey, image_bytes: int) -> int:
     """Say how many trials of a kind one GPU has room for."""
     assert found.card is not None
     need = found.needs[found.stand_ins[key]]
     if need.allocated_bytes + need.context_bytes + image_bytes > found.card.usable_bytes:
-        raise too_large(key, found.card, f" and {image_bytes / GIB:.1f} GiB of images")
+        raise too_large_error(key, found.card, f" and {image_bytes / GIB:.1f} GiB of images")
     return max(1, int(found.card.usable_bytes / (MARGIN * _bytes(need, image_bytes))))
 
 
@@ -170,7 +170,7 @@ def _most_per_gpu(resources: ResourceSpec, trials: int) -> int:
     return max(1, min(MOST_PER_GPU, cpus, even))
 
 
-def _words(found: Sequence[MemoryFootprints], fits: Mapping[ProbeKey, int], image_bytes: int) -> str:
+def _words(found: Sequence[ProbeResult], fits: Mapping[MemoryKey, int], image_bytes: int) -> str:
     """Say what the heaviest trial takes, and how many share a GPU."""
     taken, card = max(
         ((_bytes(need, image_bytes), one.card.name) for one in found if one.card for need in one.needs.values()),

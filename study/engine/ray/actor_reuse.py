@@ -99,7 +99,7 @@ class ReusableActorCache(_ObjectCache):
 
 
 @contextmanager
-def reuse_actors(count: int) -> Iterator[None]:
+def patched_tune(count: int) -> Iterator[None]:
     """Let Tune keep so many workers in what is run inside."""
     module: Any = tune_controller
     tunes_own = module._ObjectCache

@@ -17,7 +17,7 @@ from study.config.study_config import StudySpec
 from study.engine.process import preserve_handlers, quit_on_signals
 from study.errors import EngineError
 
-QUIET_ENVIRONMENT = {
+RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Workers import these while the driver still reads data; otherwise every first trial waits seconds for torch.
@@ -55,7 +55,7 @@ def cluster(address: str | None) -> Iterator[None]:
     Raises:
         EngineError: the address does not answer.
     """
-    for key, value in QUIET_ENVIRONMENT.items():
+    for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     where = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
@@ -99,10 +99,10 @@ def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
     """
     asked = resources.gpus_per_trial
     gpus = (1.0 if gpu_nodes() else 0.0) if asked == "auto" else float(asked)
-    return Slots(resources.cpus_per_trial, gpus, concurrent(resources, gpus, trials))
+    return Slots(resources.cpus_per_trial, gpus, count_concurrent(resources, gpus, trials))
 
 
-def concurrent(resources: ResourceSpec, gpus: float, trials: int) -> int:
+def count_concurrent(resources: ResourceSpec, gpus: float, trials: int) -> int:
     """Work out how many trials of so many GPUs run at once.
 
     Raises:

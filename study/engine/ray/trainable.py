@@ -16,8 +16,8 @@ from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.data.dataset import DataBundle
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
-from study.engine.messages import TrialReport, describe_failure, is_gpu_lost
-from study.engine.model_key import ModelKey
+from study.engine.trial_result import TrialResult, describe_failure, is_gpu_lost
+from study.engine.model_key import WeightsKey
 from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class SharedObjects:
     objective: Objective
     threads: int
     gpus: float
-    weights: Mapping[ModelKey, Mapping[str, NDArray[Any]]]
+    weights: Mapping[WeightsKey, Mapping[str, NDArray[Any]]]
 
 
 class TrialTrainable(tune.Trainable):
@@ -70,10 +70,10 @@ class TrialTrainable(tune.Trainable):
         except Exception as error:
             if is_gpu_lost(error):  # for this process; another one may go on
                 raise
-            report = TrialReport(failure=describe_failure(error), busy_s=self._busy_s())
+            report = TrialResult(failure=describe_failure(error), busy_s=self._busy_s())
         if report.failure or report.ended:
             self._let_go()
-        return {"report": report}
+        return {"trial_result": report}
 
     def cleanup(self) -> None:
         """Let go of the trial."""
@@ -102,7 +102,7 @@ class TrialTrainable(tune.Trainable):
             self._workplace.close()
             self._workplace = None
 
-    def _advance(self) -> TrialReport:
+    def _advance(self) -> TrialResult:
         from study.training.checkpoint import best_folder
 
         if self._workplace is None or self._epochs is None:
@@ -113,7 +113,7 @@ class TrialTrainable(tune.Trainable):
         self._workplace.upload_changes()
         new, self._sent = progress.history[self._sent :], len(progress.history)
         assert progress.best_epoch is not None
-        return TrialReport(
+        return TrialResult(
             epochs=new,
             checkpoint=self._workplace.name(best_folder(self._workplace.folder, progress.best_epoch)),
             ended=progress.ended,
@@ -131,7 +131,7 @@ class TrialTrainable(tune.Trainable):
 
         if torch.get_num_threads() != self._shared.threads:
             torch.set_num_threads(self._shared.threads)
-        key = ModelKey(self._config.init, self._config.family, self._config.depth)
+        key = WeightsKey(self._config.init, self._config.family, self._config.depth)
         arrays = self._shared.weights.get(key)
         weights = None if arrays is None else {name: torch.tensor(array) for name, array in arrays.items()}
         # Ray leaves every GPU visible to a worker that asked for none.

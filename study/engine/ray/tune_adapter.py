@@ -1,4 +1,4 @@
-"""Speak Tune's interfaces: searcher, scheduler, callback and stopper, each a thin voice of the conductor."""
+"""Speak Tune's interfaces: searcher, scheduler, callback and stopper, each a thin voice of the controller."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from study.engine.files.trial_files import TrialStorage, default_storage
-from study.engine.messages import Failure
-from study.engine.ray.actor_reuse import mark_trial, reuse_actors
+from study.engine.files.trial_files import TrialFiles, default_trial_files
+from study.engine.trial_result import Failure
+from study.engine.ray.actor_reuse import mark_trial, patched_tune
 from study.engine.ray.cluster import Slots
 from study.engine.trial_controller import TrialController
 from study.paths import StudyLayout
@@ -32,9 +32,9 @@ POLL_EVERY_S = 0.5
 class StorageSearcher(Searcher):
     """Hand out the storage's trials; Tune's own bookkeeping of them is disposable."""
 
-    def __init__(self, conductor: TrialController, trial_files: TrialStorage) -> None:
+    def __init__(self, controller: TrialController, trial_files: TrialFiles) -> None:
         super().__init__()
-        self._conductor = conductor
+        self._controller = controller
         self._trial_files = trial_files
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -43,9 +43,9 @@ class StorageSearcher(Searcher):
         Tune never asks again once it was told that there will be none.
         """
         assignment = None
-        with self._conductor.capture_errors():
-            assignment = self._conductor.next_assignment()
-        if assignment is None and self._conductor.may_ask_later():
+        with self._controller.capture_errors():
+            assignment = self._controller.next_assignment()
+        if assignment is None and self._controller.may_ask_later():
             return None
         if assignment is None:
             return Searcher.FINISHED  # type: ignore[return-value]  # Tune's own declaration leaves this value out
@@ -70,9 +70,9 @@ class StorageSearcher(Searcher):
 class PrunerScheduler(FIFOScheduler):
     """Stop trials when the storage's pruner says so, and end those that cannot go on."""
 
-    def __init__(self, conductor: TrialController) -> None:
+    def __init__(self, controller: TrialController) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._conductor = conductor
+        self._controller = controller
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """Return the trial that waits longest; Tune's own looks through all there ever were at every step."""
@@ -82,25 +82,25 @@ class PrunerScheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Take one report of a worker."""
         stop = True
-        with self._conductor.capture_errors():
-            stop = self._conductor.on_report(trial.config["number"], result["report"])
+        with self._controller.capture_errors():
+            stop = self._controller.on_trial_result(trial.config["number"], result["trial_result"])
         return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
 
 
 class ControllerCallback(Callback):
-    """Tell the conductor what only Tune knows: placements and dead workers."""
+    """Tell the controller what only Tune knows: placements and dead workers."""
 
-    def __init__(self, conductor: TrialController) -> None:
-        self._conductor = conductor
+    def __init__(self, controller: TrialController) -> None:
+        self._controller = controller
 
     def __getstate__(self) -> dict[str, object]:
-        """Give nothing to pickle, as the conductor does."""
+        """Give nothing to pickle, as the controller does."""
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """Note the placement."""
-        with self._conductor.capture_errors():
-            self._conductor.place(trial.config["number"])
+        with self._controller.capture_errors():
+            self._controller.place(trial.config["number"])
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """End a trial whose workers died more often than allowed.
@@ -108,27 +108,27 @@ class ControllerCallback(Callback):
         Tune gives up a trial at once that it handed to a warm worker which was dead; that one is handed out again.
         """
         number = trial.config["number"]
-        if not self._conductor.is_running(number):
+        if not self._controller.is_running(number):
             return
-        with self._conductor.capture_errors():
-            if trial.should_recover() and self._conductor.requeue(number, trial.max_failures):
+        with self._controller.capture_errors():
+            if trial.should_recover() and self._controller.requeue(number, trial.max_failures):
                 return
             error = trial.get_error()
             kind = type(error).__name__ if error is not None else "unknown"
-            self._conductor.fail(number, Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error)))
+            self._controller.fail(number, Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error)))
 
 
 class InterruptStopper(Stopper):
     """Stop all trials once the user asked for it; Tune asks between any two events."""
 
-    def __init__(self, conductor: TrialController, on_interrupt: Callable[[], None]) -> None:
-        self._conductor = conductor
+    def __init__(self, controller: TrialController, on_interrupt: Callable[[], None]) -> None:
+        self._controller = controller
         self._on_interrupt = on_interrupt
         self._said = False
         self._polled_at_s = 0.0
 
     def __getstate__(self) -> dict[str, object]:
-        """Give nothing to pickle, as the conductor does."""
+        """Give nothing to pickle, as the controller does."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -140,12 +140,12 @@ class InterruptStopper(Stopper):
         now_s = time.monotonic()
         if now_s - self._polled_at_s >= POLL_EVERY_S:
             self._polled_at_s = now_s
-            with self._conductor.capture_errors():
-                self._conductor.poll()
-        if self._conductor.interrupted and not self._said:
+            with self._controller.capture_errors():
+                self._controller.poll()
+        if self._controller.interrupted and not self._said:
             self._said = True
             self._on_interrupt()
-        return self._conductor.interrupted
+        return self._controller.interrupted
 
 
 @contextmanager
@@ -185,20 +185,20 @@ def remove_scratch(layout: StudyLayout) -> None:
 
 
 def run_trials(
-    conductor: TrialController,
+    controller: TrialController,
     layout: StudyLayout,
     trainable: Any,
     slots: Slots,
     *,
-    trial_files: TrialStorage | None = None,
+    trial_files: TrialFiles | None = None,
     resources_for: Callable[[dict[str, Any]], tune.PlacementGroupFactory] | None = None,
     worker_retries: int = 0,
     on_interrupt: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run trials until the conductor has no more.
+    """Run trials until the controller has no more.
 
     Args:
-        conductor: hands trials out and takes what they report.
+        controller: hands trials out and takes what they report.
         layout: the study's paths.
         trainable: what Tune makes workers of; it takes a LedgerSearcher's configurations and returns a
             TrialReport as ``report`` from every step.
@@ -221,8 +221,8 @@ def run_trials(
         tuner = tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=StorageSearcher(conductor, trial_files or default_storage(layout)),
-                scheduler=PrunerScheduler(conductor),
+                search_alg=StorageSearcher(controller, trial_files or default_trial_files(layout)),
+                scheduler=PrunerScheduler(controller),
                 num_samples=-1,
                 max_concurrent_trials=slots.count,
                 reuse_actors=True,
@@ -231,15 +231,15 @@ def run_trials(
             run_config=tune.RunConfig(
                 name="study",
                 storage_path=scratch,
-                callbacks=[ControllerCallback(conductor)],
-                stop=InterruptStopper(conductor, on_interrupt),
+                callbacks=[ControllerCallback(controller)],
+                stop=InterruptStopper(controller, on_interrupt),
                 failure_config=tune.FailureConfig(max_failures=worker_retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials write their own
                 verbose=0,
                 log_to_file=False,
             ),
         )
-        with reuse_actors(slots.count), without_state():
+        with patched_tune(slots.count), without_state():
             tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

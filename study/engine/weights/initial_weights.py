@@ -18,11 +18,11 @@ from safetensors.numpy import load_file, save
 
 from study.config.hyperparameters import DEPTHS
 from study.config.study_config import StudySpec
-from study.engine.model_key import ModelKey
+from study.engine.model_key import WeightsKey
 from study.errors import EngineError, StudyError, WeightsError
 from study.paths import WEIGHTS, StudyLayout, write_atomic
 from study.search.space import admitted_values, forbid
-from study.utils.remote_files import fetch
+from study.utils.remote_files import download_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +36,12 @@ CHECKPOINT, RUN = "checkpoint:", "run:"
 class FetchResult:
     """Weights by what they are for, for the others why there are none, and what must stop the study."""
 
-    weights: Mapping[ModelKey, Arrays] = field(default_factory=dict)
-    missing: Mapping[ModelKey, str] = field(default_factory=dict)
+    weights: Mapping[WeightsKey, Arrays] = field(default_factory=dict)
+    missing: Mapping[WeightsKey, str] = field(default_factory=dict)
     fault: str | None = None
 
 
-def required_weights(spec: StudySpec) -> tuple[ModelKey, ...]:
+def required_weights(spec: StudySpec) -> tuple[WeightsKey, ...]:
     """Return every set of weights some trial may begin with, those that are drawn not among them."""
     inits = [str(one) for one in admitted_values(spec, "init")]
     models = [
@@ -51,10 +51,10 @@ def required_weights(spec: StudySpec) -> tuple[ModelKey, ...]:
         if depth in DEPTHS[str(family)]
     ]
     given = [one for one in inits if one in ("imagenet", "rotation") or one.startswith((CHECKPOINT, RUN))]
-    return tuple(ModelKey(init, family, depth) for init in dict.fromkeys(given) for family, depth in models)
+    return tuple(WeightsKey(init, family, depth) for init in dict.fromkeys(given) for family, depth in models)
 
 
-def locate(wanted: Sequence[ModelKey], runs: Mapping[str, str]) -> dict[str, Path]:
+def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dict[str, Path]:
     """Return where the weights of every ``checkpoint:PATH`` and ``run:RUN_ID`` lie.
 
     Args:
@@ -79,7 +79,7 @@ def locate(wanted: Sequence[ModelKey], runs: Mapping[str, str]) -> dict[str, Pat
                     f"init {key.init} must be the run of a trial in this results folder that ended with a checkpoint, "
                     "but there is none; `study best` names one, checkpoint:PATH takes any file of weights"
                 )
-            folder = found[key.init] = fetch(runs[run])
+            folder = found[key.init] = download_checkpoint(runs[run])
             if not (folder / WEIGHTS).is_file():
                 raise WeightsError(
                     f"init {key.init} must be the run of a trial whose weights were kept, but {runs[run]} has none any "
@@ -88,14 +88,14 @@ def locate(wanted: Sequence[ModelKey], runs: Mapping[str, str]) -> dict[str, Pat
     return found
 
 
-def begin_fetch(wanted: Sequence[ModelKey], located: Mapping[str, Path]) -> ray.ObjectRef[Any] | None:
+def start_fetch(wanted: Sequence[WeightsKey], located: Mapping[str, Path]) -> ray.ObjectRef[Any] | None:
     """Ask one worker for the weights; a worker has torch loaded and the driver need not."""
     asked = tuple(key for key in wanted if key.init == "imagenet" or key.init in located)
     return _fetch.remote(asked, dict(located)) if asked else None
 
 
-def fetched(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
-    """Wait for what ``begin_fetch`` asked for.
+def wait_for_fetch(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
+    """Wait for what ``start_fetch`` asked for.
 
     Raises:
         EngineError: the worker failed at it.
@@ -114,11 +114,11 @@ def fetched(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
 
 # An environment of its own means a process of its own: a worker that ran a task is never given a trial.
 @ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": "weights"}})
-def _fetch(wanted: tuple[ModelKey, ...], located: Mapping[str, Path]) -> FetchResult:
+def _fetch(wanted: tuple[WeightsKey, ...], located: Mapping[str, Path]) -> FetchResult:
     from study.training.models.pretrained_weights import MissingWeightsError
 
-    weights: dict[ModelKey, Arrays] = {}
-    missing: dict[ModelKey, str] = {}
+    weights: dict[WeightsKey, Arrays] = {}
+    missing: dict[WeightsKey, str] = {}
     try:
         for key in wanted:
             try:
@@ -130,7 +130,7 @@ def _fetch(wanted: tuple[ModelKey, ...], located: Mapping[str, Path]) -> FetchRe
     return FetchResult(weights, missing)
 
 
-def _read(key: ModelKey, located: Mapping[str, Path]) -> Arrays:
+def _read(key: WeightsKey, located: Mapping[str, Path]) -> Arrays:
     import torch
 
     from study.config.hyperparameters import Hyperparameters
@@ -151,7 +151,7 @@ def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
     return np.asarray(plain.float() if plain.is_floating_point() else plain)
 
 
-def without_missing(spec: StudySpec, missing: Mapping[ModelKey, str]) -> tuple[StudySpec, tuple[str, ...]]:
+def without_missing(spec: StudySpec, missing: Mapping[WeightsKey, str]) -> tuple[StudySpec, tuple[str, ...]]:
     """Take ``init: imagenet`` out of the space where there are no weights for it.
 
     Returns:
@@ -197,7 +197,7 @@ def _named(models: Sequence[tuple[str, int]]) -> str:
     )
 
 
-def _reasons(missing: Mapping[ModelKey, str]) -> str:
+def _reasons(missing: Mapping[WeightsKey, str]) -> str:
     """Say each reason once, with the models it holds for."""
     by_reason: dict[str, list[tuple[str, int]]] = {}
     for key, why in missing.items():
@@ -205,20 +205,20 @@ def _reasons(missing: Mapping[ModelKey, str]) -> str:
     return "; ".join(f"{_named(models)}: {why}" for why, models in by_reason.items())
 
 
-def store(layout: StudyLayout, weights: Mapping[ModelKey, Arrays]) -> None:
+def store_weights(layout: StudyLayout, weights: Mapping[WeightsKey, Arrays]) -> None:
     """Write weights, each set whole or not at all; published ones are left out."""
     for key, arrays in weights.items():
         if key.init != "imagenet":
             _write(_path(layout, key), arrays)
 
 
-def stored(layout: StudyLayout, wanted: Sequence[ModelKey]) -> dict[ModelKey, Arrays]:
-    """Read what ``store`` wrote of these.
+def load_stored_weights(layout: StudyLayout, wanted: Sequence[WeightsKey]) -> dict[WeightsKey, Arrays]:
+    """Read what ``store_weights`` wrote of these.
 
     Raises:
         WeightsError: a file is damaged.
     """
-    found: dict[ModelKey, Arrays] = {}
+    found: dict[WeightsKey, Arrays] = {}
     for key in wanted:
         path = _path(layout, key)
         if path.exists():
@@ -231,7 +231,7 @@ def stored(layout: StudyLayout, wanted: Sequence[ModelKey]) -> dict[ModelKey, Ar
     return found
 
 
-def forget(layout: StudyLayout) -> None:
+def delete_stored_weights(layout: StudyLayout) -> None:
     """Remove what an earlier study of the name left that never began."""
     shutil.rmtree(layout.pretrained, ignore_errors=True)
 
@@ -242,6 +242,6 @@ def _write(path: Path, arrays: Arrays) -> None:
     write_atomic(path, lambda file: file.write(save(ordered)))
 
 
-def _path(layout: StudyLayout, key: ModelKey) -> Path:
+def _path(layout: StudyLayout, key: WeightsKey) -> Path:
     digest = hashlib.sha256(repr(tuple(key)).encode()).hexdigest()[:16]
     return layout.pretrained / f"{key.init.partition(':')[0]}-{key.family}-{key.depth}-{digest}.safetensors"

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
-from study.engine.model_key import ModelKey
+from study.engine.model_key import WeightsKey
 from study.engine.ray.cluster import Slots
 from study.engine.weights.initial_weights import Arrays
 from study.errors import EngineError, WeightsError
@@ -25,8 +25,8 @@ ROTATION = "rotation"
 
 
 def pretrain_by_rotation(
-    spec: StudySpec, wanted: Sequence[ModelKey], data: DataBundle, slots: Slots, say: Callable[[str], None]
-) -> dict[ModelKey, Arrays]:
+    spec: StudySpec, wanted: Sequence[WeightsKey], data: DataBundle, slots: Slots, say: Callable[[str], None]
+) -> dict[WeightsKey, Arrays]:
     """Train a backbone for every model that asks for ``init: rotation``, as many at once as trials would run.
 
     Args:
@@ -47,7 +47,7 @@ def pretrain_by_rotation(
     task = _pretrain.options(num_cpus=slots.cpus, num_gpus=slots.gpus)
     running = {task.remote(spec, key, images, slots.cpus, slots.gpus): key for key in keys}
     say(f"init rotation: learning which way up {len(data.train)} images are, for {len(keys)} model(s)")
-    found: dict[ModelKey, Arrays] = {}
+    found: dict[WeightsKey, Arrays] = {}
     while running:
         (done,), _ = ray.wait(list(running))
         key = running.pop(done)
@@ -59,7 +59,7 @@ def pretrain_by_rotation(
     return found
 
 
-def _result(done: Any, key: ModelKey) -> tuple[Arrays, float, float]:
+def _result(done: Any, key: WeightsKey) -> tuple[Arrays, float, float]:
     try:
         found: tuple[Arrays, float, float] = ray.get(done)
     except RayTaskError as error:
@@ -72,7 +72,7 @@ def _result(done: Any, key: ModelKey) -> tuple[Arrays, float, float]:
 @ray.remote(max_calls=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": ROTATION}})  # an idle one keeps its GPU
 def _pretrain(
     spec: StudySpec,
-    key: ModelKey,
+    key: WeightsKey,
     images: tuple[NDArray[np.uint8], NDArray[np.uint8]],
     threads: int,
     gpus: float,

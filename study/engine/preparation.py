@@ -11,19 +11,19 @@ from study.data import load_data
 from study.data.dataset import DataBundle, ImageSet
 from study.data.near_duplicates import duplicate_notice
 from study.designs import planned_trials
-from study.engine.gpu.memory_probe import begin_probe, probed
-from study.engine.gpu.packing import Packing, pack
-from study.engine.model_key import ModelKey
+from study.engine.gpu.memory_probe import start_probe, wait_for_probe
+from study.engine.gpu.packing import Packing, pack_trials
+from study.engine.model_key import WeightsKey
 from study.engine.ray.cluster import plan_slots, require_accelerators
 from study.engine.run_context import RunContext
 from study.engine.weights.initial_weights import (
     RUN,
     Arrays,
-    begin_fetch,
-    fetched,
-    locate,
+    start_fetch,
+    wait_for_fetch,
+    locate_weights,
     required_weights,
-    stored,
+    load_stored_weights,
     without_missing,
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
@@ -102,7 +102,7 @@ class PreparedStudy:
     """All that trials need; ``spec`` is what is really run."""
 
     data: DataBundle
-    weights: Mapping[ModelKey, Arrays]
+    weights: Mapping[WeightsKey, Arrays]
     spec: StudySpec
     packing: Packing
     notices: tuple[str, ...]
@@ -122,15 +122,15 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, around: RunContext, *, r
     trials, say = planned_trials(spec), around.progress.say
     slots = plan_slots(spec.resources, trials)
     require_accelerators(spec, slots)
-    kept = stored(layout, required_weights(spec))
+    kept = load_stored_weights(layout, required_weights(spec))
     wanted = [key for key in required_weights(spec) if key not in kept]
-    located = locate(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
-    fetching, probing = begin_fetch(wanted, located), begin_probe(spec, slots)
+    located = locate_weights(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
+    fetching, probing = start_fetch(wanted, located), start_probe(spec, slots)
     data = load_data(spec.data, on_progress=around.progress.count)
     validate_data(spec, data)
-    found = fetched(fetching)
+    found = wait_for_fetch(fetching)
     left, dropped = without_missing(spec, found.missing)
-    packing = pack(left, slots, probed(probing, say), data, trials)
+    packing = pack_trials(left, slots, wait_for_probe(probing, say), data, trials)
     notices = (*dropped, *_fewer(spec, left), *packing.notices)
     notices = notices if resumed else (*notices, *_data_notices(data))
     for notice in notices:
