@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.options import RESULTS, print_json
-from study.events import Event, Recorder, EpochEvents
+from study.events import EpochEvents, Event, Recorder
 from study.paths import StudyLayout
 from study.records import TrialRecord
 

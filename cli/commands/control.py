@@ -168,7 +168,7 @@ def end_if_left_open(study: StudyLayout) -> bool:
     from tracking.outbox.study_state import fold
 
     with suppress(StudyStorageError):
-        from study.engine.trial_controller import summarize_study
+        from study.engine.stored_events import summarize_study
         from study.records import StudyOutcome
         from study.storage.lock import driver_lock
         from study.storage.study_storage import StudyStorage

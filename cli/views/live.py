@@ -14,11 +14,11 @@ from cli.options import STATE_STYLES, duration, number
 from study.config.study_config import StudySpec
 from study.designs import count_points
 from study.events import (
+    EpochEvents,
     EpochReported,
     Event,
     FinalLookTaken,
     PicturesDrawn,
-    EpochEvents,
     StudyEnded,
     StudyStarted,
     TrialFinished,

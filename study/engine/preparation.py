@@ -19,11 +19,11 @@ from study.engine.run_context import RunContext
 from study.engine.weights.initial_weights import (
     RUN,
     Arrays,
-    start_fetch,
-    wait_for_fetch,
+    load_stored_weights,
     locate_weights,
     required_weights,
-    load_stored_weights,
+    start_fetch,
+    wait_for_fetch,
     without_missing,
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
@@ -108,7 +108,7 @@ class PreparedStudy:
     notices: tuple[str, ...]
 
 
-def prepare_study(spec: StudySpec, layout: StudyLayout, around: RunContext, *, resumed: bool = False) -> PreparedStudy:
+def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, resumed: bool = False) -> PreparedStudy:
     """Read the data while workers fetch the weights and measure the memory of trials, then train what nobody has.
 
     What there is to say of the data a resumed study's storage has already.
@@ -119,14 +119,14 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, around: RunContext, *, r
         DesignError: the design has no place for what is left without missing weights.
         EngineError: the cluster has no room for a trial.
     """
-    trials, say = planned_trials(spec), around.progress.say
+    trials, say = planned_trials(spec), context.callbacks.on_message
     slots = plan_slots(spec.resources, trials)
     require_accelerators(spec, slots)
     kept = load_stored_weights(layout, required_weights(spec))
     wanted = [key for key in required_weights(spec) if key not in kept]
-    located = locate_weights(wanted, around.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
+    located = locate_weights(wanted, context.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
     fetching, probing = start_fetch(wanted, located), start_probe(spec, slots)
-    data = load_data(spec.data, on_progress=around.progress.count)
+    data = load_data(spec.data, on_progress=context.callbacks.on_images)
     validate_data(spec, data)
     found = wait_for_fetch(fetching)
     left, dropped = without_missing(spec, found.missing)

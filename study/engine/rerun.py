@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from study.config.hyperparameters import TrialConfig
 from study.engine.environment import (
-    read_checkpoint_card,
     describe_environment,
-    select_device,
     device_reasons,
     load_initial_weights,
     matching_environment,
+    read_checkpoint_card,
+    select_device,
     torch_threads,
 )
 from study.engine.ray.trainable import training_data
@@ -182,7 +182,10 @@ def rerun(
     card = read_checkpoint_card(record)
     on_gpu = card is not None and card.device == "cuda"
     device = select_device(on_gpu)
-    with tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch, torch_threads(storage.spec.resources.cpus_per_trial):
+    with (
+        tempfile.TemporaryDirectory(prefix="study-rerun-") as scratch,
+        torch_threads(storage.spec.resources.cpus_per_trial),
+    ):
         directory = Path(scratch)
         now = TrainingProgress()
         for reported in _train(storage, layout, record, data, card, device, directory):

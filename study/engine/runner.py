@@ -1,4 +1,4 @@
-"""Run a study from its spec, or go on with one: cluster, data, weights, then Tune until all trials ended."""
+"""Start or resume a study: cluster, data, weights, then Tune until all trials ended."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from ray import tune
 from study.config.diff import changes
 from study.config.study_config import StudySpec
 from study.designs import design_overview
-from study.engine.stopping import clear_stop_request
 from study.engine.environment import describe_environment
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import TrialFiles, create_trial_files, open_trial_files
+from study.engine.preparation import PreparedStudy, prepare_study
 from study.engine.process import stop_on_signals
 from study.engine.ray.cluster import cluster
 from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
-from study.engine.ray.tune_adapter import remove_scratch, run_trials
+from study.engine.ray.tuner import remove_scratch, run_trials
 from study.engine.run_context import RunContext
-from study.engine.preparation import PreparedStudy, prepare_study
-from study.engine.trial_controller import TrialController, summarize_study
+from study.engine.stopping import clear_stop_request
+from study.engine.stored_events import summarize_study
+from study.engine.trial_controller import TrialController
 from study.engine.warm_start import prior_trials_of
 from study.engine.weights.initial_weights import delete_stored_weights, store_weights
 from study.errors import StudyError, UsageError, WeightsError
@@ -33,16 +34,16 @@ from study.storage.study_attributes import refuse_existing
 from study.storage.study_storage import StudyStorage
 
 
-def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: RunContext) -> StudyEnded:
-    """Begin a new study and run it to its end.
+def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: RunContext) -> StudyEnded:
+    """Start a new study and run it to its end.
 
-    Nothing is stored before data and weights are there, so that a fault in them leaves the name free.
+    Nothing is stored before data and weights are prepared, so that an error in them leaves the name free.
 
     Args:
         spec: what to run.
-        study_file: the study file as it was given.
+        study_file: text of the study file as given.
         layout: the study's paths.
-        around: listener, progress, cluster, storage.
+        context: recorder, callbacks, cluster, place of the checkpoints.
 
     Raises:
         StudyStorageError: the name is taken, another process runs the study, or a study to learn from is not there.
@@ -55,32 +56,32 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, around: R
     earlier, notices = prior_trials_of(spec, layout)
     with driver_lock(layout):
         clear_stop_request(layout)
-        trial_files = create_trial_files(layout, spec.name, around.storage)
-        with cluster(around.address):
+        trial_files = create_trial_files(layout, spec.name, context.storage)
+        with cluster(context.address):
             delete_stored_weights(layout)
-            ready = prepare_study(spec, layout, around)
+            prepared = prepare_study(spec, layout, context)
             write_text_atomic(layout.study_file, study_file)
-            store_weights(layout, ready.weights)
+            store_weights(layout, prepared.weights)
             storage = StudyStorage.create(
                 layout,
-                ready.spec,
+                prepared.spec,
                 study_file,
                 given=spec,
-                data=ready.data.summary,
-                notices=(*notices, *ready.notices),
+                data=prepared.data.summary,
+                notices=(*notices, *prepared.notices),
                 warm_start=earlier,
                 environment=describe_environment(),
             )
-            return _drive(storage, layout, trial_files, ready, around, resumed=False)
+            return _run(storage, layout, trial_files, prepared, context, resumed=False)
 
 
-def resume_study(layout: StudyLayout, around: RunContext, *, extended: StudySpec | None = None) -> StudyEnded:
-    """Go on with a study that was interrupted; its interrupted trials go first, from their last checkpoints.
+def resume_study(layout: StudyLayout, context: RunContext, *, extended: StudySpec | None = None) -> StudyEnded:
+    """Resume an interrupted study; its interrupted trials go first, from their last checkpoints.
 
     Args:
         layout: the study's paths.
-        around: listener, progress, cluster, storage.
-        extended: what the study is to be from now on; it must only add to what it is.
+        context: recorder, callbacks, cluster, place of the checkpoints.
+        extended: the spec from now on, None if unchanged; it must only add to the present one.
 
     Raises:
         StudyStorageError: there is no such study, its data changed, or another process runs it.
@@ -90,26 +91,28 @@ def resume_study(layout: StudyLayout, around: RunContext, *, extended: StudySpec
     with driver_lock(layout):
         clear_stop_request(layout)
         storage = StudyStorage.open(layout)
-        trial_files = open_trial_files(layout, around.storage)
+        trial_files = open_trial_files(layout, context.storage)
         wanted = _extended(storage, extended)
         if wanted == storage.spec and storage.is_finished:
             return summarize_study(storage, StudyOutcome.FINISHED, storage.end_reason)
         trial_files.require_writable()
-        with cluster(around.address):
-            ready = prepare_study(wanted, layout, around, resumed=True)
-            storage.require_data(ready.data.summary.fingerprint)
-            if ready.spec != wanted:
-                raise WeightsError(f"a study's space must stay the same, but since it began {'; '.join(ready.notices)}")
+        with cluster(context.address):
+            prepared = prepare_study(wanted, layout, context, resumed=True)
+            storage.require_data(prepared.data.summary.fingerprint)
+            if prepared.spec != wanted:
+                raise WeightsError(
+                    f"a study's space must stay the same, but since it began {'; '.join(prepared.notices)}"
+                )
             if wanted != storage.spec:
                 storage.extend(wanted)
-            return _drive(storage, layout, trial_files, ready, around, resumed=True)
+            return _run(storage, layout, trial_files, prepared, context, resumed=True)
 
 
 def _extended(storage: StudyStorage, extended: StudySpec | None) -> StudySpec:
-    """Return what the study is to be; it is not stored yet, so that a fault in what follows changes nothing."""
+    """Return the spec from now on; it is stored only after the preparation succeeded."""
     if extended is None:
         return storage.spec
-    if other := [str(one) for one in changes(storage.spec, extended) if not one.extends]:
+    if other := [str(change) for change in changes(storage.spec, extended) if not change.extends]:
         raise UsageError(
             f"an extension must only add to `{storage.name}`, but it changes {'; '.join(other)}; "
             "give the changed study another name with --name"
@@ -117,44 +120,44 @@ def _extended(storage: StudyStorage, extended: StudySpec | None) -> StudySpec:
     return extended
 
 
-def _drive(
+def _run(
     storage: StudyStorage,
     layout: StudyLayout,
     trial_files: TrialFiles,
-    ready: PreparedStudy,
-    around: RunContext,
+    prepared: PreparedStudy,
+    context: RunContext,
     *,
     resumed: bool,
 ) -> StudyEnded:
-    recorder = around.recorder(ready.data)
+    recorder = context.recorder(prepared.data)
     controller = TrialController(
         storage,
         layout,
         recorder,
-        evaluates=bool(ready.data.shifted),
-        gpus_of=ready.packing.gpus_for,
+        evaluates=bool(prepared.data.shifted),
+        gpus_of=prepared.packing.gpus_for,
         retention=CheckpointRetention(storage, trial_files, layout, storage.spec.keep.per_study),
     )
-    remove_scratch(layout)  # also where no trial is left to run
+    remove_scratch(layout)  # also if no trial is left to run
     try:
         storage.begin_session(time.time())
         with stop_on_signals(controller.interrupt):
-            controller.start_session(_started(storage, ready, resumed=resumed))
+            controller.start_session(_study_started(storage, prepared, resumed=resumed))
             if controller.has_work():
                 run_trials(
                     controller,
                     layout,
-                    tune.with_parameters(TrialTrainable, shared=_share(storage.spec, ready)),
-                    ready.packing.slots,
+                    tune.with_parameters(TrialTrainable, shared=_shared_objects(storage.spec, prepared)),
+                    prepared.packing.slots,
                     trial_files=trial_files,
-                    resources_for=ready.packing.resources_for,
+                    resources_for=prepared.packing.resources_for,
                     worker_retries=storage.spec.resources.worker_retries,
-                    on_interrupt=around.progress.interrupting,
+                    on_interrupt=context.callbacks.on_interrupt,
                 )
             controller.raise_captured()
-    except BaseException as fault:
-        with suppress(StudyError, OSError):  # they would hide what happened first
-            controller.end_session(crashed=isinstance(fault, Exception))
+    except BaseException as error:
+        with suppress(StudyError, OSError):  # they would hide the first error
+            controller.end_session(crashed=isinstance(error, Exception))
         with suppress(StudyError, OSError):
             recorder.close()
         raise
@@ -164,14 +167,14 @@ def _drive(
     return event
 
 
-def _started(storage: StudyStorage, ready: PreparedStudy, *, resumed: bool) -> StudyStarted:
-    slots = ready.packing.slots
+def _study_started(storage: StudyStorage, prepared: PreparedStudy, *, resumed: bool) -> StudyStarted:
+    slots = prepared.packing.slots
     return StudyStarted(
         study=storage.name,
         study_id=storage.study_id,
         spec=storage.spec,
         study_file=storage.study_file,
-        data=ready.data.summary,
+        data=prepared.data.summary,
         resumed=resumed,
         planned=storage.planned,
         finished=sum(count for state, count in storage.counts().items() if state.is_finished),
@@ -183,12 +186,12 @@ def _started(storage: StudyStorage, ready: PreparedStudy, *, resumed: bool) -> S
     )
 
 
-def _share(spec: StudySpec, ready: PreparedStudy) -> SharedObjects:
-    slots = ready.packing.slots
+def _shared_objects(spec: StudySpec, prepared: PreparedStudy) -> SharedObjects:
+    slots = prepared.packing.slots
     return SharedObjects(
-        data=training_data(ready.data, spec.data.resize),
+        data=training_data(prepared.data, spec.data.resize),
         objective=spec.objective,
         threads=slots.cpus,
         gpus=slots.gpus,
-        weights=ready.weights,
+        weights=prepared.weights,
     )

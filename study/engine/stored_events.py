@@ -6,7 +6,8 @@ import time
 
 from study.analysis.ranking import rank_trials
 from study.events import EpochReported, StudyEnded
-from study.records import StopReason, StudyOutcome, is_better
+from study.metrics import is_better
+from study.records import StopReason, StudyOutcome
 from study.storage.study_storage import StudyStorage
 
 

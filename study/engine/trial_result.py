@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from study.errors import StorageError
-from study.metrics import is_better
 from study.records import EpochMetrics, StopReason
 
 OUT_OF_MEMORY = (

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from study.config.search_config import Objective
-from study.events import Event, PicturesDrawn, Recorder, EpochEvents, StudyEnded, StudyStarted, TrialFinished
+from study.events import EpochEvents, Event, PicturesDrawn, Recorder, StudyEnded, StudyStarted, TrialFinished
 from study.figures.study_page import TrialCurves, curves_of, study_page
 from study.figures.trial_page import trial_page
 from study.paths import StudyLayout, write_text_atomic

@@ -121,8 +121,8 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Hand the reports to the controller."""
     from engine_fakes import started
 
-    from study.engine.trial_result import TrialResult
     from study.engine.trial_controller import TrialController
+    from study.engine.trial_result import TrialResult
     from study.records import EpochMetrics, StopReason
     from study.storage.lock import driver_lock
 
@@ -140,7 +140,7 @@ def engine(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         controller.start_session(started(storage, resumed=False))
         while (assignment := controller.next_assignment()) is not None:
             controller.on_trial_started(assignment.trial)
-        calls = all_at_pace(asked, on_report)
+        calls = all_at_pace(asked, on_trial_result)
         controller.end_session()
         figures |= {"wall_s": time.perf_counter() - began, "driver_cpu_s": time.process_time() - cpu_s}
         figures |= {"calls": calls.figures(), "rss_mib": [before, rss_mib()]}
@@ -179,10 +179,10 @@ def study(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from engine_fakes import started
     from scale import ray_session
 
-    from study.engine.trial_result import TrialResult
     from study.engine.ray.cluster import Slots
-    from study.engine.ray.tune_adapter import run_trials
+    from study.engine.ray.tuner import run_trials
     from study.engine.trial_controller import TrialController
+    from study.engine.trial_result import TrialResult
     from study.storage.lock import driver_lock
 
     calls, at_s, cpu_s, figures = Calls(), [], [], {}

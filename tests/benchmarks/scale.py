@@ -61,9 +61,7 @@ def ray_session(cpus: int) -> None:
     quiet = {key: value for key, value in RAY_ENVIRONMENT.items() if key != "RAY_preload_python_modules"}
     os.environ.update(quiet)
     import ray
-    from ray.tune.execution import class_cache
 
-    class_cache.DEFAULT_ENV_VARS.clear()
     ray.init(num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
 
 
@@ -88,7 +86,10 @@ def make_stub(step_s: float, epochs: int) -> Any:
             ended = StopReason.FINISHED if self._epoch >= epochs else None
             value = self._quality * self._epoch / epochs
             metrics = EpochMetrics(self._epoch, {"val_auc": value, "train_loss": 1 - value, "epoch_s": step_s / epochs})
-            return {"trial_result": TrialResult((metrics,), None, ended), "done": "number" not in self._given and bool(ended)}
+            return {
+                "trial_result": TrialResult((metrics,), None, ended),
+                "done": "number" not in self._given and bool(ended),
+            }
 
         def _begin(self, config: dict[str, Any]) -> None:
             self._given, self._epoch = config, 0
@@ -104,10 +105,10 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     from study.config.search_config import SearchSpec
     from study.config.search_space import Choice, Condition, Parameter, Uniform
     from study.config.study_config import StudySpec
-    from study.engine.trial_result import TrialResult
     from study.engine.ray.cluster import Slots
-    from study.engine.ray.tune_adapter import run_trials
+    from study.engine.ray.tuner import run_trials
     from study.engine.trial_controller import TrialController
+    from study.engine.trial_result import TrialResult
     from study.paths import StudyLayout
     from study.records import DataSummary
     from study.storage.lock import driver_lock

@@ -4,8 +4,8 @@ Run: python tests/benchmarks/tracking_load.py [--trials 96] [--rate 10] [--metri
      [--loads events engine study] [--ways off on thread] [--out FILE.json]
 
 Every load is ``trials`` trials that each report ``rate`` times a second for ``seconds``. ``events`` hands the reports
-to the recorder alone, at the moment each is due; ``engine`` to the controller, which keeps them in the storage first, as
-fast as it takes them where that is slower; ``study`` has a Ray worker for each trial, without torch, and Tune between.
+to the recorder alone, at the moment each is due; ``engine`` to the controller, which stores them first, as fast
+as it takes them where that is slower; ``study`` has a Ray worker for each trial, without torch, and Tune between.
 The way ``off`` has no tracker, ``on`` a process of its own that sends, as a study has it, ``thread`` a thread of the
 driver instead. Ways take turns. After each run the server's database must have every point once. Besides: what a
 report costs with Ray's own callback, the memory of the driver while the server is away, and how many points the server

@@ -9,9 +9,9 @@ from engine_fakes import Listener, make_spec, make_storage, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from study.engine.files.trial_files import default_trial_files
-from study.engine.trial_result import TrialResult
-from study.engine.ray.tune_adapter import StorageSearcher
+from study.engine.ray.searcher import StorageSearcher
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import TrialResult
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.storage.study_storage import StudyStorage
@@ -21,7 +21,11 @@ def searching(root: Path, *, evaluates: bool) -> tuple[Any, TrialController, Stu
     """Return the searcher as Tune asks it, which declares too little of what it may answer."""
     storage, layout = make_storage(root / "study", make_spec(trials=2, epochs=9))
     controller = TrialController(storage, StudyLayout(layout.root), Listener(), evaluates=evaluates)
-    return ConcurrencyLimiter(StorageSearcher(controller, default_trial_files(layout)), max_concurrent=2), controller, storage
+    return (
+        ConcurrencyLimiter(StorageSearcher(controller, default_trial_files(layout)), max_concurrent=2),
+        controller,
+        storage,
+    )
 
 
 def test_the_search_is_not_over_while_a_running_trial_may_be_pruned_and_evaluated(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ from engine_fakes import Listener, drive, make_spec, make_storage, metrics, star
 
 from study.config.search_config import BudgetSpec
 from study.config.study_config import StudySpec
-from study.engine.budget import BudgetLimits, StopRequest, clear_stop_request, request_stop, stop_requested
-from study.engine.trial_result import Failure, TrialResult
+from study.engine.budget import BudgetLimits
+from study.engine.stopping import StopRequest, clear_stop_request, request_stop, stop_requested
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import Failure, TrialResult
 from study.events import StudyEnded
 from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialState

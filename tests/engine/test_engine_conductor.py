@@ -13,8 +13,9 @@ from engine_fakes import Listener, check_whole, drive, learning_curve, make_spec
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
 from study.engine.stopping import StopRequest, request_stop
-from study.engine.trial_result import Failure, TrialResult, epoch_event, epoch_events
+from study.engine.stored_events import epoch_event, epoch_events
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import Failure, TrialResult
 from study.errors import EngineError, StudyStorageError, TrackingError
 from study.events import EpochReported, StudyEnded, TrialFinished, TrialStarted
 from study.paths import StudyLayout
@@ -225,7 +226,9 @@ def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_wa
     assert again.stop is not None
     assert (again.trial, again.stop.epoch) == (second, 2)
     controller.on_trial_started(second)
-    assert not controller.on_trial_result(second, TrialResult((metrics(1, 0.95),), "e1")), "its worker keeps it until epoch 2"
+    assert not controller.on_trial_result(second, TrialResult((metrics(1, 0.95),), "e1")), (
+        "its worker keeps it until epoch 2"
+    )
     ended = TrialResult((metrics(2, 0.1),), "e1", StopReason.PRUNED, {"shifted.dark.auc": 0.5})
     assert controller.on_trial_result(second, ended)
     record = storage.record(second)

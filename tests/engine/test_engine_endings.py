@@ -13,8 +13,8 @@ from cli.commands.run import Additions, extend_study
 from study.config.search_config import BudgetSpec, KeepSpec, Pruner, Sampler
 from study.config.study_config import StudySpec
 from study.engine.stopping import StopRequest, clear_stop_request, request_stop
-from study.engine.trial_result import Failure, TrialResult
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import Failure, TrialResult
 from study.paths import CARD, SCORES, WEIGHTS, StudyLayout
 from study.records import EpochMetrics, StopReason, StudyOutcome, TrialState
 from study.storage.study_storage import StudyStorage
@@ -74,7 +74,9 @@ def test_a_resume_never_prunes_a_trial_that_had_its_last_epoch(tmp_path: Path) -
     storage.report(third, metrics(2, 0.1), "x")  # its last epoch, and then the kill
     controller, storage = go_on(layout, evaluates=True)
     assert take(controller) == third
-    controller.on_trial_result(third, TrialResult((metrics(1, 0.95), metrics(2, 0.1)), "x", StopReason.FINISHED, scored))
+    controller.on_trial_result(
+        third, TrialResult((metrics(1, 0.95), metrics(2, 0.1)), "x", StopReason.FINISHED, scored)
+    )
     following = controller.next_assignment()
     assert following is not None
     assert storage.record(third).state is TrialState.COMPLETE

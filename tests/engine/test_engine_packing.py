@@ -20,10 +20,10 @@ from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu import memory_probe as probe_cache
-from study.engine.gpu.memory_key import MemoryKey, range_ceilings, memory_key, memory_keys
-from study.engine.gpu.packing import GIB, GpuModel, ProbeResult, MemoryNeed, Packing, pack_trials, share_of
-from study.engine.trial_result import is_gpu_lost, is_out_of_memory
+from study.engine.gpu.memory_key import MemoryKey, memory_key, memory_keys, range_ceilings
+from study.engine.gpu.packing import GIB, GpuModel, MemoryNeed, Packing, ProbeResult, pack_trials, share_of
 from study.engine.ray.cluster import Slots, plan_slots
+from study.engine.trial_result import is_gpu_lost, is_out_of_memory
 from study.errors import EngineError
 from study.search.space import trial_config
 from study.training import memory_rehearsal as rehearsal
@@ -183,9 +183,13 @@ def test_the_images_of_a_trial_count(monkeypatch: pytest.MonkeyPatch, data: Data
     need = MemoryNeed(2 * 32 * 32 * 3, 2 * 32 * 32 * 3, 0)
     keys = memory_keys(spec)
     room = ProbeResult(tiny, {keys[0]: need}, {keys[0]: keys[0]})
-    assert pack_trials(spec, Slots(1, 1.0, 1), (room,), data, 99).slots.gpus == 1.0  # 8 images and 2 more: 20 / 11 = 1.8
+    assert (
+        pack_trials(spec, Slots(1, 1.0, 1), (room,), data, 99).slots.gpus == 1.0
+    )  # 8 images and 2 more: 20 / 11 = 1.8
     with pytest.raises(EngineError, match=r"and 0\.0 GiB of images"):
-        pack_trials(spec, Slots(1, 1.0, 1), (replace(room, card=replace(tiny, usable_bytes=9 * 32 * 32 * 3)),), data, 99)
+        pack_trials(
+            spec, Slots(1, 1.0, 1), (replace(room, card=replace(tiny, usable_bytes=9 * 32 * 32 * 3)),), data, 99
+        )
 
 
 def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> None:
@@ -222,7 +226,9 @@ def test_where_nothing_is_known_each_trial_has_a_whole_gpu_and_that_is_said(
 
 
 def test_gpus_beyond_the_first_are_said_to_be_idle(data: DataBundle) -> None:
-    assert "reserves 2 GPUs, but a trial trains on one" in pack_trials(study(), Slots(1, 2.0, 1), (), data, 9).notices[0]
+    assert (
+        "reserves 2 GPUs, but a trial trains on one" in pack_trials(study(), Slots(1, 2.0, 1), (), data, 9).notices[0]
+    )
     assert pack_trials(study(), Slots(1, 1.0, 1), (), data, 9).notices == ()
 
 

@@ -14,7 +14,15 @@ from study.config.hyperparameters import Hyperparameters
 from study.config.search_space import Choice, Parameter
 from study.config.study_config import StudySpec
 from study.engine.model_key import WeightsKey
-from study.engine.weights.initial_weights import _read, delete_stored_weights, locate_weights, required_weights, store_weights, load_stored_weights, without_missing
+from study.engine.weights.initial_weights import (
+    _read,
+    delete_stored_weights,
+    load_stored_weights,
+    locate_weights,
+    required_weights,
+    store_weights,
+    without_missing,
+)
 from study.errors import WeightsError
 from study.paths import StudyLayout
 from study.training.checkpoint import best_folder, load_weights

@@ -16,13 +16,12 @@ from engine_fakes import Listener, drive, make_spec, make_storage
 from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
-from study.engine import runner
-from study.engine import preparation
+from study.engine import preparation, runner
 from study.engine.gpu.packing import Packing
+from study.engine.preparation import PreparedStudy, prepare_study
 from study.engine.process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.ray.cluster import Slots, cluster
-from study.engine.run_context import RunContext, RunCallbacks
-from study.engine.preparation import PreparedStudy, prepare_study
+from study.engine.run_context import RunCallbacks, RunContext
 from study.errors import DataError, EngineError, StudyStorageError
 from study.paths import StudyLayout
 from study.records import StudyOutcome
@@ -86,7 +85,7 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     monkeypatch.setattr(StudyStorage, "require_data", lambda storage, fingerprint: None)
     monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
     ready = PreparedStudy(data, {}, make_spec(pruner="none"), Packing(Slots(1, 0, 1)), ())
-    monkeypatch.setattr(runner, "prepare", lambda *args, **named: ready)
+    monkeypatch.setattr(runner, "prepare_study", lambda *args, **named: ready)
     event = runner.resume_study(layout, RunContext(lambda data: Listener(), SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert not left.parent.exists()

@@ -17,8 +17,8 @@ from study.engine.files import working_directory as workplace
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import TrialFiles, create_trial_files, default_trial_files, open_trial_files
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
-from study.engine.trial_result import TrialResult
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
+from study.engine.trial_result import TrialResult
 from study.errors import EngineError, StorageError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
 from study.records import StopReason, TrialRecord, TrialState

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from engine_fakes import Listener, check_whole, make_spec, make_storage, metrics, started
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
-from ray.tune.execution import class_cache
-from ray.tune.experiment import Trial
 
-from study.engine.trial_result import TrialResult
 from study.engine.ray.actor_reuse import GRACE_S, ReusableActorCache, mark_trial, trial_of
-from study.engine.ray.cluster import RAY_ENVIRONMENT, Slots
-from study.engine.ray.tune_adapter import run_trials
+from study.engine.ray.cluster import Slots
+from study.engine.ray.tuner import run_trials
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import TrialResult
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock
 
@@ -50,31 +45,13 @@ class Slow(tune.Trainable):
         self._folder = Path(config["directory"])
 
 
-@pytest.fixture
-def four_cpus(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for key, value in RAY_ENVIRONMENT.items():
-        monkeypatch.setenv(key, value)
-    monkeypatch.delenv("RAY_preload_python_modules")
-    class_cache.DEFAULT_ENV_VARS.clear()
-    tests = str(Path(__file__).parents[1] / "support")
-    environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}}
-    ray.init(
-        num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment
-    )
-    yield
-    ray.shutdown()
-
-
 def test_no_more_workers_are_started_than_run_at_once(
-    tmp_path: Path, four_cpus: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, ray_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, layout = make_storage(tmp_path / "study", make_spec(trials=60, pruner="none"))
+    storage, layout = make_storage(tmp_path / "study", make_spec(trials=24, pruner="none"))
     listener, asked = Listener(), []
     start = RayActorManager.add_actor
     monkeypatch.setattr(RayActorManager, "add_actor", lambda *args, **named: asked.append(1) or start(*args, **named))
-    saved: list[Trial] = []
-    save = Trial.get_json_state
-    monkeypatch.setattr(Trial, "get_json_state", lambda trial: saved.append(trial) or save(trial))
     with driver_lock(layout):
         controller = TrialController(storage, layout, listener)
         controller.start_session(started(storage))
@@ -82,8 +59,7 @@ def test_no_more_workers_are_started_than_run_at_once(
         controller.raise_captured()
         controller.end_session()
     assert len(asked) == 4
-    assert saved == []  # what Tune would write down of each trial nobody reads
-    assert len(check_whole(layout, listener)) == 60
+    assert len(check_whole(layout, listener)) == 24
 
 
 def test_as_many_workers_are_kept_as_run_at_once() -> None:
@@ -144,7 +120,7 @@ class Holder(Slow):
         return {"trial_result": TrialResult(epochs, str(self._folder / "epoch-0001"), ended, evaluation=scores or {})}
 
 
-def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, four_cpus: None) -> None:
+def test_a_pruned_trial_is_evaluated_by_the_worker_that_has_it(tmp_path: Path, ray_cluster: None) -> None:
     storage, layout = make_storage(tmp_path / "study", make_spec(trials=2))
     with driver_lock(layout):
         controller = TrialController(storage, layout, Listener(), evaluates=True)

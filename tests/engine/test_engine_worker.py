@@ -19,8 +19,8 @@ import torch
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective
 from study.engine.files.working_directory import FolderInUseError, lock_folder
-from study.engine.trial_result import TrialResult, describe_failure
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
+from study.engine.trial_result import TrialResult, describe_failure
 from study.records import StopReason
 from study.training import trainer as loop
 from study.training.dataset import TrainingData

@@ -18,7 +18,7 @@ from faulty_files import FAULTS, FaultyDisk
 from recorders import Script
 
 from study.errors import StudyError, TrackingError
-from study.events import EpochReported, Event, EpochEvents, TrialFinished
+from study.events import EpochEvents, EpochReported, Event, TrialFinished
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from study.storage.lock import driver_lock

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import ray
 import torch
-from ray.tune.execution import class_cache
 from training_kit import MAX_AUC, TIMES, noisy_halves, short_trial
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
@@ -163,7 +162,6 @@ def ray_on_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for key, value in RAY_ENVIRONMENT.items():
             patch.setenv(key, value)
         patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("gpu-cache")))
-        patch.setattr(class_cache, "DEFAULT_ENV_VARS", {})
         gc.collect()
         torch.cuda.empty_cache()
         ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 from engine_fakes import Listener, check_whole, learning_curve, make_spec, make_storage, metrics, started
 from ray import tune
-from ray.tune.execution import class_cache
 
 from study.config.hyperparameters import TrialConfig
-from study.engine.trial_result import TrialResult
-from study.engine.ray.cluster import RAY_ENVIRONMENT, Slots
-from study.engine.ray.tune_adapter import run_trials
+from study.engine.ray.cluster import Slots
+from study.engine.ray.tuner import run_trials
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import TrialResult
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock
 
@@ -74,28 +70,8 @@ def _best(epochs: tuple[Any, ...]) -> int:
     return int(max(epochs, key=lambda one: one.values["val_auc"]).epoch)
 
 
-@pytest.fixture(scope="module")
-def two_cpus() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in RAY_ENVIRONMENT.items():
-            patch.setenv(key, value)
-        patch.delenv("RAY_preload_python_modules")
-        class_cache.DEFAULT_ENV_VARS.clear()
-        tests = str(Path(__file__).parents[1] / "support")
-        environment = {"env_vars": {"PYTHONPATH": os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])}}
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=environment,
-        )
-        yield
-        ray.shutdown()
-
-
 @pytest.mark.parametrize("moment", ["setup", "reset", "step", "idle"])
-def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, two_cpus: None, moment: str) -> None:
+def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, ray_cluster: None, moment: str) -> None:
     storage, layout = make_storage(tmp_path / "study", make_spec(trials=6, pruner="none"))
     for number in (0, 1) if moment == "setup" else (2, 3):
         (layout.root / f"die-{moment}-{number}").touch()

@@ -22,7 +22,7 @@ from study.config.search_config import (
 from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
 from study.config.study_config import DataSpec, StudySpec
 from study.data import load_data
-from study.planning.disk_usage import TrialFileSizes, count_parameters, trial_file_sizes, disk_usage, training_flops
+from study.planning.disk_usage import TrialFileSizes, count_parameters, disk_usage, training_flops, trial_file_sizes
 from study.planning.schedule import Machine, first_limit, inspect_machine, make_schedule
 from study.planning.throughput import Speed, complete_speeds
 from study.planning.workload import ImageCounts, SpeedKey, count_images, sample_points, study_workload

@@ -15,9 +15,9 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
 from study.config.search_space import Choice, Condition, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.engine.trial_result import TrialResult
 from study.engine.trial_controller import TrialController
-from study.events import EpochReported, Event, EpochEvents, StudyEnded, StudyStarted, TrialFinished
+from study.engine.trial_result import TrialResult
+from study.events import EpochEvents, EpochReported, Event, StudyEnded, StudyStarted, TrialFinished
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
 from study.storage.journal import JournalFile

@@ -15,8 +15,8 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective, SearchSpec
 from study.config.search_space import Choice, Condition, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.engine.trial_result import Failure, TrialResult
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import Failure, TrialResult
 from study.events import Recorder, StudyStarted
 from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason

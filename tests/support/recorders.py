@@ -10,7 +10,16 @@ from pathlib import Path
 from study.config.search_config import Objective, SearchSpec
 from study.config.search_space import Choice, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.events import EpochReported, Event, Recorder, EpochEvents, StudyEnded, StudyStarted, TrialFinished, TrialStarted
+from study.events import (
+    EpochEvents,
+    EpochReported,
+    Event,
+    Recorder,
+    StudyEnded,
+    StudyStarted,
+    TrialFinished,
+    TrialStarted,
+)
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 
 CLOCK_S = 1_700_000_000.0

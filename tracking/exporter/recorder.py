@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol
 
-from study.events import Event, PicturesDrawn, EpochEvents, StudyStarted, TrialFinished, TrialStarted
+from study.events import EpochEvents, Event, PicturesDrawn, StudyStarted, TrialFinished, TrialStarted
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from tracking.exporter.process import ExporterProcess

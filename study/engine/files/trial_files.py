@@ -27,7 +27,7 @@ class TrialFiles:
         return is_uri(self.root)
 
     @cached_property
-    def place(self) -> FileStore:
+    def store(self) -> FileStore:
         """The folder of all trials."""
         return open_store(self.root)
 
@@ -42,7 +42,7 @@ class TrialFiles:
             EngineError: they will not.
         """
         try:
-            self.place.probe()
+            self.store.probe()
         except (OSError, StorageError) as error:
             raise EngineError(
                 f"trials must be able to write to {self.root}, but: {error}; name another place with --storage"
@@ -51,7 +51,7 @@ class TrialFiles:
     def files(self) -> dict[int, list[str]]:
         """Return the names of all files by trial, relative to ``root``."""
         found: dict[int, list[str]] = {}
-        for name in self.place.files():
+        for name in self.store.files():
             number = name.partition("/")[0]
             if number.isdigit():
                 found.setdefault(int(number), []).append(name)
@@ -59,7 +59,7 @@ class TrialFiles:
 
     def files_of(self, trial: int) -> list[str]:
         """Return the names of a trial's files, relative to ``root``."""
-        return self.place.files(f"{trial:05d}")
+        return self.store.files(f"{trial:05d}")
 
     def holds(self, trial: int, checkpoint: str) -> bool:
         """Whether a trial's selected checkpoint is there."""

@@ -15,9 +15,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.engine.gpu.memory_key import MemoryKey, memory_keys
-from study.engine.gpu.packing import GIB, GpuModel, ProbeResult, MemoryNeed, too_large_error
-from study.engine.trial_result import is_out_of_memory
+from study.engine.gpu.packing import GIB, GpuModel, MemoryNeed, ProbeResult, too_large_error
 from study.engine.ray.cluster import Slots, accelerator_types
+from study.engine.trial_result import is_out_of_memory
 from study.paths import cache_dir, write_text_atomic
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ray import tune
 from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
-from study.engine.gpu.memory_key import MemoryKey, range_ceilings, memory_key
+from study.engine.gpu.memory_key import MemoryKey, memory_key, range_ceilings
 from study.engine.ray.cluster import RESOLUTION, Slots, count_concurrent, gpu_nodes
 from study.errors import EngineError
 
@@ -46,13 +46,13 @@ class ProbeResult:
     """What was found out on one kind of GPU.
 
     ``stand_ins`` names for every key the one that was measured for it, itself as a rule. ``card`` is None where torch
-    can use no GPU; ``too_large_error`` is a key that even a whole GPU has no room for; ``fault`` says why nothing is known.
+    can use no GPU; ``too_large`` is a key that even a whole GPU has no room for; ``fault`` says why nothing is known.
     """
 
     card: GpuModel | None = None
     needs: Mapping[MemoryKey, MemoryNeed] = field(default_factory=dict)
     stand_ins: Mapping[MemoryKey, MemoryKey] = field(default_factory=dict)
-    too_large_error: MemoryKey | None = None
+    too_large: MemoryKey | None = None
     fault: str | None = None
 
 

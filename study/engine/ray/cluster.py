@@ -1,4 +1,4 @@
-"""Start or join a Ray cluster, quietly; say how many trials it can run at once."""
+"""Start or join a Ray cluster, and count the trials it can run at once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
-from ray.tune.execution import class_cache
 
 from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
@@ -20,11 +19,11 @@ from study.errors import EngineError
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Workers import these while the driver still reads data; otherwise every first trial waits seconds for torch.
+    # Two internal settings of Ray without a public equivalent: prestarted workers import torch while the driver still
+    # reads data, and stay alive although Tune reserves their CPUs some time before it uses them.
     "RAY_preload_python_modules": "torch,torchvision,study.training.trainer,study.engine.ray.trainable",
-    # The moment Tune reserves the CPUs, Ray takes those workers for too many and ends them before they get a trial.
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the storage and the tracker keep all that Tune would write
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the storage and the tracker keep it all
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is disposable
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -34,7 +33,7 @@ ANSWER_TIMEOUT_S = 5.0
 RESOLUTION = 10_000
 """Ray counts resources in ten-thousandths."""
 ACCELERATOR = "accelerator_type:"
-"""How Ray's name of a resource begins that says which GPUs a node has."""
+"""Prefix of Ray's resource that names the GPU model of a node."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +47,9 @@ class Slots:
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Join the cluster at ``address``, or start one on this machine and take it down afterwards.
+    """Join the cluster at ``address``, or start one on this machine and shut it down afterwards.
 
-    Without an address the environment's RAY_ADDRESS counts, as in a submitted job.
+    Without an address RAY_ADDRESS is used, which a submitted job has.
 
     Raises:
         EngineError: the address does not answer.
@@ -59,8 +58,6 @@ def cluster(address: str | None) -> Iterator[None]:
         os.environ.setdefault(key, value)
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     where = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
-    # Tune gives its actors an environment variable for Lightning; a worker started without it would never be used.
-    class_cache.DEFAULT_ENV_VARS.clear()
     with preserve_handlers():
         try:
             _require_answer(address)
@@ -83,19 +80,19 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 def _require_answer(address: str) -> None:
-    """Make sure that somebody listens; Ray itself tries for two minutes."""
+    """Raise OSError unless something listens at the address; Ray itself would try for two minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_TIMEOUT_S).close()
 
 
 def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
-    """Work out how many trials run at once; with ``gpus_per_trial: auto`` each has a GPU of its own, if there is one.
+    """Return how many trials run at once; with ``gpus_per_trial: auto`` each has a GPU of its own, if there is one.
 
     More than one GPU is reserved for a trial if asked for, but the training function uses the first alone.
 
     Raises:
-        EngineError: no node is large enough for one trial; Tune would wait for ever.
+        EngineError: no node is large enough for one trial; Tune would wait forever.
     """
     asked = resources.gpus_per_trial
     gpus = (1.0 if gpu_nodes() else 0.0) if asked == "auto" else float(asked)
@@ -103,25 +100,25 @@ def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
 
 
 def count_concurrent(resources: ResourceSpec, gpus: float, trials: int) -> int:
-    """Work out how many trials of so many GPUs run at once.
+    """Return how many trials with ``gpus`` GPUs each run at once.
 
     Raises:
         EngineError: no node is large enough for one.
     """
     cpus, nodes = resources.cpus_per_trial, _nodes()
-    places = sum(_places(node, cpus, gpus) for node in nodes)
-    if places == 0:
+    room = sum(_count_trials(node, cpus, gpus) for node in nodes)
+    if room == 0:
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=0)
         most = max((node.get("GPU", 0) for node in nodes), default=0)
         raise EngineError(
             f"one node must hold a whole trial, but a trial asks for {cpus} CPUs and {gpus:g} GPUs and the largest "
             f"node has {largest} CPUs and {most:g} GPUs; lower resources.cpus_per_trial or gpus_per_trial"
         )
-    return max(1, min(places, trials, resources.max_concurrent_trials or places))
+    return max(1, min(room, trials, resources.max_concurrent_trials or room))
 
 
 def require_accelerators(spec: StudySpec, slots: Slots) -> None:
-    """Make sure that a budget of accelerator hours can be used up.
+    """Raise an error if there is a budget of accelerator hours but no GPU to spend it on.
 
     Raises:
         EngineError: trials get no GPU.
@@ -141,7 +138,7 @@ def gpu_nodes() -> list[dict[str, float]]:
 
 
 def accelerator_types() -> tuple[str, ...]:
-    """Return Ray's names of the kinds of GPU in the cluster; none where it could not find them out."""
+    """Return Ray's names of the GPU models in the cluster; empty if Ray does not know them."""
     names = (name for node in gpu_nodes() for name in node if name.startswith(ACCELERATOR))
     return tuple(dict.fromkeys(name.removeprefix(ACCELERATOR) for name in names))
 
@@ -150,8 +147,8 @@ def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
-def _places(node: dict[str, float], cpus: int, gpus: float) -> int:
-    """Count the trials a node holds; a share of a GPU lies on one GPU, never across two."""
+def _count_trials(node: dict[str, float], cpus: int, gpus: float) -> int:
+    """Count the trials that a node has room for; a share of a GPU lies on one GPU, never across two."""
     by_cpu = int(node.get("CPU", 0) // cpus)
     if not gpus:
         return by_cpu
