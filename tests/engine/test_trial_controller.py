@@ -183,7 +183,7 @@ def test_what_a_killed_driver_left_is_made_up_for_at_the_start(tmp_path: Path) -
         (folder / ".epoch-0004.part").mkdir(parents=True)
         (folder / "last.pt").write_text("[]")
     again, listener = StudyStorage.open(layout), Listener()
-    TrialController(again, layout, listener).begin(started(again))
+    TrialController(again, layout, listener).start_session(started(again))
     assert [(one.trial, one.metrics.epoch) for one in listener.of(EpochReported)] == [(0, 1), (1, 3)]
     assert [one.record.trial for one in listener.of(TrialFinished)] == [1]
     assert not list(layout.trial(1).iterdir())
@@ -198,7 +198,7 @@ def test_files_of_a_trial_told_before_the_kill_are_tidied(tmp_path: Path) -> Non
     storage.tell(trial, TrialState.COMPLETE, StopReason.FINISHED)
     layout.trial(trial).mkdir(parents=True)
     layout.last_checkpoint(trial).write_text("[]")
-    TrialController(StudyStorage.open(layout), layout, listener).begin(started(storage))
+    TrialController(StudyStorage.open(layout), layout, listener).start_session(started(storage))
     assert not layout.last_checkpoint(trial).exists()
     assert [one.record.trial for one in listener.of(TrialFinished)] == [trial]
 
