@@ -55,11 +55,6 @@ class StudyLayout:
         return self.root / "ledger.journal"
 
     @property
-    def index(self) -> Path:
-        """What the ledger adds up to, for quick reading; where it is missing or does not fit, nothing is lost."""
-        return self.root / "ledger.index"
-
-    @property
     def lock(self) -> Path:
         """Held by the driver that runs the study."""
         return self.root / "driver.lock"

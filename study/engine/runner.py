@@ -29,7 +29,6 @@ from study.events import StudyEnded, StudyStarted
 from study.paths import StudyLayout, write_text_atomic
 from study.records import StudyOutcome
 from study.storage.lock import driver_lock
-from study.storage.reader import refresh
 from study.storage.study_attributes import refuse_existing
 from study.storage.study_storage import StudyStorage
 
@@ -163,7 +162,6 @@ def _run(
         raise
     event = controller.end_session()
     recorder.close()
-    refresh(layout)
     return event
 
 

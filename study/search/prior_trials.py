@@ -15,7 +15,7 @@ from study.config.search_space import Choice, Constant, Parameter, same_value
 from study.config.study_config import StudySpec
 from study.designs.grid import constants, is_active, without
 from study.records import StopReason, TrialRecord, TrialState
-from study.search.space import distribution
+from study.search.space import contains, distribution
 from study.trials.serialization import best_epoch
 
 
@@ -144,6 +144,6 @@ def _admitted(parameter: Parameter, value: object, known: Mapping[str, Scalar]) 
         raise _MisfitError(f"{parameter.name} {value!r} is no choice here")
     asked = distribution(parameter)
     assert isinstance(asked, FloatDistribution | IntDistribution)
-    if isinstance(value, bool | str) or not asked._contains(float(value)):
+    if isinstance(value, bool | str) or not contains(asked, value):
         raise _MisfitError(f"{parameter.name} is outside {asked.low}..{asked.high}")
     return value

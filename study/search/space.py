@@ -92,6 +92,12 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     raise AssertionError(f"unknown domain {parameter.domain!r}")
 
 
+def contains(asked: FloatDistribution | IntDistribution, value: float) -> bool:
+    """Whether a number is within a range and on its steps."""
+    steps = (value - asked.low) / asked.step if asked.step else 0.0
+    return asked.low <= value <= asked.high and abs(steps - round(steps)) < 1e-8
+
+
 def _last_step(low: float, high: float, step: float) -> float:
     """Return the largest low + k * step <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
     first, last, by = (Decimal(str(one)) for one in (low, high, step))

@@ -1,87 +1,99 @@
-"""Keep the journal file whole: no torn line, all of a batch or nothing, no lock left behind by a kill."""
+"""A backend of Optuna's journal storage that leaves no torn line and writes a batch whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.storages.journal._file import BaseJournalFileLock
+from optuna.storages.journal import BaseJournalBackend
 
 from study.errors import StudyStorageError
 from study.paths import sync_folder
-from study.trials.serialization import FOLLOWED
+from study.storage.journal_format import format_batch, parse_line, split_lines
 
 
-class FlockJournalLock(BaseJournalFileLock):
-    """A lock the kernel frees when its holder dies; Optuna's own leaves a file behind and waits 30 s for it."""
+class JournalBackend(BaseJournalBackend):
+    """A journal file with one writer: durable, all or nothing, and read once.
 
-    def __init__(self, journal: Path) -> None:
-        self._path = journal.with_name(f"{journal.name}.lock")
-        self._file: IO[bytes] | None = None
-
-    def acquire(self) -> bool:
-        """Wait for the lock."""
-        self._file = self._path.open("ab")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        return True
-
-    def release(self) -> None:
-        """Free the lock."""
-        assert self._file is not None
-        self._file.close()
-        self._file = None
-
-
-class JournalFile(JournalFileBackend):
-    """Optuna's journal file, but a write that fails leaves nothing behind.
-
-    Optuna's own would leave a part of a line, and the next line after it would make the journal unreadable.
+    What other processes append meanwhile is not seen: readers open the journal anew.
     """
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
-        self._flock = FlockJournalLock(journal)
+        self._is_held = False
+        self._held: list[dict[str, Any]] = []
+        self._latest: list[dict[str, Any]] = []  # what the last write appended
+        self._count = 0  # logs in the file, the latest included
         self._torn = False
-        super().__init__(str(journal), lock_obj=self._flock)
+
+    def read_logs(self, log_number_from: int) -> Sequence[dict[str, Any]]:
+        """Return the logs from a number on; those held back in a batch are not among them yet.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        earlier = self._count - len(self._latest)
+        if log_number_from < earlier or not self._count:
+            logs = self._read()
+            self._count, self._latest = len(logs), []
+            return logs[log_number_from:]
+        return self._latest[log_number_from - earlier :]
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append all lines or none.
+        """Append logs, after those that were held back before: all or none.
 
         Raises:
             StudyStorageError: the disk refuses them.
         """
-        self.append_lines([json.dumps(log, separators=(",", ":")) for log in logs])
+        self._held += logs
+        if not self._is_held:
+            self._flush()
 
-    def append_lines(self, lines: Sequence[str]) -> None:
-        """Append all of these JSON objects or none, in one write.
+    @contextmanager
+    def batch(self, *, with_next: bool = False) -> Iterator[None]:
+        """Hold every change back and write all of them at the end; an exception discards them.
 
-        Raises:
-            StudyStorageError: the disk refuses them.
+        Args:
+            with_next: write them not at the end, but together with the next change after it.
         """
+        assert not self._is_held, "batches cannot be nested"
+        self._is_held = True
+        try:
+            yield
+        except BaseException:
+            self._held = []
+            raise
+        finally:
+            self._is_held = False
+        if not with_next:
+            self._flush()
+
+    def _flush(self) -> None:
+        logs, self._held = self._held, []
+        if not logs:
+            return
+        lines = format_batch(logs)
         try:
             if self._torn:
                 raise OSError(errno.EIO, "an earlier write failed half-way")
-            self._flock.acquire()
-            try:
-                self._append("".join(f"{line}\n" for line in lines).encode())
-            finally:
-                self._flock.release()
+            self._append(lines)
         except OSError as error:
             raise StudyStorageError(
                 f"a study must be able to write {self._journal}, but: {error.strerror or error}; "
                 "what it had stored is safe: mend this and go on with `study resume`"
             ) from error
+        self._latest = [parse_line(line) for line in lines.splitlines()]  # just as a reader gets them
+        self._count += len(self._latest)
 
     def _append(self, lines: bytes) -> None:
         with self._journal.open("ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
             size = os.fstat(file.fileno()).st_size
             try:
                 if file.write(lines) != len(lines):
@@ -93,58 +105,24 @@ class JournalFile(JournalFileBackend):
                 self._torn = False
                 raise
 
+    def _read(self) -> list[dict[str, Any]]:
+        try:
+            content = self._journal.read_bytes()
+        except FileNotFoundError:
+            return []
+        return [parse_line(line) for line in split_lines(content)]
+
 
 class BatchedJournalStorage(JournalStorage):
-    """Optuna's journal storage for one writer: several changes are one write, and none is read back from the file.
+    """Optuna's journal storage on such a file.
 
-    Optuna's own opens and reads the file at every look. Memory changes after the file did, so a batch that cannot be
-    written leaves both as they were. What other processes append meanwhile is not seen: readers open the journal anew.
+    Memory changes after the file did, so a batch that cannot be written leaves both as they were.
     """
 
     def __init__(self, journal: Path) -> None:
-        self._held: list[str] | None = None
-        self._loaded = False
-        self._lines = JournalFile(journal)
-        super().__init__(self._lines)
-        self._loaded = True
-        self._replay_result._last_created_trial_id_by_this_process = -1
-
-    @contextmanager
-    def batch(self) -> Iterator[None]:
-        """Hold every change back and write all of them at the end; an exception forgets them.
-
-        A trial that is created in a batch cannot be looked at before its end.
-        """
-        assert self._held is None, "a batch in a batch"
-        self._held = []
-        try:
-            yield
-            lines, self._held = self._held, None
-            if lines:
-                self._commit([*(_followed(line) for line in lines[:-1]), lines[-1]])
-        finally:
-            self._held = None
-
-    def _write_log(self, op_code: int, extra_fields: dict[str, Any]) -> None:
-        worker = self._replay_result.worker_id
-        line = json.dumps({"op_code": op_code, "worker_id": worker, **extra_fields}, separators=(",", ":"))
-        if self._held is None:
-            self._commit([line])
-        else:
-            self._held.append(line)
-
-    def _commit(self, lines: Sequence[str]) -> None:
-        self._lines.append_lines(lines)
-        self._replay_result.apply_logs(json.loads(line) for line in lines)  # just as a reader gets it
-
-    def _sync_with_backend(self) -> None:
-        if not self._loaded:
-            super()._sync_with_backend()
-
-
-def _followed(line: str) -> str:
-    """Mark a line as one that counts only together with the next."""
-    return json.dumps({**json.loads(line), FOLLOWED: True}, separators=(",", ":"))
+        backend = JournalBackend(journal)
+        self.batch = backend.batch
+        super().__init__(backend)
 
 
 def replace_journal(staging: Path, journal: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import time
@@ -14,7 +13,7 @@ from typing import IO
 
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
-from study.trials.serialization import FOLLOWED
+from study.storage.journal_format import whole_length
 
 logger = logging.getLogger(__name__)
 
@@ -82,24 +81,14 @@ def _sign(file: IO[str]) -> None:
 
 
 def _cut_torn_line(journal: Path) -> None:
-    """Cut what a kill or a power cut left of a line; nobody was told that it was stored."""
+    """Cut what a kill or a power cut left of a batch; nobody was told that it was stored."""
     if not journal.exists():
         return
     with journal.open("r+b") as file:
         content = file.read()
-        whole = content.rfind(b"\n") + 1
-        while whole and not _is_end(content[content.rfind(b"\n", 0, whole - 1) + 1 : whole]):
-            whole = content.rfind(b"\n", 0, whole - 1) + 1
+        whole = whole_length(content)
         if whole < len(content):
             logger.warning("cut a torn line of %d bytes off %s", len(content) - whole, journal)
             file.truncate(whole)
             file.flush()
             os.fsync(file.fileno())
-
-
-def _is_end(line: bytes) -> bool:
-    """Whether a line is whole and the last of its batch."""
-    try:
-        return FOLLOWED not in json.loads(line)
-    except (ValueError, TypeError):
-        return False

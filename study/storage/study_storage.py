@@ -16,8 +16,9 @@ from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
 from study.search.prior_trials import PriorTrial
 from study.storage.journal import BatchedJournalStorage
-from study.storage.study_attributes import SESSIONS, create
-from study.storage.trial_index import StudyTrials
+from study.storage.stored_study import create_study
+from study.storage.stored_trials import StoredTrials
+from study.storage.study_attributes import SESSIONS
 from study.trials.serialization import (
     ALONE,
     ASKED,
@@ -40,7 +41,7 @@ TOLD: Mapping[TrialState, OptunaState] = {STATES[one]: one for one in OptunaStat
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
-class StudyStorage(StudyTrials):
+class StudyStorage(StoredTrials):
     """The one durable state of a study.
 
     Only the driver that holds the study's lock writes; anybody may read what there was when they opened it.
@@ -76,7 +77,7 @@ class StudyStorage(StudyTrials):
         Raises:
             StudyStorageError: there is one already.
         """
-        create(
+        create_study(
             layout, spec, study_file, given=given or spec, data=data, notices=notices,
             warm_start=warm_start, environment=environment,
         )  # fmt: skip

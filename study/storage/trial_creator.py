@@ -14,7 +14,8 @@ from study.config.study_config import StudySpec
 from study.search.space import SHORTER_LIST, trial_config
 from study.search.suggest import Searcher, Suggestion, suggestion_from
 from study.storage.journal import BatchedJournalStorage
-from study.storage.study_attributes import EXHAUSTED, StudyNotes
+from study.storage.stored_study import StoredStudy
+from study.storage.study_attributes import EXHAUSTED
 from study.trials.listener import replay_trials
 from study.trials.queue import TrialQueue
 from study.trials.serialization import ASKED, ATTEMPTS
@@ -33,7 +34,7 @@ class TrialCreator:
         storage: BatchedJournalStorage,
         study_id: int,
         roster: TrialQueue,
-        facts: StudyNotes,
+        facts: StoredStudy,
         trials: Callable[[], list[FrozenTrial]],
     ) -> None:
         self._spec = spec
@@ -118,10 +119,10 @@ class TrialCreator:
             user_attrs={ASKED: self._asked(found, point, replicate), ATTEMPTS: 1},
             system_attrs=dict(found.of_trial),
         )
-        with self._storage.batch():
+        with self._storage.batch(with_next=True):
             for key, value in found.of_study.items():
                 self._storage.set_study_system_attr(self._study_id, key, value)
-            self._storage.create_new_trial(self._study_id, trial)
+        self._storage.create_new_trial(self._study_id, trial)
 
     def _asked(self, found: Suggestion, point: int, replicate: int) -> dict[str, Any]:
         config = trial_config(self._spec, found.values, point=point, replicate=replicate)

@@ -19,8 +19,6 @@ ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
 PRUNED, STOP_REASON, SETTLED = "pruned_epoch", "stop_reason", "point_settled"
 EVALUATION, ALONE = "evaluation", "alone"
 EPOCH_PREFIX = "epoch:"
-FOLLOWED = "followed"
-"""Key of a line of a batch that is not its last: Optuna passes over it, whoever cuts a torn batch does not."""
 STATES: Mapping[int, TrialState] = {
     0: TrialState.RUNNING,
     1: TrialState.COMPLETE,
@@ -130,13 +128,21 @@ def best_value(trial: FrozenTrial, mode: Mode) -> float | None:
     return (max(values) if mode == "max" else min(values)) if values else None
 
 
-def to_record(study: str, trial: StoredTrial, objective: Objective, *, kept: bool = True) -> TrialRecord:
-    """Turn a stored trial into a record; what a kill kept from being stored is left empty."""
+def to_record(
+    study: str,
+    trial: StoredTrial,
+    objective: Objective,
+    *,
+    kept: bool = True,
+    run_id: str | None = None,
+    epochs: bool = True,
+) -> TrialRecord:
+    """Turn a stored trial into a record, with its epochs unless told otherwise; what was not stored is left empty."""
     attrs, state = trial.user_attrs, STATES[trial.state]
     asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if state.is_finished else {}
     config = dict(asked.get("config", {}))
-    epochs = stored_epochs(attrs)
-    history = tuple(one.metrics for one in epochs)
+    stored = stored_epochs(attrs)
+    history = tuple(epoch.metrics for epoch in stored)
     best = best_epoch(history, objective)
     has_checkpoint = state in (TrialState.COMPLETE, TrialState.PRUNED)
     point, replicate = replicate_of(trial)
@@ -154,10 +160,11 @@ def to_record(study: str, trial: StoredTrial, objective: Objective, *, kept: boo
         epoch=None if best is None else best.epoch,
         epochs_run=history[-1].epoch if history else 0,
         metrics={} if best is None else {**best.values, **attrs.get(EVALUATION, {})},
-        history=history,
-        checkpoint=epochs[-1].checkpoint if has_checkpoint and epochs else None,
+        history=history if epochs else (),
+        checkpoint=stored[-1].checkpoint if has_checkpoint and stored else None,
         kept=kept,
-        busy_s=sum(one.busy_s for one in epochs),
+        busy_s=sum(epoch.busy_s for epoch in stored),
+        run_id=run_id,
         started_at_s=asked.get("started_at_s"),
         finished_at_s=ended.get("finished_at_s"),
         attempts=int(attrs.get(ATTEMPTS, 1)),

@@ -40,14 +40,14 @@ DATA = DataSummary(
 _BEGAN_S = 1_780_000_000.0
 
 
-def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int = 1, spare: int = 0) -> StudyStorage:
-    """Let the storage itself store all trials, but sync none of them; ``spare`` more are planned."""
+def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int = 1) -> StudyStorage:
+    """Let the storage itself store all trials, but sync none of them."""
     spec = StudySpec(
         name=layout.root.name,
         trial=Hyperparameters(max_epochs=epochs),
         space=SPACE,
         replicates=ReplicatesSpec(count=replicates),
-        search=SearchSpec(sampler="random", trials=trials + spare, pruner="none"),
+        search=SearchSpec(sampler="random", trials=trials, pruner="none"),
     )
     layout.root.mkdir(parents=True)
     chance = random.Random(0)
@@ -58,11 +58,6 @@ def write_study(layout: StudyLayout, trials: int, epochs: int, replicates: int =
             _run_one(storage, epochs, chance)
         storage.note_end(None)
     return storage
-
-
-def append_trial(storage: StudyStorage, epochs: int = 3) -> None:
-    """Run one more trial of a study that is not at its end."""
-    _run_one(storage, epochs, random.Random(1))
 
 
 def _run_one(storage: StudyStorage, epochs: int, chance: random.Random) -> None:

@@ -2,9 +2,8 @@
 
     python tests/benchmarks/reading_scale.py --trials 10000 --out results/reference/reading_scale.json
 
-Every command is a process of its own, timed from its start to its exit; the first look at a folder is told apart,
-because it makes the index that the later ones read. Beside them stand the plain ways: MLflow's client loads all runs
-into pandas and sorts them there, or lets the server order them.
+Every command is a process of its own, timed from its start to its exit. Beside them stand the plain ways: MLflow's
+client loads all runs into pandas and sorts them there, or lets the server order them.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from big_study import append_trial, write_runs, write_study
+from big_study import write_runs, write_study
 from machine import busy_cores, describe_machine
 
 from study.paths import Layout
@@ -85,8 +84,8 @@ def study(*words: str) -> list[str]:
     return [sys.executable, "-m", "cli", *words]
 
 
-def measure_folder(layout: Layout, storage: StudyStorage, rounds: int) -> dict[str, Any]:
-    """Time the commands on a results folder: the first look, the later ones, and those at a study that grows."""
+def measure_folder(layout: Layout, rounds: int) -> dict[str, Any]:
+    """Time the commands on a results folder."""
     where, paths = ("--results", str(layout.results)), layout.study(NAME)
     found: dict[str, Any] = {"journal_bytes": paths.journal.stat().st_size}
     began_s, cpu_s = time.perf_counter(), time.process_time()
@@ -94,12 +93,7 @@ def measure_folder(layout: Layout, storage: StudyStorage, rounds: int) -> dict[s
     found["open the storage itself"] = {
         "wall_s": round(time.perf_counter() - began_s, 3), "cpu_s": round(time.process_time() - cpu_s, 3),
     }  # fmt: skip
-    found["best, without an index"] = timed(study("best", NAME, *where))
-    found["index_bytes"] = paths.index.stat().st_size
     found |= {name: repeated(study(*words, *where), rounds) for name, words in COMMANDS.items()}
-    for _ in range(50):
-        append_trial(storage)
-    found["best, 50 trials after the index"] = repeated(study("best", NAME, *where), rounds)
     return found
 
 
@@ -136,11 +130,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the server does not outlive this
     with tempfile.TemporaryDirectory(dir=asked.scratch) as folder:
         layout = Layout(Path(folder))
-        storage = write_study(layout.study(NAME), asked.trials, asked.epochs, spare=100)
+        storage = write_study(layout.study(NAME), asked.trials, asked.epochs)
         told = {
             "machine": describe_machine(), "busy_cores_before": round(busy_cores(), 2), "trials": asked.trials,
             "epochs": asked.epochs, "rounds": asked.rounds, "http": measure_server(layout, storage, asked.rounds),
-            "folder": measure_folder(layout, storage, asked.rounds), "busy_cores_after": round(busy_cores(), 2),
+            "folder": measure_folder(layout, asked.rounds), "busy_cores_after": round(busy_cores(), 2),
         }  # fmt: skip
     text = json.dumps(told, indent=1) + "\n"
     print(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import time
 from dataclasses import asdict
@@ -18,7 +19,7 @@ from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.search.space import suggest, trial_config
-from study.storage.journal import BatchedJournalStorage, JournalFile
+from study.storage.journal import BatchedJournalStorage, JournalBackend
 from study.storage.study_storage import StudyStorage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -74,7 +75,7 @@ def test_memory_and_file_agree_after_a_batch_that_could_not_be_written(
     storage.ask()
     before, size = storage.records(), layout.journal.stat().st_size
     with monkeypatch.context() as patch:
-        patch.setattr(JournalFile, "_append", lambda journal, lines: (_ for _ in ()).throw(OSError(28, "no room")))
+        patch.setattr(JournalBackend, "_append", lambda journal, lines: (_ for _ in ()).throw(OSError(28, "no room")))
         for act in (
             lambda: storage.report(3, metrics(1, 0.5)),
             lambda: storage.tell(3, TrialState.FAILED, StopReason.ERROR),
@@ -120,18 +121,14 @@ def test_after_a_write_that_could_not_even_be_taken_back_nothing_more_is_written
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", lambda path, *args, **kwargs: Broken(path))
-        patch.setattr(JournalFile, "append_lines", _without_lock)
-        with pytest.raises(OSError, match="Input/output error"):
+        patch.setattr(fcntl, "flock", lambda file, kind: None)
+        with pytest.raises(StudyStorageError, match="Input/output error"):
             storage.ask()
     with pytest.raises(StudyStorageError, match="an earlier write failed half-way"):
         storage.ask()
     again = reopened(layout)
     assert again.records() == []
     assert again.ask() is not None
-
-
-def _without_lock(journal: JournalFile, lines: list[str]) -> None:
-    journal._append("".join(f"{line}\n" for line in lines).encode())
 
 
 def test_an_exception_in_a_batch_writes_nothing(tmp_path: Path) -> None:
@@ -152,7 +149,7 @@ def test_an_exception_in_a_batch_writes_nothing(tmp_path: Path) -> None:
 
 def test_a_driver_does_not_read_its_journal_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage, layout = make_storage(tmp_path / "s")
-    monkeypatch.setattr(JournalFile, "read_logs", lambda journal, since: pytest.fail("read again"))
+    monkeypatch.setattr(JournalBackend, "_read", lambda journal: pytest.fail("read again"))
     run_some(layout, storage)
     monkeypatch.undo()
     assert storage.records() == StudyStorage.open(layout).records()

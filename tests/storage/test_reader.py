@@ -1,15 +1,14 @@
-"""The index of a storage: reading with it, without it and past it gives what the storage itself says."""
+"""Reading the journal alone gives what the storage itself says."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
+import optuna
 import pytest
 from commands import ROOT
 from reading_kit import begin, run_one
@@ -18,18 +17,12 @@ from study.config.search_config import ReplicatesSpec, SearchSpec
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import FinalLook, TrialState
-from study.storage import reader as index_file
-from study.storage import reader as index_reading
-from study.storage.reader import StudyView, read_epochs, read_study, refresh
+from study.storage.journal_format import Operation
+from study.storage.reader import StudyView, read_epochs, read_study
 from study.storage.study_storage import StudyStorage
+from study.trials.serialization import STATES
 
 C, P, F, R = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.RUNNING
-
-
-@pytest.fixture
-def indexed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every study, however small, be worth an index."""
-    monkeypatch.setattr(index_reading, "WORTH_BYTES", 1)
 
 
 @pytest.fixture
@@ -59,149 +52,40 @@ def eventful(layout: StudyLayout) -> StudyStorage:
     return storage
 
 
-def test_without_an_index_all_of_the_journal_is_read(layout: StudyLayout) -> None:
+@pytest.mark.parametrize("epochs", [False, True])
+def test_what_was_appended_is_read_too(layout: StudyLayout, epochs: bool) -> None:
     storage = eventful(layout)
-    agrees(read_study(layout), StudyStorage.open(layout))
-    agrees(read_study(layout, epochs=True), storage, epochs=True)
-    assert not layout.index.exists()  # a small journal is not worth one
-
-
-@pytest.mark.usefixtures("indexed")
-def test_what_came_after_the_index_is_read_from_the_journal(layout: StudyLayout) -> None:
-    storage = eventful(layout)
-    refresh(layout)
-    assert json.loads(layout.index.read_bytes().split(b"\n")[0])["offset"] == layout.journal.stat().st_size
-    agrees(read_study(layout), storage)
+    agrees(read_study(layout, epochs=epochs), storage, epochs=epochs)
     again = StudyStorage.open(layout)  # the open trial goes on, others follow
     for state in (C, F, P, R):
         run_one(again, state)
     again.note_dropped([5])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_reading, "WORTH_BYTES", 10**9)
-        before = layout.index.read_bytes()
-        agrees(read_study(layout), again)
-        assert layout.index.read_bytes() == before
-    agrees(read_study(layout), again)
-    assert layout.index.read_bytes() != before
-    agrees(read_study(layout), again)
-    agrees(read_study(layout, epochs=True), again, epochs=True)
+    agrees(read_study(layout, epochs=epochs), again, epochs=epochs)
 
 
-@pytest.mark.usefixtures("indexed")
-def test_runs_are_joined_wherever_the_record_comes_from(layout: StudyLayout) -> None:
+def test_runs_and_dropped_weights_are_joined(layout: StudyLayout) -> None:
+    run_one(eventful(layout), C)
+    records = read_study(layout, {1: "run-1", 6: "run-6"}).records
+    assert {record.trial: record.run_id for record in records if record.run_id} == {1: "run-1", 6: "run-6"}
+    assert [record.trial for record in records if not record.kept] == [0, 3]
+
+
+def test_the_index_that_earlier_versions_wrote_is_ignored(layout: StudyLayout) -> None:
     storage = eventful(layout)
-    refresh(layout)
-    run_one(storage, C)
-    found = read_study(layout, {1: "run-1", 6: "run-6"}).records
-    assert {one.trial: one.run_id for one in found if one.run_id} == {1: "run-1", 6: "run-6"}
-    assert [one.trial for one in found if not one.kept] == [0, 3]
-
-
-def spoil(layout: StudyLayout, how: str) -> None:
-    content = layout.index.read_bytes()
-    match how:
-        case "cut":
-            content = content[: len(content) // 2]
-        case "changed":
-            content = content.replace(b"0.5", b"0.6", 1)
-        case "empty":
-            content = b""
-        case "other words":
-            content = b"{}\n{}"
-        case "another version":
-            content = content.replace(b'"version": [2,', b'"version": [0,', 1)
-        case "binary":
-            content = bytes(range(256)) * 4
-    layout.index.write_bytes(content)
-
-
-@pytest.mark.usefixtures("indexed")
-@pytest.mark.parametrize("how", ["cut", "changed", "empty", "other words", "another version", "binary"])
-def test_a_damaged_index_is_passed_over_and_made_again(layout: StudyLayout, how: str) -> None:
-    storage = eventful(layout)
-    refresh(layout)
-    whole = layout.index.read_bytes()
-    spoil(layout, how)
-    assert layout.index.read_bytes() != whole
+    (layout.root / "ledger.index").write_bytes(b"{}\n{}")
     agrees(read_study(layout), storage)
-    assert layout.index.read_bytes() == whole
 
 
-@pytest.mark.usefixtures("indexed")
-def test_an_index_of_another_journal_is_passed_over(tmp_path: Path) -> None:
-    one, other = StudyLayout(tmp_path / "a"), StudyLayout(tmp_path / "b")
-    eventful(one)
-    storage = eventful(other)
-    refresh(one)
-    other.index.write_bytes(one.index.read_bytes())
-    agrees(read_study(other), storage)
-    cut = one.journal.read_bytes()
-    one.journal.write_bytes(cut[: cut.rfind(b"\n", 0, -1) + 1])  # older than its index
-    agrees(read_study(one), StudyStorage.open(one))
+def test_operations_and_states_are_numbered_as_in_optuna() -> None:
+    from optuna.storages.journal._storage import JournalOperation  # Optuna publishes the file format nowhere else
 
-
-def edit(layout: StudyLayout) -> None:
-    """Change a value in the middle of the journal, far from both ends, and leave its length."""
-    content = layout.journal.read_bytes()
-    at = content.index(b'"val_auc":0.5', len(content) // 3)
-    assert 1 << 16 < at < len(content) - (1 << 16)
-    layout.journal.write_bytes(content[: at + 12] + b"9" + content[at + 13 :])
-
-
-@pytest.mark.usefixtures("indexed")
-@pytest.mark.parametrize("appended", [False, True])
-def test_a_journal_that_was_edited_anywhere_has_no_index(layout: StudyLayout, appended: bool) -> None:
-    storage = begin(layout, trials=400)
-    for _ in range(200):
-        run_one(storage)
-    before = read_study(layout).records
-    if appended:
-        run_one(storage)
-    edit(layout)
-    agrees(read_study(layout), StudyStorage.open(layout))
-    assert read_study(layout).records[: len(before)] != before
-    agrees(read_study(layout), StudyStorage.open(layout))
-
-
-@pytest.mark.usefixtures("indexed")
-def test_what_was_read_once_is_hashed_once_at_most(layout: StudyLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    storage = eventful(layout)
-    hashed: list[int] = []
-    whole = index_file.hashlib.sha256
-
-    class Counting:
-        def __init__(self, content: bytes = b"") -> None:
-            self._hash = whole(content)
-
-        def update(self, block: bytes) -> None:
-            hashed.append(len(block))
-            self._hash.update(block)
-
-        def hexdigest(self) -> str:
-            return self._hash.hexdigest()
-
-    monkeypatch.setattr(index_file, "hashlib", SimpleNamespace(sha256=Counting))
-    read_study(layout)
-    size = layout.journal.stat().st_size
-    assert sum(hashed) == size  # to write the index
-    hashed.clear()
-    agrees(read_study(layout), storage)
-    assert hashed == []  # nobody wrote to it since
-    run_one(storage)
-    read_study(layout)  # as it was, and so the index serves: what came is read, and with it hashed
-    assert sum(hashed) == layout.journal.stat().st_size
-    hashed.clear()
-    os.utime(layout.journal)
-    agrees(read_study(layout), storage)
-    assert sum(hashed) == layout.journal.stat().st_size
-
-
-@pytest.mark.usefixtures("indexed")
-def test_a_folder_that_cannot_be_written_can_be_read(layout: StudyLayout) -> None:
-    storage = eventful(layout)
-    layout.index.mkdir()  # nothing can take its place
-    agrees(read_study(layout), storage)
-    assert list(layout.root.glob(".*.part")) == []
+    theirs = {operation.name: operation.value for operation in JournalOperation}
+    assert {operation.name: operation.value for operation in Operation} == theirs, (
+        f"the journal is read as Optuna 5.0.0 writes it, but Optuna is {optuna.__version__}"
+    )
+    states = {state.value: TrialState.FAILED if state.name == "FAIL" else TrialState[state.name]
+              for state in optuna.trial.TrialState}  # fmt: skip
+    assert states == STATES, f"states are read as Optuna 5.0.0 writes them, but Optuna is {optuna.__version__}"
 
 
 def test_a_torn_end_is_left_for_later(layout: StudyLayout) -> None:
@@ -246,7 +130,6 @@ def test_damage_is_told_as_the_storage_tells_it(layout: StudyLayout) -> None:
         layout.journal.write_bytes(content)
         with pytest.raises(StudyStorageError, match="must be a whole journal of one study, but is damaged"):
             read_study(layout)
-    refresh(layout)  # leaves it to whoever reads
     layout.journal.unlink()
     with pytest.raises(StudyStorageError, match="no study in"):
         read_study(layout)
@@ -263,7 +146,6 @@ def test_the_epochs_of_one_trial_are_read_without_the_others(layout: StudyLayout
     assert read_epochs(layout, 1000) == []
 
 
-@pytest.mark.usefixtures("indexed")
 @pytest.mark.parametrize("listed", [True, False])
 def test_how_many_are_planned_is_known_with_replicates(layout: StudyLayout, listed: bool) -> None:
     search = SearchSpec(sampler="random", trials=12, pruner="none")

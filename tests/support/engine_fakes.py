@@ -20,7 +20,7 @@ from study.engine.trial_result import TrialResult
 from study.events import EpochEvents, EpochReported, Event, StudyEnded, StudyStarted, TrialFinished
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord
-from study.storage.journal import JournalFile
+from study.storage.journal import JournalBackend
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
 from study.trials.serialization import Assignment
@@ -183,13 +183,13 @@ class Executioner:
     writes: int = 0
 
     def install(self, patch: pytest.MonkeyPatch, listener: Listener) -> None:
-        append = JournalFile._append
+        append = JournalBackend._append
         patch.setattr("os.fsync", lambda handle: None)
 
-        def append_or_die(journal: JournalFile, lines: bytes) -> None:
+        def append_or_die(journal: JournalBackend, lines: bytes) -> None:
             self._strike(lambda: append(journal, lines), lambda: append(journal, lines[: len(lines) // 2]))
 
-        patch.setattr(JournalFile, "_append", append_or_die)
+        patch.setattr(JournalBackend, "_append", append_or_die)
         listener.on_record = lambda write: self._strike(write, lambda: None)
 
     def _strike(self, write: Callable[[], object], half: Callable[[], object]) -> None:

@@ -10,7 +10,8 @@ from optuna.trial import FrozenTrial
 from study.records import TrialRecord, TrialState
 from study.search.pruners import Pruner, build_pruner
 from study.storage.journal import BatchedJournalStorage
-from study.storage.study_attributes import ENDED_AT, EXHAUSTED, SESSIONS, StudyNotes
+from study.storage.stored_study import StoredStudy
+from study.storage.study_attributes import ENDED_AT, EXHAUSTED, SESSIONS
 from study.storage.trial_creator import TrialCreator
 from study.storage.trial_statistics import SessionTimes, TrialStatistics
 from study.trials.listener import TrialListener, replay_trials
@@ -27,7 +28,7 @@ from study.trials.serialization import (
 )
 
 
-class StudyTrials(StudyNotes):
+class StoredTrials(StoredStudy):
     """What is stored of the trials, and what is kept up to date from it instead of being counted again.
 
     The storage's trial ids are the trials' numbers: a journal has one study.
