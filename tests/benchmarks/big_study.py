@@ -100,10 +100,10 @@ def write_runs(layout: Layout, study: StudyLayout, storage: StudyStorage, databa
     runs = load_runs(study.runs)
     assert runs is not None
     assert runs.parent is not None
-    door = TrackingClient(uri)
+    client = TrackingClient(uri)
     best = max(one.value for one in records if one.value is not None)
     for name, value in (("trials.started", len(records)), ("trials.complete", len(records)), ("best.val_auc", best)):
-        door.client.log_metric(runs.parent, name, value)
+        client.api.log_metric(runs.parent, name, value)
     _insert(database, str(runs.experiment_id), runs.parent, started, records)
     return str(runs.experiment_id)
 

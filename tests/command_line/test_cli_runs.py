@@ -165,7 +165,7 @@ def test_each_part_is_compared_and_what_nobody_kept_is_not(results: Path) -> Non
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_a_server_is_asked_for_runs_too(played: Backend) -> None:
-    uri, runs = played.door()._uri, played.runs()
+    uri, runs = played.client()._uri, played.runs()
 
     def ask(*words: str) -> Any:
         done = CliRunner().invoke(app, [*words, "--tracking-uri", uri], env={"COLUMNS": "250"})

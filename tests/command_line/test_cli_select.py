@@ -187,9 +187,9 @@ def test_a_server_gives_the_same_ranking(remote: Backend, monkeypatch: pytest.Mo
         state = TrialState.FAILED if trial % 7 == 0 else TrialState.COMPLETE
         events += [script.begin(trial), script.finish(trial, state)]
     play(remote.open(), [*events, script.end()])
-    door = remote.door()
+    client = remote.client()
     for run in remote.runs().values():
-        door.client.set_tag(run.id, "study.checkpoint", "checkpoint")
+        client.api.set_tag(run.id, "study.checkpoint", "checkpoint")
 
     def ask(*words: str) -> Any:
         done = CliRunner().invoke(app, [*words, "--tracking-uri", str(remote.uri), "--json"])

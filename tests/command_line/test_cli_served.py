@@ -237,7 +237,7 @@ def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> Non
         assert [one.trial for one in query.trials(uri, "rep")] == list(range(12))
         assert [one.trial for one in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
     finally:
-        TrackingClient(uri).client.delete_run(foreign.id)
+        TrackingClient(uri).api.delete_run(foreign.id)
 
 
 @pytest.mark.parametrize("sign", ["", "-"])

@@ -28,9 +28,9 @@ def ends(layout: StudyLayout) -> list[StudyEnded]:
 
 def states(results: Path) -> dict[str, list[str]]:
     """Return the names of the runs by status."""
-    door = TrackingClient(default_tracking_uri(Layout(results), None))
+    client = TrackingClient(default_tracking_uri(Layout(results), None))
     found: dict[str, list[str]] = {}
-    for run in door.search([one.id for one in door.experiments()], ""):
+    for run in client.search([one.id for one in client.experiments()], ""):
         found.setdefault(run.status, []).append(run.name)
     return found
 

@@ -210,10 +210,10 @@ class Backend:
         return sync(self._layout, self.study).sent
 
     def content(self) -> dict[str, tuple[str, dict[str, float]]]:
-        door = TrackingClient(own_tracking_uri(self._layout))
-        experiment = door.find_experiment("faces")
+        client = TrackingClient(own_tracking_uri(self._layout))
+        experiment = client.find_experiment("faces")
         assert experiment is not None
-        runs = list(door.search([experiment.id], ""))
+        runs = list(client.search([experiment.id], ""))
         assert len({run.name for run in runs}) == len(runs)
         return {run.name: (run.status, dict(run.metrics)) for run in runs}
 

@@ -41,10 +41,10 @@ class Ended:
     def read(cls, results: Path, name: str, drivers: Sequence[Driver] = ()) -> Ended:
         """Read what is left of a study."""
         layout = Layout(results)
-        storage, door = StudyStorage.open(layout.study(name)), TrackingClient(own_tracking_uri(layout))
-        experiment = door.find_experiment(name)
+        storage, client = StudyStorage.open(layout.study(name)), TrackingClient(own_tracking_uri(layout))
+        experiment = client.find_experiment(name)
         assert experiment is not None
-        runs = list(door.search([experiment.id], ""))
+        runs = list(client.search([experiment.id], ""))
         return cls(results, layout.study(name), storage.spec, storage.records(), storage.planned, runs, drivers)
 
     def history(self, run: Run, metric: str) -> list[tuple[int, float]]:

@@ -146,16 +146,16 @@ def check_everything_arrived(address: str, trials: int, epochs: int) -> None:
     """Check that the server has each trial once, ended, with each epoch once."""
     import mlflow
 
-    door, client = TrackingClient(address), mlflow.MlflowClient(address)
-    experiment = door.find_experiment("faces")
+    client, api = TrackingClient(address), mlflow.MlflowClient(address)
+    experiment = client.find_experiment("faces")
     assert experiment is not None
-    runs = list(door.search([experiment.id], ""))
+    runs = list(client.search([experiment.id], ""))
     keys = sorted(run.tags["study.key"] for run in runs)
     assert len(set(keys)) == len(keys) == trials + 1
     assert {run.status for run in runs} == {"FINISHED"}
     for run in runs:
         if run.tags["study.kind"] == "trial":
-            steps = [one.step for one in client.get_metric_history(run.id, "train_loss")]
+            steps = [one.step for one in api.get_metric_history(run.id, "train_loss")]
             assert sorted(steps) == list(range(1, epochs + 1)), run.name
 
 

@@ -37,15 +37,15 @@ class Backend:
     def open(self) -> OutboxRecorder:
         return open_recorder(self.layout, self.study(), self.uri)
 
-    def door(self) -> TrackingClient:
+    def client(self) -> TrackingClient:
         return TrackingClient(default_tracking_uri(self.layout, self.uri))
 
     def runs(self) -> dict[str, Run]:
         """Return every run of a study by its name; two of one name are a fault."""
-        door = self.door()
-        experiment = door.find_experiment(self.name)
+        client = self.client()
+        experiment = client.find_experiment(self.name)
         assert experiment is not None
-        runs = list(door.search([experiment.id], ""))
+        runs = list(client.search([experiment.id], ""))
         assert len({run.name for run in runs}) == len(runs), f"runs with the same name: {[run.name for run in runs]}"
         return {run.name: run for run in runs}
 
@@ -59,7 +59,7 @@ class Backend:
     def artifact(self, run: Run, name: str) -> Path:
         folder = self.layout.results / "downloaded" / run.id
         folder.mkdir(parents=True, exist_ok=True)
-        return self.door().download(run.id, name, folder)
+        return self.client().download(run.id, name, folder)
 
 
 @pytest.fixture(scope="session")

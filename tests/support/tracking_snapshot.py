@@ -23,10 +23,10 @@ def snapshot(backend: Backend) -> dict[str, Any]:
 
     No key may be there twice, but in runs that are marked as duplicates.
     """
-    door = backend.door()
-    experiment = door.find_experiment(backend.name)
+    client = backend.client()
+    experiment = client.find_experiment(backend.name)
     assert experiment is not None
-    runs = [run for run in door.search([experiment.id], "") if run.tags["study.kind"] != "duplicate"]
+    runs = [run for run in client.search([experiment.id], "") if run.tags["study.kind"] != "duplicate"]
     keys = [run.tags["study.key"] for run in runs]
     assert len(set(keys)) == len(keys), f"two runs have the same key: {sorted(keys)}"
     names = {run.id: run.name for run in runs} | {experiment.id: "experiment"}
@@ -36,7 +36,7 @@ def snapshot(backend: Backend) -> dict[str, Any]:
 
 
 def _tell(backend: Backend, run: Run, names: dict[str, str]) -> dict[str, Any]:
-    inputs = backend.door().client.get_run(run.id).inputs.dataset_inputs
+    inputs = backend.client().api.get_run(run.id).inputs.dataset_inputs
     return {
         "status": run.status,
         "times": (run.start_ms, run.end_ms),
@@ -51,7 +51,7 @@ def _tell(backend: Backend, run: Run, names: dict[str, str]) -> dict[str, Any]:
 
 def _files(backend: Backend, run: Run, names: dict[str, str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as scratch:
-        folder = backend.door().download(run.id, "", Path(scratch))
+        folder = backend.client().download(run.id, "", Path(scratch))
         found = (path for path in sorted(folder.rglob("*")) if path.is_file())
         return {
             str(path.relative_to(folder)): _plain(path.read_bytes().decode("utf-8", "backslashreplace"), names)

@@ -85,7 +85,7 @@ class Studied:
 
     @property
     def client(self) -> Any:
-        return self.backend.door().client
+        return self.backend.client().api
 
 
 @pytest.fixture

@@ -67,16 +67,16 @@ class Study:
 
     def models(self, *, by_age: bool = False) -> list[Any]:
         """Return the logged models as MLflow ranks them; its table begins with the newest."""
-        door = self.backend.door()
-        experiment = door.find_experiment(self.backend.name)
+        client = self.backend.client()
+        experiment = client.find_experiment(self.backend.name)
         assert experiment is not None
         by_auc = [{"field_name": "metrics.best.val_auc", "ascending": False}]
-        return list(door.client.search_logged_models([experiment.id], order_by=None if by_age else by_auc))
+        return list(client.api.search_logged_models([experiment.id], order_by=None if by_age else by_auc))
 
     def files(self, model: Any, scratch: Path) -> dict[str, Path]:
         import mlflow
 
-        uri = self.backend.door().client.tracking_uri
+        uri = self.backend.client().api.tracking_uri
         found = Path(mlflow.artifacts.download_artifacts(model.artifact_location, dst_path=scratch, tracking_uri=uri))
         return {str(path.relative_to(found)): path for path in found.rglob("*") if path.is_file()}
 
@@ -106,7 +106,7 @@ def test_each_kept_checkpoint_is_a_model_that_mlflow_ranks(study: Study, tmp_pat
     told = {one.key: one.value for one in best.metrics}
     assert told == {"best.val_auc": pytest.approx(0.72), "best.val_loss": 0.25, "best.epoch": 2.0}
     assert {(one.dataset_name, one.dataset_digest) for one in best.metrics} == {("faces", "f" * 36)}
-    outputs = study.backend.door().client.get_run(best.source_run_id).outputs.model_outputs
+    outputs = study.backend.client().api.get_run(best.source_run_id).outputs.model_outputs
     assert [one.model_id for one in outputs] == [best.model_id]
     files = study.files(best, tmp_path / "fetched")
     assert set(files) == {
@@ -139,7 +139,7 @@ def test_a_dropped_checkpoint_that_somebody_registered_stays(local: Study, tmp_p
     local.play(local.first_part(kept=(2, 0)))
     _, dropped = local.models()
     versions = {models.VERSIONS: '[{"name": "masks", "version": 1}]'}
-    local.backend.door().client.set_logged_model_tags(dropped.model_id, versions)
+    local.backend.client().api.set_logged_model_tags(dropped.model_id, versions)
     local.resumed_without(0, kept=(2,))
     assert trials(local.models()) == [2, 0]
     assert local.models()[1].tags[models.KEPT] == "false"
@@ -149,10 +149,10 @@ def test_a_dropped_checkpoint_that_somebody_registered_stays(local: Study, tmp_p
 def test_an_upload_that_broke_is_completed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     put = model_store.put_file
 
-    def broken(door: Any, model_id: str, location: str, file: Path, folder: str = "") -> None:
+    def broken(client: Any, model_id: str, location: str, file: Path, folder: str = "") -> None:
         if file.name == "MLmodel":
             raise TrackingError("the connection was cut")
-        put(door, model_id, location, file, folder)
+        put(client, model_id, location, file, folder)
 
     outbox = Outbox(study.backend.study().outbox)
     for event in study.first_part(kept=(1,)):
@@ -160,7 +160,7 @@ def test_an_upload_that_broke_is_completed(study: Study, monkeypatch: pytest.Mon
     outbox.close()
     with monkeypatch.context() as patch:
         patch.setattr(model_store, "put_file", broken)
-        drain = OutboxReader(study.backend.study(), study.backend.door().client.tracking_uri)
+        drain = OutboxReader(study.backend.study(), study.backend.client().api.tracking_uri)
         with pytest.raises(TrackingError, match="was cut"):
             drain.run()
         drain.close()
@@ -174,7 +174,7 @@ def test_an_upload_that_broke_is_completed(study: Study, monkeypatch: pytest.Mon
 def test_of_two_models_that_an_outage_made_one_stays(local: Study) -> None:
     local.play(local.first_part(kept=(2,)))
     (first,) = local.models()
-    client = local.backend.door().client
+    client = local.backend.client().api
     client.create_logged_model(first.experiment_id, first.name, first.source_run_id, dict(first.tags))
     assert trials(local.models()) == [2, 2]
     local.replay()

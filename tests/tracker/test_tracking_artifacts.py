@@ -14,7 +14,7 @@ from tracking.client.errors import RefusedError
 
 
 class FakeDoor:
-    """A door that keeps the texts it is given."""
+    """A client that keeps the texts it is given."""
 
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
@@ -31,18 +31,18 @@ FAR = _run("mlflow-artifacts:/1/r/artifacts")
 
 
 def test_text_is_written_in_place_and_left_alone_when_it_is_there(tmp_path: Path) -> None:
-    door = FakeDoor()
+    client = FakeDoor()
     for _ in range(2):
-        store_text(door, _run((tmp_path / "a").as_uri()), "Größe \udc80", "config.json")  # type: ignore[arg-type]
+        store_text(client, _run((tmp_path / "a").as_uri()), "Größe \udc80", "config.json")  # type: ignore[arg-type]
         kept = (tmp_path / "a" / "config.json").stat()
     assert (tmp_path / "a" / "config.json").read_text() == "Größe \\udc80"
-    store_text(door, _run((tmp_path / "a").as_uri()), "Größe \udc80", "config.json")  # type: ignore[arg-type]
+    store_text(client, _run((tmp_path / "a").as_uri()), "Größe \udc80", "config.json")  # type: ignore[arg-type]
     assert (tmp_path / "a" / "config.json").stat().st_mtime_ns == kept.st_mtime_ns
-    store_text(door, _run((tmp_path / "a").as_uri()), "other", "config.json")  # type: ignore[arg-type]
+    store_text(client, _run((tmp_path / "a").as_uri()), "other", "config.json")  # type: ignore[arg-type]
     assert (tmp_path / "a" / "config.json").read_text() == "other"
-    assert door.texts == {}
-    store_text(door, FAR, "far", "config.json")  # type: ignore[arg-type]
-    assert door.texts == {"config.json": "far"}
+    assert client.texts == {}
+    store_text(client, FAR, "far", "config.json")  # type: ignore[arg-type]
+    assert client.texts == {"config.json": "far"}
 
 
 def test_text_that_cannot_be_written_is_sent_later(tmp_path: Path) -> None:
@@ -52,14 +52,14 @@ def test_text_that_cannot_be_written_is_sent_later(tmp_path: Path) -> None:
 
 
 def test_diff_is_linked_near_and_cut_far(tmp_path: Path) -> None:
-    diff, door = tmp_path / "code-0.diff", FakeDoor()
+    diff, client = tmp_path / "code-0.diff", FakeDoor()
     with pytest.raises(RefusedError, match="is not there"):
-        store_diff(door, FAR, diff, diff.name)  # type: ignore[arg-type]
+        store_diff(client, FAR, diff, diff.name)  # type: ignore[arg-type]
     diff.write_bytes(b"caf\xe9\n")
-    store_diff(door, FAR, diff, diff.name)  # type: ignore[arg-type]
-    assert door.texts == {"code.diff": "caf\ufffd\n"}
+    store_diff(client, FAR, diff, diff.name)  # type: ignore[arg-type]
+    assert client.texts == {"code.diff": "caf\ufffd\n"}
     diff.write_text("x" * 100_000)
-    store_diff(door, FAR, diff, diff.name)  # type: ignore[arg-type]
-    assert door.texts["code.diff"] == "x" * 65_536 + "\n# cut here: the study's run has all of it as code-0.diff\n"
-    store_diff(door, _run((tmp_path / "a").as_uri()), diff, diff.name)  # type: ignore[arg-type]
+    store_diff(client, FAR, diff, diff.name)  # type: ignore[arg-type]
+    assert client.texts["code.diff"] == "x" * 65_536 + "\n# cut here: the study's run has all of it as code-0.diff\n"
+    store_diff(client, _run((tmp_path / "a").as_uri()), diff, diff.name)  # type: ignore[arg-type]
     assert os.path.samefile(tmp_path / "a" / "code.diff", diff)

@@ -86,10 +86,10 @@ def test_a_run_whose_last_words_are_not_there_is_not_ended(database: Backend, mo
         outbox.append(event)
     outbox.close()
 
-    def cut(door: TrackingClient, run_id: str, batch: Batch) -> None:
+    def cut(client: TrackingClient, run_id: str, batch: Batch) -> None:
         if "study.stop_reason" in batch.tags:
             raise TrackingError("away")
-        send(door, run_id, batch)
+        send(client, run_id, batch)
 
     drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     with monkeypatch.context() as patch:
@@ -150,7 +150,9 @@ def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeyp
         fsync(file)
 
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(TrackingClient, "send", lambda door, run, batch: (done.append("sent"), calm(door, run, batch)))
+    monkeypatch.setattr(
+        TrackingClient, "send", lambda client, run, batch: (done.append("sent"), calm(client, run, batch))
+    )
     assert sync(database.layout, database.study()).sent == 3
     assert True in done[: done.index("sent")]
     outbox.close()
@@ -162,12 +164,12 @@ def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, m
     reports = [script.report(trial, epoch) for epoch in range(1, 10) for trial in range(12)]
     ends = [script.finish(trial, epochs=9) for trial in range(12)]
 
-    def moody(door: TrackingClient, run_id: str, batch: Batch) -> None:
+    def moody(client: TrackingClient, run_id: str, batch: Batch) -> None:
         nonlocal calls
         calls += 1
         if calls % 9 == 0:
             raise TrackingError("429 Too Many Requests")
-        calm(door, run_id, batch)
+        calm(client, run_id, batch)
 
     monkeypatch.setattr(TrackingClient, "send", moody)
     outbox = Outbox(database.study().outbox)
@@ -215,10 +217,10 @@ def test_a_batch_is_cut_into_requests_that_mlflow_takes(batch: Batch, requests: 
 
 def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> None:
     play(remote.open(), [Script().start(), Script().begin(0)])
-    door, run = remote.door(), remote.runs()["trial 0000"]
+    client, run = remote.client(), remote.runs()["trial 0000"]
     values = [0.1 + 0.2, 1e-300, -1e300, math.inf, -math.inf, math.nan]
     texts = {"ü": 'a"\\b\nü🙂', "plain": ""}
-    door.send(run.id, Batch([Point("odd", value, 7, n) for n, value in enumerate(values)], texts, texts))
+    client.send(run.id, Batch([Point("odd", value, 7, n) for n, value in enumerate(values)], texts, texts))
     found = [value for _, value in sorted(remote.history(run, "odd"))]
     assert found[:3] == values[:3]
     assert found[3:5] == pytest.approx([sys.float_info.max, -sys.float_info.max])  # sqlite has no infinity
@@ -227,6 +229,6 @@ def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> N
     assert texts.items() <= after.params.items()
     assert texts.items() <= after.tags.items()
     with pytest.raises(LostError, match="cannot log to run 0000"):
-        door.send("0" * 32, Batch(tags=texts))
+        client.send("0" * 32, Batch(tags=texts))
     with pytest.raises(RefusedError):
-        door.send(run.id, Batch(params={"plain": "another value"}))
+        client.send(run.id, Batch(params={"plain": "another value"}))

@@ -135,10 +135,10 @@ def test_two_drivers_of_one_name_at_one_moment_keep_apart(backend: Backend, tmp_
         thread.start()
     for thread in threads:
         thread.join()
-    door = drivers[0].door()
-    experiment = door.find_experiment("faces")
+    client = drivers[0].client()
+    experiment = client.find_experiment("faces")
     assert experiment is not None
-    runs = list(door.search([experiment.id], ""))
+    runs = list(client.search([experiment.id], ""))
     parents = {run.tags["study.key"]: run for run in runs if run.tags["study.kind"] == "study"}
     assert sorted(parents) == ["id-0", "id-1"]
     assert {run.status for run in parents.values()} == {"FINISHED"}

@@ -243,16 +243,16 @@ def test_what_no_database_takes_is_written_as_an_escape_and_long_tags_are_cut_wi
 def test_runs_an_outage_made_twice_do_not_stay_running(database: Backend) -> None:
     script = Script()
     send(database, [script.start(), script.begin(0), script.begin(1)])
-    runs, door = database.runs(), database.door()
+    runs, client = database.runs(), database.client()
     experiment = runs["faces"].experiment_id
     tags = {"study.id": "id-1", "study.name": "faces"}
     child = {"study.key": trial_key("id-1", 0), "study.kind": "trial", "study.trial": "0"}
     parent = {"study.key": study_key("id-1"), "study.kind": "study"}
-    late = door.create_run(experiment, "trial 0000", 1, tags | child | {"mlflow.parentRunId": runs["faces"].id})
-    other = door.create_run(experiment, "faces", 1, tags | parent)
-    stranger = door.create_run(experiment, "theirs", 1, tags | {"study.id": "id-2", "study.kind": "study"})
+    late = client.create_run(experiment, "trial 0000", 1, tags | child | {"mlflow.parentRunId": runs["faces"].id})
+    other = client.create_run(experiment, "faces", 1, tags | parent)
+    stranger = client.create_run(experiment, "theirs", 1, tags | {"study.id": "id-2", "study.kind": "study"})
     send(database, [script.finish(0), script.end(StudyOutcome.INTERRUPTED)])
-    found = {run.id: run for run in door.search([experiment], "")}
+    found = {run.id: run for run in client.search([experiment], "")}
     states = {
         name: (found[run.id].status, found[run.id].tags.get("study.duplicate_of"), found[run.id].tags["study.kind"])
         for name, run in {**runs, "late": late, "other": other, "stranger": stranger}.items()

@@ -115,10 +115,10 @@ def test_a_run_made_after_its_maker_gave_up_is_marked_as_a_duplicate(
     drain.close()
     assert proxy.faults == 2
     assert snapshot(remote) == undisturbed
-    door = remote.door()
-    experiment = door.find_experiment(remote.name)
+    client = remote.client()
+    experiment = client.find_experiment(remote.name)
     assert experiment is not None
-    runs = list(door.search([experiment.id], ""))
+    runs = list(client.search([experiment.id], ""))
     (stray,) = [run for run in runs if run.tags["study.kind"] == "duplicate"]
     (used,) = [run for run in runs if run.name == name and run.id != stray.id]
     assert (stray.status, stray.tags["study.duplicate_of"]) == ("KILLED", used.id)

@@ -86,8 +86,8 @@ def test_trials_beside_the_server_have_their_time_between_two_runs(
     sent: list[str] = []
     send = TrackingClient.send
 
-    def noted(door: TrackingClient, run_id: str, batch: Batch) -> None:
-        send(door, run_id, batch)
+    def noted(client: TrackingClient, run_id: str, batch: Batch) -> None:
+        send(client, run_id, batch)
         sent.append("run")
 
     monkeypatch.setattr(TrackingClient, "send", noted)
@@ -104,7 +104,7 @@ def test_trials_beside_the_server_have_their_time_between_two_runs(
         outbox.append(script.begin(trial))
     outbox.append(script.finish(0, epochs=1))
     outbox.close()
-    drain = OutboxReader(remote.study(), remote.door().client.tracking_uri)
+    drain = OutboxReader(remote.study(), remote.client().api.tracking_uri)
     drain.run(manners=Slow("http://127.0.0.1:5000", threading.Event()))
     drain.close()
     assert sent == ["run", "rest"] * 5  # of the study, of three trials, and what the study says of the one that ended

@@ -120,10 +120,10 @@ def test_two_drivers_of_one_name_at_one_moment(served: UiServer, tmp_path: Path)
         thread.start()
     for thread in threads:
         thread.join()
-    door = backends[0].door()
-    experiment = door.find_experiment("both")
+    client = backends[0].client()
+    experiment = client.find_experiment("both")
     assert experiment is not None
-    keys = sorted(run.tags["study.key"] for run in door.search([experiment.id], ""))
+    keys = sorted(run.tags["study.key"] for run in client.search([experiment.id], ""))
     assert keys == ["both-0", "both-0/0", "both-0/2", "both-1", "both-1/0", "both-1/2"]
 
 

@@ -75,10 +75,10 @@ def test_outages_in_mid_sending_change_nothing(database: Backend, monkeypatch: p
     calm = TrackingClient.send
     calls = 0
 
-    def stormy(door: TrackingClient, run_id: str, batch: Batch) -> None:
+    def stormy(client: TrackingClient, run_id: str, batch: Batch) -> None:
         nonlocal calls
         calls += 1
-        calm(door, run_id, batch)
+        calm(client, run_id, batch)
         if calls in (2, 6, 9, 15, 26):
             raise TrackingError("the answer was lost")
 
@@ -179,9 +179,9 @@ def test_two_drivers_may_create_one_experiment(database: Backend) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    door = database.door()
-    (experiment,) = [one for one in door.experiments() if one.id != "0"]
-    keys = sorted(run.tags["study.key"] for run in door.search([experiment.id], ""))
+    client = database.client()
+    (experiment,) = [one for one in client.experiments() if one.id != "0"]
+    keys = sorted(run.tags["study.key"] for run in client.search([experiment.id], ""))
     assert keys == ["id-0", "id-0/0", "id-1", "id-1/0"]
 
 

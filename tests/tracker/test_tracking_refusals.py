@@ -92,11 +92,11 @@ def test_a_fault_that_passes_costs_nothing(database: Backend, monkeypatch: pytes
 
 def test_of_what_is_refused_all_the_rest_is_there(backend: Backend) -> None:
     play(backend.open(), [Script().start(), Script().begin(0)])
-    door, run = backend.door(), backend.runs()["trial 0000"]
-    door.send(run.id, Batch(params={"p": "0"}))
+    client, run = backend.client(), backend.runs()["trial 0000"]
+    client.send(run.id, Batch(params={"p": "0"}))
     points = [Point("loss", float(step), 1000 + step, step) for step in range(2500)]
     with pytest.raises(RefusedError, match="p"):
-        door.send(run.id, Batch(points, {"a": "1", "p": "0.0", "z": "2"}, {"tag": "there"}))
+        client.send(run.id, Batch(points, {"a": "1", "p": "0.0", "z": "2"}, {"tag": "there"}))
     again = backend.runs()["trial 0000"]
     assert {key: again.params[key] for key in ("a", "p", "z")} == {"a": "1", "p": "0", "z": "2"}
     assert again.tags["tag"] == "there"
@@ -127,7 +127,7 @@ def test_to_lose_the_same_again_and_again_is_no_progress(database: Backend, monk
     drain = lines_of(database, list(Script().whole()))
     monkeypatch.setattr(drain, "_chunk_bytes", 1)
 
-    def lose(door: TrackingClient, run_id: str, batch: Batch) -> None:
+    def lose(client: TrackingClient, run_id: str, batch: Batch) -> None:
         if batch.points:
             raise LostError("there is no such run")
 
@@ -144,7 +144,7 @@ def test_settings_that_would_break_a_promise_are_overruled(
 ) -> None:
     law = {"MLFLOW_ENABLE_ASYNC_LOGGING": "false", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}[name]
     monkeypatch.setenv(name, "true" if law == "false" else "5")
-    database.door()
+    database.client()
     assert os.environ[name] == law
 
 
@@ -152,14 +152,14 @@ def test_what_was_sent_is_there_whatever_the_user_says_of_asynchronous_logging(
     database: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     play(database.open(), [Script().start(), Script().begin(0)])
-    door, run = database.door(), database.runs()["trial 0000"]
+    client, run = database.client(), database.runs()["trial 0000"]
     monkeypatch.setenv("MLFLOW_ENABLE_ASYNC_LOGGING", "true")
     asked: list[dict[str, Any]] = []
-    send = type(door.client).log_batch
+    send = type(client.api).log_batch
     monkeypatch.setattr(
-        type(door.client), "log_batch", lambda *args, **named: asked.append(named) or send(*args, **named)
+        type(client.api), "log_batch", lambda *args, **named: asked.append(named) or send(*args, **named)
     )
-    door.send(run.id, Batch([Point("loss", 0.5, 1000, 1)]))
+    client.send(run.id, Batch([Point("loss", 0.5, 1000, 1)]))
     assert asked == [{"synchronous": True}]
 
 

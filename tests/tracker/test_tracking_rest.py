@@ -178,7 +178,7 @@ def test_logins_that_only_mlflow_knows_are_left_to_it(monkeypatch: pytest.Monkey
 
 
 def test_both_readers_tell_the_same(played: Backend) -> None:
-    uri = played.door()._uri
+    uri = played.client()._uri
     reader, runs = open_reader(uri), played.runs()
     assert isinstance(reader, RestReader) is (played.kind == "http")
     child = runs["trial 0000"]
@@ -190,7 +190,7 @@ def test_both_readers_tell_the_same(played: Backend) -> None:
 
 
 def test_a_trial_is_found_by_its_number_and_by_the_beginning_of_its_run(played: Backend) -> None:
-    uri, run_id = played.door()._uri, played.runs()["trial 0003"].id
+    uri, run_id = played.client()._uri, played.runs()["trial 0003"].id
     assert query.find_trial(uri, "played", 3) == run_id
     assert query.find_run(uri, run_id[:12]) == run_id
     record, run, parent = query.trial(uri, run_id, None)
@@ -205,7 +205,7 @@ def test_a_trial_is_found_by_its_number_and_by_the_beginning_of_its_run(played: 
 
 
 def test_a_study_tells_what_a_ranking_takes(played: Backend) -> None:
-    study = query.open_study(played.door()._uri, "played")
+    study = query.open_study(played.client()._uri, "played")
     assert [one.metric for one in study.objective_list] == ["val_auc"]
     assert (study.seeds, study.design, study.fingerprint) == ((0,), "search", "f" * 64)
     some = study.trials(
@@ -214,7 +214,7 @@ def test_a_study_tells_what_a_ranking_takes(played: Backend) -> None:
     assert [one.trial for one in some] == [0]  # trial 2 failed
     fitting = study.best("val_auc", "max", 2, lambda one: one.state is TrialState.COMPLETE)
     assert {0, 3} <= {one.trial for one in fitting}
-    assert query.open_study(played.door()._uri).name == "played"
+    assert query.open_study(played.client()._uri).name == "played"
 
 
 def test_names_and_bounds_that_filters_read_otherwise(remote: Backend) -> None:

@@ -94,16 +94,16 @@ def test_reports_of_several_trials_are_on_their_way_to_a_server_together(
     outbox = Outbox(remote.study().outbox)
     for event in (script.start(), *(script.begin(trial) for trial in range(4))):
         outbox.append(event)
-    drain = OutboxReader(remote.study(), remote.door().client.tracking_uri)
+    drain = OutboxReader(remote.study(), remote.client().api.tracking_uri)
     drain.run()
     for trial in range(4):
         outbox.append(script.report(trial, 1))
     outbox.close()
     gauge, send = Gauge(4), TrackingClient.send
 
-    def counted(door: TrackingClient, run_id: str, batch: Batch) -> None:
+    def counted(client: TrackingClient, run_id: str, batch: Batch) -> None:
         gauge.visit()
-        send(door, run_id, batch)
+        send(client, run_id, batch)
 
     monkeypatch.setattr(TrackingClient, "send", counted)
     drain.run()
@@ -141,9 +141,9 @@ def test_calls_one_by_one_go_on_side_by_side_as_soon_as_they_may() -> None:
 def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     threads, send = set(), TrackingClient.send
 
-    def noted(door: TrackingClient, run_id: str, batch: Batch) -> None:
+    def noted(client: TrackingClient, run_id: str, batch: Batch) -> None:
         threads.add(threading.get_ident())
-        send(door, run_id, batch)
+        send(client, run_id, batch)
 
     monkeypatch.setattr(TrackingClient, "send", noted)
     script = Script(planned=4)
@@ -151,7 +151,7 @@ def test_a_database_gets_one_batch_after_the_other(database: Backend, monkeypatc
     for event in (script.start(), *(script.begin(trial) for trial in range(4))):
         outbox.append(event)
     outbox.close()
-    drain = OutboxReader(database.study(), database.door().client.tracking_uri)
+    drain = OutboxReader(database.study(), database.client().api.tracking_uri)
     drain.run()
     drain.close()
     assert threads == {threading.get_ident()}
@@ -171,7 +171,7 @@ def test_answers_of_a_server_are_acknowledged_at_once(remote: Backend, monkeypat
 
     real = quick_answers.acknowledge_at_once
     monkeypatch.setattr(quick_answers, "acknowledge_at_once", lambda connection: real(Kept(connection)))
-    remote.door().experiments()
+    remote.client().experiments()
     assert options
     assert set(options) == {(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)}
 

@@ -1,1 +1,1 @@
-"""The one door to MLflow: what it takes, what it refuses, and whether it can be used at all."""
+"""The client for MLflow: requests, their errors, artifacts, and checks before a study starts."""

@@ -20,12 +20,12 @@ _MAX_SENT_CHARACTERS = 65_536
 
 
 def store_folder(
-    door: TrackingClient, run: Run, folder: Path, name: str = CHECKPOINT, *, without: tuple[str, ...] = ()
+    client: TrackingClient, run: Run, folder: Path, name: str = CHECKPOINT, *, without: tuple[str, ...] = ()
 ) -> None:
     """Make ``folder`` the artifact ``name`` of a run; doing it again changes nothing.
 
     Args:
-        door: Where the run is.
+        client: Where the run is.
         run: Whose artifact it becomes.
         folder: It holds files only.
         name: Of the artifact.
@@ -39,7 +39,7 @@ def store_folder(
         raise RefusedError(f"A checkpoint to be kept must be a folder, but {folder} is not there")
     target = local_path(run.artifact_uri)
     if target is None:
-        _send_folder(door, run, folder, name, without)
+        _send_folder(client, run, folder, name, without)
         return
     try:
         _link_folder(folder, target / name, without)
@@ -47,11 +47,11 @@ def store_folder(
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def store_file(door: TrackingClient, run: Run, file: Path, name: str) -> None:
+def store_file(client: TrackingClient, run: Run, file: Path, name: str) -> None:
     """Make ``file`` the artifact ``name`` at the root of a run; doing it again changes nothing.
 
     Args:
-        door: Where the run is.
+        client: Where the run is.
         run: Whose artifact it becomes.
         file: It has that name already.
         name: Of the artifact.
@@ -64,7 +64,7 @@ def store_file(door: TrackingClient, run: Run, file: Path, name: str) -> None:
         raise RefusedError(f"An artifact must be a file, but {file} is not there")
     target = local_path(run.artifact_uri)
     if target is None:
-        door.log_file(run.id, file)
+        client.log_file(run.id, file)
         return
     try:
         link_file(file, target / name)
@@ -72,7 +72,7 @@ def store_file(door: TrackingClient, run: Run, file: Path, name: str) -> None:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def store_text(door: TrackingClient, run: Run, text: str, name: str) -> None:
+def store_text(client: TrackingClient, run: Run, text: str, name: str) -> None:
     """Make a text the artifact ``name`` at the root of a run; doing it again changes nothing.
 
     Raises:
@@ -80,7 +80,7 @@ def store_text(door: TrackingClient, run: Run, text: str, name: str) -> None:
     """
     target = local_path(run.artifact_uri)
     if target is None:
-        door.log_text(run.id, name, text)
+        client.log_text(run.id, name, text)
         return
     data, file = storable(text).encode(), target / name
     try:
@@ -90,11 +90,11 @@ def store_text(door: TrackingClient, run: Run, text: str, name: str) -> None:
         raise TrackingError(f"The artifact {name} of run {run.id} cannot be written: {exc}") from exc
 
 
-def store_diff(door: TrackingClient, run: Run, file: Path, whole: str) -> None:
+def store_diff(client: TrackingClient, run: Run, file: Path, whole: str) -> None:
     """Make the diff of the code an artifact of a trial's run; over a network a long one goes to the study's run alone.
 
     Args:
-        door: Where the run is.
+        client: Where the run is.
         run: Of the trial.
         file: The diff.
         whole: The artifact of the study's run that has all of it.
@@ -104,23 +104,23 @@ def store_diff(door: TrackingClient, run: Run, file: Path, whole: str) -> None:
         TrackingError: the store cannot be written.
     """
     if local_path(run.artifact_uri) is not None:
-        store_file(door, run, file, DIFF)
+        store_file(client, run, file, DIFF)
         return
     if not file.is_file():
         raise RefusedError(f"An artifact must be a file, but {file} is not there")
     text = file.read_bytes().decode(errors="replace")
     if len(text) > _MAX_SENT_CHARACTERS:
         text = f"{text[:_MAX_SENT_CHARACTERS]}\n# cut here: the study's run has all of it as {whole}\n"
-    door.log_text(run.id, DIFF, text)
+    client.log_text(run.id, DIFF, text)
 
 
-def _send_folder(door: TrackingClient, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
+def _send_folder(client: TrackingClient, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
     if not without:
-        door.log_folder(run.id, name, folder)
+        client.log_folder(run.id, name, folder)
         return
     with tempfile.TemporaryDirectory(prefix="ray-study-") as scratch:
         chosen = Path(shutil.copytree(folder, Path(scratch) / name, ignore=shutil.ignore_patterns(*without)))
-        door.log_folder(run.id, name, chosen)
+        client.log_folder(run.id, name, chosen)
 
 
 def _link_folder(source: Path, target: Path, without: tuple[str, ...]) -> None:

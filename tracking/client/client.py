@@ -1,4 +1,4 @@
-"""The one door to MLflow: imports it late, keeps it quiet, translates its errors."""
+"""The client for MLflow: imports it late, keeps it quiet and translates its errors."""
 
 from __future__ import annotations
 
@@ -169,12 +169,12 @@ class TrackingClient:
             if not tracking_uri.startswith(("http://", "https://")):
                 _forbid_retries()
             ensure_database(tracking_uri, self.mlflow.MlflowClient)
-            self.client = self.mlflow.MlflowClient(tracking_uri)
+            self.api = self.mlflow.MlflowClient(tracking_uri)
 
     def find_experiment(self, name: str) -> Experiment | None:
         """Return the experiment of that name, deleted ones refused."""
         with self.translated(f"cannot find experiment {name!r}"):
-            found = self.client.get_experiment_by_name(name)
+            found = self.api.get_experiment_by_name(name)
         if found is None:
             return None
         refuse_deleted(name, found.experiment_id, found.lifecycle_stage)
@@ -185,7 +185,7 @@ class TrackingClient:
         found = self.find_experiment(name)
         if found is None:
             with contextlib.suppress(ExistsError), self.translated(f"cannot create experiment {name!r}"):
-                self.client.create_experiment(name, artifact_location=artifact_location, tags=dict(_EXPERIMENT_TAGS))
+                self.api.create_experiment(name, artifact_location=artifact_location, tags=dict(_EXPERIMENT_TAGS))
             found = self.find_experiment(name)
         if found is None:
             raise LostError(f"MLflow created experiment {name!r} and does not know it")
@@ -197,7 +197,7 @@ class TrackingClient:
         """Set tags of an experiment."""
         with self.translated(f"cannot tag experiment {experiment_id}"):
             for key, value in tags.items():
-                self.client.set_experiment_tag(experiment_id, key, value)
+                self.api.set_experiment_tag(experiment_id, key, value)
 
     def experiments(self) -> list[Experiment]:
         """Return every active experiment, the one changed last first."""
@@ -205,7 +205,7 @@ class TrackingClient:
         token = None
         with self.translated("cannot list experiments"):
             while True:
-                page = self.client.search_experiments(
+                page = self.api.search_experiments(
                     max_results=_PAGE, page_token=token, order_by=["last_update_time DESC"]
                 )
                 found += [Experiment(one.experiment_id, one.name, dict(one.tags)) for one in page]
@@ -220,7 +220,7 @@ class TrackingClient:
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
             with self.translated("cannot search runs"):
-                page = self.client.search_runs(
+                page = self.api.search_runs(
                     list(experiments), where, max_results=size, order_by=list(order), page_token=token
                 )
             yield from (run_of(one) for one in page)
@@ -241,7 +241,7 @@ class TrackingClient:
         """Create a run."""
         with self.translated(f"cannot create run {name!r}"):
             words = {key: storable(value) for key, value in tags.items()}
-            made = self.client.create_run(experiment_id, start_time=start_ms, tags=words, run_name=storable(name))
+            made = self.api.create_run(experiment_id, start_time=start_ms, tags=words, run_name=storable(name))
         return run_of(made)
 
     def send(self, run_id: str, batch: Batch) -> None:
@@ -258,7 +258,7 @@ class TrackingClient:
         """Send a parcel, and of one that is refused each kind of thing apart; return what the server said to those."""
         try:
             with self.translated(f"cannot log to run {run_id}"):
-                log_batch(self.mlflow, self.client, run_id, parcel)
+                log_batch(self.mlflow, self.api, run_id, parcel)
         except RefusedError as exc:
             parts = list(isolate_entries(parcel))
             return [word for one in parts for word in self._send_parcel(run_id, one)] if parts else [str(exc)]
@@ -268,9 +268,9 @@ class TrackingClient:
         """Set a run's status, with its end unless it is RUNNING."""
         with self.translated(f"cannot set run {run_id} {status}"):
             if end_ms is None:
-                self.client.update_run(run_id, status=status)
+                self.api.update_run(run_id, status=status)
             else:
-                self.client.set_terminated(run_id, status, end_ms)
+                self.api.set_terminated(run_id, status, end_ms)
 
     def log_dataset(self, run_id: str, data: DataSummary) -> None:
         """Log the data as an input of the run; again changes nothing."""
@@ -284,27 +284,27 @@ class TrackingClient:
         )
         tags = [entities.InputTag("mlflow.data.context", "training")]
         with self.translated(f"cannot log the data of run {run_id}"):
-            self.client.log_inputs(run_id, datasets=[entities.DatasetInput(dataset, tags)])
+            self.api.log_inputs(run_id, datasets=[entities.DatasetInput(dataset, tags)])
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
         """Write a text artifact, replacing one of that name."""
         with self.translated(f"cannot write artifact {name} of run {run_id}"):
-            self.client.log_text(run_id, storable(text), name)
+            self.api.log_text(run_id, storable(text), name)
 
     def log_file(self, run_id: str, file: Path) -> None:
         """Upload a file as an artifact of its own name."""
         with self.translated(f"cannot upload {file} to run {run_id}"):
-            self.client.log_artifact(run_id, str(file))
+            self.api.log_artifact(run_id, str(file))
 
     def log_folder(self, run_id: str, name: str, folder: Path) -> None:
         """Upload a folder as an artifact."""
         with self.translated(f"cannot upload {folder} to run {run_id}"):
-            self.client.log_artifacts(run_id, str(folder), name)
+            self.api.log_artifacts(run_id, str(folder), name)
 
     def download(self, run_id: str, name: str, into: Path) -> Path:
         """Download an artifact below a folder and return where it lies."""
         with self.translated(f"cannot download {name} of run {run_id}"):
-            return Path(self.client.download_artifacts(run_id, name, str(into)))
+            return Path(self.api.download_artifacts(run_id, name, str(into)))
 
     @contextlib.contextmanager
     def translated(self, fault: str) -> Iterator[None]:

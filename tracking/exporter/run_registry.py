@@ -17,8 +17,8 @@ from tracking.run_ids import Runs, load_runs_at, save_runs
 class RunRegistry:
     """The runs of one study on one server; only the server's answer decides whether a run exists."""
 
-    def __init__(self, door: TrackingClient, path: Path, masked_uri: str) -> None:
-        self._door = door
+    def __init__(self, client: TrackingClient, path: Path, masked_uri: str) -> None:
+        self._client = client
         self._path = path
         self._parent: Run | None = None
         self._open: dict[int, Run] = {}
@@ -27,15 +27,15 @@ class RunRegistry:
 
     def open_parent(self, event: StudyStarted, location: str | None, tags: Mapping[str, str]) -> tuple[Run, bool]:
         """Return the study's run, and whether it was created now."""
-        experiment = self._door.ensure_experiment(event.study, location)
+        experiment = self._client.ensure_experiment(event.study, location)
         found = self._find(experiment.id, content.study_key(event.study_id), self._saved.parent)
         start = content.time_ms(event.at_s)
-        self._parent = found or self._door.create_run(experiment.id, event.study, start, tags)
+        self._parent = found or self._client.create_run(experiment.id, event.study, start, tags)
         return self._parent, found is None
 
     def find_parent(self, study: StudyStarted | None) -> Run | None:
         """Return the study's run if the server has it."""
-        if self._parent is None and study is not None and (found := self._door.find_experiment(study.study)):
+        if self._parent is None and study is not None and (found := self._client.find_experiment(study.study)):
             self._parent = self._find(found.id, content.study_key(study.study_id), self._saved.parent)
         return self._parent
 
@@ -58,7 +58,7 @@ class RunRegistry:
         tags = content.trial_tags(record, attempt, study, progress.provenance)
         start = content.time_ms(record.started_at_s or at_s)
         child = {**tags, "mlflow.parentRunId": parent.id}
-        made = self._door.create_run(parent.experiment_id, f"trial {record.trial:04d}", start, child)
+        made = self._client.create_run(parent.experiment_id, f"trial {record.trial:04d}", start, child)
         self._remember(record.trial, made)
         return made, True
 
@@ -92,7 +92,7 @@ class RunRegistry:
 
     def _find(self, experiment_id: str, key: str, known: str | None) -> Run | None:
         """Return the run with a key; where a late answer made two, the one known before, else the eldest."""
-        found = self._door.find_runs(experiment_id, key)
+        found = self._client.find_runs(experiment_id, key)
         return next((run for run in found if run.id == known), found[0] if found else None)
 
     def _find_trial(self, study: StudyStarted, trial: int) -> Run | None:

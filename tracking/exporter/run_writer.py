@@ -51,9 +51,9 @@ class TrialRunWriter:
     """
 
     def __init__(
-        self, door: TrackingClient, study: StudyLayout, registry: RunRegistry, progress: StudyProgress, trial: int
+        self, client: TrackingClient, study: StudyLayout, registry: RunRegistry, progress: StudyProgress, trial: int
     ) -> None:
-        self._door = door
+        self._client = client
         self._layout = study
         self._registry = registry
         self._progress = progress
@@ -89,17 +89,17 @@ class TrialRunWriter:
         if not created:
             self._batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
             self._batch.tags |= content.session_tags(self._progress.provenance, code, again=len(code) > 1)
-            log_if_rejected(self._door.set_status, run.id, "RUNNING")
+            log_if_rejected(self._client.set_status, run.id, "RUNNING")
         self._store_origin(run, record)
 
     def _store_origin(self, run: Run, record: TrialRecord) -> None:
         """Give the run what the trial is run on and with."""
         study, origin = self._progress.study, self._progress.provenance
         if study is not None:
-            log_if_rejected(self._door.log_dataset, run.id, study.data)
-        log_if_rejected(store_text, self._door, run, content.trial_config(record), "config.json")
+            log_if_rejected(self._client.log_dataset, run.id, study.data)
+        log_if_rejected(store_text, self._client, run, content.trial_config(record), "config.json")
         if origin is not None and origin.diff and (changes := self._layout.code_diff(origin.diff)).is_file():
-            log_if_rejected(store_diff, self._door, run, changes, changes.name)
+            log_if_rejected(store_diff, self._client, run, changes, changes.name)
 
     def _finish(self, event: TrialFinished) -> None:
         record = event.record
@@ -110,12 +110,12 @@ class TrialRunWriter:
         self._batch.points.extend(content.finish_points(event))
         self._batch.tags.update(content.finish_tags(record))
         if record.error:
-            log_if_rejected(store_text, self._door, run, self._traceback(record), "error.txt")
+            log_if_rejected(store_text, self._client, run, self._traceback(record), "error.txt")
         if record.checkpoint is not None:
             log_if_rejected(self._store_checkpoint, run, record)
         self._flush(run)
         # The status comes last: a run that is not RUNNING is complete.
-        log_if_rejected(self._door.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
+        log_if_rejected(self._client.set_status, run.id, content.STATUS[record.state], content.time_ms(event.at_s))
         self._registry.release(record.trial)
 
     def _traceback(self, record: TrialRecord) -> str:
@@ -126,14 +126,14 @@ class TrialRunWriter:
     def _store_checkpoint(self, run: Run, record: TrialRecord) -> None:
         assert record.checkpoint is not None
         # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
-        store_folder(self._door, run, self._layout.near(record.trial, record.checkpoint), without=(WEIGHTS,))
+        store_folder(self._client, run, self._layout.near(record.trial, record.checkpoint), without=(WEIGHTS,))
         self._batch.tags["study.checkpoint"] = CHECKPOINT
 
     def _store_pictures(self, file: Path) -> None:
         run = self._run()
         self._registry.release(self._trial)
         if file.is_file():
-            log_if_rejected(store_file, self._door, run, file, file.name)
+            log_if_rejected(store_file, self._client, run, file, file.name)
         else:
             _log.warning("trial %d: %s is gone and was left out", self._trial, file)
 
@@ -141,7 +141,7 @@ class TrialRunWriter:
         return self._registry.trial(self._progress.study, self._trial)
 
     def _flush(self, run: Run) -> None:
-        log_if_rejected(self._door.send, run.id, self._batch)
+        log_if_rejected(self._client.send, run.id, self._batch)
         self._batch = Batch()
 
 
@@ -150,18 +150,18 @@ class RunExporter:
 
     def __init__(
         self,
-        door: TrackingClient,
+        client: TrackingClient,
         study: StudyLayout,
         masked_uri: str,
         location: Callable[[str], str | None],
         progress: StudyProgress,
     ) -> None:
-        self._door = door
+        self._client = client
         self._layout = study
         self._location = location
         self._progress = progress
-        self._registry = RunRegistry(door, study.runs, masked_uri)
-        self._parent_run = StudyRunWriter(door, study, self._registry)
+        self._registry = RunRegistry(client, study.runs, masked_uri)
+        self._parent_run = StudyRunWriter(client, study, self._registry)
         self._trials: dict[int, list[TrialUpdate]] = {}
         """What is to be told of trials, of each in order."""
         self._points: list[Point] = []
@@ -238,13 +238,13 @@ class RunExporter:
         if self._points:
             news = Batch(points=self._points, tags=self._parent_run.note(self._progress))
             with self._politely():
-                log_if_rejected(self._door.send, self._parent().id, news)
+                log_if_rejected(self._client.send, self._parent().id, news)
             self._points = []
 
     def _tell_trial(self, kept: tuple[int, list[TrialUpdate]]) -> None:
         trial, news = kept
         with self._politely():
-            TrialRunWriter(self._door, self._layout, self._registry, self._progress, trial).tell(news)
+            TrialRunWriter(self._client, self._layout, self._registry, self._progress, trial).tell(news)
 
     @contextmanager
     def _politely(self) -> Iterator[None]:
@@ -265,21 +265,21 @@ class RunExporter:
 
     def _store_pictures(self, file: Path) -> None:
         if file.is_file():
-            log_if_rejected(store_file, self._door, self._parent(), file, file.name)
+            log_if_rejected(store_file, self._client, self._parent(), file, file.name)
         else:
             _log.warning("the study: %s is gone and was left out", file)
 
     def _note_look(self, event: FinalLookTaken) -> None:
         run = self._registry.trial(self._progress.study, event.look.trial)
         tags = {"study.test_looks": str(len(self._progress.looked))}
-        log_if_rejected(self._door.send, run.id, Batch(points=content.test_evaluation_points(event.look), tags=tags))
-        log_if_rejected(self._door.send, self._parent().id, Batch(tags=tags))
+        log_if_rejected(self._client.send, run.id, Batch(points=content.test_evaluation_points(event.look), tags=tags))
+        log_if_rejected(self._client.send, self._parent().id, Batch(tags=tags))
         self._registry.release(event.look.trial)
 
     def _end_study(self, event: StudyEnded) -> None:
         self._parent_run.end(event, self._progress)
         # The weights come last: whatever an upload takes or fails with, the run of an ended study is not RUNNING.
-        keep_models(self._door, self._layout, self._parent().experiment_id, event, self._trial_at_rest)
+        keep_models(self._client, self._layout, self._parent().experiment_id, event, self._trial_at_rest)
 
     def _trial_at_rest(self, trial: int) -> Run:
         run = self._registry.trial(self._progress.study, trial)

@@ -22,28 +22,28 @@ from tracking.outbox.study_state import StudyProgress
 DUPLICATE = "duplicate"
 
 
-def end_running(door: TrackingClient, registry: RunRegistry, study: StudyStarted, at_s: float) -> None:
+def end_running(client: TrackingClient, registry: RunRegistry, study: StudyStarted, at_s: float) -> None:
     """Mark the trials that were left RUNNING; the next TrialStarted makes them run again.
 
     A run that an outage made twice is marked as a duplicate; that of a trial nests below the one that is used.
     """
     parent = registry.parent(study)
     where = f"tags.`study.id` = '{study_key(study.study_id)}' and attributes.status = 'RUNNING'"
-    for run in list(door.search([parent.experiment_id], where)):
+    for run in list(client.search([parent.experiment_id], where)):
         if run.id == parent.id:
             continue
-        used = _used(door, registry, study, run)
+        used = _used(client, registry, study, run)
         tags = {"study.state": INTERRUPTED} if used == run.id else _duplicate_tags(run, used)
-        log_if_rejected(door.send, run.id, Batch(tags=tags))
-        log_if_rejected(door.set_status, run.id, "KILLED", time_ms(at_s))
+        log_if_rejected(client.send, run.id, Batch(tags=tags))
+        log_if_rejected(client.set_status, run.id, "KILLED", time_ms(at_s))
 
 
-def _used(door: TrackingClient, registry: RunRegistry, study: StudyStarted, run: Run) -> str:
+def _used(client: TrackingClient, registry: RunRegistry, study: StudyStarted, run: Run) -> str:
     """Return the id of the run that is used for what this one was made for."""
     trial = run.tags.get("study.trial")
     if trial is None:
         return registry.parent(study).id
-    found = [one.id for one in door.find_runs(run.experiment_id, trial_key(study.study_id, int(trial)))]
+    found = [one.id for one in client.find_runs(run.experiment_id, trial_key(study.study_id, int(trial)))]
     known = registry.run_id(int(trial))
     return known if known in found else found[0] if found else run.id
 
@@ -64,8 +64,8 @@ _ENDED = {
 class StudyRunWriter:
     """The run of a study, above those of its trials; every method may be called again with the same."""
 
-    def __init__(self, door: TrackingClient, study: StudyLayout, registry: RunRegistry) -> None:
-        self._door = door
+    def __init__(self, client: TrackingClient, study: StudyLayout, registry: RunRegistry) -> None:
+        self._client = client
         self._layout = study
         self._registry = registry
 
@@ -74,14 +74,14 @@ class StudyRunWriter:
         tags = content.study_tags(event, progress.provenance)
         run, created = self._registry.open_parent(event, location, tags)
         if not created:
-            end_running(self._door, self._registry, event, event.at_s)
-            log_if_rejected(self._door.set_status, run.id, "RUNNING")
+            end_running(self._client, self._registry, event, event.at_s)
+            log_if_rejected(self._client.set_status, run.id, "RUNNING")
         # A resumed study may ask for more trials, but MLflow never changes a param: the first value stays, tags follow.
         params = {key: text for key, text in content.study_params(event).items() if key not in run.params}
         tags |= content.session_tags(progress.provenance, again=event.resumed) | self.note(progress)
-        log_if_rejected(self._door.send, run.id, Batch(params=params, tags=tags))
-        log_if_rejected(self._door.log_dataset, run.id, event.data)
-        log_if_rejected(self._door.tag_experiment, run.experiment_id, study_views(event.spec, event.at_s))
+        log_if_rejected(self._client.send, run.id, Batch(params=params, tags=tags))
+        log_if_rejected(self._client.log_dataset, run.id, event.data)
+        log_if_rejected(self._client.tag_experiment, run.experiment_id, study_views(event.spec, event.at_s))
         self._store_files(run, event, progress)
 
     def note(self, progress: StudyProgress) -> dict[str, str]:
@@ -98,18 +98,18 @@ class StudyRunWriter:
         """Say how the study ended, with the ranking of its trials; nothing of it stays RUNNING."""
         run, study = self._registry.parent(progress.study), progress.study
         assert study is not None
-        end_running(self._door, self._registry, study, event.at_s)
+        end_running(self._client, self._registry, study, event.at_s)
         tags = content.end_tags(event) | self.note(progress) | self._store_leaderboard(run, progress)
-        log_if_rejected(self._door.send, run.id, Batch(tags=tags))
-        log_if_rejected(self._door.set_status, run.id, _ENDED[event.outcome], content.time_ms(event.at_s))
+        log_if_rejected(self._client.send, run.id, Batch(tags=tags))
+        log_if_rejected(self._client.set_status, run.id, _ENDED[event.outcome], content.time_ms(event.at_s))
 
     def _store_leaderboard(self, run: Run, progress: StudyProgress) -> dict[str, str]:
         """Store the ranking and return the tag that makes MLflow show it as a table."""
         lines = leaderboard(progress, self._registry.run_id)
         if not lines[1]:
             return {}
-        log_if_rejected(store_text, self._door, run, as_table(lines), TABLE)
-        log_if_rejected(store_text, self._door, run, as_csv(lines), CSV)
+        log_if_rejected(store_text, self._client, run, as_table(lines), TABLE)
+        log_if_rejected(store_text, self._client, run, as_csv(lines), CSV)
         return table_tag(run.tags)
 
     def _store_files(self, run: Run, event: StudyStarted, progress: StudyProgress) -> None:
@@ -123,7 +123,7 @@ class StudyRunWriter:
             texts["environment.json"] = json.dumps(facts, indent=1)
         for name, text in texts.items():
             if text:
-                log_if_rejected(store_text, self._door, run, text, name)
+                log_if_rejected(store_text, self._client, run, text, name)
         if origin is not None and origin.diff:
             changes = self._layout.code_diff(origin.diff)
-            log_if_rejected(store_file, self._door, run, changes, changes.name)
+            log_if_rejected(store_file, self._client, run, changes, changes.name)

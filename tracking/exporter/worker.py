@@ -38,7 +38,7 @@ class OutboxReader:
         self._uri = tracking_uri
         self._masked = mask_uri(tracking_uri)
         self._lock: int | None = None
-        self._door: TrackingClient | None = None
+        self._client: TrackingClient | None = None
         self._mirror: RunExporter | None = None
         self._position = Position(self._masked)
         self._chunk_bytes = _LARGEST_CHUNK_BYTES
@@ -99,11 +99,11 @@ class OutboxReader:
 
     def _ready(self) -> RunExporter:
         self._acquire()
-        if self._door is None:
-            self._door = TrackingClient(self._uri)
+        if self._client is None:
+            self._client = TrackingClient(self._uri)
         if self._mirror is None:
             self._position = self._load_position()
-            mirror = self._make_mirror(self._door)
+            mirror = self._make_mirror(self._client)
             if not mirror.is_known():
                 return self._begin_again(LostError(f"MLflow at {self._masked} does not know the study's run"))
             self._mirror = mirror
@@ -128,10 +128,10 @@ class OutboxReader:
     def _load_position(self) -> Position:
         return load_position(self._study.outbox_position, self._masked, self._study.outbox)
 
-    def _make_mirror(self, door: TrackingClient) -> RunExporter:
+    def _make_mirror(self, client: TrackingClient) -> RunExporter:
         offset = self._position.offset
         prefix = takewhile(lambda line: line.end <= offset, read_lines(self._study.outbox, reports=False))
-        return RunExporter(door, self._study, self._masked, self._locate, fold(prefix))
+        return RunExporter(client, self._study, self._masked, self._locate, fold(prefix))
 
     def _locate(self, study: str) -> str | None:
         return artifact_location(self._uri, study, Layout(self._study.root.parents[1]))
@@ -142,8 +142,8 @@ class OutboxReader:
         _log.warning("%s; everything is sent again", exc)
         self._position = Position(self._masked)
         save_position(self._study.outbox_position, self._position)
-        assert self._door is not None
-        self._mirror = self._make_mirror(self._door)
+        assert self._client is not None
+        self._mirror = self._make_mirror(self._client)
         return self._mirror
 
     def _chunk(self) -> list[Line]:

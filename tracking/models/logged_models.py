@@ -29,24 +29,24 @@ from tracking.tracking_uri import local_path
 _log = logging.getLogger("tracking")
 
 
-def put_texts(door: TrackingClient, model_id: str, location: str, texts: Mapping[str, str]) -> None:
+def put_texts(client: TrackingClient, model_id: str, location: str, texts: Mapping[str, str]) -> None:
     """Write small files at the root of a model's folder, each after those before it are there."""
     with tempfile.TemporaryDirectory(prefix="ray-study-") as scratch:
         for name, text in texts.items():
             file = Path(scratch) / name
             file.write_text(text, encoding="utf-8")
-            put_file(door, model_id, location, file)
+            put_file(client, model_id, location, file)
 
 
-def put_file(door: TrackingClient, model_id: str, location: str, file: Path, folder: str = "") -> None:
+def put_file(client: TrackingClient, model_id: str, location: str, file: Path, folder: str = "") -> None:
     """Put a file into a folder of a model, whole.
 
     Raises:
         TrackingError: the store cannot be written.
     """
     if (target := local_path(location)) is None:
-        with door.translated(f"cannot upload {file} to model {model_id}"):
-            door.client.log_model_artifact(model_id, str(file), folder or None)
+        with client.translated(f"cannot upload {file} to model {model_id}"):
+            client.api.log_model_artifact(model_id, str(file), folder or None)
         return
     try:
         link_file(file, target / folder / file.name)
@@ -54,30 +54,30 @@ def put_file(door: TrackingClient, model_id: str, location: str, file: Path, fol
         raise TrackingError(f"The file {file.name} of model {model_id} cannot be written: {exc}") from exc
 
 
-def fetch_weights(door: TrackingClient, run_id: str, folder: Path) -> Path:
+def fetch_weights(client: TrackingClient, run_id: str, folder: Path) -> Path:
     """Put the weights of a run's checkpoint into a folder, if the server has them as a model, and return the folder.
 
     Raises:
         TrackingError: the server is away or does not know the run.
     """
-    with door.translated(f"cannot download the weights of run {run_id}"):
-        outputs = door.client.get_run(run_id).outputs
+    with client.translated(f"cannot download the weights of run {run_id}"):
+        outputs = client.api.get_run(run_id).outputs
         for output in () if outputs is None else outputs.model_outputs:
             try:
-                model = door.client.get_logged_model(output.model_id)
-            except door.mlflow.MlflowException as exc:
+                model = client.api.get_logged_model(output.model_id)
+            except client.mlflow.MlflowException as exc:
                 if exc.error_code != "RESOURCE_DOES_NOT_EXIST":  # the run goes on naming a model that is deleted
                     raise
                 continue
             if model.status.value == "READY":
                 weights = f"{model.artifact_location}/{CHECKPOINT_FOLDER}/{WEIGHTS}"
-                door.mlflow.artifacts.download_artifacts(
-                    weights, dst_path=str(folder), tracking_uri=door.client.tracking_uri
+                client.mlflow.artifacts.download_artifacts(
+                    weights, dst_path=str(folder), tracking_uri=client.api.tracking_uri
                 )
     return folder
 
 
-def remove_file(door: TrackingClient, location: str, name: str) -> None:
+def remove_file(client: TrackingClient, location: str, name: str) -> None:
     """Delete a file of a model where its store lets us."""
     try:
         if (target := local_path(location)) is not None:
@@ -85,7 +85,7 @@ def remove_file(door: TrackingClient, location: str, name: str) -> None:
             return
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        store: Any = get_artifact_repository(location, tracking_uri=door.client.tracking_uri)
+        store: Any = get_artifact_repository(location, tracking_uri=client.api.tracking_uri)
         store.delete_artifacts(name)
     except Exception as exc:  # MLflow's stores raise errors of many libraries
         _log.info("%s in %s was not deleted: %s", name, location, exc)
@@ -119,8 +119,8 @@ class LoggedModelInfo:
 class LoggedModels:
     """The logged models of one study on one server; only the server's answer decides whether one exists."""
 
-    def __init__(self, door: TrackingClient, experiment_id: str, study_id: str) -> None:
-        self._door = door
+    def __init__(self, client: TrackingClient, experiment_id: str, study_id: str) -> None:
+        self._client = client
         self._experiment_id = experiment_id
         self._study = content.study_key(study_id)
 
@@ -131,11 +131,11 @@ class LoggedModels:
             RefusedError: the server is older than MLflow 3, which brought models.
         """
         found: dict[int, list[LoggedModelInfo]] = {}
-        with self._door.translated("cannot search models"):
+        with self._client.translated("cannot search models"):
             try:
                 for one in self._pages():
                     found.setdefault(one.trial, []).append(one)
-            except self._door.mlflow.MlflowException as exc:
+            except self._client.mlflow.MlflowException as exc:
                 if exc.error_code != "ENDPOINT_NOT_FOUND":
                     raise
                 raise RefusedError("Checkpoints become models from MLflow 3 on, but this server is older") from exc
@@ -148,7 +148,7 @@ class LoggedModels:
     def _pages(self) -> Iterator[LoggedModelInfo]:
         token = None
         while True:
-            page = self._door.client.search_logged_models(
+            page = self._client.api.search_logged_models(
                 [self._experiment_id], f"tags.`study.id` = '{self._study}'", max_results=_PAGE, page_token=token
             )
             yield from (_made(one) for one in page if "study.trial" in one.tags)
@@ -179,14 +179,14 @@ class LoggedModels:
         self._log_metrics(model, event, run, told.study)
         has_weights = (checkpoint / WEIGHTS).is_file()
         if has_weights:
-            put_file(self._door, model.id, model.location, checkpoint / WEIGHTS, CHECKPOINT_FOLDER)
-        put_file(self._door, model.id, model.location, checkpoint / CARD, CHECKPOINT_FOLDER)
+            put_file(self._client, model.id, model.location, checkpoint / WEIGHTS, CHECKPOINT_FOLDER)
+        put_file(self._client, model.id, model.location, checkpoint / CARD, CHECKPOINT_FOLDER)
         size = sum((checkpoint / name).stat().st_size for name in (WEIGHTS, CARD) if (checkpoint / name).exists())
-        put_texts(self._door, model.id, model.location, model_files(described(model, run, card, size)))
+        put_texts(self._client, model.id, model.location, model_files(described(model, run, card, size)))
         if not has_weights:
             return model
-        with self._door.translated(f"cannot finish model {model.id}"):
-            self._door.client.finalize_logged_model(model.id, "READY")
+        with self._client.translated(f"cannot finish model {model.id}"):
+            self._client.api.finalize_logged_model(model.id, "READY")
         return model
 
     def retire(self, model: LoggedModelInfo) -> None:
@@ -196,12 +196,12 @@ class LoggedModels:
         Its weights go at once, because the study deleted its own to have the space.
         """
         if model.is_registered:
-            with self._door.translated(f"cannot tag model {model.id}"):
-                self._door.client.set_logged_model_tags(model.id, {KEPT: "false"})
+            with self._client.translated(f"cannot tag model {model.id}"):
+                self._client.api.set_logged_model_tags(model.id, {KEPT: "false"})
             return
-        remove_file(self._door, model.location, f"{CHECKPOINT_FOLDER}/{WEIGHTS}")
-        with self._door.translated(f"cannot delete model {model.id}"):
-            self._door.client.delete_logged_model(model.id)
+        remove_file(self._client, model.location, f"{CHECKPOINT_FOLDER}/{WEIGHTS}")
+        with self._client.translated(f"cannot delete model {model.id}"):
+            self._client.api.delete_logged_model(model.id)
 
     def _create(
         self, event: TrialFinished, run: Run, study: StudyStarted, origin: Provenance | None
@@ -215,21 +215,21 @@ class LoggedModels:
         }
         own = {key: storable(text) for key, text in tags.items() if not key.startswith("mlflow.")}
         params = {key: storable(text) for key, text in content.trial_params(record).items()}
-        with self._door.translated(f"cannot create the model of trial {record.trial}"):
+        with self._client.translated(f"cannot create the model of trial {record.trial}"):
             return _made(
-                self._door.client.create_logged_model(self._experiment_id, run.name, run.id, own, params, MODEL_TYPE)
+                self._client.api.create_logged_model(self._experiment_id, run.name, run.id, own, params, MODEL_TYPE)
             )
 
     def _link_run(self, model: LoggedModelInfo, run: Run) -> None:
-        client, entities = self._door.client, self._door.mlflow.entities
-        with self._door.translated(f"cannot link model {model.id} with run {run.id}"):
-            outputs = client.get_run(run.id).outputs
+        api, entities = self._client.api, self._client.mlflow.entities
+        with self._client.translated(f"cannot link model {model.id} with run {run.id}"):
+            outputs = api.get_run(run.id).outputs
             if outputs is None or all(one.model_id != model.id for one in outputs.model_outputs):
-                client.log_outputs(run.id, [entities.LoggedModelOutput(model.id, 0)])
+                api.log_outputs(run.id, [entities.LoggedModelOutput(model.id, 0)])
 
     def _log_metrics(self, model: LoggedModelInfo, event: TrialFinished, run: Run, study: StudyStarted) -> None:
         """Give the model the metrics of its epoch; the run has the very same points, so it gets none twice."""
-        entities, digest = self._door.mlflow.entities, study.data.fingerprint[:_DIGEST_CHARACTERS]
+        entities, digest = self._client.mlflow.entities, study.data.fingerprint[:_DIGEST_CHARACTERS]
         # the columns of MLflow's table come in this order
         columns = {f"best.{objective.metric}" for objective in study.spec.objective_list}
         metrics = [
@@ -239,19 +239,19 @@ class LoggedModels:
             )
             for one in sorted(content.finish_points(event), key=lambda one: one.key not in columns)
         ]  # fmt: skip
-        with self._door.translated(f"cannot log the metrics of model {model.id}"):
-            self._door.client.log_batch(run.id, metrics, synchronous=True)
+        with self._client.translated(f"cannot log the metrics of model {model.id}"):
+            self._client.api.log_batch(run.id, metrics, synchronous=True)
 
 
 def keep_models(
-    door: TrackingClient, layout: StudyLayout, experiment_id: str, ended: StudyEnded, run_of: Callable[[int], Run]
+    client: TrackingClient, layout: StudyLayout, experiment_id: str, ended: StudyEnded, run_of: Callable[[int], Run]
 ) -> None:
     """Make the logged models what a study's end says: one for each kept trial, none for others.
 
     An end that a later one in the outbox has made obsolete is passed over: its models may be gone, or others be there.
 
     Args:
-        door: Where they are.
+        client: Where they are.
         layout: The study's.
         experiment_id: The study's.
         ended: The end.
@@ -263,7 +263,7 @@ def keep_models(
     told = read_outbox_summary(layout.outbox)
     if told.study is None or told.ended is None or told.ended.at_s > ended.at_s:
         return
-    models = LoggedModels(door, experiment_id, told.study.study_id)
+    models = LoggedModels(client, experiment_id, told.study.study_id)
     try:
         known = models.find()
     except RefusedError as exc:

@@ -98,34 +98,34 @@ def register(
         StudyError: whatever ``weights`` and ``export`` raise.
     """
     require_names(name, alias)
-    door, told = TrackingClient(tracking_uri), read_outbox_summary(study.outbox)
+    client, told = TrackingClient(tracking_uri), read_outbox_summary(study.outbox)
     event = told.finished.get(choice.trial)
-    run = None if event is None else _find_run(door, told, choice.trial)
+    run = None if event is None else _find_run(client, told, choice.trial)
     if event is None or run is None or told.study is None:
         raise TrackingError(
             f"A trial's run must be known to MLflow at {mask_uri(tracking_uri)} before its model, but that of trial "
             f"{choice.trial} is not; `study sync` sends it, once the trial has ended"
         )
-    models = LoggedModels(door, run.experiment_id, told.study.study_id)
-    made = _self_contained(door, models, event, run, told, weights, export)
+    models = LoggedModels(client, run.experiment_id, told.study.study_id)
+    made = _self_contained(client, models, event, run, told, weights, export)
     tags = version_tags(choice, told) | {_MODEL_ID: made.id}
-    parent = door.find_run(run.experiment_id, content.study_key(told.study.study_id))
+    parent = client.find_run(run.experiment_id, content.study_key(told.study.study_id))
     text = version_text(choice, event.record, told.study, run, parent)
-    _ensure_registered(door, name)
-    version, is_new = _ensure_version(door, name, made, run, tags, text)
-    with door.translated(f"cannot set the alias {alias!r} of {name!r}"):
-        door.client.set_registered_model_alias(name, alias, version)
+    _ensure_registered(client, name)
+    version, is_new = _ensure_version(client, name, made, run, tags, text)
+    with client.translated(f"cannot set the alias {alias!r} of {name!r}"):
+        client.api.set_registered_model_alias(name, alias, version)
     return Registered(name, version, alias, made.id, run.id, mask_uri(tracking_uri), is_new)
 
 
-def _find_run(door: TrackingClient, told: OutboxSummary, trial: int) -> Run | None:
+def _find_run(client: TrackingClient, told: OutboxSummary, trial: int) -> Run | None:
     assert told.study is not None
-    experiment = door.find_experiment(told.study.study)
-    return None if experiment is None else door.find_run(experiment.id, content.trial_key(told.study.study_id, trial))
+    experiment = client.find_experiment(told.study.study)
+    return None if experiment is None else client.find_run(experiment.id, content.trial_key(told.study.study_id, trial))
 
 
 def _self_contained(
-    door: TrackingClient,
+    client: TrackingClient,
     models: LoggedModels,
     event: TrialFinished,
     run: Run,
@@ -145,54 +145,54 @@ def _self_contained(
         graph = Path(scratch) / GRAPH_FILE
         torch = export(checkpoint, graph)
         size = graph.stat().st_size + sum((checkpoint / one).stat().st_size for one in (WEIGHTS, CARD))
-        put_file(door, made.id, made.location, graph, GRAPH_FOLDER)
-    put_texts(door, made.id, made.location, model_files(described(made, run, read_card(checkpoint), size, torch)))
-    with door.translated(f"cannot tag model {made.id}"):
-        door.client.set_logged_model_tags(made.id, {FLAVORS: WITH_GRAPH})
+        put_file(client, made.id, made.location, graph, GRAPH_FOLDER)
+    put_texts(client, made.id, made.location, model_files(described(made, run, read_card(checkpoint), size, torch)))
+    with client.translated(f"cannot tag model {made.id}"):
+        client.api.set_logged_model_tags(made.id, {FLAVORS: WITH_GRAPH})
     return made
 
 
-def _ensure_registered(door: TrackingClient, name: str) -> None:
-    with door.translated(f"cannot make the registered model {name!r}"):
+def _ensure_registered(client: TrackingClient, name: str) -> None:
+    with client.translated(f"cannot make the registered model {name!r}"):
         try:
-            door.client.get_registered_model(name)
-        except door.mlflow.MlflowException as exc:
+            client.api.get_registered_model(name)
+        except client.mlflow.MlflowException as exc:
             if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             try:
-                door.client.create_registered_model(name, {"study.kind": "model"}, registered_text())
-            except door.mlflow.MlflowException as raced:
+                client.api.create_registered_model(name, {"study.kind": "model"}, registered_text())
+            except client.mlflow.MlflowException as raced:
                 if raced.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
 
 
 def _ensure_version(
-    door: TrackingClient, name: str, made: LoggedModelInfo, run: Run, tags: Mapping[str, str], text: str
+    client: TrackingClient, name: str, made: LoggedModelInfo, run: Run, tags: Mapping[str, str], text: str
 ) -> tuple[str, bool]:
     """Return the version of a model, with these tags and text, and whether it was made now."""
-    client = door.client
-    with door.translated(f"cannot make a version of {name!r}"):
-        of_run = client.search_model_versions(f"run_id = '{run.id}'")
+    api = client.api
+    with client.translated(f"cannot make a version of {name!r}"):
+        of_run = api.search_model_versions(f"run_id = '{run.id}'")
         known = [one for one in of_run if one.name == name and one.tags.get(_MODEL_ID) == made.id]
         if known:
             found = min(known, key=lambda one: int(one.version))
-            client.update_model_version(name, found.version, text)
+            api.update_model_version(name, found.version, text)
             for key, value in tags.items():
                 if found.tags.get(key) != value:
-                    client.set_model_version_tag(name, found.version, key, value)
-            _note_version(client, made, name, str(found.version))
+                    api.set_model_version_tag(name, found.version, key, value)
+            _note_version(api, made, name, str(found.version))
             return str(found.version), False
-        link = run_link(client.tracking_uri, run)
+        link = run_link(api.tracking_uri, run)
         # Without a server MLflow would look for a model by its id in whatever database is this process's default.
         source = made.location if link is None else f"models:/{made.id}"
-        new = client.create_model_version(name, source, run.id, dict(tags), link, text, model_id=made.id)
-        _note_version(client, made, name, str(new.version))
+        new = api.create_model_version(name, source, run.id, dict(tags), link, text, model_id=made.id)
+        _note_version(api, made, name, str(new.version))
         return str(new.version), True
 
 
-def _note_version(client: Any, made: LoggedModelInfo, name: str, version: str) -> None:
+def _note_version(api: Any, made: LoggedModelInfo, name: str, version: str) -> None:
     """Let the model say what it is registered as, the way MLflow's own functions do."""
     noted = json.loads(made.tags.get(VERSIONS) or "[]")
     own = {"name": name, "version": int(version)}
     if all((one["name"], str(one["version"])) != (name, version) for one in noted):
-        client.set_logged_model_tags(made.id, {VERSIONS: json.dumps([*noted, own])})
+        api.set_logged_model_tags(made.id, {VERSIONS: json.dumps([*noted, own])})

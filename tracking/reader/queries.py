@@ -141,8 +141,8 @@ def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
     Raises:
         TrackingError: the server is away, or the run has no checkpoint.
     """
-    door = TrackingClient(tracking_uri)
-    return fetch_weights(door, run_id, door.download(run_id, CHECKPOINT, into))
+    client = TrackingClient(tracking_uri)
+    return fetch_weights(client, run_id, client.download(run_id, CHECKPOINT, into))
 
 
 def _with_epochs(reader: Reader, record: TrialRecord, run: Run, metrics: Sequence[str] | None) -> TrialRecord:

@@ -241,8 +241,8 @@ def open_reader(tracking_uri: str) -> Reader:
 class _ClientReader(TrackingClient):
     def run(self, run_id: str) -> Run:
         with self.translated(f"cannot find run {run_id}"):
-            return run_of(self.client.get_run(run_id))
+            return run_of(self.api.get_run(run_id))
 
     def history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         with self.translated(f"cannot read {key} of run {run_id}"):
-            return [(one.step, one.value) for one in self.client.get_metric_history(run_id, key)]
+            return [(one.step, one.value) for one in self.api.get_metric_history(run_id, key)]
