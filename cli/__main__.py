@@ -1,4 +1,4 @@
-"""Let ``python -m cli`` be the command ``study``."""
+"""Run the command ``study`` as ``python -m cli``."""
 
 from cli.main import main
 

@@ -1,65 +1,15 @@
-"""The `study` program: its commands, its exit codes, and passwords kept out of the process list."""
+"""The program `study`: its commands and its exit codes."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import typer
 
-from cli.commands import compare, control, data, diff, export, plan, rerun, run, show, ui
+from cli.commands import best, compare, data, diff, export, extend, plan, rerun, run, show, sync, ui
+from cli.password_masking import hide_passwords
 from study.errors import SpecError, StudyError
-
-_CARRIED = "_STUDY_TRACKING_URI"
-_OPTION = "--tracking-uri"
-
-
-def hide_passwords() -> None:
-    """Begin this process again with masked words if a tracking URI has a password; the URI travels unseen.
-
-    Raises:
-        UsageError: one is no URI.
-    """
-    if not (given := _uris(sys.argv)):
-        return
-    from tracking.tracking_uri import mask_uri, require_uri
-
-    for uri in given:
-        require_uri(uri)
-    if (carried := os.environ.pop(_CARRIED, None)) is not None:
-        sys.argv = _with_uri(sys.argv, lambda word: carried if word == mask_uri(carried) else word)
-        return
-    if mask_uri(given[-1]) == given[-1]:
-        return
-    words = _with_uri(sys.orig_argv, mask_uri)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os.execve(sys.executable, [sys.executable, *words[1:]], {**os.environ, _CARRIED: given[-1]})
-
-
-def _uris(words: Sequence[str]) -> list[str]:
-    found: list[str] = []
-
-    def keep(word: str) -> str:
-        found.append(word)
-        return word
-
-    _with_uri(words, keep)
-    return found
-
-
-def _with_uri(words: Sequence[str], change: Callable[[str], str]) -> list[str]:
-    """Return the words with the values of the option changed, given as the next word or behind ``=``."""
-    result = []
-    for at, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name == _OPTION and equals:
-            result.append(f"{name}={change(value)}")
-        else:
-            result.append(change(word) if at and words[at - 1] == _OPTION else word)
-    return result
-
 
 app = typer.Typer(
     name="study",
@@ -69,8 +19,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (run, control, plan, show, compare, diff, rerun, export, ui):
-    command.register(app)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run.run,
+    "validate": plan.validate,
+    "resume": run.resume,
+    "extend": extend.extend,
+    "stop": run.stop,
+    "plan": plan.plan,
+    "list": show.list_studies,
+    "show": show.show,
+    "best": best.best,
+    "spaces": show.spaces,
+    "compare": compare.compare,
+    "diff": diff.diff,
+    "rerun": rerun.rerun,
+    "export-best": export.export_best,
+    "sync": sync.sync,
+    "ui": ui.ui,
+}
+for name, command in _COMMANDS.items():
+    app.command(name)(command)
 app.add_typer(data.app, name="data")
 
 

@@ -1,18 +1,16 @@
-"""Run a study with a live view on the real screen and everybody else's output in its log."""
+"""Start or resume a study with its recorders: the tracker, the figures and the live view."""
 
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from cli.options import RESULTS, print_json
+from cli.options import RunOptions
+from cli.output import print_json, quoted, results_option
 from study.events import EpochEvents, Event, Recorder
 from study.paths import StudyLayout
 from study.records import TrialRecord
@@ -28,23 +26,23 @@ if TYPE_CHECKING:
 
 
 class RecorderGroup:
-    """A recorder that hands everything to several others, in order."""
+    """A recorder that passes everything on to several others, in order."""
 
     def __init__(self, recorders: Sequence[Recorder]) -> None:
         self._recorders = recorders
 
     def record(self, event: Event) -> None:
-        """Hand one event on."""
+        """Pass one event on."""
         for recorder in self._recorders:
             recorder.record(event)
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
-        """Hand earlier trials on."""
+        """Pass earlier trials on."""
         for recorder in self._recorders:
             recorder.catch_up(records, at_s, reports)
 
     def close(self) -> None:
-        """Close all, the last first, so that the screen rests while the tracker still sends."""
+        """Close all, the last first: the live view ends before the tracker, which may still be sending."""
         for recorder in reversed(self._recorders):
             recorder.close()
 
@@ -73,22 +71,37 @@ class WarningLines(logging.Handler):
 EXIT_INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class StudyLocation:
-    """What the options of a command say of its surroundings."""
+def start_with_live_view(layout: StudyLayout, spec: StudySpec, text: str, options: RunOptions) -> None:
+    """Run a new study; ``text`` is that of its file."""
 
-    results: Path
-    address: str | None = None
-    storage: str | None = None
-    tracking_uri: str | None = None
-    json: bool = False
-    require_tracking: bool = False
+    def start(context: RunContext) -> StudyEnded:
+        from study.engine.runner import start_study
+
+        return start_study(spec, text, layout, context)
+
+    _run_with_live_view(layout, spec, options, options.tracking_uri, start)
 
 
-def run_with_live_view(
-    spec: StudySpec, layout: StudyLayout, start: Callable[[RunContext], StudyEnded], where: StudyLocation
+def resume_with_live_view(layout: StudyLayout, spec: StudySpec, options: RunOptions, *, extended: bool = False) -> None:
+    """Go on with a stored study; ``extended`` says that its spec has more in it than what is stored."""
+    from tracking.run_ids import tracking_uri_of
+
+    def start(context: RunContext) -> StudyEnded:
+        from study.engine.runner import resume_study
+
+        return resume_study(layout, context, extended=spec if extended else None)
+
+    _run_with_live_view(layout, spec, options, tracking_uri_of(layout, options.tracking_uri), start)
+
+
+def _run_with_live_view(
+    layout: StudyLayout,
+    spec: StudySpec,
+    options: RunOptions,
+    tracking_uri: str | None,
+    start: Callable[[RunContext], StudyEnded],
 ) -> None:
-    """Run with a live view on the real screen and everybody else's output in the study's log."""
+    """Run with a live view on the real screen; the output of everything else goes to the study's log."""
     from cli.studies import checkpoints_by_run
     from cli.views.live import open_view
     from study.engine.process import quiet_output
@@ -98,28 +111,31 @@ def run_with_live_view(
     from tracking.run_ids import point_to
     from tracking.tracking_uri import default_tracking_uri, mask_uri
 
-    results, json = where.results, where.json
-    uri = default_tracking_uri(Layout(results), where.tracking_uri)
-    away = not _look_ahead(spec.name, uri, where)
-    with quiet_output(layout.log) as screen, open_view(spec, layout, screen.err if json else screen.out) as view:
+    results = Layout(options.results)
+    uri = default_tracking_uri(results, tracking_uri)
+    is_away = not reach_tracking(spec.name, uri, options)
+    with (
+        quiet_output(layout.log) as screen,
+        open_view(spec, layout, screen.err if options.json else screen.out) as view,
+    ):
 
         def recorder(data: DataBundle) -> Recorder:
             point_to(layout.runs, mask_uri(uri))
-            tracker = open_recorder(Layout(results), layout, uri, apart=True, known_away=away)
+            tracker = open_recorder(results, layout, uri, apart=True, known_away=is_away)
             return RecorderGroup([with_figures(tracker, layout, data.classes, data.val.images, data.val.names), view])
 
         handler = WarningLines(view.say)
         logging.getLogger("tracking").addHandler(handler)
         try:
-            runs = partial(checkpoints_by_run, results)
-            ended = start(RunContext(recorder, view.progress(), runs, where.address, where.storage))
+            runs = partial(checkpoints_by_run, options.results)
+            ended = start(RunContext(recorder, view.progress(), runs, options.address, options.storage))
         finally:
             logging.getLogger("tracking").removeHandler(handler)
-    _say_how_it_ended(ended, spec, layout, where)
+    _print_end(ended, spec, layout, options)
 
 
-def _say_how_it_ended(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, where: StudyLocation) -> None:
-    """Say what may come next.
+def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options: RunOptions) -> None:
+    """Print how a study ended and which commands may come next.
 
     Raises:
         EngineError: there is nothing to go on with.
@@ -128,13 +144,12 @@ def _say_how_it_ended(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, w
     from study.errors import EngineError
     from study.records import StudyOutcome
 
-    results, json = where.results, where.json
+    name, option = quoted(spec.name), results_option(options.results)
     if ended.outcome in (StudyOutcome.INTERRUPTED, StudyOutcome.STOPPED):
-        typer.echo(f"stopped; go on with: study resume {quoted(spec.name)}{results_option(results)}", err=json)
-    elif not json and ended.best is not None:
-        name, option = quoted(spec.name), results_option(results)
+        typer.echo(f"stopped; go on with: study resume {name}{option}", err=options.json)
+    elif not options.json and ended.best is not None:
         typer.echo(f"next: study best {name}{option}   study compare {name}{option}   study ui{option}")
-    if json:
+    if options.json:
         print_json(
             {"study": ended.study, "outcome": ended.outcome.value, "counts": ended.counts, "log": str(layout.log)}
         )
@@ -142,16 +157,15 @@ def _say_how_it_ended(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, w
         raise typer.Exit(EXIT_INTERRUPTED)
     if ended.best is None and ended.outcome is not StudyOutcome.STOPPED:
         raise EngineError(
-            f"a study needs a trial that ends with a checkpoint, but all failed; `study show {quoted(spec.name)}"
-            f"{results_option(results)}` says why"
+            f"a study needs a trial that ends with a checkpoint, but all failed; `study show {name}{option}` says why"
         )
 
 
-def _look_ahead(study: str, uri: str, where: StudyLocation) -> bool:
-    """Say that the tracking server is away, if it is; return whether it is there.
+def reach_tracking(study: str, uri: str, options: RunOptions) -> bool:
+    """Return whether the tracking server can be used now; print why where it cannot.
 
     Raises:
-        TrackingError: a person must mend something first, or wants the server to be there.
+        TrackingError: a person must mend something first, or the server is required.
         UsageError: the tracking URI cannot mean a place to track to.
     """
     from study.errors import TrackingError
@@ -159,21 +173,11 @@ def _look_ahead(study: str, uri: str, where: StudyLocation) -> bool:
     from tracking.client.preflight import preflight
     from tracking.tracking_uri import mask_uri
 
-    if (fault := preflight(Layout(where.results), uri, study)) is None:
+    if (fault := preflight(Layout(options.results), uri, study)) is None:
         return True
-    said = f"MLflow at {mask_uri(uri)} cannot be used now: {fault}"
-    if where.require_tracking:
-        raise TrackingError(f"{said}; without --require-tracking the study goes on and `study sync` sends it later")
-    sync = f"study sync {quoted(study)}{results_option(where.results)}"
-    typer.echo(f"{said}; the study goes on offline, `{sync}` sends it later, --require-tracking stops here", err=True)
+    reason = f"MLflow at {mask_uri(uri)} cannot be used now: {fault}"
+    if options.require_tracking:
+        raise TrackingError(f"{reason}; without --require-tracking the study goes on and `study sync` sends it later")
+    sync = f"study sync {quoted(study)}{results_option(options.results)}"
+    typer.echo(f"{reason}; the study goes on offline, `{sync}` sends it later, --require-tracking stops here", err=True)
     return False
-
-
-def quoted(name: str) -> str:
-    """Return a name as it must stand in a shell."""
-    return shlex.quote(name)
-
-
-def results_option(results: Path) -> str:
-    """Return the option that names a results folder, nothing for the usual one."""
-    return "" if results == RESULTS else f" --results {quoted(str(results))}"

@@ -1,30 +1,125 @@
-"""Score the chosen checkpoint on the test images: once, and remembered."""
+"""The command that names the best checkpoint, judges its lead, and may score or register it: best."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
-from cli.options import moment, number, short_path
-from cli.ranking import Ranking
-from cli.studies import OpenStudy
+from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
+from cli.output import number, print_json, short_path
+from cli.ranking import Ranking, ranked_rows, require_candidate, winner_of
+from cli.studies import open_study
+from cli.test_evaluation import (
+    describe_test_evaluations,
+    evaluate_on_test,
+    refreshed_study,
+    require_first_test_evaluation,
+    weights_folder,
+)
 from cli.views.leaderboard import configuration_json, configuration_sheet, trial_json, trial_sheet
 from cli.views.tables import as_table, print_table
-from study.analysis.ranking import Configuration, RankedTrial
-from study.errors import ExportError, StudyStorageError
-from study.records import FinalLook, TrialRecord
+from study.errors import UsageError
 
 if TYPE_CHECKING:
-    from study.export import FinalScores
+    from study.analysis.ranking import Configuration, RankedTrial
+    from study.analysis.significance import Verdict
+    from study.records import FinalLook, TrialRecord
     from tracking.models.registry import Registered
+
+Register = Annotated[
+    str | None,
+    typer.Option(
+        "--register", metavar="MODEL",
+        help="Make it a version of this MLflow model; --tracking-uri then says on which server, default: the study's.",
+    ),
+]  # fmt: skip
+Alias = Annotated[str, typer.Option("--alias", help="With --register: what to call this version of the model.")]
+
+
+def best(
+    name: Name = None,
+    metric: Metric = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="Score it on the test images too; they are to be looked at once.")
+    ] = False,
+    look_again: LookAgain = False,
+    register: Register = None,
+    alias: Alias = "champion",
+    results: Results = RESULTS,
+    tracking_uri: ReadUri = None,
+    json: Json = False,
+) -> None:
+    """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front."""
+    registry_uri, tracking_uri = (None, tracking_uri) if register is None else (tracking_uri, None)
+    if test and tracking_uri:
+        raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
+    if register is not None:
+        require_names(register, alias)
+    found = ranked_rows(results, tracking_uri, name, metric, top=1)
+    require_candidate(found)
+    if found.objective_list and not test and register is None:
+        if json:
+            print_json({"study": found.study, "objectives": [one.model_dump() for one in found.objective_list],
+                        "front": front_json(found), "certainty": {"text": front_certainty(found)}})  # fmt: skip
+        else:
+            print_front(found)
+        return
+    winner = winner_of(found)
+    verdict = _verdict(found)
+    looks = () if tracking_uri else _looks(results, found, winner, score=test, again=look_again)
+    own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
+    done = None
+    if register is not None:
+        done = register_best(
+            results, found, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
+        )
+    if json:
+        first = found.configurations[0] if found.configurations else None
+        row = configuration_json(first, found) if first else trial_json(winner, found)
+        print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
+                    "test_looks": [asdict(one) for one in looks], "registered": done and asdict(done)})  # fmt: skip
+        return
+    print_best(found, winner, verdict.text)
+    _print_looks(looks, own)
+    if done is not None:
+        typer.echo(describe_registered(done))
+
+
+def _verdict(found: Ranking) -> Verdict:
+    if found.configurations:
+        from study.analysis.significance import judge_configurations
+
+        return judge_configurations(found.configurations, found.mode, found.class_counts)
+    from study.analysis.significance import judge_best
+
+    return judge_best(found.rows, found.metric, found.class_counts)
+
+
+def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
+    if own is not None:
+        scored = "  ".join(f"{key} {number(own.metrics.get(key))}" for key in ("auc", "accuracy", "f1", "loss"))
+        typer.echo(f"  test images  {scored}  ({describe_test_evaluations(looks, own)})")
+    elif looks:
+        typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
+
+
+def _looks(results: Path, found: Ranking, winner: RankedTrial, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
+    """Return the looks at the test images, after one at the winner if asked."""
+    if not score:
+        return found.looks
+
+    study = open_study(results, found.study)
+    require_first_test_evaluation(study, winner, again=again)
+    from study.data import load_data
+
+    data = load_data(study.storage.spec.data)
+    study.storage.require_data(data.summary.fingerprint)
+    evaluate_on_test(results, study, found, winner, data.test.images, data.test.labels, again=again)
+    return refreshed_study(study).storage.looks
 
 
 def register_best(
@@ -108,162 +203,6 @@ def _export(checkpoint: Path, file: Path) -> str:
     from study.export import export_graph
 
     return export_graph(checkpoint, file)
-
-
-SEND_TIMEOUT_S = 20.0
-
-
-def find_test_evaluation(study: OpenStudy, winner: RankedTrial) -> FinalLook | None:
-    """Return the look at the test images that a checkpoint had."""
-    record = winner.record
-    return next((one for one in study.storage.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
-
-
-def require_first_test_evaluation(study: OpenStudy, winner: RankedTrial, *, again: bool) -> None:
-    """Make sure that the test images were not looked at for another checkpoint.
-
-    Raises:
-        StudyStorageError: they were, and nobody said --look-again.
-    """
-    others = [
-        one for one in study.storage.looks if one.trial != winner.record.trial or one.epoch != winner.record.epoch
-    ]
-    if others and not again:
-        raise StudyStorageError(
-            f"the test images are looked at once, but were scored with trial {others[-1].trial} on "
-            f"{moment(others[-1].at_s)}; whoever chooses again after that chooses by the test images. "
-            "--look-again does it, and the record will say so"
-        )
-
-
-def weights_folder(record: TrialRecord) -> Path:
-    """Return the selected checkpoint of a trial as a folder of this machine that holds its weights.
-
-    Raises:
-        ExportError: the weights were not kept.
-        StorageError: they cannot be copied here.
-    """
-    from study.utils.remote_files import download_checkpoint
-
-    assert record.checkpoint is not None
-    if record.kept is False:
-        raise ExportError(
-            f"the weights of trial {record.trial} of `{record.study}` were deleted, because it is not among the trials "
-            f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "
-            "`keep: {per_study: all}` in a study file keeps those of every trial"
-        )
-    return download_checkpoint(record.checkpoint)
-
-
-def evaluate_on_test(
-    results: Path,
-    study: OpenStudy,
-    found: Ranking,
-    winner: RankedTrial,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    again: bool,
-) -> FinalLook:
-    """Score the chosen checkpoint on the test images and remember it; a checkpoint is scored once.
-
-    Raises:
-        StudyStorageError: the study still runs, has no test images, or they were looked at for another checkpoint.
-        ExportError: the checkpoint cannot be read, or its weights were not kept; that was no look.
-    """
-    from study.storage.lock import driver_lock
-    from study.storage.study_storage import StudyStorage
-    from study.training.evaluate import metrics_on
-
-    if (known := find_test_evaluation(study, winner)) is not None:
-        with suppress(StudyStorageError), driver_lock(study.layout):  # a kill may have come between storage and outbox
-            _tell_mlflow(results, study, known)
-        return known
-    require_first_test_evaluation(study, winner, again=again)
-    if len(labels) == 0:
-        raise StudyStorageError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
-    record = winner.record
-    assert record.epoch is not None
-    folder = weights_folder(record)
-    with driver_lock(study.layout):
-        storage = StudyStorage.open(study.layout)
-        study = replace(study, storage=storage)  # somebody may have looked while the images were read
-        if (known := find_test_evaluation(study, winner)) is not None:
-            return known
-        require_first_test_evaluation(study, winner, again=again)
-        try:
-            values = metrics_on(folder, images, labels)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
-        new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
-        storage.record_test_evaluation(new)
-        _tell_mlflow(results, study, new)
-    return new
-
-
-def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
-    """Put the scores into the outbox, once, and send them if the server answers soon; else ``study sync`` does."""
-    from study.errors import TrackingError
-    from study.events import FinalLookTaken
-    from study.paths import Layout
-    from tracking.exporter.recorder import open_recorder
-    from tracking.outbox.outbox import Outbox, read_lines
-    from tracking.outbox.study_state import fold
-    from tracking.run_ids import tracking_uri_of
-
-    told = fold(read_lines(study.layout.outbox, reports=False))
-    if told.study is None or (new.trial, new.epoch) in told.looked:
-        return
-    try:
-        uri = tracking_uri_of(study.layout, None)
-    except TrackingError as no_password:
-        outbox = Outbox(study.layout.outbox)
-        outbox.append(FinalLookTaken(study.name, new))
-        outbox.close()
-        typer.echo(f"the test scores wait for `study sync`: {no_password}", err=True)
-        return
-    recorder = open_recorder(Layout(results), study.layout, uri)
-    recorder.record(FinalLookTaken(study.name, new))
-    recorder.close(SEND_TIMEOUT_S)
-
-
-def final_scores(
-    results: Path,
-    study: OpenStudy,
-    found: Ranking,
-    winner: RankedTrial,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    again: bool,
-) -> FinalScores:
-    """Return what a bundle says of the test images; where they must not be looked at, it says why."""
-    from study.export import FinalScores
-
-    if len(labels) == 0:
-        return FinalScores("the study keeps none")
-    try:
-        own = evaluate_on_test(results, study, found, winner, images, labels, again=again)
-    except StudyStorageError as refused:
-        return FinalScores(f"not scored: {refused}")
-    return FinalScores(describe_test_evaluations(refreshed_study(study).storage.looks, own), own.metrics)
-
-
-def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
-    """Say how often the test images were looked at, this look included."""
-    place = [(one.trial, one.epoch) for one in looks].index((own.trial, own.epoch))
-    first = f"looked at on {moment(own.at_s)}"
-    if place == 0:
-        return f"{first}, for the first time"
-    before = ", ".join(f"trial {one.trial}" for one in looks[:place])
-    return f"{first}, after they had been looked at for {before}: a little flattering"
-
-
-def refreshed_study(study: OpenStudy) -> OpenStudy:
-    """Return the study with what its storage says now."""
-    from study.storage.study_storage import StudyStorage
-
-    return replace(study, storage=StudyStorage.open(study.layout))
 
 
 def print_best(found: Ranking, winner: RankedTrial, verdict: str) -> None:

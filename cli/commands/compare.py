@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, Metric, ReadUri, Results, print_json
+from cli.options import RESULTS, Json, Metric, ReadUri, Results
+from cli.output import print_json
 from cli.views.tables import Format, TableModel, as_table, as_text, print_table
 
 if TYPE_CHECKING:
@@ -38,11 +39,6 @@ Sort = Annotated[
     typer.Option("--sort", metavar="KEY[:asc|desc]", help="Another order than that of the ranks; may be given again."),
 ]
 Shape = Annotated[Format, typer.Option("--format", help="What to print.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command("compare")(compare)
 
 
 def compare(

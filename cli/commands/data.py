@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json, print_json, short_path
+from cli.options import Json
+from cli.output import print_json, short_path
 from cli.views.tables import make_table, print_table
 
 if TYPE_CHECKING:

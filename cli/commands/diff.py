@@ -8,21 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, ReadUri, Results, number, print_json
+from cli.options import RESULTS, Json, ReadUri, Results
+from cli.output import number, print_json
 from cli.views.run import RunDetails
 from cli.views.tables import make_table, print_table
 from study.analysis.trial_filter import Value, value_of
 from study.config.hyperparameters import in_use
-from study.engine.rerun import is_machine_metric
 
 Run = Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")]
 _DIGITS = 6
 _SHOWN = 60
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command("diff")(diff)
 
 
 def diff(one: Run, other: Run, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
@@ -119,6 +114,8 @@ class Differences:
 
 def find_differences(one: RunDetails, other: RunDetails) -> Differences:
     """Compare two runs; what neither knows is not compared."""
+    from study.engine.rerun import is_machine_metric
+
     metrics = _differing(one.record.metrics, other.record.metrics)
     return Differences(
         parameters=_differing(_parameters(one), _parameters(other)),

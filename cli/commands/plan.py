@@ -1,23 +1,41 @@
-"""Show the plan of a study to people."""
+"""Commands about a study file that run no trial: validate, plan."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, Overrides, Results, StudyFile, duration, number, print_json
+from cli.options import RESULTS, Json, NewName, Overrides, Results, StudyFile, Trials
+from cli.output import duration, number, print_json
 from cli.views.tables import make_table, print_table
-from study.planning import Plan
 
-NewName = Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")]
-Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Another number of trials.", metavar="N")]
+if TYPE_CHECKING:
+    from study.planning import Plan
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command("plan")(plan)
+def validate(
+    file: StudyFile, name: NewName = None, trials: Trials = None, overrides: Overrides = None, json: Json = False
+) -> None:
+    """Check a study file; print every fault with its place."""
+    from study.config_file import load_spec
+    from study.designs import trials_in_words
+    from study.errors import SpecError
+
+    try:
+        spec = load_spec(file, overrides or (), name=name, trials=trials).spec
+    except SpecError as error:
+        if json:
+            print_json({"valid": False, "faults": [asdict(fault) for fault in error.faults]})
+        raise
+    if json:
+        print_json({"valid": True, "spec": spec.model_dump(mode="json")})
+        return
+    over = f" over {', '.join(spec.searched())}" if spec.searched() else ""
+    epochs = spec.trial.max_epochs
+    typer.echo(f"{file}: valid; {trials_in_words(spec)} of up to {epochs} epoch{'s' * (epochs > 1)}{over}")
 
 
 def plan(
@@ -33,10 +51,10 @@ def plan(
 ) -> None:
     """Say what a study file would run, and what it needs in time and disk; starts no trial, writes no file."""
     from study.config_file import load_spec
-
-    spec = load_spec(file, overrides or (), name=name, trials=trials).spec
     from study.designs import design_notes
     from study.planning import plan_study
+
+    spec = load_spec(file, overrides or (), name=name, trials=trials).spec
 
     found = plan_study(spec, results, measure=calibrate, say=lambda line: typer.echo(line, err=True))
     said = design_notes(spec)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, Results, number, print_json, short_path
+from cli.options import RESULTS, Json, Results
+from cli.output import number, print_json, short_path
 from cli.views.tables import make_table, print_table
 from study.errors import StudyError
 
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from cli.studies import OpenStudy
     from study.engine.rerun import RerunResult
     from study.records import EpochMetrics, TrialRecord
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this module."""
-    app.command("rerun")(rerun)
 
 
 def rerun(

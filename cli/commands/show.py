@@ -9,36 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results, moment, number, print_json
+from cli.options import RESULTS, Json, ReadUri, Results
+from cli.output import moment, number, print_json
 from cli.views.tables import make_table, print_table
 from study.records import StudySummary
 
 if TYPE_CHECKING:
-    from cli.ranking import Ranking
     from cli.studies import DamagedStudy
-    from study.analysis.ranking import RankedTrial
-    from study.analysis.significance import Verdict
-    from study.records import FinalLook
 
-
-Register = Annotated[
-    str | None,
-    typer.Option(
-        "--register", metavar="MODEL",
-        help="Make it a version of this MLflow model; --tracking-uri then says on which server, default: the study's.",
-    ),
-]  # fmt: skip
-Alias = Annotated[str, typer.Option("--alias", help="With --register: what to call this version of the model.")]
 
 _DAMAGED = "damaged"
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command("list")(list_studies)
-    app.command("show")(show)
-    app.command("best")(best)
-    app.command("spaces")(spaces)
 
 
 def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
@@ -77,105 +57,6 @@ def _summary_row(one: StudySummary | DamagedStudy) -> list[str]:
         return [one.name, _DAMAGED, *["-"] * 8]
     return [one.name, one.state, f"{one.trials}/{one.planned}", str(one.complete), str(one.pruned), str(one.failed),
             str(one.running), number(one.best), one.metric, moment(one.created_at_s)]  # fmt: skip
-
-
-def best(
-    name: Name = None,
-    metric: Metric = None,
-    test: Annotated[
-        bool, typer.Option("--test", help="Score it on the test images too; they are to be looked at once.")
-    ] = False,
-    look_again: LookAgain = False,
-    register: Register = None,
-    alias: Alias = "champion",
-    results: Results = RESULTS,
-    tracking_uri: ReadUri = None,
-    json: Json = False,
-) -> None:
-    """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front."""
-    from cli.commands.best import (
-        describe_registered,
-        front_certainty,
-        front_json,
-        print_best,
-        print_front,
-        register_best,
-        require_names,
-    )
-    from cli.ranking import ranked_rows, require_candidate, winner_of
-    from cli.views.leaderboard import configuration_json, trial_json
-    from study.errors import UsageError
-
-    registry_uri, tracking_uri = (None, tracking_uri) if register is None else (tracking_uri, None)
-    if test and tracking_uri:
-        raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
-    if register is not None:
-        require_names(register, alias)
-    found = ranked_rows(results, tracking_uri, name, metric, top=1)
-    require_candidate(found)
-    if found.objective_list and not test and register is None:
-        if json:
-            print_json({"study": found.study, "objectives": [one.model_dump() for one in found.objective_list],
-                        "front": front_json(found), "certainty": {"text": front_certainty(found)}})  # fmt: skip
-        else:
-            print_front(found)
-        return
-    winner = winner_of(found)
-    verdict = _verdict(found)
-    looks = () if tracking_uri else _looks(results, found, winner, score=test, again=look_again)
-    own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
-    done = None
-    if register is not None:
-        done = register_best(
-            results, found, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
-        )
-    if json:
-        first = found.configurations[0] if found.configurations else None
-        row = configuration_json(first, found) if first else trial_json(winner, found)
-        print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
-                    "test_looks": [asdict(one) for one in looks], "registered": done and asdict(done)})  # fmt: skip
-        return
-    print_best(found, winner, verdict.text)
-    _print_looks(looks, own)
-    if done is not None:
-        typer.echo(describe_registered(done))
-
-
-def _verdict(found: Ranking) -> Verdict:
-    if found.configurations:
-        from study.analysis.significance import judge_configurations
-
-        return judge_configurations(found.configurations, found.mode, found.class_counts)
-    from study.analysis.significance import judge_best
-
-    return judge_best(found.rows, found.metric, found.class_counts)
-
-
-def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
-    if own is not None:
-        from cli.commands.best import describe_test_evaluations
-
-        scored = "  ".join(f"{key} {number(own.metrics.get(key))}" for key in ("auc", "accuracy", "f1", "loss"))
-        typer.echo(f"  test images  {scored}  ({describe_test_evaluations(looks, own)})")
-    elif looks:
-        typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
-
-
-def _looks(results: Path, found: Ranking, winner: RankedTrial, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
-    """Return the looks at the test images, after one at the winner if asked."""
-    if not score:
-        return found.looks
-    from cli.commands.best import evaluate_on_test, refreshed_study, require_first_test_evaluation
-    from cli.studies import open_study
-
-    study = open_study(results, found.study)
-    require_first_test_evaluation(study, winner, again=again)
-    from study.data import load_data
-
-    data = load_data(study.storage.spec.data)
-    study.storage.require_data(data.summary.fingerprint)
-    evaluate_on_test(results, study, found, winner, data.test.images, data.test.labels, again=again)
-    return refreshed_study(study).storage.looks
 
 
 def spaces(json: Json = False) -> None:

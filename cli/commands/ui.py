@@ -8,15 +8,11 @@ from typing import Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, Name, Results, TrackingUri, print_json
+from cli.options import RESULTS, Json, Name, Results, TrackingUri
+from cli.output import print_json
 
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 _TRIES = 10
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command("ui")(ui)
 
 
 def ui(

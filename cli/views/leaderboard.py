@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cli.field_getters import Ask, of_configuration, of_trial
-from cli.options import STATE_STYLES, duration
+from cli.output import STATE_STYLES, duration
 from cli.ranking import Ranking
 from cli.views.tables import Column, TableModel
 from study.analysis.ranking import Configuration, RankedTrial

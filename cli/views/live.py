@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
-from cli.options import STATE_STYLES, duration, number
+from cli.output import STATE_STYLES, duration, number
 from study.config.study_config import StudySpec
 from study.designs import count_points
 from study.events import (

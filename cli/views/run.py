@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli.options import duration, moment, number, short_path
+from cli.output import duration, moment, number, short_path
 from cli.views.leaderboard import spent_s
 from cli.views.tables import make_table, print_table
 from study.config.hyperparameters import in_use

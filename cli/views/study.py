@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli.options import moment, number
+from cli.output import moment, number
 from cli.ranking import Ranking, rank_study
 from cli.studies import ReadStudy
 from cli.views.leaderboard import configuration_sheet, trial_sheet

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cli.options import number
+from cli.output import number
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -14,9 +14,9 @@ import pytest
 from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
-from cli.commands.best import evaluate_on_test
 from cli.ranking import mode_of, require_best
 from cli.studies import open_study
+from cli.test_evaluation import evaluate_on_test
 from study.analysis.ranking import rank_trials
 from study.config.search_config import Objective
 from study.data import load_data

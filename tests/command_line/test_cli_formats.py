@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.options import duration
+from cli.output import duration
 from cli.views.tables import Column, Format, TableModel, as_table, as_text, latex_text, markdown_text
 
 SHEET = TableModel(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.best import weights_folder
+from cli.test_evaluation import weights_folder
 from study.errors import ExportError
 from study.records import TrialRecord, TrialState
 

@@ -130,7 +130,7 @@ def test_tee_hands_everything_to_all_and_warnings_reach_the_screen() -> None:
 
 @pytest.mark.parametrize("seconds, text", [(None, "-"), (4.4, "4s"), (61, "1m01s"), (3725, "1h02m")])
 def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
-    from cli.options import duration
+    from cli.output import duration
 
     assert duration(seconds) == text
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script, play
 
-from cli.commands.best import _tell_mlflow
+from cli.test_evaluation import _tell_mlflow
 from study.events import FinalLookTaken
 from study.records import FinalLook
 from tracking.exporter.sync import sync

@@ -10,7 +10,7 @@ from commands import study
 from engine_fakes import Listener, drive
 from played_study import play_study
 
-from cli.commands.control import end_if_left_open
+from cli.commands.sync import end_if_left_open
 from study.events import StudyEnded
 from study.paths import Layout, StudyLayout
 from study.records import StudyOutcome, TrialState

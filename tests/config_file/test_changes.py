@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from engine_fakes import make_spec, make_storage
 
-from cli.commands.run import Additions, extend_study, extension_of, require_effect
+from cli.commands.extend import Additions, extend_study, extension_of, require_effect
 from study.config.diff import changes
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, ReplicatesSpec, ResourceSpec
 from study.config.search_space import Choice, Parameter

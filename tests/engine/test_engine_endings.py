@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from engine_fakes import Listener, drive, make_spec, make_storage, metrics, reopened, started
 
-from cli.commands.run import Additions, extend_study
+from cli.commands.extend import Additions, extend_study
 from study.config.search_config import BudgetSpec, KeepSpec, Pruner, Sampler
 from study.config.study_config import StudySpec
 from study.engine.stopping import StopRequest, clear_stop_request, request_stop

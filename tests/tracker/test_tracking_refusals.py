@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from recorders import Script, play
 
-from cli.commands.run import _remove_if_nothing_began
+from cli.commands.run import remove_if_nothing_began
 from study.errors import TrackingError
 from study.paths import Layout
 from study.storage.lock import driver_lock
@@ -220,11 +220,11 @@ def test_only_a_folder_that_is_nobodys_is_removed(tmp_path: Path) -> None:
     other = threading.Thread(target=drive)
     other.start()
     held.wait(60)
-    _remove_if_nothing_began(study)
+    remove_if_nothing_began(study)
     assert study.lock.exists()
     over.set()
     other.join()
-    _remove_if_nothing_began(study)
+    remove_if_nothing_began(study)
     assert not study.root.exists()
 
 

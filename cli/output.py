@@ -1,0 +1,77 @@
+"""Formats of the commands' output: JSON for machines, numbers, durations, times and paths for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cli.options import RESULTS
+
+STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan", "WAITING": "dim"}
+
+
+def print_json(value: object) -> None:
+    """Print strict JSON; a number JSON has no form for becomes null.
+
+    Whoever reads a pipe has it at once, although the command may go on.
+    """
+    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def number(value: object, digits: int = 4) -> str:
+    """Write a value for people: short floats, words as they are, nothing as a dash."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, float):
+        return str(value)
+    if value != 0 and (abs(value) < 1e-3 or abs(value) >= 1e5):
+        return f"{value:.2e}"
+    return f"{value:.{digits}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time span for people."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def short_path(path: str | None) -> str:
+    """Write a path as short as it can be from here."""
+    if path is None:
+        return "-"
+    here = Path.cwd()
+    inside = Path(path).is_relative_to(here) and here != Path(here.anchor)
+    return str(Path(path).relative_to(here)) if inside else path
+
+
+def moment(at_s: float | None) -> str:
+    """Write a moment in local time."""
+    return "-" if at_s is None else datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def quoted(name: str) -> str:
+    """Return a name quoted for a shell."""
+    return shlex.quote(name)
+
+
+def results_option(results: Path) -> str:
+    """Return the option that names a results folder, nothing for the usual one."""
+    return "" if results == RESULTS else f" --results {quoted(str(results))}"

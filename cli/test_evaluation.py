@@ -1,0 +1,179 @@
+"""Score a study's best checkpoint on the test images, once, and record it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.output import moment
+from study.errors import ExportError, StudyStorageError
+from study.records import FinalLook, TrialRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from cli.ranking import Ranking
+    from cli.studies import OpenStudy
+    from study.analysis.ranking import RankedTrial
+    from study.export import FinalScores
+
+SEND_TIMEOUT_S = 20.0
+
+
+def find_test_evaluation(study: OpenStudy, winner: RankedTrial) -> FinalLook | None:
+    """Return the look at the test images that a checkpoint had."""
+    record = winner.record
+    return next((one for one in study.storage.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
+
+
+def require_first_test_evaluation(study: OpenStudy, winner: RankedTrial, *, again: bool) -> None:
+    """Make sure that the test images were not looked at for another checkpoint.
+
+    Raises:
+        StudyStorageError: they were, and nobody said --look-again.
+    """
+    others = [
+        one for one in study.storage.looks if one.trial != winner.record.trial or one.epoch != winner.record.epoch
+    ]
+    if others and not again:
+        raise StudyStorageError(
+            f"the test images are looked at once, but were scored with trial {others[-1].trial} on "
+            f"{moment(others[-1].at_s)}; whoever chooses again after that chooses by the test images. "
+            "--look-again does it, and the record will say so"
+        )
+
+
+def weights_folder(record: TrialRecord) -> Path:
+    """Return the selected checkpoint of a trial as a folder of this machine that holds its weights.
+
+    Raises:
+        ExportError: the weights were not kept.
+        StorageError: they cannot be copied here.
+    """
+    from study.utils.remote_files import download_checkpoint
+
+    assert record.checkpoint is not None
+    if record.kept is False:
+        raise ExportError(
+            f"the weights of trial {record.trial} of `{record.study}` were deleted, because it is not among the trials "
+            f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "
+            "`keep: {per_study: all}` in a study file keeps those of every trial"
+        )
+    return download_checkpoint(record.checkpoint)
+
+
+def evaluate_on_test(
+    results: Path,
+    study: OpenStudy,
+    found: Ranking,
+    winner: RankedTrial,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    again: bool,
+) -> FinalLook:
+    """Score the chosen checkpoint on the test images and remember it; a checkpoint is scored once.
+
+    Raises:
+        StudyStorageError: the study still runs, has no test images, or they were looked at for another checkpoint.
+        ExportError: the checkpoint cannot be read, or its weights were not kept; that was no look.
+    """
+    from study.storage.lock import driver_lock
+    from study.storage.study_storage import StudyStorage
+    from study.training.evaluate import metrics_on
+
+    if (known := find_test_evaluation(study, winner)) is not None:
+        with suppress(StudyStorageError), driver_lock(study.layout):  # a kill may have come between storage and outbox
+            _tell_mlflow(results, study, known)
+        return known
+    require_first_test_evaluation(study, winner, again=again)
+    if len(labels) == 0:
+        raise StudyStorageError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
+    record = winner.record
+    assert record.epoch is not None
+    folder = weights_folder(record)
+    with driver_lock(study.layout):
+        storage = StudyStorage.open(study.layout)
+        study = replace(study, storage=storage)  # somebody may have looked while the images were read
+        if (known := find_test_evaluation(study, winner)) is not None:
+            return known
+        require_first_test_evaluation(study, winner, again=again)
+        try:
+            values = metrics_on(folder, images, labels)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
+        new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
+        storage.record_test_evaluation(new)
+        _tell_mlflow(results, study, new)
+    return new
+
+
+def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
+    """Put the scores into the outbox, once, and send them if the server answers soon; else ``study sync`` does."""
+    from study.errors import TrackingError
+    from study.events import FinalLookTaken
+    from study.paths import Layout
+    from tracking.exporter.recorder import open_recorder
+    from tracking.outbox.outbox import Outbox, read_lines
+    from tracking.outbox.study_state import fold
+    from tracking.run_ids import tracking_uri_of
+
+    told = fold(read_lines(study.layout.outbox, reports=False))
+    if told.study is None or (new.trial, new.epoch) in told.looked:
+        return
+    try:
+        uri = tracking_uri_of(study.layout, None)
+    except TrackingError as no_password:
+        outbox = Outbox(study.layout.outbox)
+        outbox.append(FinalLookTaken(study.name, new))
+        outbox.close()
+        typer.echo(f"the test scores wait for `study sync`: {no_password}", err=True)
+        return
+    recorder = open_recorder(Layout(results), study.layout, uri)
+    recorder.record(FinalLookTaken(study.name, new))
+    recorder.close(SEND_TIMEOUT_S)
+
+
+def final_scores(
+    results: Path,
+    study: OpenStudy,
+    found: Ranking,
+    winner: RankedTrial,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    again: bool,
+) -> FinalScores:
+    """Return what a bundle says of the test images; where they must not be looked at, it says why."""
+    from study.export import FinalScores
+
+    if len(labels) == 0:
+        return FinalScores("the study keeps none")
+    try:
+        own = evaluate_on_test(results, study, found, winner, images, labels, again=again)
+    except StudyStorageError as refused:
+        return FinalScores(f"not scored: {refused}")
+    return FinalScores(describe_test_evaluations(refreshed_study(study).storage.looks, own), own.metrics)
+
+
+def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
+    """Say how often the test images were looked at, this look included."""
+    place = [(one.trial, one.epoch) for one in looks].index((own.trial, own.epoch))
+    first = f"looked at on {moment(own.at_s)}"
+    if place == 0:
+        return f"{first}, for the first time"
+    before = ", ".join(f"trial {one.trial}" for one in looks[:place])
+    return f"{first}, after they had been looked at for {before}: a little flattering"
+
+
+def refreshed_study(study: OpenStudy) -> OpenStudy:
+    """Return the study with what its storage says now."""
+    from study.storage.study_storage import StudyStorage
+
+    return replace(study, storage=StudyStorage.open(study.layout))
