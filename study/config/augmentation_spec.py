@@ -12,13 +12,15 @@ _STEP = re.compile(r"(?P<name>[a-z_]+)(?:\((?P<strength>[^()]*)\))?")
 
 @dataclass(frozen=True)
 class Operation:
-    """One way to change an image at random; ``strength`` is in [low, high] and has a default."""
+    """One way to change an image at random, with a strength in [low, high]; at ``idle`` it does nothing."""
 
     default: float
     low: float
     high: float
     unit: str
     text: str
+    idle: float = 0.0
+    mixes_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Step:
     strength: float
 
 
-OPERATIONS: Mapping[str, Operation] = {
+OPERATIONS: dict[str, Operation] = {
     "flip": Operation(0.5, 0, 1, "probability", "mirrors left-right"),
     "rotate": Operation(30, 0, 180, "degrees", "turns by an angle uniform in [-strength, strength]"),
     "shift": Operation(0.1, 0, 1, "fraction of the side", "moves along each axis by up to the strength, either way"),
@@ -39,14 +41,19 @@ OPERATIONS: Mapping[str, Operation] = {
         1,
         "smallest share of the area",
         "cuts out a part of area [strength, 1], ratio 3/4 to 4/3, resized",
+        idle=1,
     ),
     "colour": Operation(
         0.3, 0, 1, "relative change", "changes brightness, contrast and saturation by up to the strength, each"
     ),
     "blur": Operation(1.0, 0, 8, "pixels", "blurs with a Gaussian of standard deviation uniform in [0, strength]"),
     "erase": Operation(0.25, 0, 1, "largest share of the area", "hides a rectangle of area up to the strength"),
-    "mixup": Operation(0.2, 0.01, 8, "alpha of Beta(alpha, alpha)", "blends two images and their labels"),
-    "cutmix": Operation(1.0, 0.01, 8, "alpha of Beta(alpha, alpha)", "pastes a part of another image and its label"),
+    "mixup": Operation(
+        0.2, 0.01, 8, "alpha of Beta(alpha, alpha)", "blends two images and their labels", mixes_labels=True
+    ),
+    "cutmix": Operation(
+        1.0, 0.01, 8, "alpha of Beta(alpha, alpha)", "pastes a part of another image and its label", mixes_labels=True
+    ),
     "trivial": Operation(1.0, 0, 1, "share of the widest range", "applies one random operation at a random strength"),
 }
 PRESETS: Mapping[str, str] = {
@@ -57,7 +64,7 @@ PRESETS: Mapping[str, str] = {
     "offcentre": "flip+shift(0.25)+crop(0.5)",
     "lowlight": "flip+colour(0.8)+blur(1)",
 }
-MIXING = ("mixup", "cutmix")
+MIXING = tuple(name for name, operation in OPERATIONS.items() if operation.mixes_labels)
 
 
 def parse_augmentation(text: str) -> tuple[Step, ...]:
@@ -76,8 +83,8 @@ def parse_augmentation(text: str) -> tuple[Step, ...]:
     names = [step.name for step in steps]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"each operation must come once, but `{twice}` comes {names.count(twice)} times in `{text}`")
-    if all(name in names for name in MIXING):
-        raise ValueError(f"mixup and cutmix both blend labels, so at most one of them may be in `{text}`")
+    if len(mixing := [name for name in MIXING if name in names]) > 1:
+        raise ValueError(f"{' and '.join(mixing)} both blend labels, so at most one of them may be in `{text}`")
     return tuple(steps)
 
 

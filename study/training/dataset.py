@@ -1,4 +1,4 @@
-"""Hold the images on the device as uint8; cut them into batches in a reproducible order."""
+"""The images of a trial, on its device as uint8, and the reproducible order of its batches."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.nn import functional
 from study.config.study_config import stable_seed
 
 Channels = tuple[float, float, float]
-FIXED_NORMALIZATIONS: Mapping[str, tuple[Channels, Channels]] = {
+FIXED_NORMALIZATIONS: dict[str, tuple[Channels, Channels]] = {
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
     "symmetric": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "half": ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),

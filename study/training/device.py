@@ -1,4 +1,4 @@
-"""Know the device a trial runs on: what it computes fast, how much memory it used."""
+"""The device a trial runs on: its name, what it computes fast, how much memory was used."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is computed in hardware: Ampere and later GPUs, AVX512-BF16 and AMX processors."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_lists("avx512_bf16", "amx_bf16")
+    flags = _cpu_info("flags").split()
+    return torch.backends.mkldnn.is_available() and ("avx512_bf16" in flags or "amx_bf16" in flags)
 
 
-def _cpu_lists(*flags: str) -> bool:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return False
-    listed = next((line for line in lines if line.startswith("flags")), "").split()
-    return any(flag in listed for flag in flags)
+def _cpu_info(field: str) -> str:
+    """Return a field of the first processor in /proc/cpuinfo, empty where there is none."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(field):
+                return line.split(":", 1)[1].strip()
+    return ""
 
 
 def resolve_precision(config: Hyperparameters, device: torch.device) -> tuple[str, bool]:
@@ -45,15 +46,11 @@ def describe(device: torch.device) -> str:
     """Name the device for records: the GPU's name or the processor's."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return "cpu"
+    return _cpu_info("model name") or "cpu"
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Give back what the last trial freed and start a new peak, so that a warm worker does not report that trial's."""
+    """Return freed memory to the system and start a new peak; a reused worker must not report the last trial's."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)

@@ -66,7 +66,9 @@ def make_learner(
 
 def normalization(config: TrialConfig, data: TrainingData) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of each channel, of pixels in [0, 1]."""
-    return FIXED_NORMALIZATIONS.get(config.normalization, (data.mean, data.std))
+    if config.normalization == "dataset":
+        return data.mean, data.std
+    return FIXED_NORMALIZATIONS[config.normalization]
 
 
 def image_order(config: TrialConfig, labels: NDArray[np.int64], epoch: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
@@ -24,7 +24,7 @@ def focal(log_probabilities: torch.Tensor, config: Hyperparameters) -> torch.Ten
     return log_probabilities * others**config.focal_gamma
 
 
-LOSSES: Mapping[str, Modulate] = {"cross_entropy": cross_entropy, "focal": focal}
+LOSSES: dict[str, Modulate] = {"cross_entropy": cross_entropy, "focal": focal}
 
 
 class Criterion:

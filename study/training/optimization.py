@@ -1,4 +1,4 @@
-"""Say how the learning rate goes over a trial; one registry entry per name, each a pure function of the step."""
+"""Optimizers, learning-rate schedules and the moving average of weights: one function and one registry line each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.training.models.architectures import HEAD
@@ -31,10 +32,11 @@ class WeightAverage:
     def update(self, model: nn.Module) -> None:
         """Move a step towards the model's weights."""
         self._steps += 1
-        share = 1 - min(self._decay, (1 + self._steps) / (10 + self._steps))
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         own, new = self.model.state_dict(), model.state_dict()
         floating = [name for name, tensor in own.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([own[name] for name in floating], [new[name] for name in floating], share)
+        average = get_ema_multi_avg_fn(decay)
+        average([own[name] for name in floating], [new[name] for name in floating], self._steps)
         for name in own.keys() - set(floating):  # counters of batches
             own[name].copy_(new[name])
 
@@ -75,7 +77,7 @@ def rmsprop(groups: Groups, config: TrialConfig) -> torch.optim.Optimizer:
     return torch.optim.RMSprop(groups)
 
 
-OPTIMIZERS: Mapping[str, Callable[[Groups, TrialConfig], torch.optim.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Groups, TrialConfig], torch.optim.Optimizer]] = {
     "sgd": sgd,
     "adam": adam,
     "adamw": adamw,
@@ -182,7 +184,7 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-SCHEDULES: Mapping[str, Callable[[Hyperparameters, ScheduleSteps, int], float]] = {
+SCHEDULES: dict[str, Callable[[Hyperparameters, ScheduleSteps, int], float]] = {
     "constant": constant,
     "multistep": multistep,
     "cosine": cosine,

@@ -24,7 +24,7 @@ from study.config_file.schema_check import section_of
 from study.designs import alias_notes, count_points
 from study.metrics import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.training.dataset import FIXED_NORMALIZATIONS
-from study.training.models.pretrained_weights import IMAGENET_URLS
+from study.training.models.architectures import ARCHITECTURES
 
 PUBLISHERS = {"torchvision": "https://download.pytorch.org/", "timm": "https://huggingface.co/timm/"}
 README = Path(__file__).parents[2] / "search_spaces" / "README.md"
@@ -189,7 +189,8 @@ def test_every_family_is_listed_with_its_depths_and_where_its_weights_come_from(
     for family, row in rows.items():
         assert words_in(row["depth"]) == [str(depth) for depth in DEPTHS[family]]
         publisher, depths = row["ImageNet weights"].split(": ")
-        urls = {depth: url for (of, depth), url in IMAGENET_URLS.items() if of == family}
+        urls = {depth: ARCHITECTURES[family, depth].weights_url for depth in DEPTHS[family]}
+        urls = {depth: url for depth, url in urls.items() if url}
         assert depths.split(", ") == [str(depth) for depth in urls]
         assert all(url.startswith(PUBLISHERS[publisher]) for url in urls.values())
 

@@ -18,7 +18,7 @@ from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.paths import LAST_CHECKPOINT, WEIGHTS
 from study.training.dataset import DeviceImages, TrainingData
-from study.training.models import architectures as models
+from study.training.models import architectures
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
 
@@ -105,7 +105,7 @@ class SmallNet(nn.Module):
 
 def use_small_net(patch: pytest.MonkeyPatch) -> None:
     """Let depth 10 be SmallNet, and an epoch's numbers depend on nothing but the configuration."""
-    patch.setitem(models.BACKBONES, ("resnet", 10), SmallNet)  # type: ignore[arg-type]
+    patch.setitem(architectures.ARCHITECTURES, ("resnet", 10), architectures.Architecture(SmallNet))
     patch.setattr("study.training.trainer.measure_latency_ms", lambda network, images: 1.0)
     patch.setattr("study.training.trainer.time.perf_counter", iter(range(10**9)).__next__)
     patch.setattr("study.training.device.peak_memory_bytes", lambda device: 1)

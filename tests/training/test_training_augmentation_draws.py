@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from study.training.augmentation import trivial_augment as augment_trivial
-from study.training.augmentation.color import GREY
 from study.training.augmentation.geometry import draw_crop, draw_rotate, draw_shift
 from study.training.augmentation.pipeline import build_augmenter
+from study.training.augmentation.pixelwise import GREY
 from study.training.augmentation.random_draws import beta
 
 MANY = 2000

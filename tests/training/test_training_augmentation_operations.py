@@ -10,7 +10,6 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as reference
 
 from study.training.augmentation import trivial_augment as trivial
-from study.training.augmentation.color import blur_by, brighten_, contrast_, saturate_
 from study.training.augmentation.geometry import (
     compose,
     cutout,
@@ -25,6 +24,7 @@ from study.training.augmentation.geometry import (
     warp,
 )
 from study.training.augmentation.pipeline import build_augmenter
+from study.training.augmentation.pixelwise import blur_by, brighten_, contrast_, saturate_
 
 BILINEAR = InterpolationMode.BILINEAR
 FACTORS = torch.tensor([0.0, 0.3, 0.9, 1.0, 1.4, 1.99])

@@ -1,4 +1,4 @@
-"""Move images: every geometric operation is a matrix per image, and a run of them is one resampling.
+"""Operations that move images: each is a matrix per image, and several in a row are one resampling.
 
 A matrix maps an output position to the input position it is read from, both in [-1, 1] with the origin in the middle,
 x to the right and y down, as `torch.nn.functional.affine_grid` has it with ``align_corners=False``.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from study.training.augmentation.random_draws import degrees, sides, uniform
+from study.training.augmentation.random_draws import sides, uniform
 
 CROP_RATIO = (3 / 4, 4 / 3)
 
@@ -25,7 +25,7 @@ def draw_flip(count: int, strength: float, generator: torch.Generator) -> torch.
 
 
 def draw_mirrored(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Say which images are mirrored: [count], bool."""
+    """Draw which images are mirrored: [count], bool."""
     return torch.rand(count, generator=generator) < strength
 
 
@@ -50,6 +50,9 @@ def draw_crop(count: int, strength: float, generator: torch.Generator) -> torch.
     return cutout(width, height, middle_x, uniform(count, height - 1, 1 - height, generator))
 
 
+GEOMETRIC: dict[str, Draw] = {"flip": draw_flip, "rotate": draw_rotate, "shift": draw_shift, "crop": draw_crop}
+
+
 def mirroring(mirrored: torch.Tensor) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that mirror where [B] is true."""
     return _affine(len(mirrored), {(0, 0): 1.0 - 2.0 * mirrored.float()})
@@ -57,7 +60,7 @@ def mirroring(mirrored: torch.Tensor) -> torch.Tensor:
 
 def rotation(angles_deg: torch.Tensor) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that turn counter-clockwise by [B] degrees."""
-    angles = degrees(angles_deg)
+    angles = torch.deg2rad(angles_deg)
     cos, sin = torch.cos(angles), torch.sin(angles)
     return _affine(len(angles), {(0, 0): cos, (0, 1): -sin, (1, 0): sin, (1, 1): cos})
 
@@ -85,7 +88,7 @@ def cutout(width: torch.Tensor, height: torch.Tensor, middle_x: torch.Tensor, mi
 
 
 def compose(matrices: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the one matrix per image [B, 3, 3] of operations applied in the order given."""
+    """Return the matrix per image [B, 3, 3] of operations applied in the order given."""
     whole = matrices[0]
     for later in matrices[1:]:
         whole = whole @ later  # what the later one reads lies where the earlier one wrote
@@ -99,7 +102,7 @@ def warp(images: torch.Tensor, matrices: torch.Tensor) -> torch.Tensor:
         images: [B, C, S, S], float in [0, 1].
         matrices: [B, 3, 3], on the CPU.
     """
-    grid = _reading_places(matrices.to(images), images.shape[3])
+    grid = _sampling_grid(matrices.to(images), images.shape[3])
     moved = functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return moved.clamp_(0, 1)
 
@@ -112,11 +115,8 @@ def mirror(images: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
     return changed
 
 
-def _reading_places(matrices: torch.Tensor, size_px: int) -> torch.Tensor:
-    """Return where each output pixel is read from: [B, S, S, 2].
-
-    That is `affine_grid`, but a sum of one part per row and one per column takes a fortieth of its time.
-    """
+def _sampling_grid(matrices: torch.Tensor, size_px: int) -> torch.Tensor:
+    """Return where each output pixel is read from, as `affine_grid` does in forty times the time: [B, S, S, 2]."""
     middles = (2 * torch.arange(size_px, device=matrices.device) + 1) / size_px - 1  # of the pixels, in [-1, 1]
     by_column = matrices[:, :2, 0:1] * middles  # [B, 2, S]
     by_row = matrices[:, :2, 1:2] * middles + matrices[:, :2, 2:3]

@@ -1,72 +1,26 @@
-"""Augment whole batches on the device, each image on its own; one registry entry per operation."""
+"""Augment whole batches on the device, each image by its own random numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
 
 import torch
 
-from study.config.augmentation_spec import MIXING, Step, parse_augmentation
-from study.training.augmentation.color import blur, colour, cutmix, erase, mixup
-from study.training.augmentation.geometry import (
-    Draw,
-    compose,
-    draw_crop,
-    draw_flip,
-    draw_mirrored,
-    draw_rotate,
-    draw_shift,
-    mirror,
-    warp,
-)
+from study.config.augmentation_spec import OPERATIONS, Step, parse_augmentation
+from study.training.augmentation import pixelwise
+from study.training.augmentation.geometry import GEOMETRIC, compose, draw_mirrored, mirror, warp
+from study.training.augmentation.mixing import MIXING, Batch
 from study.training.augmentation.trivial_augment import trivial
 
-Batch = tuple[torch.Tensor, torch.Tensor]
+PIXELWISE = {**pixelwise.PIXELWISE, "trivial": trivial}
 Stage = Callable[[torch.Tensor, torch.Tensor, torch.Generator], Batch]
 
 
 @dataclass(frozen=True)
-class Geometric:
-    """An operation that is a matrix per image."""
-
-    draw: Draw
-
-
-@dataclass(frozen=True)
-class Pixelwise:
-    """An operation that changes images and leaves labels."""
-
-    change: Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """An operation that changes images and labels."""
-
-    mix: Callable[[torch.Tensor, torch.Tensor, float, torch.Generator], Batch]
-
-
-REGISTRY: Mapping[str, Geometric | Pixelwise | Mixing] = {
-    "flip": Geometric(draw_flip),
-    "rotate": Geometric(draw_rotate),
-    "shift": Geometric(draw_shift),
-    "crop": Geometric(draw_crop),
-    "colour": Pixelwise(colour),
-    "blur": Pixelwise(blur),
-    "erase": Pixelwise(erase),
-    "mixup": Mixing(mixup),
-    "cutmix": Mixing(cutmix),
-    "trivial": Pixelwise(trivial),
-}
-IDLE: Mapping[str, float] = {"crop": 1.0}
-"""The strength at which an operation does nothing, where it is not 0."""
-
-
-@dataclass(frozen=True)
 class Augmenter:
-    """The stages of one augmentation, in order; calling it changes a batch, each image by numbers of its own."""
+    """The stages of one augmentation, in order; calling it changes a batch."""
 
     stages: tuple[Stage, ...]
     mixes_labels: bool
@@ -89,41 +43,38 @@ class Augmenter:
 
 
 def build_augmenter(text: str) -> Augmenter:
-    """Read an augmentation such as ``flip+rotate(15)+erase``; geometric steps in a row become one resampling.
+    """Build an augmentation such as ``flip+rotate(15)+erase``; geometric steps in a row become one resampling.
 
     Raises:
         ValueError: the text cannot be read.
     """
-    steps = [step for step in parse_augmentation(text) if step.strength != IDLE.get(step.name, 0.0)]
+    steps = [step for step in parse_augmentation(text) if step.strength != OPERATIONS[step.name].idle]
     stages: list[Stage] = []
-    for geometric, run in groupby(steps, lambda step: isinstance(REGISTRY[step.name], Geometric)):
-        in_a_row = tuple(run)
-        stages += [_moving(in_a_row)] if geometric else map(_changing, in_a_row)
+    for geometric, group in groupby(steps, lambda step: step.name in GEOMETRIC):
+        consecutive = tuple(group)
+        stages += [_geometric_stage(consecutive)] if geometric else map(_other_stage, consecutive)
     return Augmenter(tuple(stages), any(step.name in MIXING for step in steps))
 
 
-def _moving(steps: tuple[Step, ...]) -> Stage:
-    """Return the one stage of geometric steps in a row."""
+def _geometric_stage(steps: tuple[Step, ...]) -> Stage:
+    """Return the stage of geometric steps in a row."""
 
     def flip_alone(images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Batch:
         return mirror(images, draw_mirrored(len(images), steps[0].strength, generator)), targets
 
     def move(images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Batch:
-        entries = [(REGISTRY[step.name], step.strength) for step in steps]
-        drawn = [entry.draw(len(images), at, generator) for entry, at in entries if isinstance(entry, Geometric)]
-        return warp(images, compose(drawn)), targets
+        matrices = [GEOMETRIC[step.name](len(images), step.strength, generator) for step in steps]
+        return warp(images, compose(matrices)), targets
 
     return flip_alone if [step.name for step in steps] == ["flip"] else move
 
 
-def _changing(step: Step) -> Stage:
+def _other_stage(step: Step) -> Stage:
     """Return the stage of one step that is not geometric."""
-    entry = REGISTRY[step.name]
 
     def change(images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator) -> Batch:
-        if isinstance(entry, Mixing):
-            return entry.mix(images, targets, step.strength, generator)
-        assert isinstance(entry, Pixelwise)
-        return entry.change(images, step.strength, generator), targets
+        if step.name in MIXING:
+            return MIXING[step.name](images, targets, step.strength, generator)
+        return PIXELWISE[step.name](images, step.strength, generator), targets
 
     return change

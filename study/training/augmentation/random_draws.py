@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 
@@ -57,8 +55,3 @@ def sides(
 def spread(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
     """Put one number per image on the images' device, ready to multiply them: [B] -> [B, 1, 1, 1]."""
     return values.to(images.device, images.dtype).view(-1, 1, 1, 1)
-
-
-def degrees(values: torch.Tensor) -> torch.Tensor:
-    """Return degrees as radians."""
-    return values * (math.pi / 180)

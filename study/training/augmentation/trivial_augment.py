@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from study.training.augmentation.color import blend_, brighten_, contrast_, saturate_
 from study.training.augmentation.geometry import rotation, shear, translation, warp
+from study.training.augmentation.pixelwise import blend_, brighten_, contrast_, saturate_
 from study.training.augmentation.random_draws import signs, spread
 
 WIDEST_SHEAR = 0.99

@@ -1,4 +1,4 @@
-"""Build the classifiers a trial can train: a backbone of one family and depth, and a head named `fc`."""
+"""The classifiers a trial can train: a backbone of some family and depth, and a head named `fc`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torchvision.models import resnet18, resnet34, resnet50, resnet101, resnet152, resnext50_32x4d, wide_resnet50_2
+from torchvision.models import (
+    ResNet18_Weights,
+    ResNet34_Weights,
+    ResNet50_Weights,
+    ResNet101_Weights,
+    ResNet152_Weights,
+    ResNeXt50_32X4D_Weights,
+    Wide_ResNet50_2_Weights,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+    resnext50_32x4d,
+    wide_resnet50_2,
+)
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from study.config.hyperparameters import Hyperparameters
@@ -54,19 +69,29 @@ def resnet10() -> ResNet:
     return ResNet(BasicBlock, [1, 1, 1, 1])
 
 
-BACKBONES: Mapping[tuple[str, int], Callable[[], nn.Module]] = {
-    ("resnet", 10): resnet10,
-    ("resnet", 18): resnet18,
-    ("resnet", 34): resnet34,
-    ("resnet", 50): resnet50,
-    ("resnet", 101): resnet101,
-    ("resnet", 152): resnet152,
-    ("wide_resnet", 50): wide_resnet50_2,
-    ("resnext", 50): resnext50_32x4d,
-    ("resnet_v2", 50): lambda: PreActivationResNet(50),
-    ("resnet_v2", 101): lambda: PreActivationResNet(101),
-    ("resnet_v2", 152): lambda: PreActivationResNet(152),
+@dataclass(frozen=True)
+class Architecture:
+    """How a backbone is built, and where its ImageNet weights are published; None where nobody publishes any."""
+
+    build: Callable[[], nn.Module]
+    weights_url: str | None = None
+
+
+_TIMM = "https://huggingface.co/timm/{}/resolve/main/model.safetensors"
+ARCHITECTURES: dict[tuple[str, int], Architecture] = {
+    ("resnet", 10): Architecture(resnet10),
+    ("resnet", 18): Architecture(resnet18, ResNet18_Weights.IMAGENET1K_V1.url),
+    ("resnet", 34): Architecture(resnet34, ResNet34_Weights.IMAGENET1K_V1.url),
+    ("resnet", 50): Architecture(resnet50, ResNet50_Weights.IMAGENET1K_V2.url),
+    ("resnet", 101): Architecture(resnet101, ResNet101_Weights.IMAGENET1K_V2.url),
+    ("resnet", 152): Architecture(resnet152, ResNet152_Weights.IMAGENET1K_V2.url),
+    ("wide_resnet", 50): Architecture(wide_resnet50_2, Wide_ResNet50_2_Weights.IMAGENET1K_V2.url),
+    ("resnext", 50): Architecture(resnext50_32x4d, ResNeXt50_32X4D_Weights.IMAGENET1K_V2.url),
+    ("resnet_v2", 50): Architecture(lambda: PreActivationResNet(50), _TIMM.format("resnetv2_50.a1h_in1k")),
+    ("resnet_v2", 101): Architecture(lambda: PreActivationResNet(101), _TIMM.format("resnetv2_101.a1h_in1k")),
+    ("resnet_v2", 152): Architecture(lambda: PreActivationResNet(152)),
 }
+"""By family and depth; the weights are torchvision's, and for resnet_v2 timm's (trained on pixels in [-1, 1])."""
 
 
 def build_model(config: Hyperparameters, outputs: int = 1) -> nn.Module:
@@ -80,7 +105,7 @@ def build_model(config: Hyperparameters, outputs: int = 1) -> nn.Module:
         A model that maps [B, 3, H, W] to [B, outputs]; without a head of its own the names in its state dict are
         torchvision's, but for family resnet_v2, where timm's stand behind ``backbone.``.
     """
-    model: Any = BACKBONES[config.family, config.depth]()
+    model: Any = ARCHITECTURES[config.family, config.depth].build()
     model.fc = HEADS[config.head](model.fc.in_features, outputs, config)
     built: nn.Module = model
     return built
@@ -171,9 +196,9 @@ def to_device(model: nn.Module, device: torch.device, precision: str, channels_l
 def predict(network: Network, images: DeviceImages) -> NDArray[np.float64]:
     """Return the logits of all images in their order: [N], or [N, K] for more than two classes."""
     network.model.eval()
-    found = []
+    logits = []
     for start in range(0, len(images), EVAL_BATCH_SIZE):
         index = torch.arange(start, min(start + EVAL_BATCH_SIZE, len(images)))
         batch, _ = images.take(index, channels_last=network.channels_last)
-        found.append(network.logits(images.normalize(batch)))
-    return torch.cat(found).cpu().numpy().astype(np.float64)
+        logits.append(network.logits(images.normalize(batch)))
+    return torch.cat(logits).cpu().numpy().astype(np.float64)

@@ -50,7 +50,7 @@ def zero_residual(model: nn.Module) -> None:
             nn.init.zeros_(module.conv3.weight)
 
 
-INITIALIZERS: Mapping[str, Callable[[nn.Module], None]] = {
+INITIALIZERS: dict[str, Callable[[nn.Module], None]] = {
     "kaiming": kaiming,
     "xavier": xavier,
     "orthogonal": orthogonal,

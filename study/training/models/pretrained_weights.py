@@ -1,9 +1,9 @@
-"""Find published ImageNet weights: in torch's hub cache, else by download."""
+"""Weights to start from: files of state dicts, and published ImageNet weights from torch's hub cache or the network."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -13,18 +13,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import hub
-from torchvision.models import (
-    ResNet18_Weights,
-    ResNet34_Weights,
-    ResNet50_Weights,
-    ResNet101_Weights,
-    ResNet152_Weights,
-    ResNeXt50_32X4D_Weights,
-    Wide_ResNet50_2_Weights,
-)
 
 from study.errors import WeightsError
 from study.paths import WEIGHTS
+from study.training.models.architectures import ARCHITECTURES
 
 FORMS = "a checkpoint's folder, a trial's folder, an exported bundle, or a .safetensors, .pt or .pth file"
 
@@ -41,56 +33,43 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """
     file = find_weights(path)
     try:
-        found = load_file(file) if file.suffix == ".safetensors" else _read_pickled(file)
+        state = load_file(file) if file.suffix == ".safetensors" else _read_pickled(file)
     except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
         raise WeightsError(f"{file} cannot be read as weights: {error}") from error
-    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 def find_weights(path: Path) -> Path:
-    """Return the file with the weights; opens none.
+    """Return the file with the weights, without opening it.
 
     Raises:
         WeightsError: there is none.
     """
-    candidates = [path, path / WEIGHTS, *(one / WEIGHTS for one in sorted(path.glob("epoch-*"), reverse=True))]
-    for one in candidates:
-        if one.is_file():
-            return one
+    candidates = [path, path / WEIGHTS, *(folder / WEIGHTS for folder in sorted(path.glob("epoch-*"), reverse=True))]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
     raise WeightsError(f"{path} must be {FORMS}, but there is no {WEIGHTS} in it; check the path")
 
 
 def _read_pickled(file: Path) -> dict[str, torch.Tensor]:
-    found = torch.load(file, map_location="cpu", weights_only=True)
+    state = torch.load(file, map_location="cpu", weights_only=True)
     for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not all(isinstance(one, torch.Tensor) for one in found.values()):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError("it must hold a state dict: names and tensors")
-    return found
+    return state
 
 
 TIMEOUT_S = 30.0
-"""Of each connection and read: a firewall that drops packets must not hold a study up for minutes."""
+"""Of each connection and read; torch's hub has no time limit of its own."""
 
-_TIMM = "https://huggingface.co/timm/{name}/resolve/main/model.safetensors"
-IMAGENET_URLS: Mapping[tuple[str, int], str] = {
-    ("resnet", 18): ResNet18_Weights.IMAGENET1K_V1.url,
-    ("resnet", 34): ResNet34_Weights.IMAGENET1K_V1.url,
-    ("resnet", 50): ResNet50_Weights.IMAGENET1K_V2.url,
-    ("resnet", 101): ResNet101_Weights.IMAGENET1K_V2.url,
-    ("resnet", 152): ResNet152_Weights.IMAGENET1K_V2.url,
-    ("wide_resnet", 50): Wide_ResNet50_2_Weights.IMAGENET1K_V2.url,
-    ("resnext", 50): ResNeXt50_32X4D_Weights.IMAGENET1K_V2.url,
-    ("resnet_v2", 50): _TIMM.format(name="resnetv2_50.a1h_in1k"),
-    ("resnet_v2", 101): _TIMM.format(name="resnetv2_101.a1h_in1k"),
-}
-"""torchvision's files, and for resnet_v2 those of timm (trained on pixels in [-1, 1])."""
 _DAMAGE = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError, SafetensorError)
 
 
 class MissingWeightsError(WeightsError):
-    """Weights of one model that are not to be had; ``why`` is worded so that several models can share it."""
+    """The ImageNet weights of a model are unavailable; ``why`` is worded so that several models can share it."""
 
     def __init__(self, family: str, depth: int, why: str, way_out: str = "") -> None:
         which = f"depth {depth}" if family == "resnet" else f"family {family}, depth {depth}"
@@ -104,7 +83,7 @@ def imagenet_weights(family: str, depth: int) -> dict[str, torch.Tensor]:
     Raises:
         MissingWeightsError: nobody published any for this model, or they are neither cached nor downloadable.
     """
-    url = IMAGENET_URLS.get((family, depth))
+    url = ARCHITECTURES[family, depth].weights_url
     if url is None:
         raise MissingWeightsError(family, depth, "nobody publishes any we know of")
     cached = cached_file(url)
@@ -121,7 +100,7 @@ def imagenet_weights(family: str, depth: int) -> dict[str, torch.Tensor]:
 
 
 def cached_file(url: str) -> Path:
-    """Return where the hub cache keeps a file; timm calls all its files alike, so those go by their model's name."""
+    """Return where the hub cache keeps a file; timm's files all have the same name, so theirs is the model's."""
     parts = url.split("/")
     name = f"{parts[4]}.safetensors" if url.endswith(".safetensors") else parts[-1]
     return Path(hub.get_dir()) / "checkpoints" / name
@@ -142,7 +121,7 @@ def _timm_state(url: str, cached: Path) -> dict[str, torch.Tensor]:
 
 @contextmanager
 def _network_timeout(seconds: float) -> Iterator[None]:
-    """Let sockets without a time limit of their own have one; torch's hub gives them none."""
+    """Give sockets a time limit while the block runs."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -1,18 +1,22 @@
-"""Change the pixels of images where they are, each image by its own amount."""
+"""Operations that change pixels where they are, each by its own amount: one function and one registry line each."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
-from study.training.augmentation.random_draws import beta, sides, spread, uniform
+from study.training.augmentation.random_draws import sides, spread, uniform
 
 GREY = (0.2989, 0.587, 0.114)
 SMALLEST_ERASED = 0.02
 ERASE_RATIO = (0.3, 3.3)
 _SIGMAS = 3.0
+
+Change = Callable[[torch.Tensor, float, torch.Generator], torch.Tensor]
+"""Return the changed images [B, C, S, S] at a strength."""
 
 
 def colour(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -79,11 +83,11 @@ def _gaussians(sigmas_px: torch.Tensor, radius: int) -> torch.Tensor:
 def erase(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
     """Cover one rectangle of each image with one random colour.
 
-    Its share of the area is uniform in [0.02, strength] (or is the strength, where that is less) and its width /
-    height log-uniform in [0.3, 3.3], or in what part of it fits. Whole pixels are rounded down, to at least one.
+    Its share of the area is uniform in [0.02, strength] (the strength itself if smaller) and its width / height
+    log-uniform in [0.3, 3.3], restricted to what fits. Sides are rounded down to whole pixels, at least one.
 
-    Source: random erasing, Zhong et al. 2020; there each pixel is random, here each rectangle, which a GPU gets
-    without a picture of noise sent to it.
+    Source: random erasing, Zhong et al. 2020, with one random colour per rectangle instead of per pixel, so that no
+    noise has to be sent to a GPU.
     """
     count, size = len(images), images.shape[3]
     area = uniform(count, min(SMALLEST_ERASED, strength), strength, generator)
@@ -97,7 +101,7 @@ def erase(images: torch.Tensor, strength: float, generator: torch.Generator) -> 
 def boxes(
     images: torch.Tensor, left: torch.Tensor, top: torch.Tensor, right: torch.Tensor, bottom: torch.Tensor
 ) -> torch.Tensor:
-    """Say which pixels lie in each image's box [left, right) x [top, bottom): [B, 1, S, S], bool."""
+    """Return which pixels lie in each image's box [left, right) x [top, bottom): [B, 1, S, S], bool."""
     device = images.device
     rows = torch.arange(images.shape[2], device=device).view(1, 1, -1, 1)
     columns = torch.arange(images.shape[3], device=device).view(1, 1, 1, -1)
@@ -105,42 +109,4 @@ def boxes(
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
-def mixup(
-    images: torch.Tensor, targets: torch.Tensor, strength: float, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Blend each image and its label with another's; its own share is drawn from Beta(strength, strength).
-
-    The partners are a permutation of the batch, so an image may meet itself.
-
-    Source: Zhang et al. 2018; the share per image instead of per batch.
-    """
-    share = beta(len(images), strength, generator)
-    partner = torch.randperm(len(images), generator=generator).to(images.device)
-    mixed = torch.lerp(images[partner], images, spread(share, images)).clamp_(0, 1)
-    return mixed, mix_targets(targets, partner, share)
-
-
-def cutmix(
-    images: torch.Tensor, targets: torch.Tensor, strength: float, generator: torch.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Paste a box of another image over each; both labels count by the area that is seen.
-
-    The box's share of the area is drawn from Beta(strength, strength) before it is cut at the edge; its middle is
-    uniform over the image, its shape square. The partners are a permutation of the batch.
-
-    Source: Yun et al. 2019, the box per image instead of per batch.
-    """
-    count, size = len(images), images.shape[3]
-    half = torch.floor(size * torch.sqrt(beta(count, strength, generator))) / 2
-    partner = torch.randperm(count, generator=generator).to(images.device)
-    middle = torch.floor(uniform(2 * count, 0.0, size, generator)).view(2, count)
-    low = torch.floor(middle - half).clamp_(min=0)  # [2, B]: left and top
-    high = torch.floor(middle + half).clamp_(max=size)
-    pasted = (high - low).prod(0) / size**2
-    box = boxes(images, *low, *high)
-    return torch.where(box, images[partner], images), mix_targets(targets, partner, 1 - pasted)
-
-
-def mix_targets(targets: torch.Tensor, partner: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-    """Return share * own + (1 - share) * the partner's class probabilities: [B, K]."""
-    return torch.lerp(targets[partner], targets, share.to(targets)[:, None])
+PIXELWISE: dict[str, Change] = {"colour": colour, "blur": blur, "erase": erase}
