@@ -1,8 +1,7 @@
-"""`study ui` before a browser comes: ports, hosts, servers that are not there, and MLflow's first page."""
+"""`study ui` before a browser comes: ports, hosts, and servers that are not there."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import shutil
 import signal
@@ -16,10 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, redirect_stderr
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import ROOT, study
+from commands import ROOT
 from engine_fakes import make_storage
 
 from cli.commands.ui import MLFLOW_PORT
@@ -31,7 +29,7 @@ from tracking.content.ui_views import run_path
 from tracking.run_ids import Runs, save_runs
 from tracking.ui import server as ui
 from tracking.ui.links import DEFAULT_UI, RunLinks
-from tracking.ui.server import FirstPage, StaticFiles, _welcome, require_database, server_page
+from tracking.ui.server import _access_settings, require_database, server_page
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -104,8 +102,8 @@ def test_other_machines_know_this_one_by_its_names_only() -> None:
 def test_mlflow_lets_in_whom_we_name_and_nobody_else() -> None:
     from mlflow.server.security_utils import is_allowed_host_header, should_block_cors_request
 
-    assert _welcome("127.0.0.1", 5000) == {}
-    told = _welcome("0.0.0.0", 5000)
+    assert _access_settings("127.0.0.1", 5000) == {}
+    told = _access_settings("0.0.0.0", 5000)
     patterns = told["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
     origins = told["MLFLOW_SERVER_CORS_ALLOWED_ORIGINS"].split(",")
     for name in ("localhost:5000", "127.0.0.1:5000", "[::1]:5000", f"{socket.gethostname()}:5000"):
@@ -148,62 +146,20 @@ def test_links_lead_to_the_server_that_has_the_runs_as_they_come(tmp_path: Path)
     assert RunLinks(layout, "sqlite:////data/mlflow.db")(None) == DEFAULT_UI + run_path("7", "parent")
 
 
-class _Page:
-    """A page with more to it than one piece, and what somebody who asks for it gets."""
-
-    def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self.asked.append(scope)
-        headers = [(b"content-length", b"39"), (b"etag", b'"1"'), (b"content-type", b"text/html")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"<html><head><title>", "more_body": True})
-        await send({"type": "http.response.body", "body": b"MLflow</title></head>"})
-
-    def get(self, app: Any, path: str) -> tuple[dict[bytes, bytes], bytes]:
-        told: list[dict[str, Any]] = []
-
-        async def send(message: dict[str, Any]) -> None:
-            told.append(message)
-
-        scope = {
-            "type": "http",
-            "method": "GET",
-            "path": path,
-            "headers": [(b"If-None-Match", b'"1"'), (b"host", b"h")],
-        }
-        asyncio.run(app(scope, None, send))
-        return dict(told[0]["headers"]), b"".join(one["body"] for one in told[1:])
+def run_ui(monkeypatch: pytest.MonkeyPatch, results: Path, *arguments: object) -> tuple[int, str]:
+    """Run `study ui` in this process until it fails; return its exit status and what it printed to stderr."""
+    monkeypatch.setattr(sys, "argv", ["study", "ui", *map(str, arguments), "--results", str(results)])
+    printed, handler = io.StringIO(), signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as left, redirect_stderr(printed):
+            main()
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    assert isinstance(left.value.code, int)
+    return left.value.code, printed.getvalue()
 
 
-def test_the_first_page_chooses_for_whoever_has_not_chosen() -> None:
-    page = _Page()
-    headers, body = page.get(FirstPage(page), "/")
-    assert body.startswith(b"<html><head><script>for (const [key, value] of Object.entries({")
-    assert b"mlflow.workflowType_v1" in body
-    assert b"localStorage.getItem(key) ??" in body
-    assert body.endswith(b"</script><title>MLflow</title></head>")
-    assert headers == {b"content-type": b"text/html", b"content-length": str(len(body)).encode()}
-    assert page.asked[0]["headers"] == [(b"host", b"h")]
-
-
-def test_scripts_whose_names_are_their_contents_may_be_kept() -> None:
-    page = _Page()
-    app = StaticFiles(page)
-    assert page.get(app, "/static-files/static/js/main.1a2b3c.js")[0][b"cache-control"].endswith(b"immutable")
-    for path in ("/", "/static-files/favicon.ico", "/api/2.0/mlflow/runs/get"):
-        assert b"cache-control" not in page.get(app, path)[0]
-
-
-def test_every_other_page_is_left_alone() -> None:
-    page = _Page()
-    headers, body = page.get(FirstPage(page), "/api/2.0/mlflow/runs/get")
-    assert body == b"<html><head><title>MLflow</title></head>"
-    assert headers[b"etag"] == b'"1"'
-
-
-def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
+def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
     make_storage(tmp_path / "studies" / "crash")
     for arguments, status, words in (
         (("nope",), 1, "no study `nope`"),
@@ -212,38 +168,35 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int) -> None:
         (("--tracking-uri", "http://127.0.0.1:9"), 1, "must answer at http://127.0.0.1:9"),
         (("--host", "nobody.invalid", "--optuna"), 1, "address of this machine"),
     ):
-        done = study("ui", *arguments, "--results", tmp_path)
-        assert (done.returncode, done.stdout) == (status, ""), done.stderr
-        assert words in done.stderr
-        assert "Traceback" not in done.stderr
+        code, printed = run_ui(monkeypatch, tmp_path, *arguments)
+        assert code == status
+        assert words in printed
 
 
 def test_the_server_ends_with_whoever_started_it_even_if_that_was_killed(tmp_path: Path, empty_database: Path) -> None:
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     program = (
-        "import sys; from pathlib import Path; from tracking.ui.server import serve; import time\n"
-        "folder = Path(sys.argv[1]); found = serve(f'sqlite:///{folder}/mlflow.db', folder / 'artifacts', port=0)\n"
-        "print(found.process.pid, flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from tracking.ui.server import serve\n"
+        "folder = Path(sys.argv[1]); server = serve(f'sqlite:///{folder}/mlflow.db', folder / 'artifacts', port=0)\n"
+        "print(server.address, flush=True); time.sleep(600)"
     )
     starter = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert starter.stdout is not None
-    server = int(starter.stdout.readline())
-    assert _lives(server)
+    port = int(starter.stdout.readline().rpartition(":")[2])
+    assert _answers(port)
     starter.kill()
     starter.communicate()
     deadline = time.monotonic() + 60
-    while _lives(server) and time.monotonic() < deadline:
+    while _answers(port) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert not _lives(server)
+    assert not _answers(port)
 
 
-def _lives(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
@@ -254,7 +207,7 @@ def test_a_proxy_is_not_asked_for_a_server_on_this_machine(
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
         monkeypatch.setattr(ui, "_START_TIMEOUT_S", 10.0)
-        ui._await(f"http://{answering(200)}", process)
+        ui._wait_until_up(f"http://{answering(200)}", process)
     finally:
         process.communicate(b"\n")
 
@@ -277,16 +230,9 @@ def test_a_server_that_dies_is_an_error_with_its_last_words(
     servers: list[ui.UiServer] = []
     monkeypatch.setattr(ui, "serve", start)
     monkeypatch.setattr(ui, "require_database", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["study", "ui", "--port", "0", "--results", str(tmp_path)])
-    printed = io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.raises(SystemExit) as left, redirect_stderr(printed):
-            main()
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    assert left.value.code == 1
-    first, *rest = printed.getvalue().splitlines()
+    code, printed = run_ui(monkeypatch, tmp_path, "--port", "0")
+    assert code == 1
+    first, *rest = printed.splitlines()
     assert first == f"error: MLflow's server at http://a:1 must go on until it is stopped, but {how}"
     assert rest == ["no room at ***"]
     assert servers[0].log.closed

@@ -1,1 +1,1 @@
-"""MLflow's own pages, for `study ui`."""
+"""MLflow's user interface: a server started by `study ui`, and links to its pages."""

@@ -1,4 +1,4 @@
-"""Say where a study's runs can be looked at, for pages of others that link to them."""
+"""Links to a study's runs in MLflow's user interface."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tracking.content.ui_views import run_path
 from tracking.run_ids import Runs, load_runs, load_runs_at
 
 DEFAULT_UI = "http://127.0.0.1:5000"
-"""Where `study ui` serves MLflow unless it is told otherwise."""
+"""Where `study ui` serves MLflow by default."""
 
 
 class RunLinks:
-    """The URLs of a study's runs as its file of run ids has them now, on one server or where they were sent last.
+    """The URLs of a study's runs on one server, or on the one they were sent to last; reads run ids as they come.
 
-    Runs in a database can only be looked at while somebody serves it; they are expected where `study ui` does.
+    The links to runs in a database lead to ``DEFAULT_UI``, and work while `study ui` serves them there.
     """
 
     def __init__(self, study: StudyLayout, masked_uri: str | None = None) -> None:
@@ -25,7 +25,7 @@ class RunLinks:
         self._runs: Runs | None = None
 
     def __call__(self, trial: int | None) -> str | None:
-        """Return the URL of a trial's run, None for the study's own; None while there is none."""
+        """Return the URL of a trial's run, or of the study's own for None; None while there is no such run."""
         runs = self._current()
         if runs is None or runs.experiment_id is None:
             return None
@@ -34,13 +34,13 @@ class RunLinks:
 
     @property
     def address(self) -> str:
-        """The address of the server, without credentials."""
+        """The server's address, without credentials."""
         runs = self._current()
         return DEFAULT_UI if runs is None else page_address(runs.tracking_uri) or DEFAULT_UI
 
     @property
     def need_serving(self) -> bool:
-        """Whether the runs are in a database, which no browser can look at."""
+        """Whether the runs are in a database, which a browser cannot open."""
         runs = self._current()
         return runs is not None and page_address(runs.tracking_uri) is None
 
@@ -56,7 +56,7 @@ class RunLinks:
 
 
 def page_address(tracking_uri: str) -> str | None:
-    """Return where a browser finds a server, without the credentials its URI may have; None for a database."""
+    """Return a server's address for a browser, without the credentials its URI may have; None for a database."""
     parts = urlsplit(tracking_uri)
     if parts.scheme not in ("http", "https"):
         return None
