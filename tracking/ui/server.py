@@ -147,7 +147,8 @@ def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKIN
         pass  # the browser may trust a certificate that this process does not
     except (requests.RequestException, ValueError) as exc:
         raise TrackingError(
-            f"MLflow's server must answer at {address}, but: {innermost_reason(exc)}; start it, or give another --tracking-uri"
+            f"MLflow's server must answer at {address}, but: {innermost_reason(exc)}; start it, or give another "
+            "--tracking-uri"
         ) from exc
     return f"{address}{view_path(experiment_id, view)}"
 
