@@ -11,8 +11,8 @@ from study.config.search_space import Constant, Integer, Uniform
 from study.config_file.cross_field import UNKNOWN, Candidate
 from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc
-from study.designs.grid import searched
-from study.designs.validation import form_objections, points_in, space_objections
+from study.designs.points import form_objections, points_in, space_objections
+from study.designs.space import searched
 from study.utils.suggestions import did_you_mean
 
 _WITHOUT_EPOCHS = ("none", "wilcoxon")

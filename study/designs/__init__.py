@@ -1,10 +1,9 @@
 """Which points of its space a study runs, in which order; pure."""
 
-from study.designs.description import alias_notes, design_notes, design_overview, trials_in_words
+from study.designs.description import design_notes, design_overview, trials_in_words
 from study.designs.points import count_points, distinct_points, listed_points, planned_trials
 
 __all__ = [
-    "alias_notes",
     "count_points",
     "design_notes",
     "design_overview",

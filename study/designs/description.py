@@ -1,4 +1,4 @@
-"""Say what a design does not do that its reader might expect; pure."""
+"""What a design runs, in words: the number of trials, what to know beforehand, and a table of its points; pure."""
 
 from __future__ import annotations
 
@@ -8,34 +8,24 @@ from itertools import islice
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.designs.formatting import format_settings, format_value
-from study.designs.fractional_factorial import alias_lines
-from study.designs.grid import constants, searched
-from study.designs.one_factor import not_varied, variants
+from study.designs.formatting import format_value
 from study.designs.points import distinct_points, listed_points, planned_trials
-
-
-def alias_notes(spec: StudySpec) -> tuple[str, ...]:
-    """Return a line per group of effects that a two-level fraction mixes, such as ``depth = head x optimizer``.
-
-    Only main effects and interactions of two factors are named.
-    """
-    if spec.design.kind != "factorial":
-        return ()
-    return alias_lines(spec.design, [one.name for one in searched(spec.space)])
+from study.designs.registry import DESIGNS
+from study.designs.space import constants, searched
 
 
 def design_notes(spec: StudySpec) -> tuple[str, ...]:
-    """Return what there is to know of a design before it is run, one sentence each.
+    """Return what to know of a design before it is run, one sentence each.
 
     Raises:
         DesignError: the space does not admit the design.
     """
-    return (*_mixed(spec), *_not_varied(spec), *_few_points(spec), *_incomplete(spec))
+    design = DESIGNS.get(spec.design.kind)
+    return (*(design.notes(spec.design, spec.space) if design else ()), *_few_points(spec), *_incomplete(spec))
 
 
 def trials_in_words(spec: StudySpec) -> str:
-    """Say how many trials are planned and why they are that many, such as ``15 trials (5 points x 3 seeds)``.
+    """Describe how many trials are planned and why, such as ``15 trials (5 points x 3 seeds)``.
 
     Raises:
         DesignError: the space does not admit the design.
@@ -52,25 +42,6 @@ def trials_in_words(spec: StudySpec) -> str:
     return f"{text} ({seeds} seeds a point)" if each else text
 
 
-def _mixed(spec: StudySpec) -> Iterator[str]:
-    if spec.design.kind != "factorial" or spec.design.resolution is None:
-        return
-    found = alias_notes(spec)
-    yield from (f"aliases: {one}" for one in found)
-    if not found:
-        yield "no main effect and no interaction of two factors is mixed with another"
-
-
-def _not_varied(spec: StudySpec) -> Iterator[str]:
-    if spec.design.kind != "one_factor":
-        return
-    for name in not_varied(spec.space, spec.design.baseline):
-        yield f"{name} is not varied: it does not exist at the baseline"
-    for one in variants(spec.space, spec.design.baseline):
-        if one.refused is not None:
-            yield f"{format_settings(one.params)} is left out: its {one.refused} cannot be run beside the others"
-
-
 def _few_points(spec: StudySpec) -> Iterator[str]:
     points, seeds = distinct_points(spec), len(spec.replicates.numbers)
     asked = min(spec.search.trials, spec.budget.trials or spec.search.trials)
@@ -82,7 +53,7 @@ def _few_points(spec: StudySpec) -> Iterator[str]:
 
 
 def _incomplete(spec: StudySpec) -> Iterator[str]:
-    """Say where the number of trials ends amid the seeds; a search runs point by point, other designs seed by seed."""
+    """Yield where the trials end amid the seeds; a search runs point by point, other designs seed by seed."""
     planned, seeds = planned_trials(spec), spec.replicates.numbers
     if spec.design.kind == "search":
         if planned % len(seeds):

@@ -1,4 +1,4 @@
-"""Write values and domains as people read them; pure."""
+"""Write values and domains for messages; pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Domain, Integer
-from study.designs.grid import values_of
+from study.designs.space import values_of
 
 _MOST_LISTED = 10
 
@@ -23,7 +23,7 @@ def format_settings(params: Mapping[str, Scalar]) -> str:
 
 
 def format_domain(domain: Domain) -> str:
-    """Say which values a domain that can be listed has."""
+    """Describe the values of a domain that can be listed."""
     if isinstance(domain, Choice):
         return f"one of {join_words(map(format_value, domain.values))}"
     values = values_of(domain)

@@ -1,7 +1,8 @@
-"""Make regular two-level fractions, which take some factors as products of others; pure.
+"""Two-level fractions of a factorial: regular ones, those after Plackett & Burman, and what they mix; pure.
 
-A factor is a column: the set of basic factors whose product it is, as a bit mask. A word is a set of factors whose
-product is the same in every run; the shortest word is as long as the resolution.
+A regular fraction takes some factors as products of others. A factor is a column: the set of basic factors whose
+product it is, as a bit mask. A word is a set of factors whose product is the same in every run; the shortest word is as
+long as the resolution.
 """
 
 from __future__ import annotations
@@ -12,11 +13,8 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import combinations
 
-from study.config.hyperparameters import Scalar
 from study.config.search_config import DesignSpec
-from study.config.search_space import Choice, Domain, Parameter, Uniform
 from study.designs.formatting import join_words
-from study.designs.grid import is_continuous, searched, values_of
 
 MOST_BASIC = 16
 """More basic factors than this would make more than 65,536 runs."""
@@ -157,16 +155,6 @@ def _doubled(size: int) -> list[list[bool]]:
     return [[sign == row[0] for sign in row[1:]] for row in signs]
 
 
-def levels(domain: Domain) -> tuple[Scalar, Scalar] | None:
-    """Return the low and the high value of a factor: both choices, or the ends of a range; None for other choices."""
-    if isinstance(domain, Uniform) and is_continuous(domain):
-        return domain.low, domain.high
-    values = values_of(domain)
-    if isinstance(domain, Choice) and len(values) != 2:
-        return None
-    return values[0], values[-1]
-
-
 def fraction_runs(design: DesignSpec, factors: int) -> list[tuple[bool, ...]] | None:
     """Return whether each factor is high in each run, None where that takes too many runs.
 
@@ -186,18 +174,6 @@ def count_runs(design: DesignSpec, factors: int) -> int | None:
         return factors // 4 * 4 + 4
     chosen = columns(factors, design.resolution)
     return None if chosen is None else 1 << max(chosen).bit_length()
-
-
-def fraction_points(design: DesignSpec, space: Sequence[Parameter]) -> list[dict[str, Scalar]]:
-    """Return the points of a fraction that the space admits, the last basic factor changing fastest."""
-    factors = searched(space)
-    table = fraction_runs(design, len(factors))
-    assert table is not None
-    ends = [levels(one.domain) for one in factors]
-    return [
-        {one.name: end[high] for one, end, high in zip(factors, ends, row, strict=True) if end is not None}
-        for row in table
-    ]
 
 
 _MOST_TERMS = 10

@@ -1,85 +1,42 @@
-"""Say which parameters exist in a point, and list or count every point of a finite space; pure, no I/O."""
+"""The grid: every combination of a space whose values can be listed, made or counted; pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 
 from study.config.hyperparameters import Scalar
-from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform, same_value
+from study.config.search_config import DesignSpec
+from study.config.search_space import Parameter
+from study.designs.design import Design, Objection, Point, continuous_ranges
+from study.designs.space import (
+    constants,
+    excluded_values,
+    find_value,
+    is_active,
+    is_continuous,
+    searched,
+    values_of,
+    without,
+)
 
 _OTHER = "\0any other value"
 
 
-def constants(space: Iterable[Parameter]) -> dict[str, Scalar]:
-    """Return the values of the parameters that a space fixes."""
-    return {one.name: one.domain.value for one in space if isinstance(one.domain, Constant)}
+class Grid(Design):
+    """Every combination once."""
 
+    def objections(self, design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
+        """Object to continuous ranges."""
+        return continuous_ranges(design, space)
 
-def searched(space: Iterable[Parameter]) -> tuple[Parameter, ...]:
-    """Return the parameters that a space does not fix."""
-    return tuple(one for one in space if not isinstance(one.domain, Constant))
+    def points(self, design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Point]:
+        """Return every combination, the last parameter changing fastest."""
+        return grid_points(space)
 
-
-def is_active(parameter: Parameter, params: Mapping[str, Scalar]) -> bool:
-    """Whether a parameter exists beside these values: every condition holds, and so its parents exist."""
-    return all(one.parameter in params and one.holds(params[one.parameter]) for one in parameter.when)
-
-
-def is_continuous(domain: Domain) -> bool:
-    """Whether a domain has more values than can be listed."""
-    return isinstance(domain, Uniform) and domain.step is None
-
-
-def values_of(domain: Domain) -> Sequence[Scalar]:
-    """Return the values of a domain in order, made only as they are asked for.
-
-    Raises:
-        ValueError: it is a continuous range.
-    """
-    match domain:
-        case Choice(values=values):
-            return values
-        case Constant(value=value):
-            return (value,)
-        case Integer(low=low, high=high, step=step):
-            return range(low, high + 1, step)
-        case Uniform(low=low, high=high, step=float(step)):
-            return _Steps(low, high, step)
-    raise ValueError("a continuous range has no list of values")
-
-
-class _Steps(Sequence[Scalar]):
-    """The values low, low + step, ... <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
-
-    def __init__(self, low: float, high: float, step: float) -> None:
-        self._first, self._by = Decimal(str(low)), Decimal(str(step))
-        self._count = int((Decimal(str(high)) - self._first) // self._by) + 1
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, at: int) -> float:  # type: ignore[override]
-        if not -self._count <= at < self._count:
-            raise IndexError(at)
-        return float(self._first + at % self._count * self._by)
-
-    def __contains__(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        at = (Decimal(str(value)) - self._first) / self._by
-        return at == int(at) and 0 <= at < self._count
-
-
-def find_value(domain: Domain, value: Scalar) -> Scalar | None:
-    """Return the value of a domain that is the same as this one, None where it has none; 0 is 0.0 but not false."""
-    values = values_of(domain)
-    if isinstance(values, tuple):
-        return next((one for one in values if same_value(one, value)), None)
-    if isinstance(value, bool) or value not in values:
-        return None
-    return type(values[0])(value)
+    def count(self, design: DesignSpec, space: Sequence[Parameter]) -> int | None:
+        """Count the combinations."""
+        return count_grid(space)
 
 
 def grid_points(space: Sequence[Parameter]) -> Iterator[dict[str, Scalar]]:
@@ -116,15 +73,6 @@ def _grow(point: dict[str, Scalar], parameter: Parameter, fixed: Mapping[str, Sc
     values = values_of(parameter.domain)
     for value in without(values, removed) if removed else values:
         yield {**point, parameter.name: value}
-
-
-def excluded_values(parameter: Parameter, known: Mapping[str, Scalar]) -> list[Scalar]:
-    """Return the values that cannot be run beside those known."""
-    return [
-        one.value
-        for one in parameter.excluded
-        if one.beside.parameter in known and one.beside.holds(known[one.beside.parameter])
-    ]
 
 
 def count_grid(space: Sequence[Parameter]) -> int | None:
@@ -175,8 +123,3 @@ class _GridCounter:
         ways = sum(self.count(at + 1, {**known, parameter.name: value}) for _, value in told)
         others = len(left) - len(told)
         return ways + (others * self.count(at + 1, {**known, parameter.name: _OTHER}) if others else 0)
-
-
-def without(values: Iterable[Scalar], removed: Sequence[Scalar]) -> tuple[Scalar, ...]:
-    """Return the values that are not among the removed ones."""
-    return tuple(one for one in values if not any(same_value(one, other) for other in removed))

@@ -1,4 +1,4 @@
-"""List a baseline and every point that differs from it in one factor; pure."""
+"""The one-factor design: a baseline and every point that differs from it in one factor; pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,50 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from study.config.hyperparameters import Scalar
+from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.search_space import Parameter, same_value
-from study.designs.grid import constants, excluded_values, find_value, is_active, searched, values_of
+from study.designs.design import Design, Objection, Point, continuous_ranges
+from study.designs.formatting import format_domain, format_settings, format_value, join_words
+from study.designs.space import (
+    constants,
+    excluded_values,
+    find_value,
+    is_active,
+    is_continuous,
+    searched,
+    values_of,
+)
+
+
+class OneFactor(Design):
+    """A baseline, and for each factor each other value with everything else at the baseline."""
+
+    fields = ("baseline",)
+
+    def objections(self, design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
+        """Object to continuous ranges, and to values that the baseline lacks or cannot have."""
+        faults = (*continuous_ranges(design, space), *_baseline_values(design, space))
+        yield from faults
+        if not faults and most_variants(space, design.baseline) <= MOST_POINTS:
+            yield from _completeness(design, space)
+
+    def points(self, design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Point]:
+        """Return the baseline and its variants, those that cannot be run left out."""
+        return (dict(variant.params) for variant in variants(space, design.baseline) if variant.refused is None)
+
+    def count(self, design: DesignSpec, space: Sequence[Parameter]) -> int | None:
+        """Count the points."""
+        most = most_variants(space, design.baseline)
+        return most if most > MOST_POINTS else sum(1 for _ in self.points(design, space))
+
+    def notes(self, design: DesignSpec, space: Sequence[Parameter]) -> Iterator[str]:
+        """Name the parameters that are not varied and the points that are left out."""
+        for name in not_varied(space, design.baseline):
+            yield f"{name} is not varied: it does not exist at the baseline"
+        for variant in variants(space, design.baseline):
+            if variant.refused is not None:
+                settings = format_settings(variant.params)
+                yield f"{settings} is left out: its {variant.refused} cannot be run beside the others"
 
 
 @dataclass(frozen=True)
@@ -80,3 +122,42 @@ def _variant(space: Sequence[Parameter], values: Mapping[str, Scalar], changed: 
             refused.append(parameter.name)
         params[parameter.name] = known[parameter.name] = value
     return Variant(params, changed, tuple(lacking), refused[0] if refused else None)
+
+
+def _baseline_values(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
+    for one in searched(space):
+        value = design.baseline.get(one.name)
+        if value is None or is_continuous(one.domain) or find_value(one.domain, value) is not None:
+            continue
+        law = f"design.baseline.{one.name} must be {format_domain(one.domain)}, as in space, got {format_value(value)}"
+        yield Objection(("design", "baseline", one.name), law)
+
+
+def _completeness(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
+    """Ask for a value of everything that exists in some point; a parameter lacking at the baseline is named once."""
+    domains = {one.name: one.domain for one in space}
+    first, *others = variants(space, design.baseline)
+    if first.lacking:
+        wanted = join_words((f"{name} ({format_domain(domains[name])})" for name in first.lacking), "and")
+        yield Objection(("design", "baseline"), f"design.baseline must give a value of {wanted}")
+        return
+    if first.refused:
+        yield Objection(("design", "baseline", first.refused), _refused(first, space))
+    asked: set[str] = set()
+    for one in others:
+        for name in one.lacking:
+            if name not in asked:
+                asked.add(name)
+                assert one.changed is not None
+                why = f"it exists beside {format_settings({one.changed: one.params[one.changed]})}"
+                law = f"design.baseline must give a value of {name} too, as {why}"
+                yield Objection(("design", "baseline"), f"{law}; {format_domain(domains[name])}")
+
+
+def _refused(one: Variant, space: Sequence[Parameter]) -> str:
+    name = str(one.refused)
+    excluded = next(parameter for parameter in space if parameter.name == name).excluded
+    beside = {item.beside.parameter for item in excluded}
+    others = format_settings({other: value for other, value in one.params.items() if other in beside})
+    law = f"design.baseline.{name}={format_value(one.params[name])} cannot be run beside {others}"
+    return f"{law}; choose another baseline"

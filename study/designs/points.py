@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from study.config.hyperparameters import Scalar
-from study.config.search_config import MOST_POINTS
+from study.config.search_config import MOST_POINTS, DesignSpec
+from study.config.search_space import Parameter
 from study.config.study_config import StudySpec
-from study.designs.fractional_factorial import fraction_points
-from study.designs.grid import count_grid, grid_points
-from study.designs.one_factor import variants
-from study.designs.validation import form_objections, points_in, space_objections
+from study.designs.design import Objection, Point
+from study.designs.grid import count_grid
+from study.designs.registry import DESIGNS
+from study.designs.space import searched
 from study.errors import DesignError
 
 
-def listed_points(spec: StudySpec) -> Iterator[dict[str, Scalar]] | None:
-    """Return every point of a design once, as searched values without constants; None for a search.
+def form_objections(design: DesignSpec) -> Iterator[Objection]:
+    """Yield what the `design` section has wrong, whatever the space."""
+    for kind, other in DESIGNS.items():
+        for field in other.fields if kind != design.kind else ():
+            default = DesignSpec.model_fields[field].get_default(call_default_factory=True)
+            if getattr(design, field) != default:
+                law = f"design.{field} belongs to design {kind}, but design.kind is {design.kind}"
+                yield Objection(("design", field), f"{law}; remove it or set kind: {kind}")
+    if design.kind != "search":
+        yield from DESIGNS[design.kind].form_objections(design)
+
+
+def space_objections(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
+    """Yield why a space, ordered so that parents come before children, does not admit a design of sound form."""
+    if design.kind == "search":
+        return
+    if searched(space):
+        yield from DESIGNS[design.kind].objections(design, space)
+    else:
+        law = f"design {design.kind} has no points, as space searches nothing"
+        yield Objection(("space",), f"{law}; search a hyperparameter, or use design search with one trial per seed")
+
+
+def points_in(design: DesignSpec, space: Sequence[Parameter]) -> int | None:
+    """Count the points of a design that the space admits, without making them; None for too many or a search."""
+    return None if design.kind == "search" else DESIGNS[design.kind].count(design, space)
+
+
+def listed_points(spec: StudySpec) -> Iterator[Point] | None:
+    """Return every point of a design once; None for a search.
 
     Raises:
         DesignError: the space does not admit the design.
     """
-    design, space = spec.design, spec.space
-    if design.kind == "search":
+    if spec.design.kind == "search":
         return None
     _require_admitted(spec)
-    if design.kind == "one_factor":
-        return (dict(one.params) for one in variants(space, design.baseline) if one.refused is None)
-    return grid_points(space) if design.resolution is None else iter(fraction_points(design, space))
+    return DESIGNS[spec.design.kind].points(spec.design, spec.space)
 
 
 def count_points(spec: StudySpec, most: int = MOST_POINTS) -> int | None:
@@ -38,8 +63,8 @@ def count_points(spec: StudySpec, most: int = MOST_POINTS) -> int | None:
     if spec.design.kind == "search":
         return None
     _require_admitted(spec)
-    found = points_in(spec.design, spec.space)
-    return most + 1 if found is None else min(found, most + 1)
+    count = points_in(spec.design, spec.space)
+    return most + 1 if count is None else min(count, most + 1)
 
 
 def distinct_points(spec: StudySpec) -> int | None:
@@ -57,9 +82,9 @@ def planned_trials(spec: StudySpec) -> int:
     if points == 0:
         raise DesignError("the space has no point that can be run, as all are excluded; search other values")
     limits = (asked, spec.budget.trials, None if points is None else points * len(spec.replicates.numbers))
-    return min(one for one in limits if one is not None)
+    return min(limit for limit in limits if limit is not None)
 
 
 def _require_admitted(spec: StudySpec) -> None:
-    for one in (*form_objections(spec.design), *space_objections(spec.design, spec.space)):
-        raise DesignError(one.message)
+    for objection in (*form_objections(spec.design), *space_objections(spec.design, spec.space)):
+        raise DesignError(objection.message)

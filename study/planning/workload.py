@@ -17,7 +17,7 @@ from study.data.image_folder import plan_folder, plan_shifted, require_shifted_n
 from study.data.loading import cache_entry, class_of_kind, face_classes, face_counts
 from study.data.synthetic_faces import SHIFTED_SETS
 from study.designs import count_points, listed_points, planned_trials
-from study.designs.grid import constants
+from study.designs.space import constants
 from study.errors import DataError
 from study.search.space import suggest, trial_config
 

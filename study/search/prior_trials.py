@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution, IntDistribution
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Constant, Parameter, same_value
 from study.config.study_config import StudySpec
-from study.designs.grid import constants, is_active, without
+from study.designs.space import constants, is_active, without
 from study.records import StopReason, TrialRecord, TrialState
 from study.search.space import contains, distribution
 from study.trials.serialization import best_epoch

@@ -11,7 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from study.config.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
 from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform, same_value
 from study.config.study_config import StudySpec, stable_seed
-from study.designs.grid import constants, is_active, without
+from study.designs.space import constants, is_active, without
 
 
 class SuggestApi(Protocol):

@@ -21,7 +21,7 @@ from study.config_file.domains import KINDS, STEPPED
 from study.config_file.messages import kind_of, members, unwrap
 from study.config_file.objectives import unfit
 from study.config_file.schema_check import section_of
-from study.designs import alias_notes, count_points
+from study.designs import count_points, design_notes
 from study.metrics import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.training.dataset import FIXED_NORMALIZATIONS
 from study.training.models.architectures import ARCHITECTURES
@@ -29,6 +29,10 @@ from study.training.models.architectures import ARCHITECTURES
 PUBLISHERS = {"torchvision": "https://download.pytorch.org/", "timm": "https://huggingface.co/timm/"}
 README = Path(__file__).parents[2] / "search_spaces" / "README.md"
 Row = dict[str, str]
+
+
+def aliases(spec: StudySpec) -> list[str]:
+    return [note.removeprefix("aliases: ") for note in design_notes(spec) if note.startswith("aliases: ")]
 
 
 def tables() -> dict[str, list[Row]]:
@@ -144,9 +148,9 @@ def test_every_design_is_explained_with_an_example_that_is_read_as_it_says(tmp_p
         assert count_points(spec) == points
         if kind == "factorial":
             named = re.findall(r"here `(.+?)` and six more", section)
-            assert [one for one in alias_notes(spec) if one in named] == named
-            assert len(alias_notes(spec)) == 7
-            assert all(" x " in effect for one in alias_notes(spec) for effect in one.split(" = "))
+            assert [one for one in aliases(spec) if one in named] == named
+            assert len(aliases(spec)) == 7
+            assert all(" x " in effect for one in aliases(spec) for effect in one.split(" = "))
 
 
 def test_every_kind_of_domain_and_modifier_is_explained() -> None:

@@ -15,7 +15,7 @@ from study.config.hyperparameters import DEPTHS, Scalar
 from study.config.search_space import Choice, Condition, Parameter
 from study.config_file import load_spec
 from study.config_file.training import drawn_together
-from study.designs.grid import is_active
+from study.designs.space import is_active
 
 HEAD = "name: x\nsearch: {trials: 1}\n"
 

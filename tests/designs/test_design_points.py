@@ -28,7 +28,8 @@ from study.config.search_space import (
 from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.designs import count_points, design_notes, listed_points, planned_trials, trials_in_words
-from study.designs.grid import count_grid, grid_points, is_active, values_of
+from study.designs.grid import count_grid, grid_points
+from study.designs.space import is_active, values_of
 from study.errors import DesignError
 
 Space = tuple[Parameter, ...]

@@ -12,7 +12,7 @@ from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_config import ReplicatesSpec, SearchSpec
 from study.config.search_space import Choice, Condition, Constant, Domain, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.designs.grid import constants, is_active
+from study.designs.space import constants, is_active
 from study.search.space import distribution, suggest, trial_config, without_values
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

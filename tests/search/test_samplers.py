@@ -18,7 +18,7 @@ from optuna.trial import TrialState as OptunaState
 from study.config.search_config import Objective, Sampler
 from study.config.search_space import Choice, Condition, Exclusion, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.designs.grid import is_active
+from study.designs.space import is_active
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.search.observations import SELECTIONS, RecentObservations, TopAndRandomSample

@@ -10,7 +10,8 @@ from study.config.hyperparameters import DEPTHS, Hyperparameters
 from study.config.search_config import MOST_POINTS
 from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
-from study.designs.grid import constants, grid_points
+from study.designs.grid import grid_points
+from study.designs.space import constants
 
 DECIDES = (
     "family", "depth", "head", "head_width", "freeze", "optimizer", "ema_decay", "precision", "channels_last",

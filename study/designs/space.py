@@ -1,0 +1,93 @@
+"""The parameters of a space: which exist beside some values, and which values they take; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+
+from study.config.hyperparameters import Scalar
+from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform, same_value
+
+
+def constants(space: Iterable[Parameter]) -> dict[str, Scalar]:
+    """Return the values of the parameters that a space fixes."""
+    return {one.name: one.domain.value for one in space if isinstance(one.domain, Constant)}
+
+
+def searched(space: Iterable[Parameter]) -> tuple[Parameter, ...]:
+    """Return the parameters that a space does not fix."""
+    return tuple(one for one in space if not isinstance(one.domain, Constant))
+
+
+def is_active(parameter: Parameter, params: Mapping[str, Scalar]) -> bool:
+    """Whether a parameter exists beside these values: every condition holds, and so its parents exist."""
+    return all(one.parameter in params and one.holds(params[one.parameter]) for one in parameter.when)
+
+
+def is_continuous(domain: Domain) -> bool:
+    """Whether a domain has more values than can be listed."""
+    return isinstance(domain, Uniform) and domain.step is None
+
+
+def values_of(domain: Domain) -> Sequence[Scalar]:
+    """Return the values of a domain in order; those of a range are made when they are read.
+
+    Raises:
+        ValueError: it is a continuous range.
+    """
+    match domain:
+        case Choice(values=values):
+            return values
+        case Constant(value=value):
+            return (value,)
+        case Integer(low=low, high=high, step=step):
+            return range(low, high + 1, step)
+        case Uniform(low=low, high=high, step=float(step)):
+            return _Steps(low, high, step)
+    raise ValueError("a continuous range has no list of values")
+
+
+class _Steps(Sequence[Scalar]):
+    """The values low, low + step, ... <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
+
+    def __init__(self, low: float, high: float, step: float) -> None:
+        self._first, self._by = Decimal(str(low)), Decimal(str(step))
+        self._count = int((Decimal(str(high)) - self._first) // self._by) + 1
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: int) -> float:  # type: ignore[override]
+        if not -self._count <= at < self._count:
+            raise IndexError(at)
+        return float(self._first + at % self._count * self._by)
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        at = (Decimal(str(value)) - self._first) / self._by
+        return at == int(at) and 0 <= at < self._count
+
+
+def find_value(domain: Domain, value: Scalar) -> Scalar | None:
+    """Return the value of a domain that is the same as this one, None where it has none; 0 is 0.0 but not false."""
+    values = values_of(domain)
+    if isinstance(values, tuple):
+        return next((one for one in values if same_value(one, value)), None)
+    if isinstance(value, bool) or value not in values:
+        return None
+    return type(values[0])(value)
+
+
+def excluded_values(parameter: Parameter, known: Mapping[str, Scalar]) -> list[Scalar]:
+    """Return the values that cannot be run beside those known."""
+    return [
+        one.value
+        for one in parameter.excluded
+        if one.beside.parameter in known and one.beside.holds(known[one.beside.parameter])
+    ]
+
+
+def without(values: Iterable[Scalar], removed: Sequence[Scalar]) -> tuple[Scalar, ...]:
+    """Return the values that are not among the removed ones."""
+    return tuple(one for one in values if not any(same_value(one, other) for other in removed))
