@@ -93,8 +93,3 @@ def _evaluated(bare: str) -> Metric | None:
         text = f"{'F1' if kind == 'f1' else kind} of class {of_class} against the rest"
         return Metric("max", "1", text)
     return EVALUATED.get(bare)
-
-
-def is_better(value: float, than: float | None, mode: Mode) -> bool:
-    """Whether ``value`` is strictly better; anything beats None."""
-    return than is None or (value > than if mode == "max" else value < than)

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from cli.output import STATE_STYLES, duration, number
+from study.best_epoch import is_better
 from study.config.study_config import StudySpec
 from study.designs import count_points
 from study.events import (
@@ -24,7 +25,6 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.metrics import is_better
 from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from study.best_epoch import is_better
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec
-from study.metrics import is_better, metric_named
+from study.metrics import metric_named
 from study.records import StopReason, TrialState
 from study.storage.study_storage import StudyStorage
 

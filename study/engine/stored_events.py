@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from study.analysis.ranking import rank_trials
+from study.best_epoch import best_epoch
 from study.events import EpochReported, StudyEnded
-from study.metrics import is_better
 from study.records import StopReason, StudyOutcome
 from study.storage.study_storage import StudyStorage
+from study.trials.serialization import StoredEpoch
 
 
 def epoch_events(storage: StudyStorage, trial: int) -> list[EpochReported]:
     """Return the events of a trial's epochs, oldest first, each with the best epoch up to it."""
-    metric, mode = storage.spec.objective.metric, storage.spec.objective.mode
-    events: list[EpochReported] = []
-    for stored in storage.epochs(trial):
-        epoch, value = stored.metrics.epoch, stored.metrics.values[metric]
-        if events and not is_better(value, events[-1].best_value, mode):
-            epoch, value = events[-1].best_epoch, events[-1].best_value
-        events.append(EpochReported(storage.name, trial, stored.metrics, value, epoch, stored.at_s))
-    return events
+    stored = storage.epochs(trial)
+    curve = {epoch.metrics.epoch: epoch.metrics.values[storage.spec.objective.metric] for epoch in stored}
+    return [_event(storage, trial, epoch, curve) for epoch in stored]
 
 
 def epoch_event(storage: StudyStorage, trial: int, epoch: int) -> EpochReported:
     """Return the event of one epoch, equal to that of ``epoch_events``, without reading the other epochs."""
-    stored, curve = storage.epoch(trial, epoch), storage.curve(trial)
-    first, *later = sorted(number for number in curve if number <= epoch)
-    best = first
-    for number in later:
-        if is_better(curve[number], curve[best], storage.spec.objective.mode):
-            best = number
-    return EpochReported(storage.name, trial, stored.metrics, curve[best], best, stored.at_s)
+    return _event(storage, trial, storage.epoch(trial, epoch), storage.curve(trial))
+
+
+def _event(storage: StudyStorage, trial: int, stored: StoredEpoch, curve: Mapping[int, float]) -> EpochReported:
+    up_to_it = ((epoch, curve[epoch]) for epoch in sorted(curve) if epoch <= stored.metrics.epoch)
+    best = best_epoch(up_to_it, storage.spec.objective.mode)
+    assert best is not None
+    return EpochReported(storage.name, trial, stored.metrics, best[1], best[0], stored.at_s)
 
 
 def summarize_study(storage: StudyStorage, outcome: StudyOutcome, reason: StopReason | None = None) -> StudyEnded:

@@ -19,12 +19,13 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.analysis.pareto import dominates
+from study.best_epoch import best_epoch
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec, stable_seed
 from study.records import StopReason
 from study.trials.listener import TrialListener
 from study.trials.queue import Point, TrialQueue
-from study.trials.serialization import best_value, replicate_of, stop_of
+from study.trials.serialization import replicate_of, stop_of
 
 
 class ObservationPolicy(Protocol):
@@ -246,8 +247,10 @@ class ObservationHistory(TrialListener):
         """Return the values of a run; of one that somebody stopped its best so far, where there is one objective."""
         if run.state is OptunaState.COMPLETE:
             return list(run.values)
-        best = best_value(run, self._mode) if run.state is OptunaState.PRUNED and self._mode else None
-        return None if best is None or math.isnan(best) else [best]
+        if run.state is not OptunaState.PRUNED or self._mode is None:
+            return None
+        best = best_epoch(sorted(run.intermediate_values.items()), self._mode)
+        return None if best is None or math.isnan(best[1]) else [best[1]]
 
 
 def _is_weak(run: FrozenTrial) -> bool:

@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
+from study.best_epoch import selected_epoch
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Constant, Parameter, same_value
 from study.config.study_config import StudySpec
 from study.designs.space import constants, is_active, without
 from study.records import StopReason, TrialRecord, TrialState
 from study.search.space import contains, distribution
-from study.trials.serialization import best_epoch
 
 
 class EarlierStudy(Protocol):
@@ -103,7 +103,7 @@ def _values(spec: StudySpec, record: TrialRecord) -> dict[str, float]:
     """Return the metrics of all objectives at the epoch that this study would select."""
     metric = spec.objective.metric
     history = [one for one in record.history if metric in one.values]
-    best = best_epoch(history, spec.objective)
+    best = selected_epoch(history, spec.objective)
     known = {} if best is None else dict(best.values)
     if best is not None and best.epoch == record.epoch:
         known |= record.metrics

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from study.best_epoch import is_better
 from study.config.search_space import Constant, Integer, Uniform
 from study.config.study_config import StudySpec
-from study.metrics import is_better
 from study.search.wilcoxon_pruner import SignedRanks
 from study.trials.listener import TrialListener
 from study.trials.serialization import replicate_of

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from optuna.trial import FrozenTrial
 
 from study.analysis.ranking import rank_key
+from study.best_epoch import best_epoch
 from study.config.search_config import Mode
 from study.records import TrialState
 from study.trials.listener import TrialListener
-from study.trials.serialization import ASKED, ENDED, EPOCH_PREFIX, STATES, best_value
+from study.trials.serialization import ASKED, ENDED, EPOCH_PREFIX, STATES
 
 
 class TrialStatistics(TrialListener):
@@ -47,16 +48,11 @@ class TrialStatistics(TrialListener):
         state = STATES[trial.state]
         self._counts[TrialState.RUNNING] -= 1
         self._counts[state] += 1
-        value = best_value(trial, self._mode)
-        if state is not TrialState.FAILED and value is not None and not math.isnan(value):
-            insort(self._ranked, rank_key(value, _val_loss(trial, value), trial.number, self._mode))
-
-
-def _val_loss(trial: FrozenTrial, value: float) -> float:
-    """Return the validation loss at the best epoch, by which a ranking tells equals apart."""
-    epoch = next(at for at in sorted(trial.intermediate_values) if trial.intermediate_values[at] == value)
-    values = trial.user_attrs.get(f"{EPOCH_PREFIX}{epoch}", {}).get("values", {})
-    return float(values.get("val_loss", 0.0))
+        best = best_epoch(sorted(trial.intermediate_values.items()), self._mode)
+        if state is not TrialState.FAILED and best is not None and not math.isnan(best[1]):
+            # A ranking tells equals apart by the validation loss of the best epoch.
+            values = trial.user_attrs.get(f"{EPOCH_PREFIX}{best[0]}", {}).get("values", {})
+            insort(self._ranked, rank_key(best[1], values.get("val_loss"), trial.number, self._mode))
 
 
 class SessionTimes(TrialListener):

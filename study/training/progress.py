@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from study.best_epoch import best_epoch
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective
-from study.metrics import is_better, metric_named
+from study.metrics import metric_named
 from study.records import EpochMetrics, StopReason
 
 
@@ -32,15 +33,10 @@ class TrainingProgress:
 
     def advance(self, now: EpochMetrics, objective: Objective) -> TrainingProgress:
         """Return the progress after one more epoch."""
-        value = now.values[objective.metric]
-        better = is_better(value, self.best_value, objective.mode)
-        history = (*self.history, now)
-        return replace(
-            self,
-            history=history,
-            best_epoch=now.epoch if better else self.best_epoch,
-            best_value=value if better else self.best_value,
-        )
+        known = () if self.best_epoch is None or self.best_value is None else ((self.best_epoch, self.best_value),)
+        best = best_epoch((*known, (now.epoch, now.values[objective.metric])), objective.mode)
+        assert best is not None
+        return replace(self, history=(*self.history, now), best_epoch=best[0], best_value=best[1])
 
 
 def reason_to_end(config: Hyperparameters, history: Sequence[EpochMetrics]) -> StopReason | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from study.best_epoch import selected_epoch
 from study.config.hyperparameters import TrialConfig
-from study.config.search_config import Mode, Objective
-from study.metrics import is_better
+from study.config.search_config import Objective
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
+    pass
 
 
 ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
@@ -122,12 +122,6 @@ def is_settled(trial: StoredTrial) -> bool:
     return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
 
 
-def best_value(trial: FrozenTrial, mode: Mode) -> float | None:
-    """Return the objective at the trial's best epoch so far."""
-    values = trial.intermediate_values.values()
-    return (max(values) if mode == "max" else min(values)) if values else None
-
-
 def to_record(
     study: str,
     trial: StoredTrial,
@@ -143,7 +137,7 @@ def to_record(
     config = dict(asked.get("config", {}))
     stored = stored_epochs(attrs)
     history = tuple(epoch.metrics for epoch in stored)
-    best = best_epoch(history, objective)
+    best = selected_epoch(history, objective)
     has_checkpoint = state in (TrialState.COMPLETE, TrialState.PRUNED)
     point, replicate = replicate_of(trial)
     return TrialRecord(
@@ -170,13 +164,3 @@ def to_record(
         attempts=int(attrs.get(ATTEMPTS, 1)),
         error=ended.get("error"),
     )
-
-
-def best_epoch(history: Sequence[EpochMetrics], objective: Objective) -> EpochMetrics | None:
-    """Return the best epoch, the earlier one of equals."""
-    best: EpochMetrics | None = None
-    for one in history:
-        value = one.values[objective.metric]
-        if is_better(value, None if best is None else best.values[objective.metric], objective.mode):
-            best = one
-    return best

@@ -22,7 +22,6 @@ from study.engine.trial_result import TrialResult
 from study.errors import EngineError, StorageError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, Layout, StudyLayout
 from study.records import StopReason, TrialRecord, TrialState
-from study.training import progress as progresses
 from study.training.checkpoint import load_scores, load_weights, read_card
 from study.utils import remote_files as places
 from study.utils.remote_files import RemoteStore, download_checkpoint
@@ -175,7 +174,7 @@ def count(root: Path) -> int:
 def test_a_storage_that_fails_at_any_change_stops_the_trial_and_loses_nothing(
     tmp_path: Path, plain: TrialResult, far: Callable[[Faulty], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(progresses, "is_better", lambda value, than, mode: True)  # every epoch has new files
+    monkeypatch.setattr("study.best_epoch.is_better", lambda value, than, mode: True)  # every epoch has new files
     monkeypatch.setattr(
         "study.engine.ray.trainable._free_memory", lambda: None
     )  # takes its time, and is not tried here

@@ -19,7 +19,6 @@ from training_kit import (
 )
 
 from study.paths import CARD, SCORES, WEIGHTS
-from study.training import progress as progresses
 from study.training.checkpoint import best_folder
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
@@ -66,7 +65,7 @@ def best_epochs(scenario: str) -> Callable[[float, float | None, str], bool]:
 def count_changes(name: str, scenario: str, folder: Path) -> int:
     killer = Killer()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(progresses, "is_better", best_epochs(scenario))
+        patch.setattr("study.best_epoch.is_better", best_epochs(scenario))
         killer.install(patch)
         go_on(name, folder)
     return killer.changes
@@ -78,7 +77,7 @@ def test_a_kill_at_any_change_costs_at_most_the_epoch_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, scenario: str
 ) -> None:
     changes = count_changes(name, scenario, tmp_path / "whole")
-    monkeypatch.setattr(progresses, "is_better", best_epochs(scenario))
+    monkeypatch.setattr("study.best_epoch.is_better", best_epochs(scenario))
     (*_, whole) = go_on(name, tmp_path / "whole")
     assert whole.best_epoch == (3 if scenario == "rising" else 1)
     expected = contents(tmp_path / "whole", whole.best_epoch)
@@ -108,7 +107,7 @@ def few(folder: Path) -> Callable[[], None]:
 
 
 def test_a_second_death_while_going_on_is_survived_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progresses, "is_better", best_epochs("rising"))
+    monkeypatch.setattr("study.best_epoch.is_better", best_epochs("rising"))
     (*_, whole) = go_on("plain", tmp_path / "whole")
     expected = contents(tmp_path / "whole", 3)
     for at in range(1, 30):

@@ -16,7 +16,7 @@ from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, sho
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
-from study.metrics import METRICS, PER_CLASS, is_better
+from study.metrics import METRICS, PER_CLASS
 from study.records import EpochMetrics
 from study.training import checkpoint, metrics
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
@@ -187,12 +187,6 @@ def test_the_selected_epoch_is_the_first_best_one(tmp_path: Path, objective: Obj
     assert last.best_value == best
     assert last.best_epoch == seen.index(best) + 1
     assert [path.name for path in tmp_path.glob("epoch-*")] == [f"epoch-{last.best_epoch:04d}"]
-
-
-def test_a_tie_keeps_the_earlier_epoch() -> None:
-    assert is_better(0.5, 0.4, "max")
-    assert not is_better(0.5, 0.5, "max")
-    assert not is_better(0.5, 0.5, "min")
 
 
 def test_the_checkpoint_is_the_selected_epoch_and_nothing_later(tmp_path: Path) -> None:

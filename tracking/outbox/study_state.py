@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from study.best_epoch import is_better
 from study.events import FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
-from study.metrics import is_better
 from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking.outbox.outbox import Line, read_lines
 from tracking.outbox.provenance import Provenance
