@@ -1,4 +1,4 @@
-"""The README of the study files says what the models say."""
+"""The documentation of study files says what the models say."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from study.training.dataset import FIXED_NORMALIZATIONS
 from study.training.models.architectures import ARCHITECTURES
 
 PUBLISHERS = {"torchvision": "https://download.pytorch.org/", "timm": "https://huggingface.co/timm/"}
-README = Path(__file__).parents[2] / "search_spaces" / "README.md"
+FOLDER = Path(__file__).parents[2] / "search_spaces"
+FIELDS = FOLDER / "fields.md"
+DOCUMENTS = (FOLDER / "README.md", FIELDS, FOLDER / "recipes.md")
 Row = dict[str, str]
 
 
@@ -37,9 +39,9 @@ def aliases(spec: StudySpec) -> list[str]:
 
 def tables() -> dict[str, list[Row]]:
     """Return the rows of every table by its heading and the name of its first column, such as "data/field"."""
-    found: dict[str, list[Row]] = {}
+    rows: dict[str, list[Row]] = {}
     heading, columns = "", None
-    for line in README.read_text().split("\n"):
+    for line in "\n".join(document.read_text() for document in DOCUMENTS).split("\n"):
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("#"):
             heading = line.lstrip("# ")
@@ -49,8 +51,8 @@ def tables() -> dict[str, list[Row]]:
             columns = cells
         elif not line.startswith("|---"):
             assert len(cells) == len(columns), line
-            found.setdefault(f"{heading}/{columns[0]}", []).append(dict(zip(columns, cells, strict=True)))
-    return found
+            rows.setdefault(f"{heading}/{columns[0]}", []).append(dict(zip(columns, cells, strict=True)))
+    return rows
 
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -135,7 +137,7 @@ def test_every_sampler_and_pruner_is_explained() -> None:
 
 
 def test_every_design_is_explained_with_an_example_that_is_read_as_it_says(tmp_path: Path) -> None:
-    text = README.read_text()
+    text = FIELDS.read_text()
     for kind in get_args(DesignKind):
         assert f"\n### {kind}\n" in text
     for kind, points in (("grid", 6), ("one_factor", 4), ("factorial", 16)):
@@ -170,7 +172,7 @@ def test_every_metric_is_listed_as_it_is_reported() -> None:
 
 
 def test_every_shipped_study_file_is_listed() -> None:
-    shipped = sorted(path.relative_to(README.parent).as_posix() for path in README.parent.rglob("*.yaml"))
+    shipped = sorted(path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.yaml"))
     assert sorted(row["file"].strip("`") for row in tables()["The study file/file"]) == shipped
 
 
@@ -233,7 +235,7 @@ def test_every_augmentation_is_listed_as_it_is_read() -> None:
     assert all(parse_augmentation(name) == parse_augmentation(PRESETS[name]) for name in presets if PRESETS[name])
 
 
-@pytest.mark.parametrize("recipe", sorted((README.parent / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted((FOLDER / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_claim_of_a_recipe_has_its_row(recipe: Path) -> None:
     claims = re.findall(r"^#   (\d+)\. ", recipe.read_text(), re.MULTILINE)
     assert claims
