@@ -90,14 +90,14 @@ def _read_set(entry: Path, at: int, names: list[str]) -> ImageSet:
 
 def _write(folder: Path, bundle: DataBundle) -> None:
     sets = all_sets(bundle)
-    for at, one in enumerate(sets.values()):
-        _write_array(folder / f"{at}.images.npy", one.images)
-        _write_array(folder / f"{at}.labels.npy", one.labels)
+    for number, images in enumerate(sets.values()):
+        _write_array(folder / f"{number}.images.npy", images.images)
+        _write_array(folder / f"{number}.labels.npy", images.labels)
     manifest = {
         "source": bundle.summary.source,
         "image_size_px": bundle.summary.image_size_px,
         "classes": list(bundle.classes),
-        "names": {name: list(one.names) for name, one in sets.items()},
+        "names": {name: list(images.names) for name, images in sets.items()},
         "skipped": list(bundle.summary.skipped),
         "fingerprint": bundle.summary.fingerprint,
     }

@@ -128,11 +128,11 @@ def check_folder(
     plan, refusal = survey_folder(spec.model_copy(update={"shifted": {}}))
     _require_outside(out, plan.root)
     names = [name for name, files in plan.sets.items() for _ in files]
-    files = [one for of_set in plan.sets.values() for one in of_set]
+    files = [file for files in plan.sets.values() for file in files]
     side = min(spec.image_size_px, LOOK_PX)
-    on_disk = [one.file for one in files]
-    found = inspect_files(on_disk, side, resize=spec.resize, workers=workers, on_progress=on_progress)
-    pictures = _Pictures.of(plan, names, files, found)
+    on_disk = [labelled.file for labelled in files]
+    inspection = inspect_files(on_disk, side, resize=spec.resize, workers=workers, on_progress=on_progress)
+    pictures = _Pictures.of(plan, names, files, inspection)
     pairs = duplicate_pairs_within(pictures.images)
     counts = pictures.counts()
     return FolderCheck(
@@ -141,9 +141,9 @@ def check_folder(
         classes=plan.classes,
         counts=counts,
         imbalance=_imbalance(counts, plan.classes),
-        sizes=_sizes(found.sizes_px[found.whole()], spec.image_size_px),
+        sizes=_sizes(inspection.sizes_px[inspection.whole()], spec.image_size_px),
         total=len(files),
-        broken=tuple(sorted(f"{files[at].file.name}: {reason}" for at, reason in found.faults.items())),
+        broken=tuple(sorted(f"{files[at].file.name}: {reason}" for at, reason in inspection.faults.items())),
         ignored=dict(plan.ignored),
         duplicates=pictures.across_splits(pairs),
         conflicts=pictures.across_classes(pairs),
@@ -163,8 +163,10 @@ class _Pictures:
     images: npt.NDArray[np.uint8]
 
     @classmethod
-    def of(cls, plan: FolderPlan, set_of: Sequence[str], files: Sequence[LabelledFile], found: Inspection) -> _Pictures:
-        whole = found.whole()
+    def of(
+        cls, plan: FolderPlan, set_of: Sequence[str], files: Sequence[LabelledFile], inspection: Inspection
+    ) -> _Pictures:
+        whole = inspection.whole()
         set_names = tuple(plan.sets)
         return cls(
             set_names,
@@ -172,7 +174,7 @@ class _Pictures:
             tuple(files[at].file.name for at in whole),
             np.array([set_names.index(set_of[at]) for at in whole], np.int64),
             np.array([files[at].label for at in whole], np.int64),
-            found.images[whole] if found.faults else found.images,
+            inspection.images[whole] if inspection.faults else inspection.images,
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -184,11 +186,12 @@ class _Pictures:
         }
 
     def across_splits(self, pairs: DuplicatePairs) -> tuple[DuplicateCounts, ...]:
-        found = []
-        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-            if one in self.set_names and other in self.set_names:
-                found.append(self._likeness(pairs, self.sets, (one, other), self.set_names))
-        return tuple(found)
+        splits = (("train", "val"), ("train", "test"), ("val", "test"))
+        return tuple(
+            self._likeness(pairs, self.sets, between, self.set_names)
+            for between in splits
+            if set(between) <= set(self.set_names)
+        )
 
     def across_classes(self, pairs: DuplicatePairs) -> tuple[DuplicateCounts, ...]:
         """Only splits count: a shifted set may hold the same pictures on purpose."""
@@ -198,16 +201,16 @@ class _Pictures:
         labels = np.sort(np.stack([self.labels[pairs.first], self.labels[pairs.second]], axis=1), axis=1)
         between = np.unique(labels[labels[:, 0] != labels[:, 1]], axis=0)
         return tuple(
-            self._likeness(pairs, self.labels, (self.classes[one], self.classes[other]), self.classes)
-            for one, other in between.tolist()
+            self._likeness(pairs, self.labels, (self.classes[first], self.classes[second]), self.classes)
+            for first, second in between.tolist()
         )
 
     def _likeness(
         self, pairs: DuplicatePairs, of: npt.NDArray[np.int64], between: tuple[str, str], words: tuple[str, ...]
     ) -> DuplicateCounts:
-        one, other = map(words.index, between)
-        ahead = (of[pairs.first] == one) & (of[pairs.second] == other)
-        behind = (of[pairs.second] == one) & (of[pairs.first] == other)
+        left, right = map(words.index, between)
+        ahead = (of[pairs.first] == left) & (of[pairs.second] == right)
+        behind = (of[pairs.second] == left) & (of[pairs.first] == right)
         first = np.concatenate([pairs.first[ahead], pairs.second[behind]])
         second = np.concatenate([pairs.second[ahead], pairs.first[behind]])
         places, where = np.unique(second, return_index=True)
@@ -215,7 +218,7 @@ class _Pictures:
             (self.names[first[pair]], self.names[at])
             for at, pair in zip(places[:EXAMPLES], where[:EXAMPLES], strict=True)
         ]
-        return DuplicateCounts(between, len(places), int((of == other).sum()), tuple(examples))
+        return DuplicateCounts(between, len(places), int((of == right).sum()), tuple(examples))
 
 
 def _require_outside(out: Path, root: Path) -> None:
@@ -225,7 +228,7 @@ def _require_outside(out: Path, root: Path) -> None:
 
 def _imbalance(counts: Mapping[str, Mapping[str, int]], classes: Sequence[str]) -> float | None:
     ordinary = [of_set for name, of_set in counts.items() if name in SPLITS or name == "all"]
-    totals = [sum(of_set[one] for of_set in ordinary) for one in classes]
+    totals = [sum(of_set[name] for of_set in ordinary) for name in classes]
     least = min(totals, default=0)
     return max(totals) / least if least else None
 

@@ -1,10 +1,11 @@
-"""The study's images as arrays, with the fingerprint that recognises them; no I/O."""
+"""A study's images as arrays, with the fingerprint that identifies them; no I/O."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class DataBundle:
-    """Everything a study trains and judges on; ``test`` is empty where the study keeps none."""
+    """Everything a study trains and is evaluated on; ``test`` is empty where a study has none."""
 
     train: ImageSet
     val: ImageSet
@@ -80,9 +81,11 @@ def make_bundle(
     Raises:
         DataError: train, val or test lacks a class, or a shifted set has no image at all.
     """
-    shifted_sizes = {name: len(one) for name, one in sets.items() if name.startswith(SHIFTED_PREFIX)}
+    shifted_sizes = {name: len(images) for name, images in sets.items() if name.startswith(SHIFTED_PREFIX)}
     require_images(shifted_sizes)
-    require_classes({name: _count_classes(one, classes) for name, one in sets.items() if name not in shifted_sizes})
+    require_classes(
+        {name: _count_classes(images, classes) for name, images in sets.items() if name not in shifted_sizes}
+    )
     sets = {"test": empty_set(image_size_px), **sets}
     ordered = {name: sets[name] for name in (*SPLITS, *sorted(set(sets) - set(SPLITS)))}
     summary = DataSummary(
@@ -90,12 +93,12 @@ def make_bundle(
         fingerprint=fingerprint(ordered, classes),
         image_size_px=image_size_px,
         classes=classes,
-        sizes={name: len(one) for name, one in ordered.items()},
-        class_counts={name: _count_classes(one, classes) for name, one in ordered.items()},
+        sizes={name: len(images) for name, images in ordered.items()},
+        class_counts={name: _count_classes(images, classes) for name, images in ordered.items()},
         skipped=skipped,
     )
     shifted = {
-        name.removeprefix(SHIFTED_PREFIX): one for name, one in ordered.items() if name.startswith(SHIFTED_PREFIX)
+        name.removeprefix(SHIFTED_PREFIX): images for name, images in ordered.items() if name.startswith(SHIFTED_PREFIX)
     }
     return DataBundle(ordered["train"], ordered["val"], ordered["test"], shifted, classes, summary)
 
@@ -103,12 +106,12 @@ def make_bundle(
 def all_sets(bundle: DataBundle) -> dict[str, ImageSet]:
     """Return the sets of a bundle by the names the summary uses, without an empty test set."""
     test = {"test": bundle.test} if len(bundle.test) else {}
-    shifted = {SHIFTED_PREFIX + name: one for name, one in bundle.shifted.items()}
+    shifted = {SHIFTED_PREFIX + name: images for name, images in bundle.shifted.items()}
     return {"train": bundle.train, "val": bundle.val, **test, **shifted}
 
 
 def fingerprint(sets: Mapping[str, ImageSet], classes: tuple[str, ...]) -> str:
-    """Hash what the images are, not where they lay or in which order.
+    """Hash the content of the images, not their place or order.
 
     Covers the pixels, labels, sizes, names of the sets and names of the classes; a set counts as a multiset, so file
     names, times, the order on disk and the number of workers do not matter.
@@ -119,9 +122,9 @@ def fingerprint(sets: Mapping[str, ImageSet], classes: tuple[str, ...]) -> str:
     total = hashlib.sha256(FINGERPRINT_FORM)
     _add_parts(total, *(name.encode("utf-8", "surrogatepass") for name in classes))
     for name in sorted(sets):
-        one = sets[name]
-        shape = ",".join(map(str, one.images.shape))
-        _add_parts(total, name.encode("utf-8", "surrogatepass"), shape.encode(), *sorted(_image_digests(one)))
+        images = sets[name]
+        shape = ",".join(map(str, images.images.shape))
+        _add_parts(total, name.encode("utf-8", "surrogatepass"), shape.encode(), *sorted(_image_digests(images)))
     return total.hexdigest()
 
 
@@ -174,8 +177,12 @@ def _image_digests(images: ImageSet) -> list[bytes]:
     ]
 
 
-def _add_parts(total: hashlib._Hash, *parts: bytes) -> None:
-    """Feed parts so that no two lists of parts read alike."""
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+
+def _add_parts(total: _Hash, *parts: bytes) -> None:
+    """Add parts with their lengths, so that no two lists of parts give the same bytes."""
     total.update(len(parts).to_bytes(8, "big"))
     for part in parts:
         total.update(len(part).to_bytes(8, "big"))

@@ -32,10 +32,10 @@ def require_known_keys(classes: Mapping[str, str], folders: Collection[str], wha
         DataError: names the keys that are not, and the folders there are.
     """
     if unknown := sorted(set(classes) - set(folders)):
-        found = ", ".join(sorted(folders)[:20]) or "none"
+        existing = ", ".join(sorted(folders)[:20]) or "none"
         raise DataError(
             f"every key of data.classes must be a {what}, but there is no {', '.join(unknown)}; "
-            f"there are: {found}. Correct or remove the key"
+            f"there are: {existing}. Correct or remove the key"
         )
 
 
@@ -55,18 +55,20 @@ def require_class_number(place: object, classes: Sequence[str]) -> None:
     )
 
 
-def require_shifted_classes(found: Mapping[str, Collection[str]], classes: Sequence[str]) -> None:
+def require_shifted_classes(class_names: Mapping[str, Collection[str]], classes: Sequence[str]) -> None:
     """Check that shifted sets have no class that training has not.
 
     Args:
-        found: class names by set, "shifted/<name>".
+        class_names: by set, "shifted/<name>".
         classes: those of training.
 
     Raises:
         DataError: names every set and class that is unknown.
     """
     faults = [
-        f"{name} has {one!r}" for name, names in sorted(found.items()) for one in sorted(set(names) - set(classes))
+        f"{name} has {extra!r}"
+        for name, names in sorted(class_names.items())
+        for extra in sorted(set(names) - set(classes))
     ]
     if faults:
         raise DataError(
@@ -124,8 +126,8 @@ def find_images(folder: Path, root: Path, ignored: Counter[str]) -> list[ImageFi
     Raises:
         DataError: a folder cannot be read.
     """
-    found = [_describe(path, root) for path in _walk(folder, set(), ignored)]
-    return sorted(found, key=lambda file: file.name)
+    files = [_describe(path, root) for path in _walk(folder, set(), ignored)]
+    return sorted(files, key=lambda file: file.name)
 
 
 def _walk(folder: Path, entered: set[str], ignored: Counter[str]) -> Iterator[Path]:
@@ -220,7 +222,7 @@ def plan_folder(spec: DataSpec) -> FolderPlan:
     _log.log(logging.INFO if ignored else logging.DEBUG, "%s: %s", root, listed(ignored))
     require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_PREFIX) for name in folders])
     folders |= _read_shifted(spec.shifted, ignored)
-    require_known_keys(spec.classes, {one for by_folder in folders.values() for one in by_folder})
+    require_known_keys(spec.classes, {name for by_folder in folders.values() for name in by_folder})
     groups = {name: _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
     if UNSPLIT in groups:
         require_class_number(root, sorted(groups[UNSPLIT]))
@@ -247,7 +249,7 @@ def survey_folder(spec: DataSpec) -> tuple[FolderPlan, str | None]:
     ignored: Counter[str] = Counter()
     root, folders = _read_folder(spec, ignored)
     groups = {name or "all": _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
-    classes = tuple(sorted({one for group in groups.values() for one in group}))
+    classes = tuple(sorted({name for group in groups.values() for name in group}))
     sets = {name: files for name, group in groups.items() if (files := _label(group, classes))}
     return FolderPlan(root, classes, sets, ignored), refusal
 
@@ -287,7 +289,9 @@ def _read_folder(spec: DataSpec, ignored: Counter[str]) -> tuple[Path, dict[str,
 
 def _plan(root: Path, groups: Mapping[str, _ByClass], ignored: Mapping[str, int]) -> FolderPlan:
     ordinary = {name: group for name, group in groups.items() if name in SPLITS}
-    require_classes({name: {one: len(files) for one, files in group.items()} for name, group in ordinary.items()})
+    require_classes(
+        {name: {class_name: len(files) for class_name, files in group.items()} for name, group in ordinary.items()}
+    )
     classes = tuple(sorted(groups["train"]))
     require_class_number(root, classes)
     sets = {name: _label(group, classes) for name, group in ordinary.items()}
@@ -296,7 +300,7 @@ def _plan(root: Path, groups: Mapping[str, _ByClass], ignored: Mapping[str, int]
 
 
 def _label_shifted(groups: Mapping[str, _ByClass], classes: Sequence[str]) -> dict[str, tuple[LabelledFile, ...]]:
-    present = {name: [one for one, files in group.items() if files] for name, group in groups.items()}
+    present = {name: [class_name for class_name, files in group.items() if files] for name, group in groups.items()}
     require_shifted_classes(present, classes)
     sets = {name: _label(group, classes) for name, group in groups.items()}
     require_images({name: len(files) for name, files in sets.items()})
@@ -304,7 +308,9 @@ def _label_shifted(groups: Mapping[str, _ByClass], classes: Sequence[str]) -> di
 
 
 def _label(group: _ByClass, classes: Sequence[str]) -> tuple[LabelledFile, ...]:
-    return tuple(LabelledFile(file, label) for label, one in enumerate(classes) for file in group.get(one, ()))
+    return tuple(
+        LabelledFile(file, label) for label, class_name in enumerate(classes) for file in group.get(class_name, ())
+    )
 
 
 def _merge(by_folder: _ByClass, mapping: Mapping[str, str]) -> _ByClass:
@@ -312,7 +318,7 @@ def _merge(by_folder: _ByClass, mapping: Mapping[str, str]) -> _ByClass:
     by_class: _ByClass = {}
     for folder, files in by_folder.items():
         by_class.setdefault(class_of(folder, mapping), []).extend(files)
-    return {one: sorted(files, key=lambda file: file.name) for one, files in by_class.items()}
+    return {class_name: sorted(files, key=lambda file: file.name) for class_name, files in by_class.items()}
 
 
 def _read_sets(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
@@ -321,11 +327,13 @@ def _read_sets(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
     shifted = [inner for folder in folders if folder.name == SHIFTED_FOLDER for inner in subfolders(folder)]
     places = _split_folders(root, folders) | {SHIFTED_PREFIX + folder.name: folder for folder in shifted}
     groups = {
-        name: {one.name: find_images(one, root, ignored) for one in subfolders(folder)}
+        name: {child.name: find_images(child, root, ignored) for child in subfolders(folder)}
         for name, folder in places.items()
     }
     if "train" not in groups:
-        groups[UNSPLIT] = {one.name: find_images(one, root, ignored) for one in folders if one.name != SHIFTED_FOLDER}
+        groups[UNSPLIT] = {
+            child.name: find_images(child, root, ignored) for child in folders if child.name != SHIFTED_FOLDER
+        }
     return groups
 
 
@@ -336,8 +344,8 @@ def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str
         root = _existing_folder(f"data.shifted.{name}", path)
         prefix = SHIFTED_PREFIX + name
         groups[prefix] = {
-            one.name: [replace(file, name=f"{prefix}/{file.name}") for file in find_images(one, root, ignored)]
-            for one in subfolders(root)
+            child.name: [replace(file, name=f"{prefix}/{file.name}") for file in find_images(child, root, ignored)]
+            for child in subfolders(root)
         }
     return groups
 
@@ -351,37 +359,39 @@ def _existing_folder(field: str, path: str) -> Path:
 
 def _split_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
     """Return the folder of each split, or nothing where the folders are classes."""
-    found: dict[str, Path] = {}
+    splits: dict[str, Path] = {}
     for split, names in SPLIT_FOLDERS.items():
         same = [folder for folder in folders if folder.name.lower() in names]
         if len(same) > 1:
-            raise DataError(f"{root} must have one {split} folder, but has {' and '.join(one.name for one in same)}")
+            raise DataError(
+                f"{root} must have one {split} folder, but has {' and '.join(child.name for child in same)}"
+            )
         if same:
-            found[split] = same[0]
-    if not found:
+            splits[split] = same[0]
+    if not splits:
         return {}
-    if lacking := next((split for split in ("train", "val") if split not in found), None):
+    if lacking := next((split for split in ("train", "val") if split not in splits), None):
         raise DataError(
-            f"{root} has {', '.join(one.name for one in found.values())} but no {lacking} folder "
+            f"{root} has {', '.join(child.name for child in splits.values())} but no {lacking} folder "
             f"({' or '.join(SPLIT_FOLDERS[lacking])}); {LAYOUTS}"
         )
-    if unused := [one.name for one in folders if one not in found.values() and one.name != SHIFTED_FOLDER]:
+    if unused := [child.name for child in folders if child not in splits.values() and child.name != SHIFTED_FOLDER]:
         _log.warning("%s: folders beside the splits are not used: %s", root, ", ".join(unused))
-    return found
+    return splits
 
 
 def _deal_out(by_class: _ByClass, spec: DataSpec) -> dict[str, _ByClass]:
-    names = {one: [file.name for file in files] for one, files in by_class.items()}
+    names = {class_name: [file.name for file in files] for class_name, files in by_class.items()}
     if spec.group_by is not None:
         return _pick(by_class, assign_groups(names, spec.group_by, spec.fractions, spec.seed, stratify=spec.stratify))
     if not spec.stratify:
         return _pick(by_class, assign_splits(_names(by_class), spec.fractions, spec.seed))
     assigned: dict[str, list[str]] = {}
-    for one, of_class in names.items():
+    for class_name, of_class in names.items():
         try:
             dealt = assign_splits(of_class, spec.fractions, spec.seed)
         except DataError as exc:
-            raise DataError(f"class {one!r} cannot be split: {exc}") from exc
+            raise DataError(f"class {class_name!r} cannot be split: {exc}") from exc
         for split, chosen in dealt.items():
             assigned.setdefault(split, []).extend(chosen)
     return _pick(by_class, assigned)
@@ -391,7 +401,7 @@ def _pick(by_class: _ByClass, assigned: Mapping[str, Iterable[str]]) -> dict[str
     """Return the files of each split by class; every class is a key, with no files where it got none."""
     chosen = {split: set(names) for split, names in assigned.items()}
     return {
-        split: {one: [file for file in files if file.name in names] for one, files in by_class.items()}
+        split: {class_name: [file for file in files if file.name in names] for class_name, files in by_class.items()}
         for split, names in chosen.items()
     }
 

@@ -66,9 +66,9 @@ def near_duplicates(train: Bytes, val: Bytes) -> npt.NDArray[np.bool_]:
     Returns:
         bool [M].
     """
-    found = np.zeros(len(val), np.bool_)
-    found[duplicate_pairs(train, val).second] = True
-    return found
+    duplicated = np.zeros(len(val), np.bool_)
+    duplicated[duplicate_pairs(train, val).second] = True
+    return duplicated
 
 
 def duplicate_pairs(first: Bytes, second: Bytes) -> DuplicatePairs:
@@ -121,15 +121,15 @@ class _Album:
 def _pairs(known: _Album, others: _Album, *, within: bool) -> DuplicatePairs:
     hashes, thumbnails = perceptual_hashes(known.grey)[0, 0], grey_thumbnails(known.grey)
     moved = perceptual_hashes(others.grey, SHIFTS_PX)
-    found: set[tuple[int, int]] = set()
+    matches: set[tuple[int, int]] = set()
     for (row, rows), (column, columns) in product(enumerate(SHIFTS_PX), repeat=2):
         for of, at in _candidates(hashes, moved[row, column], before=within):
             of, at = _same_shapes(thumbnails, others, (rows, columns), of, at)
             for start in range(0, len(of), BLOCK_COLOURS):
                 theirs, ours = of[start : start + BLOCK_COLOURS], at[start : start + BLOCK_COLOURS]
                 same = _same_colours(known.images[ours], others.images[theirs], (rows, columns))
-                found.update(zip(theirs[same].tolist(), ours[same].tolist(), strict=True))
-    pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
+                matches.update(zip(theirs[same].tolist(), ours[same].tolist(), strict=True))
+    pairs = np.array(sorted(matches), np.int64).reshape(-1, 2)
     return DuplicatePairs(pairs[:, 1], pairs[:, 0])
 
 
@@ -172,7 +172,7 @@ def _same_colours(known: Bytes, others: Bytes, shift: Shift) -> npt.NDArray[np.b
     return np.asarray(alike & (tone <= MAX_TONE_STEPS), np.bool_)
 
 
-def _agree(one: Floats, other: Floats) -> npt.NDArray[np.bool_]:
+def _agree(first: Floats, second: Floats) -> npt.NDArray[np.bool_]:
     """Whether normalised thumbnails correlate; two plain ones agree."""
-    plain = ~one.any(1) & ~other.any(1)
-    return np.asarray(((one * other).sum(1) >= MIN_CORRELATION) | plain, np.bool_)
+    plain = ~first.any(1) & ~second.any(1)
+    return np.asarray(((first * second).sum(1) >= MIN_CORRELATION) | plain, np.bool_)

@@ -168,15 +168,15 @@ def inspect_files(
         on_progress: called in this thread with (pictures done, pictures in all).
     """
     shape = (len(files), image_size_px, image_size_px, 3)
-    found = Inspection(np.zeros(shape, np.uint8), np.zeros((len(files), 2), np.int64), {})
+    inspection = Inspection(np.zeros(shape, np.uint8), np.zeros((len(files), 2), np.int64), {})
 
     def inspect_chunk(start: int) -> int:
         places = range(start, min(start + CHUNK_FILES, len(files)))
         for at in places:
             try:
-                _inspect(found, at, files[at], resize)
+                _inspect(inspection, at, files[at], resize)
             except DataError as exc:
-                found.faults[at] = str(exc)
+                inspection.faults[at] = str(exc)
         return len(places)
 
     with (
@@ -189,13 +189,13 @@ def inspect_files(
             done += count
             if on_progress is not None:
                 on_progress(done, len(files))
-    return found
+    return inspection
 
 
-def _inspect(found: Inspection, at: int, file: ImageFile, resize: Resize) -> None:
+def _inspect(inspection: Inspection, at: int, file: ImageFile, resize: Resize) -> None:
     try:
         contents = file.path.read_bytes()
     except OSError as exc:
         raise DataError(exc.strerror or str(exc)) from exc
-    found.images[at] = decode_image(contents, found.images.shape[1], resize)
-    found.sizes_px[at] = picture_size(contents)
+    inspection.images[at] = decode_image(contents, inspection.images.shape[1], resize)
+    inspection.sizes_px[at] = picture_size(contents)

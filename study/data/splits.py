@@ -57,7 +57,7 @@ def require_unshared_groups(names: Mapping[str, Sequence[str]], pattern: str) ->
     for split, of_split in names.items():
         for key in group_keys(of_split, pattern).values():
             splits[key].add(split)
-    shared = [f"{key} ({', '.join(sorted(found))})" for key, found in sorted(splits.items()) if len(found) > 1]
+    shared = [f"{key} ({', '.join(sorted(names))})" for key, names in sorted(splits.items()) if len(names) > 1]
     if shared:
         more = f" and {len(shared) - EXAMPLES} more" if len(shared) > EXAMPLES else ""
         raise DataError(
@@ -89,10 +89,10 @@ def assign_groups(
         DataError: a name has no key, or a split would lack a class.
     """
     classes = sorted(by_class)
-    keys = group_keys([name for one in classes for name in by_class[one]], pattern)
+    keys = group_keys([name for class_name in classes for name in by_class[class_name]], pattern)
     counts: dict[str, _Counts] = defaultdict(lambda: np.zeros(len(classes)))
-    for at, one in enumerate(classes):
-        for name in by_class[one]:
+    for at, class_name in enumerate(classes):
+        for name in by_class[class_name]:
             counts[keys[name]][at] += 1
     order = sorted(counts, key=lambda key: (-counts[key].sum(), stable_seed("split", seed, key), key))
     splits = [split for split, fraction in zip(SPLITS, fractions, strict=True) if fraction > 0]
@@ -129,15 +129,15 @@ def _place(groups: _Counts, shares: _Counts, *, stratify: bool) -> list[int]:
 
 
 def _require_coverage(classes: Sequence[str], splits: Sequence[str], groups: _Counts, places: Sequence[int]) -> None:
-    found = np.zeros((len(splits), len(classes)), bool)
+    present = np.zeros((len(splits), len(classes)), bool)
     for group, place in zip(groups, places, strict=True):
-        found[place] |= group > 0
+        present[place] |= group > 0
     number = (groups > 0).sum(0)
     lacking = [
-        f"{split} has none of class {one!r}, which is in {number[at]} {'group' if number[at] == 1 else 'groups'}"
+        f"{split} has none of class {class_name!r}, which is in {number[at]} {'group' if number[at] == 1 else 'groups'}"
         for row, split in enumerate(splits)
-        for at, one in enumerate(classes)
-        if not found[row, at]
+        for at, class_name in enumerate(classes)
+        if not present[row, at]
     ]
     if lacking:
         raise DataError(

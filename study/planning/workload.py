@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from study.config.hyperparameters import Scalar, TrialConfig
 from study.config.search_space import Parameter
 from study.config.study_config import DataSpec, StudySpec, stable_seed
-from study.data.dataset import SHIFTED_PREFIX
-from study.data.image_folder import plan_folder, plan_shifted, require_shifted_names
-from study.data.loading import cache_entry, class_of_kind, face_classes, face_counts
-from study.data.synthetic_faces import SHIFTED_SETS
+from study.data.dataset import SPLITS
+from study.data.loading import cache_entry
+from study.data.sources import plan_data
 from study.designs import count_points, listed_points, planned_trials
 from study.designs.space import constants
-from study.errors import DataError
 from study.search.space import suggest, trial_config
 
 if TYPE_CHECKING:
@@ -108,29 +106,14 @@ def count_images(spec: DataSpec) -> ImageCounts:
     Raises:
         DataError: the images cannot be found or split.
     """
-    sizes, classes = _faces(spec) if spec.source == "faces" else _folder(spec)
-    shifted = sum(size for name, size in sizes.items() if name not in ("train", "val", "test"))
-    entry = cache_entry(spec)
+    plan = plan_data(spec)
+    shifted = sum(size for name, size in plan.sizes.items() if name not in SPLITS)
+    entry = cache_entry(spec, plan)
     cached = sum(file.stat().st_size for file in entry.glob("*.npy")) if entry.is_dir() else 0
     return ImageCounts(
-        sizes["train"], sizes["val"], sizes.get("test", 0), shifted, classes, spec.image_size_px, cached
+        plan.sizes["train"], plan.sizes["val"], plan.sizes.get("test", 0), shifted, len(plan.classes),
+        spec.image_size_px, cached,
     )  # fmt: skip
-
-
-def _faces(spec: DataSpec) -> tuple[dict[str, int], int]:
-    classes = face_classes(spec)
-    require_shifted_names(spec.shifted, SHIFTED_SETS)
-    plan = plan_shifted(spec, class_of_kind(spec), classes)
-    more = {} if plan is None else {name: len(files) for name, files in plan.sets.items()}
-    drawn = {SHIFTED_PREFIX + name if name in SHIFTED_SETS else name: n for name, n in face_counts(spec).items()}
-    return drawn | more, len(classes)
-
-
-def _folder(spec: DataSpec) -> tuple[dict[str, int], int]:
-    if spec.path is None:
-        raise DataError("data.source folder needs data.path, the folder with the pictures, but got none")
-    plan = plan_folder(spec)
-    return {name: len(files) for name, files in plan.sets.items()}, len(plan.classes)
 
 
 MOST_DRAWN = 2000

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from study.config.study_config import DataSpec
 from study.data import load_data
-from study.data import loading as rendered
+from study.data import sources as rendered
 from study.data.dataset import all_sets
 
 FACES = DataSpec(count=40, image_size_px=24, seed=3)
@@ -55,6 +56,10 @@ def test_another_renderer_is_another_entry(monkeypatch: pytest.MonkeyPatch) -> N
     other = rendered.face_key(FACES)
     monkeypatch.setattr(rendered.faces, "RENDERER_VERSION", -1)
     assert len({known, other, rendered.face_key(FACES)}) == 3
+
+
+def test_every_source_of_a_study_file_can_be_loaded() -> None:
+    assert set(rendered.SOURCES) == set(get_args(DataSpec.model_fields["source"].annotation))
 
 
 def test_faces_without_a_test_split() -> None:

@@ -16,9 +16,7 @@ from study.data.synthetic_faces import (
     batch,
     write_folder,
 )
-from study.data.synthetic_faces import (
-    write_folder as folder,
-)
+from study.data.synthetic_faces import folder_writer as folder
 from study.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""Draw a mask onto a photo of a face whose landmarks are known.
+"""Paint a mask onto a face whose landmarks are known.
 
 Every pixel gets an azimuth and a height on a cylinder head fitted to the landmarks; the mask is an analytic shape
 in these coordinates, so it turns, leans and narrows with the face.
@@ -8,95 +8,15 @@ import math
 
 import numpy as np
 
-from study.data.synthetic_faces.drawing import ByteArray, FloatArray, blend, blurred, shade, stroke
+from study.data.synthetic_faces.drawing import FloatArray, blend, blurred, shade, stroke
 from study.data.synthetic_faces.head_geometry import Box, FaceLandmarks, HeadFrame
 from study.data.synthetic_faces.mask_geometry import Cut, cut_of, fit, folds
 from study.data.synthetic_faces.mask_style import MaskLook, print_coverage
-from study.data.synthetic_faces.random_draws import scaled, stream
+from study.data.synthetic_faces.random_draws import scaled
 
-_CRISP_EDGE_PX = 0.6
-_GREY_SPREAD = 2.0
-
-
-def match_layer(photo: FloatArray, painted: FloatArray, unit_px: float, seed: int) -> FloatArray:
-    """Return the painted picture with everything that was painted made as poor as the photo.
-
-    Args:
-        photo: [H, W, 3], 0-255, before painting.
-        painted: [H, W, 3], after painting.
-        unit_px: distance from eyes to mouth, limits the blur.
-        seed: fixes the added noise.
-    """
-    change = painted - photo
-    touched = np.abs(change).max(axis=2) > np.float32(0.5)
-    if not bool(touched.any()):
-        return painted
-    blur_px = min(photo_blur_px(photo), 0.25 * unit_px)
-    noise = photo_noise(photo)
-    if float(np.ptp(photo, axis=2).mean()) < _GREY_SPREAD:
-        painted = np.repeat(painted.mean(axis=2, keepdims=True), 3, axis=2)
-    weight = blurred(touched.astype(np.float32), blur_px)[..., None]
-    result = photo + weight * (blurred(painted, blur_px) - photo)
-    grain = stream(seed).standard_normal(photo.shape[:2], dtype=np.float32) * np.float32(noise)
-    return np.asarray(result + (weight * grain[..., None]), np.float32)
-
-
-def photo_blur_px(photo: FloatArray) -> float:
-    """Estimate the blur from the steepest edge.
-
-    A step of height h blurred by sigma has the slope h / (sigma sqrt(2 pi)); the picture's contrast stands for h.
-    """
-    luma = photo.mean(axis=2)
-    if min(luma.shape) < 4:
-        return 0.0
-    low, high = np.percentile(luma, (2, 98)).tolist()
-    slope = max(
-        float(np.percentile(np.abs(np.diff(luma, axis=1)), 99.7)),
-        float(np.percentile(np.abs(np.diff(luma, axis=0)), 99.7)),
-    )
-    sigma = (high - low) / (max(slope, 0.5) * math.sqrt(2 * math.pi))
-    return math.sqrt(max(0.0, sigma * sigma - _CRISP_EDGE_PX * _CRISP_EDGE_PX)) * 0.6
-
-
-def photo_noise(photo: FloatArray) -> float:
-    """Estimate the standard deviation of the noise from second differences (Immerkaer's kernel, median form)."""
-    luma = photo.mean(axis=2)
-    if min(luma.shape) < 4:
-        return 0.0
-    rows = luma[:-2] - 2 * luma[1:-1] + luma[2:]
-    both = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
-    return float(1.4826 * np.median(np.abs(both)) / 6.0)
-
-
-# A little before the ear: on photos of narrow heads the loops would end in the air.
+# A little before the ear: on narrow heads the loops would end in the air.
 _EAR_AZIMUTH_RAD = 1.38
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-
-
-def overlay_mask(photo: ByteArray, landmarks: FaceLandmarks, look: MaskLook) -> ByteArray:
-    """Return a copy of a photo with a mask on one face.
-
-    The mask takes over the photo's blur, noise and lack of colour, so that they do not give it away.
-
-    Args:
-        photo: uint8 [H, W, 3], RGB, any size.
-        landmarks: of the face, in pixels of the photo.
-        look: the mask.
-
-    Returns:
-        uint8 [H, W, 3]; pixels away from the mask are those of the photo.
-    """
-    frame = HeadFrame.from_landmarks(landmarks)
-    box = _mask_box(frame, photo.shape)
-    if box.right <= box.left or box.bottom <= box.top:
-        return photo.copy()
-    block = photo[box.top : box.bottom, box.left : box.right].astype(np.float32)
-    painted = block.copy()
-    paint_mask(painted, _moved(landmarks, -box.left, -box.top), look)
-    matched = match_layer(block, painted, frame.unit_px, look.seed)
-    result = photo.copy()
-    result[box.top : box.bottom, box.left : box.right] = np.clip(matched + np.float32(0.5), 0, 255).astype(np.uint8)
-    return result
 
 
 def paint_mask(canvas: FloatArray, landmarks: FaceLandmarks, look: MaskLook) -> None:
@@ -141,10 +61,10 @@ def _lit(fold: FloatArray, relief: FloatArray, exposure: float) -> FloatArray:
 
 
 def _light(view: FloatArray, unit_px: float) -> tuple[float, FloatArray]:
-    """Read the light from the photo below the mask.
+    """Read the light from the picture below the mask.
 
     Returns:
-        The exposure (1 for a well lit photo) and the light's unevenness [H, W] around 1.
+        The exposure (1 for a well lit picture) and the light's unevenness [H, W] around 1.
     """
     luma = np.asarray(view @ _LUMA, np.float32)
     # The brightest parts tell the exposure whatever the skin; the mean would make masks on dark skin dark.
@@ -173,15 +93,3 @@ def _draw_loops(canvas: FloatArray, frame: HeadFrame, cut: Cut, look: MaskLook, 
 def _mask_box(frame: HeadFrame, shape: tuple[int, ...]) -> Box:
     """Return the block that holds the mask with its shadow, and the face's brightest parts above it."""
     return frame.box(shape, -1.45, -0.25, 1.45, frame.chin + 0.35)
-
-
-def _moved(marks: FaceLandmarks, x: float, y: float) -> FaceLandmarks:
-    def move(point: tuple[float, float]) -> tuple[float, float]:
-        return point[0] + x, point[1] + y
-
-    return FaceLandmarks(
-        (move(marks.eyes[0]), move(marks.eyes[1])),
-        move(marks.nose_tip),
-        (move(marks.mouth[0]), move(marks.mouth[1])),
-        None if marks.chin is None else move(marks.chin),
-    )
