@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TextIO
 
 from cli.output import STATE_STYLES, duration, number
+from study.analysis.ranking import better_trial
 from study.best_epoch import is_better
 from study.config.study_config import StudySpec
-from study.designs import count_points
+from study.designs import TrialPlan
 from study.events import (
     EpochEvents,
     EpochReported,
@@ -64,11 +65,11 @@ class Forecast:
     @property
     def planned(self) -> int:
         """How many trials there will be at most."""
-        return min(self._planned, self._listed - self._dropped) if self._dropped else self._planned
+        return min(self._planned, self._plan.planned(dropped=self._dropped)) if self._dropped else self._planned
 
     @cached_property
-    def _listed(self) -> int:
-        return (count_points(self._spec) or 0) * self._replicates
+    def _plan(self) -> TrialPlan:
+        return TrialPlan.of(self._spec)
 
     def begin(self, record: TrialRecord) -> None:
         """Take a trial that was placed."""
@@ -122,7 +123,7 @@ class LiveStatus:
         self._forecast = Forecast(spec, 0, 1)
         self._running: dict[int, tuple[TrialRecord, EpochReported | None]] = {}
         self._recent: deque[TrialRecord] = deque(maxlen=RECENT)
-        self._best_ended: tuple[float, int] | None = None
+        self._best_ended: TrialRecord | None = None
 
     def take(self, event: Event) -> str | None:
         """Note one event; return a line about it if it is worth one."""
@@ -230,25 +231,21 @@ class LiveStatus:
     def _finish(self, record: TrialRecord) -> str:
         self._running.pop(record.trial, None)
         if self._forecast.finish(record):
-            self._recent.append(replace(record, history=()))
-            if record.checkpoint is not None:
-                self._best_ended = self._better(self._best_ended, record.value, record.trial)
+            kept = replace(record, history=())
+            self._recent.append(kept)
+            self._best_ended = better_trial(self._best_ended, kept, self._spec.objective)
         value = f"{self._spec.objective.metric} {number(record.value)} at epoch {record.epoch}" if record.epoch else ""
         why = record.error if record.state is TrialState.FAILED else value
         return f"trial {record.trial}{self._replicate(record)} {record.state.value}: {why}"
 
     def _best(self) -> tuple[float, int] | None:
         """Return value and trial of the best so far: of trials that ended with a checkpoint or still run."""
-        best = self._best_ended
+        ended, objective = self._best_ended, self._spec.objective
+        best = None if ended is None else (ended.metrics[objective.metric], ended.trial)
         for _, report in list(self._running.values()):
-            if report is not None:
-                best = self._better(best, report.best_value, report.trial)
+            if report and is_better(report.best_value, None if best is None else best[0], objective.mode):
+                best = report.best_value, report.trial
         return best
-
-    def _better(self, best: tuple[float, int] | None, value: float | None, trial: int) -> tuple[float, int] | None:
-        if value is None or not is_better(value, None if best is None else best[0], self._spec.objective.mode):
-            return best
-        return value, trial
 
     def _end(self, event: StudyEnded) -> str:
         self._ended_at_s = event.at_s

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.search_space import Parameter
@@ -72,17 +73,54 @@ def distinct_points(spec: StudySpec) -> int | None:
     return count_grid(spec.space) if spec.design.kind == "search" else count_points(spec)
 
 
+@dataclass(frozen=True)
+class TrialPlan:
+    """How many trials a study has at most: every replicate counted, no point run twice.
+
+    ``points`` are those there are to choose from, None where a range is continuous.
+    """
+
+    spec: StudySpec
+    points: int | None
+
+    @classmethod
+    def of(cls, spec: StudySpec) -> TrialPlan:
+        """Count the points of a study.
+
+        Raises:
+            DesignError: the space does not admit the design, or every point is excluded.
+        """
+        points = distinct_points(spec)
+        if points == 0:
+            raise DesignError("the space has no point that can be run, as all are excluded; search other values")
+        return cls(spec, points)
+
+    def planned(self, *, dropped: int = 0, reachable: int | None = None) -> int:
+        """Return how many trials there will be at most, as far as is known by now.
+
+        Args:
+            dropped: replicates that are never begun because their points are settled; a search runs other points
+                instead, a listed design has fewer trials.
+            reachable: trials begun and to begin of the points that a search found, once it found that there are no
+                others; None as long as there may be.
+        """
+        is_search, replicates = self.spec.design.kind == "search", len(self.spec.replicates.numbers)
+        limits = (
+            self.spec.budget.trials,
+            self.spec.search.trials if is_search else None,
+            reachable if is_search else None,
+            None if self.points is None else self.points * replicates - (0 if is_search else dropped),
+        )
+        return min(limit for limit in limits if limit is not None)
+
+
 def planned_trials(spec: StudySpec) -> int:
-    """Return how many trials a study has at most, every replicate counted and no point run twice.
+    """Return how many trials a study has at most before any has run.
 
     Raises:
-        DesignError: the space does not admit the design.
+        DesignError: as in ``TrialPlan.of``.
     """
-    points, asked = distinct_points(spec), spec.search.trials if spec.design.kind == "search" else None
-    if points == 0:
-        raise DesignError("the space has no point that can be run, as all are excluded; search other values")
-    limits = (asked, spec.budget.trials, None if points is None else points * len(spec.replicates.numbers))
-    return min(limit for limit in limits if limit is not None)
+    return TrialPlan.of(spec).planned()
 
 
 def _require_admitted(spec: StudySpec) -> None:

@@ -11,12 +11,12 @@ from functools import cached_property
 from typing import Any, Final
 
 from study.config.study_config import StudySpec
+from study.designs import TrialPlan
 from study.errors import damaged, missing
 from study.paths import StudyLayout
 from study.records import TrialState
 from study.storage.journal_format import Operation, parse_line, split_lines
 from study.storage.study_attributes import DROPPED_PREFIX, EXHAUSTED, SPEC, StudyAttributes
-from study.trials.queue import max_trials, planned_trials_now
 from study.trials.serialization import STATES, StoredEpoch, is_settled, stored_epochs, to_record
 
 _UNREAD = tuple(
@@ -128,14 +128,10 @@ class StudyView(StudyAttributes):
         begun = Counter(record.point for record in self.records)
         settled = {self.records[trial.number].point for trial in self._replay.trials if is_settled(trial)}
         left = {point: replicates - count for point, count in begun.items()}
-        return planned_trials_now(
-            self.spec,
-            max_trials(self.spec),
-            len(self.records),
-            freed=sum(left[point] for point in settled),
-            to_begin=sum(count for point, count in left.items() if point not in settled),
-            no_more=bool(self._attrs.get(EXHAUSTED)),
-        )
+        reachable = None
+        if self._attrs.get(EXHAUSTED):
+            reachable = len(self.records) + sum(count for point, count in left.items() if point not in settled)
+        return TrialPlan.of(self.spec).planned(dropped=sum(left[point] for point in settled), reachable=reachable)
 
     @property
     def is_finished(self) -> bool:

@@ -1,14 +1,15 @@
-"""Know which replicate of which point comes next, and how many trials there will be."""
+"""The queue of trials: which replicate of which point comes next, and how many trials there will be."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from study.config.hyperparameters import Scalar
 from study.config.study_config import StudySpec
-from study.designs import count_points, listed_points, planned_trials
+from study.designs import TrialPlan, listed_points
 from study.trials.listener import TrialListener
 from study.trials.serialization import ASKED, replicate_of
 
@@ -22,28 +23,6 @@ PointKey = frozenset[tuple[str, bool, Scalar]]
 def point_key(params: Mapping[str, Scalar]) -> PointKey:
     """Return what two descriptions of one point share: 1 is 1.0 but not true, and the order does not matter."""
     return frozenset((name, isinstance(value, bool), value) for name, value in params.items())
-
-
-def max_trials(spec: StudySpec) -> int:
-    """Return how many trials there may be before any has run."""
-    points = count_points(spec)
-    return planned_trials(spec) if points is None else points * len(spec.replicates.numbers)
-
-
-def planned_trials_now(spec: StudySpec, most: int, asked: int, *, freed: int, to_begin: int, no_more: bool) -> int:
-    """Return how many trials there will be at most, as far as is known now.
-
-    Args:
-        spec: the study.
-        most: what ``max_trials`` says of it.
-        asked: trials there are.
-        freed: replicates of settled points that are not begun and never will be.
-        to_begin: replicates of other points that are not begun.
-        no_more: whether a search found that there is no further point.
-    """
-    if spec.design.kind != "search":
-        return min(most - freed, spec.budget.trials or most)
-    return min(most, asked + to_begin) if no_more else most
 
 
 @dataclass
@@ -82,7 +61,6 @@ class TrialQueue(TrialListener):
         self.keys: set[PointKey] = set()
         self.found_no_more = False
         self._spec = spec
-        self._most: int | None = None
         self._listed: list[dict[str, Scalar]] | None = None
         self._open: dict[int, None] = {}  # points of which replicates are to be begun
         self._asked = 0
@@ -97,18 +75,16 @@ class TrialQueue(TrialListener):
     @property
     def planned(self) -> int:
         """How many trials there will be at most, as far as is known now."""
-        to_begin = 0
+        reachable = None
         if self.found_no_more:
-            to_begin = sum(self.points[one].remaining(self.replicates) for one in self._open)
-        return planned_trials_now(
-            self._spec, self._count(), self._asked, freed=self._freed, to_begin=to_begin, no_more=self.found_no_more
-        )
+            reachable = self._asked + sum(self.points[point].remaining(self.replicates) for point in self._open)
+        return self._plan.planned(dropped=self._freed, reachable=reachable)
 
     @property
     def is_exhausted(self) -> bool:
         """Whether a search has fewer points than it might have run."""
         asked = min(self._spec.search.trials, self._spec.budget.trials or self._spec.search.trials)
-        return self._spec.design.kind == "search" and (self.found_no_more or self._count() < asked)
+        return self._spec.design.kind == "search" and (self.found_no_more or self._plan.planned() < asked)
 
     def next_listed(self) -> tuple[int, int, dict[str, Scalar]] | None:
         """Return point, replicate and values of the next trial of a listed design, None after the last."""
@@ -179,7 +155,6 @@ class TrialQueue(TrialListener):
             self._listed = list(listed_points(self._spec) or ())
         return self._listed
 
-    def _count(self) -> int:
-        if self._most is None:
-            self._most = max_trials(self._spec)
-        return self._most
+    @cached_property
+    def _plan(self) -> TrialPlan:
+        return TrialPlan.of(self._spec)

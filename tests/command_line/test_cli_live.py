@@ -185,7 +185,8 @@ def test_what_a_board_keeps_does_not_grow_with_the_trials() -> None:
     for trial in range(500):
         finished = script.finish(trial)
         value = 0.9 if trial == 17 else 0.1
-        board.take(replace(finished, record=replace(finished.record, value=value, checkpoint="c")))
+        record = replace(finished.record, value=value, metrics={"val_auc": value}, checkpoint="c")
+        board.take(replace(finished, record=record))
     text = shown(board)
     assert "500 of 500 trials ended, 0 running; best val_auc 0.90000 (trial 17)" in text
     assert text.count("COMPLETE") == 8
