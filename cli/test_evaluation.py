@@ -86,7 +86,7 @@ def evaluate_on_test(
     """
     from study.storage.lock import driver_lock
     from study.storage.study_storage import StudyStorage
-    from study.training.evaluate import metrics_on
+    from study.training.evaluate import evaluate_checkpoint
 
     if (known := find_test_evaluation(study, winner)) is not None:
         with suppress(StudyStorageError), driver_lock(study.layout):  # a kill may have come between storage and outbox
@@ -105,7 +105,7 @@ def evaluate_on_test(
             return known
         require_first_test_evaluation(study, winner, again=again)
         try:
-            values = metrics_on(folder, images, labels)
+            values = evaluate_checkpoint(folder, images, labels)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)

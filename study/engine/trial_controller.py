@@ -21,7 +21,7 @@ from study.events import Recorder, StudyEnded, StudyStarted, TrialFinished, Tria
 from study.paths import StudyLayout, write_text_atomic
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
-from study.training.progress import reason_to_end
+from study.training.progress import find_stop_reason
 from study.trials.serialization import Assignment
 
 _WHOLE = (StopReason.FINISHED, StopReason.EARLY_STOPPED)
@@ -243,7 +243,7 @@ class TrialController(ErrorCapture):
 
     def _decide_after_resume(self, record: TrialRecord) -> None:
         """Decide what a killed driver did not; a trial that is still to be evaluated is handed out again instead."""
-        reason = reason_to_end(TrialConfig.model_validate(record.config), record.history)
+        reason = find_stop_reason(TrialConfig.model_validate(record.config), record.history)
         if reason is not None:
             if not self._evaluates:
                 self._end_trial(record.trial, reason)

@@ -19,7 +19,7 @@ from study.errors import ExportError
 from study.export.model_card import bundle_card
 from study.paths import WEIGHTS, write_atomic, write_text_atomic
 from study.training.checkpoint import CheckpointCard, load_scores, load_weights, read_card
-from study.training.evaluate import ARCHITECTURE, load_model, logits_of
+from study.training.evaluate import ARCHITECTURE, compute_logits, load_model
 from study.training.metrics import probabilities
 
 CONFIG, CARD = "config.json", "README.md"
@@ -46,7 +46,7 @@ class Bundle:
         size = steps["image_size_px"]
         if images.shape[1:] != (size, size, 3):
             raise ExportError(f"images must be [N, {size}, {size}, 3], but are {list(images.shape)}")
-        return probabilities(logits_of(self.model, images, steps, precision, torch.device("cpu")))
+        return probabilities(compute_logits(self.model, images, steps, precision, torch.device("cpu")))
 
 
 def load_bundle(folder: Path) -> Bundle:

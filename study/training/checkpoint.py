@@ -52,7 +52,7 @@ class CheckpointCard:
 
 
 @dataclass(frozen=True)
-class Selected:
+class SelectedCheckpoint:
     """A selected checkpoint before it is written.
 
     ``scores`` are the validation scores in [0, 1] of exactly these weights: [M] of the positive class, or [M, K];
@@ -70,7 +70,7 @@ def best_folder(directory: Path, epoch: int) -> Path:
     return directory / f"epoch-{epoch:04d}"
 
 
-def save_best(directory: Path, selected: Selected) -> Path:
+def save_best(directory: Path, selected: SelectedCheckpoint) -> Path:
     """Write a selected checkpoint as one folder, whole or not at all, with float32, contiguous weights.
 
     Returns:
@@ -149,7 +149,7 @@ def load_scores(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         raise ValueError(f"{folder / SCORES} is damaged: {error}") from error
 
 
-def is_whole(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
     """Whether a selected checkpoint is there with its weights and scores, undamaged."""
     try:
         load_weights(folder)
@@ -160,7 +160,7 @@ def is_whole(folder: Path) -> bool:
     return True
 
 
-def drop_obsolete(directory: Path, keep_epoch: int | None) -> None:
+def delete_obsolete(directory: Path, keep_epoch: int | None) -> None:
     """Delete selected checkpoints of other epochs, and what a kill left half written."""
     for path in (*directory.glob("epoch-*"), *directory.glob(".epoch-*.part")):
         if keep_epoch is None or path != best_folder(directory, keep_epoch):

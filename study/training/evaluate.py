@@ -1,4 +1,4 @@
-"""Score images with a stored model, as its validation images were scored."""
+"""Evaluation: logits of stored models and of extra image sets, their metrics, latency and parameter count."""
 
 from __future__ import annotations
 
@@ -23,32 +23,25 @@ from study.training.dataset import DeviceImages, LabelledImages, TrainingData
 from study.training.models.architectures import Network, build_model, predict, to_device
 
 WARM_UP = 2
-FEWEST, MOST, ENOUGH_S = 3, 20, 0.15
-"""Images that are timed: so many at least and at most, and no more once so much time is over."""
+MIN_IMAGES, MAX_IMAGES, ENOUGH_S = 3, 20, 0.15
+"""Images that are timed: at least and at most so many, and no more after that time."""
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Count a model's numbers that are or could be learned, frozen ones too."""
-    return sum(one.numel() for one in model.parameters())
+    """Count a model's parameters, frozen ones included."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.inference_mode()
 def measure_latency_ms(network: Network, images: DeviceImages) -> float:
-    """Return the median time to classify one image, after a warm-up, in the network's precision.
-
-    Leaves the model in evaluation mode and everything else as it was.
-
-    Args:
-        network: what classifies.
-        images: the first one is taken, again and again.
-    """
+    """Return the median time to classify the first image, after a warm-up; leaves the model in evaluation mode."""
     network.model.eval()
     image, _ = images.take(torch.zeros(1, dtype=torch.long), channels_last=network.channels_last)
     image = images.normalize(image)
     for _ in range(WARM_UP):
         _time_s(network, image)
     times: list[float] = []
-    while len(times) < FEWEST or (len(times) < MOST and sum(times) < ENOUGH_S):
+    while len(times) < MIN_IMAGES or (len(times) < MAX_IMAGES and sum(times) < ENOUGH_S):
         times.append(_time_s(network, image))
     return 1000 * median(times)
 
@@ -62,11 +55,11 @@ def _time_s(network: Network, image: torch.Tensor) -> float:
 
 
 ARCHITECTURE = ("family", "depth", "head", "head_width", "head_dropout")
-"""The hyperparameters that say which layers a model has."""
+"""The hyperparameters that decide which layers a model has."""
 
 
 def load_model(architecture: Mapping[str, Any], outputs: int, weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    """Build a stored model; hyperparameters that are not given have their defaults.
+    """Build a stored model; missing hyperparameters have their defaults.
 
     Raises:
         ValueError: there is no such architecture.
@@ -78,7 +71,7 @@ def load_model(architecture: Mapping[str, Any], outputs: int, weights: Mapping[s
     return model.eval()
 
 
-def logits_of(
+def compute_logits(
     model: nn.Module,
     images: NDArray[np.uint8],
     preprocessing: Mapping[str, Any],
@@ -90,18 +83,18 @@ def logits_of(
     Args:
         model: what ``load_model`` made; moved to the device.
         images: uint8 RGB, square, of the size the model expects.
-        preprocessing: mean and std, as a checkpoint's card has them.
+        preprocessing: of a checkpoint's card; mean and std are used.
         precision: fp32 or bf16.
         device: default: the first visible GPU, else the CPU.
     """
     device = device or devices.pick_device()
     normalization = tuple(preprocessing["mean"]), tuple(preprocessing["std"])
-    held = DeviceImages(images, np.zeros(len(images), np.int64), device, normalization=normalization)
-    return predict(to_device(model, device, precision, channels_last=True), held)
+    on_device = DeviceImages(images, np.zeros(len(images), np.int64), device, normalization=normalization)
+    return predict(to_device(model, device, precision, channels_last=True), on_device)
 
 
-def metrics_on(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Score a selected checkpoint on the test images; return the metrics by their bare names.
+def evaluate_checkpoint(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return the metrics, by their bare names, of a selected checkpoint on images such as the test set.
 
     Raises:
         OSError, ValueError, RuntimeError: the checkpoint cannot be read or used.
@@ -109,30 +102,29 @@ def metrics_on(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.i
     card = read_card(checkpoint)
     outputs = 1 if len(card.classes) == 2 else len(card.classes)
     model = load_model(card.config, outputs, load_weights(checkpoint))
-    return metrics.evaluate(logits_of(model, images, card.preprocessing, card.precision), labels, card.classes)
+    return metrics.evaluate(compute_logits(model, images, card.preprocessing, card.precision), labels, card.classes)
 
 
 Logits = Mapping[str, NDArray[np.float64]]
 
 
 def predict_sets(network: Network, sets: Mapping[str, DeviceImages]) -> dict[str, NDArray[np.float64]]:
-    """Return the logits of every set."""
+    """Return the logits of every image set."""
     return {name: predict(network, images) for name, images in sets.items()}
 
 
-def shifted_metrics(logits: Logits, data: TrainingData) -> dict[str, float]:
-    """Return ``shifted.<set>.<metric>`` of every set; one on which the model overflows has none."""
-    found: dict[str, float] = {}
-    for name, one in logits.items():
-        if not np.isfinite(one).all():
-            continue
-        values = metrics.evaluate(one, data.shifted[name].labels, data.classes)
-        found |= {f"{SHIFTED_PREFIX}{name}.{metric}": value for metric, value in values.items()}
-    return found
+def evaluate_shifted(logits: Logits, data: TrainingData) -> dict[str, float]:
+    """Return ``shifted.<set>.<metric>`` of every set whose logits are all finite."""
+    results: dict[str, float] = {}
+    for name, of_set in logits.items():
+        if np.isfinite(of_set).all():
+            values = metrics.evaluate(of_set, data.shifted[name].labels, data.classes)
+            results |= {f"{SHIFTED_PREFIX}{name}.{metric}": value for metric, value in values.items()}
+    return results
 
 
 def save_scores(directory: Path, logits: Logits, sets: Mapping[str, LabelledImages]) -> None:
     """Write the scores and labels of every set beside the trial's checkpoint, as ``<set>/scores`` and ``/labels``."""
-    arrays: dict[str, Any] = {f"{name}/scores": metrics.probabilities(one) for name, one in logits.items()}
+    arrays: dict[str, Any] = {f"{name}/scores": metrics.probabilities(of_set) for name, of_set in logits.items()}
     arrays |= {f"{name}/labels": sets[name].labels for name in logits}
     write_atomic(directory / SHIFTED_SCORES, lambda file: np.savez(file, **arrays))

@@ -28,7 +28,13 @@ from study.training.dataset import (
 from study.training.losses import Criterion
 from study.training.models.architectures import Network, build_model, freeze_parts, set_training, to_device
 from study.training.models.initialization import Weights, initialize
-from study.training.optimization import ScheduleSteps, WeightAverage, build_optimizer, rate_factor, set_rate
+from study.training.optimization import (
+    SchedulePosition,
+    WeightAverage,
+    build_optimizer,
+    learning_rate_factor,
+    set_learning_rate,
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Learner:
     average: WeightAverage | None = None
 
     @property
-    def judged(self) -> Network:
+    def evaluated_network(self) -> Network:
         """The network that is scored and kept: with averaged weights where there are such."""
         if self.average is None:
             return self.network
@@ -113,8 +119,8 @@ def _train_batches(
     order = order.to(network.device)  # once, or every batch would wait for its own part
     loss_sum, right = 0.0, torch.zeros((), device=network.device)
     for at, (start, stop) in enumerate(bounds):
-        clock = ScheduleSteps((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)
-        set_rate(learner.optimizer, rate_factor(config, clock))
+        clock = SchedulePosition((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)
+        set_learning_rate(learner.optimizer, learning_rate_factor(config, clock))
         batch, targets = images.take(order[start:stop], channels_last=network.channels_last)
         batch, targets = augment(batch, targets, stream)
         logits = network.logits(images.normalize(batch))  # [B] or [B, K]

@@ -109,7 +109,7 @@ def parameter_groups(model: nn.Module, config: Hyperparameters) -> Groups:
     return groups
 
 
-def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Give every group its own learning rate times a schedule's factor."""
     for group in optimizer.param_groups:
         group["lr"] = group[BASE_RATE] * factor
@@ -122,7 +122,7 @@ FINAL_DIV_FACTOR = 1e4
 
 
 @dataclass(frozen=True)
-class ScheduleSteps:
+class SchedulePosition:
     """Where training stands: ``step`` counts optimizer steps from 0, over all epochs."""
 
     step: int
@@ -140,7 +140,7 @@ class ScheduleSteps:
         return self.step // self.steps_per_epoch
 
 
-def rate_factor(config: Hyperparameters, clock: ScheduleSteps) -> float:
+def learning_rate_factor(config: Hyperparameters, clock: SchedulePosition) -> float:
     """Return what the learning rate is multiplied with at a step.
 
     A warm-up of W = warmup_epochs * steps_per_epoch steps rises linearly, step s (from 0) by (s + 1) / (W + 1), before
@@ -155,23 +155,23 @@ def rate_factor(config: Hyperparameters, clock: ScheduleSteps) -> float:
     return SCHEDULES[config.schedule](config, clock, warm)
 
 
-def constant(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
+def constant(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
     """Keep the learning rate."""
     return 1.0
 
 
-def multistep(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
+def multistep(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
     """Multiply by gamma after each of the milestones, which count whole epochs."""
     return float(config.gamma ** sum(clock.epoch >= milestone for milestone in config.milestones))
 
 
-def cosine(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
+def cosine(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
     """Fall along half a cosine to 0, step by step (Loshchilov & Hutter 2017, without restarts)."""
     left = max(1, clock.steps - warm)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (clock.step - warm) / left)))
 
 
-def one_cycle(config: Hyperparameters, clock: ScheduleSteps, warm: int) -> float:
+def one_cycle(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
     """Rise from 1/25, then fall to 1/250000, along cosines (Smith & Topin 2018; torch's form, momentum left alone)."""
     top = (warm or RISE_SHARE * clock.steps) - 1
     last = clock.steps - 1
@@ -184,7 +184,7 @@ def _between(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-SCHEDULES: dict[str, Callable[[Hyperparameters, ScheduleSteps, int], float]] = {
+SCHEDULES: dict[str, Callable[[Hyperparameters, SchedulePosition, int], float]] = {
     "constant": constant,
     "multistep": multistep,
     "cosine": cosine,

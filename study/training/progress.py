@@ -1,4 +1,4 @@
-"""Where a trial stands and when it has to end; pure values."""
+"""A trial's progress: its epochs so far, the selected one, and when training stops. No I/O."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from study.records import EpochMetrics, StopReason
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """Where a trial stands: every epoch so far and which one is selected.
+    """Every epoch of a trial so far and which one is selected.
 
-    ``ended`` says why training ends here, if it does; then ``evaluation`` holds the metrics of the selected
-    checkpoint that are not measured epoch by epoch.
+    ``ended`` is the reason if training ends here; then ``evaluation`` holds the metrics of the selected checkpoint
+    that are not measured every epoch.
     """
 
     history: tuple[EpochMetrics, ...] = ()
@@ -39,26 +39,25 @@ class TrainingProgress:
         return replace(self, history=(*self.history, now), best_epoch=best[0], best_value=best[1])
 
 
-def reason_to_end(config: Hyperparameters, history: Sequence[EpochMetrics]) -> StopReason | None:
-    """Say why a trial ends by itself after these epochs, None when it goes on."""
+def find_stop_reason(config: Hyperparameters, history: Sequence[EpochMetrics]) -> StopReason | None:
+    """Return why a trial ends by itself after these epochs, None while it goes on."""
     if history and history[-1].epoch >= config.max_epochs:
         return StopReason.FINISHED
-    if config.early_stopping_patience is not None and epochs_without_gain(config, history) >= (
-        config.early_stopping_patience
-    ):
+    patience = config.early_stopping_patience
+    if patience is not None and epochs_without_improvement(config, history) >= patience:
         return StopReason.EARLY_STOPPED
     return None
 
 
-def epochs_without_gain(config: Hyperparameters, history: Sequence[EpochMetrics]) -> int:
+def epochs_without_improvement(config: Hyperparameters, history: Sequence[EpochMetrics]) -> int:
     """Count the epochs since the early-stopping metric last improved by more than min_delta, as Keras does."""
     metric = metric_named(config.early_stopping_metric)
     assert metric is not None
     assert metric.mode is not None
     sign = 1 if metric.mode == "max" else -1
     best, since = None, 0
-    for one in history:
-        value = sign * one.values[config.early_stopping_metric]
+    for epoch in history:
+        value = sign * epoch.values[config.early_stopping_metric]
         since += 1
         if best is None or value > best + config.early_stopping_min_delta:
             best, since = value, 0

@@ -15,7 +15,14 @@ from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.paths import LAST_CHECKPOINT, write_atomic
 from study.records import EpochMetrics
-from study.training.checkpoint import Selected, best_folder, drop_obsolete, is_whole, parse_card, save_best
+from study.training.checkpoint import (
+    SelectedCheckpoint,
+    best_folder,
+    delete_obsolete,
+    is_complete,
+    parse_card,
+    save_best,
+)
 from study.training.learner import Learner
 from study.training.progress import TrainingProgress
 
@@ -56,7 +63,7 @@ def save_epoch(
     identity: Identity,
     progress: TrainingProgress,
     learner: Learner | None = None,
-    selected: Selected | None = None,
+    selected: SelectedCheckpoint | None = None,
 ) -> None:
     """Write all that is needed to go on, then the selected checkpoint if it is this epoch's.
 
@@ -83,7 +90,7 @@ def save_epoch(
     }
     write_atomic(directory / LAST_CHECKPOINT, lambda file: _save_with_digest(state, file))
     assert progress.best_epoch is not None
-    drop_obsolete(directory, progress.best_epoch)
+    delete_obsolete(directory, progress.best_epoch)
     if selected is not None:
         save_best(directory, selected)
 
@@ -96,7 +103,7 @@ def read_last(directory: Path, identity: Identity) -> ResumePoint:
         or the disk damaged it; the trial then starts again.
     """
     last = _read(directory, identity)
-    drop_obsolete(directory, last.progress.best_epoch)
+    delete_obsolete(directory, last.progress.best_epoch)
     return last
 
 
@@ -110,10 +117,10 @@ def _read(directory: Path, identity: Identity) -> ResumePoint:
         selected = _unpacked(state["selected"]) if state["selected"] else None
     except _DAMAGE:
         return ResumePoint()
-    if not is_whole(best_folder(directory, best_epoch)):
+    if not is_complete(best_folder(directory, best_epoch)):
         if selected is None:
             return ResumePoint()
-        drop_obsolete(directory, None)
+        delete_obsolete(directory, None)
         save_best(directory, selected)
     history = tuple(EpochMetrics(epoch, values) for epoch, values in state["history"])
     return ResumePoint(
@@ -121,7 +128,7 @@ def _read(directory: Path, identity: Identity) -> ResumePoint:
     )
 
 
-def _packed(selected: Selected) -> dict[str, Any]:
+def _packed(selected: SelectedCheckpoint) -> dict[str, Any]:
     """Return what torch can store; weights that the learner has too are stored once."""
     return {
         "weights": dict(selected.weights),
@@ -131,9 +138,9 @@ def _packed(selected: Selected) -> dict[str, Any]:
     }
 
 
-def _unpacked(stored: Mapping[str, Any]) -> Selected:
+def _unpacked(stored: Mapping[str, Any]) -> SelectedCheckpoint:
     card = parse_card(stored["card"], "the stored card")
-    return Selected(stored["weights"], card, stored["scores"].numpy(), stored["labels"].numpy())
+    return SelectedCheckpoint(stored["weights"], card, stored["scores"].numpy(), stored["labels"].numpy())
 
 
 class _HashingWriter:

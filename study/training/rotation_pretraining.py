@@ -1,4 +1,4 @@
-"""Prepare a backbone without labels: it learns to tell which way up the training images are.
+"""Pretraining without labels: a backbone learns to predict by how much the training images are rotated.
 
 Source: Gidaris, Singh & Komodakis 2018, "Unsupervised representation learning by predicting image rotations".
 """
@@ -28,7 +28,7 @@ NORMALIZATION = FIXED_NORMALIZATIONS["imagenet"]
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class PretrainedBackbone:
     """A backbone that tells 0, 90, 180 and 270 degrees apart; ``accuracy`` is on validation images, chance is 0.25."""
 
     weights: dict[str, torch.Tensor]
@@ -44,16 +44,16 @@ def pretrain(
     *,
     seed: int,
     device: torch.device,
-) -> Pretrained:
-    """Train a model of the given family and depth on turned images; labels are not looked at.
+) -> PretrainedBackbone:
+    """Train a model of the given family and depth on rotated images, without labels.
 
     Args:
-        model: family and depth count, and precision and channels_last; the head is one linear layer.
-        settings: how long and how fast.
+        model: only family, depth, precision and channels_last matter; the head is one linear layer.
+        settings: epochs, batch size, learning rate and augmentation.
         train_images: uint8 [N, S, S, 3].
-        val_images: uint8 [M, S, S, 3], to say how well it went.
+        val_images: uint8 [M, S, S, 3], for the accuracy.
         seed: of weights, order and augmentation.
-        device: where.
+        device: to train on.
 
     Raises:
         NonFiniteLossError: the loss is not finite; a lower rotation.learning_rate is the usual way out.
@@ -61,20 +61,20 @@ def pretrain(
     started = time.perf_counter()
     network = to_device(_model(model, seed), device, *devices.resolve_precision(model, device))
     optimizer = torch.optim.Adam(network.model.parameters(), lr=settings.learning_rate, fused=True)
-    images = _placed(train_images, device)
+    images = _unlabelled(train_images, device)
     for epoch in range(1, settings.epochs + 1):
-        # Half a cosine down to 0: the pretext task ends where it is told to, so there is nothing to keep moving for.
+        # Half a cosine down to 0.
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / settings.epochs))
         _train_epoch(network, optimizer, images, settings, seed, epoch)
-    accuracy = _accuracy(network, _placed(val_images, device))
-    weights = {name: one.detach().cpu().contiguous() for name, one in network.model.state_dict().items()}
-    backbone = {name: one for name, one in weights.items() if not name.startswith(HEAD)}
-    return Pretrained(backbone, accuracy, time.perf_counter() - started)
+    accuracy = _accuracy(network, _unlabelled(val_images, device))
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.model.state_dict().items()}
+    backbone = {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
+    return PretrainedBackbone(backbone, accuracy, time.perf_counter() - started)
 
 
-def turned(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return every image in all four directions, and which: [B, C, S, S] -> [4B, C, S, S], [4B]."""
+def rotate_four_ways(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return every image rotated by 0, 90, 180 and 270 degrees, and the class of each: [4B, C, S, S] and [4B]."""
     copies = torch.cat([torch.rot90(images, turns, (2, 3)) for turns in range(TURNS)])
     if images.is_contiguous(memory_format=torch.channels_last):
         copies = copies.contiguous(memory_format=torch.channels_last)
@@ -95,7 +95,7 @@ def _train_epoch(
     for start, stop in batch_bounds(len(images), settings.batch_size):
         batch, targets = images.take(order[start:stop], channels_last=network.channels_last)
         batch, _ = augment(batch, targets, stream)
-        copies, turns = turned(images.normalize(batch))
+        copies, turns = rotate_four_ways(images.normalize(batch))
         loss = functional.cross_entropy(network.logits(copies), turns)
         if not math.isfinite(loss.item()):
             raise NonFiniteLossError(
@@ -113,12 +113,12 @@ def _accuracy(network: Network, images: DeviceImages) -> float:
     right = 0
     for start, stop in batch_bounds(len(images), 64):
         batch, _ = images.take(torch.arange(start, stop), channels_last=network.channels_last)
-        copies, turns = turned(images.normalize(batch))
+        copies, turns = rotate_four_ways(images.normalize(batch))
         right += int((network.logits(copies).argmax(1) == turns).sum())
     return right / (TURNS * len(images))
 
 
-def _placed(images: NDArray[np.uint8], device: torch.device) -> DeviceImages:
+def _unlabelled(images: NDArray[np.uint8], device: torch.device) -> DeviceImages:
     return DeviceImages(images, np.zeros(len(images), np.int64), device, normalization=NORMALIZATION)
 
 

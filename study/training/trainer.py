@@ -19,13 +19,13 @@ from study.metrics import SHIFTED_PREFIX
 from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
-from study.training.checkpoint import CheckpointCard, Selected
+from study.training.checkpoint import CheckpointCard, SelectedCheckpoint
 from study.training.dataset import DeviceImages, TrainingData
-from study.training.evaluate import count_parameters, measure_latency_ms, predict_sets, save_scores, shifted_metrics
+from study.training.evaluate import count_parameters, evaluate_shifted, measure_latency_ms, predict_sets, save_scores
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
-from study.training.progress import TrainingProgress, reason_to_end
+from study.training.progress import TrainingProgress, find_stop_reason
 from study.training.resume import read_last, save_epoch, training_identity
 
 RESIZE_WORDS: Mapping[str, str] = {
@@ -95,13 +95,13 @@ def train(
         NonFiniteLossError: before the optimizer takes the step.
         WeightsError: weights that are missing or do not fit.
     """
-    require_batch(config.batch_size, len(data.train_labels))
+    validate_batch_size(config.batch_size, len(data.train_labels))
     device = device or devices.pick_device()
     devices.reset_peak_memory(device)
     task = TrainingTask(config, data, objective, directory)
     last = read_last(directory, task.identity)
     progress = last.progress
-    reason = reason_to_end(config, progress.history)
+    reason = find_stop_reason(config, progress.history)
     if reason and not data.shifted:
         yield replace(progress, ended=reason)
         return
@@ -113,7 +113,7 @@ def train(
     yield from _go_on(learner, progress, task, _place_images(task, device), pruned)
 
 
-def require_batch(batch_size: int, images: int) -> None:
+def validate_batch_size(batch_size: int, images: int) -> None:
     """Make sure that a batch can be filled.
 
     Raises:
@@ -148,7 +148,7 @@ def _go_on(
     """Train the epochs that are left."""
     costs: Mapping[str, float] = {}
     while True:
-        reason = reason_to_end(task.config, progress.history)
+        reason = find_stop_reason(task.config, progress.history)
         if reason is None and progress.history and pruned(progress.epoch):
             reason = StopReason.PRUNED
         if reason is not None:
@@ -158,7 +158,7 @@ def _go_on(
         values, logits = _run_epoch(learner, task, images, epoch)
         progress = progress.advance(EpochMetrics(epoch, {**values, **costs}), task.objective)
         _save(learner, progress, task, logits)
-        if reason_to_end(task.config, progress.history) is None:
+        if find_stop_reason(task.config, progress.history) is None:
             yield progress
 
 
@@ -177,13 +177,13 @@ def _run_epoch(
     order = image_order(task.config, task.data.train_labels, epoch)
     values = train_epoch(learner, images.training, order, task.config, epoch)
     images_per_s = len(images.training) / (time.perf_counter() - started)
-    logits = predict(learner.judged, images.validation)
+    logits = predict(learner.evaluated_network, images.validation)
     values |= validation_metrics(logits, task.data)
     if task.scores_shifted_each_epoch:
-        of_shifted = predict_sets(learner.judged, images.shifted)
+        of_shifted = predict_sets(learner.evaluated_network, images.shifted)
         for name, one in of_shifted.items():
-            require_finite(one, f"logits of shifted set {name}")
-        values |= shifted_metrics(of_shifted, task.data)
+            validate_logits(one, f"logits of shifted set {name}")
+        values |= evaluate_shifted(of_shifted, task.data)
     peak = devices.peak_memory_bytes(learner.network.device)
     values |= {"images_per_s": images_per_s, "peak_memory_bytes": float(peak)}
     values["epoch_s"] = time.perf_counter() - started
@@ -196,11 +196,11 @@ def validation_metrics(logits: NDArray[np.float64], data: TrainingData) -> dict[
     Raises:
         NonFiniteLossError: the model gives a logit that is not finite.
     """
-    require_finite(logits, "validation logits")
+    validate_logits(logits, "validation logits")
     return {f"val_{name}": value for name, value in metrics.evaluate(logits, data.val_labels, data.classes).items()}
 
 
-def require_finite(logits: NDArray[np.float64], what: str) -> None:
+def validate_logits(logits: NDArray[np.float64], what: str) -> None:
     """Make sure that logits can be scored.
 
     Raises:
@@ -217,23 +217,23 @@ def _evaluate_selected(
     if not images.shifted:
         return {}
     assert progress.best_epoch is not None
-    judged = learner.judged
+    judged = learner.evaluated_network
     judged.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(task.directory, progress.best_epoch)))
     logits = predict_sets(judged, images.shifted)
     save_scores(task.directory, logits, task.data.shifted)
-    return shifted_metrics(logits, task.data)
+    return evaluate_shifted(logits, task.data)
 
 
 def _save(learner: Learner, progress: TrainingProgress, task: TrainingTask, logits: NDArray[np.float64]) -> None:
     """Write the epoch, and its checkpoint if it is the selected one."""
     selected = _selected(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
-    goes_on = reason_to_end(task.config, progress.history) is None
+    goes_on = find_stop_reason(task.config, progress.history) is None
     save_epoch(task.directory, task.identity, progress, learner if goes_on else None, selected)
 
 
 def _selected(
     learner: Learner, progress: TrainingProgress, task: TrainingTask, logits: NDArray[np.float64]
-) -> Selected:
+) -> SelectedCheckpoint:
     config, data = task.config, task.data
     card = CheckpointCard(
         depth=config.depth,
@@ -246,7 +246,9 @@ def _selected(
         precision=learner.network.precision,
         device=learner.network.device.type,
     )
-    return Selected(learner.judged.model.state_dict(), card, metrics.probabilities(logits), data.val_labels)
+    return SelectedCheckpoint(
+        learner.evaluated_network.model.state_dict(), card, metrics.probabilities(logits), data.val_labels
+    )
 
 
 def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:

@@ -26,7 +26,7 @@ from study.engine.ray.cluster import Slots, plan_slots
 from study.engine.trial_result import is_gpu_lost, is_out_of_memory
 from study.errors import EngineError
 from study.search.space import trial_config
-from study.training import memory_rehearsal as rehearsal
+from study.training import memory_estimate
 
 H100 = GpuModel("NVIDIA H100", "2.9", 80 * GIB)
 SMALL = GpuModel("NVIDIA L4", "2.9", 20 * GIB)
@@ -236,7 +236,7 @@ class FakeGpu:
     """CUDA's own numbers, where a rehearsal only says what it would take."""
 
     def __init__(self, patch: pytest.MonkeyPatch, takes_gib: dict[int, float], total_gib: float = 80.0) -> None:
-        self.taken, self.peak, self.outside, self.rehearsed = 0.0, 0.0, 0.5, list[MemoryKey]()
+        self.taken, self.peak, self.outside, self.probed = 0.0, 0.0, 0.5, list[MemoryKey]()
         self.takes, self.total = takes_gib, total_gib
         for name, value in {
             "mem_get_info": lambda device: (int((self.total - self.outside - self.taken) * GIB), int(self.total * GIB)),
@@ -249,13 +249,13 @@ class FakeGpu:
             "max_memory_allocated": lambda device: int(self.peak * GIB) - 1,
         }.items():
             patch.setattr(torch.cuda, name, value)
-        patch.setattr(rehearsal, "rehearse", self._rehearse)
+        patch.setattr(memory_estimate, "run_sample_steps", self._run_sample_steps)
 
     def _empty(self) -> None:
         self.taken = 0.0
 
-    def _rehearse(self, config: Hyperparameters, image_size_px: int, device: torch.device) -> None:
-        self.rehearsed.append(memory_key(config.model_dump(), image_size_px))
+    def _run_sample_steps(self, config: Hyperparameters, image_size_px: int, device: torch.device) -> None:
+        self.probed.append(memory_key(config.model_dump(), image_size_px))
         self.taken = self.peak = self.takes[config.batch_size]
         self.outside = max(self.outside, 0.75)  # kernels are loaded when they are first used
         if self.taken > self.total - self.outside:
@@ -288,7 +288,7 @@ def test_a_trial_that_does_not_fit_alone_is_refused_with_the_way_out(monkeypatch
     gpu = FakeGpu(monkeypatch, {64: 3.0, 128: 90.0, 256: 3.0})
     seen = probe.probe_memory(memory_keys(study(choice("batch_size", 64, 128, 256))), {}, CUDA)
     assert seen.too_large is not None
-    assert [key.batch_size for key in gpu.rehearsed] == [64, 128]
+    assert [key.batch_size for key in gpu.probed] == [64, 128]
     monkeypatch.setattr(ray, "wait", lambda refs, **options: (refs, []))
     monkeypatch.setattr(ray, "get", lambda ref: ref)
     law = r"resnet 18 with batch_size 128 and image_size_px 32 needs more than the 80\.0 GiB .* Fake GPU; lower batch"
@@ -296,7 +296,7 @@ def test_a_trial_that_does_not_fit_alone_is_refused_with_the_way_out(monkeypatch
         probe.wait_for_probe([seen], lambda line: None)
 
 
-def test_another_fault_of_a_rehearsal_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_fault_of_sample_steps_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     FakeGpu(monkeypatch, {})
     with pytest.raises(KeyError):
         probe.probe_memory(memory_keys(study()), {}, CUDA)
@@ -310,7 +310,7 @@ def test_what_was_measured_is_remembered_by_gpu_and_version(tmp_path: Path, monk
     probe_cache.remember(first.card.name, first.card.torch_version, first.needs)
     wider = memory_keys(study(choice("batch_size", 64, 128)))
     again = probe.probe_memory(wider, probe_cache.known_needs(), CUDA)
-    assert [key.batch_size for key in gpu.rehearsed] == [64, 128]
+    assert [key.batch_size for key in gpu.probed] == [64, 128]
     assert first.needs.items() <= again.needs.items()
     probe_cache.remember("Fake GPU", "another", again.needs)
     assert sorted(map(len, probe_cache.known_needs().values())) == [1, 2]
@@ -340,9 +340,9 @@ def test_of_many_kinds_few_are_measured_and_the_rest_take_the_next_heavier(monke
     keys = memory_keys(study(choice("batch_size", *sizes), choice("depth", 18, 34)))
     assert len(keys) == 24
     seen = probe.probe_memory(keys, {}, CUDA)
-    assert len(gpu.rehearsed) == probe.MOST_PROBES
-    bounds = {key: rehearsal.memory_bound(key.hyperparameters, 32) for key in keys}
-    assert max(bounds, key=lambda key: bounds[key]) in gpu.rehearsed
+    assert len(gpu.probed) == probe.MOST_PROBES
+    bounds = {key: memory_estimate.estimate_memory_bytes(key.hyperparameters, 32) for key in keys}
+    assert max(bounds, key=lambda key: bounds[key]) in gpu.probed
     assert set(seen.stand_ins) == set(keys)
     for key, measured in seen.stand_ins.items():
         assert bounds[measured] >= bounds[key]
@@ -352,7 +352,7 @@ def test_of_many_kinds_few_are_measured_and_the_rest_take_the_next_heavier(monke
 def test_the_order_of_memory_knows_what_makes_trials_heavy() -> None:
     def bound(image_size_px: int = 64, **changes: object) -> int:
         config = Hyperparameters.model_validate({"depth": 18, "batch_size": 32, **changes})
-        return rehearsal.memory_bound(config, image_size_px)
+        return memory_estimate.estimate_memory_bytes(config, image_size_px)
 
     assert bound() < bound(depth=50) < bound(depth=152)
     assert bound() < bound(batch_size=64) < bound(batch_size=64, image_size_px=128)
@@ -360,18 +360,18 @@ def test_the_order_of_memory_knows_what_makes_trials_heavy() -> None:
     assert bound() < bound(head="mlp", head_width=4096)
 
 
-def test_a_rehearsal_trains_and_validates_as_a_trial_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sample_steps_trains_and_validates_as_a_trial_does(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[bool, int]] = []
-    logits = rehearsal.Network.logits
+    logits = memory_estimate.Network.logits
 
-    def spy(network: rehearsal.Network, images: torch.Tensor) -> torch.Tensor:
+    def spy(network: memory_estimate.Network, images: torch.Tensor) -> torch.Tensor:
         seen.append((network.model.training, len(images)))
         return logits(network, images)
 
-    monkeypatch.setattr(rehearsal.Network, "logits", spy)
-    monkeypatch.setattr(rehearsal, "EVAL_BATCH_SIZE", 6)
+    monkeypatch.setattr(memory_estimate.Network, "logits", spy)
+    monkeypatch.setattr(memory_estimate, "EVAL_BATCH_SIZE", 6)
     config = Hyperparameters(depth=10, batch_size=4, head="mlp", ema_decay=0.9, optimizer="sgd", freeze="stages<=1")
-    rehearsal.rehearse(config, 16, torch.device("cpu"))
+    memory_estimate.run_sample_steps(config, 16, torch.device("cpu"))
     assert seen == [(True, 4), (True, 4), (True, 2), (False, 6), (False, 6)]
 
 

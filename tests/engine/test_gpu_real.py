@@ -25,7 +25,7 @@ from study.paths import cache_dir
 from study.training.checkpoint import best_folder, load_weights, read_card
 from study.training.dataset import TrainingData
 from study.training.learner import make_learner
-from study.training.memory_rehearsal import rehearse
+from study.training.memory_estimate import run_sample_steps
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
 
@@ -198,7 +198,7 @@ def test_two_trials_share_a_gpu_as_ray_shows_it_to_them(ray_on_gpus: None) -> No
     @ray.remote(num_cpus=1, num_gpus=0.5, max_calls=1)
     def work(batch_size: int) -> tuple[str | None, int, int]:
         config = Hyperparameters(depth=18, batch_size=batch_size)
-        rehearse(config, 64, torch.device("cuda"))
+        run_sample_steps(config, 64, torch.device("cuda"))
         return os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count(), torch.cuda.max_memory_allocated()
 
     found = ray.get([work.remote(32), work.remote(64)])

@@ -15,8 +15,8 @@ import torch
 
 from study.config.hyperparameters import Hyperparameters
 from study.paths import SCORES
-from study.training.checkpoint import CheckpointCard, Selected, best_folder, save_best
-from study.training.evaluate import logits_of
+from study.training.checkpoint import CheckpointCard, SelectedCheckpoint, best_folder, save_best
+from study.training.evaluate import compute_logits
 from study.training.metrics import probabilities
 from study.training.models.architectures import build_model
 
@@ -34,12 +34,12 @@ def real_checkpoint(directory: Path, seed: int = 0, classes: tuple[str, ...] = T
         "image_size_px": SIZE, "resize": "the central square", "resize_mode": "crop",
         "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3],
     }  # fmt: skip
-    scores = probabilities(logits_of(model, IMAGES, steps, "fp32", torch.device("cpu")))
+    scores = probabilities(compute_logits(model, IMAGES, steps, "fp32", torch.device("cpu")))
     card = CheckpointCard(
         depth=settings.depth, classes=classes, preprocessing=steps, epoch=2, metrics={"val_auc": 0.7},
         config=settings.model_dump(), data_fingerprint="f" * 64, precision="fp32",
     )  # fmt: skip
-    save_best(directory, Selected(model.state_dict(), card, scores, np.arange(len(IMAGES)) % len(classes)))
+    save_best(directory, SelectedCheckpoint(model.state_dict(), card, scores, np.arange(len(IMAGES)) % len(classes)))
     return best_folder(directory, 2)
 
 

@@ -22,7 +22,7 @@ from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
-from study.training.checkpoint import CheckpointCard, Selected, save_best
+from study.training.checkpoint import CheckpointCard, SelectedCheckpoint, save_best
 from study.trials.serialization import Assignment
 from tracking.exporter.recorder import OutboxRecorder
 from tracking.tracking_uri import default_tracking_uri
@@ -153,4 +153,4 @@ def _save(folder: Path, config: TrialConfig, epoch: int, values: Mapping[str, fl
     card = CheckpointCard(
         config.depth, CLASSES, preprocessing, epoch, values, config.model_dump(), DATA.fingerprint, "float32"
     )
-    return save_best(folder, Selected({"fc.weight": torch.zeros(2, 8)}, card, data.scores, data.labels))
+    return save_best(folder, SelectedCheckpoint({"fc.weight": torch.zeros(2, 8)}, card, data.scores, data.labels))

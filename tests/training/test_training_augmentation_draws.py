@@ -126,11 +126,11 @@ def test_trivial_draws_every_operation_alike_and_strengths_up_to_its_own(monkeyp
         drawn.append((kinds, amounts))
         return images
 
-    monkeypatch.setattr(augment_trivial, "apply_kinds", keep)
+    monkeypatch.setattr(augment_trivial, "apply_operations", keep)
     augmented("trivial(0.3)", torch.zeros(7 * MANY, 3, 1, 1))
     (kinds, amounts) = drawn[0]
-    counts = torch.bincount(kinds, minlength=len(augment_trivial.KINDS))
-    assert len(counts) == len(augment_trivial.KINDS) == 14
+    counts = torch.bincount(kinds, minlength=len(augment_trivial.OPERATION_NAMES))
+    assert len(counts) == len(augment_trivial.OPERATION_NAMES) == 14
     assert 850 < int(counts.min()) <= int(counts.max()) < 1150
     assert_uniform(amounts, -0.3, 0.3)
 

@@ -12,15 +12,15 @@ from torchvision.transforms.v2 import functional as reference
 from study.training.augmentation import trivial_augment as trivial
 from study.training.augmentation.geometry import (
     compose,
-    cutout,
+    crop_matrices,
     draw_crop,
     draw_flip,
     draw_rotate,
     draw_shift,
-    mirroring,
-    rotation,
-    shear,
-    translation,
+    mirror_matrices,
+    rotation_matrices,
+    shear_matrices,
+    translation_matrices,
     warp,
 )
 from study.training.augmentation.pipeline import build_augmenter
@@ -57,14 +57,16 @@ def shares(*values: float) -> torch.Tensor:
 def test_rotation(angle_deg: float) -> None:
     images = pictures()
     expected = reference.rotate(images, angle_deg, BILINEAR)
-    assert torch.allclose(warp(images, rotation(torch.full((6,), angle_deg)))[MIDDLE], expected[MIDDLE], atol=1e-4)
+    assert torch.allclose(
+        warp(images, rotation_matrices(torch.full((6,), angle_deg)))[MIDDLE], expected[MIDDLE], atol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("right_px", "down_px"), [(3, 0), (0, -4), (-2, 5)])
 def test_translation(right_px: int, down_px: int) -> None:
     images = pictures()
     expected = reference.affine(images, 0.0, [right_px, down_px], 1.0, [0.0, 0.0], BILINEAR)
-    moved = warp(images, translation(torch.full((6,), right_px / 32), torch.full((6,), down_px / 32)))
+    moved = warp(images, translation_matrices(torch.full((6,), right_px / 32), torch.full((6,), down_px / 32)))
     assert torch.allclose(moved[MIDDLE], expected[MIDDLE], atol=1e-4)
 
 
@@ -75,7 +77,7 @@ def test_shear(amount: float, along_x: bool) -> None:
     angle = math.degrees(math.atan(amount))
     expected = reference.affine(images, 0.0, [0, 0], 1.0, [angle, 0.0] if along_x else [0.0, angle], BILINEAR)
     amounts = torch.full((6,), amount)
-    moved = warp(images, shear(amounts, zero) if along_x else shear(zero, amounts))
+    moved = warp(images, shear_matrices(amounts, zero) if along_x else shear_matrices(zero, amounts))
     assert torch.allclose(moved[MIDDLE], expected[MIDDLE], atol=1e-4)
 
 
@@ -84,28 +86,28 @@ def test_crop(top: int, left: int, height: int, width: int) -> None:
     images = pictures()
     expected = reference.resized_crop(images, top, left, height, width, [32, 32], BILINEAR, antialias=False)
     part = [width / 32, height / 32, (2 * left + width) / 32 - 1, (2 * top + height) / 32 - 1]
-    cut = warp(images, cutout(*(torch.full((6,), value) for value in part)))
+    cut = warp(images, crop_matrices(*(torch.full((6,), value) for value in part)))
     inside = (..., slice(1, -1), slice(1, -1))  # at its edge the reference sees nothing beyond the part
     assert torch.allclose(cut[inside], expected[inside], atol=1e-4)
 
 
 def test_mirroring_as_a_matrix_is_the_mirror_image() -> None:
     images = pictures(2)
-    moved = warp(images, mirroring(torch.tensor([True, False])))
+    moved = warp(images, mirror_matrices(torch.tensor([True, False])))
     assert torch.allclose(moved, torch.stack([images[0].flip(2), images[1]]), atol=EXACT)
 
 
 def test_corners_take_the_colour_of_the_border() -> None:
     white = torch.ones(1, 3, 16, 16)
-    assert torch.allclose(warp(white, rotation(shares(40))), white, atol=1e-6)
+    assert torch.allclose(warp(white, rotation_matrices(shares(40))), white, atol=1e-6)
 
 
 MATRICES = {
-    "flip": mirroring(torch.tensor([True])),
-    "rotate": rotation(shares(20)),
-    "shift": translation(shares(0.1), shares(-0.05)),
-    "crop": cutout(shares(0.7), shares(0.8), shares(0.15), shares(-0.1)),
-    "shear": shear(shares(0.2), shares(0.0)),
+    "flip": mirror_matrices(torch.tensor([True])),
+    "rotate": rotation_matrices(shares(20)),
+    "shift": translation_matrices(shares(0.1), shares(-0.05)),
+    "crop": crop_matrices(shares(0.7), shares(0.8), shares(0.15), shares(-0.1)),
+    "shear": shear_matrices(shares(0.2), shares(0.0)),
 }
 
 
@@ -196,19 +198,19 @@ def test_equalize(size: int) -> None:
     assert torch.allclose(trivial.equalize(images, torch.zeros(6)), reference.equalize(images), atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", trivial.KINDS)
+@pytest.mark.parametrize("kind", trivial.OPERATION_NAMES)
 @pytest.mark.parametrize("amount", [-0.8, 0.5])
 def test_a_trivial_operation_changes_who_drew_it_and_nobody_else(kind: str, amount: float) -> None:
     images = pictures() * 0.6 + 0.1  # something to stretch
-    kinds = torch.full((6,), trivial.KINDS.index("identity"))
-    kinds[[1, 4]] = trivial.KINDS.index(kind)
-    changed = trivial.apply_kinds(images, kinds, torch.full((6,), amount))
+    kinds = torch.full((6,), trivial.OPERATION_NAMES.index("identity"))
+    kinds[[1, 4]] = trivial.OPERATION_NAMES.index(kind)
+    changed = trivial.apply_operations(images, kinds, torch.full((6,), amount))
     same = (changed == images).flatten(1).all(1)
     assert same.tolist() == [kind == "identity" or at not in (1, 4) for at in range(6)]
 
 
 def trivially(kind: str, amounts: torch.Tensor) -> torch.Tensor:
-    return trivial.apply_kinds(pictures(), torch.full((6,), trivial.KINDS.index(kind)), amounts)
+    return trivial.apply_operations(pictures(), torch.full((6,), trivial.OPERATION_NAMES.index(kind)), amounts)
 
 
 def test_trivial_gives_each_operation_its_own_amount() -> None:

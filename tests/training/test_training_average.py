@@ -61,7 +61,7 @@ def test_the_average_is_that_of_every_step_batch_norm_statistics_included(decay:
     for step, state in enumerate(states, start=1):
         kept = min(decay, (1 + step) / (10 + step))
         average = {name: kept * average[name] + (1 - kept) * one.double() for name, one in state.items()}
-    judged = learner.judged.model
+    judged = learner.evaluated_network.model
     assert judged is not learner.network.model
     for name, found in judged.state_dict().items():
         if name.endswith("num_batches_tracked"):
@@ -87,7 +87,7 @@ def test_the_checkpoint_holds_averaged_weights_and_their_scores(tmp_path: Path) 
     stored = load_weights(best_folder(tmp_path, 1))
     learner = make_learner(config, DATA, CPU)
     train_epoch(learner, images_of(), image_order(config, DATA.train_labels, 1), config, 1)
-    averaged, trained = learner.judged.model.state_dict(), learner.network.model.state_dict()
+    averaged, trained = learner.evaluated_network.model.state_dict(), learner.network.model.state_dict()
     assert all(torch.equal(stored[name], one) for name, one in averaged.items())
     assert not torch.equal(stored["conv1.weight"], trained["conv1.weight"])
 

@@ -12,7 +12,7 @@ from training_kit import CPU, MAX_AUC, noisy_halves, numbers, run, short_trial
 
 from study.config.hyperparameters import TrialConfig
 from study.records import EpochMetrics, StopReason
-from study.training.progress import reason_to_end
+from study.training.progress import find_stop_reason
 from study.training.trainer import train
 
 DATA = noisy_halves(train=16, val=12, size=16)
@@ -54,7 +54,7 @@ def test_it_is_keras_decision_after_every_epoch(
     keras = EarlyStopping(mode, patience, min_delta)
     values = [one / 8 for one in eighths]
     for epochs in range(1, len(values) + 1):
-        ended = reason_to_end(config, history_of(name, values[:epochs]))
+        ended = find_stop_reason(config, history_of(name, values[:epochs]))
         assert ended == (StopReason.EARLY_STOPPED if keras.stops_after(values[epochs - 1]) else None)
         if ended:
             return
@@ -72,14 +72,14 @@ def test_it_is_keras_decision_after_every_epoch(
 )
 def test_patience_of_two_by_hand(min_delta: float, values: list[float], epochs: int) -> None:
     config = short_trial(max_epochs=99, early_stopping_patience=2, early_stopping_min_delta=min_delta)
-    ends = [reason_to_end(config, history_of("val_loss", values[:seen])) for seen in range(len(values) + 1)]
+    ends = [find_stop_reason(config, history_of("val_loss", values[:seen])) for seen in range(len(values) + 1)]
     assert ends == [None] * epochs + [StopReason.EARLY_STOPPED] * (len(values) + 1 - epochs)
 
 
 def test_without_patience_only_the_last_epoch_ends_a_trial() -> None:
     config = short_trial(max_epochs=4)
     values = history_of("val_loss", [1.0, 2.0, 3.0, 4.0])
-    assert [reason_to_end(config, values[:seen]) for seen in range(5)] == [None] * 4 + [StopReason.FINISHED]
+    assert [find_stop_reason(config, values[:seen]) for seen in range(5)] == [None] * 4 + [StopReason.FINISHED]
 
 
 def stopping(**changed: object) -> TrialConfig:

@@ -122,7 +122,7 @@ def test_dropout_is_for_training_alone(head: str, policy: str) -> None:
     (dropout,) = (one for one in model.modules() if isinstance(one, nn.Dropout))
     dropout.register_forward_hook(lambda module, given, found: dropped.append((found, module.training)))
     images = first_images(DATA, 8)
-    first, again = predict(learner.judged, images), predict(learner.judged, images)
+    first, again = predict(learner.evaluated_network, images), predict(learner.evaluated_network, images)
     assert first.tolist() == again.tolist()
     assert not any(training for _, training in dropped)
     dropped.clear()

@@ -16,7 +16,7 @@ from study.training.checkpoint import best_folder, load_weights
 from study.training.dataset import TrainingData
 from study.training.learner import make_learner
 from study.training.models.architectures import build_model
-from study.training.rotation_pretraining import Pretrained, pretrain, turned
+from study.training.rotation_pretraining import PretrainedBackbone, pretrain, rotate_four_ways
 from study.training.trainer import train
 
 SETTINGS = RotationSpec(epochs=3, batch_size=8, learning_rate=1e-3)
@@ -30,13 +30,13 @@ def bright_top(count: int, seed: int, size: int = 16) -> np.ndarray:
     return images.astype(np.uint8)
 
 
-def pretrained(seed: int = 0, **changed: Any) -> Pretrained:
+def pretrained(seed: int = 0, **changed: Any) -> PretrainedBackbone:
     settings = changed.pop("settings", SETTINGS)
     return pretrain(short_trial(**changed), settings, bright_top(32, 1), bright_top(16, 2), seed=seed, device=CPU)
 
 
 @pytest.fixture(scope="module")
-def backbone() -> Pretrained:
+def backbone() -> PretrainedBackbone:
     return pretrained()
 
 
@@ -46,7 +46,7 @@ def test_every_image_comes_in_all_four_directions(channels_last: bool) -> None:
     given = torch.from_numpy(images)
     if channels_last:
         given = given.contiguous(memory_format=torch.channels_last)
-    copies, turns = turned(given)
+    copies, turns = rotate_four_ways(given)
     assert copies.shape == (8, 3, 4, 4)
     assert turns.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     for copy, turn, at in zip(copies.numpy(), turns.tolist(), [0, 1] * 4, strict=True):
@@ -55,7 +55,7 @@ def test_every_image_comes_in_all_four_directions(channels_last: bool) -> None:
     assert copies.is_contiguous(memory_format=layout)
 
 
-def test_it_learns_which_way_up_images_are(backbone: Pretrained) -> None:
+def test_it_learns_which_way_up_images_are(backbone: PretrainedBackbone) -> None:
     assert backbone.accuracy > 0.6
     assert backbone.seconds > 0
 
@@ -68,11 +68,11 @@ def test_images_without_an_up_teach_nothing() -> None:
 
 
 def test_its_accuracy_is_that_of_all_turned_validation_images(
-    backbone: Pretrained, monkeypatch: pytest.MonkeyPatch
+    backbone: PretrainedBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[Any] = []
-    place = rotation.place
-    monkeypatch.setattr(rotation, "place", lambda *given: kept.append(place(*given)) or kept[-1])
+    to_device = rotation.to_device
+    monkeypatch.setattr(rotation, "to_device", lambda *given: kept.append(to_device(*given)) or kept[-1])
     again = pretrained()
     model = kept[0].model
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -101,7 +101,7 @@ def test_another_seed_gives_other_weights() -> None:
     assert not torch.equal(one, other)
 
 
-def test_a_trial_begins_with_all_of_it_but_the_head(backbone: Pretrained, tmp_path: Path) -> None:
+def test_a_trial_begins_with_all_of_it_but_the_head(backbone: PretrainedBackbone, tmp_path: Path) -> None:
     names = set(build_model(short_trial()).state_dict())
     assert set(backbone.weights) == {name for name in names if not name.startswith("fc.")}
     rng = np.random.default_rng(5)

@@ -20,7 +20,7 @@ from study.config.hyperparameters import TrialConfig
 from study.training.learner import Learner, train_epoch
 from study.training.losses import Criterion
 from study.training.models.architectures import to_device
-from study.training.optimization import SCHEDULES, ScheduleSteps, build_optimizer, rate_factor
+from study.training.optimization import SCHEDULES, SchedulePosition, build_optimizer, learning_rate_factor
 from study.training.trainer import train
 
 DATA = noisy_halves(train=20, val=8, size=16)
@@ -131,7 +131,7 @@ def test_a_constant_rate_rises_and_stays() -> None:
 )
 def test_the_factor_is_finite_and_in_0_to_1(schedule: str, epochs: int, steps: int, warmup: float) -> None:
     config = trial(schedule=schedule, warmup_epochs=warmup, milestones=(1, 2), max_epochs=epochs)
-    factors = [rate_factor(config, ScheduleSteps(step, steps, epochs)) for step in range(epochs * steps)]
+    factors = [learning_rate_factor(config, SchedulePosition(step, steps, epochs)) for step in range(epochs * steps)]
     assert all(math.isfinite(one) and 0 < one <= 1 for one in factors)
 
 
@@ -139,7 +139,7 @@ def test_the_factor_is_finite_and_in_0_to_1(schedule: str, epochs: int, steps: i
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_one_cycle_of_one_epoch_is_torchs_or_still_rising(steps: int, warmup: float) -> None:
     config = trial(schedule="one_cycle", warmup_epochs=warmup, max_epochs=1)
-    factors = [rate_factor(config, ScheduleSteps(step, steps, 1)) for step in range(steps)]
+    factors = [learning_rate_factor(config, SchedulePosition(step, steps, 1)) for step in range(steps)]
     assert all(0 < one <= 1 for one in factors)
     if warmup > 1:
         assert factors == sorted(factors)
@@ -149,7 +149,9 @@ def test_one_cycle_of_one_epoch_is_torchs_or_still_rising(steps: int, warmup: fl
 
 def test_the_shortest_rise_of_one_cycle_is_not_the_usual_one() -> None:
     factors = [
-        rate_factor(trial(schedule="one_cycle", warmup_epochs=0.01), ScheduleSteps(step, STEPS_PER_EPOCH, EPOCHS))
+        learning_rate_factor(
+            trial(schedule="one_cycle", warmup_epochs=0.01), SchedulePosition(step, STEPS_PER_EPOCH, EPOCHS)
+        )
         for step in range(30)
     ]
     assert factors[0] == 1.0

@@ -20,9 +20,9 @@ from study.training import metrics
 from study.training import trainer as loop
 from study.training.checkpoint import best_folder, load_weights
 from study.training.dataset import LabelledImages, TrainingData
-from study.training.evaluate import shifted_metrics
+from study.training.evaluate import evaluate_shifted
 from study.training.models.architectures import build_model
-from study.training.trainer import TrainingTask, require_finite, train
+from study.training.trainer import TrainingTask, train, validate_logits
 
 PLAIN = noisy_halves(train=16, val=12, contrast=20, size=16)
 
@@ -136,8 +136,8 @@ def test_a_set_on_which_the_model_overflows_has_no_scores() -> None:
     name, *others = labels
     logits = {one: np.linspace(-1, 1, len(of)) for one, of in labels.items()}
     logits[name] = np.where(np.arange(len(labels[name])) == 0, np.inf, logits[name])
-    found = shifted_metrics(logits, DATA)
+    found = evaluate_shifted(logits, DATA)
     assert not any(key.startswith(f"shifted.{name}.") for key in found)
     assert all(f"shifted.{other}.loss" in found for other in others)
     with pytest.raises(NonFiniteLossError, match="logits of shifted set dark must be finite"):
-        require_finite(logits[name], "logits of shifted set dark")
+        validate_logits(logits[name], "logits of shifted set dark")

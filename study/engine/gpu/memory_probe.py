@@ -86,7 +86,7 @@ Probing = Sequence[ray.ObjectRef[Any]]
 def start_probe(spec: StudySpec, slots: Slots) -> Probing:
     """Ask one worker for each kind of GPU in the cluster what trials take; none without ``gpus_per_trial: auto``.
 
-    More than ``MOST_PROBES`` kinds of trial are put in the order of ``memory_bound``; the heaviest is measured and
+    More than ``MOST_PROBES`` kinds of trial are sorted by ``estimate_memory_bytes``; the heaviest is measured and
     others evenly spaced below it, and each of the rest counts as the next heavier one that was measured. A study that
     aims at one of ``TIMES`` measures nothing either: each of its trials has a GPU of its own.
     """
@@ -172,14 +172,14 @@ def _measure(key: MemoryKey, device: torch.device, context: int) -> MemoryNeed |
     """Return what a trial takes, None where it does not fit."""
     import torch
 
-    from study.training.memory_rehearsal import rehearse
+    from study.training.memory_estimate import run_sample_steps
 
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     free, held = torch.cuda.mem_get_info(device)[0], torch.cuda.memory_reserved(device)
     try:
-        rehearse(key.hyperparameters, key.image_size_px, device)
+        run_sample_steps(key.hyperparameters, key.image_size_px, device)
         torch.cuda.synchronize(device)
     except Exception as error:
         if is_out_of_memory(error):
@@ -198,8 +198,8 @@ def _stand_ins(keys: Sequence[MemoryKey]) -> dict[MemoryKey, MemoryKey]:
     """Name for every kind of trial the one to measure for it: itself, or the next heavier of a few."""
     if len(keys) <= MOST_PROBES:
         return {key: key for key in keys}
-    from study.training.memory_rehearsal import memory_bound
+    from study.training.memory_estimate import estimate_memory_bytes
 
-    ordered = sorted(keys, key=lambda key: memory_bound(key.hyperparameters, key.image_size_px), reverse=True)
+    ordered = sorted(keys, key=lambda key: estimate_memory_bytes(key.hyperparameters, key.image_size_px), reverse=True)
     chosen = [at * len(ordered) // MOST_PROBES for at in range(MOST_PROBES)]
     return {key: ordered[max(one for one in chosen if one <= at)] for at, key in enumerate(ordered)}

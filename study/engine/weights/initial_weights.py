@@ -135,13 +135,13 @@ def _read(key: WeightsKey, located: Mapping[str, Path]) -> Arrays:
 
     from study.config.hyperparameters import Hyperparameters
     from study.training.models.architectures import build_model
-    from study.training.models.initialization import require_fit
+    from study.training.models.initialization import validate_weights
     from study.training.models.pretrained_weights import imagenet_weights, read_weights
 
     found = read_weights(located[key.init]) if key.init in located else imagenet_weights(key.family, key.depth)
     with torch.device("meta"):
         model = build_model(Hyperparameters.model_validate({"family": key.family, "depth": key.depth}))
-    require_fit(model, key.init, found)
+    validate_weights(model, key.init, found)
     return {name: _as_array(tensor) for name, tensor in found.items()}
 
 

@@ -18,7 +18,7 @@ from study.engine.weights.initial_weights import Arrays
 from study.errors import EngineError, WeightsError
 
 if TYPE_CHECKING:
-    from study.training.rotation_pretraining import Pretrained
+    from study.training.rotation_pretraining import PretrainedBackbone
 
 
 ROTATION = "rotation"
@@ -84,7 +84,7 @@ def _pretrain(
 
     torch.set_num_threads(threads)
     model = spec.trial.model_copy(update={"family": key.family, "depth": key.depth})
-    done: Pretrained = pretrain(
+    done: PretrainedBackbone = pretrain(
         model,
         spec.rotation,
         *images,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional
 
-from study.training.augmentation.random_draws import sides, uniform
+from study.training.augmentation.random_draws import rectangle_sides, uniform
 
 CROP_RATIO = (3 / 4, 4 / 3)
 
@@ -21,7 +21,7 @@ Draw = Callable[[int, float, torch.Generator], torch.Tensor]
 
 def draw_flip(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
     """Mirror left-right with the probability ``strength``."""
-    return mirroring(draw_mirrored(count, strength, generator))
+    return mirror_matrices(draw_mirrored(count, strength, generator))
 
 
 def draw_mirrored(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -31,13 +31,13 @@ def draw_mirrored(count: int, strength: float, generator: torch.Generator) -> to
 
 def draw_rotate(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
     """Turn by an angle uniform in [-strength, strength] degrees."""
-    return rotation(uniform(count, -strength, strength, generator))
+    return rotation_matrices(uniform(count, -strength, strength, generator))
 
 
 def draw_shift(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
     """Move along each axis by a share of the side uniform in [-strength, strength]."""
     right = uniform(count, -strength, strength, generator)
-    return translation(right, uniform(count, -strength, strength, generator))
+    return translation_matrices(right, uniform(count, -strength, strength, generator))
 
 
 def draw_crop(count: int, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -45,37 +45,39 @@ def draw_crop(count: int, strength: float, generator: torch.Generator) -> torch.
 
     Width / height is log-uniform in [3/4, 4/3], or in what part of it fits into the image; the place is uniform.
     """
-    width, height = sides(uniform(count, strength, 1.0, generator), CROP_RATIO, generator)
+    width, height = rectangle_sides(uniform(count, strength, 1.0, generator), CROP_RATIO, generator)
     middle_x = uniform(count, width - 1, 1 - width, generator)
-    return cutout(width, height, middle_x, uniform(count, height - 1, 1 - height, generator))
+    return crop_matrices(width, height, middle_x, uniform(count, height - 1, 1 - height, generator))
 
 
 GEOMETRIC: dict[str, Draw] = {"flip": draw_flip, "rotate": draw_rotate, "shift": draw_shift, "crop": draw_crop}
 
 
-def mirroring(mirrored: torch.Tensor) -> torch.Tensor:
+def mirror_matrices(mirrored: torch.Tensor) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that mirror where [B] is true."""
     return _affine(len(mirrored), {(0, 0): 1.0 - 2.0 * mirrored.float()})
 
 
-def rotation(angles_deg: torch.Tensor) -> torch.Tensor:
+def rotation_matrices(angles_deg: torch.Tensor) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that turn counter-clockwise by [B] degrees."""
     angles = torch.deg2rad(angles_deg)
     cos, sin = torch.cos(angles), torch.sin(angles)
     return _affine(len(angles), {(0, 0): cos, (0, 1): -sin, (1, 0): sin, (1, 1): cos})
 
 
-def translation(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+def translation_matrices(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that move by shares [B] of the side."""
     return _affine(len(right), {(0, 2): -2 * right, (1, 2): -2 * down})
 
 
-def shear(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+def shear_matrices(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that read at (x + shear_x * y, y + shear_y * x), so the middle stays."""
     return _affine(len(x), {(0, 1): x, (1, 0): y})
 
 
-def cutout(width: torch.Tensor, height: torch.Tensor, middle_x: torch.Tensor, middle_y: torch.Tensor) -> torch.Tensor:
+def crop_matrices(
+    width: torch.Tensor, height: torch.Tensor, middle_x: torch.Tensor, middle_y: torch.Tensor
+) -> torch.Tensor:
     """Return the matrices [B, 3, 3] that stretch a part to the whole.
 
     Args:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from study.training.augmentation.pixelwise import boxes
-from study.training.augmentation.random_draws import beta, spread, uniform
+from study.training.augmentation.pixelwise import box_masks
+from study.training.augmentation.random_draws import beta, broadcast_to, uniform
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Mix = Callable[[torch.Tensor, torch.Tensor, float, torch.Generator], Batch]
@@ -23,7 +23,7 @@ def mixup(images: torch.Tensor, targets: torch.Tensor, strength: float, generato
     """
     share = beta(len(images), strength, generator)
     partner = torch.randperm(len(images), generator=generator).to(images.device)
-    mixed = torch.lerp(images[partner], images, spread(share, images)).clamp_(0, 1)
+    mixed = torch.lerp(images[partner], images, broadcast_to(share, images)).clamp_(0, 1)
     return mixed, mix_targets(targets, partner, share)
 
 
@@ -42,7 +42,7 @@ def cutmix(images: torch.Tensor, targets: torch.Tensor, strength: float, generat
     low = torch.floor(middle - half).clamp_(min=0)  # [2, B]: left and top
     high = torch.floor(middle + half).clamp_(max=size)
     pasted = (high - low).prod(0) / size**2
-    box = boxes(images, *low, *high)
+    box = box_masks(images, *low, *high)
     return torch.where(box, images[partner], images), mix_targets(targets, partner, 1 - pasted)
 
 

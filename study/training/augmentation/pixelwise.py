@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from study.training.augmentation.random_draws import sides, spread, uniform
+from study.training.augmentation.random_draws import broadcast_to, rectangle_sides, uniform
 
 GREY = (0.2989, 0.587, 0.114)
 SMALLEST_ERASED = 0.02
@@ -28,7 +28,7 @@ def colour(images: torch.Tensor, strength: float, generator: torch.Generator) ->
 
 def brighten_(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """Blend with black, in place: torchvision's ``adjust_brightness`` with a factor [B] per image."""
-    return images.mul_(spread(factors, images)).clamp_(0, 1)
+    return images.mul_(broadcast_to(factors, images)).clamp_(0, 1)
 
 
 def contrast_(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ def saturate_(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 def blend_(images: torch.Tensor, other: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
     """Make the images factor * images + (1 - factor) * other, in [0, 1]."""
-    share = spread(factors, images)
+    share = broadcast_to(factors, images)
     return images.mul_(share).add_(other * (1 - share)).clamp_(0, 1)
 
 
@@ -62,7 +62,7 @@ def blur_by(images: torch.Tensor, sigmas_px: torch.Tensor, radius_px: int) -> to
     Args:
         images: [B, C, S, S], float in [0, 1].
         sigmas_px: [B], at least 0.
-        radius_px: of the kernel; at most S - 1 is used, as a reflection has no more.
+        radius_px: of the kernel; at most S - 1, which is all a reflection has.
     """
     count, channels, height, width = images.shape
     radius = min(radius_px, height - 1, width - 1)
@@ -76,8 +76,8 @@ def blur_by(images: torch.Tensor, sigmas_px: torch.Tensor, radius_px: int) -> to
 
 def _gaussians(sigmas_px: torch.Tensor, radius: int) -> torch.Tensor:
     """Return kernels that sum to 1: [B, 2 * radius + 1]; a sigma of 0 leaves the image."""
-    places = torch.arange(-radius, radius + 1, dtype=torch.float32)
-    return torch.softmax(-0.5 * (places / sigmas_px.clamp(min=1e-3)[:, None]) ** 2, 1)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    return torch.softmax(-0.5 * (offsets / sigmas_px.clamp(min=1e-3)[:, None]) ** 2, 1)
 
 
 def erase(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
@@ -91,14 +91,14 @@ def erase(images: torch.Tensor, strength: float, generator: torch.Generator) -> 
     """
     count, size = len(images), images.shape[3]
     area = uniform(count, min(SMALLEST_ERASED, strength), strength, generator)
-    width, height = (torch.floor(side * size).clamp_(min=1) for side in sides(area, ERASE_RATIO, generator))
+    width, height = (torch.floor(side * size).clamp_(min=1) for side in rectangle_sides(area, ERASE_RATIO, generator))
     left = torch.floor(uniform(count, 0.0, size - width + 1, generator)).clamp_(max=size - width)
     top = torch.floor(uniform(count, 0.0, size - height + 1, generator)).clamp_(max=size - height)
     colours = torch.rand(count, images.shape[1], generator=generator).to(images)[:, :, None, None]
-    return torch.where(boxes(images, left, top, left + width, top + height), colours, images)
+    return torch.where(box_masks(images, left, top, left + width, top + height), colours, images)
 
 
-def boxes(
+def box_masks(
     images: torch.Tensor, left: torch.Tensor, top: torch.Tensor, right: torch.Tensor, bottom: torch.Tensor
 ) -> torch.Tensor:
     """Return which pixels lie in each image's box [left, right) x [top, bottom): [B, 1, S, S], bool."""

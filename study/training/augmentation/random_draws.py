@@ -1,4 +1,4 @@
-"""Draw one number per image from the CPU generator that is passed in, so that every device sees the same numbers."""
+"""Random numbers, one per image, from the CPU generator that is passed in, so that every device sees the same."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEEDS = 2**62
 def uniform(
     count: int, low: float | torch.Tensor, high: float | torch.Tensor, generator: torch.Generator
 ) -> torch.Tensor:
-    """Draw from [low, high), which may be one number or one per image: [count]."""
+    """Draw from [low, high), bounds being numbers or one per image: [count]."""
     return low + (high - low) * torch.rand(count, generator=generator)
 
 
@@ -20,7 +20,7 @@ def log_uniform(count: int, low: torch.Tensor, high: torch.Tensor, generator: to
     return torch.exp(uniform(count, torch.log(low), torch.log(high), generator))
 
 
-def signs(count: int, generator: torch.Generator) -> torch.Tensor:
+def random_signs(count: int, generator: torch.Generator) -> torch.Tensor:
     """Draw -1 or 1: [count]."""
     return 1.0 - 2.0 * (torch.rand(count, generator=generator) < 0.5).float()
 
@@ -32,7 +32,7 @@ def beta(count: int, alpha: float, generator: torch.Generator) -> torch.Tensor:
     return torch.from_numpy(stream.beta(alpha, alpha, count)).float()
 
 
-def sides(
+def rectangle_sides(
     area: torch.Tensor, ratio: tuple[float, float], generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw the sides of rectangles of a given area that fit into a unit square.
@@ -52,6 +52,6 @@ def sides(
     return (side * root).clamp_(max=1), (side / root).clamp_(max=1)
 
 
-def spread(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Put one number per image on the images' device, ready to multiply them: [B] -> [B, 1, 1, 1]."""
+def broadcast_to(values: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Move one number per image to the images' device, shaped to multiply them: [B] -> [B, 1, 1, 1]."""
     return values.to(images.device, images.dtype).view(-1, 1, 1, 1)

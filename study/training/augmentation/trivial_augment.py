@@ -1,10 +1,10 @@
-"""Apply one random operation of random strength to each image: TrivialAugment; only who drew it is computed.
+"""TrivialAugment: one random operation of random strength for each image, computed only for the images that drew it.
 
 The operations and their widest ranges are those of the paper's wide space (Müller & Hutter 2021): identity, shear
 0.99, translation (32 of 224 pixels, here 1/7 of the side at any size), rotation 135 degrees, brightness, contrast,
 saturation and sharpness 1 +- 0.99, posterize down to 2 bits, solarize from just above 1 down to 0, autocontrast and
-equalize. The strength is continuous instead of one of 31 levels, shears keep the middle of the image, and the
-geometric ones are bilinear and have the border's colour beyond the edge.
+equalize. The strength is continuous instead of one of 31 levels, shears keep the middle of the image, and geometric
+operations are bilinear and continue the border's colour beyond the edge.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from study.training.augmentation.geometry import rotation, shear, translation, warp
+from study.training.augmentation.geometry import rotation_matrices, shear_matrices, translation_matrices, warp
 from study.training.augmentation.pixelwise import blend_, brighten_, contrast_, saturate_
-from study.training.augmentation.random_draws import signs, spread
+from study.training.augmentation.random_draws import broadcast_to, random_signs
 
-WIDEST_SHEAR = 0.99
-WIDEST_SHIFT = 32 / 224
-WIDEST_ROTATION_DEG = 135.0
-WIDEST_FACTOR = 0.99
-MOST_BITS, FEWEST_BITS = 8, 2
+MAX_SHEAR = 0.99
+MAX_SHIFT = 32 / 224
+MAX_ROTATION_DEG = 135.0
+MAX_FACTOR = 0.99
+MAX_BITS, MIN_BITS = 8, 2
 _LEVELS = 256
 SOLARIZE_FROM = _LEVELS / (_LEVELS - 1)  # above 1, so that the weakest leaves white alone
 
@@ -47,13 +47,13 @@ def sharpen_(images: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
 
 def posterize(images: torch.Tensor, bits: torch.Tensor) -> torch.Tensor:
     """Keep a whole number of bits [B] of each value: torchvision's ``posterize``."""
-    levels = spread(2 ** torch.round(bits), images)
+    levels = broadcast_to(2 ** torch.round(bits), images)
     return torch.minimum((images * levels).floor_(), levels - 1) / levels
 
 
 def solarize(images: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
     """Invert the values from a threshold [B] on: torchvision's ``solarize``."""
-    return torch.where(images >= spread(thresholds, images), 1 - images, images)
+    return torch.where(images >= broadcast_to(thresholds, images), 1 - images, images)
 
 
 def autocontrast(images: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
@@ -79,66 +79,66 @@ def equalize(images: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
 
 
 def _factors(amounts: torch.Tensor) -> torch.Tensor:
-    return 1 + WIDEST_FACTOR * amounts
+    return 1 + MAX_FACTOR * amounts
 
 
 def _none(amounts: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(amounts)
 
 
-MOVES: dict[str, Move] = {
-    "shear_x": lambda amounts: shear(WIDEST_SHEAR * amounts, _none(amounts)),
-    "shear_y": lambda amounts: shear(_none(amounts), WIDEST_SHEAR * amounts),
-    "translate_x": lambda amounts: translation(WIDEST_SHIFT * amounts, _none(amounts)),
-    "translate_y": lambda amounts: translation(_none(amounts), WIDEST_SHIFT * amounts),
-    "rotate": lambda amounts: rotation(WIDEST_ROTATION_DEG * amounts),
+GEOMETRIC: dict[str, Move] = {
+    "shear_x": lambda amounts: shear_matrices(MAX_SHEAR * amounts, _none(amounts)),
+    "shear_y": lambda amounts: shear_matrices(_none(amounts), MAX_SHEAR * amounts),
+    "translate_x": lambda amounts: translation_matrices(MAX_SHIFT * amounts, _none(amounts)),
+    "translate_y": lambda amounts: translation_matrices(_none(amounts), MAX_SHIFT * amounts),
+    "rotate": lambda amounts: rotation_matrices(MAX_ROTATION_DEG * amounts),
 }
 """The matrices of signed amounts [B] in [-1, 1]; all are resampled at once."""
 
-CHANGES: dict[str, Change] = {
+PIXELWISE: dict[str, Change] = {
     "identity": identity,
     "brightness": lambda images, amounts: brighten_(images, _factors(amounts)),
     "contrast": lambda images, amounts: contrast_(images, _factors(amounts)),
     "saturation": lambda images, amounts: saturate_(images, _factors(amounts)),
     "sharpness": lambda images, amounts: sharpen_(images, _factors(amounts)),
-    "posterize": lambda images, amounts: posterize(images, MOST_BITS - (MOST_BITS - FEWEST_BITS) * amounts.abs()),
+    "posterize": lambda images, amounts: posterize(images, MAX_BITS - (MAX_BITS - MIN_BITS) * amounts.abs()),
     "solarize": lambda images, amounts: solarize(images, SOLARIZE_FROM * (1 - amounts.abs())),
     "autocontrast": autocontrast,
     "equalize": equalize,
 }
 """The new images of signed amounts [B] in [-1, 1]; the images given may be overwritten."""
 
-KINDS = (*MOVES, *CHANGES)
+OPERATION_NAMES = (*GEOMETRIC, *PIXELWISE)
 
 
 def trivial(images: torch.Tensor, strength: float, generator: torch.Generator) -> torch.Tensor:
-    """Apply one operation out of ``KINDS`` to each image, at an amount uniform in [0, strength] of its widest range."""
+    """Apply one random operation to each image, at an amount uniform in [0, strength] of its widest range."""
     count = len(images)
-    kinds = torch.randint(len(KINDS), (count,), generator=generator)
-    amounts = strength * torch.rand(count, generator=generator) * signs(count, generator)
-    return apply_kinds(images, kinds, amounts)
+    kinds = torch.randint(len(OPERATION_NAMES), (count,), generator=generator)
+    amounts = strength * torch.rand(count, generator=generator) * random_signs(count, generator)
+    return apply_operations(images, kinds, amounts)
 
 
-def apply_kinds(images: torch.Tensor, kinds: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
+def apply_operations(images: torch.Tensor, kinds: torch.Tensor, amounts: torch.Tensor) -> torch.Tensor:
     """Apply to each image its own operation.
 
     Args:
         images: [B, C, S, S], float in [0, 1].
-        kinds: [B], places in ``KINDS``, on the CPU.
-        amounts: [B], in [-1, 1], on the CPU; those without a direction take the size alone.
+        kinds: [B], indices into ``OPERATION_NAMES``, on the CPU.
+        amounts: [B], in [-1, 1], on the CPU; operations without a direction use the absolute value.
     """
     changed = images.clone()
-    moved = torch.nonzero(kinds < len(MOVES)).flatten()
+    moved = torch.nonzero(kinds < len(GEOMETRIC)).flatten()
     if len(moved):
         matrices = torch.empty(len(moved), 3, 3)
-        for place, matrix in enumerate(MOVES.values()):
-            drew = kinds[moved] == place
-            matrices[drew] = matrix(amounts[moved][drew])
-        where = moved.to(images.device)
-        changed[where] = warp(images[where], matrices)
-    for place, change in enumerate(CHANGES.values(), len(MOVES)):
-        drew = torch.nonzero(kinds == place).flatten()
-        if len(drew) and change is not identity:
-            where = drew.to(images.device)
-            changed[where] = change(images[where], amounts[drew])
+        for kind, matrix in enumerate(GEOMETRIC.values()):
+            selected = kinds[moved] == kind
+            matrices[selected] = matrix(amounts[moved][selected])
+        index = moved.to(images.device)
+        changed[index] = warp(images[index], matrices)
+    for kind, change in enumerate(PIXELWISE.values(), len(GEOMETRIC)):
+        selected = torch.nonzero(kinds == kind).flatten()
+        if len(selected) and change is not identity:
+            index = selected.to(images.device)
+            changed[index] = change(images[index], amounts[selected])
     return changed

@@ -82,11 +82,11 @@ def initialize(model: nn.Module, init: str, seed: int, weights: Weights | None =
             return
     if weights is None:
         raise WeightsError(f"`init: {init}` must be handed resolved weights, but got none; resolve them first")
-    require_fit(model, init, weights)
+    validate_weights(model, init, weights)
     model.load_state_dict(_usable(model, init, weights), strict=False)
 
 
-def require_fit(model: nn.Module, init: str, weights: Weights) -> None:
+def validate_weights(model: nn.Module, init: str, weights: Weights) -> None:
     """Make sure that every layer of a model's backbone has its weights; the model may be on the meta device.
 
     Raises:
