@@ -25,6 +25,7 @@ class Metric:
 VAL_PREFIX = "val_"
 SHIFTED_PREFIX = "shifted."
 TEST_PREFIX = "test."
+MACHINE_UNITS = ("s", "1/s", "byte", "ms")
 PER_CLASS = ("precision", "recall", "f1")
 
 EVALUATED: Mapping[str, Metric] = {
@@ -75,6 +76,12 @@ def metric_named(name: str) -> Metric | None:
     else:
         return METRICS.get(name)
     return _on(images, metric) if metric else None
+
+
+def is_machine_metric(name: str) -> bool:
+    """Whether a metric measures time or memory, so that it differs whenever the same trial runs again."""
+    metric = metric_named(name)
+    return metric is not None and metric.unit in MACHINE_UNITS
 
 
 def shifted_sets(name: str) -> tuple[str, ...]:

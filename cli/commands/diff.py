@@ -114,7 +114,7 @@ class Differences:
 
 def find_differences(one: RunDetails, other: RunDetails) -> Differences:
     """Compare two runs; what neither knows is not compared."""
-    from study.engine.rerun import is_machine_metric
+    from study.metrics import is_machine_metric
 
     metrics = _differing(one.record.metrics, other.record.metrics)
     return Differences(

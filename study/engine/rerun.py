@@ -22,7 +22,7 @@ from study.engine.environment import (
 )
 from study.engine.ray.trainable import training_data
 from study.errors import StudyError, StudyStorageError
-from study.metrics import metric_named
+from study.metrics import is_machine_metric
 from study.records import EpochMetrics, TrialRecord, TrialState
 from study.training.progress import TrainingProgress
 
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 Pair = tuple[int | None, float | None, float | None]
 """An epoch with a metric's value then and now."""
-MEASURES_OF_MACHINE = ("s", "1/s", "byte", "ms")
-"""Units of metrics that tell of time or memory, and so never come out the same."""
 WORDS: Mapping[str, str] = {
     "cpu": "CPU", "instructions": "CPU instructions", "machine": "architecture", "cores": "number of cores",
     "gpu": "GPU", "libc": "C library", "python": "Python", "ray-study": "this package", "commit": "code's commit",
@@ -63,12 +61,6 @@ class Difference:
 def compared_metrics(history: tuple[EpochMetrics, ...]) -> list[str]:
     """Return the metrics of a trial's epochs that the same trial must have again, in the order reported."""
     return list(dict.fromkeys(name for one in history for name in one.values if not is_machine_metric(name)))
-
-
-def is_machine_metric(name: str) -> bool:
-    """Whether a metric measures time or memory."""
-    metric = metric_named(name)
-    return metric is not None and metric.unit in MEASURES_OF_MACHINE
 
 
 def find_differences(
