@@ -79,7 +79,7 @@ def parse_augmentation(text: str) -> tuple[Step, ...]:
     steps: list[Step] = []
     for part in text.split(JOIN):
         word = part.strip()
-        steps += [_read(one) for one in PRESETS[word].split(JOIN) if one] if word in PRESETS else [_read(word)]
+        steps += [_read(step) for step in PRESETS[word].split(JOIN) if step] if word in PRESETS else [_read(word)]
     names = [step.name for step in steps]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"each operation must come once, but `{twice}` comes {names.count(twice)} times in `{text}`")
@@ -89,23 +89,23 @@ def parse_augmentation(text: str) -> tuple[Step, ...]:
 
 
 def _read(word: str) -> Step:
-    found = _STEP.fullmatch(word)
-    operation = OPERATIONS.get(found["name"]) if found else None
-    if found is None or operation is None:
+    match = _STEP.fullmatch(word)
+    operation = OPERATIONS.get(match["name"]) if match else None
+    if match is None or operation is None:
         raise ValueError(
             f"`{word}` is no augmentation; write operations such as `flip+rotate(15)` out of {', '.join(OPERATIONS)}, "
             f"or one of {', '.join(PRESETS)}"
         )
-    if found["strength"] is None:
+    if match["strength"] is None:
         return Step(word, operation.default)
-    law = f"the strength of {found['name']} must be a number in [{operation.low:g}, {operation.high:g}]"
+    rule = f"the strength of {match['name']} must be a number in [{operation.low:g}, {operation.high:g}]"
     try:
-        strength = float(found["strength"])
+        strength = float(match["strength"])
     except ValueError:
-        raise ValueError(f"{law} ({operation.unit}), got `{found['strength']}`") from None
+        raise ValueError(f"{rule} ({operation.unit}), got `{match['strength']}`") from None
     if not operation.low <= strength <= operation.high:
-        raise ValueError(f"{law} ({operation.unit}), got {strength:g}")
-    return Step(found["name"], strength)
+        raise ValueError(f"{rule} ({operation.unit}), got {strength:g}")
+    return Step(match["name"], strength)
 
 
 def check_augmentation(text: str) -> str:

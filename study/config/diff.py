@@ -1,4 +1,4 @@
-"""Tell what differs between two versions of a study, and whether the later one only adds to the earlier; pure."""
+"""The differences between two versions of a study, and whether the later one only extends the earlier; pure."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from study.config.study_config import StudySpec
 
-_FREE = ("resources.max_concurrent_trials", "resources.worker_retries")
+_ALWAYS_EXTEND = ("resources.max_concurrent_trials", "resources.worker_retries")
 _IGNORED = ("name", "objectives")
 _MISSING = "nothing"
 
 
 @dataclass(frozen=True)
 class Change:
-    """One field that differs; ``extends`` where everything already run would have been run under the new value too."""
+    """A field that differs; it ``extends`` if every trial so far could have been run with the new value."""
 
     field: str
     before: object
@@ -23,11 +23,11 @@ class Change:
     extends: bool
 
     def __str__(self) -> str:
-        return f"{self.field}: {_word(self.before)} -> {_word(self.after)}"
+        return f"{self.field}: {_text(self.before)} -> {_text(self.after)}"
 
 
 def changes(before: StudySpec, after: StudySpec) -> tuple[Change, ...]:
-    """Return every field that differs, in the order of the study file; the name does not count."""
+    """Return every field that differs, in the order of the study file; the name is not compared."""
     old, new = _flat(before), _flat(after)
     fields = dict.fromkeys((*old, *new))
     return tuple(
@@ -38,21 +38,21 @@ def changes(before: StudySpec, after: StudySpec) -> tuple[Change, ...]:
 
 
 def _flat(spec: StudySpec) -> dict[str, object]:
-    """Return fields by dotted name; parameters and objectives are one field each, replicates their seeds."""
+    """Return the fields by dotted name; each parameter is one field, and so are the objectives and the seeds."""
     values: dict[str, Any] = {**spec.model_dump(exclude={*_IGNORED, "space", "replicates", "objective"})}
-    values["objective"] = [f"{one.mode} {one.metric}" for one in spec.objective_list]
-    values["space"] = {one.name: one.model_dump(exclude={"name"}) for one in spec.space}
+    values["objective"] = [f"{objective.mode} {objective.metric}" for objective in spec.objective_list]
+    values["space"] = {parameter.name: parameter.model_dump(exclude={"name"}) for parameter in spec.space}
     values["replicates"] = {"seeds": list(spec.replicates.numbers)}
     values["budget"]["wall_clock"] = spec.budget.wall_clock_s
     values["search"]["pruner"] = spec.pruner
-    return dict(_leaves(values))
+    return dict(_leaf_fields(values))
 
 
-def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
+def _leaf_fields(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, object]]:
     for key, value in values.items():
         name = f"{above}{key}"
         if isinstance(value, dict) and above != "space.":
-            yield from _leaves(value, f"{name}.")
+            yield from _leaf_fields(value, f"{name}.")
         else:
             yield name, list(value) if isinstance(value, tuple) else value
 
@@ -60,7 +60,7 @@ def _leaves(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, o
 def _extends(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     before: Any = old.get(field)
     after: Any = new.get(field)
-    if field in _FREE:
+    if field in _ALWAYS_EXTEND:
         return True
     if field == "keep.per_study":
         return after == "all" or (before != "all" and bool(after > before))
@@ -75,5 +75,5 @@ def _extends(field: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> bool
     return field.startswith("budget.") and (after is None or (before is not None and after > before))
 
 
-def _word(value: object) -> str:
+def _text(value: object) -> str:
     return "none" if value is None else str(value)

@@ -54,7 +54,7 @@ class Condition(Frozen):
 
     def holds(self, value: object) -> bool:
         """Whether this value of the parameter is one of those asked for."""
-        return any(same_value(value, one) for one in self.values)
+        return any(same_value(value, wanted) for wanted in self.values)
 
 
 class Exclusion(Frozen):
@@ -76,6 +76,6 @@ class Parameter(Frozen):
     excluded: Annotated[tuple[Exclusion, ...], Field(strict=False)] = ()
 
 
-def same_value(one: object, other: object) -> bool:
+def same_value(left: object, right: object) -> bool:
     """Whether two values are the same one: 1 is 1.0 but not true, though Python calls all three equal."""
-    return isinstance(one, bool) is isinstance(other, bool) and one == other
+    return isinstance(left, bool) is isinstance(right, bool) and left == right

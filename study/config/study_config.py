@@ -93,7 +93,7 @@ class StudySpec(Frozen):
         search = values.get("search") if isinstance(values, dict) else None
         if not isinstance(search, dict) or search.get("sampler") != "grid":
             return values
-        kept = {key: one for key, one in search.items() if key not in ("sampler", "trials")}
+        kept = {key: value for key, value in search.items() if key not in ("sampler", "trials")}
         return {**values, "design": {"kind": "grid"}, "search": kept, "budget": {"trials": search.get("trials", 16)}}
 
     @property

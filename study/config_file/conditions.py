@@ -1,4 +1,4 @@
-"""Read `when`: which parameter exists only beside which values of another."""
+"""Read `when`: the conditions under which a parameter exists."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Choice, Condition, Constant, Domain, Parameter, Uniform, same_value
-from study.config_file.domains import Draft
+from study.config_file.domains import ParameterDraft
 from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc, Report
 from study.utils.suggestions import did_you_mean
@@ -14,23 +14,24 @@ from study.utils.suggestions import did_you_mean
 Requirements = dict[str, tuple[Scalar, ...]]
 
 
-def link(drafts: Sequence[Draft], trial: Mapping[str, object], report: Report) -> tuple[Parameter, ...]:
-    """Join every parameter with its conditions and put parents before children, otherwise in file order.
+def link(drafts: Sequence[ParameterDraft], trial: Mapping[str, object], report: Report) -> tuple[Parameter, ...]:
+    """Return every parameter with its conditions, parents before children, otherwise in file order.
 
     Args:
         drafts: the parameters in file order.
-        trial: what the file's `trial` section fixes, to say so of a parent that is not searched.
-        report: takes the faults; after one the result is only as complete as it can be.
+        trial: what the file's `trial` section fixes, for the message about a parent that is not searched.
+        report: takes the faults; after one the result may be incomplete.
     """
     by_name = {draft.name: draft for draft in drafts}
-    found = {draft.name: _Reader(draft, by_name, trial, report).conditions() for draft in drafts}
-    if _report_circles(found, report):
+    by_parameter = {draft.name: _Reader(draft, by_name, trial, report).conditions() for draft in drafts}
+    if _report_cycles(by_parameter, report):
         return ()
     linked: dict[str, Parameter] = {}
-    for name in _ordered(found):
-        conditions, domain = found[name], by_name[name].domain
+    for name in _ordered(by_parameter):
+        conditions, domain = by_parameter[name], by_name[name].domain
         lost = conditions is None or any(
-            one.parameter not in linked and by_name[one.parameter].domain is not None for one in conditions
+            condition.parameter not in linked and by_name[condition.parameter].domain is not None
+            for condition in conditions
         )
         if not lost and domain is not None:
             linked[name] = Parameter(name=name, domain=domain, when=conditions or ())
@@ -45,14 +46,16 @@ def requirements(name: str, parameters: Mapping[str, Parameter]) -> Requirements
         above = requirements(condition.parameter, parameters) if condition.parameter in parameters else {}
         for parent, values in (*above.items(), (condition.parameter, condition.values)):
             before = needed.get(parent, values)
-            needed[parent] = tuple(one for one in before if any(same_value(one, other) for other in values))
+            needed[parent] = tuple(value for value in before if any(same_value(value, allowed) for allowed in values))
     return needed
 
 
 class _Reader:
     """Read the conditions of one parameter."""
 
-    def __init__(self, draft: Draft, drafts: Mapping[str, Draft], trial: Mapping[str, object], report: Report) -> None:
+    def __init__(
+        self, draft: ParameterDraft, drafts: Mapping[str, ParameterDraft], trial: Mapping[str, object], report: Report
+    ) -> None:
         self._draft = draft
         self._drafts = drafts
         self._trial = trial
@@ -101,7 +104,7 @@ class _Reader:
             return ()
         places = [(*loc, at) for at in range(len(values))] if isinstance(wanted, list) else [loc]
         taken = [self._taken(parent, domain, value, place) for value, place in zip(values, places, strict=True)]
-        return tuple(one for one in taken if one is not None)
+        return tuple(value for value in taken if value is not None)
 
     def _is_parent(self, parent: str, loc: Loc) -> bool:
         if parent == self._draft.name:
@@ -123,12 +126,14 @@ class _Reader:
         possible = _possible(domain)
         if isinstance(possible, range) and type(value) is int and value in possible:
             return value
-        for one in possible if not isinstance(possible, range) else ():
-            if same_value(one, value):
-                return one
+        for candidate in possible if not isinstance(possible, range) else ():
+            if same_value(candidate, value):
+                return candidate
         if not self._overridden(parent):
             near = (
-                did_you_mean(value, [one for one in possible if isinstance(one, str)]) if isinstance(value, str) else ""
+                did_you_mean(value, [candidate for candidate in possible if isinstance(candidate, str)])
+                if isinstance(value, str)
+                else ""
             )
             shown = _listed(possible)
             self._report.value(
@@ -147,7 +152,7 @@ def _possible(domain: Domain) -> Sequence[Scalar]:
 
 
 def _listed(values: Sequence[Scalar]) -> str:
-    shown = [show_bare(one) for one in values[:10]]
+    shown = [show_bare(value) for value in values[:10]]
     return ", ".join(shown) + (f", ... {show_bare(values[-1])}" if len(values) > len(shown) else "")
 
 
@@ -155,11 +160,13 @@ Conditions = Mapping[str, tuple[Condition, ...] | None]
 
 
 def _ordered(conditions: Conditions) -> list[str]:
-    """Sort parents before children, the first in the file first; children of a circle are left out."""
+    """Sort parents before children, the first in the file first; children in a cycle are left out."""
     done: list[str] = []
     waiting = list(conditions)
     while waiting:
-        ready = next((name for name in waiting if all(one.parameter in done for one in conditions[name] or ())), None)
+        ready = next(
+            (name for name in waiting if all(condition.parameter in done for condition in conditions[name] or ())), None
+        )
         if ready is None:
             break
         done.append(ready)
@@ -167,22 +174,22 @@ def _ordered(conditions: Conditions) -> list[str]:
     return done
 
 
-def _report_circles(conditions: Conditions, report: Report) -> bool:
-    """Report each circle once, at its first parameter in the file."""
+def _report_cycles(conditions: Conditions, report: Report) -> bool:
+    """Report each cycle once, at its first parameter in the file."""
     ordered = set(_ordered(conditions))
     seen: set[str] = set()
     for start in conditions:
-        circle = _circle(start, conditions) if start not in ordered | seen else []
-        if circle and not seen & set(circle):
-            way = " -> ".join((*circle, start))
+        cycle = _cycle(start, conditions) if start not in ordered | seen else []
+        if cycle and not seen & set(cycle):
+            way = " -> ".join((*cycle, start))
             report.key(
                 ("space", start, "when"), f"space.{start}.when is a circle: {way}; remove one of these conditions"
             )
-            seen |= set(circle)
+            seen |= set(cycle)
     return bool(seen)
 
 
-def _circle(start: str, conditions: Conditions) -> list[str]:
+def _cycle(start: str, conditions: Conditions) -> list[str]:
     """Return the names from a parameter back to itself, or nothing."""
     paths = [[start]]
     visited: set[str] = set()

@@ -1,4 +1,4 @@
-"""Check what holds between the fields of a study file; one small function per law."""
+"""The study file under check, and the rules of its name, data and resources; one small function per rule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNKNOWN = object()
 
 @dataclass(frozen=True)
 class Candidate:
-    """A study file whose single values are checked; ``tree`` holds the sound ones."""
+    """A study file after the check of each value; ``tree`` holds the valid ones, ``given`` all as written."""
 
     tree: Tree
     given: Tree
@@ -66,8 +66,8 @@ class Candidate:
         return (domain.value, *default) if isinstance(domain, Constant) else None
 
 
-def check_rules(candidate: Candidate) -> None:
-    """Report every law the candidate breaks."""
+def check_data_rules(candidate: Candidate) -> None:
+    """Report every rule that the name, the data and the resources break."""
     for rule in _RULES:
         rule(candidate)
 
@@ -83,8 +83,8 @@ def _name(study: Candidate) -> None:
     elif not name.strip("."):
         report.value(("name",), f"name must not be dots only, got {show(name)}")
     elif (length := len(encode_name(name))) > _LONGEST_FOLDER:
-        law = f"name must take at most {_LONGEST_FOLDER} characters as a folder, got {length}"
-        report.value(("name",), f"{law}; shorten it, letters other than a-z take several each")
+        rule = f"name must take at most {_LONGEST_FOLDER} characters as a folder, got {length}"
+        report.value(("name",), f"{rule}; shorten it, letters other than a-z take several each")
 
 
 def known_sets(study: Candidate) -> tuple[str, ...] | None:
@@ -100,8 +100,8 @@ def _source(study: Candidate) -> None:
     for key in foreign:
         if study.tree.get("data", {}).get(key) is not None:
             other = "folder" if source == "faces" else "faces"
-            law = f"data.{key} belongs to source: {other}, but data.source is {source}"
-            report.key(("data", key), f"{law}; remove it or set source: {other}")
+            rule = f"data.{key} belongs to source: {other}, but data.source is {source}"
+            report.key(("data", key), f"{rule}; remove it or set source: {other}")
     if source == "folder":
         _folder(study)
 
@@ -117,22 +117,24 @@ def _folder(study: Candidate) -> None:
 def _directory(study: Candidate, path: str, *loc: str) -> None:
     if Path(path).is_dir():
         return
-    found = "is not a directory" if Path(path).exists() else "does not exist"
+    state = "is not a directory" if Path(path).exists() else "does not exist"
     way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
     way_out = "" if Path(path).is_absolute() else f"; {way_out}"
-    law = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {found}{way_out}"
-    study.report.value(("data", *loc), law)
+    rule = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {state}{way_out}"
+    study.report.value(("data", *loc), rule)
 
 
 def _shifted(study: Candidate) -> None:
     given = {} if study.report.is_faulty("data", "shifted") else study.tree.get("data", {}).get("shifted", {})
     for name, path in given.items():
         if not re.fullmatch(r"[\w\- ]{1,80}", name):
-            law = f"a name in data.shifted must be 1 to 80 letters, digits, -, _ or blanks, got {show(name)}; rename it"
-            study.report.key(("data", "shifted", name), law)
+            rule = (
+                f"a name in data.shifted must be 1 to 80 letters, digits, -, _ or blanks, got {show(name)}; rename it"
+            )
+            study.report.key(("data", "shifted", name), rule)
         elif study.ask("data", "source") == "faces" and name in _face_words("SHIFTED_SETS"):
-            law = f"data.shifted.{name} is a built-in set of source: faces already; choose another name"
-            study.report.key(("data", "shifted", name), law)
+            rule = f"data.shifted.{name} is a built-in set of source: faces already; choose another name"
+            study.report.key(("data", "shifted", name), rule)
         _directory(study, path, "shifted", name)
 
 
@@ -140,8 +142,10 @@ def _classes(study: Candidate) -> None:
     given = {} if study.report.is_faulty("data", "classes") else study.tree.get("data", {}).get("classes", {})
     for folder, name in given.items():
         if not name or not name.isprintable() or name != name.strip():
-            law = f"a class name must be printable and not empty, without blanks around it, got {show(name)}; rename it"
-            study.report.value(("data", "classes", folder), law)
+            rule = (
+                f"a class name must be printable and not empty, without blanks around it, got {show(name)}; rename it"
+            )
+            study.report.value(("data", "classes", folder), rule)
     if given and study.ask("data", "source") == "faces":
         _face_classes(study, given)
 
@@ -151,10 +155,10 @@ def _face_classes(study: Candidate, given: Mapping[str, str]) -> None:
     for kind in given:
         if kind not in kinds:
             study.report.key(("data", "classes", kind), unknown_key(kind, "data.classes of source: faces", kinds))
-    found = {given.get(kind, names[kind == "masked"]) for kind in kinds}
-    if len(found) == 1:
-        law = f"data.classes must leave at least two classes, but every kind of face is {show(*found)}"
-        study.report.value(("data", "classes"), f"{law}; map fewer kinds to it")
+    remaining = {given.get(kind, names[kind == "masked"]) for kind in kinds}
+    if len(remaining) == 1:
+        rule = f"data.classes must leave at least two classes, but every kind of face is {show(*remaining)}"
+        study.report.value(("data", "classes"), f"{rule}; map fewer kinds to it")
 
 
 def _face_words(name: str) -> tuple[str, ...]:
@@ -172,22 +176,22 @@ def _group_by(study: Candidate) -> None:
         with warnings.catch_warnings(action="ignore"):
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as exc:
-        law = f"data.group_by must be a regular expression, but {show(pattern)} is not: {exc}"
-        study.report.value(("data", "group_by"), f"{law}; correct it")
+        rule = f"data.group_by must be a regular expression, but {show(pattern)} is not: {exc}"
+        study.report.value(("data", "group_by"), f"{rule}; correct it")
 
 
 def _fractions(study: Candidate) -> None:
     fractions = study.ask("data", "fractions")
     if fractions is not UNKNOWN and not math.isclose(sum(fractions), 1, rel_tol=0, abs_tol=1e-9):
-        law = f"data.fractions must sum to 1, got {' + '.join(map(show, fractions))} = {sum(fractions):.10g}"
-        study.report.value(("data", "fractions"), law)
+        rule = f"data.fractions must sum to 1, got {' + '.join(map(show, fractions))} = {sum(fractions):.10g}"
+        study.report.value(("data", "fractions"), rule)
 
 
 def _gpus(study: Candidate) -> None:
     gpus = study.ask("resources", "gpus_per_trial")
     if isinstance(gpus, int | float) and gpus > 1 and gpus != int(gpus):
-        law = f"resources.gpus_per_trial must be whole when it is > 1, got {show(gpus)}"
-        study.report.value(("resources", "gpus_per_trial"), f"{law}; write {int(gpus)} or {int(gpus) + 1}")
+        rule = f"resources.gpus_per_trial must be whole when it is > 1, got {show(gpus)}"
+        study.report.value(("resources", "gpus_per_trial"), f"{rule}; write {int(gpus)} or {int(gpus) + 1}")
 
 
 def _both(study: Candidate) -> None:

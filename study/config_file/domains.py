@@ -1,4 +1,4 @@
-"""Read the domains of `space`: what values each searched hyperparameter may take."""
+"""Read the domains of `space`: the values that each searched hyperparameter may take."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from typing import Any
 
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
-from study.config_file.messages import admits, describe, is_list, kind_of, listed_values, numbers_of, reject, show
 from study.config_file.messages import (
-    unknown_key as unknown,
+    admits,
+    describe,
+    field_type,
+    is_list,
+    listed_values,
+    numbers_of,
+    reject,
+    show,
+    unknown_key,
 )
 from study.config_file.yaml_document import Loc, Report, Tree
 from study.utils.suggestions import did_you_mean
@@ -25,42 +32,42 @@ _FORMS = (
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A parameter as far as it could be read; ``domain`` is None where it has a fault, ``when`` is still raw."""
+class ParameterDraft:
+    """A parameter as far as it could be read; ``domain`` is None where it has a fault, ``when`` is as written."""
 
     name: str
     domain: Domain | None
     when: object = None
 
 
-def read_space(value: object, report: Report) -> list[Draft]:
+def read_space(value: object, report: Report) -> list[ParameterDraft]:
     """Read every parameter of a space, in file order; null is an empty space."""
     if value is None:
         return []
     if not isinstance(value, dict):
         report.value(("space",), f"space must be a mapping from hyperparameter to domain, got {show(value)}")
         return []
-    return [_read_parameter(name, one, report) for name, one in value.items()]
+    return [_read_parameter(name, domain, report) for name, domain in value.items()]
 
 
-def _read_parameter(name: str, value: object, report: Report) -> Draft:
+def _read_parameter(name: str, value: object, report: Report) -> ParameterDraft:
     loc: Loc = ("space", name)
     when = value.get("when") if isinstance(value, dict) else None
     if name not in Hyperparameters.model_fields:
-        report.key(loc, unknown(name, "space", Hyperparameters.model_fields))
-        return Draft(name, None, when)
-    if is_list(kind := kind_of(Hyperparameters, name)):
+        report.key(loc, unknown_key(name, "space", Hyperparameters.model_fields))
+        return ParameterDraft(name, None, when)
+    if is_list(kind := field_type(Hyperparameters, name)):
         report.key(loc, f"{name} is {describe(kind)}, which cannot be searched; give trial.{name} instead")
-        return Draft(name, None, when)
+        return ParameterDraft(name, None, when)
     reader = _DomainReader(name, report)
     if not isinstance(value, dict):
-        return Draft(name, reader.constant(value))
+        return ParameterDraft(name, reader.constant(value))
     for key in value:
         if key not in (*KINDS, "step", "when"):
-            report.key((*loc, key), unknown(key, f"space.{name}", (*KINDS, "step", "when")))
+            report.key((*loc, key), unknown_key(key, f"space.{name}", (*KINDS, "step", "when")))
     if "when" in value and when is None:
         report.value((*loc, "when"), f"space.{name}.when has no value; name a parent, such as {{optimizer: sgd}}")
-    return Draft(name, reader.domain(value), when)
+    return ParameterDraft(name, reader.domain(value), when)
 
 
 class _DomainReader:
@@ -70,7 +77,7 @@ class _DomainReader:
         self._name = name
         self._title = f"space.{name}"
         self._loc: Loc = ("space", name)
-        self._kind = kind_of(Hyperparameters, name)
+        self._kind = field_type(Hyperparameters, name)
         self._report = report
 
     def constant(self, value: object) -> Domain | None:
@@ -110,12 +117,12 @@ class _DomainReader:
             self._report.value(loc, f"{self._title}.choice must have at least one value, got []")
             return None
         good = [self._choice_item(at, values) for at in range(len(values))]
-        return Choice(values=tuple(self._typed(one) for one in values)) if all(good) else None
+        return Choice(values=tuple(self._typed(item) for item in values)) if all(good) else None
 
     def _choice_item(self, at: int, values: list[Any]) -> bool:
         value, loc = values[at], (*self._loc, "choice", at)
         # Optuna compares choices by ==, for which 1, 1.0 and true are one value
-        first = next((one for one in values[:at] if not isinstance(one, list | dict) and one == value), None)
+        first = next((item for item in values[:at] if not isinstance(item, list | dict) and item == value), None)
         if value is None or not admits(self._kind, value):
             self._report.value(loc, reject(f"{self._title}.choice[{at}]", self._kind, value))
         elif first is not None:
@@ -150,7 +157,7 @@ class _DomainReader:
     def _takes(self, kind: str, number: type) -> bool:
         """Whether the hyperparameter can be drawn from a range of this kind at all."""
         listed, numbers = listed_values(self._kind), numbers_of(self._kind)
-        if number is int and listed is not None and any(type(one) is int for one in listed):
+        if number is int and listed is not None and any(type(item) is int for item in listed):
             return True
         if float in numbers or number in numbers:
             return True
@@ -171,8 +178,8 @@ class _DomainReader:
             return None
         low, high = value
         if low >= high:
-            law = f"{self._title}: `low < high` must hold, but got (low={show(low)}, high={show(high)})"
-            self._report.value((*loc, 0), law)
+            rule = f"{self._title}: `low < high` must hold, but got (low={show(low)}, high={show(high)})"
+            self._report.value((*loc, 0), rule)
         if log and low <= 0:
             self._report.value((*loc, 0), f"{self._title}.low must be > 0 when the scale is log, got {show(low)}")
         return (low, high) if low < high and (low > 0 or not log) else None
@@ -194,7 +201,7 @@ class _DomainReader:
     def _integers_admitted(self, kind: str, low: int, high: int, step: int) -> bool:
         if listed_values(self._kind) is None:
             return self._ends_admitted(kind, low, high)
-        refused = next((one for one in range(low, high + 1, step) if not admits(self._kind, one)), None)
+        refused = next((number for number in range(low, high + 1, step) if not admits(self._kind, number)), None)
         if refused is None:
             return True
         message = f"{self._title} must be {describe(self._kind)}, but {kind} gives {refused} too; use choice"
@@ -212,7 +219,7 @@ class _DomainReader:
         if step <= 0:
             self._report.value(loc, f"{title} must be > 0, got {show(step)}")
             return None
-        first, last, by = (Decimal(str(one)) for one in (low, high, step))
+        first, last, by = (Decimal(str(part)) for part in (low, high, step))
         if by > last - first:
             # in decimals, as people write them: in binary 0.0351 - 0.0001 is less than 0.035
             self._report.value(loc, f"{title} must be <= high - low = {last - first}, got {show(step)}")

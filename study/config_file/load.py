@@ -1,4 +1,4 @@
-"""Turn a study file into a checked StudySpec, or into all of its faults."""
+"""Load a study file into a checked StudySpec, or report all of its faults."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from study.config.study_config import StudySpec
 from study.config_file.conditions import link
-from study.config_file.cross_field import Candidate, check_rules
+from study.config_file.cross_field import Candidate, check_data_rules
 from study.config_file.domains import read_space
 from study.config_file.messages import show
 from study.config_file.objectives import check_objective_rules
 from study.config_file.schema_check import check_model
-from study.config_file.search import check_steering_rules
+from study.config_file.search import check_search_rules
 from study.config_file.training import check_training_rules
 from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
 from study.errors import Fault, SpecError
@@ -32,9 +32,9 @@ def apply_overrides(document: Document, overrides: Sequence[str], name: str | No
     if trials is not None:
         section = "search" if _is_search(document) else "budget"
         _set(document, [section, "trials"], trials, f"--trials {trials}")
-    _leave_other_source(document)
-    _leave_other_seeds(document)
-    _leave_trials(document)
+    _remove_other_source(document)
+    _remove_other_seeds(document)
+    _remove_search_trials(document)
 
 
 def _is_search(document: Document) -> bool:
@@ -76,8 +76,8 @@ def _set(document: Document, path: list[str], value: Any, origin: str) -> None:
     document.places.replace(tuple(path), place)
 
 
-def _leave_other_source(document: Document) -> None:
-    """Let ``--set data.source`` leave aside what the file says for the other source only."""
+def _remove_other_source(document: Document) -> None:
+    """Remove the keys that belong to another source than that of ``--set data.source``."""
     data = document.value.get("data")
     if not isinstance(data, dict) or not document.places.value(("data", "source")).origin:
         return
@@ -87,8 +87,8 @@ def _leave_other_source(document: Document) -> None:
                 data.pop(key, None)
 
 
-def _leave_other_seeds(document: Document) -> None:
-    """Let ``--set replicates.count`` leave aside the seeds that the file lists, and the other way round."""
+def _remove_other_seeds(document: Document) -> None:
+    """Remove the seeds that the file lists if ``--set replicates.count`` is given, and the other way round."""
     replicates, places = document.value.get("replicates"), document.places
     for given, other in (("count", "seeds"), ("seeds", "count")):
         set_here = bool(places.value(("replicates", given)).origin)
@@ -96,8 +96,8 @@ def _leave_other_seeds(document: Document) -> None:
             replicates.pop(other, None)
 
 
-def _leave_trials(document: Document) -> None:
-    """Let ``--set design`` leave aside how many trials the file gives for a search."""
+def _remove_search_trials(document: Document) -> None:
+    """Remove the number of trials of a search if ``--set design`` gives a design that lists its points."""
     search = document.value.get("search")
     if _is_search(document) or not isinstance(search, dict) or not document.places.value(("design", "kind")).origin:
         return
@@ -144,8 +144,8 @@ def _check(document: Document, report: Report) -> StudySpec | None:
     tree = check_model(StudySpec, document.value, (), report, skip=("space",))
     drafts = read_space(document.value.get("space"), report)
     parameters = link(drafts, tree.get("trial", {}), report)
-    candidate = Candidate(tree, document.value, {one.name: one for one in parameters}, report)
-    for check in (check_rules, check_objective_rules, check_training_rules, check_steering_rules):
+    candidate = Candidate(tree, document.value, {parameter.name: parameter for parameter in parameters}, report)
+    for check in (check_data_rules, check_objective_rules, check_training_rules, check_search_rules):
         check(candidate)
     if report.faults:
         return None
@@ -154,7 +154,7 @@ def _check(document: Document, report: Report) -> StudySpec | None:
 
 
 def _spell_out_design(document: Document) -> None:
-    """Read ``design: grid`` as ``design: {kind: grid}``."""
+    """Write ``design: grid`` as ``design: {kind: grid}``."""
     kind = document.value.get("design")
     if isinstance(kind, str):
         document.value["design"] = {"kind": kind}
@@ -189,8 +189,8 @@ def _read_text(path: Path) -> str:
 
 
 def _neighbours(path: Path) -> str:
-    """Say which study files lie where this one was looked for."""
-    names = sorted(one.name for one in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    """Describe which study files there are in the folder of the one that is missing."""
+    names = sorted(file.name for file in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
     if not names:
         return f"{path.parent} has no study file (*.yaml)"
     near = nearest_name(path.name, names)

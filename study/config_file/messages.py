@@ -1,4 +1,4 @@
-"""Say in plain words what a field admits and what it got instead."""
+"""Messages in plain words: what a field admits, what it got instead, and the way out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _VOCABULARY: dict[object, tuple[str, ...]] = {check_augmentation: (*PRESETS, *OP
 
 
 @functools.cache
-def kind_of(model: type[BaseModel], name: str) -> Any:
+def field_type(model: type[BaseModel], name: str) -> Any:
     """Return the type of a field with its bounds and description, as one annotation."""
     field = model.model_fields[name]
     metadata = [*field.metadata, *([FieldInfo(description=field.description)] if field.description else [])]
@@ -32,7 +32,7 @@ def kind_of(model: type[BaseModel], name: str) -> Any:
 
 
 def unwrap(kind: Any) -> tuple[Any, dict[str, Any]]:
-    """Split an annotation into the bare type and what is said of it by name.
+    """Split an annotation into the bare type and its constraints by name.
 
     The names are ge, gt, le, lt, min_length, max_length; description; func, which checks the value further.
     """
@@ -43,7 +43,7 @@ def unwrap(kind: Any) -> tuple[Any, dict[str, Any]]:
     for item in metadata:
         for constraint in (item, *item.metadata) if isinstance(item, FieldInfo) else [item]:
             names = ("ge", "gt", "le", "lt", "min_length", "max_length", "description", "func")
-            bounds |= {name: found for name in names if (found := getattr(constraint, name, None)) is not None}
+            bounds |= {name: limit for name in names if (limit := getattr(constraint, name, None)) is not None}
     return core, bounds
 
 
@@ -51,7 +51,7 @@ def members(kind: Any) -> tuple[Any, ...]:
     """Return the alternatives of a union without null, or the type itself."""
     core, _ = unwrap(kind)
     if get_origin(core) in (Union, UnionType):
-        return tuple(one for one in get_args(core) if one is not NoneType)
+        return tuple(member for member in get_args(core) if member is not NoneType)
     return (kind,)
 
 
@@ -72,11 +72,11 @@ def numbers_of(kind: Any) -> frozenset[type]:
 
 
 def describe(kind: Any) -> str:
-    """Say what a type admits: "a whole number >= 1 and <= 10000"."""
+    """Describe what a type admits: "a whole number >= 1 and <= 10000"."""
     parts = members(kind)
     if len(parts) > 1:
         real = float in numbers_of(kind)
-        return " or ".join(describe(one) for one in parts if not (real and unwrap(one)[0] is int))
+        return " or ".join(describe(member) for member in parts if not (real and unwrap(member)[0] is int))
     core, bounds = unwrap(parts[0])
     if (model := model_of(core)) is not None:
         return f"a mapping such as {example(model)}"
@@ -97,9 +97,9 @@ def describe(kind: Any) -> str:
 def _describe_list(items: tuple[Any, ...]) -> str:
     if Ellipsis not in items:
         return f"a list of {len(items)} values"
-    one = describe(items[0])
-    noun = next((noun for noun in _PLURALS if one.startswith(noun)), "")
-    return f"a list of {_PLURALS[noun]}{one.removeprefix(noun)}" if noun else f"a list, each {one}"
+    item = describe(items[0])
+    noun = next((noun for noun in _PLURALS if item.startswith(noun)), "")
+    return f"a list of {_PLURALS[noun]}{item.removeprefix(noun)}" if noun else f"a list, each {item}"
 
 
 def parts_of(kind: Any, value: object) -> list[tuple[int | str, Any, Any]] | None:
@@ -108,14 +108,14 @@ def parts_of(kind: Any, value: object) -> list[tuple[int | str, Any, Any]] | Non
     core, _ = unwrap(alternatives[0]) if len(alternatives) == 1 else (None, {})
     origin, kinds = get_origin(core), get_args(core)
     if origin is dict and isinstance(value, dict):
-        return [(key, kinds[1], one) for key, one in value.items()]
+        return [(key, kinds[1], item) for key, item in value.items()]
     if origin is not tuple or not isinstance(value, list):
         return None
     if Ellipsis in kinds:
         kinds = (kinds[0],) * len(value)
     if len(kinds) != len(value):
         return None
-    return [(at, item, one) for at, (item, one) in enumerate(zip(kinds, value, strict=True))]
+    return [(at, item, element) for at, (item, element) in enumerate(zip(kinds, value, strict=True))]
 
 
 def model_of(kind: Any) -> type[BaseModel] | None:
@@ -148,7 +148,7 @@ def admits(kind: Any, value: object) -> bool:
         core, _ = unwrap(member)
         if get_origin(core) is Literal:
             # pydantic's Literal takes 18.0 for 18 and 1 for true
-            if any(type(value) is type(one) and value == one for one in get_args(core)):
+            if any(type(value) is type(listed) and value == listed for listed in get_args(core)):
                 return True
         elif _validates(member, value):
             return True
@@ -164,17 +164,17 @@ def _validates(kind: Any, value: object) -> bool:
 
 
 def reject(name: str, kind: Any, value: object) -> str:
-    """Say that a value is not admitted, and the way out."""
+    """Return the message for a value that is not admitted, with the way out."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{name} must be finite, got {show(value)}"
     if value is None and not admits(kind, value):
         return f"{name} has no value; it must be {describe(kind)}"
-    if (own := _own_words(kind, value)) is not None:
+    if (own := _own_message(kind, value)) is not None:
         return f"{name}: {own}{_nearest_word(kind, value) or _unit_way_out(kind, value)}"
     return f"{name} must be {describe(kind)}, got {show(value)}{_way_out(kind, value)}"
 
 
-def _own_words(kind: Any, value: object) -> str | None:
+def _own_message(kind: Any, value: object) -> str | None:
     """Return what a type's own check says against a value, None where it has none or is not reached."""
     if "func" not in unwrap(members(kind)[0])[1]:
         return None
@@ -200,8 +200,8 @@ def _way_out(kind: Any, value: object) -> str:
                 return "; remove the quotes"
         if any(admits(kind, number) for number in _numbers(value)):
             return "; remove the quotes"
-        listed = [one for member in members(kind) for one in listed_values(member) or ()]
-        return did_you_mean(value, [one for one in listed if isinstance(one, str)])
+        listed = [choice for member in members(kind) for choice in listed_values(member) or ()]
+        return did_you_mean(value, [choice for choice in listed if isinstance(choice, str)])
     if isinstance(value, float) and value.is_integer() and admits(kind, int(value)):
         return f"; write {int(value)}"
     if isinstance(value, int | float | bool) and admits(kind, show_bare(value)):
@@ -217,13 +217,13 @@ def _unit_way_out(kind: Any, value: object) -> str:
 
 
 def _numbers(text: str) -> list[int | float]:
-    found: list[int | float] = []
+    numbers: list[int | float] = []
     for read in (int, float):
         try:
-            found.append(read(text))
+            numbers.append(read(text))
         except ValueError:
             continue
-    return found
+    return numbers
 
 
 def show(value: object) -> str:
@@ -246,7 +246,7 @@ def show_bare(value: object) -> str:
 
 
 def unknown_key(key: str, where: str, known: Iterable[str], hint: str = "") -> str:
-    """Say that a key is unknown, with the nearest name and all of them."""
+    """Return the message for an unknown key, with the nearest name and all of them."""
     names = list(known)
     meant = did_you_mean(key, names) or hint
     stop = "" if meant.endswith("?") else "."

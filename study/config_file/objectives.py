@@ -37,8 +37,8 @@ def unfit(name: str, use: str, sets: Collection[str] | None) -> str | None:
     if name.startswith(TEST_PREFIX):
         instead = VAL_PREFIX + name.removeprefix(TEST_PREFIX)
         instead = instead if metric_named(instead) else f"{VAL_PREFIX}auc"
-        law = f"{name} cannot be {use}: the test images are looked at once, at the end"
-        return f"{law}; choose by validation, such as {instead}"
+        rule = f"{name} cannot be {use}: the test images are looked at once, at the end"
+        return f"{rule}; choose by validation, such as {instead}"
     metric = metric_named(name)
     if metric is None:
         return _unknown(name, sets or ())
@@ -53,7 +53,7 @@ def unfit(name: str, use: str, sets: Collection[str] | None) -> str | None:
 
 def _unknown(name: str, sets: Collection[str]) -> str:
     bare = [*EVALUATED, *(f"{kind}.<class>" for kind in PER_CLASS)]
-    shifted = [f"{SHIFTED_PREFIX}{one}.{metric}" for one in sets for metric in bare]
+    shifted = [f"{SHIFTED_PREFIX}{image_set}.{metric}" for image_set in sets for metric in bare]
     meant = did_you_mean(name, shifted if name.startswith(SHIFTED_PREFIX) else METRICS, otherwise=".")
     return f"trials do not report a metric `{name}`{meant} Reported: {', '.join(METRICS)}; {FAMILIES}"
 
@@ -76,15 +76,15 @@ def _objectives(study: Candidate) -> None:
         return
     given: list[Tree] = study.tree["objectives"]
     if len(given) < _LEAST_OBJECTIVES:
-        law = f"objectives must have at least {_LEAST_OBJECTIVES}, got {len(given)}"
-        study.report.value(("objectives",), f"{law}; for one, write objective: {{metric: val_auc, mode: max}}")
-    names = [one["metric"] for one in given]
-    for at, one in enumerate(given):
-        if one["metric"] in names[:at]:
-            law = f"objectives must differ, got {one['metric']} twice"
-            study.report.value(("objectives", at, "metric"), f"{law}; remove one of them")
+        rule = f"objectives must have at least {_LEAST_OBJECTIVES}, got {len(given)}"
+        study.report.value(("objectives",), f"{rule}; for one, write objective: {{metric: val_auc, mode: max}}")
+    names = [objective["metric"] for objective in given]
+    for at, objective in enumerate(given):
+        if objective["metric"] in names[:at]:
+            rule = f"objectives must differ, got {objective['metric']} twice"
+            study.report.value(("objectives", at, "metric"), f"{rule}; remove one of them")
         else:
-            _fit(study, one, ("objectives", at), "an objective")
+            _fit(study, objective, ("objectives", at), "an objective")
     for at, name in enumerate(names[1:], start=1):
         if not _measured_each_epoch(study, name):
             study.report.value(("objectives", at, "metric"), _measured_late("an objective", name))
@@ -92,8 +92,8 @@ def _objectives(study: Candidate) -> None:
 
 def _both(study: Candidate) -> None:
     if study.has("objective") and study.has("objectives"):
-        law = "objective must not be beside objectives, whose first selects a trial's epoch"
-        study.report.key(("objective",), f"{law}; remove one of them")
+        rule = "objective must not be beside objectives, whose first selects a trial's epoch"
+        study.report.key(("objective",), f"{rule}; remove one of them")
 
 
 def _fit(study: Candidate, objective: Tree, loc: Loc, use: str) -> None:
@@ -105,8 +105,8 @@ def _fit(study: Candidate, objective: Tree, loc: Loc, use: str) -> None:
         study.report.value((*loc, "metric"), reason)
     elif metric is not None and mode is not None and mode != metric.mode:
         better = "higher" if metric.mode == "max" else "lower"
-        law = f"{dotted(loc)}.mode must be {metric.mode} for {name}, which is better when {better}, got {mode}"
-        study.report.value((*loc, "mode"), law)
+        rule = f"{dotted(loc)}.mode must be {metric.mode} for {name}, which is better when {better}, got {mode}"
+        study.report.value((*loc, "mode"), rule)
 
 
 def _target(study: Candidate) -> None:
@@ -118,8 +118,8 @@ def _target(study: Candidate) -> None:
         elif not _measured_each_epoch(study, name):
             study.report.key(loc, _measured_late("a target", name))
         elif metric is not None and metric.unit == "1" and metric.mode == "max" and value > 1:
-            law = f"budget.target.{name} must be <= 1, its best value, got {show(value)}"
-            study.report.value(loc, f"{law}; write a fraction, such as {min(value / 100, 1):.6g}")
+            rule = f"budget.target.{name} must be <= 1, its best value, got {show(value)}"
+            study.report.value(loc, f"{rule}; write a fraction, such as {min(value / 100, 1):.6g}")
 
 
 def _measured_each_epoch(study: Candidate, name: str) -> bool:
@@ -129,16 +129,16 @@ def _measured_each_epoch(study: Candidate, name: str) -> bool:
     several = study.tree.get("objectives")
     first = several[0] if several else study.tree.get("objective", {})
     stopping = study.possible("early_stopping_metric") if _stops_early(study) else ()
-    return any(str(one).startswith(SHIFTED_PREFIX) for one in (first.get("metric", ""), *(stopping or ())))
+    return any(str(metric).startswith(SHIFTED_PREFIX) for metric in (first.get("metric", ""), *(stopping or ())))
 
 
 def _stops_early(study: Candidate) -> bool:
-    return any(one is not None for one in study.possible("early_stopping_patience") or ())
+    return any(patience is not None for patience in study.possible("early_stopping_patience") or ())
 
 
 def _measured_late(use: str, name: str) -> str:
-    law = f"{name} cannot be {use}: shifted sets are scored once, at a trial's end, unless one steers the trial"
-    return f"{law}; make a shifted metric the objective, the first of several, or what early stopping watches"
+    rule = f"{name} cannot be {use}: shifted sets are scored once, at a trial's end, unless one steers the trial"
+    return f"{rule}; make a shifted metric the objective, the first of several, or what early stopping watches"
 
 
 _RULES: tuple[Callable[[Candidate], None], ...] = (_objective, _objectives, _both, _target)

@@ -1,4 +1,4 @@
-"""Compare a document with the models: unknown keys, missing keys, wrong types."""
+"""Check a document against the models: unknown keys, missing keys, wrong types."""
 
 from __future__ import annotations
 
@@ -7,7 +7,17 @@ from typing import Any
 from pydantic import BaseModel
 
 from study.config.study_config import StudySpec
-from study.config_file.messages import admits, describe, example, kind_of, model_of, parts_of, reject, show, unknown_key
+from study.config_file.messages import (
+    admits,
+    describe,
+    example,
+    field_type,
+    model_of,
+    parts_of,
+    reject,
+    show,
+    unknown_key,
+)
 from study.config_file.yaml_document import Loc, Report, Tree, dotted
 from study.utils.suggestions import nearest_name
 
@@ -15,14 +25,14 @@ _MOVED = {("search.sampler", "grid"): "; a grid is a design now: remove it and w
 
 
 def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report, skip: tuple[str, ...] = ()) -> Tree:
-    """Report what a mapping has wrong and return the rest, sections as nested dicts.
+    """Report the faults of a mapping and return its valid values, sections as nested dicts.
 
     Args:
         model: what the mapping must look like.
-        value: the mapping; null counts as an empty one, as a section whose lines are all commented out reads.
+        value: the mapping; null counts as empty, as in a section whose lines are all commented out.
         loc: where it stands.
         report: takes the faults.
-        skip: keys that somebody else checks.
+        skip: keys that are checked elsewhere.
     """
     if value is None:
         value = {}
@@ -34,15 +44,15 @@ def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report,
             report.key((*loc, key), unknown_key(key, dotted(loc) or "the study file", model.model_fields, _hint(key)))
     for name, field in model.model_fields.items():
         if name not in value and field.is_required():
-            what = describe(kind_of(model, name))
+            what = describe(field_type(model, name))
             report.key((*loc, name), f"{dotted((*loc, name))} is missing; it must be {what}")
     known = (name for name in model.model_fields if name in value and name not in skip)
-    sound = ((name, _check_value(kind_of(model, name), value[name], (*loc, name), report)) for name in known)
-    return {name: checked for name, checked in sound if not isinstance(checked, _Nothing)}
+    sound = ((name, _check_value(field_type(model, name), value[name], (*loc, name), report)) for name in known)
+    return {name: checked for name, checked in sound if not isinstance(checked, _Invalid)}
 
 
-class _Nothing:
-    """A value that could not be used."""
+class _Invalid:
+    """Stands for a value with a fault."""
 
 
 def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> Any:
@@ -50,30 +60,30 @@ def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> Any:
     if (model := model_of(kind)) is not None:
         return check_model(model, value, loc, report)
     if (parts := parts_of(kind, value)) is not None:
-        checked = {key: _check_value(item, one, (*loc, key), report) for key, item, one in parts}
-        if any(isinstance(one, _Nothing) for one in checked.values()):
-            return _Nothing()
+        checked = {key: _check_value(item, element, (*loc, key), report) for key, item, element in parts}
+        if any(isinstance(element, _Invalid) for element in checked.values()):
+            return _Invalid()
         return checked if isinstance(value, dict) else list(checked.values())
     if admits(kind, value):
         return value
     moved = _MOVED.get((dotted(loc), value), "") if isinstance(value, str) else ""
     report.value(loc, reject(dotted(loc), kind, value) + moved)
-    return _Nothing()
+    return _Invalid()
 
 
 def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     """Return the model of a field that is a section, None for a plain value."""
-    return model_of(kind_of(model, name))
+    return model_of(field_type(model, name))
 
 
 def _hint(key: str) -> str:
-    """Say which section knows this key, exactly or nearly."""
+    """Return the section that has this key or the nearest one."""
     sections = {name: section for name in StudySpec.model_fields if (section := section_of(StudySpec, name))}
     if key in sections:
         return f"; `{key}` is a section of its own, at the left margin"
     for near in (False, True):
         for name, section in sections.items():
-            found = nearest_name(key, section.model_fields) if near else key
-            if found in section.model_fields and (not near or len(key) > 3):
-                return f"; did you mean `{name}.{found}`?"
+            field = nearest_name(key, section.model_fields) if near else key
+            if field in section.model_fields and (not near or len(key) > 3):
+                return f"; did you mean `{name}.{field}`?"
     return ""

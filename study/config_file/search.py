@@ -1,4 +1,4 @@
-"""Check which trials a study file runs, how often and how they are stopped; one small function per law."""
+"""Check the design, replicates, search and budget of a study file; one small function per rule."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _WITHOUT_EPOCHS = ("none", "wilcoxon")
 _LEAST_NUMBERS = 2
 
 
-def check_steering_rules(candidate: Candidate) -> None:
-    """Report every law the candidate's design, replicates, search and budget break."""
+def check_search_rules(candidate: Candidate) -> None:
+    """Report every rule that the design, replicates, search and budget break."""
     for rule in _RULES:
         rule(candidate)
 
@@ -29,34 +29,34 @@ def _design(study: Candidate) -> None:
     if study.report.is_faulty("design"):
         return
     design, report = DesignSpec(**study.tree.get("design", {})), study.report
-    for one in form_objections(design):
-        report.key(one.loc, one.message)
+    for objection in form_objections(design):
+        report.key(objection.loc, objection.message)
     if report.is_faulty("design") or report.is_faulty("space"):
         return
     space = tuple(study.parameters.values())
     if design.kind == "one_factor":
         _baseline_names(study, design)
-    found = tuple(space_objections(design, space))
-    for one in found:
-        at_value = len(one.loc) > 1 and one.loc[0] == "design" and one.loc != ("design", "baseline")
-        (report.value if at_value else report.key)(one.loc, one.message)
-    points = None if found else points_in(design, space)
+    objections = tuple(space_objections(design, space))
+    for objection in objections:
+        at_value = len(objection.loc) > 1 and objection.loc[0] == "design" and objection.loc != ("design", "baseline")
+        (report.value if at_value else report.key)(objection.loc, objection.message)
+    points = None if objections else points_in(design, space)
     if points is not None and points > MOST_POINTS:
-        law = f"design {design.kind} would run {points} points, and at most {MOST_POINTS} are"
-        report.value(("design", "kind"), f"{law}; list fewer values, or use design search")
+        rule = f"design {design.kind} would run {points} points, and at most {MOST_POINTS} are"
+        report.value(("design", "kind"), f"{rule}; list fewer values, or use design search")
 
 
 def _baseline_names(study: Candidate, design: DesignSpec) -> None:
-    """A baseline names searched parameters, but an option may have fixed one or taken it along with its parent."""
-    names = [one.name for one in searched(study.parameters.values())]
+    """Report names of the baseline that are not searched, unless an option fixed one or removed it with its parent."""
+    names = [parameter.name for parameter in searched(study.parameters.values())]
     for name in design.baseline:
         loc = ("design", "baseline", name)
         if name in study.parameters and name not in names and not study.report.places.value(("space", name)).origin:
             study.report.key(loc, f"design.baseline.{name} is a constant of space; leave it out")
         elif not study.has("space", name):
             meant = did_you_mean(name, names, otherwise=".")
-            law = f"design.baseline.{name} is not searched{meant} Searched: {', '.join(names)}"
-            study.report.key(loc, law)
+            rule = f"design.baseline.{name} is not searched{meant} Searched: {', '.join(names)}"
+            study.report.key(loc, rule)
 
 
 def _search_trials(study: Candidate) -> None:
@@ -64,38 +64,38 @@ def _search_trials(study: Candidate) -> None:
     if kind in (UNKNOWN, "search"):
         return
     if study.has("search", "trials"):
-        law = f"search.trials belongs to design search, but design.kind is {kind}, which lists its points"
-        study.report.key(("search", "trials"), f"{law}; remove it, or give budget.trials to end sooner")
+        rule = f"search.trials belongs to design search, but design.kind is {kind}, which lists its points"
+        study.report.key(("search", "trials"), f"{rule}; remove it, or give budget.trials to end sooner")
     if study.tree.get("warm_start"):
-        law = f"warm_start belongs to design search, but design.kind is {kind}, which lists its points"
-        study.report.key(("warm_start",), f"{law}; remove it")
+        rule = f"warm_start belongs to design search, but design.kind is {kind}, which lists its points"
+        study.report.key(("warm_start",), f"{rule}; remove it")
 
 
 def _nothing_searched(study: Candidate) -> None:
     trials, seeds = study.ask("search", "trials"), _seeds(study)
-    found = any(not isinstance(one.domain, Constant) for one in study.parameters.values())
-    if found or study.ask("design", "kind") != "search" or study.report.is_faulty("space"):
+    searches = any(not isinstance(parameter.domain, Constant) for parameter in study.parameters.values())
+    if searches or study.ask("design", "kind") != "search" or study.report.is_faulty("space"):
         return
     if trials is UNKNOWN or seeds is None or trials <= seeds:
         return
     loc = ("space",) if study.has("space") else ("search", "trials")
     same = "the same one" if seeds == 1 else f"one point, which has {seeds} seeds"
-    law = f"space searches nothing, so all {trials} trials would be {same}"
-    study.report.key(loc, f"{law}; search a hyperparameter or set search.trials: {seeds}")
+    rule = f"space searches nothing, so all {trials} trials would be {same}"
+    study.report.key(loc, f"{rule}; search a hyperparameter or set search.trials: {seeds}")
 
 
 def _replicates(study: Candidate) -> None:
     given, report = study.tree.get("replicates", {}), study.report
     if given.get("seeds") is not None and given.get("count") is not None:
-        law = "replicates must have seeds or count, not both"
-        report.key(("replicates", "count"), f"{law}; remove one, count: 3 means seeds: [0, 1, 2]")
+        rule = "replicates must have seeds or count, not both"
+        report.key(("replicates", "count"), f"{rule}; remove one, count: 3 means seeds: [0, 1, 2]")
     seeds = given.get("seeds")
     if seeds == []:
         report.value(("replicates", "seeds"), "replicates.seeds must have at least one seed, got []; write [0]")
-    for at, one in enumerate(seeds or ()):
-        if one in seeds[:at]:
-            law = f"replicates.seeds must not repeat a seed, got {one} twice; remove one of them"
-            report.value(("replicates", "seeds", at), law)
+    for at, seed in enumerate(seeds or ()):
+        if seed in seeds[:at]:
+            rule = f"replicates.seeds must not repeat a seed, got {seed} twice; remove one of them"
+            report.value(("replicates", "seeds", at), rule)
 
 
 def _seeds(study: Candidate) -> int | None:
@@ -119,18 +119,18 @@ def _epochs(study: Candidate) -> None:
     least, pruner, most = study.ask("search", "min_epochs"), _pruner(study), _most_epochs(study)
     if least is UNKNOWN or pruner in (UNKNOWN, *_WITHOUT_EPOCHS) or most is None or least <= most:
         return
-    law = f"search.min_epochs must be <= max_epochs = {most} for pruner {pruner} to ever act, got {least}"
-    study.report.value(("search", "min_epochs"), f"{law}; lower it or set pruner: none")
+    rule = f"search.min_epochs must be <= max_epochs = {most} for pruner {pruner} to ever act, got {least}"
+    study.report.value(("search", "min_epochs"), f"{rule}; lower it or set pruner: none")
 
 
 def _patience(study: Candidate) -> None:
-    """It takes an epoch to be better than, and then ``patience`` epochs that are not."""
+    """Report a patience too long to act: it takes one epoch to compare with, then ``patience`` epochs."""
     patience, most = study.ask("search", "patience"), _most_epochs(study)
     if patience is UNKNOWN or _pruner(study) != "patient" or most is None or patience < most:
         return
-    law = f"search.patience must be < max_epochs = {most} for pruner patient to ever act, got {patience}"
+    rule = f"search.patience must be < max_epochs = {most} for pruner patient to ever act, got {patience}"
     loc: Loc = ("search", "patience") if study.has("search", "patience") else ("search", "pruner")
-    study.report.value(loc, f"{law}; lower it, raise max_epochs or set pruner: none")
+    study.report.value(loc, f"{rule}; lower it, raise max_epochs or set pruner: none")
 
 
 def _most_epochs(study: Candidate) -> int | None:
@@ -138,43 +138,49 @@ def _most_epochs(study: Candidate) -> int | None:
     if parameter is not None and isinstance(parameter.domain, Integer):
         return parameter.domain.high
     values = study.possible("max_epochs")
-    return max(int(one) for one in values) if values else None
+    return max(int(epochs) for epochs in values) if values else None
 
 
 def _wilcoxon(study: Candidate) -> None:
-    """Of n pairs the one-sided signed-rank test (Wilcoxon 1945) gives p = 2^-n at the smallest."""
+    """Report too few replicates: with n pairs the one-sided signed-rank test (Wilcoxon 1945) gives p >= 2^-n."""
     level, seeds = study.ask("search", "p_value"), _seeds(study)
     if _pruner(study) != "wilcoxon" or level is UNKNOWN or seeds is None:
         return
     least = floor(-log2(level)) + 2
     if seeds < least:
-        law = f"pruner wilcoxon needs at least {least} replicates to act before the last at p_value {show(level)}"
+        rule = f"pruner wilcoxon needs at least {least} replicates to act before the last at p_value {show(level)}"
         why = "n pairs of trials give p >= 2^-n"
         way_out = f"set replicates: {{count: {least}}}, raise search.p_value or choose another pruner"
-        study.report.value(("search", "pruner"), f"{law}, as {why}, got {seeds}; {way_out}")
+        study.report.value(("search", "pruner"), f"{rule}, as {why}, got {seeds}; {way_out}")
 
 
 def _several_objectives(study: Candidate) -> None:
     if study.report.is_faulty("objectives") or len(study.tree.get("objectives", ())) < _LEAST_NUMBERS:
         return
     if (pruner := _pruner(study)) not in (UNKNOWN, "none"):
-        law = f"search.pruner must be none for several objectives, as none of them alone says who is weak, got {pruner}"
-        study.report.value(("search", "pruner"), f"{law}; remove it")
+        rule = (
+            f"search.pruner must be none for several objectives, as none of them alone says who is weak, got {pruner}"
+        )
+        study.report.value(("search", "pruner"), f"{rule}; remove it")
     if study.ask("search", "sampler") == "cmaes":
-        law = "search.sampler cmaes knows one objective only"
-        study.report.value(("search", "sampler"), f"{law}; use nsga2, tpe or gp, or write objective for one")
+        rule = "search.sampler cmaes knows one objective only"
+        study.report.value(("search", "sampler"), f"{rule}; use nsga2, tpe or gp, or write objective for one")
 
 
 def _cmaes(study: Candidate) -> None:
-    """CMA-ES (Hansen 2016) adapts the covariance of numbers; Optuna draws everything else at random."""
+    """Report too few numbers for CMA-ES (Hansen 2016), which adapts their covariance."""
     if study.ask("search", "sampler") != "cmaes" or study.ask("design", "kind") != "search":
         return
-    numbers = [one for one in study.parameters.values() if isinstance(one.domain, Integer | Uniform) and not one.when]
+    numbers = [
+        parameter
+        for parameter in study.parameters.values()
+        if isinstance(parameter.domain, Integer | Uniform) and not parameter.when
+    ]
     if len(numbers) >= _LEAST_NUMBERS or study.report.is_faulty("space"):
         return
-    named = f" ({', '.join(one.name for one in numbers)})" if numbers else ""
-    law = f"search.sampler cmaes needs {_LEAST_NUMBERS} numeric parameters without a `when`, got {len(numbers)}{named}"
-    study.report.value(("search", "sampler"), f"{law}, and draws the others at random; use tpe or gp")
+    named = f" ({', '.join(parameter.name for parameter in numbers)})" if numbers else ""
+    rule = f"search.sampler cmaes needs {_LEAST_NUMBERS} numeric parameters without a `when`, got {len(numbers)}{named}"
+    study.report.value(("search", "sampler"), f"{rule}, and draws the others at random; use tpe or gp")
 
 
 def _warm_start(study: Candidate) -> None:

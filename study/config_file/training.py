@@ -1,4 +1,4 @@
-"""Check what holds between the hyperparameters of a study file; one small function per law."""
+"""Check the hyperparameters of a study file against each other; one small function per rule."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ Way = Mapping[str, Values]
 
 
 def drawn_together(
-    one: str, other: str, parameters: Mapping[str, Parameter], fixed: Mapping[str, Scalar]
+    left: str, right: str, parameters: Mapping[str, Parameter], fixed: Mapping[str, Scalar]
 ) -> list[tuple[Scalar, Scalar]]:
     """Return every pair of values a trial can have, in the order of the file.
 
     Args:
-        one: a hyperparameter that is not continuous.
-        other: likewise.
+        left: a hyperparameter that is not continuous.
+        right: another one.
         parameters: the space; the ancestors of both must be in it.
         fixed: the value of each where it is not searched, or does not exist because its conditions do not hold.
     """
     pairs = (
         (first, second)
-        for first, way in _ways(one, parameters, fixed[one])
-        for second, other_way in _ways(other, parameters, fixed[other])
-        if all(way[name] & other_way[name] for name in way.keys() & other_way.keys())
+        for first, left_way in _ways(left, parameters, fixed[left])
+        for second, right_way in _ways(right, parameters, fixed[right])
+        if all(left_way[name] & right_way[name] for name in left_way.keys() & right_way.keys())
     )
     return list(dict.fromkeys(pairs))
 
@@ -62,8 +62,8 @@ def _needed(name: str, parameters: Mapping[str, Parameter]) -> dict[str, Values]
 
 
 def _comparable(values: Iterable[Scalar]) -> Values:
-    """Tell true from 1, which Python calls equal."""
-    return frozenset((isinstance(one, bool), one) for one in values)
+    """Return values that are equal only if they are the same: true is not 1, though Python calls them equal."""
+    return frozenset((isinstance(value, bool), value) for value in values)
 
 
 def _values(domain: Domain) -> Iterable[Scalar]:
@@ -79,7 +79,7 @@ _STOPPING = (VAL_PREFIX, "train_", SHIFTED_PREFIX)
 
 
 def check_training_rules(candidate: Candidate) -> None:
-    """Report every law the candidate's hyperparameters break."""
+    """Report every rule that the hyperparameters break."""
     for rule in _RULES:
         rule(candidate)
 
@@ -100,24 +100,24 @@ def _either(values: Iterable[object]) -> str:
 
 
 def _belongings(study: Candidate) -> None:
-    """What belongs to some values of an owner must not be searched, or given in vain, beside others."""
+    """Report what belongs to some values of an owner and is searched or given beside others, where it has no effect."""
     for name, (owner, values) in BELONGS.items():
         owners = study.possible(owner)
         if owners is None or study.report.is_faulty("space", name):
             continue
-        _given_in_vain(study, name, owner, values, owners)
-        _searched_in_vain(study, name, owner, values, owners)
+        _given_without_effect(study, name, owner, values, owners)
+        _searched_without_effect(study, name, owner, values, owners)
 
 
-def _given_in_vain(
+def _given_without_effect(
     study: Candidate, name: str, owner: str, values: tuple[str, ...], owners: tuple[Scalar, ...]
 ) -> None:
     if _given(study, name) and not set(values) & set(owners):
-        law = f"trial.{name} belongs to {_either(values)}, but {owner} is always {_either(owners)}"
-        study.report.key(("trial", name), f"{law}; remove it or set {owner}: {values[0]}")
+        rule = f"trial.{name} belongs to {_either(values)}, but {owner} is always {_either(owners)}"
+        study.report.key(("trial", name), f"{rule}; remove it or set {owner}: {values[0]}")
 
 
-def _searched_in_vain(
+def _searched_without_effect(
     study: Candidate, name: str, owner: str, values: tuple[str, ...], owners: tuple[Scalar, ...]
 ) -> None:
     parameter = study.parameters.get(name)
@@ -127,48 +127,48 @@ def _searched_in_vain(
     if constant and constant.value == Hyperparameters.model_fields[name].default:
         return
     beside = requirements(name, study.parameters).get(owner, owners)
-    others = [one for one in beside if one not in values]
+    others = [value for value in beside if value not in values]
     if len(others) == len(beside):
-        law = f"space.{name} belongs to {_either(values)}, but {owner} is always {_either(others)}"
-        study.report.key(("space", name), f"{law}; remove it or set {owner}: {values[0]}")
+        rule = f"space.{name} belongs to {_either(values)}, but {owner} is always {_either(others)}"
+        study.report.key(("space", name), f"{rule}; remove it or set {owner}: {values[0]}")
     elif others and not constant:
-        law = f"space.{name} belongs to {_either(values)}, but would be searched for {', '.join(map(str, others))} too"
+        rule = f"space.{name} belongs to {_either(values)}, but would be searched for {', '.join(map(str, others))} too"
         when = values[0] if len(values) == 1 else f"[{', '.join(values)}]"
-        study.report.key(("space", name), f"{law}; add when: {{{owner}: {when}}}")
+        study.report.key(("space", name), f"{rule}; add when: {{{owner}: {when}}}")
 
 
 def _nesterov(study: Candidate) -> None:
-    asked, momenta, optimizers = (study.possible(one) for one in ("nesterov", "momentum", "optimizer"))
+    asked, momenta, optimizers = (study.possible(name) for name in ("nesterov", "momentum", "optimizer"))
     if not asked or True not in asked or not optimizers or "sgd" not in optimizers:
         return
-    if momenta and all(one == 0 for one in momenta):
+    if momenta and all(momentum == 0 for momentum in momenta):
         loc = _home(study, "nesterov")
-        law = f"{loc[0]}.nesterov needs a momentum > 0, but momentum is always 0"
-        study.report.key(loc, f"{law}; remove it or set momentum: 0.9")
+        rule = f"{loc[0]}.nesterov needs a momentum > 0, but momentum is always 0"
+        study.report.key(loc, f"{rule}; remove it or set momentum: 0.9")
 
 
 def _depths(study: Candidate) -> None:
-    """Each family comes in some depths only."""
+    """Report depths that a family does not have."""
     if study.report.is_faulty("space"):  # it may hide a condition
         return
     if study.possible("family") is None or study.possible("depth") is None:
         return
-    fixed = {one: study.ask("trial", one) for one in ("family", "depth")}
+    fixed = {name: study.ask("trial", name) for name in ("family", "depth")}
     wrong: dict[str, list[str]] = {}
     for family, depth in drawn_together("family", "depth", study.parameters, fixed):
         if depth not in DEPTHS[str(family)]:
             wrong.setdefault(str(family), []).append(str(depth))
     for family, depths in wrong.items():
         loc, known = _home(study, "family"), ", ".join(map(str, DEPTHS[family]))
-        law = f"{loc[0]}.family {family} comes in depth {known} only, but would be run with depth {', '.join(depths)}"
-        study.report.key(loc, f"{law}; {_depth_way_out(study, family)}")
+        rule = f"{loc[0]}.family {family} comes in depth {known} only, but would be run with depth {', '.join(depths)}"
+        study.report.key(loc, f"{rule}; {_depth_way_out(study, family)}")
 
 
 def _depth_way_out(study: Candidate, family: str) -> str:
     families, depths = study.possible("family") or (), study.possible("depth") or ()
     default = Hyperparameters.model_fields["family"].default
-    shared = set(DEPTHS[family]).intersection(*(DEPTHS[str(one)] for one in families if one != default))
-    right = [str(one) for one in depths if one in shared]
+    shared = set(DEPTHS[family]).intersection(*(DEPTHS[str(other)] for other in families if other != default))
+    right = [str(depth) for depth in depths if depth in shared]
     if len(set(depths)) == 1:
         return f"set depth: {min(shared)}" if shared else f"remove {family} or the other families"
     if "family" not in study.parameters or len(set(families)) == 1:
@@ -193,14 +193,14 @@ def _stopping_metric(study: Candidate) -> None:
 
 
 def _stopping_patience(study: Candidate) -> None:
-    """Only a patience makes early stopping happen."""
+    """Report options of early stopping that are given without a patience."""
     if study.has("space", "early_stopping_patience") or study.ask("trial", "early_stopping_patience") is not None:
         return
     for name in ("early_stopping_metric", "early_stopping_min_delta"):
         loc = _home(study, name)
         if loc[0] == "space" or _given(study, name):
-            law = f"{loc[0]}.{name} does nothing without trial.early_stopping_patience"
-            study.report.key(loc, f"{law}; remove it, or give the epochs to wait for a better value")
+            rule = f"{loc[0]}.{name} does nothing without trial.early_stopping_patience"
+            study.report.key(loc, f"{rule}; remove it, or give the epochs to wait for a better value")
 
 
 def _warmup(study: Candidate) -> None:
@@ -210,9 +210,9 @@ def _warmup(study: Candidate) -> None:
     warmup, length = warmups[0], lengths[0]
     if isinstance(warmup, int | float) and isinstance(length, int) and warmup >= length:
         loc = _home(study, "warmup_epochs")
-        law = f"{loc[0]}.warmup_epochs must be < max_epochs = {length}, got {show(warmup)}"
+        rule = f"{loc[0]}.warmup_epochs must be < max_epochs = {length}, got {show(warmup)}"
         way_out = "shorten the warm-up or raise max_epochs"
-        study.report.value(loc, f"{law}; {way_out}")
+        study.report.value(loc, f"{rule}; {way_out}")
 
 
 def _milestones(study: Candidate) -> None:
@@ -221,12 +221,12 @@ def _milestones(study: Candidate) -> None:
         return
     milestones = list(study.ask("trial", "milestones"))
     if any(earlier >= later for earlier, later in pairwise(milestones)):
-        law = f"trial.milestones must ascend, got {show(milestones)}"
-        study.report.value(("trial", "milestones"), f"{law}; write {show(sorted(set(milestones)))}")
+        rule = f"trial.milestones must ascend, got {show(milestones)}"
+        study.report.value(("trial", "milestones"), f"{rule}; write {show(sorted(set(milestones)))}")
     if not milestones and "multistep" in schedules:
         loc = _home(study, "schedule")
-        law = f"{loc[0]}.schedule multistep needs trial.milestones, the epochs after which the rate drops"
-        study.report.key(loc, f"{law}; give some, such as milestones: [30, 60]")
+        rule = f"{loc[0]}.schedule multistep needs trial.milestones, the epochs after which the rate drops"
+        study.report.key(loc, f"{rule}; give some, such as milestones: [30, 60]")
 
 
 _RULES: tuple[Callable[[Candidate], None], ...] = (

@@ -1,4 +1,4 @@
-"""Read YAML 1.2 into plain values that remember where they stand."""
+"""Read YAML 1.2 into plain values, the place of each, and the faults in it."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class Places:
         return self.keys.get(loc) or self.value(loc)
 
     def replace(self, loc: Loc, place: Place) -> None:
-        """Let the key, its value and everything below it stand at one place."""
+        """Set the place of a key, its value and everything below it."""
         for known in (self.values, self.keys):
-            for below in [one for one in known if one[: len(loc)] == loc]:
-                del known[below]
+            for path in [path for path in known if path[: len(loc)] == loc]:
+                del known[path]
             known[loc] = place
 
 
@@ -66,7 +66,7 @@ class Document:
 
 
 def parse(text: str) -> Document:
-    """Parse one YAML 1.2 document; never raises for what the text says."""
+    """Parse a YAML 1.2 document; faults of the text are in the result, not raised."""
     document = Document()
     yaml = YAML(typ="safe", pure=True)
     try:
@@ -204,7 +204,7 @@ def _syntax_fault(exc: YAMLError, text: str) -> Fault:
 
 
 class Report:
-    """The faults found so far; a fault stands at a value, or at its key where the key is what is wrong."""
+    """The faults reported so far, each at the place of a value or of a key."""
 
     def __init__(self, places: Places, faults: list[Fault]) -> None:
         self.places = places
@@ -220,8 +220,8 @@ class Report:
         self._add(loc, self.places.key(loc), message)
 
     def is_faulty(self, *loc: str | int) -> bool:
-        """Whether a fault was found at this place, around it or below it."""
-        return any(one[: len(loc)] == loc[: len(one)] for one in self._locs)
+        """Whether there is a fault at this place, around it or below it."""
+        return any(faulty[: len(loc)] == loc[: len(faulty)] for faulty in self._locs)
 
     def _add(self, loc: Loc, place: Place, message: str) -> None:
         self._locs.append(loc)
@@ -230,7 +230,7 @@ class Report:
 
 
 def dotted(loc: Loc) -> str:
-    """Write a place as people do: ``space.depth.choice[1]``."""
+    """Return a place as text, such as ``space.depth.choice[1]``."""
     text = ""
     for part in loc:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part

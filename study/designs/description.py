@@ -48,8 +48,8 @@ def _few_points(spec: StudySpec) -> Iterator[str]:
     if spec.design.kind != "search" or points is None or points * seeds >= asked:
         return
     each = f" x {seeds} seeds" if seeds > 1 else ""
-    law = f"the space has {points} point{'s' * (points > 1)}{each}, and none is run twice"
-    yield f"{law}: at most {points * seeds} of {asked} trials are run"
+    rule = f"the space has {points} point{'s' * (points > 1)}{each}, and none is run twice"
+    yield f"{rule}: at most {points * seeds} of {asked} trials are run"
 
 
 def _incomplete(spec: StudySpec) -> Iterator[str]:
@@ -57,8 +57,8 @@ def _incomplete(spec: StudySpec) -> Iterator[str]:
     planned, seeds = planned_trials(spec), spec.replicates.numbers
     if spec.design.kind == "search":
         if planned % len(seeds):
-            law = f"the last point is run with {planned % len(seeds)} of {len(seeds)} seeds"
-            yield f"{law}, as {planned} trials are no multiple of {len(seeds)}"
+            rule = f"the last point is run with {planned % len(seeds)} of {len(seeds)} seeds"
+            yield f"{rule}, as {planned} trials are no multiple of {len(seeds)}"
         return
     points = distinct_points(spec) or 0
     if planned == points * len(seeds):
@@ -110,17 +110,19 @@ def _settings(spec: StudySpec) -> Iterator[str]:
 
 
 def _points(spec: StudySpec, points: Iterable[dict[str, Scalar]]) -> Iterator[str]:
-    names = [one.name for one in searched(spec.space)]
+    names = [parameter.name for parameter in searched(spec.space)]
     points = iter(points)
     shown = islice(points, MOST_POINTS_SHOWN)
-    yield from _table(names, ([format_value(one[name]) if name in one else "" for name in names] for one in shown))
+    yield from _table(
+        names, ([format_value(point[name]) if name in point else "" for name in names] for point in shown)
+    )
     if more := sum(1 for _ in points):
         yield ""
         yield f"{more} more points follow."
 
 
 def _space(spec: StudySpec) -> Iterator[str]:
-    rows = ([one.name, _values(one.domain), _conditions(one)] for one in spec.space)
+    rows = ([parameter.name, _values(parameter.domain), _conditions(parameter)] for parameter in spec.space)
     return _table(["parameter", "values", "exists where"], rows)
 
 
@@ -137,7 +139,9 @@ def _values(domain: Domain) -> str:
 
 
 def _conditions(parameter: Parameter) -> str:
-    return " and ".join(f"{one.parameter} is {' or '.join(map(format_value, one.values))}" for one in parameter.when)
+    return " and ".join(
+        f"{condition.parameter} is {' or '.join(map(format_value, condition.values))}" for condition in parameter.when
+    )
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -147,4 +151,4 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[s
 
 
 def _row(cells: Iterable[str]) -> str:
-    return f"| {' | '.join(' '.join(one.split()).replace('|', chr(92) + '|') for one in cells)} |"
+    return f"| {' | '.join(' '.join(cell.split()).replace('|', chr(92) + '|') for cell in cells)} |"

@@ -54,5 +54,5 @@ def continuous_ranges(design: DesignSpec, space: Sequence[Parameter]) -> Iterato
     """Object to every parameter whose values cannot be listed."""
     for parameter in space:
         if is_continuous(parameter.domain):
-            law = f"design {design.kind} needs listed values, but space.{parameter.name} is a continuous range"
-            yield Objection(("space", parameter.name), f"{law}; use choice, int or a step")
+            rule = f"design {design.kind} needs listed values, but space.{parameter.name} is a continuous range"
+            yield Objection(("space", parameter.name), f"{rule}; use choice, int or a step")

@@ -26,11 +26,11 @@ class Factorial(Grid):
         if design.fraction == "regular":
             return
         if design.resolution is None:
-            law = "design.fraction needs a resolution, without which every combination is run"
-            yield Objection(("design", "fraction"), f"{law}; add resolution: {LEAST_RESOLUTION}")
+            rule = "design.fraction needs a resolution, without which every combination is run"
+            yield Objection(("design", "fraction"), f"{rule}; add resolution: {LEAST_RESOLUTION}")
         elif design.resolution != LEAST_RESOLUTION:
-            law = f"design.resolution must be {LEAST_RESOLUTION} for plackett_burman, got {design.resolution}"
-            yield Objection(("design", "resolution"), f"{law}; leave fraction out for more")
+            rule = f"design.resolution must be {LEAST_RESOLUTION} for plackett_burman, got {design.resolution}"
+            yield Objection(("design", "resolution"), f"{rule}; leave fraction out for more")
 
     def objections(self, design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
         """Object to factors that have no two levels or do not exist in every point, and to too high a resolution."""
@@ -61,9 +61,9 @@ def _fraction_points(design: DesignSpec, space: Sequence[Parameter]) -> list[dic
     factors = searched(space)
     table = fraction_runs(design, len(factors))
     assert table is not None
-    ends = [_levels(one.domain) for one in factors]
+    ends = [_levels(factor.domain) for factor in factors]
     return [
-        {one.name: end[high] for one, end, high in zip(factors, ends, row, strict=True) if end is not None}
+        {factor.name: end[high] for factor, end, high in zip(factors, ends, row, strict=True) if end is not None}
         for row in table
     ]
 
@@ -80,32 +80,34 @@ def _levels(domain: Domain) -> tuple[Scalar, Scalar] | None:
 
 def _fraction(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
     factors = searched(space)
-    for one in factors:
-        yield from _factor(one)
+    for factor in factors:
+        yield from _factor(factor)
     assert design.resolution is not None
     if design.resolution > len(factors):
         yield Objection(("design", "resolution"), _too_high(design.resolution, len(factors)))
     elif count_runs(design, len(factors)) is None:
-        law = f"design.resolution {design.resolution} takes more than 65536 runs for {len(factors)} factors"
-        yield Objection(("design", "resolution"), f"{law}; lower it or search fewer")
+        rule = f"design.resolution {design.resolution} takes more than 65536 runs for {len(factors)} factors"
+        yield Objection(("design", "resolution"), f"{rule}; lower it or search fewer")
 
 
-def _factor(one: Parameter) -> Iterator[Objection]:
-    if _levels(one.domain) is None:
-        assert isinstance(one.domain, Choice)
-        law = f"a fraction takes two values of each factor, but space.{one.name} has {len(one.domain.values)}"
-        yield Objection(("space", one.name), f"{law}; keep two, give it as a constant, or remove design.resolution")
-    if one.when:
-        law = f"a fraction needs every factor in every point, but space.{one.name} has a `when`"
-        yield Objection(("space", one.name), f"{law}; remove it, or remove design.resolution to run all combinations")
-    for beside in dict.fromkeys(item.beside.parameter for item in one.excluded):
-        law = f"a fraction needs every combination to be possible, but space.{one.name} cannot be run beside every"
-        yield Objection(("space", one.name), f"{law} {beside}; take the values that cannot out of space")
+def _factor(factor: Parameter) -> Iterator[Objection]:
+    if _levels(factor.domain) is None:
+        assert isinstance(factor.domain, Choice)
+        rule = f"a fraction takes two values of each factor, but space.{factor.name} has {len(factor.domain.values)}"
+        yield Objection(("space", factor.name), f"{rule}; keep two, give it as a constant, or remove design.resolution")
+    if factor.when:
+        rule = f"a fraction needs every factor in every point, but space.{factor.name} has a `when`"
+        yield Objection(
+            ("space", factor.name), f"{rule}; remove it, or remove design.resolution to run all combinations"
+        )
+    for beside in dict.fromkeys(item.beside.parameter for item in factor.excluded):
+        rule = f"a fraction needs every combination to be possible, but space.{factor.name} cannot be run beside every"
+        yield Objection(("space", factor.name), f"{rule} {beside}; take the values that cannot out of space")
 
 
 def _too_high(resolution: int, factors: int) -> str:
-    law = f"design.resolution must be <= the number of factors = {factors}, got {resolution}"
+    rule = f"design.resolution must be <= the number of factors = {factors}, got {resolution}"
     everything = f"remove it to run all combinations of {factors} factors"
     if factors < LEAST_RESOLUTION:
-        return f"{law}; {everything}"
-    return f"{law}; use {join_words(map(str, range(LEAST_RESOLUTION, factors + 1)))}, or {everything}"
+        return f"{rule}; {everything}"
+    return f"{rule}; use {join_words(map(str, range(LEAST_RESOLUTION, factors + 1)))}, or {everything}"

@@ -63,10 +63,10 @@ def columns(factors: int, resolution: int) -> tuple[int, ...] | None:
         One bit mask per factor; the basic factors come first, each a bit of its own.
     """
     for basic in range(resolution - 1, min(factors, MOST_BASIC + 1)):
-        found = _greedy(basic, resolution, factors)
-        if len(found) == factors:
+        taken = _greedy(basic, resolution, factors)
+        if len(taken) == factors:
             singles = tuple(1 << at for at in range(basic))
-            added = _tabled(factors, basic) or tuple(one for one in found if one.bit_count() > 1)
+            added = _tabled(factors, basic) or tuple(column for column in taken if column.bit_count() > 1)
             return (*singles, *added)
     return None
 
@@ -75,7 +75,7 @@ def _tabled(factors: int, basic: int) -> tuple[int, ...]:
     if factors > _TABLED:
         return ()
     added = _ADDED[factors, basic].split() if factors - basic > 1 else [_LETTERS[:basic]]
-    return tuple(sum(1 << _LETTERS.index(letter) for letter in one) for one in added)
+    return tuple(sum(1 << _LETTERS.index(letter) for letter in letters) for letters in added)
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,7 +89,7 @@ def _greedy(basic: int, resolution: int, most: int) -> tuple[int, ...]:
         if any(column in some for some in products):
             continue
         for size in range(resolution - 2, 0, -1):
-            products[size] |= {one ^ column for one in products[size - 1]}
+            products[size] |= {product ^ column for product in products[size - 1]}
         taken.append(column)
     return tuple(taken)
 
@@ -101,7 +101,7 @@ def runs(chosen: Sequence[int]) -> list[tuple[bool, ...]]:
     for run in range(1 << basic):
         high = sum(1 << at for at in range(basic) if run >> (basic - 1 - at) & 1)
         # a product of -1 and +1 is +1 where the number of low ones among its factors is even
-        table.append(tuple((one & ~high).bit_count() % 2 == 0 for one in chosen))
+        table.append(tuple((column & ~high).bit_count() % 2 == 0 for column in chosen))
     return table
 
 
@@ -198,8 +198,8 @@ def alias_lines(design: DesignSpec, names: Sequence[str]) -> tuple[str, ...]:
 
 def _regular(chosen: Sequence[int], names: Sequence[str]) -> Iterator[str]:
     effects: dict[int, list[str]] = {column: [name] for column, name in zip(chosen, names, strict=True)}
-    for (one, name), (other, other_name) in combinations(zip(chosen, names, strict=True), 2):
-        effects.setdefault(one ^ other, []).append(f"{name} x {other_name}")
+    for (column, name), (other, other_name) in combinations(zip(chosen, names, strict=True), 2):
+        effects.setdefault(column ^ other, []).append(f"{name} x {other_name}")
     return (" = ".join(mixed) for mixed in effects.values() if len(mixed) > 1)
 
 
@@ -207,7 +207,7 @@ def _partial(table: Sequence[Sequence[bool]], names: Sequence[str]) -> Iterator[
     signs = [[1 if row[at] else -1 for row in table] for at in range(len(names))]
     for at, name in enumerate(names):
         pairs = [pair for pair in combinations(range(len(names)), 2) if at not in pair]
-        shares = {pair: _correlation(signs[at], *(signs[one] for one in pair)) for pair in pairs}
+        shares = {pair: _correlation(signs[at], *(signs[factor] for factor in pair)) for pair in pairs}
         if any(shares.values()):
             yield f"{name} = {_terms({pair: share for pair, share in shares.items() if share}, names)}"
 
@@ -220,8 +220,8 @@ def _correlation(*columns: Sequence[int]) -> Fraction:
 def _terms(shares: dict[tuple[int, int], Fraction], names: Sequence[str]) -> str:
     if len(shares) <= _MOST_TERMS:
         text = " ".join(
-            f"{'+' if share > 0 else '-'}{'' if abs(share) == 1 else f' {abs(share)}'} {names[one]} x {names[other]}"
-            for (one, other), share in shares.items()
+            f"{'+' if share > 0 else '-'}{'' if abs(share) == 1 else f' {abs(share)}'} {names[factor]} x {names[other]}"
+            for (factor, other), share in shares.items()
         )
         return text.removeprefix("+ ")
     counts = Counter(abs(share) for share in shares.values())

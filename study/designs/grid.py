@@ -77,7 +77,7 @@ def _grow(point: dict[str, Scalar], parameter: Parameter, fixed: Mapping[str, Sc
 
 def count_grid(space: Sequence[Parameter]) -> int | None:
     """Count the combinations of a space without making them; None where a range is continuous."""
-    if any(is_continuous(one.domain) for one in space):
+    if any(is_continuous(parameter.domain) for parameter in space):
         return None
     return _GridCounter(space).count(0, constants(space))
 
@@ -94,17 +94,17 @@ class _GridCounter:
         needed: list[frozenset[str]] = [frozenset()]
         self._named: dict[str, list[Scalar]] = {}
         for parameter in reversed(self._space):
-            asked = [*parameter.when, *(one.beside for one in parameter.excluded)]
-            for one in asked:
-                self._named.setdefault(one.parameter, []).extend(one.values)
-            needed.append(needed[-1] | {one.parameter for one in asked})
+            asked = [*parameter.when, *(exclusion.beside for exclusion in parameter.excluded)]
+            for condition in asked:
+                self._named.setdefault(condition.parameter, []).extend(condition.values)
+            needed.append(needed[-1] | {condition.parameter for condition in asked})
         self._needed = needed[::-1]
         self._known: dict[tuple[int, frozenset[tuple[str, bool, Scalar]]], int] = {}
 
     def count(self, at: int, known: Mapping[str, Scalar]) -> int:
         """Count the points that begin with these values and go on with the parameter at this place."""
         if not self._needed[at]:
-            return prod(len(values_of(one.domain)) for one in self._space[at:])
+            return prod(len(values_of(parameter.domain)) for parameter in self._space[at:])
         known = {name: value for name, value in known.items() if name in self._needed[at]}
         key = (at, frozenset((name, isinstance(value, bool), value) for name, value in known.items()))
         if key not in self._known:
@@ -118,8 +118,8 @@ class _GridCounter:
         removed = excluded_values(parameter, known)
         values = values_of(parameter.domain)
         left = without(values, removed) if removed else values
-        found = (find_value(parameter.domain, one) for one in self._named.get(parameter.name, ()))
-        told = {(isinstance(one, bool), one) for one in found if one is not None and one in left}
-        ways = sum(self.count(at + 1, {**known, parameter.name: value}) for _, value in told)
-        others = len(left) - len(told)
+        named = (find_value(parameter.domain, value) for value in self._named.get(parameter.name, ()))
+        distinct = {(isinstance(value, bool), value) for value in named if value is not None and value in left}
+        ways = sum(self.count(at + 1, {**known, parameter.name: value}) for _, value in distinct)
+        others = len(left) - len(distinct)
         return ways + (others * self.count(at + 1, {**known, parameter.name: _OTHER}) if others else 0)

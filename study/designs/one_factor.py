@@ -75,7 +75,7 @@ def variants(space: Sequence[Parameter], baseline: Mapping[str, Scalar]) -> Iter
 
     Args:
         space: ordered so that parents come before children, without continuous ranges.
-        baseline: values of searched parameters; those that no point asks for are not used.
+        baseline: values of searched parameters; those of parameters that no point has are not used.
     """
     usual = _usual(space, baseline)
     first = _variant(space, usual, None)
@@ -91,20 +91,24 @@ def variants(space: Sequence[Parameter], baseline: Mapping[str, Scalar]) -> Iter
 def not_varied(space: Sequence[Parameter], baseline: Mapping[str, Scalar]) -> tuple[str, ...]:
     """Return the searched parameters that do not exist at the baseline."""
     first = _variant(space, _usual(space, baseline), None)
-    return tuple(one.name for one in searched(space) if one.name not in (*first.params, *first.lacking))
+    return tuple(
+        parameter.name for parameter in searched(space) if parameter.name not in (*first.params, *first.lacking)
+    )
 
 
 def most_variants(space: Sequence[Parameter], baseline: Mapping[str, Scalar]) -> int:
     """Count the points without making them, those that cannot be run too."""
     first = _variant(space, _usual(space, baseline), None)
-    return 1 + sum(len(values_of(one.domain)) - 1 for one in searched(space) if one.name in first.params)
+    return 1 + sum(
+        len(values_of(parameter.domain)) - 1 for parameter in searched(space) if parameter.name in first.params
+    )
 
 
 def _usual(space: Sequence[Parameter], baseline: Mapping[str, Scalar]) -> dict[str, Scalar]:
     """Return the baseline's values as their domains write them, without those that a domain lacks."""
-    given = ((one, baseline[one.name]) for one in searched(space) if one.name in baseline)
-    found = ((one.name, find_value(one.domain, value)) for one, value in given)
-    return {name: value for name, value in found if value is not None}
+    given = ((parameter, baseline[parameter.name]) for parameter in searched(space) if parameter.name in baseline)
+    values = ((parameter.name, find_value(parameter.domain, value)) for parameter, value in given)
+    return {name: value for name, value in values if value is not None}
 
 
 def _variant(space: Sequence[Parameter], values: Mapping[str, Scalar], changed: str | None) -> Variant:
@@ -118,24 +122,25 @@ def _variant(space: Sequence[Parameter], values: Mapping[str, Scalar], changed: 
             lacking.append(parameter.name)
             continue
         value = values[parameter.name]
-        if any(same_value(value, one) for one in excluded_values(parameter, known)):
+        if any(same_value(value, excluded) for excluded in excluded_values(parameter, known)):
             refused.append(parameter.name)
         params[parameter.name] = known[parameter.name] = value
     return Variant(params, changed, tuple(lacking), refused[0] if refused else None)
 
 
 def _baseline_values(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
-    for one in searched(space):
-        value = design.baseline.get(one.name)
-        if value is None or is_continuous(one.domain) or find_value(one.domain, value) is not None:
+    for parameter in searched(space):
+        value = design.baseline.get(parameter.name)
+        if value is None or is_continuous(parameter.domain) or find_value(parameter.domain, value) is not None:
             continue
-        law = f"design.baseline.{one.name} must be {format_domain(one.domain)}, as in space, got {format_value(value)}"
-        yield Objection(("design", "baseline", one.name), law)
+        admitted = format_domain(parameter.domain)
+        rule = f"design.baseline.{parameter.name} must be {admitted}, as in space, got {format_value(value)}"
+        yield Objection(("design", "baseline", parameter.name), rule)
 
 
 def _completeness(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Objection]:
-    """Ask for a value of everything that exists in some point; a parameter lacking at the baseline is named once."""
-    domains = {one.name: one.domain for one in space}
+    """Object to each parameter that exists in some point and has no value in the baseline, once."""
+    domains = {parameter.name: parameter.domain for parameter in space}
     first, *others = variants(space, design.baseline)
     if first.lacking:
         wanted = join_words((f"{name} ({format_domain(domains[name])})" for name in first.lacking), "and")
@@ -144,20 +149,20 @@ def _completeness(design: DesignSpec, space: Sequence[Parameter]) -> Iterator[Ob
     if first.refused:
         yield Objection(("design", "baseline", first.refused), _refused(first, space))
     asked: set[str] = set()
-    for one in others:
-        for name in one.lacking:
+    for variant in others:
+        for name in variant.lacking:
             if name not in asked:
                 asked.add(name)
-                assert one.changed is not None
-                why = f"it exists beside {format_settings({one.changed: one.params[one.changed]})}"
-                law = f"design.baseline must give a value of {name} too, as {why}"
-                yield Objection(("design", "baseline"), f"{law}; {format_domain(domains[name])}")
+                assert variant.changed is not None
+                why = f"it exists beside {format_settings({variant.changed: variant.params[variant.changed]})}"
+                rule = f"design.baseline must give a value of {name} too, as {why}"
+                yield Objection(("design", "baseline"), f"{rule}; {format_domain(domains[name])}")
 
 
-def _refused(one: Variant, space: Sequence[Parameter]) -> str:
-    name = str(one.refused)
+def _refused(variant: Variant, space: Sequence[Parameter]) -> str:
+    name = str(variant.refused)
     excluded = next(parameter for parameter in space if parameter.name == name).excluded
     beside = {item.beside.parameter for item in excluded}
-    others = format_settings({other: value for other, value in one.params.items() if other in beside})
-    law = f"design.baseline.{name}={format_value(one.params[name])} cannot be run beside {others}"
-    return f"{law}; choose another baseline"
+    others = format_settings({other: value for other, value in variant.params.items() if other in beside})
+    rule = f"design.baseline.{name}={format_value(variant.params[name])} cannot be run beside {others}"
+    return f"{rule}; choose another baseline"

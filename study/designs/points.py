@@ -21,8 +21,8 @@ def form_objections(design: DesignSpec) -> Iterator[Objection]:
         for field in other.fields if kind != design.kind else ():
             default = DesignSpec.model_fields[field].get_default(call_default_factory=True)
             if getattr(design, field) != default:
-                law = f"design.{field} belongs to design {kind}, but design.kind is {design.kind}"
-                yield Objection(("design", field), f"{law}; remove it or set kind: {kind}")
+                rule = f"design.{field} belongs to design {kind}, but design.kind is {design.kind}"
+                yield Objection(("design", field), f"{rule}; remove it or set kind: {kind}")
     if design.kind != "search":
         yield from DESIGNS[design.kind].form_objections(design)
 
@@ -34,8 +34,8 @@ def space_objections(design: DesignSpec, space: Sequence[Parameter]) -> Iterator
     if searched(space):
         yield from DESIGNS[design.kind].objections(design, space)
     else:
-        law = f"design {design.kind} has no points, as space searches nothing"
-        yield Objection(("space",), f"{law}; search a hyperparameter, or use design search with one trial per seed")
+        rule = f"design {design.kind} has no points, as space searches nothing"
+        yield Objection(("space",), f"{rule}; search a hyperparameter, or use design search with one trial per seed")
 
 
 def points_in(design: DesignSpec, space: Sequence[Parameter]) -> int | None:

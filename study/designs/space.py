@@ -11,17 +11,19 @@ from study.config.search_space import Choice, Constant, Domain, Integer, Paramet
 
 def constants(space: Iterable[Parameter]) -> dict[str, Scalar]:
     """Return the values of the parameters that a space fixes."""
-    return {one.name: one.domain.value for one in space if isinstance(one.domain, Constant)}
+    return {parameter.name: parameter.domain.value for parameter in space if isinstance(parameter.domain, Constant)}
 
 
 def searched(space: Iterable[Parameter]) -> tuple[Parameter, ...]:
     """Return the parameters that a space does not fix."""
-    return tuple(one for one in space if not isinstance(one.domain, Constant))
+    return tuple(parameter for parameter in space if not isinstance(parameter.domain, Constant))
 
 
 def is_active(parameter: Parameter, params: Mapping[str, Scalar]) -> bool:
     """Whether a parameter exists beside these values: every condition holds, and so its parents exist."""
-    return all(one.parameter in params and one.holds(params[one.parameter]) for one in parameter.when)
+    return all(
+        condition.parameter in params and condition.holds(params[condition.parameter]) for condition in parameter.when
+    )
 
 
 def is_continuous(domain: Domain) -> bool:
@@ -73,7 +75,7 @@ def find_value(domain: Domain, value: Scalar) -> Scalar | None:
     """Return the value of a domain that is the same as this one, None where it has none; 0 is 0.0 but not false."""
     values = values_of(domain)
     if isinstance(values, tuple):
-        return next((one for one in values if same_value(one, value)), None)
+        return next((candidate for candidate in values if same_value(candidate, value)), None)
     if isinstance(value, bool) or value not in values:
         return None
     return type(values[0])(value)
@@ -82,12 +84,12 @@ def find_value(domain: Domain, value: Scalar) -> Scalar | None:
 def excluded_values(parameter: Parameter, known: Mapping[str, Scalar]) -> list[Scalar]:
     """Return the values that cannot be run beside those known."""
     return [
-        one.value
-        for one in parameter.excluded
-        if one.beside.parameter in known and one.beside.holds(known[one.beside.parameter])
+        exclusion.value
+        for exclusion in parameter.excluded
+        if exclusion.beside.parameter in known and exclusion.beside.holds(known[exclusion.beside.parameter])
     ]
 
 
 def without(values: Iterable[Scalar], removed: Sequence[Scalar]) -> tuple[Scalar, ...]:
     """Return the values that are not among the removed ones."""
-    return tuple(one for one in values if not any(same_value(one, other) for other in removed))
+    return tuple(value for value in values if not any(same_value(value, excluded) for excluded in removed))

@@ -18,7 +18,7 @@ from study.config.search_config import DesignKind, Pruner, Sampler
 from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.config_file.domains import KINDS, STEPPED
-from study.config_file.messages import kind_of, members, unwrap
+from study.config_file.messages import field_type, members, unwrap
 from study.config_file.objectives import unfit
 from study.config_file.schema_check import section_of
 from study.designs import count_points, design_notes
@@ -122,7 +122,7 @@ def test_every_range_is_the_models() -> None:
     for heading, model in sections():
         for row in documented[f"{heading}/field"]:
             name = row["field"].strip("`")
-            if shown := listed_among(kind_of(model, name)):
+            if shown := listed_among(field_type(model, name)):
                 assert words_in(row["range"])[: len(shown)] == shown, name
             if bounds := shown_bounds(model, name):
                 assert bounds_in(row["range"]) == bounds, name
