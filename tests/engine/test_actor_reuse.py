@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from engine_fakes import Listener, check_whole, make_spec, make_storage, metrics, started
 from ray import tune
 from ray.air.execution._internal.actor_manager import RayActorManager
+from ray.tune.execution import class_cache, tune_controller
+from ray.tune.utils.object_cache import _ObjectCache
 
-from study.engine.ray.actor_reuse import GRACE_S, ReusableActorCache, mark_trial, trial_of
+from study.engine.ray.actor_reuse import GRACE_S, ReusableActorCache, mark_trial, patched_tune, trial_of
 from study.engine.ray.cluster import Slots
 from study.engine.ray.tuner import run_trials
 from study.engine.trial_controller import TrialController
@@ -60,6 +63,33 @@ def test_no_more_workers_are_started_than_run_at_once(
         controller.end_session()
     assert len(asked) == 4
     assert len(check_whole(layout, listener)) == 24
+
+
+RAY_KNOWN = "2.60"
+"""The version that the patches and internal settings were written for."""
+
+
+def test_ray_still_has_what_is_patched_and_set() -> None:
+    version = f"written for ray {RAY_KNOWN}, this is ray {ray.__version__}"
+    cache = _ObjectCache(may_keep_one=True)
+    fields = {"_cached_objects", "_max_num_objects", "_num_cached_objects"}
+    methods = {"increase_max", "has_cached_object", "pop_cached_object", "cache_object", "flush_cached_objects"}
+    assert fields <= vars(cache).keys(), f"fields of Tune's actor cache; {version}"
+    assert methods <= vars(_ObjectCache).keys(), f"methods of Tune's actor cache; {version}"
+    assert tune_controller._ObjectCache is _ObjectCache, f"where Tune takes its actor cache from; {version}"
+    assert isinstance(class_cache.DEFAULT_ENV_VARS, dict), f"the environment of Tune's actors; {version}"
+    raylet = (Path(ray.__file__).parent / "core/src/ray/raylet/raylet").read_bytes()
+    for setting in ("preload_python_modules", "idle_worker_killing_time_threshold_ms"):
+        assert setting.encode() in raylet, f"setting RAY_{setting}; {version}"
+
+
+def test_tune_is_patched_only_while_trials_run() -> None:
+    before = tune_controller._ObjectCache, dict(class_cache.DEFAULT_ENV_VARS)
+    with patched_tune(3):
+        assert isinstance(tune_controller._ObjectCache(may_keep_one=True), ReusableActorCache)
+        assert class_cache.DEFAULT_ENV_VARS == {}
+    assert (tune_controller._ObjectCache, class_cache.DEFAULT_ENV_VARS) == before
+    assert before[1], "else there is nothing to patch"
 
 
 def test_as_many_workers_are_kept_as_run_at_once() -> None:
