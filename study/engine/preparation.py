@@ -13,12 +13,12 @@ from study.data.near_duplicates import duplicate_notice
 from study.designs import planned_trials
 from study.engine.gpu.memory_probe import start_probe, wait_for_probe
 from study.engine.gpu.packing import Packing, pack_trials
-from study.engine.model_key import WeightsKey
 from study.engine.ray.cluster import plan_slots, require_accelerators
 from study.engine.run_context import RunContext
 from study.engine.weights.initial_weights import (
     RUN,
     Arrays,
+    WeightsKey,
     load_stored_weights,
     locate_weights,
     required_weights,
@@ -27,10 +27,12 @@ from study.engine.weights.initial_weights import (
     without_missing,
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
-from study.errors import DataError
+from study.errors import DataError, StudyStorageError
 from study.metrics import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
-from study.paths import StudyLayout
+from study.paths import StudyLayout, encode_name
+from study.search.prior_trials import PriorTrial, prior_trials
 from study.search.space import admitted_values
+from study.storage.study_storage import StudyStorage
 from study.training.metrics import metric_slug
 
 
@@ -149,3 +151,30 @@ def _data_notices(data: DataBundle) -> tuple[str, ...]:
     """Say what the record must keep of the data: files left out, and validation images that were trained on."""
     duplicates = duplicate_notice(data)
     return (*(f"skipped {one}" for one in data.summary.skipped), *([duplicates] if duplicates else []))
+
+
+def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTrial, ...], tuple[str, ...]]:
+    """Return the points of the studies that ``warm_start`` names, and what there is to say of them.
+
+    Raises:
+        StudyStorageError: a study is not there, or none of its trials fits.
+    """
+    found: list[PriorTrial] = []
+    notices: list[str] = []
+    for name in spec.warm_start:
+        other = StudyLayout(layout.root.parent / encode_name(name))
+        if not other.journal.exists():
+            known = ", ".join(sorted(one.parent.name for one in layout.root.parent.glob("*/ledger.journal"))[:10])
+            raise StudyStorageError(
+                f"warm_start must name studies of this results folder, got `{name}`; there are: {known}"
+            )
+        points, left_out, why = prior_trials(spec, StudyStorage.open(other))
+        if not points:
+            raise StudyStorageError(
+                f"warm_start: no finished trial of `{name}` fits this study{': ' + why if why else ''}; "
+                "remove it or widen the space"
+            )
+        found += points
+        beside = f"; {left_out} left out: {why}" if left_out else ""
+        notices.append(f"warm start: the sampler knows {len(points)} points of `{name}`{beside}")
+    return tuple(found), tuple(notices)

@@ -1,28 +1,21 @@
-"""Run a finished trial once more under the conditions it had, and compare; needs no cluster."""
+"""Run a finished trial again under the same conditions, and compare the results; needs no cluster."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from study.config.hyperparameters import TrialConfig
-from study.engine.environment import (
-    describe_environment,
-    device_reasons,
-    load_initial_weights,
-    matching_environment,
-    read_checkpoint_card,
-    select_device,
-    torch_threads,
-)
+from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
-from study.errors import StudyError, StudyStorageError
-from study.metrics import is_machine_metric
+from study.engine.rerun_comparison import Difference, changed_environment, compared_metrics, find_differences
+from study.errors import StudyError, StudyStorageError, WeightsError
 from study.records import EpochMetrics, TrialRecord, TrialState
 from study.training.progress import TrainingProgress
 
@@ -33,85 +26,20 @@ if TYPE_CHECKING:
     from study.paths import StudyLayout
     from study.storage.study_storage import StudyStorage
     from study.training.checkpoint import CheckpointCard
+    from study.training.models.initialization import Weights
 
 
-Pair = tuple[int | None, float | None, float | None]
-"""An epoch with a metric's value then and now."""
-WORDS: Mapping[str, str] = {
-    "cpu": "CPU", "instructions": "CPU instructions", "machine": "architecture", "cores": "number of cores",
-    "gpu": "GPU", "libc": "C library", "python": "Python", "ray-study": "this package", "commit": "code's commit",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A metric that did not come out the same.
-
-    ``epoch`` is the first one that differs, None where only the selected checkpoint has the metric; ``then`` and
-    ``now`` are its values there, None where there is none; ``largest`` is the largest difference of all epochs.
-    """
-
-    metric: str
-    epoch: int | None
-    then: float | None
-    now: float | None
-    largest: float
-
-
-def compared_metrics(history: tuple[EpochMetrics, ...]) -> list[str]:
-    """Return the metrics of a trial's epochs that the same trial must have again, in the order reported."""
-    return list(dict.fromkeys(name for one in history for name in one.values if not is_machine_metric(name)))
-
-
-def find_differences(
-    record: TrialRecord, history: tuple[EpochMetrics, ...], evaluation: Mapping[str, float]
-) -> list[Difference]:
-    """Compare every metric of every epoch, then those of the selected checkpoint on images it was not selected on.
-
-    Args:
-        record: the trial as the study remembers it.
-        history: every epoch as it came out now.
-        evaluation: the selected checkpoint's metrics, as they came out now.
-    """
-    now = {one.epoch: one.values for one in history}
-    found = []
-    for name in compared_metrics(record.history):
-        pairs = [(one.epoch, one.values.get(name), now.get(one.epoch, {}).get(name)) for one in record.history]
-        found += list(_difference(name, pairs))
-    in_epochs = {name for one in record.history for name in one.values}
-    for name in sorted(set(record.metrics) - in_epochs):
-        found += list(_difference(name, [(None, record.metrics[name], evaluation.get(name))]))
-    return found
-
-
-def _difference(name: str, pairs: Sequence[Pair]) -> Iterator[Difference]:
-    differing = [(epoch, then, now) for epoch, then, now in pairs if then != now]
-    if differing:
-        sizes = [abs(then - now) for _, then, now in differing if then is not None and now is not None]
-        yield Difference(name, *differing[0], largest=max(sizes, default=float("nan")))
-
-
-def changed_environment(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Say what differs between where a study ran and here; nothing where a study did not say where it ran."""
-    if not then:
-        return []
-    found = []
-    for name in dict.fromkeys((*then, *now)):
-        before, after = then.get(name, "none"), now.get(name, "none")
-        if before != after:
-            found.append(f"{WORDS.get(name, name)}: {before} then, {after} now")
-    if then.get("commit") == now.get("commit") and str(now.get("commit")).endswith("with changes"):
-        found.append("the code has changes that are in no commit, then and now: they may not be the same")
-    return found
+FAST_BF16 = ("avx512_bf16", "amx_bf16")
+NOT_RANDOM = ("imagenet", "rotation", "checkpoint:", "run:")
 
 
 @dataclass(frozen=True)
 class RerunResult:
-    """How a trial came out the second time.
+    """Result of running a trial again.
 
-    ``metrics`` counts those compared in each of the ``epochs``; ``epochs_now`` is how many it had this time;
-    ``same_weights`` is None where the first run's were not kept; ``reasons`` say what may have made the difference;
-    ``saved`` is where the selected checkpoint was put.
+    ``epochs_now`` is the number of epochs this time, ``metrics`` the number of metrics compared in each;
+    ``same_weights`` is None if the weights of the first run were not kept; ``reasons`` are what may have caused a
+    difference; ``saved`` is where the selected checkpoint was saved.
     """
 
     record: TrialRecord
@@ -124,12 +52,12 @@ class RerunResult:
 
     @property
     def same(self) -> bool:
-        """Whether everything came out the same to the last bit."""
+        """Whether everything is equal to the last bit."""
         return not self.differences and self.epochs_now == self.record.epochs_run and self.same_weights is not False
 
 
 def require_rerunnable(record: TrialRecord) -> None:
-    """Make sure that a trial ended with metrics that can be compared.
+    """Raise an error unless a trial ended with metrics that can be compared.
 
     Raises:
         StudyError: it failed, has not ended, or ended before its first epoch.
@@ -154,12 +82,12 @@ def rerun(
     save: Path | None = None,
     on_epoch: Callable[[EpochMetrics], object] = lambda metrics: None,
 ) -> RerunResult:
-    """Train a trial again in this process; of the study's folder nothing is changed.
+    """Train a trial again in this process; nothing in the study's folder changes.
 
     Args:
-        storage: the study's.
-        layout: its paths.
-        record: one of its trials.
+        storage: the study's durable state.
+        layout: the study's paths.
+        record: the trial.
         data: the images as they are now.
         save: a new or empty folder for the selected checkpoint.
         on_epoch: called after every epoch.
@@ -225,11 +153,11 @@ def _train(
 
 
 def _require_data(storage: StudyStorage, data: DataBundle) -> None:
-    known, found = storage.data.fingerprint, data.summary.fingerprint
-    if known != found:
+    known, present = storage.data.fingerprint, data.summary.fingerprint
+    if known != present:
         raise StudyStorageError(
             f"a trial can be run again on the same images only, but `{storage.name}` ran on {known[:12]} and the data "
-            f"is now {found[:12]}; put the pictures back"
+            f"is now {present[:12]}; put the pictures back"
         )
 
 
@@ -250,11 +178,11 @@ def _same_weights(record: TrialRecord, directory: Path, now: TrainingProgress) -
     except (OSError, ValueError):
         return None
     again = load_weights(best_folder(directory, now.best_epoch))
-    return then.keys() == again.keys() and all(torch.equal(one, again[name]) for name, one in then.items())
+    return then.keys() == again.keys() and all(torch.equal(tensor, again[name]) for name, tensor in then.items())
 
 
 def _save(directory: Path, now: TrainingProgress, out: Path) -> Path:
-    """Put the selected checkpoint where somebody asked for it, whole or not at all."""
+    """Copy the selected checkpoint to ``out``, whole or not at all."""
     from study.training.checkpoint import best_folder
 
     assert now.best_epoch is not None
@@ -271,3 +199,85 @@ def _save(directory: Path, now: TrainingProgress, out: Path) -> Path:
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out
+
+
+def read_checkpoint_card(record: TrialRecord) -> CheckpointCard | None:
+    """Return the card of a trial's selected checkpoint, None if it cannot be read."""
+    from study.training.checkpoint import read_card
+
+    try:
+        return read_card(Path(record.checkpoint)) if record.checkpoint else None
+    except (OSError, ValueError):
+        return None
+
+
+def select_device(on_gpu: bool) -> torch.device:
+    """Return a GPU if the trial ran on one and there is one here, else the CPU."""
+    import torch
+
+    return torch.device("cuda" if on_gpu and torch.cuda.is_available() else "cpu")
+
+
+def device_reasons(on_gpu: bool, device: torch.device) -> list[str]:
+    """Return why the device may change a trial's last bits; nothing for a trial that ran on the CPU."""
+    if not on_gpu:
+        return []
+    here = "" if device.type == "cuda" else ", and there is none here: this ran on the CPU"
+    return [f"the trial ran on a GPU, whose kernels add up in an order that changes from run to run{here}"]
+
+
+def matching_environment(
+    config: TrialConfig, card: CheckpointCard | None, environment: Mapping[str, str], device: torch.device
+) -> TrialConfig:
+    """Set precision and memory layout explicitly if this machine would resolve "auto" differently."""
+    from study.training.device import has_fast_bf16
+
+    if config.precision == "auto" and card is not None:
+        fast = card.precision == "bf16"
+    elif "instructions" in environment and (card is None or card.device == "cpu"):
+        fast = any(name in environment["instructions"].split() for name in FAST_BF16)
+    else:
+        return config
+    if fast == has_fast_bf16(device):
+        return config
+    precision = ("bf16" if fast else "fp32") if config.precision == "auto" else config.precision
+    layout = fast if config.channels_last == "auto" else config.channels_last
+    return config.model_copy(update={"precision": precision, "channels_last": layout})
+
+
+def load_initial_weights(config: TrialConfig, layout: StudyLayout) -> Weights | None:
+    """Return the weights that a trial begins with, None if they are drawn at random.
+
+    Raises:
+        WeightsError: the weights are gone.
+    """
+    import torch
+
+    from study.engine.weights.initial_weights import WeightsKey, load_stored_weights
+    from study.training.models.pretrained_weights import imagenet_weights
+
+    if not config.init.startswith(NOT_RANDOM):
+        return None
+    if config.init == "imagenet":
+        return imagenet_weights(config.family, config.depth)
+    key = WeightsKey(config.init, config.family, config.depth)
+    arrays = load_stored_weights(layout, [key]).get(key)
+    if arrays is None:
+        raise WeightsError(
+            f"a trial can be run again from the same weights only, but those of init {config.init} for {config.family} "
+            f"{config.depth} are gone from {layout.pretrained}; put the folder back"
+        )
+    return {name: torch.tensor(array) for name, array in arrays.items()}
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Compute with as many threads as a trial has inside the block, because sums depend on the number."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -13,7 +13,7 @@ from study.designs import design_overview
 from study.engine.environment import describe_environment
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import TrialFiles, create_trial_files, open_trial_files
-from study.engine.preparation import PreparedStudy, prepare_study
+from study.engine.preparation import PreparedStudy, prepare_study, prior_trials_of
 from study.engine.process import stop_on_signals
 from study.engine.ray.cluster import cluster
 from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
@@ -22,7 +22,6 @@ from study.engine.run_context import RunContext
 from study.engine.stopping import clear_stop_request
 from study.engine.stored_events import summarize_study
 from study.engine.trial_controller import TrialController
-from study.engine.warm_start import prior_trials_of
 from study.engine.weights.initial_weights import delete_stored_weights, store_weights
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted

@@ -13,8 +13,8 @@ from training_kit import noisy_halves, run, short_trial
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_space import Choice, Parameter
 from study.config.study_config import StudySpec
-from study.engine.model_key import WeightsKey
 from study.engine.weights.initial_weights import (
+    WeightsKey,
     _read,
     delete_stored_weights,
     load_stored_weights,

@@ -16,10 +16,11 @@ from study.config.search_space import Choice, Parameter
 from study.config.study_config import DataSpec, StudySpec
 from study.data import DataBundle, load_data
 from study.engine import environment
-from study.engine import environment as conditions
+from study.engine import rerun as conditions
 from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
-from study.engine.rerun import changed_environment, compared_metrics, find_differences, require_rerunnable, rerun
+from study.engine.rerun import require_rerunnable, rerun
+from study.engine.rerun_comparison import changed_environment, compared_metrics, find_differences
 from study.errors import StudyError, StudyStorageError, WeightsError
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState

@@ -16,8 +16,8 @@ from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.data.dataset import DataBundle
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
-from study.engine.model_key import WeightsKey
 from study.engine.trial_result import TrialResult, describe_failure, is_gpu_lost
+from study.engine.weights.initial_weights import WeightsKey
 from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""Initial weights that several trials share, made once before they start."""
+"""Initial weights that trials share, fetched or trained once before the trials start."""

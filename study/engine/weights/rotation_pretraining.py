@@ -1,4 +1,4 @@
-"""Pretrain backbones by rotation, once per model, on the cluster; kept with the study."""
+"""Pretrain backbones by rotation prediction on the cluster, once per model; the study keeps the weights."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
-from study.engine.model_key import WeightsKey
 from study.engine.ray.cluster import Slots
-from study.engine.weights.initial_weights import Arrays
+from study.engine.weights.initial_weights import Arrays, WeightsKey
 from study.errors import EngineError, WeightsError
 
 if TYPE_CHECKING:
@@ -27,12 +26,12 @@ ROTATION = "rotation"
 def pretrain_by_rotation(
     spec: StudySpec, wanted: Sequence[WeightsKey], data: DataBundle, slots: Slots, say: Callable[[str], None]
 ) -> dict[WeightsKey, Arrays]:
-    """Train a backbone for every model that asks for ``init: rotation``, as many at once as trials would run.
+    """Pretrain a backbone for every model with ``init: rotation``, as many at once as trials run.
 
     Args:
         spec: the study; ``rotation`` says how.
-        wanted: the weights trials begin with; those of other inits are passed over.
-        data: its training images are learned from, its validation images tell how well that went.
+        wanted: the weights that trials begin with; other inits are ignored.
+        data: its training images are learned from, its validation images measure the accuracy.
         slots: what one task may use.
         say: shows a line.
 
@@ -47,26 +46,26 @@ def pretrain_by_rotation(
     task = _pretrain.options(num_cpus=slots.cpus, num_gpus=slots.gpus)
     running = {task.remote(spec, key, images, slots.cpus, slots.gpus): key for key in keys}
     say(f"init rotation: learning which way up {len(data.train)} images are, for {len(keys)} model(s)")
-    found: dict[WeightsKey, Arrays] = {}
+    weights: dict[WeightsKey, Arrays] = {}
     while running:
         (done,), _ = ray.wait(list(running))
         key = running.pop(done)
-        found[key], accuracy, seconds = _result(done, key)
+        weights[key], accuracy, seconds = _result(done, key)
         say(
             f"init rotation: {key.family} {key.depth} took {seconds:.0f} s and tells {accuracy:.0%} of turned "
             "validation images apart (chance 25%)"
         )
-    return found
+    return weights
 
 
 def _result(done: Any, key: WeightsKey) -> tuple[Arrays, float, float]:
     try:
-        found: tuple[Arrays, float, float] = ray.get(done)
+        result: tuple[Arrays, float, float] = ray.get(done)
     except RayTaskError as error:
         raise WeightsError(f"init rotation failed for {key.family} {key.depth}: {error.cause}") from error
     except RayError as error:
         raise EngineError(f"no worker could pretrain {key.family} {key.depth}: {error}") from error
-    return found
+    return result
 
 
 @ray.remote(max_calls=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": ROTATION}})  # an idle one keeps its GPU
@@ -91,4 +90,4 @@ def _pretrain(
         seed=spec.search.seed,
         device=pick_device() if gpus else torch.device("cpu"),
     )
-    return {name: one.numpy() for name, one in done.weights.items()}, done.accuracy, done.seconds
+    return {name: tensor.numpy() for name, tensor in done.weights.items()}, done.accuracy, done.seconds
