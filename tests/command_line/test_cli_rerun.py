@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from commands import TINY, study
 
-
 pytestmark = pytest.mark.timeout(900)  # every command imports torch, which takes long on a busy machine
 
 

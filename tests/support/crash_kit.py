@@ -86,7 +86,7 @@ def workers(study: StudyLayout) -> Iterator[tuple[int, Path]]:
     trials = str(study.root.absolute() / "trials")
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if "ray::TrialWorker" in (entry / "cmdline").read_text():
+            if "ray::TrialTrainable" in (entry / "cmdline").read_text():
                 links = [os.readlink(one) for one in (entry / "fd").iterdir()]
                 yield from ((int(entry.name), Path(one)) for one in links if Path(one).parent == Path(trials))
         except OSError:
