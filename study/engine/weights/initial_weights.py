@@ -148,13 +148,8 @@ def _read(key: WeightsKey, located: Mapping[str, Path]) -> Arrays:
     tensors = read_weights(located[key.init]) if key.init in located else imagenet_weights(key.family, key.depth)
     with torch.device("meta"):
         model = build_model(Hyperparameters.model_validate({"family": key.family, "depth": key.depth}))
-<<<<<<< HEAD
-    validate_weights(model, key.init, found)
-    return {name: _as_array(tensor) for name, tensor in found.items()}
-=======
-    require_fit(model, key.init, tensors)
+    validate_weights(model, key.init, tensors)
     return {name: _as_array(tensor) for name, tensor in tensors.items()}
->>>>>>> 64247e1 (Keep WeightsKey with the weights, the warm start with the preparation, the comparison of a rerun apart)
 
 
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
