@@ -137,7 +137,7 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, 
     notices = notices if resumed else (*notices, *_data_notices(data))
     for notice in notices:
         say(notice)
-    learned = pretrain_by_rotation(spec, wanted, data, slots, say)
+    learned = pretrain_by_rotation(spec, wanted, data, say, cpus=slots.cpus, gpus=slots.gpus)
     return PreparedStudy(data, {**kept, **found.weights, **learned}, left, packing, notices)
 
 

@@ -12,7 +12,6 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
-from study.engine.ray.cluster import Slots
 from study.engine.weights.initial_weights import Arrays, WeightsKey
 from study.errors import EngineError, WeightsError
 
@@ -24,7 +23,13 @@ ROTATION = "rotation"
 
 
 def pretrain_by_rotation(
-    spec: StudySpec, wanted: Sequence[WeightsKey], data: DataBundle, slots: Slots, say: Callable[[str], None]
+    spec: StudySpec,
+    wanted: Sequence[WeightsKey],
+    data: DataBundle,
+    say: Callable[[str], None],
+    *,
+    cpus: int,
+    gpus: float,
 ) -> dict[WeightsKey, Arrays]:
     """Pretrain a backbone for every model with ``init: rotation``, as many at once as trials run.
 
@@ -32,8 +37,9 @@ def pretrain_by_rotation(
         spec: the study; ``rotation`` says how.
         wanted: the weights that trials begin with; other inits are ignored.
         data: its training images are learned from, its validation images measure the accuracy.
-        slots: what one task may use.
         say: shows a line.
+        cpus: CPUs of one model.
+        gpus: GPUs of one model.
 
     Raises:
         WeightsError: the training failed.
@@ -43,8 +49,8 @@ def pretrain_by_rotation(
     if not keys:
         return {}
     images = ray.put((data.train.images, data.val.images))
-    task = _pretrain.options(num_cpus=slots.cpus, num_gpus=slots.gpus)
-    running = {task.remote(spec, key, images, slots.cpus, slots.gpus): key for key in keys}
+    task = _pretrain.options(num_cpus=cpus, num_gpus=gpus)
+    running = {task.remote(spec, key, images, cpus, gpus): key for key in keys}
     say(f"init rotation: learning which way up {len(data.train)} images are, for {len(keys)} model(s)")
     weights: dict[WeightsKey, Arrays] = {}
     while running:
