@@ -54,7 +54,7 @@ class Fake:
 
         self._server = HTTPServer(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -171,10 +171,10 @@ def test_answers_of_another_server_are_told_from_nothing_there(fake: Fake, answe
 
 
 def test_logins_that_only_mlflow_knows_are_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert RestReader.serves("http://host")
-    assert not RestReader.serves("sqlite:///x.db")
+    assert RestReader.supports("http://host")
+    assert not RestReader.supports("sqlite:///x.db")
     monkeypatch.setenv("MLFLOW_TRACKING_AWS_SIGV4", "true")
-    assert not RestReader.serves("http://host")
+    assert not RestReader.supports("http://host")
 
 
 def test_both_readers_tell_the_same(played: Backend) -> None:

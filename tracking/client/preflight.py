@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import configparser
-import netrc
-import os
 import re
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 
@@ -163,54 +157,3 @@ def _json(response: requests.Response) -> dict[str, object]:
         body = response.json()
         return body if isinstance(body, dict) else {}
     return {}
-
-
-def credentials(tracking_uri: str) -> str | None:
-    """Return what MLflow's client would send: of the URI, else of ~/.netrc, else of MLflow's own variables and file."""
-    parts = urlsplit(tracking_uri)
-    if parts.username is not None and parts.password is not None:
-        return _basic(unquote(parts.username), unquote(parts.password))
-    with suppress(OSError, netrc.NetrcParseError):
-        if (entry := netrc.netrc().authenticators(parts.hostname or "")) is not None:
-            return _basic(entry[0], entry[2] or "")
-    filed = _filed()
-    user = os.environ.get("MLFLOW_TRACKING_USERNAME") or filed.get("mlflow_tracking_username")
-    password = os.environ.get("MLFLOW_TRACKING_PASSWORD") or filed.get("mlflow_tracking_password")
-    if user and password:
-        return _basic(user, password)
-    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
-    return f"Bearer {token}" if token else None
-
-
-def _filed() -> dict[str, str]:
-    with suppress(OSError, configparser.Error, UnicodeDecodeError):
-        config = configparser.ConfigParser()
-        config.read(Path.home() / ".mlflow" / "credentials")
-        return dict(config["mlflow"]) if "mlflow" in config else {}
-    return {}
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.standard_b64encode(f"{user}:{password}".encode()).decode()
-
-
-def trust() -> ssl.SSLContext:
-    """Return the trust MLflow's client has: its own variables, else those of requests, else certifi's list.
-
-    Raises:
-        OSError: a file of them is not there.
-    """
-    named = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
-    bundle = next((os.environ[one] for one in named if os.environ.get(one)), None)
-    if bundle is None:
-        with suppress(ImportError):
-            import certifi
-
-            bundle = certifi.where()
-    folder = bundle is not None and Path(bundle).is_dir()
-    context = ssl.create_default_context(cafile=None if folder else bundle, capath=bundle if folder else None)
-    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    if own := os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
-        context.load_cert_chain(own)
-    return context
