@@ -69,7 +69,7 @@ class _Reader:
         if when is None:
             return ()
         if not isinstance(when, dict) or not when:
-            self._report.value(
+            self._report.at_value(
                 self._loc, f"{self._title} must name a parent, such as {{optimizer: sgd}}, got {show(when)}"
             )
             return ()
@@ -94,11 +94,11 @@ class _Reader:
             return ()
         values = wanted if isinstance(wanted, list) else [wanted]
         if not values:
-            self._report.value(loc, f"{self._title}.{parent} must list at least one value, got []")
+            self._report.at_value(loc, f"{self._title}.{parent} must list at least one value, got []")
         domain = self._drafts[parent].domain
         if isinstance(domain, Uniform):
             message = f"{self._title} cannot ask for a value of `{parent}`: a continuous range has none to wait for"
-            self._report.key(loc, f"{message}; make `{parent}` a choice, or condition on another one")
+            self._report.at_key(loc, f"{message}; make `{parent}` a choice, or condition on another one")
             return ()
         if domain is None:
             return ()
@@ -108,17 +108,17 @@ class _Reader:
 
     def _is_parent(self, parent: str, loc: Loc) -> bool:
         if parent == self._draft.name:
-            self._report.key(loc, f"{self._title} must not ask for `{parent}` itself")
+            self._report.at_key(loc, f"{self._title} must not ask for `{parent}` itself")
         elif parent in self._drafts:
             return True
         elif parent in Hyperparameters.model_fields:
             way = f"search it in space, or leave `{parent}` out of the condition"
             fixed = f"it is {show(self._trial[parent])} in trial" if parent in self._trial else "it has its default"
-            self._report.key(loc, f"{self._title} asks for `{parent}`, which is not searched ({fixed}); {way}")
+            self._report.at_key(loc, f"{self._title} asks for `{parent}`, which is not searched ({fixed}); {way}")
         else:
             known = [name for name in self._drafts if name != self._draft.name]
             message = f"{self._title} asks for `{parent}`, which is not searched{did_you_mean(parent, known)}"
-            self._report.key(loc, f"{message} Searched: {', '.join(known) or 'nothing'}")
+            self._report.at_key(loc, f"{message} Searched: {', '.join(known) or 'nothing'}")
         return False
 
     def _taken(self, parent: str, domain: Domain, value: object, loc: Loc) -> Scalar | None:
@@ -136,7 +136,7 @@ class _Reader:
                 else ""
             )
             shown = _listed(possible)
-            self._report.value(
+            self._report.at_value(
                 loc, f"{self._title}.{parent} must be a value it can take ({shown}), got {show(value)}{near}"
             )
         return None
@@ -182,7 +182,7 @@ def _report_cycles(conditions: Conditions, report: Report) -> bool:
         cycle = _cycle(start, conditions) if start not in ordered | seen else []
         if cycle and not seen & set(cycle):
             way = " -> ".join((*cycle, start))
-            report.key(
+            report.at_key(
                 ("space", start, "when"), f"space.{start}.when is a circle: {way}; remove one of these conditions"
             )
             seen |= set(cycle)
@@ -208,4 +208,4 @@ def _report_contradiction(name: str, linked: Mapping[str, Parameter], report: Re
     impossible = [parent for parent, values in requirements(name, linked).items() if not values]
     if impossible:
         where = f"its conditions and its parents' ask `{impossible[0]}` for values that exclude each other"
-        report.key(("space", name, "when"), f"space.{name} can never exist: {where}; remove one of them")
+        report.at_key(("space", name, "when"), f"space.{name} can never exist: {where}; remove one of them")

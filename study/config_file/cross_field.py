@@ -31,7 +31,7 @@ class Candidate:
     parameters: Mapping[str, Parameter]
     report: Report
 
-    def ask(self, section: str, field: str) -> Any:
+    def value_of(self, section: str, field: str) -> Any:
         """Return a value or its default; UNKNOWN, which equals nothing, where it has a fault."""
         if self.report.is_faulty(section, field):
             return UNKNOWN
@@ -40,7 +40,7 @@ class Candidate:
         default = model.model_fields[field].get_default(call_default_factory=True)
         return self.tree.get(section, {}).get(field, default)
 
-    def has(self, *loc: str) -> bool:
+    def is_given(self, *loc: str) -> bool:
         """Whether the file gives this key at all, right or wrong."""
         value: object = self.given
         for key in loc:
@@ -49,16 +49,16 @@ class Candidate:
             value = value[key]
         return True
 
-    def possible(self, name: str) -> tuple[Scalar, ...] | None:
+    def possible_values(self, name: str) -> tuple[Scalar, ...] | None:
         """Return every value a discrete hyperparameter can have; None where a fault or a continuous range hides it."""
         if self.report.is_faulty("space", name) or self.report.is_faulty("trial", name):
             return None
         parameter = self.parameters.get(name)
         if parameter is None:
-            lost = self.has("space", name) and self.report.is_faulty("space")
-            return None if lost else (self.ask("trial", name),)
+            lost = self.is_given("space", name) and self.report.is_faulty("space")
+            return None if lost else (self.value_of("trial", name),)
         domain = parameter.domain
-        default = () if not parameter.when else (self.ask("trial", name),)
+        default = () if not parameter.when else (self.value_of("trial", name),)
         if isinstance(domain, Choice):
             return (*domain.values, *default)
         if isinstance(domain, Integer):
@@ -77,39 +77,39 @@ def _name(study: Candidate) -> None:
     if name is None:
         return
     if not name.isprintable():
-        report.value(("name",), f"name must have only printable characters, got {show(name)}")
+        report.at_value(("name",), f"name must have only printable characters, got {show(name)}")
     elif name != name.strip():
-        report.value(("name",), f"name must not begin or end with a blank, got {show(name)}")
+        report.at_value(("name",), f"name must not begin or end with a blank, got {show(name)}")
     elif not name.strip("."):
-        report.value(("name",), f"name must not be dots only, got {show(name)}")
+        report.at_value(("name",), f"name must not be dots only, got {show(name)}")
     elif (length := len(encode_name(name))) > _LONGEST_FOLDER:
         rule = f"name must take at most {_LONGEST_FOLDER} characters as a folder, got {length}"
-        report.value(("name",), f"{rule}; shorten it, letters other than a-z take several each")
+        report.at_value(("name",), f"{rule}; shorten it, letters other than a-z take several each")
 
 
 def known_sets(study: Candidate) -> tuple[str, ...] | None:
     """Return every shifted image set of the study, None where a folder may hold more or a fault hides them."""
-    if study.ask("data", "source") != "faces" or study.report.is_faulty("data", "shifted"):
+    if study.value_of("data", "source") != "faces" or study.report.is_faulty("data", "shifted"):
         return None
     return (*_face_words("SHIFTED_SETS"), *study.tree.get("data", {}).get("shifted", {}))
 
 
 def _source(study: Candidate) -> None:
-    source, report = study.ask("data", "source"), study.report
+    source, report = study.value_of("data", "source"), study.report
     foreign = {"faces": ("path", "group_by"), "folder": ("count",)}.get(source, ())
     for key in foreign:
         if study.tree.get("data", {}).get(key) is not None:
             other = "folder" if source == "faces" else "faces"
             rule = f"data.{key} belongs to source: {other}, but data.source is {source}"
-            report.key(("data", key), f"{rule}; remove it or set source: {other}")
+            report.at_key(("data", key), f"{rule}; remove it or set source: {other}")
     if source == "folder":
         _folder(study)
 
 
 def _folder(study: Candidate) -> None:
-    path, report = study.ask("data", "path"), study.report
+    path, report = study.value_of("data", "path"), study.report
     if path is None:
-        report.value(("data", "source"), "data.path is missing; source: folder needs the directory of the images")
+        report.at_value(("data", "source"), "data.path is missing; source: folder needs the directory of the images")
     elif path is not UNKNOWN:
         _directory(study, path, "path")
 
@@ -121,7 +121,7 @@ def _directory(study: Candidate, path: str, *loc: str) -> None:
     way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
     way_out = "" if Path(path).is_absolute() else f"; {way_out}"
     rule = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {state}{way_out}"
-    study.report.value(("data", *loc), rule)
+    study.report.at_value(("data", *loc), rule)
 
 
 def _shifted(study: Candidate) -> None:
@@ -131,10 +131,10 @@ def _shifted(study: Candidate) -> None:
             rule = (
                 f"a name in data.shifted must be 1 to 80 letters, digits, -, _ or blanks, got {show(name)}; rename it"
             )
-            study.report.key(("data", "shifted", name), rule)
-        elif study.ask("data", "source") == "faces" and name in _face_words("SHIFTED_SETS"):
+            study.report.at_key(("data", "shifted", name), rule)
+        elif study.value_of("data", "source") == "faces" and name in _face_words("SHIFTED_SETS"):
             rule = f"data.shifted.{name} is a built-in set of source: faces already; choose another name"
-            study.report.key(("data", "shifted", name), rule)
+            study.report.at_key(("data", "shifted", name), rule)
         _directory(study, path, "shifted", name)
 
 
@@ -145,8 +145,8 @@ def _classes(study: Candidate) -> None:
             rule = (
                 f"a class name must be printable and not empty, without blanks around it, got {show(name)}; rename it"
             )
-            study.report.value(("data", "classes", folder), rule)
-    if given and study.ask("data", "source") == "faces":
+            study.report.at_value(("data", "classes", folder), rule)
+    if given and study.value_of("data", "source") == "faces":
         _face_classes(study, given)
 
 
@@ -154,11 +154,11 @@ def _face_classes(study: Candidate, given: Mapping[str, str]) -> None:
     kinds, names = _face_words("KINDS"), _face_words("CLASSES")
     for kind in given:
         if kind not in kinds:
-            study.report.key(("data", "classes", kind), unknown_key(kind, "data.classes of source: faces", kinds))
+            study.report.at_key(("data", "classes", kind), unknown_key(kind, "data.classes of source: faces", kinds))
     remaining = {given.get(kind, names[kind == "masked"]) for kind in kinds}
     if len(remaining) == 1:
         rule = f"data.classes must leave at least two classes, but every kind of face is {show(*remaining)}"
-        study.report.value(("data", "classes"), f"{rule}; map fewer kinds to it")
+        study.report.at_value(("data", "classes"), f"{rule}; map fewer kinds to it")
 
 
 def _face_words(name: str) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ def _face_words(name: str) -> tuple[str, ...]:
 
 
 def _group_by(study: Candidate) -> None:
-    pattern = study.ask("data", "group_by")
+    pattern = study.value_of("data", "group_by")
     if pattern is None or pattern is UNKNOWN:
         return
     try:
@@ -177,31 +177,31 @@ def _group_by(study: Candidate) -> None:
             re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as exc:
         rule = f"data.group_by must be a regular expression, but {show(pattern)} is not: {exc}"
-        study.report.value(("data", "group_by"), f"{rule}; correct it")
+        study.report.at_value(("data", "group_by"), f"{rule}; correct it")
 
 
 def _fractions(study: Candidate) -> None:
-    fractions = study.ask("data", "fractions")
+    fractions = study.value_of("data", "fractions")
     if fractions is not UNKNOWN and not math.isclose(sum(fractions), 1, rel_tol=0, abs_tol=1e-9):
         rule = f"data.fractions must sum to 1, got {' + '.join(map(show, fractions))} = {sum(fractions):.10g}"
-        study.report.value(("data", "fractions"), rule)
+        study.report.at_value(("data", "fractions"), rule)
 
 
 def _gpus(study: Candidate) -> None:
-    gpus = study.ask("resources", "gpus_per_trial")
+    gpus = study.value_of("resources", "gpus_per_trial")
     if isinstance(gpus, int | float) and gpus > 1 and gpus != int(gpus):
         rule = f"resources.gpus_per_trial must be whole when it is > 1, got {show(gpus)}"
-        study.report.value(("resources", "gpus_per_trial"), f"{rule}; write {int(gpus)} or {int(gpus) + 1}")
+        study.report.at_value(("resources", "gpus_per_trial"), f"{rule}; write {int(gpus)} or {int(gpus) + 1}")
 
 
 def _both(study: Candidate) -> None:
     for name in study.tree.get("trial", {}):
-        if study.has("space", name):
+        if study.is_given("space", name):
             places = study.report.places
             at_trial = bool(places.key(("trial", name)).origin)
             loc = ("trial" if at_trial else "space", name)
             way = f"to fix a searched one, give its value in space ({name}: ...)"
-            study.report.key(loc, f"{name} must not be in both trial and space; remove one of them; {way}")
+            study.report.at_key(loc, f"{name} must not be in both trial and space; remove one of them; {way}")
 
 
 _RULES: tuple[Callable[[Candidate], None], ...] = (

@@ -45,7 +45,7 @@ def read_space(value: object, report: Report) -> list[ParameterDraft]:
     if value is None:
         return []
     if not isinstance(value, dict):
-        report.value(("space",), f"space must be a mapping from hyperparameter to domain, got {show(value)}")
+        report.at_value(("space",), f"space must be a mapping from hyperparameter to domain, got {show(value)}")
         return []
     return [_read_parameter(name, domain, report) for name, domain in value.items()]
 
@@ -54,19 +54,19 @@ def _read_parameter(name: str, value: object, report: Report) -> ParameterDraft:
     loc: Loc = ("space", name)
     when = value.get("when") if isinstance(value, dict) else None
     if name not in Hyperparameters.model_fields:
-        report.key(loc, unknown_key(name, "space", Hyperparameters.model_fields))
+        report.at_key(loc, unknown_key(name, "space", Hyperparameters.model_fields))
         return ParameterDraft(name, None, when)
     if is_list(kind := field_type(Hyperparameters, name)):
-        report.key(loc, f"{name} is {describe(kind)}, which cannot be searched; give trial.{name} instead")
+        report.at_key(loc, f"{name} is {describe(kind)}, which cannot be searched; give trial.{name} instead")
         return ParameterDraft(name, None, when)
     reader = _DomainReader(name, report)
     if not isinstance(value, dict):
         return ParameterDraft(name, reader.constant(value))
     for key in value:
         if key not in (*KINDS, "step", "when"):
-            report.key((*loc, key), unknown_key(key, f"space.{name}", (*KINDS, "step", "when")))
+            report.at_key((*loc, key), unknown_key(key, f"space.{name}", (*KINDS, "step", "when")))
     if "when" in value and when is None:
-        report.value((*loc, "when"), f"space.{name}.when has no value; name a parent, such as {{optimizer: sgd}}")
+        report.at_value((*loc, "when"), f"space.{name}.when has no value; name a parent, such as {{optimizer: sgd}}")
     return ParameterDraft(name, reader.domain(value), when)
 
 
@@ -83,11 +83,11 @@ class _DomainReader:
     def constant(self, value: object) -> Domain | None:
         """Read a plain value."""
         if isinstance(value, list):
-            self._report.value(self._loc, f"{self._title} is a list; write {{choice: {show(value)}}}")
+            self._report.at_value(self._loc, f"{self._title} is a list; write {{choice: {show(value)}}}")
         elif value is None:
-            self._report.value(self._loc, f"{self._title} has no value; give a constant or {_FORMS}")
+            self._report.at_value(self._loc, f"{self._title} has no value; give a constant or {_FORMS}")
         elif not admits(self._kind, value):
-            self._report.value(self._loc, reject(self._title, self._kind, value))
+            self._report.at_value(self._loc, reject(self._title, self._kind, value))
         else:
             return Constant(value=self._typed(value))
         return None
@@ -98,23 +98,25 @@ class _DomainReader:
         if not kinds:
             near = [key for key in value if did_you_mean(key, KINDS)]
             if not near:
-                self._report.key(self._loc, f"{self._title} has no domain; give a constant or {_FORMS}")
+                self._report.at_key(self._loc, f"{self._title} has no domain; give a constant or {_FORMS}")
             return None
         if len(kinds) > 1:
             message = f"{self._title} must have one domain, got {' and '.join(kinds)}; keep one of them"
-            self._report.key((*self._loc, kinds[1]), message)
+            self._report.at_key((*self._loc, kinds[1]), message)
             return None
         if "step" in value and kinds[0] not in STEPPED:
-            self._report.key((*self._loc, "step"), f"{self._title}.step belongs to uniform and int, not to {kinds[0]}")
+            self._report.at_key(
+                (*self._loc, "step"), f"{self._title}.step belongs to uniform and int, not to {kinds[0]}"
+            )
         return self._READERS[kinds[0]](self, kinds[0], value)
 
     def _choice(self, kind: str, value: Tree) -> Domain | None:
         values, loc = value[kind], (*self._loc, kind)
         if not isinstance(values, list):
-            self._report.value(loc, f"{self._title}.choice must be a list of values, got {show(values)}")
+            self._report.at_value(loc, f"{self._title}.choice must be a list of values, got {show(values)}")
             return None
         if not values:
-            self._report.value(loc, f"{self._title}.choice must have at least one value, got []")
+            self._report.at_value(loc, f"{self._title}.choice must have at least one value, got []")
             return None
         good = [self._choice_item(at, values) for at in range(len(values))]
         return Choice(values=tuple(self._typed(item) for item in values)) if all(good) else None
@@ -124,10 +126,10 @@ class _DomainReader:
         # Optuna compares choices by ==, for which 1, 1.0 and true are one value
         first = next((item for item in values[:at] if not isinstance(item, list | dict) and item == value), None)
         if value is None or not admits(self._kind, value):
-            self._report.value(loc, reject(f"{self._title}.choice[{at}]", self._kind, value))
+            self._report.at_value(loc, reject(f"{self._title}.choice[{at}]", self._kind, value))
         elif first is not None:
             same = "twice" if show(first) == show(value) else f"as {show(first)} and as {show(value)}"
-            self._report.value(loc, f"{self._title}.choice must not repeat a value, got {show(value)} {same}")
+            self._report.at_value(loc, f"{self._title}.choice must not repeat a value, got {show(value)} {same}")
         else:
             return True
         return False
@@ -163,14 +165,14 @@ class _DomainReader:
             return True
         way_out = "use int or logint" if int in numbers else "use choice"
         message = f"{self._title} must be {describe(self._kind)}, so {kind} does not fit; {way_out}"
-        self._report.key((*self._loc, kind), message)
+        self._report.at_key((*self._loc, kind), message)
         return False
 
     def _ends(self, kind: str, value: object, log: bool) -> tuple[Any, Any] | None:
         """Return low and high where both are numbers in order."""
         loc = (*self._loc, kind)
         if not isinstance(value, list) or len(value) != 2:
-            self._report.value(loc, f"{self._title}.{kind} must be [low, high], got {show(value)}")
+            self._report.at_value(loc, f"{self._title}.{kind} must be [low, high], got {show(value)}")
             return None
         number = int if kind in ("int", "logint") else float
         good = [self._number(f"{self._title}.{end}", number, value[at], (*loc, at)) for at, end in enumerate(_ENDS)]
@@ -179,22 +181,22 @@ class _DomainReader:
         low, high = value
         if low >= high:
             rule = f"{self._title}: `low < high` must hold, but got (low={show(low)}, high={show(high)})"
-            self._report.value((*loc, 0), rule)
+            self._report.at_value((*loc, 0), rule)
         if log and low <= 0:
-            self._report.value((*loc, 0), f"{self._title}.low must be > 0 when the scale is log, got {show(low)}")
+            self._report.at_value((*loc, 0), f"{self._title}.low must be > 0 when the scale is log, got {show(low)}")
         return (low, high) if low < high and (low > 0 or not log) else None
 
     def _number(self, title: str, number: type, value: object, loc: Loc) -> bool:
         if admits(number, value):
             return True
-        self._report.value(loc, reject(title, number, value))
+        self._report.at_value(loc, reject(title, number, value))
         return False
 
     def _ends_admitted(self, kind: str, low: object, high: object) -> bool:
         good = True
         for at, (end, value) in enumerate(zip(_ENDS, (low, high), strict=True)):
             if not admits(self._kind, value):
-                self._report.value((*self._loc, kind, at), reject(f"{self._title}.{end}", self._kind, value))
+                self._report.at_value((*self._loc, kind, at), reject(f"{self._title}.{end}", self._kind, value))
                 good = False
         return good
 
@@ -205,7 +207,7 @@ class _DomainReader:
         if refused is None:
             return True
         message = f"{self._title} must be {describe(self._kind)}, but {kind} gives {refused} too; use choice"
-        self._report.value((*self._loc, kind), message)
+        self._report.at_value((*self._loc, kind), message)
         return False
 
     def _step(self, value: Tree, low: Any, high: Any) -> Any:
@@ -217,12 +219,12 @@ class _DomainReader:
         if not self._number(title, number, step, loc):
             return None
         if step <= 0:
-            self._report.value(loc, f"{title} must be > 0, got {show(step)}")
+            self._report.at_value(loc, f"{title} must be > 0, got {show(step)}")
             return None
         first, last, by = (Decimal(str(part)) for part in (low, high, step))
         if by > last - first:
             # in decimals, as people write them: in binary 0.0351 - 0.0001 is less than 0.035
-            self._report.value(loc, f"{title} must be <= high - low = {last - first}, got {show(step)}")
+            self._report.at_value(loc, f"{title} must be <= high - low = {last - first}, got {show(step)}")
             return None
         return step
 

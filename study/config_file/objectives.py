@@ -77,23 +77,23 @@ def _objectives(study: Candidate) -> None:
     given: list[Tree] = study.tree["objectives"]
     if len(given) < _LEAST_OBJECTIVES:
         rule = f"objectives must have at least {_LEAST_OBJECTIVES}, got {len(given)}"
-        study.report.value(("objectives",), f"{rule}; for one, write objective: {{metric: val_auc, mode: max}}")
+        study.report.at_value(("objectives",), f"{rule}; for one, write objective: {{metric: val_auc, mode: max}}")
     names = [objective["metric"] for objective in given]
     for at, objective in enumerate(given):
         if objective["metric"] in names[:at]:
             rule = f"objectives must differ, got {objective['metric']} twice"
-            study.report.value(("objectives", at, "metric"), f"{rule}; remove one of them")
+            study.report.at_value(("objectives", at, "metric"), f"{rule}; remove one of them")
         else:
             _fit(study, objective, ("objectives", at), "an objective")
     for at, name in enumerate(names[1:], start=1):
         if not _measured_each_epoch(study, name):
-            study.report.value(("objectives", at, "metric"), _measured_late("an objective", name))
+            study.report.at_value(("objectives", at, "metric"), _measured_late("an objective", name))
 
 
 def _both(study: Candidate) -> None:
-    if study.has("objective") and study.has("objectives"):
+    if study.is_given("objective") and study.is_given("objectives"):
         rule = "objective must not be beside objectives, whose first selects a trial's epoch"
-        study.report.key(("objective",), f"{rule}; remove one of them")
+        study.report.at_key(("objective",), f"{rule}; remove one of them")
 
 
 def _fit(study: Candidate, objective: Tree, loc: Loc, use: str) -> None:
@@ -102,11 +102,11 @@ def _fit(study: Candidate, objective: Tree, loc: Loc, use: str) -> None:
         return
     metric = metric_named(name)
     if reason := unfit(name, use, known_sets(study)):
-        study.report.value((*loc, "metric"), reason)
+        study.report.at_value((*loc, "metric"), reason)
     elif metric is not None and mode is not None and mode != metric.mode:
         better = "higher" if metric.mode == "max" else "lower"
         rule = f"{dotted(loc)}.mode must be {metric.mode} for {name}, which is better when {better}, got {mode}"
-        study.report.value((*loc, "mode"), rule)
+        study.report.at_value((*loc, "mode"), rule)
 
 
 def _target(study: Candidate) -> None:
@@ -114,12 +114,12 @@ def _target(study: Candidate) -> None:
     for name, value in given.items():
         loc, metric = ("budget", "target", name), metric_named(name)
         if reason := unfit(name, "a target", known_sets(study)):
-            study.report.key(loc, reason)
+            study.report.at_key(loc, reason)
         elif not _measured_each_epoch(study, name):
-            study.report.key(loc, _measured_late("a target", name))
+            study.report.at_key(loc, _measured_late("a target", name))
         elif metric is not None and metric.unit == "1" and metric.mode == "max" and value > 1:
             rule = f"budget.target.{name} must be <= 1, its best value, got {show(value)}"
-            study.report.value(loc, f"{rule}; write a fraction, such as {min(value / 100, 1):.6g}")
+            study.report.at_value(loc, f"{rule}; write a fraction, such as {min(value / 100, 1):.6g}")
 
 
 def _measured_each_epoch(study: Candidate, name: str) -> bool:
@@ -128,12 +128,12 @@ def _measured_each_epoch(study: Candidate, name: str) -> bool:
         return True
     several = study.tree.get("objectives")
     first = several[0] if several else study.tree.get("objective", {})
-    stopping = study.possible("early_stopping_metric") if _stops_early(study) else ()
+    stopping = study.possible_values("early_stopping_metric") if _stops_early(study) else ()
     return any(str(metric).startswith(SHIFTED_PREFIX) for metric in (first.get("metric", ""), *(stopping or ())))
 
 
 def _stops_early(study: Candidate) -> bool:
-    return any(patience is not None for patience in study.possible("early_stopping_patience") or ())
+    return any(patience is not None for patience in study.possible_values("early_stopping_patience") or ())
 
 
 def _measured_late(use: str, name: str) -> str:

@@ -37,15 +37,17 @@ def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report,
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        report.value(loc, f"{dotted(loc)} must be a mapping such as {example(model)}, got {show(value)}")
+        report.at_value(loc, f"{dotted(loc)} must be a mapping such as {example(model)}, got {show(value)}")
         return {}
     for key in value:
         if key not in model.model_fields:
-            report.key((*loc, key), unknown_key(key, dotted(loc) or "the study file", model.model_fields, _hint(key)))
+            report.at_key(
+                (*loc, key), unknown_key(key, dotted(loc) or "the study file", model.model_fields, _hint(key))
+            )
     for name, field in model.model_fields.items():
         if name not in value and field.is_required():
             what = describe(field_type(model, name))
-            report.key((*loc, name), f"{dotted((*loc, name))} is missing; it must be {what}")
+            report.at_key((*loc, name), f"{dotted((*loc, name))} is missing; it must be {what}")
     known = (name for name in model.model_fields if name in value and name not in skip)
     sound = ((name, _check_value(field_type(model, name), value[name], (*loc, name), report)) for name in known)
     return {name: checked for name, checked in sound if not isinstance(checked, _Invalid)}
@@ -67,7 +69,7 @@ def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> Any:
     if admits(kind, value):
         return value
     moved = _MOVED.get((dotted(loc), value), "") if isinstance(value, str) else ""
-    report.value(loc, reject(dotted(loc), kind, value) + moved)
+    report.at_value(loc, reject(dotted(loc), kind, value) + moved)
     return _Invalid()
 
 

@@ -30,7 +30,7 @@ def _design(study: Candidate) -> None:
         return
     design, report = DesignSpec(**study.tree.get("design", {})), study.report
     for objection in form_objections(design):
-        report.key(objection.loc, objection.message)
+        report.at_key(objection.loc, objection.message)
     if report.is_faulty("design") or report.is_faulty("space"):
         return
     space = tuple(study.parameters.values())
@@ -39,11 +39,11 @@ def _design(study: Candidate) -> None:
     objections = tuple(space_objections(design, space))
     for objection in objections:
         at_value = len(objection.loc) > 1 and objection.loc[0] == "design" and objection.loc != ("design", "baseline")
-        (report.value if at_value else report.key)(objection.loc, objection.message)
+        (report.at_value if at_value else report.at_key)(objection.loc, objection.message)
     points = None if objections else points_in(design, space)
     if points is not None and points > MOST_POINTS:
         rule = f"design {design.kind} would run {points} points, and at most {MOST_POINTS} are"
-        report.value(("design", "kind"), f"{rule}; list fewer values, or use design search")
+        report.at_value(("design", "kind"), f"{rule}; list fewer values, or use design search")
 
 
 def _baseline_names(study: Candidate, design: DesignSpec) -> None:
@@ -52,50 +52,50 @@ def _baseline_names(study: Candidate, design: DesignSpec) -> None:
     for name in design.baseline:
         loc = ("design", "baseline", name)
         if name in study.parameters and name not in names and not study.report.places.value(("space", name)).origin:
-            study.report.key(loc, f"design.baseline.{name} is a constant of space; leave it out")
-        elif not study.has("space", name):
+            study.report.at_key(loc, f"design.baseline.{name} is a constant of space; leave it out")
+        elif not study.is_given("space", name):
             meant = did_you_mean(name, names, otherwise=".")
             rule = f"design.baseline.{name} is not searched{meant} Searched: {', '.join(names)}"
-            study.report.key(loc, rule)
+            study.report.at_key(loc, rule)
 
 
 def _search_trials(study: Candidate) -> None:
-    kind = study.ask("design", "kind")
+    kind = study.value_of("design", "kind")
     if kind in (UNKNOWN, "search"):
         return
-    if study.has("search", "trials"):
+    if study.is_given("search", "trials"):
         rule = f"search.trials belongs to design search, but design.kind is {kind}, which lists its points"
-        study.report.key(("search", "trials"), f"{rule}; remove it, or give budget.trials to end sooner")
+        study.report.at_key(("search", "trials"), f"{rule}; remove it, or give budget.trials to end sooner")
     if study.tree.get("warm_start"):
         rule = f"warm_start belongs to design search, but design.kind is {kind}, which lists its points"
-        study.report.key(("warm_start",), f"{rule}; remove it")
+        study.report.at_key(("warm_start",), f"{rule}; remove it")
 
 
 def _nothing_searched(study: Candidate) -> None:
-    trials, seeds = study.ask("search", "trials"), _seeds(study)
+    trials, seeds = study.value_of("search", "trials"), _seeds(study)
     searches = any(not isinstance(parameter.domain, Constant) for parameter in study.parameters.values())
-    if searches or study.ask("design", "kind") != "search" or study.report.is_faulty("space"):
+    if searches or study.value_of("design", "kind") != "search" or study.report.is_faulty("space"):
         return
     if trials is UNKNOWN or seeds is None or trials <= seeds:
         return
-    loc = ("space",) if study.has("space") else ("search", "trials")
+    loc = ("space",) if study.is_given("space") else ("search", "trials")
     same = "the same one" if seeds == 1 else f"one point, which has {seeds} seeds"
     rule = f"space searches nothing, so all {trials} trials would be {same}"
-    study.report.key(loc, f"{rule}; search a hyperparameter or set search.trials: {seeds}")
+    study.report.at_key(loc, f"{rule}; search a hyperparameter or set search.trials: {seeds}")
 
 
 def _replicates(study: Candidate) -> None:
     given, report = study.tree.get("replicates", {}), study.report
     if given.get("seeds") is not None and given.get("count") is not None:
         rule = "replicates must have seeds or count, not both"
-        report.key(("replicates", "count"), f"{rule}; remove one, count: 3 means seeds: [0, 1, 2]")
+        report.at_key(("replicates", "count"), f"{rule}; remove one, count: 3 means seeds: [0, 1, 2]")
     seeds = given.get("seeds")
     if seeds == []:
-        report.value(("replicates", "seeds"), "replicates.seeds must have at least one seed, got []; write [0]")
+        report.at_value(("replicates", "seeds"), "replicates.seeds must have at least one seed, got []; write [0]")
     for at, seed in enumerate(seeds or ()):
         if seed in seeds[:at]:
             rule = f"replicates.seeds must not repeat a seed, got {seed} twice; remove one of them"
-            report.value(("replicates", "seeds", at), rule)
+            report.at_value(("replicates", "seeds", at), rule)
 
 
 def _seeds(study: Candidate) -> int | None:
@@ -111,39 +111,39 @@ def _pruner(study: Candidate) -> Any:
     if study.report.is_faulty("objectives"):
         return UNKNOWN
     several = len(study.tree.get("objectives", ())) > 1
-    default = {"search": "none" if several else "asha", UNKNOWN: UNKNOWN}.get(study.ask("design", "kind"), "none")
-    return study.ask("search", "pruner") or default
+    default = {"search": "none" if several else "asha", UNKNOWN: UNKNOWN}.get(study.value_of("design", "kind"), "none")
+    return study.value_of("search", "pruner") or default
 
 
 def _epochs(study: Candidate) -> None:
-    least, pruner, most = study.ask("search", "min_epochs"), _pruner(study), _most_epochs(study)
+    least, pruner, most = study.value_of("search", "min_epochs"), _pruner(study), _most_epochs(study)
     if least is UNKNOWN or pruner in (UNKNOWN, *_WITHOUT_EPOCHS) or most is None or least <= most:
         return
     rule = f"search.min_epochs must be <= max_epochs = {most} for pruner {pruner} to ever act, got {least}"
-    study.report.value(("search", "min_epochs"), f"{rule}; lower it or set pruner: none")
+    study.report.at_value(("search", "min_epochs"), f"{rule}; lower it or set pruner: none")
 
 
 def _patience(study: Candidate) -> None:
     """Report a patience too long to act: it takes one epoch to compare with, then ``patience`` epochs."""
-    patience, most = study.ask("search", "patience"), _most_epochs(study)
+    patience, most = study.value_of("search", "patience"), _most_epochs(study)
     if patience is UNKNOWN or _pruner(study) != "patient" or most is None or patience < most:
         return
     rule = f"search.patience must be < max_epochs = {most} for pruner patient to ever act, got {patience}"
-    loc: Loc = ("search", "patience") if study.has("search", "patience") else ("search", "pruner")
-    study.report.value(loc, f"{rule}; lower it, raise max_epochs or set pruner: none")
+    loc: Loc = ("search", "patience") if study.is_given("search", "patience") else ("search", "pruner")
+    study.report.at_value(loc, f"{rule}; lower it, raise max_epochs or set pruner: none")
 
 
 def _most_epochs(study: Candidate) -> int | None:
     parameter = study.parameters.get("max_epochs")
     if parameter is not None and isinstance(parameter.domain, Integer):
         return parameter.domain.high
-    values = study.possible("max_epochs")
+    values = study.possible_values("max_epochs")
     return max(int(epochs) for epochs in values) if values else None
 
 
 def _wilcoxon(study: Candidate) -> None:
     """Report too few replicates: with n pairs the one-sided signed-rank test (Wilcoxon 1945) gives p >= 2^-n."""
-    level, seeds = study.ask("search", "p_value"), _seeds(study)
+    level, seeds = study.value_of("search", "p_value"), _seeds(study)
     if _pruner(study) != "wilcoxon" or level is UNKNOWN or seeds is None:
         return
     least = floor(-log2(level)) + 2
@@ -151,7 +151,7 @@ def _wilcoxon(study: Candidate) -> None:
         rule = f"pruner wilcoxon needs at least {least} replicates to act before the last at p_value {show(level)}"
         why = "n pairs of trials give p >= 2^-n"
         way_out = f"set replicates: {{count: {least}}}, raise search.p_value or choose another pruner"
-        study.report.value(("search", "pruner"), f"{rule}, as {why}, got {seeds}; {way_out}")
+        study.report.at_value(("search", "pruner"), f"{rule}, as {why}, got {seeds}; {way_out}")
 
 
 def _several_objectives(study: Candidate) -> None:
@@ -161,15 +161,15 @@ def _several_objectives(study: Candidate) -> None:
         rule = (
             f"search.pruner must be none for several objectives, as none of them alone says who is weak, got {pruner}"
         )
-        study.report.value(("search", "pruner"), f"{rule}; remove it")
-    if study.ask("search", "sampler") == "cmaes":
+        study.report.at_value(("search", "pruner"), f"{rule}; remove it")
+    if study.value_of("search", "sampler") == "cmaes":
         rule = "search.sampler cmaes knows one objective only"
-        study.report.value(("search", "sampler"), f"{rule}; use nsga2, tpe or gp, or write objective for one")
+        study.report.at_value(("search", "sampler"), f"{rule}; use nsga2, tpe or gp, or write objective for one")
 
 
 def _cmaes(study: Candidate) -> None:
     """Report too few numbers for CMA-ES (Hansen 2016), which adapts their covariance."""
-    if study.ask("search", "sampler") != "cmaes" or study.ask("design", "kind") != "search":
+    if study.value_of("search", "sampler") != "cmaes" or study.value_of("design", "kind") != "search":
         return
     numbers = [
         parameter
@@ -180,7 +180,7 @@ def _cmaes(study: Candidate) -> None:
         return
     named = f" ({', '.join(parameter.name for parameter in numbers)})" if numbers else ""
     rule = f"search.sampler cmaes needs {_LEAST_NUMBERS} numeric parameters without a `when`, got {len(numbers)}{named}"
-    study.report.value(("search", "sampler"), f"{rule}, and draws the others at random; use tpe or gp")
+    study.report.at_value(("search", "sampler"), f"{rule}, and draws the others at random; use tpe or gp")
 
 
 def _warm_start(study: Candidate) -> None:
@@ -188,11 +188,11 @@ def _warm_start(study: Candidate) -> None:
     for at, name in enumerate(names):
         loc = ("warm_start", at)
         if not name.strip():
-            report.value(loc, f"warm_start[{at}] must name an earlier study, got {show(name)}")
+            report.at_value(loc, f"warm_start[{at}] must name an earlier study, got {show(name)}")
         elif name == study.tree.get("name"):
-            report.value(loc, f"warm_start must name other studies, got this one, {show_bare(name)}; remove it")
+            report.at_value(loc, f"warm_start must name other studies, got this one, {show_bare(name)}; remove it")
         elif name in names[:at]:
-            report.value(loc, f"warm_start must not repeat a study, got {show_bare(name)} twice; remove one of them")
+            report.at_value(loc, f"warm_start must not repeat a study, got {show_bare(name)} twice; remove one of them")
 
 
 _RULES: tuple[Callable[[Candidate], None], ...] = (

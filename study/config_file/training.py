@@ -102,7 +102,7 @@ def _either(values: Iterable[object]) -> str:
 def _belongings(study: Candidate) -> None:
     """Report what belongs to some values of an owner and is searched or given beside others, where it has no effect."""
     for name, (owner, values) in BELONGS.items():
-        owners = study.possible(owner)
+        owners = study.possible_values(owner)
         if owners is None or study.report.is_faulty("space", name):
             continue
         _given_without_effect(study, name, owner, values, owners)
@@ -114,7 +114,7 @@ def _given_without_effect(
 ) -> None:
     if _given(study, name) and not set(values) & set(owners):
         rule = f"trial.{name} belongs to {_either(values)}, but {owner} is always {_either(owners)}"
-        study.report.key(("trial", name), f"{rule}; remove it or set {owner}: {values[0]}")
+        study.report.at_key(("trial", name), f"{rule}; remove it or set {owner}: {values[0]}")
 
 
 def _searched_without_effect(
@@ -130,30 +130,30 @@ def _searched_without_effect(
     others = [value for value in beside if value not in values]
     if len(others) == len(beside):
         rule = f"space.{name} belongs to {_either(values)}, but {owner} is always {_either(others)}"
-        study.report.key(("space", name), f"{rule}; remove it or set {owner}: {values[0]}")
+        study.report.at_key(("space", name), f"{rule}; remove it or set {owner}: {values[0]}")
     elif others and not constant:
         rule = f"space.{name} belongs to {_either(values)}, but would be searched for {', '.join(map(str, others))} too"
         when = values[0] if len(values) == 1 else f"[{', '.join(values)}]"
-        study.report.key(("space", name), f"{rule}; add when: {{{owner}: {when}}}")
+        study.report.at_key(("space", name), f"{rule}; add when: {{{owner}: {when}}}")
 
 
 def _nesterov(study: Candidate) -> None:
-    asked, momenta, optimizers = (study.possible(name) for name in ("nesterov", "momentum", "optimizer"))
+    asked, momenta, optimizers = (study.possible_values(name) for name in ("nesterov", "momentum", "optimizer"))
     if not asked or True not in asked or not optimizers or "sgd" not in optimizers:
         return
     if momenta and all(momentum == 0 for momentum in momenta):
         loc = _home(study, "nesterov")
         rule = f"{loc[0]}.nesterov needs a momentum > 0, but momentum is always 0"
-        study.report.key(loc, f"{rule}; remove it or set momentum: 0.9")
+        study.report.at_key(loc, f"{rule}; remove it or set momentum: 0.9")
 
 
 def _depths(study: Candidate) -> None:
     """Report depths that a family does not have."""
     if study.report.is_faulty("space"):  # it may hide a condition
         return
-    if study.possible("family") is None or study.possible("depth") is None:
+    if study.possible_values("family") is None or study.possible_values("depth") is None:
         return
-    fixed = {name: study.ask("trial", name) for name in ("family", "depth")}
+    fixed = {name: study.value_of("trial", name) for name in ("family", "depth")}
     wrong: dict[str, list[str]] = {}
     for family, depth in drawn_together("family", "depth", study.parameters, fixed):
         if depth not in DEPTHS[str(family)]:
@@ -161,11 +161,11 @@ def _depths(study: Candidate) -> None:
     for family, depths in wrong.items():
         loc, known = _home(study, "family"), ", ".join(map(str, DEPTHS[family]))
         rule = f"{loc[0]}.family {family} comes in depth {known} only, but would be run with depth {', '.join(depths)}"
-        study.report.key(loc, f"{rule}; {_depth_way_out(study, family)}")
+        study.report.at_key(loc, f"{rule}; {_depth_way_out(study, family)}")
 
 
 def _depth_way_out(study: Candidate, family: str) -> str:
-    families, depths = study.possible("family") or (), study.possible("depth") or ()
+    families, depths = study.possible_values("family") or (), study.possible_values("depth") or ()
     default = Hyperparameters.model_fields["family"].default
     shared = set(DEPTHS[family]).intersection(*(DEPTHS[str(other)] for other in families if other != default))
     right = [str(depth) for depth in depths if depth in shared]
@@ -180,31 +180,34 @@ def _depth_way_out(study: Candidate, family: str) -> str:
 
 
 def _stopping_metric(study: Candidate) -> None:
-    names = study.possible("early_stopping_metric")
+    names = study.possible_values("early_stopping_metric")
     loc = _home(study, "early_stopping_metric")
     title = f"{loc[0]}.early_stopping_metric"
     for name in dict.fromkeys(map(str, names or ())):
         reason = unfit(name, "what early stopping watches", known_sets(study))
         if reason is None and not name.startswith(_STOPPING):
             reason = f"must begin with {_either(_STOPPING)} to say how well a trial learns, got {name}"
-            study.report.value(loc, f"{title} {reason}; use one such as val_loss")
+            study.report.at_value(loc, f"{title} {reason}; use one such as val_loss")
         elif reason is not None:
-            study.report.value(loc, f"{title}: {reason}")
+            study.report.at_value(loc, f"{title}: {reason}")
 
 
 def _stopping_patience(study: Candidate) -> None:
     """Report options of early stopping that are given without a patience."""
-    if study.has("space", "early_stopping_patience") or study.ask("trial", "early_stopping_patience") is not None:
+    if (
+        study.is_given("space", "early_stopping_patience")
+        or study.value_of("trial", "early_stopping_patience") is not None
+    ):
         return
     for name in ("early_stopping_metric", "early_stopping_min_delta"):
         loc = _home(study, name)
         if loc[0] == "space" or _given(study, name):
             rule = f"{loc[0]}.{name} does nothing without trial.early_stopping_patience"
-            study.report.key(loc, f"{rule}; remove it, or give the epochs to wait for a better value")
+            study.report.at_key(loc, f"{rule}; remove it, or give the epochs to wait for a better value")
 
 
 def _warmup(study: Candidate) -> None:
-    warmups, lengths = study.possible("warmup_epochs"), study.possible("max_epochs")
+    warmups, lengths = study.possible_values("warmup_epochs"), study.possible_values("max_epochs")
     if not warmups or not lengths or len(warmups) > 1 or len(lengths) > 1:
         return
     warmup, length = warmups[0], lengths[0]
@@ -212,21 +215,21 @@ def _warmup(study: Candidate) -> None:
         loc = _home(study, "warmup_epochs")
         rule = f"{loc[0]}.warmup_epochs must be < max_epochs = {length}, got {show(warmup)}"
         way_out = "shorten the warm-up or raise max_epochs"
-        study.report.value(loc, f"{rule}; {way_out}")
+        study.report.at_value(loc, f"{rule}; {way_out}")
 
 
 def _milestones(study: Candidate) -> None:
-    schedules = study.possible("schedule") or ()
-    if study.report.is_faulty("trial", "milestones") or study.has("space", "milestones"):
+    schedules = study.possible_values("schedule") or ()
+    if study.report.is_faulty("trial", "milestones") or study.is_given("space", "milestones"):
         return
-    milestones = list(study.ask("trial", "milestones"))
+    milestones = list(study.value_of("trial", "milestones"))
     if any(earlier >= later for earlier, later in pairwise(milestones)):
         rule = f"trial.milestones must ascend, got {show(milestones)}"
-        study.report.value(("trial", "milestones"), f"{rule}; write {show(sorted(set(milestones)))}")
+        study.report.at_value(("trial", "milestones"), f"{rule}; write {show(sorted(set(milestones)))}")
     if not milestones and "multistep" in schedules:
         loc = _home(study, "schedule")
         rule = f"{loc[0]}.schedule multistep needs trial.milestones, the epochs after which the rate drops"
-        study.report.key(loc, f"{rule}; give some, such as milestones: [30, 60]")
+        study.report.at_key(loc, f"{rule}; give some, such as milestones: [30, 60]")
 
 
 _RULES: tuple[Callable[[Candidate], None], ...] = (

@@ -211,11 +211,11 @@ class Report:
         self.faults = faults
         self._locs: list[Loc] = []
 
-    def value(self, loc: Loc, message: str) -> None:
+    def at_value(self, loc: Loc, message: str) -> None:
         """Add a fault of a value."""
         self._add(loc, self.places.value(loc), message)
 
-    def key(self, loc: Loc, message: str) -> None:
+    def at_key(self, loc: Loc, message: str) -> None:
         """Add a fault of a key."""
         self._add(loc, self.places.key(loc), message)
 
