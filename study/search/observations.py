@@ -6,15 +6,13 @@ its sampler the same.
 
 from __future__ import annotations
 
-import copy
 import math
 from bisect import insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Protocol
 
 import numpy as np
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
@@ -23,6 +21,7 @@ from study.best_epoch import best_epoch
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec, stable_seed
 from study.records import StopReason
+from study.search.optuna_adapter import frozen_point
 from study.trials.listener import TrialListener
 from study.trials.queue import Point, TrialQueue
 from study.trials.serialization import replicate_of, stop_of
@@ -34,42 +33,40 @@ class ObservationPolicy(Protocol):
     def add(self, point: FrozenTrial) -> None:
         """Take a point that ended."""
 
-    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
-        """Return those to show, in any order; the ones with these numbers are among them if they may be."""
+    def shown(self) -> list[FrozenTrial]:
+        """Return those to show, in any order."""
 
 
 class NoObservations:
     """For samplers that look at nothing."""
 
     def add(self, point: FrozenTrial) -> None:
-        """Forget it."""
+        """Ignore it."""
 
-    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
-        """Show none."""
+    def shown(self) -> list[FrozenTrial]:
+        """Return none."""
         return []
 
 
 class RecentObservations:
     """The points that ran to their end last, by number: for samplers that go from generation to generation.
 
-    Two generations and the trials in flight must be among them. Older points of which new ones descend are needed too.
+    Args:
+        count: how many; two generations and the trials in flight must be among them. None shows all.
     """
 
-    def __init__(self, count: int = 500) -> None:
-        self._count = count
-        self._numbers: list[int] = []
-        self._points: dict[int, FrozenTrial] = {}
+    def __init__(self, count: int | None) -> None:
+        self._count = count or 0
+        self._points: list[FrozenTrial] = []
 
     def add(self, point: FrozenTrial) -> None:
         """Take a point that ended."""
         if point.state is OptunaState.COMPLETE:
-            insort(self._numbers, point.number)
-            self._points[point.number] = point
+            insort(self._points, point, key=lambda known: known.number)
 
-    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
-        """Return the last ones and the needed ones."""
-        numbers = {*self._numbers[-self._count :], *(one for one in needed if one in self._points)}
-        return [self._points[one] for one in numbers]
+    def shown(self) -> list[FrozenTrial]:
+        """Return the last ones."""
+        return self._points[-self._count :]
 
 
 class TopAndRandomSample:
@@ -107,7 +104,7 @@ class TopAndRandomSample:
         else:
             insort(self._by_value, (self._place(point), point.number))
 
-    def shown(self, needed: Iterable[int]) -> list[FrozenTrial]:
+    def shown(self) -> list[FrozenTrial]:
         """Return the best ones and the sample."""
         if len(self._points) <= self._best + self._others:
             return list(self._points.values())
@@ -146,19 +143,6 @@ def _sign(mode: Mode) -> float:
     return -1.0 if mode == "max" else 1.0
 
 
-SELECTIONS: dict[str, Callable[[StudySpec], ObservationPolicy]] = {
-    "tpe": lambda spec: TopAndRandomSample(spec, best=50, others=200, pruned=True),
-    "random": lambda spec: NoObservations(),
-    "gp": lambda spec: TopAndRandomSample(spec, best=30, others=70, pruned=False),  # its cost is cubic in their number
-    "cmaes": lambda spec: RecentObservations(),
-    "qmc": lambda spec: NoObservations(),
-    "nsga2": lambda spec: RecentObservations(),
-}
-
-
-_MOST_KINDS = 64  # of points, by what their conditions leave of the space
-
-
 class ObservationHistory(TrialListener):
     """The points as a sampler sees them: those of earlier studies first, then this study's by number.
 
@@ -183,19 +167,16 @@ class ObservationHistory(TrialListener):
         self._trial_of = trial_of
         self._running: dict[int, FrozenTrial] = {}
         self._closed: set[int] = set()
-        self._domains: list[dict[str, BaseDistribution]] = []
-        for one in earlier:
-            self._share_domains(one)
-            selection.add(one)
+        for point in earlier:
+            selection.add(point)
 
     def number_of(self, point: int) -> int:
         """Return the number, and id, by which the sampler knows a point."""
         return self._earlier + point
 
-    def shown(self, needed: Iterable[int] = ()) -> list[FrozenTrial]:
-        """Return what the sampler sees, by number; the ended points with these numbers are among them if they may."""
-        ended = self._selection.shown(needed)
-        return sorted([*ended, *self._running.values()], key=lambda one: one.number)
+    def shown(self) -> list[FrozenTrial]:
+        """Return the points that the sampler sees, by number."""
+        return sorted([*self._selection.shown(), *self._running.values()], key=lambda point: point.number)
 
     def asked(self, trial: FrozenTrial) -> None:
         """Show that the point runs."""
@@ -219,18 +200,7 @@ class ObservationHistory(TrialListener):
 
     def _begun(self, number: int) -> FrozenTrial:
         first = self._trial_of(min(self._roster.points[number].trials.values()))
-        begun = _as_point(first, self.number_of(number), OptunaState.RUNNING)
-        self._share_domains(begun)
-        return begun
-
-    def _share_domains(self, point: FrozenTrial) -> None:
-        """Let points with equal domains have the same dictionary of them, as long as there are few kinds."""
-        for known in self._domains:
-            if known == point.distributions:
-                point.distributions = known
-                return
-        if len(self._domains) < _MOST_KINDS:
-            self._domains.append(point.distributions)
+        return _as_point(first, self.number_of(number), OptunaState.RUNNING)
 
     def _ended(self, running: FrozenTrial, point: Point) -> FrozenTrial | None:
         runs = [self._trial_of(point.trials[one]) for one in sorted(point.trials)]
@@ -267,10 +237,7 @@ def _as_point(
     values: Sequence[float] | None = None,
     reported: Mapping[int, float] | None = None,
 ) -> FrozenTrial:
-    point = copy.copy(trial)
-    point.number, point._trial_id = number, number
-    point.state = state
-    point.values = values
-    point.intermediate_values = dict(reported or {})
-    point.user_attrs = {}
-    return point
+    return frozen_point(
+        number, state, trial.params, trial.distributions,
+        values=values, reported=reported or {}, system_attrs=trial.system_attrs,
+    )  # fmt: skip

@@ -1,11 +1,10 @@
-"""Suggest the points of a scrambled Sobol sequence."""
+"""The samplers that a study file may name, and which points each of them is shown."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,11 +13,10 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.samplers._tpe import _truncnorm
 from optuna.trial import FrozenTrial
 
 from study.config.study_config import StudySpec, stable_seed
-from study.search.optuna_adapter import PointStudy
+from study.search.observations import NoObservations, ObservationPolicy, RecentObservations, TopAndRandomSample
 from study.search.space import SHORTER_LIST
 
 _MOST_DIMENSIONS = 21_201
@@ -39,13 +37,13 @@ class SobolSampler(BaseSampler):
         self._seed = seed
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Say that every value is suggested by itself: the sequence is what they have in common."""
+        """Return no domains: every value is suggested by itself, from the same point of the sequence."""
         return {}
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Suggest nothing together."""
+        """Return no values."""
         return {}
 
     def sample_independent(
@@ -93,39 +91,6 @@ def _sequence(seed: int, dimensions: int, index: int) -> tuple[float, ...]:
     return tuple(engine.random(1)[0].tolist())
 
 
-class QuickTPESampler(TPESampler):
-    """Optuna's TPE with scipy's logarithm of the normal distribution function, and a short look at the search space.
-
-    Optuna's own logarithm is a loop in Python over every kernel, made so as not to need scipy, and takes three quarters
-    of the time of a suggestion. Scipy's is the more exact of the two where the function is near 0; nowhere do they
-    differ by more than 1e-12 of the value or 1e-15. Of the rest a quarter goes into comparing the domains of every
-    point shown, of which one of each kind says as much.
-    """
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """Return the domains that all points have in common."""
-        few = study.one_of_each_kind() if isinstance(study, PointStudy) else study
-        return super().infer_relative_search_space(few, trial)
-
-    def _sample(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        with _vectorised_tails():
-            return super()._sample(study, trial, search_space)
-
-
-@contextmanager
-def _vectorised_tails() -> Iterator[None]:
-    from scipy.special import log_ndtr
-
-    known = _truncnorm._log_ndtr
-    _truncnorm._log_ndtr = log_ndtr  # type: ignore[assignment]  # it takes arrays and gives arrays too
-    try:
-        yield
-    finally:
-        _truncnorm._log_ndtr = known
-
-
 POPULATION = 20
 """Points in a generation of NSGA-II: few enough that studies of a hundred trials have some generations."""
 
@@ -157,7 +122,7 @@ def tpe(stream: Stream) -> BaseSampler:
 
     Points still running count as bad ones ("constant liar"), so that parallel suggestions spread.
     """
-    return QuickTPESampler(seed=stream.seed, constant_liar=True)
+    return TPESampler(seed=stream.seed, constant_liar=True)
 
 
 def random(stream: Stream) -> BaseSampler:
@@ -194,11 +159,30 @@ def nsga2(stream: Stream) -> BaseSampler:
     return NSGAIISampler(population_size=POPULATION, seed=stream.seed)
 
 
-SAMPLERS: dict[str, Callable[[Stream], BaseSampler]] = {
-    "tpe": tpe,
-    "random": random,
-    "gp": gp,
-    "cmaes": cmaes,
-    "qmc": qmc,
-    "nsga2": nsga2,
+@dataclass(frozen=True)
+class SamplerEntry:
+    """A sampler as a study file names it.
+
+    Args:
+        make: makes it for one random stream.
+        observations: chooses which of the points that ended it is shown.
+        redraws: how often a point that was run already is drawn again before one is drawn at random.
+        keeps_attrs: whether it needs, at later points, what it stores of a point.
+    """
+
+    make: Callable[[Stream], BaseSampler]
+    observations: Callable[[StudySpec], ObservationPolicy]
+    redraws: int = 20
+    keeps_attrs: bool = False
+
+
+SAMPLERS: dict[str, SamplerEntry] = {
+    "tpe": SamplerEntry(tpe, lambda spec: TopAndRandomSample(spec, best=50, others=200, pruned=True)),
+    "random": SamplerEntry(random, lambda spec: NoObservations()),
+    # Its cost is cubic in the points shown; it has one best point, whatever the stream, and takes seconds to find it.
+    "gp": SamplerEntry(gp, lambda spec: TopAndRandomSample(spec, best=30, others=70, pruned=False), redraws=3),
+    "cmaes": SamplerEntry(cmaes, lambda spec: RecentObservations(count=500), keeps_attrs=True),
+    "qmc": SamplerEntry(qmc, lambda spec: NoObservations()),
+    "nsga2": SamplerEntry(nsga2, lambda spec: RecentObservations(count=None), keeps_attrs=True),
 }
+"""To add a sampler, write its function above and its line here, and its name into ``Sampler`` of the configuration."""

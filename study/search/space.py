@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -45,32 +45,46 @@ def suggest(trial: SuggestApi, space: Sequence[Parameter]) -> dict[str, Scalar]:
     """
     params: dict[str, Scalar] = {}
     known = constants(space)
-    for parameter in space:
-        if not isinstance(parameter.domain, Constant) and is_active(parameter, known):
-            params[parameter.name] = known[parameter.name] = _suggest_one(trial, parameter, known)
+    for parameter, name, asked in active_distributions(space, known):
+        value: Any
+        if isinstance(asked, CategoricalDistribution):
+            value = trial.suggest_categorical(name, asked.choices)
+        elif isinstance(asked, IntDistribution):
+            value = trial.suggest_int(name, asked.low, asked.high, step=asked.step, log=asked.log)
+        else:
+            assert isinstance(asked, FloatDistribution)
+            value = trial.suggest_float(name, asked.low, asked.high, step=asked.step, log=asked.log)
+        params[parameter.name] = known[parameter.name] = exact_value(asked, value)
     return params
 
 
-def _suggest_one(trial: SuggestApi, parameter: Parameter, known: Mapping[str, Scalar]) -> Scalar:
-    name, asked = parameter.name, distribution(parameter)
-    value: Any
-    if isinstance(parameter.domain, Choice) and isinstance(asked, CategoricalDistribution):
-        removed = [one.value for one in parameter.excluded if one.beside.holds(known.get(one.beside.parameter))]
-        if removed:
-            # Optuna wants one fixed list of choices per name, so the shorter list has a name of its own.
-            left: Any = without(parameter.domain.values, removed)
-            value = trial.suggest_categorical(f"{name}{SHORTER_LIST}{removed}", left)
+def active_distributions(
+    space: Sequence[Parameter], known: Mapping[str, Scalar]
+) -> Iterator[tuple[Parameter, str, BaseDistribution]]:
+    """Yield every searched parameter that exists beside ``known``, with its name and domain in Optuna.
+
+    The caller puts each value into ``known`` before it asks for the next. Optuna wants one fixed list of choices per
+    name, so a list that lacks values has a name of its own.
+    """
+    for parameter in space:
+        if isinstance(parameter.domain, Constant) or not is_active(parameter, known):
+            continue
+        removed = [rule.value for rule in parameter.excluded if rule.beside.holds(known.get(rule.beside.parameter))]
+        if isinstance(parameter.domain, Choice) and removed:
+            left = CategoricalDistribution(without(parameter.domain.values, removed))
+            yield parameter, f"{parameter.name}{SHORTER_LIST}{removed}", left
         else:
-            value = trial.suggest_categorical(name, asked.choices)
-    elif isinstance(asked, IntDistribution):
-        value = int(trial.suggest_int(name, asked.low, asked.high, step=asked.step, log=asked.log))
-    else:
-        assert isinstance(asked, FloatDistribution)
-        value = float(trial.suggest_float(name, asked.low, asked.high, step=asked.step, log=asked.log))
-        if asked.step is not None:
-            value = nearest_step(value, asked.low, asked.step)
-    chosen: Scalar = value
-    return chosen
+            yield parameter, parameter.name, distribution(parameter)
+
+
+def exact_value(asked: BaseDistribution, value: Any) -> Scalar:
+    """Return a suggested value in the type of its domain and exactly on its step."""
+    if isinstance(asked, IntDistribution):
+        return int(value)
+    if isinstance(asked, FloatDistribution):
+        return float(value) if asked.step is None else nearest_step(float(value), asked.low, asked.step)
+    choice: Scalar = value
+    return choice
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:

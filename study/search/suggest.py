@@ -8,23 +8,23 @@ from heapq import heapify, heappop
 from itertools import islice
 from typing import Any
 
+from optuna import create_study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.config.hyperparameters import Scalar
-from study.config.search_config import Mode
 from study.config.search_space import Choice, Constant, Integer
 from study.config.study_config import StudySpec, stable_seed
 from study.designs.grid import grid_points
+from study.designs.space import constants
 from study.records import TrialState
-from study.search.observations import SELECTIONS, ObservationHistory
-from study.search.optuna_adapter import BufferedAttrs, PendingTrial, PointStudy, only_given
+from study.search.observations import ObservationHistory
+from study.search.optuna_adapter import PointStorage, StreamSampler, frozen_point, study_directions
 from study.search.prior_trials import PriorTrial
 from study.search.samplers import SAMPLERS, Stream, random
-from study.search.space import suggest
+from study.search.space import active_distributions, exact_value, suggest
 from study.trials.queue import PointKey, TrialQueue, point_key
 
 _FEWEST = 1024
@@ -75,17 +75,13 @@ def _hash(seed: int, point: Mapping[str, Scalar]) -> int:
     return stable_seed(seed, "unseen", *sorted(point.items()))
 
 
-REDRAWS = {"gp": 3}  # a Gaussian process has one best point, whatever the stream, and takes seconds to find it
-_REDRAWS = 20
 _AT_RANDOM = 100
 _AT_RANDOM_WITHOUT_END = 10_000
-_GENERATION = "NSGAIISampler:generation"
-_PARENTS = "NSGAIISampler:parent:"
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A point to run: its values, Optuna's form of them, and what the sampler wants to find again."""
+    """A point to run: its values, Optuna's form of them, and what the sampler wants to have stored."""
 
     values: Mapping[str, Scalar]
     params: Mapping[str, Any]
@@ -96,34 +92,40 @@ class Suggestion:
 
 def suggestion_from(spec: StudySpec, values: Mapping[str, Scalar]) -> Suggestion:
     """Return a point whose values are known."""
-    draw = PendingTrial(only_given, None, 0, values)
-    found = suggest(draw, spec.space)
-    return Suggestion(found, draw.params, draw.distributions)
+    known, params = constants(spec.space), {}
+    names, distributions = {}, {}
+    for parameter, name, asked in active_distributions(spec.space, known):
+        value = exact_value(asked, values[parameter.name])
+        known[parameter.name] = params[name] = names[parameter.name] = value
+        distributions[name] = asked
+    return Suggestion(names, params, distributions)
 
 
 class Searcher:
-    """The sampler of a study and what it is shown.
+    """The sampler of a study and the points it is shown.
 
     A suggestion that was run already, as a discrete space has them, is drawn again from another stream, then drawn at
-    random, and in the end an unseen point of a finite space is taken.
+    random, and in the end an unvisited point of a finite space is taken.
     """
 
     def __init__(
         self,
         spec: StudySpec,
         earlier: Sequence[PriorTrial],
-        roster: TrialQueue,
+        queue: TrialQueue,
         trial_of: Callable[[int], FrozenTrial],
         study_attrs: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._spec = spec
-        self._roster = roster
+        self._queue = queue
         self._study_attrs = study_attrs
-        self._directions = [_direction(one.mode) for one in spec.objective_list]
-        self._unseen = UnvisitedPoints(spec) if is_finite(spec) else None
-        shown = [_as_trial(spec, number, one) for number, one in enumerate(earlier)]
+        self._sampler = SAMPLERS[spec.search.sampler]
+        self._unvisited = UnvisitedPoints(spec) if is_finite(spec) else None
+        self._storage = PointStorage()
+        self._study = create_study(storage=self._storage, directions=study_directions(spec))
+        points = [self._prior_point(number, prior) for number, prior in enumerate(earlier)]
         mode = spec.objective.mode if len(spec.objective_list) == 1 else None
-        self.history = ObservationHistory(shown, SELECTIONS[spec.search.sampler](spec), roster, trial_of, mode)
+        self.history = ObservationHistory(points, self._sampler.observations(spec), queue, trial_of, mode)
 
     def draw(self, trial: int, point: int, given: Mapping[str, Scalar] | None = None) -> Suggestion | None:
         """Draw a new point; None when a finite space has none left.
@@ -133,58 +135,42 @@ class Searcher:
             point: its number.
             given: values that are there already.
         """
-        attrs = self._study_attrs()
-        points = self.history.shown(_parents(attrs))
+        attrs, shown, number = self._study_attrs(), self.history.shown(), self.history.number_of(point)
         for make, stream in self._attempts(Stream(self._spec, trial, point)):
-            notes = BufferedAttrs(attrs)
-            found = self._draw(make, stream, PointStudy(self._directions, points, notes), given)
-            if given or point_key(found.values) not in self._roster.keys:
-                is_own = make is not random
-                return replace(found, of_trial=notes.of_trial if is_own else {}, of_study=notes.of_study)
-        left = self._unseen.next(self._roster.keys) if self._unseen else None
+            self._storage.show(shown, number, attrs)
+            suggestion = self._draw(make, stream, given)
+            if given or point_key(suggestion.values) not in self._queue.keys:
+                return suggestion
+        left = self._unvisited.next(self._queue.keys) if self._unvisited else None
         return None if left is None else suggestion_from(self._spec, left)
 
     def _attempts(self, stream: Stream) -> Iterator[tuple[Callable[[Stream], BaseSampler], Stream]]:
-        sampler = self._spec.search.sampler
-        redraws = REDRAWS.get(sampler, _REDRAWS)
+        redraws = self._sampler.redraws
         for redraw in range(redraws + 1):
-            yield SAMPLERS[sampler], replace(stream, redraw=redraw)
-        for redraw in range(_AT_RANDOM if self._unseen else _AT_RANDOM_WITHOUT_END):
+            yield self._sampler.make, replace(stream, redraw=redraw)
+        for redraw in range(_AT_RANDOM if self._unvisited else _AT_RANDOM_WITHOUT_END):
             yield random, replace(stream, redraw=redraws + 1 + redraw)
 
     def _draw(
-        self,
-        make: Callable[[Stream], BaseSampler],
-        stream: Stream,
-        study: PointStudy,
-        given: Mapping[str, Scalar] | None,
+        self, make: Callable[[Stream], BaseSampler], stream: Stream, given: Mapping[str, Scalar] | None
     ) -> Suggestion:
-        number = self.history.number_of(stream.point)
-        draw = PendingTrial(lambda name: make(replace(stream, parameter=name)), study, number, given)
-        return Suggestion(suggest(draw, self._spec.space), draw.params, draw.distributions)
+        self._study.sampler = StreamSampler(lambda name: make(replace(stream, parameter=name)), given)
+        drawn = suggestion_from(self._spec, suggest(self._study.ask(), self._spec.space))
+        keeps_attrs = self._sampler.keeps_attrs and make is self._sampler.make
+        of_trial = self._storage.drawn.system_attrs if keeps_attrs else {}
+        return replace(drawn, of_trial=of_trial, of_study=self._storage.new_study_attrs)
 
-
-def _direction(mode: Mode) -> StudyDirection:
-    return StudyDirection.MAXIMIZE if mode == "max" else StudyDirection.MINIMIZE
-
-
-def _parents(attrs: Mapping[str, Any]) -> list[int]:
-    """Return the points that the last two generations of NSGA-II descend from."""
-    generations = sorted(int(key.removeprefix(_PARENTS)) for key in attrs if key.startswith(_PARENTS))
-    return [int(number) for one in generations[-2:] for number in attrs[f"{_PARENTS}{one}"]]
-
-
-def _as_trial(spec: StudySpec, number: int, earlier: PriorTrial) -> FrozenTrial:
-    """Return a point of an earlier study as one that ended here; for NSGA-II it is of the first generation."""
-    drawn = suggestion_from(spec, earlier.params)
-    is_whole = earlier.state is TrialState.COMPLETE
-    trial = create_trial(
-        state=OptunaState.COMPLETE if is_whole else OptunaState.PRUNED,
-        values=[earlier.values[one.metric] for one in spec.objective_list] if is_whole else None,
-        params=dict(drawn.params),
-        distributions=dict(drawn.distributions),
-        intermediate_values=dict(earlier.epochs),
-        system_attrs={_GENERATION: 0},
-    )
-    trial.number = trial._trial_id = number
-    return trial
+    def _prior_point(self, number: int, prior: PriorTrial) -> FrozenTrial:
+        """Return a point of an earlier study as one that ended here; for NSGA-II it is of the first generation."""
+        self._storage.show((), number, {})
+        drawn = self._draw(self._sampler.make, Stream(self._spec, number, number), prior.params)
+        is_complete = prior.state is TrialState.COMPLETE
+        return frozen_point(
+            number,
+            OptunaState.COMPLETE if is_complete else OptunaState.PRUNED,
+            drawn.params,
+            drawn.distributions,
+            values=[prior.values[objective.metric] for objective in self._spec.objective_list] if is_complete else None,
+            reported=prior.epochs,
+            system_attrs=drawn.of_trial,
+        )

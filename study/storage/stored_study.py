@@ -15,6 +15,7 @@ from study.config.study_config import StudySpec
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import DataSummary, FinalLook, StopReason
+from study.search.optuna_adapter import study_directions
 from study.search.prior_trials import PriorTrial
 from study.storage.journal import BatchedJournalStorage, replace_journal
 from study.storage.study_attributes import (
@@ -47,9 +48,7 @@ def create_study(
         StudyStorageError: there is one already, or the folder cannot be written.
     """
     refuse_existing(layout, spec.name)
-    directions = [
-        StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.objective_list
-    ]
+    directions = study_directions(spec)
     attributes = {
         "study_id": uuid.uuid4().hex,
         "spec": spec.model_dump_json(),

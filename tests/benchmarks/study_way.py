@@ -18,7 +18,8 @@ from points import POINTS
 
 from cli.main import app
 from cli.studies import open_study
-from study.search.samplers import SAMPLERS
+from study.search.observations import NoObservations
+from study.search.samplers import SAMPLERS, SamplerEntry
 
 STUDY_FILE = Path(__file__).with_name("study_way.yaml")
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=len(POINTS))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    SAMPLERS["random"] = lambda seed: ListedPoints()
+    SAMPLERS["random"] = SamplerEntry(lambda stream: ListedPoints(), lambda spec: NoObservations())
     overrides = {
         "data.path": asked.data,
         "trial.max_epochs": asked.epochs,

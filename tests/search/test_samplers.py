@@ -12,7 +12,7 @@ import pytest
 from engine_fakes import SPACE, make_spec, make_storage, metrics, reopened
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.config.search_config import Objective, Sampler
@@ -21,8 +21,8 @@ from study.config.study_config import StudySpec
 from study.designs.space import is_active
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.search.observations import SELECTIONS, RecentObservations, TopAndRandomSample
-from study.search.optuna_adapter import BufferedAttrs, PendingTrial, PointStudy
+from study.search.observations import RecentObservations, TopAndRandomSample
+from study.search.optuna_adapter import PointStorage, StreamSampler, frozen_point, study_directions
 from study.search.samplers import SAMPLERS, Stream, value_at
 from study.search.space import suggest
 from study.storage.study_storage import StudyStorage
@@ -174,17 +174,16 @@ def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: Sampl
 
 
 def test_every_sampler_of_the_study_file_exists() -> None:
-    assert set(SAMPLERS) == set(SELECTIONS) == set(EVERY)
+    assert tuple(SAMPLERS) == EVERY
 
 
 def drawn(spec: StudySpec, sampler: Sampler, number: int, points: list[FrozenTrial] | None = None) -> dict[str, object]:
     """Draw a point as a searcher does."""
-    directions = [
-        StudyDirection.MAXIMIZE if one.mode == "max" else StudyDirection.MINIMIZE for one in spec.objective_list
-    ]
-    study = PointStudy(directions, points or [], BufferedAttrs({}))
-    draw = PendingTrial(lambda name: SAMPLERS[sampler](Stream(spec, number, number, 0, name)), study, number)
-    return dict(suggest(draw, spec.space))
+    storage = PointStorage()
+    study = optuna.create_study(storage=storage, directions=study_directions(spec))
+    storage.show(points or [], number, {})
+    study.sampler = StreamSampler(lambda name: SAMPLERS[sampler].make(Stream(spec, number, number, 0, name)))
+    return dict(suggest(study.ask(), spec.space))
 
 
 def test_sobol_points_fill_every_range_evenly_conditional_ones_included() -> None:
@@ -216,16 +215,14 @@ def test_a_share_of_a_domain_is_a_value_of_it(asked: object, values: list[object
 
 
 def ended(number: int, value: float | None, x: float = 0.05) -> FrozenTrial:
-    distribution = FloatDistribution(1e-4, 1e-1, log=True)
-    trial = create_trial(
-        state=OptunaState.PRUNED if value is None else OptunaState.COMPLETE,
-        value=value,
-        params={"learning_rate": x},
-        distributions={"learning_rate": distribution},
-        intermediate_values={1: 0.5},
+    return frozen_point(
+        number,
+        OptunaState.PRUNED if value is None else OptunaState.COMPLETE,
+        {"learning_rate": x},
+        {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True)},
+        values=None if value is None else [value],
+        reported={1: 0.5},
     )
-    trial.number = trial._trial_id = number
-    return trial
 
 
 def shuffled(count: int) -> list[int]:
@@ -239,9 +236,9 @@ def test_what_tpe_is_shown_depends_on_the_points_and_not_on_their_order() -> Non
         there.add(points[number])
     for number in shuffled(1000):
         elsewhere.add(points[number])
-        elsewhere.shown(())
-    shown = sorted(one.number for one in there.shown(()))
-    assert shown == sorted(one.number for one in elsewhere.shown(()))
+        elsewhere.shown()
+    shown = sorted(one.number for one in there.shown())
+    assert shown == sorted(one.number for one in elsewhere.shown())
     assert len(shown) == 250
     best = sorted((one for one in points if one.state is OptunaState.COMPLETE), key=lambda one: -one.value)[:50]
     assert {one.number for one in best} <= set(shown)
@@ -257,7 +254,7 @@ def test_tpes_good_group_is_the_one_it_has_of_all_points() -> None:
         selection.add(one)
     study = optuna.create_study(direction="maximize")
     of_all, _ = _split_trials(study, points, 25)
-    of_shown, _ = _split_trials(study, sorted(selection.shown(()), key=lambda one: one.number), 25)
+    of_shown, _ = _split_trials(study, sorted(selection.shown(), key=lambda one: one.number), 25)
     assert [one.number for one in of_shown] == [one.number for one in of_all]
 
 
@@ -271,25 +268,26 @@ def test_with_several_objectives_the_front_is_shown() -> None:
         trial.values = [number / 500 * quality, number / 500 / quality]
         front |= {number} if quality == 1.0 else set()
         selection.add(trial)
-    shown = {one.number for one in selection.shown(())}
+    shown = {one.number for one in selection.shown()}
     assert front <= shown
     assert 20 < len(shown) <= 70
 
 
-def test_recent_points_and_needed_ones_are_shown() -> None:
-    selection = RecentObservations(10)
+@pytest.mark.parametrize("count, shown", [(10, range(80, 100, 2)), (None, range(0, 100, 2))])
+def test_the_recent_points_are_shown_in_order(count: int | None, shown: range) -> None:
+    selection = RecentObservations(count)
     for number in shuffled(100):
         selection.add(ended(number, None if number % 2 else 0.5))
-    assert sorted(one.number for one in selection.shown([4, 5])) == [4, *range(80, 100, 2)]
+    assert [point.number for point in selection.shown()] == list(shown)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_sampler_looks_at_no_more_than_it_is_shown(sampler: Sampler) -> None:
     spec = make_spec(space=SPACE[2:])
     points = [ended(one, one * 7 % 101 / 101, 10 ** -(1 + one * 3 / 400)) for one in range(400)]
-    selection = SELECTIONS[sampler](spec)
+    selection = SAMPLERS[sampler].observations(spec)
     for one in points:
         selection.add(one)
-    shown = sorted(selection.shown(()), key=lambda one: one.number)
+    shown = sorted(selection.shown(), key=lambda one: one.number)
     assert len(shown) == {"tpe": 250, "gp": 100}[sampler]
     assert drawn(spec, sampler, 400, shown).keys() == {"learning_rate"}
