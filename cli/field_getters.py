@@ -14,7 +14,7 @@ from study.records import TrialRecord
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]
 """The seeds of each study's replicates, as its study file numbers them."""
-Ask: TypeAlias = Callable[[str], Value]
+FieldGetter: TypeAlias = Callable[[str], Value]
 Row = TypeVar("Row")
 _DIRECTIONS = {"asc": False, "desc": True}
 OF_CONFIGURATIONS = ("rank", "replicates", "complete")
@@ -30,14 +30,14 @@ class SortKey:
     descending: bool
 
 
-def of_trial(record: TrialRecord, seeds: Seeds, rank: int | None = None) -> Ask:
+def trial_fields(record: TrialRecord, seeds: Seeds, rank: int | None = None) -> FieldGetter:
     """Return what answers for a trial."""
     numbers = seeds.get(record.study, ())
     seed = numbers[record.replicate] if record.replicate < len(numbers) else None
     return lambda name: rank if name == "rank" else value_of(record, name, seed)
 
 
-def of_configuration(one: Configuration) -> Ask:
+def configuration_fields(one: Configuration) -> FieldGetter:
     """Return what answers for a configuration: means of metrics, and what its trials have in common.
 
     Asking it for something that its trials do not share raises UsageError.
@@ -60,7 +60,7 @@ def of_configuration(one: Configuration) -> Ask:
     return answer
 
 
-def require(where: TrialFilter, records: Sequence[TrialRecord], seeds: Seeds, *, trials: bool) -> None:
+def require_filter(where: TrialFilter, records: Sequence[TrialRecord], seeds: Seeds, *, trials: bool) -> None:
     """Make sure that an expression means something for these trials, or for their configurations.
 
     Raises:
@@ -73,7 +73,9 @@ def require(where: TrialFilter, records: Sequence[TrialRecord], seeds: Seeds, *,
         raise UsageError(f"--where: `{single}` is of single trials, and each configuration has several; add --trials")
 
 
-def named(option: str, names: Iterable[str], records: Sequence[TrialRecord], *, extra: Sequence[str] = ()) -> list[str]:
+def require_names(
+    option: str, names: Iterable[str], records: Sequence[TrialRecord], *, extra: Sequence[str] = ()
+) -> list[str]:
     """Return names after a check that some trial has each.
 
     Raises:
@@ -126,7 +128,7 @@ def sort_keys(asked: Sequence[str] | None) -> list[SortKey]:
     return found
 
 
-def sort_in_place(rows: list[tuple[Ask, Row]], keys: Sequence[SortKey]) -> None:
+def sort_in_place(rows: list[tuple[FieldGetter, Row]], keys: Sequence[SortKey]) -> None:
     """Sort rows by their answers, the first key first; a missing value comes last either way."""
     for key in reversed(keys):
         there = [(answer, row) for row in rows if (answer := row[0](key.name)) is not None]
@@ -140,7 +142,7 @@ def _order(value: Value) -> tuple[bool, float, str]:
 
 
 def _values(records: Sequence[TrialRecord], seeds: Seeds, name: str) -> Iterable[Value]:
-    return (of_trial(one, seeds)(name) for one in records)
+    return (trial_fields(one, seeds)(name) for one in records)
 
 
 def _is_of_point(record: TrialRecord, name: str) -> bool:

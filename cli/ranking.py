@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.field_getters import Seeds, of_configuration, of_trial, require, require_metric
+from cli.field_getters import Seeds, configuration_fields, require_filter, require_metric, trial_fields
 from cli.studies import Source, class_counts_of, of_spec, read_source, served
 from study.analysis.ranking import (
     Configuration,
@@ -140,9 +140,11 @@ def rank_sources(
     seeds: Seeds = {one.name: one.seeds for one in sources if one.seeds}
     configurations: tuple[Configuration, ...] = ()
     if where is not None:
-        require(where, [known for one in sources for known in one.known], seeds, trials=trials or replicates == 1)
+        require_filter(
+            where, [known for one in sources for known in one.known], seeds, trials=trials or replicates == 1
+        )
         if trials or replicates == 1:
-            records = [one for one in records if where.holds(of_trial(one, seeds))]
+            records = [one for one in records if where.holds(trial_fields(one, seeds))]
     if replicates > 1:
         configurations = _configurations(sources, records, objectives, None if trials else where)
         if where is not None and not trials:
@@ -273,7 +275,7 @@ def _configurations(
     by_pass = all(one.design != "search" for one in sources)
     found = rank_configurations(records, objectives, planned, by_pass=by_pass)
     if where is not None:
-        matching = [one for one in found if where.holds(of_configuration(one))]
+        matching = [one for one in found if where.holds(configuration_fields(one))]
         found = rank_configurations(
             [one for each in matching for one in each.trials], objectives, planned, by_pass=by_pass
         )
@@ -350,7 +352,7 @@ def read_served(
 def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: TrialFilter) -> bool:
     """Whether an expression means something for a few trials; of a large study it must."""
     try:
-        require(where, sample, {study.name: study.seeds}, trials=True)
+        require_filter(where, sample, {study.name: study.seeds}, trials=True)
     except UsageError:
         if study.summary.trials > _SLOW:
             raise
@@ -364,7 +366,7 @@ def _first(study: ServedStudy, metric: str, count: int, where: TrialFilter | Non
     objective = Objective(metric=metric, mode=mode_of(metric, study.objective_list))
 
     def fits(record: TrialRecord) -> bool:
-        return is_candidate(record, [objective]) and (where is None or where.holds(of_trial(record, seeds)))
+        return is_candidate(record, [objective]) and (where is None or where.holds(trial_fields(record, seeds)))
 
     found = study.best(metric, objective.mode, count, fits, server_filter_of(where))
     return found, sum(map(fits, found)) >= count

@@ -20,7 +20,7 @@ from cli.test_evaluation import (
     require_first_test_evaluation,
     weights_folder,
 )
-from cli.views.leaderboard import configuration_json, configuration_sheet, trial_json, trial_sheet
+from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from cli.views.tables import as_table, print_table
 from study.errors import UsageError
 
@@ -79,7 +79,7 @@ def best(
         )
     if json:
         first = found.configurations[0] if found.configurations else None
-        row = configuration_json(first, found) if first else trial_json(winner, found)
+        row = configuration_json(found, first) if first else trial_json(found, winner)
         print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
                     "test_looks": [asdict(one) for one in looks], "registered": done and asdict(done)})  # fmt: skip
         return
@@ -231,11 +231,11 @@ def print_front(found: Ranking) -> None:
     """Print the Pareto front; there is no single winner."""
     if found.configurations:
         whole = [one for one in found.configurations if one.rank == 1]
-        print_table(as_table(configuration_sheet(found, whole, [])))
+        print_table(as_table(configuration_table(found, whole, [])))
         records = [one.best for one in whole if one.best is not None]
     else:
         rows = [row for row in found.rows if row.rank == 1]
-        print_table(as_table(trial_sheet(found, rows, [])))
+        print_table(as_table(trial_table(found, rows, [])))
         records = [row.record for row in rows]
     lost = [record for record in records if record.kept is False]
     if lost:
@@ -250,8 +250,8 @@ def print_front(found: Ranking) -> None:
 def front_json(found: Ranking) -> list[dict[str, object]]:
     """Return the members of the front as JSON objects."""
     if found.configurations:
-        return [configuration_json(one, found) for one in found.configurations if one.rank == 1]
-    return [trial_json(row, found) for row in found.rows if row.rank == 1]
+        return [configuration_json(found, one) for one in found.configurations if one.rank == 1]
+    return [trial_json(found, row) for row in found.rows if row.rank == 1]
 
 
 def front_certainty(found: Ranking) -> str:

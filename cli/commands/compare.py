@@ -57,7 +57,7 @@ def compare(
     json: Json = False,
 ) -> None:
     """Rank the configurations of studies: by one metric, or by all their objectives."""
-    from cli.field_getters import OF_CONFIGURATIONS, named, sort_keys
+    from cli.field_getters import OF_CONFIGURATIONS, require_names, sort_keys
     from cli.ranking import rank_sources
     from study.analysis.trial_filter import TrialFilter
     from study.errors import UsageError
@@ -73,8 +73,8 @@ def compare(
     single = trials or not found.configurations
     extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS
     asked_for = [one.strip() for one in (columns or "").split(",") if one.strip()]
-    more = named("--columns", asked_for, records, extra=extra)
-    named("--sort", [one.name for one in keys], records, extra=extra)
+    more = require_names("--columns", asked_for, records, extra=extra)
+    require_names("--sort", [one.name for one in keys], records, extra=extra)
     more = [one for one in more if one not in found.metrics]
     if single:
         _show_trials(found, more, keys, top, kind)
@@ -104,32 +104,32 @@ def _sources(
 
 def _show_trials(found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
     from cli.field_getters import sort_in_place
-    from cli.views.leaderboard import asking, columns_json, trial_json, trial_sheet
+    from cli.views.leaderboard import columns_json, ranked_trial_fields, trial_json, trial_table
 
-    pairs = [(asking(found, row), row) for row in found.rows]
+    pairs = [(ranked_trial_fields(found, row), row) for row in found.rows]
     sort_in_place(pairs, keys)
     rows = [row for _, row in pairs[:top]]
     if kind is Format.JSON:
-        print_json([{**trial_json(row, found), **columns_json(ask, more)} for ask, row in pairs[:top]])
+        print_json([{**trial_json(found, row), **columns_json(ask, more)} for ask, row in pairs[:top]])
         _say(found.notes)
     else:
-        _print(trial_sheet(found, rows, more), kind)
+        _print(trial_table(found, rows, more), kind)
 
 
 def _show_configurations(
     found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
 ) -> None:
-    from cli.field_getters import of_configuration, sort_in_place
-    from cli.views.leaderboard import columns_json, configuration_json, configuration_sheet
+    from cli.field_getters import configuration_fields, sort_in_place
+    from cli.views.leaderboard import columns_json, configuration_json, configuration_table
 
-    pairs = [(of_configuration(one), one) for one in found.configurations]
+    pairs = [(configuration_fields(one), one) for one in found.configurations]
     sort_in_place(pairs, keys)
     shown = [one for _, one in pairs[:top]]
     if kind is Format.JSON:
-        print_json([{**configuration_json(one, found), **columns_json(ask, more)} for ask, one in pairs[:top]])
+        print_json([{**configuration_json(found, one), **columns_json(ask, more)} for ask, one in pairs[:top]])
         _say(found.notes)
     else:
-        _print(configuration_sheet(found, shown, more), kind)
+        _print(configuration_table(found, shown, more), kind)
 
 
 def _print(sheet: TableModel, kind: Format) -> None:

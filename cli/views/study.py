@@ -10,7 +10,7 @@ import typer
 from cli.output import moment, number
 from cli.ranking import Ranking, rank_study
 from cli.studies import ReadStudy
-from cli.views.leaderboard import configuration_sheet, trial_sheet
+from cli.views.leaderboard import configuration_table, trial_table
 from cli.views.tables import as_table, print_table
 from study.config.search_config import BudgetSpec
 from study.config.search_space import Choice, Constant, Integer, Parameter, Uniform
@@ -156,10 +156,10 @@ def _objective(found: Ranking, summary: StudySummary) -> str:
 def _print_top(found: Ranking) -> None:
     if found.configurations:
         shown = [one for one in found.configurations if one.rank][:SHOWN]
-        sheet = configuration_sheet(found, shown, []) if shown else None
+        sheet = configuration_table(found, shown, []) if shown else None
     else:
         rows = [row for row in found.rows if row.rank][:SHOWN]
-        sheet = trial_sheet(found, rows, []) if rows else None
+        sheet = trial_table(found, rows, []) if rows else None
     if sheet is not None:
         print_table(as_table(sheet))
 
