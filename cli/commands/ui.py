@@ -69,13 +69,13 @@ def _show_mlflow(results: Path, name: str, tracking_uri: str | None, host: str, 
 
 def _show_optuna(results: Path, name: str, tracking_uri: str | None, host: str, port: int | None, json: bool) -> None:
     from study.paths import Layout
-    from study.storage.optuna_dashboard import Dashboard, ReadOnlyStorage
+    from study.storage.optuna_dashboard import Dashboard
     from tracking.tracking_uri import mask_uri
     from tracking.ui.links import RunLinks
 
     study = Layout(results).study(name)
     links = RunLinks(study, tracking_uri and mask_uri(tracking_uri))
-    dashboard = Dashboard(ReadOnlyStorage(study, links), host, _choose_port(host, port, OPTUNA_PORT))
+    dashboard = Dashboard(study, links, host, _choose_port(host, port, OPTUNA_PORT))
     try:
         _say(dashboard.url, "Optuna's dashboard, Ctrl-C stops it", json)
         if links.need_serving and not json:

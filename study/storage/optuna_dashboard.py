@@ -1,149 +1,77 @@
-"""Let a storage be looked at through Optuna's own interface while it grows; nothing is written through it."""
+"""Show a study in Optuna's dashboard while it grows: a copy in memory is served, so nothing can be written to it."""
 
 from __future__ import annotations
 
-import copy
 import json
 import socket
+import threading
 import warnings
-from collections.abc import Callable, Container, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.study._frozen import FrozenStudy
-from optuna.trial import FrozenTrial, TrialState
+import optuna
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, Trial
 
-from study.config.study_config import StudySpec
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import TrialRecord
-from study.storage.study_attributes import SPEC
+from study.search.optuna_adapter import study_directions
 from study.storage.study_storage import StudyStorage
-from study.trials.serialization import to_record
-from study.utils import network as listening
+from study.utils import network
 
 Link = Callable[[int | None], str | None]
 """Gives the URL of a trial's MLflow run, of the study's own for None; None where it has none yet."""
 RUN = "mlflow_run"
 READ_ONLY = "a study is only shown here: nothing can be changed"
-_METRIC_NAMES = "study:metric_names"  # where Optuna's set_metric_names() puts them
 _MAX_NOTES = 1000  # the dashboard looks through all notes for each trial
+STUDY_ID = 0  # of the first study in a new storage
+_READING = ("GET", "HEAD")
+
+Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-class ReadOnlyStorage(JournalStorage):
-    """A study's journal as it stands now; every look reads what was appended since.
+def copy_study(layout: StudyLayout, link: Link) -> InMemoryStorage:
+    """Return a study as it stands, in memory.
 
-    Attributes are what a person wants to see: the run in MLflow, why the trial ended, its best epoch and metrics. The
-    stored ones, each epoch's line among them, stay in the file.
+    Attributes are what a person wants to see: the run in MLflow, why the trial ended, its best epoch and metrics.
+
+    Raises:
+        StudyStorageError: there is no such study, or its journal is damaged.
     """
+    from optuna_dashboard import save_note
 
-    def __init__(self, layout: StudyLayout, link: Link) -> None:
-        """Open a study; ``link`` is asked at every look.
-
-        Raises:
-            StudyStorageError: there is none, or its file is damaged.
-        """
-        StudyStorage.open(layout)
-        self._journal = layout.journal
-        self._link = link
-        self._size = 0
-        self._spec: tuple[str, StudySpec] | None = None
-        self._shown: dict[int, tuple[FrozenTrial, FrozenTrial]] = {}
-        super().__init__(_ReadOnly(layout.journal))
-
-    def get_all_studies(self) -> list[FrozenStudy]:
-        """Return the one study, with links."""
-        found = super().get_all_studies()
-        for study in found:
-            study.user_attrs = self._study_attrs(study.user_attrs)
-            study.system_attrs = self._with_notes(study.system_attrs)
-        return found
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return what a person wants to know of the study."""
-        return self._study_attrs(super().get_study_user_attrs(study_id))
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """Return Optuna's own attributes, the objectives' names and the links as notes."""
-        return self._with_notes(super().get_study_system_attrs(study_id))
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        """Return one trial with its link."""
-        return self._show(super().get_trial(trial_id))
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        """Return all trials with their links; they may be shared between callers."""
-        return [self._show(one) for one in super().get_all_trials(study_id, deepcopy=False, states=states)]
-
-    def _sync_with_backend(self) -> None:
-        size = self._journal.stat().st_size
-        if size < self._size:  # a driver that came back cut a torn line
-            self._restart()
-        self._size = size
-        try:
-            super()._sync_with_backend()
-        except (ValueError, KeyError, AssertionError):
-            self._restart()
-            super()._sync_with_backend()
-
-    def _restart(self) -> None:
-        self._backend = _ReadOnly(self._journal)
-        self._replay_result = type(self._replay_result)(self._worker_id_prefix)
-
-    def _known_spec(self, stored: Mapping[str, Any]) -> StudySpec:
-        text = str(stored[SPEC])
-        if self._spec is None or self._spec[0] != text:
-            self._spec = (text, StudySpec.model_validate_json(text))
-        return self._spec[1]
-
-    def _study_attrs(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        spec = self._known_spec(stored)
-        way = spec.search.sampler if spec.design.kind == "search" else spec.design.kind
-        seen = {RUN: self._link(None), "study_id": stored["study_id"], "way": way, "pruner": spec.pruner}
-        seen |= stored.get("environment", {})
-        return {key: value for key, value in seen.items() if value is not None}
-
-    def _with_notes(self, stored: Mapping[str, Any]) -> dict[str, Any]:
-        user_attrs = self._replay_result.get_all_studies()[0].user_attrs
-        names = [one.metric for one in self._known_spec(user_attrs).objective_list]
-        found = {**stored, _METRIC_NAMES: names, **_note("", _linked(self._link(None), "The study in MLflow"))}
-        numbers = range(len(self._replay_result.get_all_trials(0, None)))
-        for number in numbers if len(numbers) <= _MAX_NOTES else ():
-            found |= _note(f"{number}:", _linked(self._link(number), "This trial in MLflow"))
-        return found
-
-    def _show(self, trial: FrozenTrial) -> FrozenTrial:
-        known, link = self._shown.get(trial.number), self._link(trial.number)
-        if known is not None and known[0] is trial and known[1].user_attrs.get(RUN) == link:
-            return known[1]
-        study = self._replay_result.get_all_studies()[0]
-        record = to_record(study.study_name, trial, self._known_spec(study.user_attrs).objective)
-        shown = copy.copy(trial)
-        shown.user_attrs = _trial_attrs(record, link)
-        self._shown[trial.number] = (trial, shown)
-        return shown
+    source, storage = StudyStorage.open(layout), InMemoryStorage()
+    spec = source.spec
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study = optuna.create_study(storage=storage, study_name=source.name, directions=study_directions(spec))
+        study.set_metric_names([objective.metric for objective in spec.objective_list])
+    way = spec.search.sampler if spec.design.kind == "search" else spec.design.kind
+    attrs = {RUN: link(None), "study_id": source.study_id, "way": way, "pruner": spec.pruner, **source.environment}
+    for key, value in attrs.items():
+        if value is not None:
+            study.set_user_attr(key, value)
+    save_note(study, _linked(link(None), "The study in MLflow"))
+    trials = source.trials()
+    for trial in trials:
+        shown = _shown_trial(trial, source.record(trial.number), link(trial.number))
+        trial_id = storage.create_new_trial(STUDY_ID, template_trial=shown)
+        if len(trials) <= _MAX_NOTES:
+            save_note(Trial(study, trial_id), _linked(link(trial.number), "This trial in MLflow"))
+    return storage
 
 
-class _ReadOnly(JournalFileBackend):
-    """A journal file that is only read."""
-
-    def __init__(self, journal: Path) -> None:
-        super().__init__(str(journal))
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> NoReturn:
-        """Refuse.
-
-        Raises:
-            StudyStorageError: always.
-        """
-        raise StudyStorageError(READ_ONLY)
+def _shown_trial(trial: FrozenTrial, record: TrialRecord, link: str | None) -> FrozenTrial:
+    return FrozenTrial(
+        number=trial.number, trial_id=trial.number, state=trial.state, value=None, values=trial.values,
+        datetime_start=trial.datetime_start, datetime_complete=trial.datetime_complete, params=trial.params,
+        distributions=trial.distributions, user_attrs=_trial_attrs(record, link), system_attrs={},
+        intermediate_values=trial.intermediate_values,
+    )  # fmt: skip
 
 
 def _trial_attrs(record: TrialRecord, link: str | None) -> dict[str, Any]:
@@ -165,42 +93,76 @@ def _linked(url: str | None, text: str) -> str:
     return f"[{text}]({url})\n\n{READ_ONLY.capitalize()}." if url else f"{READ_ONLY.capitalize()}."
 
 
-def _note(owner: str, body: str) -> dict[str, Any]:
-    """Return a note as the dashboard keeps it: an attribute with a version and one with the Markdown."""
-    return {f"dashboard:{owner}note_ver": 1, f"dashboard:{owner}note_str:0": body}
+class LiveApplication:
+    """The dashboard of a study, copied anew when a request finds that its journal or its links changed."""
 
+    def __init__(self, layout: StudyLayout, link: Link) -> None:
+        """Copy the study once.
 
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-_READING = ("GET", "HEAD")
+        Raises:
+            StudyStorageError: there is no such study, or its journal is damaged.
+        """
+        self._layout = layout
+        self._link = link
+        self._lock = threading.Lock()
+        self._stamp: object = None
+        self._count = 0
+        self._refresh()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer one request."""
+        try:
+            with self._lock:
+                self._refresh()
+        except StudyStorageError as error:
+            return _refuse(start_response, str(error), "500 Internal Server Error")
+        return self._app(environ, start_response)
+
+    def _refresh(self) -> None:
+        from optuna_dashboard import wsgi
+
+        status = self._layout.journal.stat()
+        file = (status.st_size, status.st_mtime_ns)
+        if self._stamp == (file, self._links()):
+            return
+        storage = copy_study(self._layout, self._link)
+        self._count = storage.get_n_trials(STUDY_ID)
+        self._stamp = (file, self._links())
+        self._app: Application = wsgi(storage)
+
+    def _links(self) -> list[str | None]:
+        return [self._link(number) for number in (None, *range(self._count))]
 
 
 class Dashboard:
     """A dashboard that listens already; ``url`` opens it on the study."""
 
-    def __init__(self, storage: ReadOnlyStorage, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, layout: StudyLayout, link: Link, host: str = "127.0.0.1", port: int = 8080) -> None:
         """Listen on a port.
 
         Args:
-            storage: What is shown.
+            layout: The study that is shown.
+            link: Asked at every request.
             host: Any other than 127.0.0.1 lets other machines in, by this machine's names and addresses only.
             port: Where to listen; 0 takes a free one.
 
         Raises:
+            StudyStorageError: there is no such study, or its journal is damaged.
             StudyError: the port is taken.
         """
-        from optuna_dashboard._app import create_app
-
-        port = listening.free_port(host, port)
-        app = guarded(create_app(storage), listening.allowed_hosts(host))
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # each copy would be announced as a new study
+        app = LiveApplication(layout, link)
+        port = network.free_port(host, port)
         kind = _ServerV6 if ":" in host else _Server
-        self._server = make_server(host, port, app, server_class=kind, handler_class=_Quiet)
-        (study,) = storage.get_all_studies()
-        self.url = f"{listening.public_url(host, port)}/dashboard/studies/{study._study_id}"
+        self._server = make_server(
+            host, port, guarded(app, network.allowed_hosts(host)), server_class=kind, handler_class=_Quiet
+        )
+        self.url = f"{network.public_url(host, port)}/dashboard/studies/{STUDY_ID}"
 
     def serve(self) -> None:
         """Answer until somebody interrupts or stops it from another thread."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what Optuna thinks of a plot is no news for who serves it
+            warnings.simplefilter("ignore")  # Optuna's warnings about a plot are not for the person who serves it
             self._server.serve_forever()
 
     def stop(self) -> None:
@@ -238,8 +200,8 @@ def _host(header: str) -> str | None:
         return None
 
 
-def _refuse(start_response: Callable[..., Any], reason: str) -> Iterable[bytes]:
-    start_response("403 Forbidden", [("Content-Type", "application/json")])
+def _refuse(start_response: Callable[..., Any], reason: str, status: str = "403 Forbidden") -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "application/json")])
     return [json.dumps({"reason": reason}).encode()]
 
 
@@ -253,4 +215,4 @@ class _ServerV6(_Server):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing of a request."""
+        """Log nothing."""

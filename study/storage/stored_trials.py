@@ -36,7 +36,7 @@ class StoredTrials(StoredStudy):
 
     def __init__(self, storage: BatchedJournalStorage) -> None:
         super().__init__(storage)
-        self._interrupted = [one.number for one in self._trials() if not one.state.is_finished()]
+        self._interrupted = [one.number for one in self.trials() if not one.state.is_finished()]
         self._follow()
 
     @property
@@ -56,7 +56,7 @@ class StoredTrials(StoredStudy):
 
     def records(self) -> list[TrialRecord]:
         """Return every trial in the order asked."""
-        return [self._to_record(one) for one in self._trials()]
+        return [self._to_record(one) for one in self.trials()]
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial."""
@@ -107,7 +107,7 @@ class StoredTrials(StoredStudy):
     @cached_property
     def _pruner(self) -> Pruner:
         found = build_pruner(self.spec)
-        replay_trials(self._trials(), found)
+        replay_trials(self.trials(), found)
         return found
 
     def _follow(self) -> None:
@@ -117,9 +117,9 @@ class StoredTrials(StoredStudy):
         self._roster = TrialQueue(self.spec)
         self._roster.found_no_more = bool(self._attrs.get(EXHAUSTED))
         self._sessions = SessionTimes(self._attrs.get(SESSIONS, ()), self.created_at_s)
-        self._asker = TrialCreator(self.spec, self._storage, self._study_id, self._roster, self, self._trials)
+        self._asker = TrialCreator(self.spec, self._storage, self._study_id, self._roster, self, self.trials)
         for one in self._followers():
-            replay_trials(self._trials(), one)
+            replay_trials(self.trials(), one)
         self._sessions.moment(self._attrs.get(ENDED_AT))
 
     def _followers(self) -> list[TrialListener]:
@@ -143,5 +143,6 @@ class StoredTrials(StoredStudy):
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(number)
 
-    def _trials(self) -> list[FrozenTrial]:
+    def trials(self) -> list[FrozenTrial]:
+        """Return every trial as Optuna has it; not to be changed."""
         return self._storage.get_all_trials(self._study_id, deepcopy=False)

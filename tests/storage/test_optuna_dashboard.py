@@ -1,4 +1,4 @@
-"""A storage through Optuna's own eyes: what the dashboard shows of it, while it grows, and what it can do to it."""
+"""What Optuna's dashboard shows of a study, while it grows, and what it can do to it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ import optuna
 import pytest
 from engine_fakes import Listener, drive, make_spec, make_storage, metrics, reopened, story
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.trial import TrialState as OptunaState
-from optuna_dashboard._app import create_app
+from optuna.storages.journal import JournalFileBackend
+from optuna_dashboard import wsgi
 
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
-from study.storage.optuna_dashboard import ReadOnlyStorage, guarded
+from study.storage.optuna_dashboard import LiveApplication, copy_study, guarded
 from study.storage.study_storage import StudyStorage
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -52,14 +51,12 @@ def ask(app: Any, method: str, path: str, body: object = None, host: str = "127.
 
 
 def _own_storage(layout: StudyLayout) -> JournalStorage:
-    """Open a journal as `optuna-dashboard ledger.journal` does, but for its patience: ours is there for ever."""
-    lock = JournalFileSymlinkLock(str(layout.journal))
-    lock.grace_period = 0.2  # type: ignore[assignment]
-    return JournalStorage(JournalFileBackend(str(layout.journal), lock_obj=lock))
+    """Open a journal as `optuna-dashboard ledger.journal` does."""
+    return JournalStorage(JournalFileBackend(str(layout.journal)))
 
 
 def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLayout) -> None:
-    app = guarded(create_app(ReadOnlyStorage(finished, link)), HOSTS)
+    app = guarded(LiveApplication(finished, link), HOSTS)
     status, seen = ask(app, "GET", "/api/studies/0")
     assert status == "200"
     assert (seen["name"], seen["objective_names"]) == ("crash", ["val_auc"])
@@ -83,23 +80,36 @@ def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLa
 
 @pytest.mark.filterwarnings("ignore")  # Optuna has much to say of so few trials
 def test_plots_and_tables_of_the_dashboard_work_on_it(finished: StudyLayout) -> None:
-    app = create_app(ReadOnlyStorage(finished, link))
+    app = LiveApplication(finished, link)
     for path in ("param_importances", "plot/timeline", "plot/parallel_coordinate", "plot/edf"):
         assert ask(app, "GET", f"/api/studies/0/{path}")[0] == "200", path
 
 
-def test_a_running_study_is_followed_from_look_to_look(tmp_path: Path) -> None:
+def shown(app: LiveApplication) -> list[dict[str, Any]]:
+    """Return the trials that the dashboard lists."""
+    trials: list[dict[str, Any]] = ask(app, "GET", "/api/studies/0")[1]["trials"]
+    return trials
+
+
+def test_a_running_study_is_followed_from_request_to_request(tmp_path: Path) -> None:
     storage, layout = make_storage(tmp_path / "study")
-    seen = ReadOnlyStorage(layout, link)
-    assert seen.get_all_trials(0) == []
+    links: dict[int | None, str] = {}
+    app = LiveApplication(layout, links.get)
+    assert shown(app) == []
     storage.ask()
     storage.report(0, metrics(1, 0.25))
-    (trial,) = seen.get_all_trials(0, deepcopy=False)
-    assert (trial.state, trial.intermediate_values) == (OptunaState.RUNNING, {1: 0.25})
-    assert trial.user_attrs["mlflow_run"] == "http://mlflow/0"
+    (trial,) = shown(app)
+    assert (trial["state"], trial["intermediate_values"]) == ("Running", [{"step": 1, "value": 0.25}])
+    links[0] = "http://mlflow/0"
+    assert {"key": "mlflow_run", "value": "http://mlflow/0"} in shown(app)[0]["user_attrs"]
     storage.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
-    assert seen.get_best_trial(0).value == 0.25
-    assert seen.get_trial(0).user_attrs["stop_reason"] == "finished"
+    (trial,) = shown(app)
+    assert trial["values"] == [0.25]
+    assert {"key": "stop_reason", "value": "finished"} in trial["user_attrs"]
+    layout.journal.write_bytes(b"no journal")
+    status, answer = ask(app, "GET", "/api/studies/0")
+    assert status == "500"
+    assert "is damaged" in answer["reason"]
 
 
 def test_a_line_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
@@ -107,26 +117,12 @@ def test_a_line_that_was_cut_off_is_forgotten(tmp_path: Path) -> None:
     storage.ask()
     whole = layout.journal.read_bytes()
     storage.report(0, metrics(1, 0.25))
-    seen = ReadOnlyStorage(layout, link)
+    app = LiveApplication(layout, link)
+    assert shown(app)[0]["intermediate_values"] == [{"step": 1, "value": 0.25}]
     layout.journal.write_bytes(whole)
-    assert seen.get_trial(0).intermediate_values == {}
+    assert shown(app)[0]["intermediate_values"] == []
     reopened(layout).report(0, metrics(1, 0.75))
-    assert seen.get_trial(0).intermediate_values == {1: 0.75}
-
-
-def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
-    before, seen = finished.journal.read_bytes(), ReadOnlyStorage(finished, link)
-    for write in (
-        lambda: seen.set_study_system_attr(0, "dashboard:note_ver", 2),
-        lambda: seen.set_trial_user_attr(0, "mine", 1),
-        lambda: seen.set_trial_state_values(0, OptunaState.FAIL),
-        lambda: seen.create_new_trial(0),
-        lambda: seen.delete_study(0),
-    ):
-        with pytest.raises(StudyStorageError, match="only shown here"):
-            write()
-    assert finished.journal.read_bytes() == before
-    assert len(seen.get_all_trials(0)) == 6
+    assert shown(app)[0]["intermediate_values"] == [{"step": 1, "value": 0.75}]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +139,7 @@ def test_nothing_can_be_written_through_it(finished: StudyLayout) -> None:
 )
 def test_the_served_dashboard_refuses_to_write_in_words(finished: StudyLayout, method: str, path: str) -> None:
     before = finished.journal.read_bytes()
-    app = guarded(create_app(ReadOnlyStorage(finished, link)), HOSTS)
+    app = guarded(LiveApplication(finished, link), HOSTS)
     body = {
         "state": "complete",
         "values": [1.0],
@@ -177,7 +173,7 @@ def test_this_machines_names_are_let_in(host: str) -> None:
 
 def test_optunas_own_storage_opens_the_file_as_it_stands_and_leaves_it(finished: StudyLayout) -> None:
     before = finished.journal.read_bytes()
-    app = create_app(_own_storage(finished))
+    app = wsgi(_own_storage(finished))
     assert ask(app, "GET", "/api/studies")[1]["study_summaries"][0]["study_name"] == "crash"
     seen = ask(app, "GET", "/api/studies/0")[1]
     assert [one["state"] for one in seen["trials"]].count("Complete") >= 1
@@ -193,7 +189,7 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
         storage, layout = make_storage(tmp_path / f"{noted}", make_spec(4, seed=1))
         storage.ask()
         if noted:
-            app = create_app(_own_storage(layout))
+            app = wsgi(_own_storage(layout))
             assert ask(app, "PUT", "/api/studies/0/note", {"version": 1, "body": "mine"})[0] == "204"
         storage.report(0, metrics(1, 0.5))
         assert StudyStorage.open(layout).record(0).history == storage.record(0).history
@@ -205,12 +201,12 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
 
 
 def test_a_study_that_somebody_deleted_with_optunas_own_dashboard_is_said_to_be_damaged(finished: StudyLayout) -> None:
-    assert ask(create_app(_own_storage(finished)), "DELETE", "/api/studies/0", {})[0] == "204"
+    assert ask(wsgi(_own_storage(finished)), "DELETE", "/api/studies/0", {})[0] == "204"
     with pytest.raises(StudyStorageError, match="must be a whole journal of one study"):
-        ReadOnlyStorage(finished, link)
+        copy_study(finished, link)
 
 
 def test_a_study_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StudyStorageError, match="no study in"):
-        ReadOnlyStorage(StudyLayout(tmp_path / "nope"), link)
+        copy_study(StudyLayout(tmp_path / "nope"), link)
     assert not (tmp_path / "nope").exists()
