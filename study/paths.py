@@ -1,4 +1,4 @@
-"""Where every file of a results folder lies, and how files are written whole."""
+"""The path of every file of a results folder, and atomic writes."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Layout:
     def studies(self) -> Iterator[tuple[str, StudyLayout]]:
         """Yield every study that has a journal, the most recently written first."""
         found = [StudyLayout(path.parent) for path in self.results.glob("studies/*/ledger.journal")]
-        for layout in sorted(found, key=lambda one: one.journal.stat().st_mtime, reverse=True):
+        for layout in sorted(found, key=lambda study: study.journal.stat().st_mtime, reverse=True):
             yield unquote(layout.root.name), layout
 
 
@@ -61,7 +61,7 @@ class StudyLayout:
 
     @property
     def stop_request(self) -> Path:
-        """There while somebody asks the driver to stop."""
+        """Exists while the driver is asked to stop."""
         return self.root / "stop"
 
     @property
@@ -90,29 +90,29 @@ class StudyLayout:
         return self.root / "storage.json"
 
     def code_diff(self, digest: str) -> Path:
-        """What the code that ran differed from its commit by, named by the beginning of its SHA-256."""
+        """Difference of the code that ran from its commit, named by the beginning of its SHA-256."""
         return self.root / f"code-{digest}.diff"
 
     @property
     def log(self) -> Path:
-        """What Ray, Optuna and MLflow say while the study runs."""
+        """Output of Ray, Optuna and MLflow while the study runs."""
         return self.root / "study.log"
 
     @property
     def pretrained(self) -> Path:
-        """Weights that trials begin with and that nobody publishes: a resume needs the same."""
+        """Initial weights that nobody publishes: a resumed study needs the same ones."""
         return self.root / "pretrained"
 
     def trial(self, number: int) -> Path:
         """Folder of one trial: checkpoints, validation scores, traceback."""
         return self.root / "trials" / f"{number:05d}"
 
-    def near(self, number: int, checkpoint: str) -> Path:
-        """Where a trial's selected checkpoint, without its weights maybe, can be read as files."""
+    def local_checkpoint(self, number: int, checkpoint: str) -> Path:
+        """Folder where a trial's selected checkpoint can be read on this machine, possibly without its weights."""
         return self.trial(number) / checkpoint_name(checkpoint) if is_uri(checkpoint) else Path(checkpoint)
 
     def last_checkpoint(self, number: int) -> Path:
-        """What an interrupted trial goes on from; deleted when it ends."""
+        """From which an interrupted trial is resumed; deleted when it ends."""
         return self.trial(number) / LAST_CHECKPOINT
 
     def trial_error(self, number: int) -> Path:
@@ -130,7 +130,7 @@ class StudyLayout:
 
 
 def is_uri(place: str) -> bool:
-    """Whether a place is named by a URI instead of a path."""
+    """Return whether a place is given by a URI instead of a path."""
     return "://" in place
 
 
@@ -140,7 +140,7 @@ def checkpoint_name(place: str) -> str:
 
 
 def encode_name(name: str) -> str:
-    """Turn a study name into one path component, reversibly."""
+    """Encode a study name as one path component, reversibly."""
     coded = quote(name, safe="-_ ")
     return "".join("%2E" if char == "." and at == 0 else char for at, char in enumerate(coded))
 
@@ -153,7 +153,7 @@ def cache_dir() -> Path:
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True) -> None:
-    """Write a file so that it exists whole or not at all: temporary sibling, flush, fsync, replace."""
+    """Write a file whole or not at all: temporary sibling, flush, fsync, replace."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:

@@ -1,1 +1,1 @@
-"""Ray's only home: places trials, listens to them, retries and stops them."""
+"""Run a study on Ray: prepare it, hand out trials, retry and stop them, keep their checkpoints."""

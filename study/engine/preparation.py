@@ -1,4 +1,4 @@
-"""Get ready all that trials need before the first begins: data, weights, and how much of the machines each gets."""
+"""Prepare what trials need before the first one starts: data, weights, resources, points of earlier studies."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ from study.training.metrics import metric_slug
 
 
 def validate_data(spec: StudySpec, data: DataBundle) -> None:
-    """Make sure that the data can fill a batch and has what the study is steered by.
+    """Raise an error unless the data fills a batch and has the images that the study's metrics need.
 
     Raises:
-        DataError: a batch is larger than the training set, a metric's image set or class is not there, or two
-            classes look the same in the names of metrics.
+        DataError: a batch is larger than the training set, a metric's image set or class is missing, or two
+            classes have the same name in metrics.
     """
     _require_distinct_names(data.classes)
     largest, images = _largest_batch(spec), len(data.train)
@@ -50,8 +50,8 @@ def validate_data(spec: StudySpec, data: DataBundle) -> None:
             f"batch_size must be <= the number of training images, {images}, but may be {largest}; "
             "lower batch_size or add images"
         )
-    for one in spec.objective_list:
-        _require_metric("objectives" if spec.objectives else "objective.metric", one.metric, data)
+    for objective in spec.objective_list:
+        _require_metric("objectives" if spec.objectives else "objective.metric", objective.metric, data)
     for target in spec.budget.target:
         _require_metric("budget.target", target, data)
     for name in admitted_values(spec, "early_stopping_metric"):
@@ -60,48 +60,48 @@ def validate_data(spec: StudySpec, data: DataBundle) -> None:
 
 def _require_distinct_names(classes: tuple[str, ...]) -> None:
     by_slug: dict[str, str] = {}
-    for one in classes:
-        other = by_slug.setdefault(metric_slug(one), one)
-        if other != one:
+    for name in classes:
+        other = by_slug.setdefault(metric_slug(name), name)
+        if other != name:
             raise DataError(
-                f"class names must differ in metric names, but {other!r} and {one!r} are both `{metric_slug(one)}` "
+                f"class names must differ in metric names, but {other!r} and {name!r} are both `{metric_slug(name)}` "
                 "there; rename one with data.classes"
             )
 
 
 def _largest_batch(spec: StudySpec) -> int:
-    searched = next((one for one in spec.space if one.name == "batch_size"), None)
+    searched = next((parameter for parameter in spec.space if parameter.name == "batch_size"), None)
     if searched is not None and isinstance(searched.domain, Integer):
         return searched.domain.high
-    return max(int(one) for one in admitted_values(spec, "batch_size"))
+    return max(int(value) for value in admitted_values(spec, "batch_size"))
 
 
 def _require_metric(field: str, name: str, data: DataBundle) -> None:
     images, bare = data.val, name.removeprefix(VAL_PREFIX)
     if name.startswith(SHIFTED_PREFIX):
-        meant = shifted_sets(name)  # more than one where names have dots
-        of_set = next((one for one in meant if one in data.shifted), meant[0])
+        candidates = shifted_sets(name)  # several if names have dots
+        of_set = next((candidate for candidate in candidates if candidate in data.shifted), candidates[0])
         bare = name.removeprefix(f"{SHIFTED_PREFIX}{of_set}.")
         if of_set not in data.shifted:
             there = ", ".join(data.shifted) or "none"
             raise DataError(f"{field} is {name}, but the data has no shifted set `{of_set}`; there are: {there}")
         images = data.shifted[of_set]
     kind, _, slug = bare.partition(".")
-    slugs = [metric_slug(one) for one in data.classes]
+    slugs = [metric_slug(label) for label in data.classes]
     if kind in PER_CLASS and slug and slug not in slugs:
         raise DataError(f"{field} is {name}, but the data has no class `{slug}`; there are: {', '.join(slugs)}")
-    if kind == "auc" and (lacking := _lacking(images, data.classes)):
-        raise DataError(f"{field} is {name}, which needs images of every class, but `{lacking}` has none there")
+    if kind == "auc" and (missing := _missing_class(images, data.classes)):
+        raise DataError(f"{field} is {name}, which needs images of every class, but `{missing}` has none there")
 
 
-def _lacking(images: ImageSet, classes: tuple[str, ...]) -> str | None:
+def _missing_class(images: ImageSet, classes: tuple[str, ...]) -> str | None:
     present = set(images.labels.tolist())
-    return next((one for label, one in enumerate(classes) if label not in present), None)
+    return next((name for label, name in enumerate(classes) if label not in present), None)
 
 
 @dataclass(frozen=True)
 class PreparedStudy:
-    """All that trials need; ``spec`` is what is really run."""
+    """What trials need; ``spec`` is what is actually run."""
 
     data: DataBundle
     weights: Mapping[WeightsKey, Arrays]
@@ -111,14 +111,14 @@ class PreparedStudy:
 
 
 def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, resumed: bool = False) -> PreparedStudy:
-    """Read the data while workers fetch the weights and measure the memory of trials, then train what nobody has.
+    """Read the data while workers fetch weights and measure the memory of trials, then pretrain by rotation.
 
-    What there is to say of the data a resumed study's storage has already.
+    A resumed study has its notices about the data already.
 
     Raises:
         DataError: the images cannot be used.
         WeightsError: weights are missing, do not fit, or nothing else is left to run.
-        DesignError: the design has no place for what is left without missing weights.
+        DesignError: the design does not fit the space that is left without missing weights.
         EngineError: the cluster has no room for a trial.
     """
     trials, say = planned_trials(spec), context.callbacks.on_message
@@ -130,41 +130,41 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, 
     fetching, probing = start_fetch(wanted, located), start_probe(spec, slots)
     data = load_data(spec.data, on_progress=context.callbacks.on_images)
     validate_data(spec, data)
-    found = wait_for_fetch(fetching)
-    left, dropped = without_missing(spec, found.missing)
+    fetched = wait_for_fetch(fetching)
+    left, dropped = without_missing(spec, fetched.missing)
     packing = pack_trials(left, slots, wait_for_probe(probing, say), data, trials)
     notices = (*dropped, *_fewer(spec, left), *packing.notices)
     notices = notices if resumed else (*notices, *_data_notices(data))
     for notice in notices:
         say(notice)
     learned = pretrain_by_rotation(spec, wanted, data, say, cpus=slots.cpus, gpus=slots.gpus)
-    return PreparedStudy(data, {**kept, **found.weights, **learned}, left, packing, notices)
+    return PreparedStudy(data, {**kept, **fetched.weights, **learned}, left, packing, notices)
 
 
 def _fewer(spec: StudySpec, left: StudySpec) -> tuple[str, ...]:
-    """Say that fewer trials are left of a design."""
+    """Return a notice if a design has fewer trials left."""
     planned, remain = planned_trials(spec), planned_trials(left)
     return () if remain == planned else (f"{planned - remain} trials are left out with that, {remain} remain",)
 
 
 def _data_notices(data: DataBundle) -> tuple[str, ...]:
-    """Say what the record must keep of the data: files left out, and validation images that were trained on."""
+    """Return notices about the data: files left out, and validation images that are also training images."""
     duplicates = duplicate_notice(data)
-    return (*(f"skipped {one}" for one in data.summary.skipped), *([duplicates] if duplicates else []))
+    return (*(f"skipped {name}" for name in data.summary.skipped), *([duplicates] if duplicates else []))
 
 
 def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTrial, ...], tuple[str, ...]]:
-    """Return the points of the studies that ``warm_start`` names, and what there is to say of them.
+    """Return the points of the studies that ``warm_start`` names, and notices about them.
 
     Raises:
-        StudyStorageError: a study is not there, or none of its trials fits.
+        StudyStorageError: a study is missing, or none of its trials fits.
     """
-    found: list[PriorTrial] = []
+    priors: list[PriorTrial] = []
     notices: list[str] = []
     for name in spec.warm_start:
         other = StudyLayout(layout.root.parent / encode_name(name))
         if not other.journal.exists():
-            known = ", ".join(sorted(one.parent.name for one in layout.root.parent.glob("*/ledger.journal"))[:10])
+            known = ", ".join(sorted(path.parent.name for path in layout.root.parent.glob("*/ledger.journal"))[:10])
             raise StudyStorageError(
                 f"warm_start must name studies of this results folder, got `{name}`; there are: {known}"
             )
@@ -174,7 +174,7 @@ def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTr
                 f"warm_start: no finished trial of `{name}` fits this study{': ' + why if why else ''}; "
                 "remove it or widen the space"
             )
-        found += points
+        priors += points
         beside = f"; {left_out} left out: {why}" if left_out else ""
         notices.append(f"warm start: the sampler knows {len(points)} points of `{name}`{beside}")
-    return tuple(found), tuple(notices)
+    return tuple(priors), tuple(notices)

@@ -1,4 +1,4 @@
-"""Keep other people's chatter off the screen: everything that is not ours goes into a log file."""
+"""Standard output and signals of the driver process: libraries' output goes to a log, signals stop the run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @dataclass(frozen=True)
 class OutputRedirect:
-    """The terminal as it was before its file descriptors were taken away."""
+    """The terminal's streams before their file descriptors were redirected."""
 
     out: TextIO
     err: TextIO
@@ -28,9 +28,9 @@ class OutputRedirect:
 
 @contextmanager
 def quiet_output(log: Path) -> Iterator[OutputRedirect]:
-    """Send the process's standard output and error into ``log``; yield the real ones.
+    """Redirect the process's standard output and error into ``log``; yield the original streams.
 
-    File descriptors are moved, not Python objects, since Ray's C++ parts write to them directly.
+    The file descriptors themselves are redirected, because Ray's C++ code writes to them directly.
 
     Raises:
         EngineError: the log cannot be written.
@@ -42,7 +42,7 @@ def quiet_output(log: Path) -> Iterator[OutputRedirect]:
     with log.open("ab") as file, _python_log(log):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        out, err = (os.fdopen(os.dup(one), "w", encoding="utf-8", errors="replace", buffering=1) for one in saved)
+        out, err = (os.fdopen(os.dup(number), "w", encoding="utf-8", errors="replace", buffering=1) for number in saved)
         try:
             yield OutputRedirect(out, err)
         finally:
@@ -81,17 +81,17 @@ def _python_log(log: Path) -> Iterator[None]:
         handler.close()
 
 
-# Ray takes over SIGTERM and Tune SIGUSR1 without giving them back.
-_TAKEN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Ray replaces the handler of SIGTERM and Tune that of SIGUSR1 without restoring them.
+_REPLACED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 @contextmanager
 def preserve_handlers() -> Iterator[None]:
-    """Put all signal handlers back at the end; only a main thread can, and only there are they changed."""
+    """Restore the signal handlers at the end; only the main thread can, and only there are they replaced."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {one: signal.getsignal(one) for one in _TAKEN}
+    before = {number: signal.getsignal(number) for number in _REPLACED}
     try:
         yield
     finally:
@@ -101,13 +101,13 @@ def preserve_handlers() -> Iterator[None]:
 
 
 def quit_on_signals() -> None:
-    """Take SIGTERM like Ctrl-C: a KeyboardInterrupt, so that everything is taken down in order."""
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, so that everything is shut down in order."""
     _install(signal.default_int_handler)
 
 
 @contextmanager
 def stop_on_signals(stop: Callable[[], bool]) -> Iterator[None]:
-    """Call ``stop`` at the first signal; when it says that it was called before, raise KeyboardInterrupt.
+    """Call ``stop`` at each signal; raise KeyboardInterrupt if it returns that it was called before.
 
     ``stop`` may run between any two instructions, so it must only set a flag.
     """

@@ -121,7 +121,10 @@ class FigureRenderer:
 
     def _trial_page(self, record: TrialRecord) -> str:
         assert record.checkpoint is not None
-        with (self._layout.near(record.trial, record.checkpoint) / SCORES).open("rb") as file, np.load(file) as stored:
+        with (
+            (self._layout.local_checkpoint(record.trial, record.checkpoint) / SCORES).open("rb") as file,
+            np.load(file) as stored,
+        ):
             scores, labels = stored["scores"], stored["labels"]
         return trial_page(record, scores, labels, self._classes, self._images, self._names)
 

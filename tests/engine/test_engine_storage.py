@@ -160,8 +160,8 @@ def far(monkeypatch: pytest.MonkeyPatch) -> Callable[[Faulty], None]:
         def reached(uri: str) -> RemoteStore:
             return RemoteStore(fs.PyFileSystem(handler), uri.removeprefix("file://"), uri)
 
-        monkeypatch.setattr(places, "open_remote", reached)
-        monkeypatch.setattr(workplace, "open_remote", reached)
+        monkeypatch.setattr(places, "open_remote_store", reached)
+        monkeypatch.setattr(workplace, "open_remote_store", reached)
 
     return use
 
@@ -311,7 +311,7 @@ def test_scores_come_near_and_obsolete_files_go_from_afar(tmp_path: Path) -> Non
     (far_off / ".epoch-0009.part" / WEIGHTS).touch()
     record = TrialRecord("s", 0, TrialState.COMPLETE, {}, {}, checkpoint=checkpoint)
     assert CheckpointRetention(Book(record), storage, layout, "all").on_trial_end(0) == ()
-    near = layout.near(0, checkpoint)
+    near = layout.local_checkpoint(0, checkpoint)
     assert near == layout.trial(0) / Path(checkpoint).name
     assert {one.name for one in near.iterdir()} == {CARD, SCORES}
     folder = download_checkpoint(checkpoint)

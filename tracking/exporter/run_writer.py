@@ -126,7 +126,9 @@ class TrialRunWriter:
     def _store_checkpoint(self, run: Run, record: TrialRecord) -> None:
         assert record.checkpoint is not None
         # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
-        store_folder(self._client, run, self._layout.near(record.trial, record.checkpoint), without=(WEIGHTS,))
+        store_folder(
+            self._client, run, self._layout.local_checkpoint(record.trial, record.checkpoint), without=(WEIGHTS,)
+        )
         self._batch.tags["study.checkpoint"] = CHECKPOINT
 
     def _store_pictures(self, file: Path) -> None:

@@ -279,7 +279,7 @@ def keep_models(
         event, first = told.finished.get(trial), next(iter(known.get(trial, ())), None)
         if event is None or event.record.checkpoint is None or (first is not None and first.ready):
             continue
-        checkpoint = _whole(layout.near(trial, event.record.checkpoint), event.record.checkpoint)
+        checkpoint = _whole(layout.local_checkpoint(trial, event.record.checkpoint), event.record.checkpoint)
         if first is None and not checkpoint.is_dir():
             _log.warning("trial %d: its checkpoint %s is gone and is no MLflow model", trial, checkpoint)
         else:

@@ -1,4 +1,4 @@
-"""Know where a study's trials keep their files: in its own folder, another one, or a storage named by a URI."""
+"""Where a study's trials keep their files: its own folder, another one, or a remote store given by a URI."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class TrialFiles:
 
     @property
     def is_remote(self) -> bool:
-        """Whether files are reached through pyarrow."""
+        """Whether the files are accessed through pyarrow."""
         return is_uri(self.root)
 
     @cached_property
@@ -36,7 +36,7 @@ class TrialFiles:
         return join_location(self.root, f"{trial:05d}")
 
     def require_writable(self) -> None:
-        """Make sure that trials will be able to write.
+        """Raise an error unless trials will be able to write.
 
         Raises:
             EngineError: they will not.
@@ -50,33 +50,33 @@ class TrialFiles:
 
     def files(self) -> dict[int, list[str]]:
         """Return the names of all files by trial, relative to ``root``."""
-        found: dict[int, list[str]] = {}
+        by_trial: dict[int, list[str]] = {}
         for name in self.store.files():
             number = name.partition("/")[0]
             if number.isdigit():
-                found.setdefault(int(number), []).append(name)
-        return found
+                by_trial.setdefault(int(number), []).append(name)
+        return by_trial
 
     def files_of(self, trial: int) -> list[str]:
         """Return the names of a trial's files, relative to ``root``."""
         return self.store.files(f"{trial:05d}")
 
     def holds(self, trial: int, checkpoint: str) -> bool:
-        """Whether a trial's selected checkpoint is there."""
+        """Return whether a trial's selected checkpoint is there."""
         return f"{trial:05d}/{checkpoint_name(checkpoint)}/{CARD}" in self.files_of(trial)
 
     def download(self, trial: int, checkpoint: str, layout: StudyLayout) -> None:
-        """Copy what is read of a finished trial, all but its weights, into the study's own folder.
+        """Copy card and scores of a finished trial into the study's own folder.
 
         Raises:
-            StorageError: that cannot be read.
+            StorageError: they cannot be read.
         """
-        near = layout.near(trial, checkpoint)
-        if not is_uri(checkpoint) or (near / CARD).exists():
+        local = layout.local_checkpoint(trial, checkpoint)
+        if not is_uri(checkpoint) or (local / CARD).exists():
             return
-        place = open_remote_store(checkpoint)
-        for name in (SCORES, CARD):  # the card last: it says that all is there
-            place.download(name, near / name)
+        store = open_remote_store(checkpoint)
+        for name in (SCORES, CARD):  # the card last: it marks the copy as complete
+            store.download(name, local / name)
 
 
 def default_trial_files(layout: StudyLayout) -> TrialFiles:
@@ -85,11 +85,11 @@ def default_trial_files(layout: StudyLayout) -> TrialFiles:
 
 
 def create_trial_files(layout: StudyLayout, name: str, given: str | None) -> TrialFiles:
-    """Choose where the trials of a new study keep their files, and remember it.
+    """Choose and record where the trials of a new study keep their files.
 
     Args:
         layout: the study's paths.
-        name: the study's.
+        name: the study's name.
         given: a path or URI, None for the study's own folder.
 
     Raises:
@@ -98,11 +98,11 @@ def create_trial_files(layout: StudyLayout, name: str, given: str | None) -> Tri
     if given is None:
         layout.storage.unlink(missing_ok=True)
         return default_trial_files(layout)
-    where = _normalized(given)
-    # A name is unique in one results folder only, and another study's files would be taken for obsolete ones.
-    storage = TrialFiles(join_location(where, f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{uuid4().hex[:8]}"))
+    place = _normalized(given)
+    # A name is unique in one results folder only; the files of a namesake would be deleted as obsolete.
+    storage = TrialFiles(join_location(place, f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{uuid4().hex[:8]}"))
     storage.require_writable()
-    write_text_atomic(layout.storage, json.dumps({"given": where, "root": storage.root}) + "\n")
+    write_text_atomic(layout.storage, json.dumps({"given": place, "root": storage.root}) + "\n")
     return storage
 
 
@@ -110,7 +110,7 @@ def open_trial_files(layout: StudyLayout, given: str | None = None) -> TrialFile
     """Return where the trials of a study keep their files.
 
     Raises:
-        EngineError: another place is given than the study began with, or what is known of it is damaged.
+        EngineError: another place is given than the study began with, or its record is damaged.
     """
     root, began = default_trial_files(layout).root, None
     if layout.storage.exists():
@@ -128,16 +128,16 @@ def open_trial_files(layout: StudyLayout, given: str | None = None) -> TrialFile
 
 
 def is_obsolete_after_end(name: str) -> bool:
-    """Whether only a running trial needs a file, or a killed one left it unfinished."""
+    """Return whether only a running trial needs a file, or a killed one left it unfinished."""
     parts = name.split("/")
-    return parts[-1] == LAST_CHECKPOINT or any(one.startswith(".") and one.endswith(UNFINISHED) for one in parts)
+    return parts[-1] == LAST_CHECKPOINT or any(part.startswith(".") and part.endswith(UNFINISHED) for part in parts)
 
 
 def _normalized(given: str) -> str:
-    """Return a path absolute, and a URI as it is.
+    """Return an absolute path, or a URI as it is.
 
     Raises:
-        EngineError: the URI holds a password, which every record would show.
+        EngineError: the URI contains a password, which every record would show.
     """
     if not is_uri(given):
         return str(Path(given).expanduser().absolute())

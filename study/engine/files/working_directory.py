@@ -1,4 +1,4 @@
-"""Where a worker trains one trial: a folder that it holds alone, kept the same as a storage if there is one."""
+"""The folder in which a worker trains one trial, locked and mirrored to a remote store if there is one."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ class FolderInUseError(Exception):
 
 
 class WorkingDirectory:
-    """A trial's folder on this machine, held by this process until it is closed."""
+    """A trial's folder on this machine, locked by this process until it is closed."""
 
-    def __init__(self, where: str) -> None:
-        """Hold the folder at a path; for a URI a scratch folder with all that lies there.
+    def __init__(self, location: str) -> None:
+        """Lock the folder at a path; for a URI a scratch folder with a copy of all files there.
 
         Raises:
-            FolderInUseError: another process works there all the time.
-            OSError, StorageError: the folder or the storage cannot be used.
+            FolderInUseError: another process keeps it locked.
+            OSError, StorageError: the folder or the remote store cannot be used.
         """
-        self._where = where
-        self._mirror = RemoteMirror(where) if is_uri(where) else None
-        self.folder = self._mirror.scratch if self._mirror else Path(where)
+        self._location = location
+        self._mirror = RemoteMirror(location) if is_uri(location) else None
+        self.folder = self._mirror.scratch if self._mirror else Path(location)
         self._handle: int | None = lock_folder(self._mirror.lock if self._mirror else self.folder)
         try:
             if self._mirror:
@@ -44,7 +44,7 @@ class WorkingDirectory:
             raise
 
     def upload_changes(self) -> None:
-        """Make the storage hold what lies here now.
+        """Copy the changes to the remote store, if there is one.
 
         Raises:
             StorageError: it cannot be written.
@@ -52,83 +52,84 @@ class WorkingDirectory:
         if self._mirror:
             self._mirror.upload_changes()
 
-    def name(self, folder: Path) -> str:
-        """Return under what path or URI others find a folder of this trial."""
-        return join_location(self._where, folder.name) if self._mirror else str(folder)
+    def location_of(self, folder: Path) -> str:
+        """Return the path or URI under which others find a folder of this trial."""
+        return join_location(self._location, folder.name) if self._mirror else str(folder)
 
     def close(self) -> None:
-        """Let go of the folder; what is only a copy is deleted."""
+        """Unlock the folder; delete it if it is only a copy."""
         if self._handle is None:
             return
         if self._mirror:
             shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._handle)  # and with it the lock
+        os.close(self._handle)  # which releases the lock
         self._handle = None
 
 
 class RemoteMirror:
-    """Keeps a storage the same as a scratch folder.
+    """Keeps a remote store equal to a scratch folder.
 
-    The file that a trial goes on from is written first: the moment it is there the epoch counts, because it holds all
-    that comes after it. A selected checkpoint counts from its card on, which comes last and goes first.
+    The file from which a trial is resumed is written first: once it is there the epoch is safe, because everything
+    else can be derived from it. A selected checkpoint is valid while its card is there: the card is written last and
+    deleted first.
     """
 
     def __init__(self, uri: str) -> None:
-        self._place: RemoteStore = open_remote_store(uri)
+        self._store: RemoteStore = open_remote_store(uri)
         self._there: dict[str, tuple[int, int]] = {}
-        _forget_dead()
+        _delete_scratch_of_dead_processes()
         digest = hashlib.sha256(uri.encode()).hexdigest()[:16]
         self.scratch = _scratch_root() / f"{os.getpid()}-{digest}"
         self.lock = _scratch_root() / "locks" / digest
 
     def fetch(self) -> None:
-        """Copy all that is whole in the storage here, and delete what is not."""
+        """Copy the complete files of the store here, and delete its unfinished ones."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir(parents=True)
-        names = self._place.files()
-        unfinished = [one for one in names if is_obsolete_after_end(one) and one != LAST_CHECKPOINT]
-        self._place.remove(unfinished)
+        names = self._store.files()
+        unfinished = [name for name in names if is_obsolete_after_end(name) and name != LAST_CHECKPOINT]
+        self._store.remove(unfinished)
         for name in names:
             if name not in unfinished:
-                self._place.download(name, self.scratch / name)
+                self._store.download(name, self.scratch / name)
         self._there = self._here()
 
     def upload_changes(self) -> None:
-        """Make the storage hold what lies here now."""
+        """Copy new and changed files to the store, and delete removed ones there."""
         here = self._here()
-        news = [name for name, is_now in here.items() if self._there.get(name) != is_now]
-        if LAST_CHECKPOINT in news:
+        changed = [name for name, state in here.items() if self._there.get(name) != state]
+        if LAST_CHECKPOINT in changed:
             self._upload(LAST_CHECKPOINT, here)
         obsolete = [name for name in self._there if name not in here]
         for name in sorted(obsolete, key=_is_card, reverse=True):
-            self._place.remove([name])
+            self._store.remove([name])
             del self._there[name]
-        for name in sorted(news, key=_is_card):
+        for name in sorted(changed, key=_is_card):
             if name != LAST_CHECKPOINT:
                 self._upload(name, here)
 
     def _upload(self, name: str, here: dict[str, tuple[int, int]]) -> None:
-        self._place.upload(self.scratch / name, name)
+        self._store.upload(self.scratch / name, name)
         self._there[name] = here[name]
 
     def _here(self) -> dict[str, tuple[int, int]]:
-        """Return size and time of change of every file here."""
-        found = {}
+        """Return size and modification time of every file here."""
+        states = {}
         for path in sorted(self.scratch.rglob("*")):
             name = path.relative_to(self.scratch).as_posix()
             if path.is_file() and (name == LAST_CHECKPOINT or not is_obsolete_after_end(name)):
-                found[name] = (path.stat().st_size, path.stat().st_mtime_ns)
-        return found
+                states[name] = (path.stat().st_size, path.stat().st_mtime_ns)
+        return states
 
 
 def lock_folder(directory: Path, wait_s: float = FOLDER_WAIT_S) -> int:
-    """Make this process the only one that trains in a trial's folder, until it closes the handle or dies.
+    """Lock a trial's folder until the returned handle is closed or this process dies.
 
-    A worker that was taken for dead, or whose driver was killed, may still be at work for a moment.
-    On a file system without locks there is nothing to wait for.
+    A worker that was believed dead, or whose driver was killed, may still work for a moment.
+    On a file system without locks the folder is not locked.
 
     Raises:
-        FolderInUseError: another process works there all the time.
+        FolderInUseError: another process keeps it locked for ``wait_s``.
     """
     directory.mkdir(parents=True, exist_ok=True)
     handle = os.open(directory, os.O_RDONLY)
@@ -155,9 +156,9 @@ def _scratch_root() -> Path:
     return Path(tempfile.gettempdir()) / f"{SCRATCH}-{os.getuid()}"
 
 
-def _forget_dead() -> None:
+def _delete_scratch_of_dead_processes() -> None:
     """Delete the scratch folders of processes that died."""
-    for left in _scratch_root().glob("*-*"):
-        pid = left.name.partition("-")[0]
+    for folder in _scratch_root().glob("*-*"):
+        pid = folder.name.partition("-")[0]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
-            shutil.rmtree(left, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Ray cluster, Tune adapters and the trainable."""
+"""Everything that imports Ray Tune: cluster, searcher, scheduler, callbacks, trainable."""

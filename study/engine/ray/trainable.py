@@ -1,4 +1,4 @@
-"""Run trials inside a Ray worker that stays warm from one trial to the next."""
+"""Tune's trainable: runs trials in a Ray worker that is reused from one trial to the next."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SharedObjects:
-    """What all trials of a study have in common; it lies once per node in Ray's object store.
+    """What all trials of a study share; stored once per node in Ray's object store.
 
     ``weights`` holds the state dicts that trials begin with, by init, family and depth.
     """
@@ -39,83 +39,83 @@ class SharedObjects:
 
 
 class TrialTrainable(tune.Trainable):
-    """One trial at a time, one epoch a step; a fault of the trial is a report, never an exception."""
+    """One trial at a time, one epoch per step; an error of the trial is reported, never raised."""
 
     _epochs: Generator[TrainingProgress] | None = None
-    _workplace: WorkingDirectory | None = None
+    _directory: WorkingDirectory | None = None
     _pruned: int | None = None
 
     def setup(self, config: dict[str, Any], shared: SharedObjects | None = None) -> None:
-        """Take the first trial."""
+        """Start the first trial."""
         assert shared is not None
         self._shared = shared
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take another trial on the same process, with the last one's memory given back."""
+        """Start another trial in the same process, after freeing the memory of the last one."""
         self._begin(new_config)
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch, or hand over what is already on disk.
+        """Train one epoch, or report what is already on disk.
 
         Raises:
-            FolderInUseError: no fault of the trial; Tune places it again.
-            RuntimeError: this process can use its GPU no more; Tune places the trial on another.
+            FolderInUseError: not the trial's fault; Tune starts it again.
+            RuntimeError: this process lost its GPU; Tune starts the trial in another one.
         """
         try:
-            report = self._advance()
+            result = self._advance()
         except FolderInUseError:
             raise
         except Exception as error:
-            if is_gpu_lost(error):  # for this process; another one may go on
+            if is_gpu_lost(error):  # for this process only
                 raise
-            report = TrialResult(failure=describe_failure(error), busy_s=self._busy_s())
-        if report.failure or report.ended:
-            self._let_go()
-        return {"trial_result": report}
+            result = TrialResult(failure=describe_failure(error), busy_s=self._busy_s())
+        if result.failure or result.ended:
+            self._close_trial()
+        return {"trial_result": result}
 
     def cleanup(self) -> None:
-        """Let go of the trial."""
-        self._let_go()
+        """Close the trial."""
+        self._close_trial()
 
     def _begin(self, config: dict[str, Any]) -> None:
-        """Note the trial; all that can fail happens in ``step``, which knows how to say so.
+        """Store the configuration; everything that can fail happens in ``step``, which reports failures.
 
-        A pruned trial comes back to be evaluated, as a rule to the worker that has it still.
+        A pruned trial is handed out again to be evaluated, usually to the worker that still has it.
         """
         self._pruned = config["pruned"]
-        if self._pruned is not None and self._epochs is not None and config["number"] == self._given["number"]:
+        if self._pruned is not None and self._epochs is not None and config["number"] == self._assignment["number"]:
             return
-        self._let_go()
-        self._given: dict[str, Any] = config
+        self._close_trial()
+        self._assignment: dict[str, Any] = config
         self._taken_at_s = time.monotonic()
         self._sent = 0
 
-    def _let_go(self) -> None:
-        """End the training where it stands, with all its memory given back, and leave the folder to others."""
+    def _close_trial(self) -> None:
+        """End the training where it is, free its memory and unlock its folder."""
         if self._epochs is not None:
             self._epochs.close()
             self._epochs = None
             _free_memory()
-        if self._workplace is not None:
-            self._workplace.close()
-            self._workplace = None
+        if self._directory is not None:
+            self._directory.close()
+            self._directory = None
 
     def _advance(self) -> TrialResult:
         from study.training.checkpoint import best_folder
 
-        if self._workplace is None or self._epochs is None:
-            self._config = TrialConfig.model_validate(self._given["trial"])
-            self._workplace = WorkingDirectory(self._given["directory"])
-            self._epochs = self._start(self._workplace)
+        if self._directory is None or self._epochs is None:
+            self._config = TrialConfig.model_validate(self._assignment["trial"])
+            self._directory = WorkingDirectory(self._assignment["directory"])
+            self._epochs = self._start(self._directory)
         progress = next(self._epochs)
-        self._workplace.upload_changes()
+        self._directory.upload_changes()
         new, self._sent = progress.history[self._sent :], len(progress.history)
         assert progress.best_epoch is not None
         return TrialResult(
             epochs=new,
-            checkpoint=self._workplace.name(best_folder(self._workplace.folder, progress.best_epoch)),
+            checkpoint=self._directory.location_of(best_folder(self._directory.folder, progress.best_epoch)),
             ended=progress.ended,
             evaluation=progress.evaluation,
             busy_s=self._busy_s(),
@@ -124,7 +124,7 @@ class TrialTrainable(tune.Trainable):
     def _busy_s(self) -> float:
         return time.monotonic() - self._taken_at_s
 
-    def _start(self, workplace: WorkingDirectory) -> Generator[TrainingProgress]:
+    def _start(self, directory: WorkingDirectory) -> Generator[TrainingProgress]:
         import torch
 
         from study.training.trainer import train
@@ -134,13 +134,13 @@ class TrialTrainable(tune.Trainable):
         key = WeightsKey(self._config.init, self._config.family, self._config.depth)
         arrays = self._shared.weights.get(key)
         weights = None if arrays is None else {name: torch.tensor(array) for name, array in arrays.items()}
-        # Ray leaves every GPU visible to a worker that asked for none.
+        # Ray leaves every GPU visible to a worker that requested none.
         device = None if self._shared.gpus else torch.device("cpu")
         return train(
             self._config,
             self._shared.data,
             self._shared.objective,
-            workplace.folder,
+            directory.folder,
             weights=weights,
             device=device,
             pruned=lambda epoch: self._pruned is not None and epoch >= self._pruned,
@@ -148,17 +148,17 @@ class TrialTrainable(tune.Trainable):
 
 
 def _free_memory() -> None:
-    """Give memory back; a GPU's cache would count against its neighbours."""
+    """Free memory; the cached memory of a GPU would be missing to other trials on it."""
     import torch
 
     gc.collect()
     if torch.cuda.is_available():
-        with suppress(RuntimeError):  # a GPU that is lost
+        with suppress(RuntimeError):  # the GPU is lost
             torch.cuda.empty_cache()
 
 
 def training_data(data: DataBundle, resize: str) -> TrainingData:
-    """Return what trials learn from and are judged on; the test images are not among it.
+    """Return the data of trials: training, validation and shifted images, but not the test images.
 
     Args:
         data: the study's images.
@@ -172,7 +172,7 @@ def training_data(data: DataBundle, resize: str) -> TrainingData:
         val_labels=data.val.labels,
         classes=data.classes,
         fingerprint=data.summary.fingerprint,
-        shifted={name: LabelledImages(one.images, one.labels) for name, one in data.shifted.items()},
+        shifted={name: LabelledImages(images.images, images.labels) for name, images in data.shifted.items()},
         mean=mean,
         std=std,
         resize=resize,
