@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Constant, Integer, Parameter
@@ -66,10 +66,8 @@ class Candidate:
         return (domain.value, *default) if isinstance(domain, Constant) else None
 
 
-def check_data_rules(candidate: Candidate) -> None:
-    """Report every rule that the name, the data and the resources break."""
-    for rule in _RULES:
-        rule(candidate)
+Rule: TypeAlias = Callable[[Candidate], None]
+"""Reports what a study file breaks."""
 
 
 def _name(study: Candidate) -> None:
@@ -204,13 +202,4 @@ def _both(study: Candidate) -> None:
             study.report.at_key(loc, f"{name} must not be in both trial and space; remove one of them; {way}")
 
 
-_RULES: tuple[Callable[[Candidate], None], ...] = (
-    _name,
-    _source,
-    _fractions,
-    _shifted,
-    _classes,
-    _group_by,
-    _gpus,
-    _both,
-)
+DATA_RULES: tuple[Rule, ...] = (_name, _source, _fractions, _shifted, _classes, _group_by, _gpus, _both)

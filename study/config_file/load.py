@@ -9,13 +9,13 @@ from typing import Any
 
 from study.config.study_config import StudySpec
 from study.config_file.conditions import link
-from study.config_file.cross_field import Candidate, check_data_rules
+from study.config_file.cross_field import DATA_RULES, Candidate
 from study.config_file.domains import read_space
 from study.config_file.messages import show
-from study.config_file.objectives import check_objective_rules
+from study.config_file.objectives import OBJECTIVE_RULES
 from study.config_file.schema_check import check_model
-from study.config_file.search import check_search_rules
-from study.config_file.training import check_training_rules
+from study.config_file.search import SEARCH_RULES
+from study.config_file.training import TRAINING_RULES
 from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
 from study.errors import Fault, SpecError
 from study.utils.suggestions import nearest_name
@@ -145,8 +145,8 @@ def _check(document: Document, report: Report) -> StudySpec | None:
     drafts = read_space(document.value.get("space"), report)
     parameters = link(drafts, tree.get("trial", {}), report)
     candidate = Candidate(tree, document.value, {parameter.name: parameter for parameter in parameters}, report)
-    for check in (check_data_rules, check_objective_rules, check_training_rules, check_search_rules):
-        check(candidate)
+    for rule in (*DATA_RULES, *OBJECTIVE_RULES, *TRAINING_RULES, *SEARCH_RULES):
+        rule(candidate)
     if report.faults:
         return None
     first = {"objective": tree["objectives"][0]} if tree.get("objectives") else {}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
-from study.config_file.cross_field import Candidate, known_sets
+from study.config_file.cross_field import Candidate, Rule, known_sets
 from study.config_file.messages import show
 from study.config_file.yaml_document import Loc, Tree, dotted
 from study.metrics import (
@@ -59,12 +59,6 @@ def _unknown(name: str, sets: Collection[str]) -> str:
 
 
 _LEAST_OBJECTIVES = 2
-
-
-def check_objective_rules(candidate: Candidate) -> None:
-    """Report every law that the objectives and the target break."""
-    for rule in _RULES:
-        rule(candidate)
 
 
 def _objective(study: Candidate) -> None:
@@ -141,4 +135,4 @@ def _measured_late(use: str, name: str) -> str:
     return f"{rule}; make a shifted metric the objective, the first of several, or what early stopping watches"
 
 
-_RULES: tuple[Callable[[Candidate], None], ...] = (_objective, _objectives, _both, _target)
+OBJECTIVE_RULES: tuple[Rule, ...] = (_objective, _objectives, _both, _target)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import floor, log2
 from typing import Any
 
 from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.search_space import Constant, Integer, Uniform
-from study.config_file.cross_field import UNKNOWN, Candidate
+from study.config_file.cross_field import UNKNOWN, Candidate, Rule
 from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc
 from study.designs.points import form_objections, points_in, space_objections
@@ -17,12 +16,6 @@ from study.utils.suggestions import did_you_mean
 
 _WITHOUT_EPOCHS = ("none", "wilcoxon")
 _LEAST_NUMBERS = 2
-
-
-def check_search_rules(candidate: Candidate) -> None:
-    """Report every rule that the design, replicates, search and budget break."""
-    for rule in _RULES:
-        rule(candidate)
 
 
 def _design(study: Candidate) -> None:
@@ -195,15 +188,7 @@ def _warm_start(study: Candidate) -> None:
             report.at_value(loc, f"warm_start must not repeat a study, got {show_bare(name)} twice; remove one of them")
 
 
-_RULES: tuple[Callable[[Candidate], None], ...] = (
-    _design,
-    _search_trials,
-    _nothing_searched,
-    _replicates,
-    _epochs,
-    _patience,
-    _wilcoxon,
-    _several_objectives,
-    _cmaes,
-    _warm_start,
-)
+SEARCH_RULES: tuple[Rule, ...] = (
+    _design, _search_trials, _nothing_searched, _replicates,
+    _epochs, _patience, _wilcoxon, _several_objectives, _cmaes, _warm_start,
+)  # fmt: skip

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from study.config.hyperparameters import BELONGS, DEPTHS, Hyperparameters, Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Parameter
 from study.config_file.conditions import requirements
-from study.config_file.cross_field import Candidate, known_sets
+from study.config_file.cross_field import Candidate, Rule, known_sets
 from study.config_file.messages import show, show_bare
 from study.config_file.objectives import unfit
 from study.config_file.yaml_document import Loc
@@ -76,12 +76,6 @@ def _values(domain: Domain) -> Iterable[Scalar]:
 
 
 _STOPPING = (VAL_PREFIX, "train_", SHIFTED_PREFIX)
-
-
-def check_training_rules(candidate: Candidate) -> None:
-    """Report every rule that the hyperparameters break."""
-    for rule in _RULES:
-        rule(candidate)
 
 
 def _home(study: Candidate, name: str) -> Loc:
@@ -232,12 +226,6 @@ def _milestones(study: Candidate) -> None:
         study.report.at_key(loc, f"{rule}; give some, such as milestones: [30, 60]")
 
 
-_RULES: tuple[Callable[[Candidate], None], ...] = (
-    _depths,
-    _belongings,
-    _nesterov,
-    _stopping_metric,
-    _stopping_patience,
-    _warmup,
-    _milestones,
-)
+TRAINING_RULES: tuple[Rule, ...] = (
+    _depths, _belongings, _nesterov, _stopping_metric, _stopping_patience, _warmup, _milestones,
+)  # fmt: skip

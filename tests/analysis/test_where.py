@@ -166,17 +166,17 @@ def test_a_name_of_several_kinds_compares_with_each() -> None:
 
 
 def test_names_mean_what_a_trial_has() -> None:
-    one = record(3, {"val_auc": 0.9}, point=1, replicate=2)
-    assert [value_of(one, name) for name in ("trial", "point", "state", "study", "optimizer", "val_auc")] == [
+    trial = record(3, {"val_auc": 0.9}, point=1, replicate=2)
+    assert [value_of(trial, name) for name in ("trial", "point", "state", "study", "optimizer", "val_auc")] == [
         3, 1, "COMPLETE", "s", "sgd", 0.9,
     ]  # fmt: skip
-    assert (value_of(one, "metrics.val_auc"), value_of(one, "params.val_auc"), value_of(one, "nope")) == (
+    assert (value_of(trial, "metrics.val_auc"), value_of(trial, "params.val_auc"), value_of(trial, "nope")) == (
         0.9,
         None,
         None,
     )
-    assert (value_of(one, "seed"), value_of(one, "seed", 8)) == (0, 8)
-    assert {"optimizer", "depth"} <= known_names([one]).params
+    assert (value_of(trial, "seed"), value_of(trial, "seed", 8)) == (0, 8)
+    assert {"optimizer", "depth"} <= known_names([trial]).params
 
 
 NAMES = ("optimizer", "depth", "momentum", "nesterov", "val_auc")
@@ -210,7 +210,7 @@ def within(name: str, values: list[Any], negated: bool) -> tuple[str, Naive]:
     parts = [comparison(name, "=", value)[1] for value in values]
 
     def naive(row: Mapping[str, Any]) -> bool | None:
-        return None if row[name] is None else any(one(row) for one in parts) is not negated
+        return None if row[name] is None else any(part(row) for part in parts) is not negated
 
     return f"{name} {'not ' if negated else ''}in ({', '.join(map(quoted, values))})", naive
 
@@ -223,16 +223,16 @@ def joined(word: str, left: tuple[str, Naive], right: tuple[str, Naive]) -> tupl
     stops = word == "or"
 
     def naive(row: Mapping[str, Any]) -> bool | None:
-        found = [left[1](row), right[1](row)]
-        return stops if stops in found else None if None in found else not stops
+        results = [left[1](row), right[1](row)]
+        return stops if stops in results else None if None in results else not stops
 
     return f"({left[0]}) {word} ({right[0]})", naive
 
 
 def negated(inner: tuple[str, Naive]) -> tuple[str, Naive]:
     def naive(row: Mapping[str, Any]) -> bool | None:
-        found = inner[1](row)
-        return None if found is None else not found
+        result = inner[1](row)
+        return None if result is None else not result
 
     return f"not ({inner[0]})", naive
 
@@ -262,9 +262,9 @@ WORDS = ["(", ")", "and", "or", "not", "in", "a", "depth", "'x'", "1", "=", "<",
 @given(st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join))
 def test_nothing_but_a_usage_error_comes_of_nonsense(text: str) -> None:
     with suppress(UsageError):
-        found = TrialFilter(text)
-        found.holds(ROW.get)
-        found.check(KnownNames(params=frozenset(ROW)), lambda name: [ROW.get(name)])
+        trial_filter = TrialFilter(text)
+        trial_filter.holds(ROW.get)
+        trial_filter.check(KnownNames(params=frozenset(ROW)), lambda name: [ROW.get(name)])
 
 
 def test_a_pattern_of_many_parts_is_matched_at_once() -> None:

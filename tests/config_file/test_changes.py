@@ -48,9 +48,9 @@ def searching(**fields: object) -> StudySpec:
     ],
 )
 def test_a_difference_is_named_and_judged(later: StudySpec, said: str | None, extends: bool) -> None:
-    found = changes(BASE, later)
-    assert [str(one) for one in found] == ([said] if said else [])
-    assert all(one.extends for one in found) is extends
+    differences = changes(BASE, later)
+    assert [str(change) for change in differences] == ([said] if said else [])
+    assert all(change.extends for change in differences) is extends
 
 
 @pytest.mark.parametrize(
@@ -66,14 +66,14 @@ def test_a_difference_is_named_and_judged(later: StudySpec, said: str | None, ex
     ],
 )
 def test_a_budget_extends_when_it_grows_or_goes(before: BudgetSpec, after: BudgetSpec, extends: bool | None) -> None:
-    found = changes(altered(budget=before), altered(budget=after))
-    assert [one.extends for one in found] == ([] if extends is None else [extends])
+    differences = changes(altered(budget=before), altered(budget=after))
+    assert [change.extends for change in differences] == ([] if extends is None else [extends])
 
 
 def test_a_changed_parameter_is_one_difference() -> None:
     other = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam", "adamw")))
-    (found,) = changes(BASE, altered(space=(other, *BASE.space[1:])))
-    assert (found.field, found.extends) == ("space.optimizer", False)
+    (change,) = changes(BASE, altered(space=(other, *BASE.space[1:])))
+    assert (change.field, change.extends) == ("space.optimizer", False)
 
 
 def test_what_is_asked_for_is_added_to_what_there_was() -> None:
@@ -131,13 +131,13 @@ def test_a_file_that_only_grew_extends_what_is_really_run(tmp_path: Path) -> Non
 @pytest.mark.parametrize("design", ["grid", "one_factor", "factorial"])
 def test_more_seeds_extend_a_listed_design_as_they_are(design: str) -> None:
     spec = altered(design=DesignSpec.model_validate({"kind": design}))
-    (found,) = changes(spec, spec.model_copy(update={"replicates": ReplicatesSpec(seeds=(0, 7))}))
-    assert found.extends
+    (change,) = changes(spec, spec.model_copy(update={"replicates": ReplicatesSpec(seeds=(0, 7))}))
+    assert change.extends
 
 
 def test_more_seeds_of_a_search_need_more_trials() -> None:
     more = altered(replicates=ReplicatesSpec(seeds=(0, 7)), search=BASE.search.model_copy(update={"trials": 8}))
-    assert all(one.extends for one in changes(BASE, more))
+    assert all(change.extends for change in changes(BASE, more))
 
 
 def test_an_uneven_search_gets_every_new_seed_for_every_point() -> None:

@@ -29,30 +29,21 @@ space:
 """
 
 
-def one_fault(folder: Path, text: str) -> str:
-    (found,) = faults(folder, text)
-    return found
+def single_fault(folder: Path, text: str) -> str:
+    (fault,) = faults(folder, text)
+    return fault
 
 
 @pytest.mark.parametrize(
     "design, expected",
     [
-        (
-            "girid",
-            '6:9: design.kind must be one of search, grid, one_factor, factorial, got "girid"; did you mean `gri',
-        ),
+        ("girid", '6:9: design.kind must be one of search, grid, one_factor, factorial, got "girid"; did you mean `gr'),
         ("[grid]", '6:9: design must be a mapping such as {kind: ...}, got ["grid"]'),
         ("{knd: grid}", "6:10: unknown key `knd` in design; did you mean `kind`? Known: kind, baseline, resolution, f"),
-        (
-            "{kind: grid, baseline: {depth: 10}}",
-            "6:22: design.baseline belongs to design one_factor, but design.kind i",
-        ),
+        ("{kind: grid, baseline: {depth: 10}}", "6:22: design.baseline belongs to design one_factor, but design.kind "),
         ("{kind: grid, resolution: 3}", "6:22: design.resolution belongs to design factorial, but design.kind is grid"),
         ("{kind: grid, fraction: plackett_burman}", "6:22: design.fraction belongs to design factorial, but design.ki"),
-        (
-            "{resolution: 3}",
-            "6:10: design.resolution belongs to design factorial, but design.kind is search; remove it",
-        ),
+        ("{resolution: 3}", "6:10: design.resolution belongs to design factorial, but design.kind is search; remove i"),
         ("{kind: factorial, fraction: plackett_burman}", "6:27: design.fraction needs a resolution, without which ev"),
         (
             "{kind: factorial, fraction: plackett_burman, resolution: 4}",
@@ -63,10 +54,7 @@ def one_fault(folder: Path, text: str) -> str:
             "{kind: factorial, resolution: 3}",
             "5:3: a fraction needs every factor in every point, but space.momentum has a `when`; remove it, or remove ",
         ),
-        (
-            "one_factor",
-            "6:9: design.baseline must give a value of depth (one of 10 or 18) and optimizer (one of adam or sgd)",
-        ),
+        ("one_factor", "6:9: design.baseline must give a value of depth (one of 10 or 18) and optimizer (one of adam "),
         ("{kind: one_factor, baseline: [1]}", "6:38: design.baseline must be a mapping from text to true or false or "),
         (
             "{kind: one_factor, baseline: {depth: 10, optimizer: adam}}",
@@ -92,18 +80,15 @@ def one_fault(folder: Path, text: str) -> str:
             "grid\nsearch: {trials: 3}",
             "7:10: search.trials belongs to design search, but design.kind is grid, which lists its points; remove it,",
         ),
-        (
-            "grid\nwarm_start: [y]",
-            "7:1: warm_start belongs to design search, but design.kind is grid, which lists its ",
-        ),
+        ("grid\nwarm_start: [y]", "7:1: warm_start belongs to design search, but design.kind is grid, which lists its"),
         (
             "grid\nsearch: {pruner: asha, min_epochs: 11}",
             "7:36: search.min_epochs must be <= max_epochs = 10 for pruner asha to ever act, got 11",
         ),
     ],
 )
-def test_one_fault_of_a_design(tmp_path: Path, design: str, expected: str) -> None:
-    assert one_fault(tmp_path, f"{LISTED}design: {design}\n").startswith(expected)
+def test_single_fault_of_a_design(tmp_path: Path, design: str, expected: str) -> None:
+    assert single_fault(tmp_path, f"{LISTED}design: {design}\n").startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -133,18 +118,18 @@ def test_one_fault_of_a_design(tmp_path: Path, design: str, expected: str) -> No
     ],
 )
 def test_faults_with_ranges(tmp_path: Path, design: str, expected: list[str]) -> None:
-    found = faults(tmp_path, f"{ENDS}design: {design}\n")
-    assert len(found) == len(expected)
-    assert all(one.startswith(start) for one, start in zip(found, expected, strict=True)), found
+    reported = faults(tmp_path, f"{ENDS}design: {design}\n")
+    assert len(reported) == len(expected)
+    assert all(line.startswith(start) for line, start in zip(reported, expected, strict=True)), reported
 
 
 def test_a_fraction_takes_two_values_and_as_many_factors_as_its_resolution(tmp_path: Path) -> None:
     three = ENDS.replace("[adam, adamw]", "[adam, adamw, sgd]")
-    assert one_fault(tmp_path, f"{three}design: {{kind: factorial, resolution: 4}}\n").startswith(
+    assert single_fault(tmp_path, f"{three}design: {{kind: factorial, resolution: 4}}\n").startswith(
         "4:3: a fraction takes two values of each factor, but space.optimizer has 3; keep two, give it as a constant"
     )
     two = "name: x\nspace: {depth: {choice: [10, 18]}, nesterov: {choice: [true, false]}, optimizer: sgd}\n"
-    assert one_fault(tmp_path, f"{two}design: {{kind: factorial, resolution: 3}}\n") == (
+    assert single_fault(tmp_path, f"{two}design: {{kind: factorial, resolution: 3}}\n") == (
         "3:39: design.resolution must be <= the number of factors = 2, got 3; "
         "remove it to run all combinations of 2 factors"
     )
@@ -162,15 +147,15 @@ def test_too_many_points_are_refused_without_making_them(tmp_path: Path, design:
     if "warmup" in design:
         text += "  warmup_epochs: {uniform: [0, 0.9], step: 1e-9}\n"
     kind = design.removeprefix("{kind: ").partition(",")[0]
-    found = one_fault(tmp_path, f"{text}design: {design}\n")
-    assert f"design {kind} would run {points} points, and at most 100000 are; list fewer values, or use" in found
+    fault = single_fault(tmp_path, f"{text}design: {design}\n")
+    assert f"design {kind} would run {points} points, and at most 100000 are; list fewer values, or use" in fault
 
 
 @pytest.mark.parametrize("design", ["grid", "one_factor", "factorial", "{kind: factorial, resolution: 3}"])
 def test_a_list_of_nothing_is_refused(tmp_path: Path, design: str) -> None:
-    found = one_fault(tmp_path, f"name: x\nspace: {{depth: 18}}\ndesign: {design}\n")
-    assert " has no points, as space searches nothing; search a hyperparameter, or use design search with one" in found
-    assert found.startswith("2:1: ")
+    fault = single_fault(tmp_path, f"name: x\nspace: {{depth: 18}}\ndesign: {design}\n")
+    assert " has no points, as space searches nothing; search a hyperparameter, or use design search with one" in fault
+    assert fault.startswith("2:1: ")
 
 
 def test_a_design_of_one_word_is_its_kind(tmp_path: Path) -> None:
@@ -180,8 +165,8 @@ def test_a_design_of_one_word_is_its_kind(tmp_path: Path) -> None:
 
 
 def test_a_grid_is_not_a_sampler_any_more(tmp_path: Path) -> None:
-    found = one_fault(tmp_path, f"{LISTED}search: {{sampler: grid}}\n")
-    assert found.endswith('got "grid"; a grid is a design now: remove it and write design: grid')
+    fault = single_fault(tmp_path, f"{LISTED}search: {{sampler: grid}}\n")
+    assert fault.endswith('got "grid"; a grid is a design now: remove it and write design: grid')
 
 
 def test_options_change_the_design_and_leave_its_number_of_trials_aside(tmp_path: Path) -> None:
@@ -200,7 +185,9 @@ def test_options_that_narrow_the_space_leave_the_baseline_readable(tmp_path: Pat
     spec = load(tmp_path, text, ["space.optimizer=adam"]).spec
     assert list(listed_points(spec) or ()) == [{"depth": 10}, {"depth": 18}]
     constant = text.replace("{choice: [10, 18]}", "18")
-    assert one_fault(tmp_path, constant).startswith("6:39: design.baseline.depth is a constant of space; leave it out")
+    assert single_fault(tmp_path, constant).startswith(
+        "6:39: design.baseline.depth is a constant of space; leave it out"
+    )
 
 
 def test_a_baseline_is_read_in_the_types_of_the_space_and_survives_json(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def words_in(text: str) -> list[str]:
 def listed_among(kind: object) -> list[str]:
     """Return the values that a type lists, beside whatever else it admits."""
     literals = [core for member in members(kind) if get_origin(core := unwrap(member)[0]) is Literal]
-    return [one if isinstance(one, str) else json.dumps(one) for core in literals for one in get_args(core)]
+    return [value if isinstance(value, str) else json.dumps(value) for core in literals for value in get_args(core)]
 
 
 def bounds_in(text: str) -> list[str]:
@@ -97,7 +97,7 @@ def shown_bounds(model: type[BaseModel], name: str) -> list[str]:
     """Return the same from the model's JSON schema."""
     schema = model.model_json_schema()["properties"][name]
     kinds = schema.get("anyOf", [schema])
-    numeric = [one for one in kinds if one.get("type") in ("integer", "number") and "enum" not in one]
+    numeric = [schema for schema in kinds if schema.get("type") in ("integer", "number") and "enum" not in schema]
     if not numeric:
         return []
     one = numeric[-1]
@@ -150,9 +150,9 @@ def test_every_design_is_explained_with_an_example_that_is_read_as_it_says(tmp_p
         assert count_points(spec) == points
         if kind == "factorial":
             named = re.findall(r"here `(.+?)` and six more", section)
-            assert [one for one in aliases(spec) if one in named] == named
+            assert [line for line in aliases(spec) if line in named] == named
             assert len(aliases(spec)) == 7
-            assert all(" x " in effect for one in aliases(spec) for effect in one.split(" = "))
+            assert all(" x " in effect for line in aliases(spec) for effect in line.split(" = "))
 
 
 def test_every_kind_of_domain_and_modifier_is_explained() -> None:
@@ -204,7 +204,7 @@ def test_every_family_is_listed_with_its_depths_and_where_its_weights_come_from(
 def test_every_way_to_begin_is_explained() -> None:
     rows = [row["init"].strip("`") for row in tables()["Initial weights/init"]]
     assert rows == [*get_args(PlainInit), "checkpoint:PATH", "run:RUN_ID"]
-    assert [one for one in rows if admits_init(one)] == rows
+    assert [name for name in rows if admits_init(name)] == rows
 
 
 def admits_init(text: str) -> bool:
@@ -216,7 +216,7 @@ def test_every_normalization_is_listed_with_its_numbers() -> None:
     assert tuple(sorted(rows)) == tuple(sorted(get_args(Normalization)))
     for name, numbers in FIXED_NORMALIZATIONS.items():
         for column, expected in zip(("mean", "standard deviation"), numbers, strict=True):
-            shown = [float(one) for one in rows[name][column].split(", ")]
+            shown = [float(part) for part in rows[name][column].split(", ")]
             assert tuple(shown * (3 // len(shown))) == expected, name
 
 

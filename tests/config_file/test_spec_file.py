@@ -24,7 +24,7 @@ def load(folder: Path, text: str, overrides: Sequence[str] = (), **options: Any)
 
 def space_of(folder: Path, *lines: str) -> dict[str, Parameter]:
     text = "name: x\nspace:\n" + "".join(f"  {line}\n" for line in lines)
-    return {one.name: one for one in load(folder, text).spec.space}
+    return {parameter.name: parameter for parameter in load(folder, text).spec.space}
 
 
 def test_the_ablation_says_what_its_contract_says() -> None:
@@ -70,7 +70,7 @@ def test_every_domain_form(tmp_path: Path) -> None:
         "depth: 34",
         "optimizer: sgd",
     )
-    domains = {name: one.domain for name, one in space.items()}
+    domains = {name: parameter.domain for name, parameter in space.items()}
     assert domains == {
         "learning_rate": Uniform(low=1e-4, high=1.0, log=True),
         "weight_decay": Uniform(low=0.0, high=1.0, step=0.25),
@@ -95,8 +95,8 @@ def test_a_date_is_text_as_yaml_1_2_has_it(tmp_path: Path) -> None:
 
 def test_an_int_is_a_real_number_where_one_is_meant(tmp_path: Path) -> None:
     space = space_of(tmp_path, "weight_decay: {choice: [0, 0.5]}", "depth: {choice: [18], when: {weight_decay: 0}}")
-    assert [type(one) for one in space["weight_decay"].domain.values] == [float, float]
-    assert [type(one) for one in space["depth"].when[0].values] == [float]
+    assert [type(parameter) for parameter in space["weight_decay"].domain.values] == [float, float]
+    assert [type(parameter) for parameter in space["depth"].when[0].values] == [float]
 
 
 def test_parents_come_first_and_the_rest_stays_in_file_order(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_parents_come_first_and_the_rest_stays_in_file_order(tmp_path: Path) -> 
         "depth: {choice: [10, 18, 34]}",
     )
     assert list(space) == ["batch_size", "depth", "optimizer", "momentum", "init"]
-    assert [(one.parameter, one.values) for one in space["momentum"].when] == [
+    assert [(condition.parameter, condition.values) for condition in space["momentum"].when] == [
         ("optimizer", ("sgd",)),
         ("depth", (18,)),
     ]
@@ -135,7 +135,7 @@ resources: {worker_retries: 0o17}
     spec = load(tmp_path, text).spec
     assert spec.name == "yes"
     assert spec.resources.worker_retries == 15
-    by_name = {one.name: one for one in spec.space}
+    by_name = {parameter.name: parameter for parameter in spec.space}
     assert by_name["weight_decay"].domain == by_name["learning_rate"].domain == Uniform(low=1e-4, high=0.1, log=True)
 
 
@@ -144,7 +144,7 @@ def test_a_merge_key_gives_way_to_the_keys_beside_it(tmp_path: Path) -> None:
         "name: x\ntrial: &base {depth: 10}\nspace:\n  <<: {init: xavier, batch_size: 8}\n  init: {choice: [kaiming]}\n"
     )
     spec = load(tmp_path, text).spec
-    assert {one.name: one.domain for one in spec.space} == {
+    assert {parameter.name: parameter.domain for parameter in spec.space} == {
         "init": Choice(values=("kaiming",)),
         "batch_size": Constant(value=8),
     }
@@ -186,12 +186,16 @@ def test_the_last_of_two_options_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("narrowed", ["space.optimizer=adam", "space.optimizer.choice=[adam]"])
 def test_an_option_that_narrows_a_parent_takes_its_children_along(tmp_path: Path, narrowed: str) -> None:
-    assert [one.name for one in load(tmp_path, TEXT, [narrowed]).spec.space] == ["depth", "optimizer"]
+    assert [parameter.name for parameter in load(tmp_path, TEXT, [narrowed]).spec.space] == ["depth", "optimizer"]
 
 
 def test_an_option_that_keeps_the_parent_keeps_the_child(tmp_path: Path) -> None:
     spec = load(tmp_path, TEXT, ["space.optimizer=sgd"]).spec
-    assert [(one.name, one.when) for one in spec.space] == [("depth", ()), ("optimizer", ()), ("momentum", ())]
+    assert [(parameter.name, parameter.when) for parameter in spec.space] == [
+        ("depth", ()),
+        ("optimizer", ()),
+        ("momentum", ()),
+    ]
 
 
 def test_switching_the_source_leaves_the_other_sources_keys_aside(tmp_path: Path) -> None:

@@ -58,10 +58,7 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("replicates: {seeds: [0, 2, 0]}", "3:28: replicates.seeds must not repeat a seed, got 0 twice; remove one of"),
         ("replicates: {count: 0}", "3:21: replicates.count must be a whole number >= 1 and <= 1000, got 0"),
         ("replicates: {seeds: [0], count: 1}", "3:26: replicates must have seeds or count, not both; remove one, cou"),
-        (
-            "search: {pruner: wilcoxon}",
-            "3:18: pruner wilcoxon needs at least 5 replicates to act before the last at p_value 0.1, as n pairs of ",
-        ),
+        ("search: {pruner: wilcoxon}", "3:18: pruner wilcoxon needs at least 5 replicates to act before the last at p"),
         (
             "search: {pruner: wilcoxon, p_value: 0.01}\nreplicates: {count: 7}",
             "3:18: pruner wilcoxon needs at least 8 replicates to act before the last at p_value 0.01, as n pairs of ",
@@ -81,19 +78,14 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("search: {percentile: 100}", "3:22: search.percentile must be a number > 0 and < 100, got 100"),
         ("search: {p_value: 0.5}", "3:19: search.p_value must be a number > 0 and < 0.5, got 0.5"),
         ("search: {sampler: nsga3}", '3:19: search.sampler must be one of tpe, random, gp, cmaes, qmc, nsga2, got "n'),
-        (
-            "search: {sampler: cmaes}",
-            "3:19: search.sampler cmaes needs 2 numeric parameters without a `when`, got 0, and draws the others at ra",
-        ),
+        ("search: {sampler: cmaes}", "3:19: search.sampler cmaes needs 2 numeric parameters without a `when`, got 0, "),
         ("warm_start: y", '3:13: warm_start must be a list, each text, got "y"'),
         ("warm_start: [x]", "3:14: warm_start must name other studies, got this one, x; remove it"),
         ("warm_start: [y, z, y]", "3:20: warm_start must not repeat a study, got y twice; remove one of them"),
         ("warm_start: [' ']", '3:14: warm_start[0] must name an earlier study, got " "'),
         ("warm_start: [3]", '3:14: warm_start[0] must be text, got 3; put it in quotes: "3"'),
-        (
-            "budget: {wall_clock: 30}",
-            "3:22: budget.wall_clock must be a duration with its unit, such as 90 s or 1 h 30 min, got 30; write 30 s,",
-        ),
+        ("budget: {wall_clock: 30}", "3:22: budget.wall_clock must be a duration with its unit, such as 90 s or 1 h 3"
+         "0 min, got 30; write 30 s,"),
         ("budget: {wall_clock: '30'}", "3:22: budget.wall_clock: a duration must be numbers with s, min, h or d, suc"),
         ("budget: {wall_clock: 5 hours}", "3:22: budget.wall_clock: a duration must be numbers with s, min, h or d, "),
         ("budget: {wall_clock: 0 min}", "3:22: budget.wall_clock: a duration must be > 0 s, got '0 min'"),
@@ -101,10 +93,7 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("budget: {failures: 0}", "3:20: budget.failures must be a whole number >= 1, got 0"),
         ("budget: {target: 0.9}", "3:18: budget.target must be a mapping from text to a number, got 0.9"),
         ("budget: {target: {val_auc: high}}", '3:28: budget.target.val_auc must be a number, got "high"'),
-        (
-            "budget: {target: {val_acu: 0.9}}",
-            "3:19: trials do not report a metric `val_acu`; did you mean `val_auc`? Reported: train_loss, ",
-        ),
+        ("budget: {target: {val_acu: 0.9}}", "3:19: trials do not report a metric `val_acu`; did you mean `val_auc`? "),
         ("budget: {target: {learning_rate: 1}}", "3:19: learning_rate has no better direction, so it cannot be a targ"),
         ("budget: {target: {test.auc: 0.9}}", "3:19: test.auc cannot be a target: the test images are looked at once,"),
         ("budget: {target: {shifted.offcentre.auc: 0.9}}", "3:19: shifted.offcentre.auc cannot be a target: shifted s"),
@@ -117,18 +106,18 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("keep: {per_study: al}", '3:19: keep.per_study must be all or a whole number >= 1, got "al"; did you mean `'),
     ],
 )  # fmt: skip
-def test_one_fault_has_its_place_and_the_way_out(tmp_path: Path, body: str, expected: str) -> None:
-    (found,) = faults(tmp_path, f"name: x\n{SPACE}{body}\n")
-    assert found.startswith(expected)
+def test_single_fault_has_its_place_and_the_way_out(tmp_path: Path, body: str, expected: str) -> None:
+    (fault,) = faults(tmp_path, f"name: x\n{SPACE}{body}\n")
+    assert fault.startswith(expected)
 
 
 def test_cmaes_needs_numbers_that_are_always_there_and_one_objective(tmp_path: Path) -> None:
     assert load(tmp_path, f"{NUMBERS}search: {{sampler: cmaes}}\n").spec.search.sampler == "cmaes"
     hanging = NUMBERS.replace("[0.0, 0.1]}", "[0.0, 0.1], when: {depth: 18}}, depth: {choice: [10, 18]}")
-    (found,) = faults(tmp_path, f"{hanging}search: {{sampler: cmaes}}\n")
-    assert "without a `when`, got 1 (learning_rate), and draws the others at random; use tpe or gp" in found
-    (found,) = faults(tmp_path, f"{NUMBERS}{TWO}search: {{sampler: cmaes}}\n")
-    assert found == (
+    (fault,) = faults(tmp_path, f"{hanging}search: {{sampler: cmaes}}\n")
+    assert "without a `when`, got 1 (learning_rate), and draws the others at random; use tpe or gp" in fault
+    (fault,) = faults(tmp_path, f"{NUMBERS}{TWO}search: {{sampler: cmaes}}\n")
+    assert fault == (
         "4:19: search.sampler cmaes knows one objective only; use nsga2, tpe or gp, or write objective for one"
     )
 
@@ -137,14 +126,14 @@ def test_cmaes_needs_numbers_that_are_always_there_and_one_objective(tmp_path: P
 def test_the_first_of_several_objectives_selects_epochs_and_nobody_is_stopped(tmp_path: Path, sampler: str) -> None:
     spec = load(tmp_path, f"{NUMBERS}{TWO}search: {{sampler: {sampler}}}\n").spec
     assert spec.objective == Objective(metric="val_auc", mode="max") == spec.objectives[0]
-    assert [one.metric for one in spec.objective_list] == ["val_auc", "latency_ms"]
+    assert [objective.metric for objective in spec.objective_list] == ["val_auc", "latency_ms"]
     assert spec.pruner == "none"
     assert load(tmp_path, f"{NUMBERS}{TWO}search: {{pruner: none}}\n").spec.objective_list == spec.objective_list
     assert StudySpec.model_validate_json(spec.model_dump_json()) == spec
 
 
 def test_a_shifted_metric_may_come_later_where_a_shifted_set_steers_the_trial(tmp_path: Path) -> None:
-    offcentre, lowlight = (f"{{metric: shifted.{one}.auc, mode: max}}" for one in ("offcentre", "lowlight"))
+    offcentre, lowlight = (f"{{metric: shifted.{name}.auc, mode: max}}" for name in ("offcentre", "lowlight"))
     text = f"{NUMBERS}objectives: [{offcentre}, {lowlight}]\nbudget: {{target: {{shifted.patterns.auc: 0.9}}}}\n"
     assert load(tmp_path, text).spec.objective.metric == "shifted.offcentre.auc"
     stopping = "trial: {early_stopping_patience: 3, early_stopping_metric: shifted.offcentre.loss}\n"
@@ -157,8 +146,8 @@ def test_wilcoxon_takes_the_fewest_replicates_that_can_stop_a_point(tmp_path: Pa
         text = f"{NUMBERS}search: {{pruner: wilcoxon, p_value: {level}, min_epochs: 99}}\nreplicates: {{count: %d}}\n"
         assert load(tmp_path, text % least).spec.pruner == "wilcoxon"
         assert 2.0 ** -(least - 1) < level <= 2.0 ** -(least - 2)
-        (found,) = faults(tmp_path, text % (least - 1))
-        assert f"needs at least {least} replicates" in found
+        (fault,) = faults(tmp_path, text % (least - 1))
+        assert f"needs at least {least} replicates" in fault
 
 
 @pytest.mark.parametrize(
@@ -186,8 +175,8 @@ search: {{sampler: gp, pruner: percentile, percentile: 30, reduction_factor: 3}}
 def test_nothing_searched_takes_as_many_trials_as_seeds(tmp_path: Path) -> None:
     text = "name: x\nreplicates: {count: 3}\nsearch: {trials: %d}\n"
     assert load(tmp_path, text % 3).spec.search.trials == 3
-    (found,) = faults(tmp_path, text % 4)
-    assert found == (
+    (fault,) = faults(tmp_path, text % 4)
+    assert fault == (
         "3:10: space searches nothing, so all 4 trials would be one point, which has 3 seeds; "
         "search a hyperparameter or set search.trials: 3"
     )

@@ -35,10 +35,10 @@ def word_lengths(chosen: tuple[int, ...]) -> tuple[int, ...]:
     products = [0]
     sizes = [0]
     for column in chosen:
-        products += [one ^ column for one in products]
-        sizes += [one + 1 for one in sizes]
-    found = Counter(size for product, size in zip(products, sizes, strict=True) if product == 0 and size)
-    return tuple(found[size] for size in range(1, len(chosen) + 1))
+        products += [product ^ column for product in products]
+        sizes += [size + 1 for size in sizes]
+    counts = Counter(size for product, size in zip(products, sizes, strict=True) if product == 0 and size)
+    return tuple(counts[size] for size in range(1, len(chosen) + 1))
 
 
 def resolution_of(chosen: tuple[int, ...]) -> int:
@@ -52,7 +52,7 @@ def signs(table: list[tuple[bool, ...]]) -> np.ndarray:
 def all_fractions(factors: int, basic: int, resolution: int) -> list[tuple[int, ...]]:
     """Return every choice of added columns whose words may be long enough."""
     singles = tuple(1 << at for at in range(basic))
-    long = [one for one in range(1, 1 << basic) if one.bit_count() >= max(resolution - 1, 2)]
+    long = [column for column in range(1, 1 << basic) if column.bit_count() >= max(resolution - 1, 2)]
     return [(*singles, *added) for added in combinations(long, factors - basic)]
 
 
@@ -69,22 +69,24 @@ def test_a_regular_fraction_has_its_resolution_and_balanced_orthogonal_columns(f
     assert (table.T @ table == len(table) * np.eye(factors)).all()
 
 
-@pytest.mark.parametrize("factors, resolution", [one for one in TABLED if one[0] <= 9])
+@pytest.mark.parametrize("factors, resolution", [size for size in TABLED if size[0] <= 9])
 def test_no_smaller_fraction_has_the_resolution_and_none_as_small_has_fewer_short_words(
     factors: int, resolution: int
 ) -> None:
     chosen = columns(factors, resolution)
     assert chosen is not None
     smaller = all_fractions(factors, basics(chosen) - 1, resolution) if basics(chosen) > 2 else []
-    assert all(resolution_of(one) < resolution for one in smaller)
+    assert all(resolution_of(chosen) < resolution for chosen in smaller)
     as_small = all_fractions(factors, basics(chosen), resolution)
     assert word_lengths(chosen) == min(map(word_lengths, as_small))
 
 
 @pytest.mark.parametrize("size", list(SHORTEST_WORDS))
 def test_larger_fractions_have_the_published_word_lengths(size: tuple[int, int]) -> None:
-    found = {chosen for one in (3, 4) if (chosen := columns(size[0], one)) and basics(chosen) == size[1]}
-    assert [word_lengths(one)[2:4] for one in found] == [SHORTEST_WORDS[size]]
+    designs = {
+        chosen for resolution in (3, 4) if (chosen := columns(size[0], resolution)) and basics(chosen) == size[1]
+    }
+    assert [word_lengths(chosen)[2:4] for chosen in designs] == [SHORTEST_WORDS[size]]
 
 
 @pytest.mark.parametrize(
@@ -100,11 +102,11 @@ def test_more_factors_than_any_table_has_get_a_fraction_as_small_as_the_best_cod
     sums = {0: 1}
     for size in range(1, resolution // 2 + 1):
         for some in combinations(chosen, size):
-            found = 0
+            total = 0
             for column in some:
-                found ^= column
-            assert found not in sums or sums[found] + size >= resolution
-            sums.setdefault(found, size)
+                total ^= column
+            assert total not in sums or sums[total] + size >= resolution
+            sums.setdefault(total, size)
 
 
 def test_a_fraction_beyond_any_number_of_runs_is_not_made() -> None:
@@ -124,7 +126,7 @@ def test_plackett_and_burman_take_the_next_multiple_of_four_and_stay_orthogonal(
     "factors, row", [(11, "++-+++---+-"), (19, "++--++++-+-+----++-"), (23, "+++++-+-++--++--+-+----")]
 )
 def test_plackett_and_burman_shift_the_published_rows(factors: int, row: str) -> None:
-    table = ["".join("+" if high else "-" for high in one) for one in plackett_burman(factors)]
+    table = ["".join("+" if high else "-" for high in row) for row in plackett_burman(factors)]
     assert table[0] == row
     assert set(table) == {row[at:] + row[:at] for at in range(factors)} | {"-" * factors}
 
@@ -137,11 +139,11 @@ def make(factors: int, resolution: int, fraction: Fraction = "regular") -> Study
 
 def model_matrix(spec: StudySpec) -> tuple[list[str], np.ndarray]:
     """Return every main effect and two-factor interaction with its column over the points."""
-    names = [one.name for one in spec.space]
-    points = np.array([[one[name] for name in names] for one in listed_points(spec) or ()])
+    names = [parameter.name for parameter in spec.space]
+    points = np.array([[point[name] for name in names] for point in listed_points(spec) or ()])
     effects = {name: points[:, at] for at, name in enumerate(names)}
-    for (i, one), (j, other) in combinations(enumerate(names), 2):
-        effects[f"{one} x {other}"] = points[:, i] * points[:, j]
+    for (i, name), (j, other) in combinations(enumerate(names), 2):
+        effects[f"{name} x {other}"] = points[:, i] * points[:, j]
     return list(effects), np.array(list(effects.values()))
 
 
@@ -152,7 +154,7 @@ def test_effects_are_called_aliases_where_their_columns_are_the_same(factors: in
     correlation = effects @ effects.T / effects.shape[1]
     assert set(np.unique(correlation)) <= {0, 1}
     groups = {tuple(names[at] for at in np.flatnonzero(row)) for row in correlation}
-    assert {tuple(one.split(" = ")) for one in aliases(spec)} == {one for one in groups if len(one) > 1}
+    assert {tuple(line.split(" = ")) for line in aliases(spec)} == {group for group in groups if len(group) > 1}
     if resolution >= 5:
         assert design_notes(spec) == ("no main effect and no interaction of two factors is mixed with another",)
 
@@ -162,7 +164,7 @@ def test_partial_aliases_are_the_correlations_with_interactions(factors: int) ->
     spec = make(factors, 3, "plackett_burman")
     names, effects = model_matrix(spec)
     correlation = effects[:factors] @ effects[factors:].T / effects.shape[1]
-    lines = dict(one.split(" = ") for one in aliases(spec))
+    lines = dict(line.split(" = ") for line in aliases(spec))
     assert list(lines) == [name for name, row in zip(names, correlation, strict=False) if row.any()]
     for name, row in zip(names, correlation, strict=False):
         if 0 < np.count_nonzero(row) <= 10:
@@ -173,7 +175,7 @@ def test_partial_aliases_are_the_correlations_with_interactions(factors: int) ->
 
 def read_terms(text: str) -> dict[str, float]:
     """Read ``1/3 a x b - c x d`` back."""
-    found: dict[str, float] = {}
+    shares: dict[str, float] = {}
     sign, share = 1.0, 1.0
     words = text.split()
     for at, word in enumerate(words):
@@ -182,9 +184,9 @@ def read_terms(text: str) -> dict[str, float]:
         elif "/" in word:
             share = int(word.split("/")[0]) / int(word.split("/")[1])
         elif word == "x":
-            found[f"{words[at - 1]} x {words[at + 1]}"] = sign * share
+            shares[f"{words[at - 1]} x {words[at + 1]}"] = sign * share
             sign, share = 1.0, 1.0
-    return found
+    return shares
 
 
 def test_twelve_runs_mix_a_third_of_every_interaction_of_two_others() -> None:

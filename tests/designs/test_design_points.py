@@ -51,8 +51,8 @@ def spaces(draw: st.DrawFn) -> Space:
     space: list[Parameter] = []
     for at in range(draw(st.integers(1, 4))):
         domain = draw(st.sampled_from(DOMAINS))
-        parents = [one for one in space if not isinstance(one.domain, Uniform)]
-        when = tuple(draw(conditions(one)) for one in parents if draw(st.integers(0, 2)) == 0)
+        parents = [parameter for parameter in space if not isinstance(parameter.domain, Uniform)]
+        when = tuple(draw(conditions(parameter)) for parameter in parents if draw(st.integers(0, 2)) == 0)
         if isinstance(domain, Constant):  # a plain value in a study file, which has no `when`
             when = ()
         excluded = ()
@@ -75,34 +75,36 @@ def comparable(point: Mapping[str, Scalar]) -> tuple[Any, ...]:
 
 def combinations_by_hand(space: Space) -> set[tuple[Any, ...]]:
     """Take every value of everything, then leave out what does not exist beside the others."""
-    found = set()
-    for values in product(*(values_of(one.domain) for one in space)):
+    points = set()
+    for values in product(*(values_of(parameter.domain) for parameter in space)):
         known: dict[str, Scalar] = {}
         for parameter, value in zip(space, values, strict=True):
             if is_active(parameter, known):
                 known[parameter.name] = value
-        if not any(is_excluded(one, known) for one in space):
-            found.add(comparable({one.name: known[one.name] for one in space if is_in(one, known)}))
-    return found
+        if not any(is_excluded(parameter, known) for parameter in space):
+            points.add(
+                comparable({parameter.name: known[parameter.name] for parameter in space if is_in(parameter, known)})
+            )
+    return points
 
 
-def is_in(one: Parameter, known: Mapping[str, Scalar]) -> bool:
-    return one.name in known and not isinstance(one.domain, Constant)
+def is_in(parameter: Parameter, known: Mapping[str, Scalar]) -> bool:
+    return parameter.name in known and not isinstance(parameter.domain, Constant)
 
 
-def is_excluded(one: Parameter, known: Mapping[str, Scalar]) -> bool:
+def is_excluded(parameter: Parameter, known: Mapping[str, Scalar]) -> bool:
     def holds(item: Exclusion) -> bool:
         beside = item.beside
-        is_it = one.name in known and same_value(known[one.name], item.value)
+        is_it = parameter.name in known and same_value(known[parameter.name], item.value)
         return is_it and beside.parameter in known and beside.holds(known[beside.parameter])
 
-    return any(holds(item) for item in one.excluded)
+    return any(holds(item) for item in parameter.excluded)
 
 
 @settings(deadline=None, max_examples=100)
 @given(spaces())
 def test_a_grid_is_every_combination_once_and_counted_without_being_made(space: Space) -> None:
-    points = Counter(comparable(one) for one in grid_points(space))
+    points = Counter(comparable(point) for point in grid_points(space))
     assert set(points) == combinations_by_hand(space)
     assert set(points.values()) <= {1}
     assert count_grid(space) == len(points)
@@ -124,9 +126,9 @@ def test_a_grid_of_any_size_is_counted() -> None:
 @settings(deadline=None, max_examples=100)
 @given(spaces(), st.data())
 def test_one_factor_varies_each_factor_of_the_baseline_alone(space: Space, data: st.DataObject) -> None:
-    space = tuple(one.model_copy(update={"excluded": ()}) for one in space)
-    searched = [one for one in space if not isinstance(one.domain, Constant)]
-    baseline = {one.name: data.draw(st.sampled_from(list(values_of(one.domain)))) for one in searched}
+    space = tuple(parameter.model_copy(update={"excluded": ()}) for parameter in space)
+    searched = [parameter for parameter in space if not isinstance(parameter.domain, Constant)]
+    baseline = {parameter.name: data.draw(st.sampled_from(list(values_of(parameter.domain)))) for parameter in searched}
     spec = make(space, DesignSpec(kind="one_factor", baseline=baseline))
     if not searched:
         with pytest.raises(DesignError, match="searches nothing"):
@@ -134,12 +136,15 @@ def test_one_factor_varies_each_factor_of_the_baseline_alone(space: Space, data:
         return
     listed = listed_points(spec)
     assert listed is not None
-    points = [dict(one) for one in listed]
-    assert count_points(spec) == len(points) == len({comparable(one) for one in points})
+    points = [dict(point) for point in listed]
+    assert count_points(spec) == len(points) == len({comparable(point) for point in points})
     first, *others = points
     for point in points:
-        known = {**{one.name: one.domain.value for one in space if isinstance(one.domain, Constant)}, **point}
-        assert set(point) == {one.name for one in searched if is_active(one, known)}
+        known = {
+            **{parameter.name: parameter.domain.value for parameter in space if isinstance(parameter.domain, Constant)},
+            **point,
+        }
+        assert set(point) == {parameter.name for parameter in searched if is_active(parameter, known)}
     changes = Counter(
         (name, isinstance(value, bool), value)
         for point in others
@@ -147,10 +152,10 @@ def test_one_factor_varies_each_factor_of_the_baseline_alone(space: Space, data:
         if comparable({"x": value}) != comparable({"x": baseline[name]})
     )
     wanted = {
-        (one.name, isinstance(value, bool), value)
-        for one in searched
-        for value in values_of(one.domain)
-        if one.name in first and comparable({"x": value}) != comparable({"x": baseline[one.name]})
+        (parameter.name, isinstance(value, bool), value)
+        for parameter in searched
+        for value in values_of(parameter.domain)
+        if parameter.name in first and comparable({"x": value}) != comparable({"x": baseline[parameter.name]})
     }
     assert changes == Counter(wanted)
     assert len(others) == len(wanted)
@@ -237,7 +242,7 @@ def test_the_number_of_trials_and_why(changed: dict[str, Any], planned: int, wor
     spec = make((DEPTH,), DesignSpec()).model_copy(update=changed)
     assert planned_trials(spec) == planned
     assert trials_in_words(spec) == words
-    assert [one for one in design_notes(spec) if said is not None and one.startswith(said)] == [*design_notes(spec)][
+    assert [line for line in design_notes(spec) if said is not None and line.startswith(said)] == [*design_notes(spec)][
         -1:
     ]
 
@@ -253,5 +258,5 @@ def test_the_shipped_table_has_a_baseline_and_one_change_a_row() -> None:
     assert trials_in_words(spec) == "24 trials (8 points x 3 seeds)"
     assert first == {name: value for name, value in spec.design.baseline.items() if name != "momentum"}
     changed = [[name for name in first if point[name] != first[name]] for point in others]
-    assert [len(one) for one in changed] == [1] * 7
+    assert [len(names) for names in changed] == [1] * 7
     assert spec.pruner == "none"

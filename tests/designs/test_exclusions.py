@@ -31,7 +31,7 @@ def spec_of(*space: Parameter, **trial: object) -> StudySpec:
 
 
 def names(spec: StudySpec) -> list[str]:
-    return [one.name for one in spec.space]
+    return [parameter.name for parameter in spec.space]
 
 
 def test_a_value_goes_only_beside_what_it_cannot_be_run_with(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_fixed_partner_decides_alone() -> None:
         values=("kaiming",)
     )
     kept = forbid(spec_of(INIT, depth=18), "init", "imagenet", "depth", [10])
-    assert [one.domain for one in kept.space] == [INIT.domain]
+    assert [parameter.domain for parameter in kept.space] == [INIT.domain]
 
 
 @pytest.mark.parametrize(

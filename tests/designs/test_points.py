@@ -49,8 +49,8 @@ def test_an_excluded_pair_is_no_point_and_constants_are_in_none() -> None:
 def test_ranges_with_steps_are_listed_in_decimals_and_others_refused() -> None:
     stepped = Parameter(name="label_smoothing", domain=Uniform(low=0.0, high=0.3, step=0.1))
     epochs = Parameter(name="max_epochs", domain=Integer(low=1, high=6, step=2))
-    assert [one["label_smoothing"] for one in grid_points((stepped,))] == [0.0, 0.1, 0.2, 0.3]
-    assert [one["max_epochs"] for one in grid_points((epochs,))] == [1, 3, 5]
+    assert [point["label_smoothing"] for point in grid_points((stepped,))] == [0.0, 0.1, 0.2, 0.3]
+    assert [point["max_epochs"] for point in grid_points((epochs,))] == [1, 3, 5]
     with pytest.raises(ValueError, match="momentum is searched over a continuous range"):
         grid_points((Parameter(name="momentum", domain=Uniform(low=0.0, high=0.9)),))
 

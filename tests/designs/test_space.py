@@ -21,7 +21,9 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 def parameter(name: str, domain: Domain, **when: Scalar | tuple[Scalar, ...]) -> Parameter:
     asked = {parent: values if isinstance(values, tuple) else (values,) for parent, values in when.items()}
     return Parameter(
-        name=name, domain=domain, when=tuple(Condition(parameter=one, values=values) for one, values in asked.items())
+        name=name,
+        domain=domain,
+        when=tuple(Condition(parameter=parent, values=values) for parent, values in asked.items()),
     )
 
 
@@ -67,8 +69,8 @@ def test_stepped_ranges_reach_both_ends() -> None:
         parameter("max_epochs", Integer(low=2, high=9, step=3)),
     )
     drawn = [suggest(study.ask(), space) for _ in range(60)]
-    assert {round(float(one["weight_decay"]), 9) for one in drawn} == {0.1, 0.2, 0.3}
-    assert {one["max_epochs"] for one in drawn} == {2, 5, 8}
+    assert {round(float(point["weight_decay"]), 9) for point in drawn} == {0.1, 0.2, 0.3}
+    assert {point["max_epochs"] for point in drawn} == {2, 5, 8}
 
 
 def test_choices_come_back_with_their_own_type() -> None:
@@ -81,8 +83,8 @@ def test_choices_come_back_with_their_own_type() -> None:
 def test_a_child_exists_only_beside_the_right_value() -> None:
     study = random_study()
     drawn = [suggest(study.ask(), [OPTIMIZER, MOMENTUM]) for _ in range(40)]
-    assert {one["optimizer"] for one in drawn} == {"sgd", "adam"}
-    assert all(("momentum" in one) is (one["optimizer"] == "sgd") for one in drawn)
+    assert {point["optimizer"] for point in drawn} == {"sgd", "adam"}
+    assert all(("momentum" in point) is (point["optimizer"] == "sgd") for point in drawn)
 
 
 def test_optuna_remembers_only_what_exists() -> None:

@@ -67,11 +67,11 @@ def spaces(draw: st.DrawFn) -> dict[str, Raw]:
     space: dict[str, Raw] = {}
     for name in names:
         raw = draw(domains(name))
-        parents = [one for one in space if takes(space[one])]
+        parents = [parameter for parameter in space if takes(space[parameter])]
         asked = draw(st.lists(st.sampled_from(parents), max_size=2, unique=True)) if parents else []
         if asked:
             raw["when"] = {
-                one: draw(st.lists(st.sampled_from(takes(space[one])), min_size=1, unique_by=repr)) for one in asked
+                name: draw(st.lists(st.sampled_from(takes(space[name])), min_size=1, unique_by=repr)) for name in asked
             }
         space[name] = raw
     if "sgd" in space.get("optimizer", {}).get("choice", []):
