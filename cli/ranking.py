@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.field_getters import Seeds, configuration_fields, require_filter, require_metric, trial_fields
-from cli.studies import Source, class_counts_of, of_spec, read_source, served
+from cli.studies import StudyHandle, StudyOnServer, open_study
 from study.analysis.ranking import (
     Configuration,
     RankedTrial,
@@ -23,9 +23,8 @@ from study.analysis.trial_filter import FIELDS, Comparison, TrialFilter
 from study.analysis.trial_filter.expression import And, Expression, LiteralValue, Name
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Mode, Objective
-from study.config.study_config import StudySpec
 from study.errors import StudyStorageError, UsageError
-from study.metrics import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
+from study.metrics import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named, shifted_sets
 from study.records import FinalLook, TrialRecord, TrialState
 
 if TYPE_CHECKING:
@@ -102,22 +101,11 @@ def ranked_rows(
         UsageError: no trial reports the metric.
         StudyStorageError, TrackingError: there is no such study.
     """
-    if tracking_uri:
-        return rank_sources([read_served(tracking_uri, name, metric, top)], metric)
-    return rank_sources([read_source(results, name)], metric)
-
-
-def rank_study(spec: StudySpec, name: str, records: list[TrialRecord], metric: str | None) -> Ranking:
-    """Rank the trials of a study by one metric, or by all its objectives.
-
-    Raises:
-        UsageError: no trial reports the metric.
-    """
-    return rank_sources([of_spec(spec, name, records)], metric)
+    return rank_sources([read_ranked(results, tracking_uri, name, metric, top)], metric)
 
 
 def rank_sources(
-    sources: Sequence[Source], metric: str | None, where: TrialFilter | None = None, *, trials: bool = False
+    sources: Sequence[StudyHandle], metric: str | None, where: TrialFilter | None = None, *, trials: bool = False
 ) -> Ranking:
     """Rank the trials of one or several studies together.
 
@@ -141,7 +129,10 @@ def rank_sources(
     configurations: tuple[Configuration, ...] = ()
     if where is not None:
         require_filter(
-            where, [known for one in sources for known in one.known], seeds, trials=trials or replicates == 1
+            where,
+            [known for one in sources for known in (*one.records, *one.sample)],
+            seeds,
+            trials=trials or replicates == 1,
         )
         if trials or replicates == 1:
             records = [one for one in records if where.holds(trial_fields(one, seeds))]
@@ -248,7 +239,7 @@ def mode_of(metric: str, objectives: Sequence[Objective]) -> Mode:
     return known.mode
 
 
-def _common_objectives(sources: Sequence[Source], metric: str | None) -> tuple[Objective, ...]:
+def _common_objectives(sources: Sequence[StudyHandle], metric: str | None) -> tuple[Objective, ...]:
     if metric is not None:
         known = tuple(objective for one in sources for objective in one.objective_list)
         return (Objective(metric=metric, mode=mode_of(metric, known)),)
@@ -266,7 +257,7 @@ def _common_objectives(sources: Sequence[Source], metric: str | None) -> tuple[O
 
 
 def _configurations(
-    sources: Sequence[Source],
+    sources: Sequence[StudyHandle],
     records: Sequence[TrialRecord],
     objectives: Sequence[Objective],
     where: TrialFilter | None,
@@ -282,17 +273,19 @@ def _configurations(
     return tuple(found)
 
 
-def _class_counts(sources: Sequence[Source], metric: str) -> tuple[int, ...]:
+def _class_counts(sources: Sequence[StudyHandle], metric: str) -> tuple[int, ...]:
     """Return the images of each class that a metric is measured on, where all studies have the same."""
-    found = [one.class_counts.get(class_counts_of(metric), ()) for one in sources]
+    shifted = shifted_sets(metric)
+    images = f"shifted/{shifted[0]}" if shifted else "val"
+    found = [one.class_counts.get(images, ()) for one in sources]
     return found[0] if all(one == found[0] for one in found) else ()
 
 
-def _notes(sources: Sequence[Source]) -> list[str]:
+def _notes(sources: Sequence[StudyHandle]) -> list[str]:
     prints = {one.fingerprint for one in sources}
     if len(prints) < 2:
         return []
-    each = ", ".join(f"{one.name} {one.data} {one.fingerprint[:12] or 'unknown'}" for one in sources)
+    each = ", ".join(f"{one.name} {one.data_source} {one.fingerprint[:12] or 'unknown'}" for one in sources)
     return [f"the data differ, so the metrics are not about the same images: {each}"]
 
 
@@ -304,22 +297,24 @@ _WORDS = tuple(name for name, field in TrialConfig.model_fields.items() if not i
 """Hyperparameters that MLflow has as a condition writes them; several numbers it has in another way."""
 
 
-def read_served(
-    tracking_uri: str,
+def read_ranked(
+    results: Path,
+    tracking_uri: str | None,
     name: str | None,
     metric: str | None,
     top: int | None,
     where: TrialFilter | None = None,
     *,
     trials: bool = False,
-) -> Source:
-    """Read a study from a server, no more of it than the first ``top`` places take.
+) -> StudyHandle:
+    """Read a study to rank, from the results folder or from a server; there no more than the first ``top`` places take.
 
     All trials are read where the order of places is not the server's: means over replicates, several objectives, and
     when no number is asked for.
 
     Args:
-        tracking_uri: the server or database.
+        results: the folder of all studies.
+        tracking_uri: a server or database to read instead.
         name: the study; None means the newest.
         metric: what to rank by; None means its objectives.
         top: how many places are asked for; None means all.
@@ -327,12 +322,14 @@ def read_served(
         trials: whether single trials are ranked although configurations have several.
 
     Raises:
-        TrackingError: the server is away, or there is no such study.
+        StudyStorageError, TrackingError: there is no such study, or the server is away.
         UsageError: no trial reports the metric, or the expression means nothing.
     """
-    from tracking.reader import queries as query
+    if not tracking_uri:
+        return open_study(results, name)
+    from tracking.reader import queries
 
-    study = query.open_study(tracking_uri, name)
+    study = queries.open_study(tracking_uri, name)
     objectives = study.objective_list if metric is None else study.objective_list[:1]
     single = trials or not study.has_replicates
     by_server = top is not None and len(objectives) == 1 and single
@@ -343,10 +340,10 @@ def read_served(
     if not by_server:
         if study.summary.trials > _SLOW:
             typer.echo(f"reading all {study.summary.trials} trials of {study.name} from the server", err=True)
-        return served(study, list(study.trials(wanted=wanted)), sample)
+        return StudyOnServer(study, list(study.trials(wanted=wanted)), sample)
     assert top is not None
     first, is_part = _first(study, metric or objectives[0].metric, max(top, 2), where)
-    return served(study, first, sample, is_part=is_part)
+    return StudyOnServer(study, first, sample, is_part=is_part)
 
 
 def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: TrialFilter) -> bool:

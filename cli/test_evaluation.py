@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from cli.output import moment
+from cli.studies import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
 from study.records import FinalLook, TrialRecord
 
@@ -19,28 +20,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cli.ranking import Ranking
-    from cli.studies import OpenStudy
     from study.analysis.ranking import RankedTrial
     from study.export import FinalScores
 
 SEND_TIMEOUT_S = 20.0
 
 
-def find_test_evaluation(study: OpenStudy, winner: RankedTrial) -> FinalLook | None:
+def look_at(looks: Sequence[FinalLook], winner: RankedTrial) -> FinalLook | None:
     """Return the look at the test images that a checkpoint had."""
-    record = winner.record
-    return next((one for one in study.storage.looks if (one.trial, one.epoch) == (record.trial, record.epoch)), None)
+    chosen = (winner.record.trial, winner.record.epoch)
+    return next((look for look in looks if (look.trial, look.epoch) == chosen), None)
 
 
-def require_first_test_evaluation(study: OpenStudy, winner: RankedTrial, *, again: bool) -> None:
+def require_first_test_evaluation(looks: Sequence[FinalLook], winner: RankedTrial, *, again: bool) -> None:
     """Make sure that the test images were not looked at for another checkpoint.
 
     Raises:
         StudyStorageError: they were, and nobody said --look-again.
     """
-    others = [
-        one for one in study.storage.looks if one.trial != winner.record.trial or one.epoch != winner.record.epoch
-    ]
+    chosen = (winner.record.trial, winner.record.epoch)
+    others = [look for look in looks if (look.trial, look.epoch) != chosen]
     if others and not again:
         raise StudyStorageError(
             f"the test images are looked at once, but were scored with trial {others[-1].trial} on "
@@ -70,7 +69,7 @@ def weights_folder(record: TrialRecord) -> Path:
 
 def evaluate_on_test(
     results: Path,
-    study: OpenStudy,
+    study: StudyInFolder,
     found: Ranking,
     winner: RankedTrial,
     images: NDArray[np.uint8],
@@ -88,22 +87,21 @@ def evaluate_on_test(
     from study.storage.study_storage import StudyStorage
     from study.training.evaluate import evaluate_checkpoint
 
-    if (known := find_test_evaluation(study, winner)) is not None:
+    if (known := look_at(study.looks, winner)) is not None:
         with suppress(StudyStorageError), driver_lock(study.layout):  # a kill may have come between storage and outbox
             _tell_mlflow(results, study, known)
         return known
-    require_first_test_evaluation(study, winner, again=again)
+    require_first_test_evaluation(study.looks, winner, again=again)
     if len(labels) == 0:
         raise StudyStorageError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
     record = winner.record
     assert record.epoch is not None
     folder = weights_folder(record)
     with driver_lock(study.layout):
-        storage = StudyStorage.open(study.layout)
-        study = replace(study, storage=storage)  # somebody may have looked while the images were read
-        if (known := find_test_evaluation(study, winner)) is not None:
+        storage = StudyStorage.open(study.layout)  # somebody may have looked while the images were read
+        if (known := look_at(storage.looks, winner)) is not None:
             return known
-        require_first_test_evaluation(study, winner, again=again)
+        require_first_test_evaluation(storage.looks, winner, again=again)
         try:
             values = evaluate_checkpoint(folder, images, labels)
         except (OSError, ValueError, RuntimeError) as error:
@@ -114,7 +112,7 @@ def evaluate_on_test(
     return new
 
 
-def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
+def _tell_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None:
     """Put the scores into the outbox, once, and send them if the server answers soon; else ``study sync`` does."""
     from study.errors import TrackingError
     from study.events import FinalLookTaken
@@ -142,7 +140,7 @@ def _tell_mlflow(results: Path, study: OpenStudy, new: FinalLook) -> None:
 
 def final_scores(
     results: Path,
-    study: OpenStudy,
+    study: StudyInFolder,
     found: Ranking,
     winner: RankedTrial,
     images: NDArray[np.uint8],
@@ -159,21 +157,14 @@ def final_scores(
         own = evaluate_on_test(results, study, found, winner, images, labels, again=again)
     except StudyStorageError as refused:
         return FinalScores(f"not scored: {refused}")
-    return FinalScores(describe_test_evaluations(refreshed_study(study).storage.looks, own), own.metrics)
+    return FinalScores(describe_test_evaluations(open_study(results, study.name).looks, own), own.metrics)
 
 
 def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
     """Say how often the test images were looked at, this look included."""
-    place = [(one.trial, one.epoch) for one in looks].index((own.trial, own.epoch))
+    place = [(look.trial, look.epoch) for look in looks].index((own.trial, own.epoch))
     first = f"looked at on {moment(own.at_s)}"
     if place == 0:
         return f"{first}, for the first time"
-    before = ", ".join(f"trial {one.trial}" for one in looks[:place])
+    before = ", ".join(f"trial {look.trial}" for look in looks[:place])
     return f"{first}, after they had been looked at for {before}: a little flattering"
-
-
-def refreshed_study(study: OpenStudy) -> OpenStudy:
-    """Return the study with what its storage says now."""
-    from study.storage.study_storage import StudyStorage
-
-    return replace(study, storage=StudyStorage.open(study.layout))

@@ -16,7 +16,6 @@ from cli.studies import open_study
 from cli.test_evaluation import (
     describe_test_evaluations,
     evaluate_on_test,
-    refreshed_study,
     require_first_test_evaluation,
     weights_folder,
 )
@@ -113,13 +112,13 @@ def _looks(results: Path, found: Ranking, winner: RankedTrial, *, score: bool, a
         return found.looks
 
     study = open_study(results, found.study)
-    require_first_test_evaluation(study, winner, again=again)
+    require_first_test_evaluation(study.looks, winner, again=again)
     from study.data import load_data
 
-    data = load_data(study.storage.spec.data)
-    study.storage.require_data(data.summary.fingerprint)
+    data = load_data(study.view.spec.data)
+    study.view.require_data(data.summary.fingerprint)
     evaluate_on_test(results, study, found, winner, data.test.images, data.test.labels, again=again)
-    return refreshed_study(study).storage.looks
+    return open_study(results, found.study).looks
 
 
 def register_best(
@@ -178,8 +177,6 @@ def require_names(name: str, alias: str) -> None:
     Raises:
         UsageError: it does not.
     """
-    from tracking.models.registry import require_names as require
-
     require(name, alias)
 
 

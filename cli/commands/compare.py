@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,8 +14,6 @@ from cli.views.tables import Format, TableModel, as_table, as_text, print_table
 if TYPE_CHECKING:
     from cli.field_getters import SortKey
     from cli.ranking import Ranking
-    from cli.studies import Source
-    from study.analysis.trial_filter import TrialFilter
 
 
 Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
@@ -58,7 +55,7 @@ def compare(
 ) -> None:
     """Rank the configurations of studies: by one metric, or by all their objectives."""
     from cli.field_getters import OF_CONFIGURATIONS, require_names, sort_keys
-    from cli.ranking import rank_sources
+    from cli.ranking import rank_sources, read_ranked
     from study.analysis.trial_filter import TrialFilter
     from study.errors import UsageError
 
@@ -67,9 +64,12 @@ def compare(
     kind = Format.JSON if json else shape
     asked, keys = TrialFilter(where) if where is not None else None, sort_keys(sort)
     limit = None if keys else top  # another order than the ranks' takes all of them
-    sources = _sources(results, tracking_uri, names, metric, limit, asked, trials=trials)
-    found = rank_sources(sources, metric, asked, trials=trials)
-    records = [one for source in sources for one in source.known]
+    studies = [
+        read_ranked(results, tracking_uri, name, metric, limit, asked, trials=trials)
+        for name in (dict.fromkeys(names) if names else [None])
+    ]
+    found = rank_sources(studies, metric, asked, trials=trials)
+    records = [record for study in studies for record in (*study.records, *study.sample)]
     single = trials or not found.configurations
     extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS
     asked_for = [one.strip() for one in (columns or "").split(",") if one.strip()]
@@ -80,26 +80,6 @@ def compare(
         _show_trials(found, more, keys, top, kind)
     else:
         _show_configurations(found, more, keys, top, kind)
-
-
-def _sources(
-    results: Path,
-    tracking_uri: str | None,
-    names: Sequence[str] | None,
-    metric: str | None,
-    top: int | None,
-    where: TrialFilter | None,
-    *,
-    trials: bool,
-) -> list[Source]:
-    each: list[str | None] = list(dict.fromkeys(names)) if names else [None]
-    if tracking_uri is None:
-        from cli.studies import read_source
-
-        return [read_source(results, one) for one in each]
-    from cli.ranking import read_served
-
-    return [read_served(tracking_uri, one, metric, top, where, trials=trials) for one in each]
 
 
 def _show_trials(found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:

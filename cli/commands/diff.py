@@ -10,7 +10,7 @@ import typer
 
 from cli.options import RESULTS, Json, ReadUri, Results
 from cli.output import number, print_json
-from cli.views.run import RunDetails
+from cli.views.run import RunDetails, read_run
 from cli.views.tables import make_table, print_table
 from study.analysis.trial_filter import Value, value_of
 from study.config.hyperparameters import in_use
@@ -22,12 +22,7 @@ _SHOWN = 60
 
 def diff(one: Run, other: Run, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """Print what differs between two runs: parameters, data, code, environment, outcome and metrics."""
-    from cli.views.run import local_run, served_run
-
-    def read(text: str) -> RunDetails:
-        return served_run(tracking_uri, text) if tracking_uri else local_run(results, text)
-
-    first, second = read(one), read(other)
+    first, second = (read_run(results, tracking_uri, run) for run in (one, other))
     found = find_differences(first, second)
     if json:
         print_json(as_json(first, second, found))

@@ -35,11 +35,11 @@ def export_best(
     study = open_study(results, found.study)
     record = winner.record
     checkpoint = weights_folder(record)
-    data = load_data(study.storage.spec.data)
-    study.storage.require_data(data.summary.fingerprint)
+    data = load_data(study.view.spec.data)
+    study.view.require_data(data.summary.fingerprint)
     test = final_scores(results, study, found, winner, data.test.images, data.test.labels, again=look_again)
     origin = Provenance(
-        study=found.study, study_id=study.storage.study_id, trial=record.trial, run_id=record.run_id,
+        study=found.study, study_id=study.view.study_id, trial=record.trial, run_id=record.run_id,
         ranked_by=found.metric, candidates=sum(row.rank is not None for row in found.rows),
     )  # fmt: skip
     shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_PREFIX)}

@@ -41,14 +41,15 @@ def extend(
     from cli.run_session import resume_with_live_view
     from cli.studies import open_study
     from study.config.diff import changes
+    from study.storage.study_storage import StudyStorage
 
     study = open_study(options.results, name)
     more = Additions(trials, replicates, wall_clock, accelerator_hours, failures, no_target)
-    extended = extend_study(study.storage.spec, more)
-    differences = changes(study.storage.spec, extended)
+    extended = extend_study(study.view.spec, more)
+    differences = changes(study.view.spec, extended)
     if not differences:
         raise UsageError("extend needs something to add, as in --trials 20; see `study extend --help`")
-    require_effect(study.storage, extended)
+    require_effect(StudyStorage.open(study.layout), extended)
     typer.echo(f"{study.name} is extended: {'; '.join(map(str, differences))}", err=options.json)
     resume_with_live_view(study.layout, extended, options, extended=True)
 

@@ -14,7 +14,7 @@ from cli.views.tables import make_table, print_table
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    from cli.studies import OpenStudy
+    from cli.studies import StudyInFolder
     from study.engine.rerun import RerunResult
     from study.records import EpochMetrics, TrialRecord
 
@@ -35,7 +35,7 @@ def rerun(
     from study.engine.rerun import rerun as run_again
 
     require_rerunnable(record)
-    objective = study.storage.spec.objective.metric
+    objective = study.view.spec.objective.metric
     then = {one.epoch: one.values.get(objective) for one in record.history}
 
     def show(now: EpochMetrics) -> None:
@@ -44,8 +44,8 @@ def rerun(
         typer.echo(f"epoch {now.epoch}/{record.epochs_run} {objective} {number(value, 6)} ({verdict})", err=True)
 
     typer.echo(f"trial {record.trial} of {study.name} again, {_epochs(record.epochs_run)}", err=True)
-    data = load_data(study.storage.spec.data)
-    found = run_again(study.storage, study.layout, record, data, save=save, on_epoch=show)
+    data = load_data(study.view.spec.data)
+    found = run_again(study.view, study.layout, record, data, save=save, on_epoch=show)
     if json:
         print_json(_as_json(found))
     else:
@@ -54,17 +54,18 @@ def rerun(
         raise StudyError(_verdict(found))
 
 
-def find_trial(results: Path, run: str) -> tuple[OpenStudy, TrialRecord]:
+def find_trial(results: Path, run: str) -> tuple[StudyInFolder, TrialRecord]:
     """Return the study and trial that somebody means by a run id or by STUDY/TRIAL.
 
     Raises:
         UsageError: it is neither.
         StudyStorageError: there is no such study, trial or run.
     """
-    from cli.studies import open_study, requested_trial, require_trial
+    from cli.studies import open_study
+    from cli.trial_names import requested_trial, require_trial
 
     name, trial = requested_trial(results, run)
-    study = open_study(results, name)
+    study = open_study(results, name, epochs=True)
     require_trial(name, len(study.records), trial)
     return study, study.records[trial]
 

@@ -93,11 +93,11 @@ def resume(name: Name = None, *, options: RunOptions) -> None:
 
     study = open_study(options.results, name)
     if study.state != "finished":
-        resume_with_live_view(study.layout, study.storage.spec, options)
+        resume_with_live_view(study.layout, study.view.spec, options)
     elif options.json:
         print_json({"study": study.name, "outcome": study.state, "log": str(study.layout.log)})
     else:
-        reason = f" ({study.storage.end_reason.value})" if study.storage.end_reason else ""
+        reason = f" ({study.view.end_reason.value})" if study.view.end_reason else ""
         shell_name = quoted(study.name)
         typer.echo(
             f"{study.name} is finished already{reason}; `study compare {shell_name}` ranks its trials, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,15 +22,9 @@ _DAMAGED = "damaged"
 
 def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """List the studies, the newest first."""
-    from cli.studies import DamagedStudy, summaries
+    from cli.studies import DamagedStudy, study_summaries
 
-    found: Sequence[StudySummary | DamagedStudy]
-    if tracking_uri:
-        from tracking.reader import queries as query
-
-        found = query.studies(tracking_uri)
-    else:
-        found = summaries(results)
+    found = study_summaries(results, tracking_uri)
     if json:
         print_json([_summary_json(one) for one in found])
     elif not found:
@@ -83,64 +76,30 @@ What = Annotated[
 
 def show(what: What = None, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """Show one study: what was searched, how far it is, what it found; or one run whole."""
-    from cli.studies import is_run_id, is_study, trial_named
-
-    is_run = what is not None and (trial_named(what) is not None or is_run_id(what))
-    if tracking_uri:
-        if is_run and what is not None and not _serves_study(tracking_uri, what):
-            _show_served_run(tracking_uri, what, json)
-        else:
-            _show_served(tracking_uri, what, json)
-    elif is_run and what is not None and not is_study(results, what):
-        _show_run(results, what, json)
-    else:
-        _show_study(results, what, json)
-
-
-def _show_study(results: Path, name: str | None, json: bool) -> None:
-    from cli.studies import see_study, summary_of
+    from cli.views.run import FEW, print_run, read_run, run_json
     from cli.views.study import print_study, study_json
 
-    study = see_study(results, name, epochs=json)
-    summary = summary_of(study)
-    if json:
-        print_json(study_json(study, summary))
-        return
-    print_study(study, summary)
+    if what is not None and _is_run(results, tracking_uri, what):
+        run = read_run(results, tracking_uri, what, None if json else FEW)
+        print_json(run_json(run)) if json else print_run(run)
+    elif json:
+        print_json(study_json(results, tracking_uri, what))
+    else:
+        print_study(results, tracking_uri, what)
 
 
-def _show_run(results: Path, what: str, json: bool) -> None:
-    from cli.views.run import local_run, print_run, run_json
-
-    run = local_run(results, what)
-    print_json(run_json(run)) if json else print_run(run)
-
-
-def _show_served_run(tracking_uri: str, what: str, json: bool) -> None:
-    from cli.views.run import FEW, print_run, run_json, served_run
-
-    run = served_run(tracking_uri, what, None if json else FEW)
-    print_json(run_json(run)) if json else print_run(run)
-
-
-def _serves_study(tracking_uri: str, name: str) -> bool:
-    """Whether a server has a study of this name."""
+def _is_run(results: Path, tracking_uri: str | None, text: str) -> bool:
+    """Whether a text names a run, and no study has that name."""
+    from cli.trial_names import is_run_id, is_study, trial_named
     from study.errors import TrackingError
-    from tracking.reader import queries as query
+
+    if trial_named(text) is None and not is_run_id(text):
+        return False
+    if not tracking_uri:
+        return not is_study(results, text)
+    from tracking.reader import queries
 
     try:
-        return query.open_study(tracking_uri, name).name == name
+        return queries.open_study(tracking_uri, text).name != text
     except TrackingError:
-        return False
-
-
-def _show_served(tracking_uri: str, name: str | None, json: bool) -> None:
-    from cli.ranking import rank_sources, read_served
-    from cli.views.study import SHOWN, print_served, served_json
-    from tracking.reader import queries as query
-
-    study = query.open_study(tracking_uri, name)
-    if json:
-        print_json(served_json(study))
-        return
-    print_served(study, rank_sources([read_served(tracking_uri, study.name, None, SHOWN)], None))
+        return True

@@ -16,7 +16,7 @@ from study.config.hyperparameters import in_use
 from study.records import EpochMetrics, TrialRecord
 
 if TYPE_CHECKING:
-    from cli.studies import ReadStudy
+    from cli.studies import StudyInFolder
     from tracking.outbox.study_state import DriverSession
 
 
@@ -53,6 +53,11 @@ class RunDetails:
         return f"{self.record.study}/{self.record.trial}"
 
 
+def read_run(results: Path, tracking_uri: str | None, text: str, metrics: Sequence[str] | None = ()) -> RunDetails:
+    """Return a run of the results folder, or of a server with the epochs of the named metrics (None: of all)."""
+    return served_run(tracking_uri, text, metrics) if tracking_uri else local_run(results, text)
+
+
 def local_run(results: Path, text: str) -> RunDetails:
     """Return a run of the results folder.
 
@@ -60,11 +65,12 @@ def local_run(results: Path, text: str) -> RunDetails:
         UsageError: the text names no run, or several.
         StudyStorageError: there is none of that name.
     """
-    from cli.studies import requested_trial, require_trial, see_study
+    from cli.studies import open_study
+    from cli.trial_names import requested_trial, require_trial
     from study.storage.reader import read_epochs
 
     name, trial = requested_trial(results, text)
-    study = see_study(results, name)
+    study = open_study(results, name)
     require_trial(name, len(study.records), trial)
     epochs = tuple(one.metrics for one in read_epochs(study.layout, trial))
     record = replace(study.records[trial], history=epochs)
@@ -79,7 +85,7 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
         UsageError: the text names no run.
         TrackingError: the server is away or does not know it.
     """
-    from cli.studies import HOW, is_run_id, trial_named
+    from cli.trial_names import TRIAL_SYNTAX, is_run_id, trial_named
     from study.errors import UsageError
     from tracking.reader import queries as query
     from tracking.reader.study import seeds_of
@@ -90,7 +96,7 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
     elif is_run_id(text):
         run_id = text if len(text) == FULL_ID else query.find_run(tracking_uri, text)
     else:
-        raise UsageError(f"{HOW}, got `{text}`")
+        raise UsageError(f"{TRIAL_SYNTAX}, got `{text}`")
     record, run, parent = query.trial(tracking_uri, run_id, metrics, objective=bool(metrics))
     tags, params = run.tags, parent.params
     data = {
@@ -120,12 +126,12 @@ def epoch_values(epochs: tuple[EpochMetrics, ...], name: str) -> list[float | No
     return [one.values.get(name) for one in epochs]
 
 
-def _with_origin(study: ReadStudy, record: TrialRecord) -> RunDetails:
+def _with_origin(study: StudyInFolder, record: TrialRecord) -> RunDetails:
     from tracking.outbox.study_state import sessions
 
-    facts, summary = study.facts, study.facts.data
+    view, summary = study.view, study.view.data
     told = _session_of(record, sessions(study.layout.outbox))
-    environment = dict(facts.environment)
+    environment = dict(view.environment)
     commit = environment.pop(COMMIT, "")
     code = {COMMIT: commit.removesuffix(CHANGED), "changed": str(commit.endswith(CHANGED)).lower()} if commit else {}
     data = {
@@ -135,9 +141,9 @@ def _with_origin(study: ReadStudy, record: TrialRecord) -> RunDetails:
     packages = told.packages if told else {}
     packages = packages or {name: environment[name] for name in PACKAGES if name in environment}
     machine = {name: value for name, value in environment.items() if name not in packages}
-    seeds = facts.spec.replicates.numbers
+    seeds = view.spec.replicates.numbers
     return RunDetails(
-        record, facts.spec.objective.metric, seeds[record.replicate] if record.replicate < len(seeds) else None,
+        record, view.spec.objective.metric, seeds[record.replicate] if record.replicate < len(seeds) else None,
         data, (told and told.code) or code, {**machine, **(told.machine if told else {})}, packages,
         told.installed if told else {},
     )  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from cli.output import moment, number
-from cli.ranking import Ranking, rank_study
-from cli.studies import ReadStudy
+from cli.ranking import Ranking, rank_sources, read_ranked
+from cli.studies import StudyInFolder, StudyOnServer, open_study
 from cli.views.leaderboard import configuration_table, trial_table
 from cli.views.tables import as_table, print_table
 from study.config.search_config import BudgetSpec
@@ -18,75 +19,81 @@ from study.config.study_config import StudySpec
 from study.records import StudySummary, TrialState
 
 if TYPE_CHECKING:
+    from study.storage.reader import StudyView
     from tracking.reader.study import ServedStudy
 
 
 SHOWN = 5
 
 
-def print_study(study: ReadStudy, summary: StudySummary) -> None:
-    """Print what was searched, how far it is and what it found."""
-    spec, data = study.facts.spec, study.facts.data
-    sizes = ", ".join(f"{name} {count}" for name, count in data.sizes.items())
+def print_study(results: Path, tracking_uri: str | None, name: str | None) -> None:
+    """Print what was searched, how far it is and what it found: of a study in a results folder or on a server."""
+    study = read_ranked(results, tracking_uri, name, None, SHOWN)
+    summary, ranking = study.summary, rank_sources([study], None)
     _print_state(summary)
-    found = rank_study(spec, study.name, study.records, None)
-    typer.echo(f"  objective  {_objective(found, summary)}")
-    for heading, text in _plan(study):
+    typer.echo(f"  objective  {_objective(ranking, summary)}")
+    if isinstance(study, StudyInFolder):
+        _print_folder_facts(study)
+    elif isinstance(study, StudyOnServer):
+        _print_server_facts(study.served)
+    _print_top(ranking)
+    if isinstance(study, StudyInFolder):
+        for record in study.records:
+            if record.state is TrialState.FAILED:
+                file = study.layout.trial_error(record.trial)
+                typer.echo(f"  trial {record.trial} failed: {record.error} (traceback: {file})")
+
+
+def _print_folder_facts(study: StudyInFolder) -> None:
+    spec, data = study.view.spec, study.view.data
+    sizes = ", ".join(f"{name} {count}" for name, count in data.sizes.items())
+    for heading, text in _plan(study.view):
         typer.echo(f"  {heading:10s} {text}")
     typer.echo(f"  data       {data.source} at {data.image_size_px} px: {sizes} (fingerprint {data.fingerprint[:12]})")
     positive = ", the positive class" if len(data.classes) == 2 else ""
-    named = [f"{one} ({at}{positive if at == 1 else ''})" for at, one in enumerate(data.classes)]
-    typer.echo(f"  classes    {', '.join(named)}")
+    labels = [f"{label} ({at}{positive if at == 1 else ''})" for at, label in enumerate(data.classes)]
+    typer.echo(f"  classes    {', '.join(labels)}")
     for parameter in spec.space:
         typer.echo(f"  {parameter.name:14s} {_domain(parameter)}")
-    for notice in study.facts.notices:
+    for notice in study.view.notices:
         typer.echo(f"  note: {notice}")
     typer.echo(f"  files      {study.layout.root}")
-    _print_top(found)
-    for record in study.records:
-        if record.state is TrialState.FAILED:
-            typer.echo(
-                f"  trial {record.trial} failed: {record.error} (traceback: {study.layout.trial_error(record.trial)})"
-            )
 
 
-def study_json(study: ReadStudy, summary: StudySummary) -> dict[str, Any]:
-    """Return all that is known of a study as one JSON object."""
-    return {
-        **asdict(summary),
-        "spec": study.facts.spec.model_dump(mode="json"),
-        "notices": study.facts.notices,
-        "end_reason": study.facts.end_reason,
-        "extensions": study.facts.extensions,
-        "records": [asdict(one) for one in study.records],
-    }
-
-
-def print_served(study: ServedStudy, found: Ranking) -> None:
-    """Print what a server knows of a study and of the best of it."""
-    summary, tags, params = study.summary, study.parent.tags, study.parent.params
-    _print_state(summary)
-    typer.echo(f"  objective  {_objective(found, summary)}")
-    plain = (
-        ("search" if study.design == "search" else "design", f"{params.get('study.sampler')}, {study.design}"),
+def _print_server_facts(served: ServedStudy) -> None:
+    tags, params = served.parent.tags, served.parent.params
+    facts = (
+        ("search" if served.design == "search" else "design", f"{params.get('study.sampler')}, {served.design}"),
         ("pruner", params.get("study.pruner")),
         ("searched", tags.get("study.searched")),
         (
             "data",
             f"{params.get('data.source')} at {params.get('data.image_size_px')} px: {tags.get('study.data_sizes')}",
         ),
-        ("print", study.fingerprint[:12]),
-        ("MLflow run", study.parent.id),
+        ("print", served.fingerprint[:12]),
+        ("MLflow run", served.parent.id),
     )
-    for heading, text in plain:
+    for heading, text in facts:
         typer.echo(f"  {heading:10s} {text or '-'}")
-    _print_top(found)
 
 
-def served_json(study: ServedStudy) -> dict[str, Any]:
-    """Return what a server knows of a study itself as one JSON object."""
-    run = study.parent
-    return {**asdict(study.summary), "run_id": run.id, "params": dict(run.params), "tags": dict(run.tags)}
+def study_json(results: Path, tracking_uri: str | None, name: str | None) -> dict[str, Any]:
+    """Return all that is known of a study, or what a server knows of it, as one JSON object."""
+    if tracking_uri:
+        from tracking.reader import queries
+
+        served = queries.open_study(tracking_uri, name)
+        run = served.parent
+        return {**asdict(served.summary), "run_id": run.id, "params": dict(run.params), "tags": dict(run.tags)}
+    study = open_study(results, name, epochs=True)
+    return {
+        **asdict(study.summary),
+        "spec": study.view.spec.model_dump(mode="json"),
+        "notices": study.view.notices,
+        "end_reason": study.view.end_reason,
+        "extensions": study.view.extensions,
+        "records": [asdict(record) for record in study.records],
+    }
 
 
 def _print_state(summary: StudySummary) -> None:
@@ -96,9 +103,9 @@ def _print_state(summary: StudySummary) -> None:
     typer.echo(f"  begun      {moment(summary.created_at_s)}")
 
 
-def _plan(study: ReadStudy) -> list[tuple[str, str]]:
+def _plan(view: StudyView) -> list[tuple[str, str]]:
     """Return what was to be run and what became of that, as headed lines."""
-    spec, facts = study.facts.spec, study.facts
+    spec = view.spec
     lines = [("search" if spec.design.kind == "search" else "design", _design(spec))]
     if len(spec.replicates.numbers) > 1:
         lines.append(("replicates", f"each point with the seeds {', '.join(map(str, spec.replicates.numbers))}"))
@@ -108,12 +115,12 @@ def _plan(study: ReadStudy) -> list[tuple[str, str]]:
     whose = "every trial" if kept == "all" else f"the best {kept} trials" if kept > 1 else "the best trial"
     lines.append(("weights", f"those of {whose}"))
     if spec.warm_start:
-        lines.append(("warm start", f"{', '.join(spec.warm_start)}: {len(facts.warm_start)} earlier points"))
-    for extension in facts.extensions:
+        lines.append(("warm start", f"{', '.join(spec.warm_start)}: {len(view.warm_start)} earlier points"))
+    for extension in view.extensions:
         changes = (f"{field} {before} -> {after}" for field, (before, after) in extension["changes"].items())
         lines.append(("extended", f"{moment(extension['at_s'])}: {', '.join(changes)}"))
-    if facts.end_reason is not None:
-        lines.append(("ended", f"before its time: {facts.end_reason.value}"))
+    if view.end_reason is not None:
+        lines.append(("ended", f"before its time: {view.end_reason.value}"))
     return lines
 
 

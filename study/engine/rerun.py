@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from study.data.dataset import DataBundle
     from study.paths import StudyLayout
-    from study.storage.study_storage import StudyStorage
+    from study.storage.study_attributes import StudyAttributes
     from study.training.checkpoint import CheckpointCard
     from study.training.models.initialization import Weights
 
@@ -74,7 +74,7 @@ def require_rerunnable(record: TrialRecord) -> None:
 
 
 def rerun(
-    storage: StudyStorage,
+    storage: StudyAttributes,
     layout: StudyLayout,
     record: TrialRecord,
     data: DataBundle,
@@ -123,14 +123,14 @@ def rerun(
         )
 
 
-def _other_conditions(storage: StudyStorage) -> list[str]:
+def _other_conditions(storage: StudyAttributes) -> list[str]:
     if not storage.environment:
         return ["the study does not say what it ran on: it is older than that, so CPU and versions are not known"]
     return changed_environment(storage.environment, describe_environment())
 
 
 def _train(
-    storage: StudyStorage,
+    storage: StudyAttributes,
     layout: StudyLayout,
     record: TrialRecord,
     data: DataBundle,
@@ -152,7 +152,7 @@ def _train(
     )
 
 
-def _require_data(storage: StudyStorage, data: DataBundle) -> None:
+def _require_data(storage: StudyAttributes, data: DataBundle) -> None:
     known, present = storage.data.fingerprint, data.summary.fingerprint
     if known != present:
         raise StudyStorageError(

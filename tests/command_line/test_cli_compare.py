@@ -15,8 +15,8 @@ from ranking_kit import F, P, record, table
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from cli.ranking import rank_study, require_best
-from cli.studies import ReadStudy
+from cli.ranking import ranked_rows, require_best
+from cli.studies import StudyInFolder
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
 from study.config.study_config import StudySpec
 from study.errors import StudyStorageError, UsageError
@@ -43,8 +43,9 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
             planned=9, warm_start=(1, 2), end_reason=StopReason.TIME_BUDGET, records=list(records),
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
-        study = ReadStudy(facts, StudyLayout(tmp_path), "finished")
-        monkeypatch.setattr("cli.studies.see_study", lambda results, name, epochs=False: study)
+        study = StudyInFolder(facts, StudyLayout(tmp_path), "finished")
+        for module in ("cli.ranking", "cli.views.study"):
+            monkeypatch.setattr(f"{module}.open_study", lambda results, name, epochs=False: study)
 
     return put
 
@@ -244,14 +245,14 @@ def test_show_names_every_objective(stored: Show) -> None:
 
 @pytest.mark.parametrize("replicates", [1, 3])
 @pytest.mark.parametrize("objectives", [(), OBJECTIVES])
-def test_ten_thousand_trials_are_all_ranked(replicates: int, objectives: tuple[Objective, ...]) -> None:
+def test_ten_thousand_trials_are_all_ranked(replicates: int, objectives: tuple[Objective, ...], stored: Show) -> None:
     records = [
         record(at, {"val_auc": at * 7919 % 10007 / 10007, "latency_ms": float(at * 104729 % 997), "val_loss": 0.5},
                point=at // replicates, replicate=at % replicates)
         for at in range(10_000)
     ]  # fmt: skip
-    spec = StudySpec(name="s", objectives=objectives, replicates=ReplicatesSpec(count=replicates))
-    found = rank_study(spec, "s", records, None)
+    stored(records, objectives=objectives, replicates=ReplicatesSpec(count=replicates))
+    found = ranked_rows(Path(), None, None, None)
     assert len(found.rows) == 10_000
     assert len(found.configurations) == (0 if replicates == 1 else 3334)
 
