@@ -134,16 +134,16 @@ def resolve_name(results: Path, name: str | None) -> str:
     Raises:
         StudyStorageError: there is no such study, or none at all.
     """
-    known = [study for study, _ in Layout(results).studies()]
-    if name is None and known:
-        return known[0]
+    names = [study for study, _ in Layout(results).studies()]
+    if name is None and names:
+        return names[0]
     if name is None:
         raise StudyStorageError(f"no study in {results}; `study run FILE` makes one, --results DIR looks elsewhere")
-    if name not in known:
+    if name not in names:
         from study.utils.suggestions import did_you_mean
 
-        listed = ", ".join(known[:10]) or "none"
-        raise StudyStorageError(f"no study `{name}` in {results}{did_you_mean(name, known)}; there are: {listed}")
+        listed = ", ".join(names[:10]) or "none"
+        raise StudyStorageError(f"no study `{name}` in {results}{did_you_mean(name, names)}; there are: {listed}")
     return name
 
 

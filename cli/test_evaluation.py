@@ -70,7 +70,7 @@ def weights_folder(record: TrialRecord) -> Path:
 def evaluate_on_test(
     results: Path,
     study: StudyInFolder,
-    found: Ranking,
+    ranking: Ranking,
     winner: RankedTrial,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -106,7 +106,7 @@ def evaluate_on_test(
             values = evaluate_checkpoint(folder, images, labels)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
-        new = FinalLook(record.trial, record.epoch, found.metric, time.time(), values)
+        new = FinalLook(record.trial, record.epoch, ranking.metric, time.time(), values)
         storage.record_test_evaluation(new)
         _tell_mlflow(results, study, new)
     return new
@@ -122,8 +122,8 @@ def _tell_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None:
     from tracking.outbox.study_state import fold
     from tracking.run_ids import tracking_uri_of
 
-    told = fold(read_lines(study.layout.outbox, reports=False))
-    if told.study is None or (new.trial, new.epoch) in told.looked:
+    state = fold(read_lines(study.layout.outbox, reports=False))
+    if state.study is None or (new.trial, new.epoch) in state.looked:
         return
     try:
         uri = tracking_uri_of(study.layout, None)
@@ -141,7 +141,7 @@ def _tell_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None:
 def final_scores(
     results: Path,
     study: StudyInFolder,
-    found: Ranking,
+    ranking: Ranking,
     winner: RankedTrial,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -154,7 +154,7 @@ def final_scores(
     if len(labels) == 0:
         return FinalScores("the study keeps none")
     try:
-        own = evaluate_on_test(results, study, found, winner, images, labels, again=again)
+        own = evaluate_on_test(results, study, ranking, winner, images, labels, again=again)
     except StudyStorageError as refused:
         return FinalScores(f"not scored: {refused}")
     return FinalScores(describe_test_evaluations(open_study(results, study.name).looks, own), own.metrics)

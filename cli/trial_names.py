@@ -63,15 +63,15 @@ def _find_run(results: Path, text: str) -> tuple[str, int]:
     from tracking.run_ids import load_runs
 
     resolve_name(results, None)  # raises where there is no study at all
-    known: dict[str, tuple[str, int]] = {}
+    trials: dict[str, tuple[str, int]] = {}
     for name, layout in Layout(results).studies():
         runs = load_runs(layout.runs)
-        known |= {run_id: (name, trial) for trial, run_id in (runs.trials if runs else {}).items()}
-    matching = [text] if text in known else [run_id for run_id in known if run_id.startswith(text)]
+        trials |= {run_id: (name, trial) for trial, run_id in (runs.trials if runs else {}).items()}
+    matching = [text] if text in trials else [run_id for run_id in trials if run_id.startswith(text)]
     if len(matching) == 1:
-        return known[matching[0]]
-    shown = matching or list(known)
-    listed = ", ".join(f"{run_id} ({'/'.join(map(str, known[run_id]))})" for run_id in shown[:_SHOWN_RUNS])
+        return trials[matching[0]]
+    shown = matching or list(trials)
+    listed = ", ".join(f"{run_id} ({'/'.join(map(str, trials[run_id]))})" for run_id in shown[:_SHOWN_RUNS])
     more = f" and {len(shown) - _SHOWN_RUNS} more" if len(shown) > _SHOWN_RUNS else ""
     if matching:
         raise UsageError(

@@ -57,45 +57,47 @@ def best(
     if test and tracking_uri:
         raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
     if register is not None:
+        from tracking.models.registry import require_names
+
         require_names(register, alias)
-    found = ranked_rows(results, tracking_uri, name, metric, top=1)
-    require_candidate(found)
-    if found.objective_list and not test and register is None:
+    ranking = ranked_rows(results, tracking_uri, name, metric, top=1)
+    require_candidate(ranking)
+    if ranking.objective_list and not test and register is None:
         if json:
-            print_json({"study": found.study, "objectives": [one.model_dump() for one in found.objective_list],
-                        "front": front_json(found), "certainty": {"text": front_certainty(found)}})  # fmt: skip
+            print_json({"study": ranking.study, "objectives": [objective.model_dump() for objective in ranking.objective_list],
+                        "front": front_json(ranking), "certainty": {"text": front_certainty(ranking)}})  # fmt: skip
         else:
-            print_front(found)
+            print_front(ranking)
         return
-    winner = winner_of(found)
-    verdict = _verdict(found)
-    looks = () if tracking_uri else _looks(results, found, winner, score=test, again=look_again)
-    own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
+    winner = winner_of(ranking)
+    verdict = _verdict(ranking)
+    looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again)
+    own = next((look for look in looks if (look.trial, look.epoch) == (winner.record.trial, winner.record.epoch)), None)
     done = None
     if register is not None:
         done = register_best(
-            results, found, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
+            results, ranking, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
         )
     if json:
-        first = found.configurations[0] if found.configurations else None
-        row = configuration_json(found, first) if first else trial_json(found, winner)
+        first = ranking.configurations[0] if ranking.configurations else None
+        row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
         print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
-                    "test_looks": [asdict(one) for one in looks], "registered": done and asdict(done)})  # fmt: skip
+                    "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done)})  # fmt: skip
         return
-    print_best(found, winner, verdict.text)
+    print_best(ranking, winner, verdict.text)
     _print_looks(looks, own)
     if done is not None:
         typer.echo(describe_registered(done))
 
 
-def _verdict(found: Ranking) -> Verdict:
-    if found.configurations:
+def _verdict(ranking: Ranking) -> Verdict:
+    if ranking.configurations:
         from study.analysis.significance import judge_configurations
 
-        return judge_configurations(found.configurations, found.mode, found.class_counts)
+        return judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts)
     from study.analysis.significance import judge_best
 
-    return judge_best(found.rows, found.metric, found.class_counts)
+    return judge_best(ranking.rows, ranking.metric, ranking.class_counts)
 
 
 def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
@@ -106,24 +108,24 @@ def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
         typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
 
 
-def _looks(results: Path, found: Ranking, winner: RankedTrial, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
+def _looks(results: Path, ranking: Ranking, winner: RankedTrial, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
     """Return the looks at the test images, after one at the winner if asked."""
     if not score:
-        return found.looks
+        return ranking.looks
 
-    study = open_study(results, found.study)
+    study = open_study(results, ranking.study)
     require_first_test_evaluation(study.looks, winner, again=again)
     from study.data import load_data
 
     data = load_data(study.view.spec.data)
     study.view.require_data(data.summary.fingerprint)
-    evaluate_on_test(results, study, found, winner, data.test.images, data.test.labels, again=again)
-    return open_study(results, found.study).looks
+    evaluate_on_test(results, study, ranking, winner, data.test.images, data.test.labels, again=again)
+    return open_study(results, ranking.study).looks
 
 
 def register_best(
     results: Path,
-    found: Ranking,
+    ranking: Ranking,
     winner: RankedTrial,
     verdict: str,
     looks: tuple[FinalLook, ...],
@@ -136,7 +138,7 @@ def register_best(
 
     Args:
         results: the results folder.
-        found: the ranking.
+        ranking: the ranking.
         winner: the trial that wins it.
         verdict: how sure its lead is.
         looks: the looks at the test images.
@@ -157,27 +159,18 @@ def register_best(
     from tracking.tracking_uri import default_tracking_uri
 
     layout = Layout(results)
-    study = layout.study(found.study)
+    study = layout.study(ranking.study)
     uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
     if not is_driven(study):  # the driver of a running study sends what there is itself
         sync(layout, study, uri)
-    own = next((one for one in looks if (one.trial, one.epoch) == (winner.record.trial, winner.record.epoch)), None)
+    own = next((look for look in looks if (look.trial, look.epoch) == (winner.record.trial, winner.record.epoch)), None)
     assert winner.value is not None
     choice = SelectedCheckpoint(
-        trial=winner.record.trial, metric=found.metric, value=winner.value,
-        candidates=sum(row.rank is not None for row in found.rows), verdict=verdict,
-        configuration=_configuration(found), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
+        trial=winner.record.trial, metric=ranking.metric, value=winner.value,
+        candidates=sum(row.rank is not None for row in ranking.rows), verdict=verdict,
+        configuration=_configuration(ranking), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
     )  # fmt: skip
     return register(study, uri, name, alias, choice, lambda: weights_folder(winner.record), _export)
-
-
-def require_names(name: str, alias: str) -> None:
-    """Make sure that MLflow takes the name of a model and its alias.
-
-    Raises:
-        UsageError: it does not.
-    """
-    require(name, alias)
 
 
 def describe_registered(done: Registered) -> str:
@@ -186,12 +179,12 @@ def describe_registered(done: Registered) -> str:
     return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
 
 
-def _configuration(found: Ranking) -> str:
-    if not found.configurations:
+def _configuration(ranking: Ranking) -> str:
+    if not ranking.configurations:
         return ""
-    best = found.configurations[0]
+    best = ranking.configurations[0]
     return (
-        f"It is the best seed of configuration {best.point}, which was chosen by its mean `{found.metric}` of "
+        f"It is the best seed of configuration {best.point}, which was chosen by its mean `{ranking.metric}` of "
         f"{number(best.mean, 5)} over {best.complete} of {best.planned} seeds."
     )
 
@@ -202,77 +195,81 @@ def _export(checkpoint: Path, file: Path) -> str:
     return export_graph(checkpoint, file)
 
 
-def print_best(found: Ranking, winner: RankedTrial, verdict: str) -> None:
+def print_best(ranking: Ranking, winner: RankedTrial, verdict: str) -> None:
     """Print the winning checkpoint and how sure its place is."""
     record = winner.record
-    if found.configurations:
-        metrics = _print_configuration(found, found.configurations[0])
+    if ranking.configurations:
+        metrics = _print_configuration(ranking, ranking.configurations[0])
     else:
-        typer.echo(f"best of {found.study} by {found.metric}: trial {record.trial} ({record.state})")
-        typer.echo(f"  {found.metric:12s} {number(winner.value, 5)} at epoch {record.epoch} of {record.epochs_run}")
+        typer.echo(f"best of {ranking.study} by {ranking.metric}: trial {record.trial} ({record.state})")
+        typer.echo(f"  {ranking.metric:12s} {number(winner.value, 5)} at epoch {record.epoch} of {record.epochs_run}")
         metrics = record.metrics
-    others = [key for key in ("val_auc", "val_accuracy", "val_f1", "val_loss") if key != found.metric]
+    others = [key for key in ("val_auc", "val_accuracy", "val_f1", "val_loss") if key != ranking.metric]
     typer.echo("  also         " + "  ".join(f"{key} {number(metrics.get(key))}" for key in others))
     if shifted := [key for key in metrics if key.startswith("shifted.") and key.endswith(".auc")]:
         typer.echo("  elsewhere    " + "  ".join(f"{key} {number(metrics[key])}" for key in shifted))
     params = "  ".join(f"{key}={number(value)}" for key, value in record.params.items())
     typer.echo(f"  params       {params or '-'}")
-    typer.echo(f"  checkpoint   {short_path(record.checkpoint)}{_of_trial(found, winner)}")
+    typer.echo(f"  checkpoint   {short_path(record.checkpoint)}{_of_trial(ranking, winner)}")
     if record.kept is False:
         typer.echo(f"  weights      not kept (keep.per_study); {_rerun(record)} makes them again")
     typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
     typer.echo(f"  certain?     {verdict}")
 
 
-def print_front(found: Ranking) -> None:
+def print_front(ranking: Ranking) -> None:
     """Print the Pareto front; there is no single winner."""
-    if found.configurations:
-        whole = [one for one in found.configurations if one.rank == 1]
-        print_table(as_table(configuration_table(found, whole, [])))
-        records = [one.best for one in whole if one.best is not None]
+    if ranking.configurations:
+        front = [configuration for configuration in ranking.configurations if configuration.rank == 1]
+        print_table(as_table(configuration_table(ranking, front, [])))
+        records = [configuration.best for configuration in front if configuration.best is not None]
     else:
-        rows = [row for row in found.rows if row.rank == 1]
-        print_table(as_table(trial_table(found, rows, [])))
+        rows = [row for row in ranking.rows if row.rank == 1]
+        print_table(as_table(trial_table(ranking, rows, [])))
         records = [row.record for row in rows]
     lost = [record for record in records if record.kept is False]
     if lost:
         numbers = ", ".join(str(record.trial) for record in lost)
         typer.echo(f"weights not kept (keep.per_study): trial {numbers}; {_rerun(lost[0])} makes them again")
-    typer.echo(f"certain?  {front_certainty(found)}")
+    typer.echo(f"certain?  {front_certainty(ranking)}")
     if len(records) > 1:
-        pick = f"`study best {found.study} --metric {found.metric}` picks one"
+        pick = f"`study best {ranking.study} --metric {ranking.metric}` picks one"
         typer.echo(f"each of them is the better one by some objective, or as good; {pick}")
 
 
-def front_json(found: Ranking) -> list[dict[str, object]]:
+def front_json(ranking: Ranking) -> list[dict[str, object]]:
     """Return the members of the front as JSON objects."""
-    if found.configurations:
-        return [configuration_json(found, one) for one in found.configurations if one.rank == 1]
-    return [trial_json(found, row) for row in found.rows if row.rank == 1]
+    if ranking.configurations:
+        return [
+            configuration_json(ranking, configuration)
+            for configuration in ranking.configurations
+            if configuration.rank == 1
+        ]
+    return [trial_json(ranking, row) for row in ranking.rows if row.rank == 1]
 
 
-def front_certainty(found: Ranking) -> str:
+def front_certainty(ranking: Ranking) -> str:
     """Say what the front takes for granted."""
-    if not found.configurations:
+    if not ranking.configurations:
         return "not known: each configuration ran once, and the front takes its values as they are"
-    return f"not known: the front compares means over up to {found.replicates} seeds, and not their spread"
+    return f"not known: the front compares means over up to {ranking.replicates} seeds, and not their spread"
 
 
-def _print_configuration(found: Ranking, best: Configuration) -> Mapping[str, float]:
+def _print_configuration(ranking: Ranking, best: Configuration) -> Mapping[str, float]:
     ran = f"{best.complete} of {best.planned} seeds ran to the end"
-    typer.echo(f"best of {found.study} by mean {found.metric}: configuration {best.point} ({ran})")
+    typer.echo(f"best of {ranking.study} by mean {ranking.metric}: configuration {best.point} ({ran})")
     spread = "" if best.sd is None else f", standard deviation {number(best.sd, 5)} between seeds"
-    typer.echo(f"  {found.metric:12s} {number(best.mean, 5)} mean{spread}")
+    typer.echo(f"  {ranking.metric:12s} {number(best.mean, 5)} mean{spread}")
     means = {key: best.mean_of(key) for key in best.counted[0].metrics}
     return {key: value for key, value in means.items() if value is not None}
 
 
-def _of_trial(found: Ranking, winner: RankedTrial) -> str:
-    if not found.configurations:
+def _of_trial(ranking: Ranking, winner: RankedTrial) -> str:
+    if not ranking.configurations:
         return ""
     record = winner.record
     return (
-        f" (trial {record.trial}, {found.seed_word} {found.seed_of(record)}: the best of them, "
+        f" (trial {record.trial}, {ranking.seed_word} {ranking.seed_of(record)}: the best of them, "
         f"{number(winner.value, 5)} at epoch {record.epoch} of {record.epochs_run})"
     )
 

@@ -62,54 +62,59 @@ def compare(
     if json and shape not in (Format.TABLE, Format.JSON):
         raise UsageError(f"--json is --format json, so it cannot go with --format {shape}")
     kind = Format.JSON if json else shape
-    asked, keys = TrialFilter(where) if where is not None else None, sort_keys(sort)
+    condition, keys = TrialFilter(where) if where is not None else None, sort_keys(sort)
     limit = None if keys else top  # another order than the ranks' takes all of them
     studies = [
-        read_ranked(results, tracking_uri, name, metric, limit, asked, trials=trials)
+        read_ranked(results, tracking_uri, name, metric, limit, condition, trials=trials)
         for name in (dict.fromkeys(names) if names else [None])
     ]
-    found = rank_sources(studies, metric, asked, trials=trials)
+    ranking = rank_sources(studies, metric, condition, trials=trials)
     records = [record for study in studies for record in (*study.records, *study.sample)]
-    single = trials or not found.configurations
+    single = trials or not ranking.configurations
     extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS
-    asked_for = [one.strip() for one in (columns or "").split(",") if one.strip()]
+    asked_for = [key.strip() for key in (columns or "").split(",") if key.strip()]
     more = require_names("--columns", asked_for, records, extra=extra)
-    require_names("--sort", [one.name for one in keys], records, extra=extra)
-    more = [one for one in more if one not in found.metrics]
+    require_names("--sort", [key.name for key in keys], records, extra=extra)
+    more = [key for key in more if key not in ranking.metrics]
     if single:
-        _show_trials(found, more, keys, top, kind)
+        _show_trials(ranking, more, keys, top, kind)
     else:
-        _show_configurations(found, more, keys, top, kind)
+        _show_configurations(ranking, more, keys, top, kind)
 
 
-def _show_trials(found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
+def _show_trials(ranking: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
     from cli.field_getters import sort_in_place
     from cli.views.leaderboard import columns_json, ranked_trial_fields, trial_json, trial_table
 
-    pairs = [(ranked_trial_fields(found, row), row) for row in found.rows]
+    pairs = [(ranked_trial_fields(ranking, row), row) for row in ranking.rows]
     sort_in_place(pairs, keys)
     rows = [row for _, row in pairs[:top]]
     if kind is Format.JSON:
-        print_json([{**trial_json(found, row), **columns_json(ask, more)} for ask, row in pairs[:top]])
-        _say(found.notes)
+        print_json([{**trial_json(ranking, row), **columns_json(getter, more)} for getter, row in pairs[:top]])
+        _say(ranking.notes)
     else:
-        _print(trial_table(found, rows, more), kind)
+        _print(trial_table(ranking, rows, more), kind)
 
 
 def _show_configurations(
-    found: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
+    ranking: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
 ) -> None:
     from cli.field_getters import configuration_fields, sort_in_place
     from cli.views.leaderboard import columns_json, configuration_json, configuration_table
 
-    pairs = [(configuration_fields(one), one) for one in found.configurations]
+    pairs = [(configuration_fields(configuration), configuration) for configuration in ranking.configurations]
     sort_in_place(pairs, keys)
-    shown = [one for _, one in pairs[:top]]
+    shown = [configuration for _, configuration in pairs[:top]]
     if kind is Format.JSON:
-        print_json([{**configuration_json(found, one), **columns_json(ask, more)} for ask, one in pairs[:top]])
-        _say(found.notes)
+        print_json(
+            [
+                {**configuration_json(ranking, configuration), **columns_json(getter, more)}
+                for getter, configuration in pairs[:top]
+            ]
+        )
+        _say(ranking.notes)
     else:
-        _print(configuration_table(found, shown, more), kind)
+        _print(configuration_table(ranking, shown, more), kind)
 
 
 def _print(sheet: TableModel, kind: Format) -> None:

@@ -42,7 +42,7 @@ def faces(
         print_json({"out": str(out), "counts": summary.counts, "contact_sheet": str(summary.contact_sheet)})
         return
     for name, classes in summary.counts.items():
-        typer.echo(f"{name:10s} " + ", ".join(f"{number} {one}" for one, number in classes.items()))
+        typer.echo(f"{name:10s} " + ", ".join(f"{number} {label}" for label, number in classes.items()))
     typer.echo(f"look at {summary.contact_sheet}; use it with data: {{source: folder, path: {out}}}")
 
 
@@ -77,16 +77,16 @@ def check(
         group_by=_regular_expression(group_by),
         classes=_read_classes(classes or []),
     )
-    found = check_folder(spec, out)
+    report = check_folder(spec, out)
     if json:
-        print_json(asdict(found))
+        print_json(asdict(report))
         return
-    _print_counts(found)
-    _print_faults(found)
-    _print_likeness(found)
-    if found.sheets:
-        more = f" and {len(found.sheets) - SHOWN_SHEETS} more" if len(found.sheets) > SHOWN_SHEETS else ""
-        typer.echo(f"look at {', '.join(map(short_path, found.sheets[:SHOWN_SHEETS]))}{more}")
+    _print_counts(report)
+    _print_faults(report)
+    _print_likeness(report)
+    if report.sheets:
+        more = f" and {len(report.sheets) - SHOWN_SHEETS} more" if len(report.sheets) > SHOWN_SHEETS else ""
+        typer.echo(f"look at {', '.join(map(short_path, report.sheets[:SHOWN_SHEETS]))}{more}")
 
 
 def _regular_expression(pattern: str | None) -> str | None:
@@ -104,57 +104,59 @@ def _regular_expression(pattern: str | None) -> str | None:
 def _read_classes(given: list[str]) -> dict[str, str]:
     from study.errors import UsageError
 
-    pairs = [one.partition("=") for one in given]
-    if wrong := [one for one, (key, _, name) in zip(given, pairs, strict=True) if not (key and name)]:
+    pairs = [text.partition("=") for text in given]
+    if wrong := [text for text, (key, _, name) in zip(given, pairs, strict=True) if not (key and name)]:
         raise UsageError(f"--classes must be FOLDER=CLASS, such as improper=not_wearing_mask, got {', '.join(wrong)}")
     return {key: name for key, _, name in pairs}
 
 
-def _print_counts(found: FolderCheck) -> None:
-    read = found.total - len(found.broken)
-    typer.echo(f"{found.path}: {read} of {found.total} pictures can be read, {len(found.classes)} classes")
-    rows = [[name, *(str(of_set[one]) for one in found.classes)] for name, of_set in found.counts.items()]
-    totals = [sum(of_set[one] for of_set in found.counts.values()) for one in found.classes]
-    if len(found.classes) <= 8:
-        print_table(make_table(["set", *found.classes], rows, right=found.classes))
+def _print_counts(report: FolderCheck) -> None:
+    read = report.total - len(report.broken)
+    typer.echo(f"{report.path}: {read} of {report.total} pictures can be read, {len(report.classes)} classes")
+    rows = [[name, *(str(of_set[label]) for label in report.classes)] for name, of_set in report.counts.items()]
+    totals = [sum(of_set[label] for of_set in report.counts.values()) for label in report.classes]
+    if len(report.classes) <= 8:
+        print_table(make_table(["set", *report.classes], rows, right=report.classes))
     else:
-        for name, of_set in found.counts.items():
+        for name, of_set in report.counts.items():
             typer.echo(f"  {name:12s} {sum(of_set.values())}, {min(of_set.values())} to {max(of_set.values())} a class")
-    ratio = "a class has none" if found.imbalance is None else f"{found.imbalance:.2f} : 1"
+    ratio = "a class has none" if report.imbalance is None else f"{report.imbalance:.2f} : 1"
     typer.echo(f"balance      largest to smallest class {ratio} ({max(totals)} and {min(totals)} pictures)")
-    if (sizes := found.sizes) is not None:
+    if (sizes := report.sizes) is not None:
         low, middle, high = (f"{sizes.width_px[at]}x{sizes.height_px[at]}" for at in range(3))
         smaller = f"{sizes.smaller} smaller than {sizes.target_px} px"
         typer.echo(f"size         least {low}, median {middle}, largest {high} (width x height); {smaller}")
 
 
-def _print_faults(found: FolderCheck) -> None:
-    if found.refusal:
-        typer.echo(f"refused      a study would not run on it: {found.refusal}")
-    broken = len(found.broken)
-    share = f" ({broken / found.total:.2%}; a study takes at most 1%)" if broken else ""
+def _print_faults(report: FolderCheck) -> None:
+    if report.refusal:
+        typer.echo(f"refused      a study would not run on it: {report.refusal}")
+    broken = len(report.broken)
+    share = f" ({broken / report.total:.2%}; a study takes at most 1%)" if broken else ""
     typer.echo(f"broken       {broken}{share}")
-    for line in found.broken[:SHOWN_BROKEN]:
+    for line in report.broken[:SHOWN_BROKEN]:
         typer.echo(f"  {line}")
     if broken > SHOWN_BROKEN:
         typer.echo(f"  and {broken - SHOWN_BROKEN} more")
-    kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(found.ignored.items(), key=lambda one: -one[1])[:10])
-    typer.echo(f"ignored      {sum(found.ignored.values())} files" + (f" ({kinds})" if kinds else ""))
+    kinds = ", ".join(
+        f"{kind} {count}" for kind, count in sorted(report.ignored.items(), key=lambda kind: -kind[1])[:10]
+    )
+    typer.echo(f"ignored      {sum(report.ignored.values())} files" + (f" ({kinds})" if kinds else ""))
 
 
-def _print_likeness(found: FolderCheck) -> None:
-    for one in found.duplicates:
-        share = f" ({one.count / one.total:.2%})" if one.count else ""
-        in_words = f"{one.count} of {one.total} in {one.between[1]} are nearly in {one.between[0]} too{share}"
+def _print_likeness(report: FolderCheck) -> None:
+    for pair in report.duplicates:
+        share = f" ({pair.count / pair.total:.2%})" if pair.count else ""
+        in_words = f"{pair.count} of {pair.total} in {pair.between[1]} are nearly in {pair.between[0]} too{share}"
         typer.echo(f"duplicates   {in_words}")
-        _print_examples(one)
-    if not found.conflicts:
+        _print_examples(pair)
+    if not report.conflicts:
         typer.echo("conflicts    no picture is nearly in two classes")
-    for one in found.conflicts:
+    for pair in report.conflicts:
         typer.echo(
-            f"conflicts    {one.count} of {one.between[1]} are nearly in {one.between[0]} too: one label is wrong"
+            f"conflicts    {pair.count} of {pair.between[1]} are nearly in {pair.between[0]} too: one label is wrong"
         )
-        _print_examples(one)
+        _print_examples(pair)
 
 
 def _print_examples(likeness: DuplicateCounts) -> None:

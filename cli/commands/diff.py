@@ -20,42 +20,44 @@ _DIGITS = 6
 _SHOWN = 60
 
 
-def diff(one: Run, other: Run, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
+def diff(
+    first_run: Run, second_run: Run, results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False
+) -> None:
     """Print what differs between two runs: parameters, data, code, environment, outcome and metrics."""
-    first, second = (read_run(results, tracking_uri, run) for run in (one, other))
-    found = find_differences(first, second)
+    first, second = (read_run(results, tracking_uri, run) for run in (first_run, second_run))
+    differences = find_differences(first, second)
     if json:
-        print_json(as_json(first, second, found))
+        print_json(as_json(first, second, differences))
         return
-    _print(first, second, found)
+    _print(first, second, differences)
 
 
-def _print(one: RunDetails, other: RunDetails, found: Differences) -> None:
+def _print(first: RunDetails, second: RunDetails, differences: Differences) -> None:
 
-    typer.echo(f"{one.label} against {other.label}: {_summary(one, other, found)}")
-    for section, part in found.sections.items():
+    typer.echo(f"{first.label} against {second.label}: {_summary(first, second, differences)}")
+    for section, part in differences.sections.items():
         more = difference if section == "metrics" else None
-        _print_part(section, part, one.label, other.label, more)
-    if found.measured:
-        _print_part("time and memory", found.measured, one.label, other.label, difference)
+        _print_part(section, part, first.label, second.label, more)
+    if differences.measured:
+        _print_part("time and memory", differences.measured, first.label, second.label, difference)
 
 
-def _summary(one: RunDetails, other: RunDetails, found: Differences) -> str:
-    if found.is_empty:
-        but = " but time and memory" if found.measured else ""
+def _summary(first: RunDetails, second: RunDetails, differences: Differences) -> str:
+    if differences.is_empty:
+        but = " but time and memory" if differences.measured else ""
         text = f"nothing differs{but}"
     else:
-        text = "different are " + ", ".join(f"{name} ({len(part)})" for name, part in found.sections.items())
-    parts = {"data": (one.data, other.data), "code": (one.code, other.code),
-             "environment": (one.machine, other.machine)}  # fmt: skip
+        text = "different are " + ", ".join(f"{name} ({len(part)})" for name, part in differences.sections.items())
+    parts = {"data": (first.data, second.data), "code": (first.code, second.code),
+             "environment": (first.machine, second.machine)}  # fmt: skip
     unknown = [name for name, pair in parts.items() if not all(pair)]
     return text + (f"; not known of both: {', '.join(unknown)}" if unknown else "")
 
 
 def _print_part(
-    heading: str, part: Mapping[str, Pair], one: str, other: str, difference: Callable[[Pair], float | None] | None
+    heading: str, part: Mapping[str, Pair], first: str, second: str, difference: Callable[[Pair], float | None] | None
 ) -> None:
-    names = [one, f"{other} (second)" if one == other else other]
+    names = [first, f"{second} (second)" if first == second else second]
     columns = [heading, *names, *(["difference"] if difference else [])]
     rows = [
         [name, *map(_word, pair), *([_signed(difference(pair))] if difference else [])] for name, pair in part.items()
@@ -99,7 +101,7 @@ class Differences:
     @property
     def sections(self) -> dict[str, Mapping[str, Pair]]:
         """Every part that has a difference, but for what is measured of the machine."""
-        return {name: found for name, found in vars(self).items() if found and name != "measured"}
+        return {name: part for name, part in vars(self).items() if part and name != "measured"}
 
     @property
     def is_empty(self) -> bool:
@@ -107,17 +109,17 @@ class Differences:
         return not self.sections
 
 
-def find_differences(one: RunDetails, other: RunDetails) -> Differences:
+def find_differences(first: RunDetails, second: RunDetails) -> Differences:
     """Compare two runs; what neither knows is not compared."""
     from study.metrics import is_machine_metric
 
-    metrics = _differing(one.record.metrics, other.record.metrics)
+    metrics = _differing(first.record.metrics, second.record.metrics)
     return Differences(
-        parameters=_differing(_parameters(one), _parameters(other)),
-        data=_differing(one.data, other.data),
-        code=_differing(one.code, other.code),
-        environment={**_differing(one.machine, other.machine), **_differing(_packages(one), _packages(other))},
-        outcome=_differing(_outcome(one), _outcome(other)),
+        parameters=_differing(_parameters(first), _parameters(second)),
+        data=_differing(first.data, second.data),
+        code=_differing(first.code, second.code),
+        environment={**_differing(first.machine, second.machine), **_differing(_packages(first), _packages(second))},
+        outcome=_differing(_outcome(first), _outcome(second)),
         metrics={name: pair for name, pair in metrics.items() if not is_machine_metric(name)},
         measured={name: pair for name, pair in metrics.items() if is_machine_metric(name)},
     )
@@ -128,18 +130,18 @@ def difference(pair: Pair) -> float | None:
     return None if None in pair else float(pair[1] - pair[0])
 
 
-def as_json(one: RunDetails, other: RunDetails, found: Differences) -> dict[str, Any]:
+def as_json(first: RunDetails, second: RunDetails, differences: Differences) -> dict[str, Any]:
     """Return it as one JSON object, every part with what differs."""
     parts: dict[str, Any] = {
-        name: {key: list(pair) for key, pair in part.items()} for name, part in vars(found).items()
+        name: {key: list(pair) for key, pair in part.items()} for name, part in vars(differences).items()
     }
     for name in ("metrics", "measured"):
         parts[name] = {
-            key: {"values": list(pair), "difference": difference(pair)} for key, pair in vars(found)[name].items()
+            key: {"values": list(pair), "difference": difference(pair)} for key, pair in vars(differences)[name].items()
         }
     runs = [{"run": each.label, "run_id": each.record.run_id, "study": each.record.study, "trial": each.record.trial}
-            for each in (one, other)]  # fmt: skip
-    return {"runs": runs, "same": found.is_empty, **parts}
+            for each in (first, second)]  # fmt: skip
+    return {"runs": runs, "same": differences.is_empty, **parts}
 
 
 def _parameters(run: RunDetails) -> dict[str, Any]:
@@ -155,14 +157,14 @@ def _outcome(run: RunDetails) -> dict[str, Value]:
     return {name: value_of(run.record, name) for name in _OUTCOME}
 
 
-def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Pair]:
+def _differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Pair]:
     """Return the values that differ; where one side knows nothing at all there is nothing to compare."""
-    if not one or not other:
+    if not first or not second:
         return {}
-    pairs = {name: (one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))}
+    pairs = {name: (first.get(name), second.get(name)) for name in dict.fromkeys((*first, *second))}
     return {name: pair for name, pair in pairs.items() if not _same(*pair)}
 
 
-def _same(one: Any, other: Any) -> bool:
-    both_nan = one != one and other != other  # NaN, the one value that is not itself
-    return both_nan or (one == other and isinstance(one, bool) is isinstance(other, bool))
+def _same(first: Any, second: Any) -> bool:
+    both_nan = first != first and second != second  # NaN, the only value that is not itself
+    return both_nan or (first == second and isinstance(first, bool) is isinstance(second, bool))

@@ -31,25 +31,26 @@ def export_best(
     from study.metrics import SHIFTED_PREFIX
 
     refuse_occupied(out)
-    found, winner = require_best(results, None, name, metric)
-    study = open_study(results, found.study)
+    ranking, winner = require_best(results, None, name, metric)
+    study = open_study(results, ranking.study)
     record = winner.record
     checkpoint = weights_folder(record)
     data = load_data(study.view.spec.data)
     study.view.require_data(data.summary.fingerprint)
-    test = final_scores(results, study, found, winner, data.test.images, data.test.labels, again=look_again)
+    test = final_scores(results, study, ranking, winner, data.test.images, data.test.labels, again=look_again)
     origin = Provenance(
-        study=found.study, study_id=study.view.study_id, trial=record.trial, run_id=record.run_id,
-        ranked_by=found.metric, candidates=sum(row.rank is not None for row in found.rows),
+        study=ranking.study, study_id=study.view.study_id, trial=record.trial, run_id=record.run_id,
+        ranked_by=ranking.metric, candidates=sum(row.rank is not None for row in ranking.rows),
     )  # fmt: skip
     shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_PREFIX)}
     bundle = export_checkpoint(checkpoint, out, data.val.images, origin, test, shifted)
     if json:
-        print_json({"out": str(out), "study": found.study, "trial": record.trial, "run_id": record.run_id,
-                    "metric": found.metric, "value": winner.value, "max_score_difference": bundle.max_score_difference,
-                    "test": asdict(test), "files": [str(one) for one in bundle.files]})  # fmt: skip
+        print_json({"out": str(out), "study": ranking.study, "trial": record.trial, "run_id": record.run_id,
+                    "metric": ranking.metric, "value": winner.value,
+                    "max_score_difference": bundle.max_score_difference,
+                    "test": asdict(test), "files": [str(file) for file in bundle.files]})  # fmt: skip
         return
-    typer.echo(f"wrote {out}: trial {record.trial} of {found.study}, {found.metric} {winner.value:.5f}")
+    typer.echo(f"wrote {out}: trial {record.trial} of {ranking.study}, {ranking.metric} {winner.value:.5f}")
     typer.echo(
         f"loaded again and scored {len(data.val)} validation images: "
         f"largest difference {bundle.max_score_difference:.2g}"

@@ -56,12 +56,12 @@ def plan(
 
     spec = load_spec(file, overrides or (), name=name, trials=trials).spec
 
-    found = plan_study(spec, results, measure=calibrate, say=lambda line: typer.echo(line, err=True))
-    said = design_notes(spec)
+    study_plan = plan_study(spec, results, measure=calibrate, say=lambda line: typer.echo(line, err=True))
+    notes = design_notes(spec)
     if json:
-        print_json(_as_json(found, said))
+        print_json(_as_json(study_plan, notes))
     else:
-        print_plan(found, said)
+        print_plan(study_plan, notes)
 
 
 def _as_json(plan: Plan, design_notes: tuple[str, ...]) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def _trials(plan: Plan) -> str:
 
 def _print_points(plan: Plan) -> None:
     points, total = plan.work.points, len(plan.work.points)
-    names = [name for name in plan.spec.searched() if any(name in one for one in points)]
+    names = [name for name in plan.spec.searched() if any(name in point for point in points)]
     if not names:
         return
     if plan.work.drawn:
@@ -145,10 +145,10 @@ def _print_points(plan: Plan) -> None:
         shown = (*points[:SHOWN_ENDS], *points[-SHOWN_ENDS:])
         title = f"{total} points, the first and last {SHOWN_ENDS} (--json has all)"
         first = [str(at) for at in (*range(SHOWN_ENDS), *range(total - SHOWN_ENDS, total))]
-    rows = [[number(one.get(name)) for name in names] for one in shown]
+    rows = [[number(point.get(name)) for name in names] for point in shown]
     if first:
         rows, names = [[place, *row] for place, row in zip(first, rows, strict=True)], ["point", *names]
-    table = make_table(names, rows, right=["point"], folds=[one for one in names if one != "point"])
+    table = make_table(names, rows, right=["point"], folds=[name for name in names if name != "point"])
     typer.echo(title)
     print_table(table)
 
@@ -187,16 +187,16 @@ def _print_time(plan: Plan) -> None:
     )
     typer.echo(f"        {timing.busy_s * share / 3600:.2f} {what}; {_savings(plan)}")
     if timing.limit is not None:
-        one = timing.limit
+        limit = timing.limit
         typer.echo(
-            f"limit   budget.{one.name} ({one.value}) comes first, after {duration(one.at_s)}: "
-            f"about {one.ended} of {plan.work.trials} trials will have ended"
+            f"limit   budget.{limit.name} ({limit.value}) comes first, after {duration(limit.at_s)}: "
+            f"about {limit.ended} of {plan.work.trials} trials will have ended"
         )
     elif spec.budget.wall_clock is not None or spec.budget.accelerator_hours is not None:
         typer.echo("limit   the trials end before any limit of the budget is reached")
     if spec.budget.target:
-        wanted = ", ".join(f"{name} {value:g}" for name, value in spec.budget.target.items())
-        typer.echo(f"        a trial that reaches the target ({wanted}) ends the study at once")
+        target = ", ".join(f"{name} {value:g}" for name, value in spec.budget.target.items())
+        typer.echo(f"        a trial that reaches the target ({target}) ends the study at once")
 
 
 def _beside(plan: Plan) -> str:
@@ -211,7 +211,7 @@ def _savings(plan: Plan) -> str:
     spec, may = plan.spec, []
     if spec.pruner != "none":
         may.append(f"{spec.pruner} stops weak trials earlier")
-    if any(one.config.early_stopping_patience is not None for one in plan.work.kinds):
+    if any(trial.config.early_stopping_patience is not None for trial in plan.work.kinds):
         may.append("early stopping ends some")
     if plan.work.drawn:
         may.append("the search tries other points than those drawn here")

@@ -36,7 +36,7 @@ def rerun(
 
     require_rerunnable(record)
     objective = study.view.spec.objective.metric
-    then = {one.epoch: one.values.get(objective) for one in record.history}
+    then = {metrics.epoch: metrics.values.get(objective) for metrics in record.history}
 
     def show(now: EpochMetrics) -> None:
         value, before = now.values.get(objective), then.get(now.epoch)
@@ -45,13 +45,13 @@ def rerun(
 
     typer.echo(f"trial {record.trial} of {study.name} again, {_epochs(record.epochs_run)}", err=True)
     data = load_data(study.view.spec.data)
-    found = run_again(study.view, study.layout, record, data, save=save, on_epoch=show)
+    result = run_again(study.view, study.layout, record, data, save=save, on_epoch=show)
     if json:
-        print_json(_as_json(found))
+        print_json(_as_json(result))
     else:
-        _print(found)
-    if not found.same:
-        raise StudyError(_verdict(found))
+        _print(result)
+    if not result.same:
+        raise StudyError(_verdict(result))
 
 
 def find_trial(results: Path, run: str) -> tuple[StudyInFolder, TrialRecord]:
@@ -70,62 +70,69 @@ def find_trial(results: Path, run: str) -> tuple[StudyInFolder, TrialRecord]:
     return study, study.records[trial]
 
 
-def _print(found: RerunResult) -> None:
-    if found.same:
-        weights = ", and the same weights" if found.same_weights else ""
-        typer.echo(f"the same to the last bit: {_epochs(found.record.epochs_run)} x {found.metrics} metrics{weights}")
+def _print(result: RerunResult) -> None:
+    if result.same:
+        weights = ", and the same weights" if result.same_weights else ""
+        typer.echo(f"the same to the last bit: {_epochs(result.record.epochs_run)} x {result.metrics} metrics{weights}")
     else:
-        _print_differences(found)
-    if found.saved is not None:
-        which = "the selected checkpoint" if found.same else "a checkpoint that is not the study's"
-        typer.echo(f"{which} is in {short_path(str(found.saved))}")
+        _print_differences(result)
+    if result.saved is not None:
+        which = "the selected checkpoint" if result.same else "a checkpoint that is not the study's"
+        typer.echo(f"{which} is in {short_path(str(result.saved))}")
 
 
-def _print_differences(found: RerunResult) -> None:
+def _print_differences(result: RerunResult) -> None:
     rows = [
-        [one.metric, "selected" if one.epoch is None else str(one.epoch), number(one.then, 8), number(one.now, 8),
-         "-" if math.isnan(one.largest) else f"{one.largest:.2g}"]
-        for one in found.differences
+        [difference.metric, "selected" if difference.epoch is None else str(difference.epoch),
+         number(difference.then, 8), number(difference.now, 8),
+         "-" if math.isnan(difference.largest) else f"{difference.largest:.2g}"]
+        for difference in result.differences
     ]  # fmt: skip
     columns = ["metric", "first epoch", "then", "now", "largest difference"]
     if rows:
         print_table(make_table(columns, rows, right=columns[1:]))
-    if found.epochs_now != found.record.epochs_run:
-        typer.echo(f"it had {found.record.epochs_run} epochs then and {found.epochs_now} now")
-    if found.same_weights is False:
+    if result.epochs_now != result.record.epochs_run:
+        typer.echo(f"it had {result.record.epochs_run} epochs then and {result.epochs_now} now")
+    if result.same_weights is False:
         typer.echo("the weights of the selected checkpoint differ")
     typer.echo("what may have made the difference:")
-    for reason in found.reasons or ("nothing that is known of: CPU, versions, code, data and weights are as then",):
+    for reason in result.reasons or ("nothing that is known of: CPU, versions, code, data and weights are as then",):
         typer.echo(f"  {reason}")
 
 
-def _verdict(found: RerunResult) -> str:
-    record, count = found.record, len(found.differences)
-    first = min((one.epoch for one in found.differences if one.epoch is not None), default=None)
+def _verdict(result: RerunResult) -> str:
+    record, count = result.record, len(result.differences)
+    first = min((difference.epoch for difference in result.differences if difference.epoch is not None), default=None)
     what = f"{count} metric{'s' * (count != 1)}" + (f" from epoch {first} on" if first else "")
     if not count:
-        what = "its weights" if found.epochs_now == record.epochs_run else "the number of its epochs"
-    why = "; ".join(found.reasons) or "nothing is known that could be the cause"
+        what = "its weights" if result.epochs_now == record.epochs_run else "the number of its epochs"
+    why = "; ".join(result.reasons) or "nothing is known that could be the cause"
     return f"trial {record.trial} of `{record.study}` must come out the same to the last bit, but {what} differ: {why}"
 
 
-def _as_json(found: RerunResult) -> dict[str, Any]:
-    record = found.record
+def _as_json(result: RerunResult) -> dict[str, Any]:
+    record = result.record
     return {
         "study": record.study,
         "trial": record.trial,
         "run_id": record.run_id,
-        "same": found.same,
+        "same": result.same,
         "epochs": record.epochs_run,
-        "epochs_now": found.epochs_now,
-        "metrics": found.metrics,
-        "same_weights": found.same_weights,
+        "epochs_now": result.epochs_now,
+        "metrics": result.metrics,
+        "same_weights": result.same_weights,
         "differences": [
-            {"metric": one.metric, "first_epoch": one.epoch, "then": one.then, "now": one.now, "largest": one.largest}
-            for one in found.differences
+            {
+                "metric": difference.metric,
+                "first_epoch": difference.epoch,
+                "then": difference.then,
+                "now": difference.now,
+                "largest": difference.largest,
+            }
+            for difference in result.differences
         ],
-        "reasons": [] if found.same else list(found.reasons),
-        "saved": None if found.saved is None else str(found.saved),
+        "reasons": [] if result.same else list(result.reasons),
+        "saved": None if result.saved is None else str(result.saved),
     }
 
 

@@ -24,32 +24,33 @@ def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json:
     """List the studies, the newest first."""
     from cli.studies import DamagedStudy, study_summaries
 
-    found = study_summaries(results, tracking_uri)
+    summaries = study_summaries(results, tracking_uri)
     if json:
-        print_json([_summary_json(one) for one in found])
-    elif not found:
+        print_json([_summary_json(summary) for summary in summaries])
+    elif not summaries:
         typer.echo(f"no study in {'the server' if tracking_uri else results} yet; `study run FILE` makes one")
     else:
         columns = ["name", "state", "trials", "complete", "pruned", "failed", "running", "best", "metric", "begun"]
-        rows = [_summary_row(one) for one in found]
+        rows = [_summary_row(summary) for summary in summaries]
         print_table(make_table(columns, rows, right=columns[2:8], folds=("name", "metric")))
-    for one in found:
-        if isinstance(one, DamagedStudy):
-            typer.echo(f"{one.name}: {one.reason}", err=True)
+    for summary in summaries:
+        if isinstance(summary, DamagedStudy):
+            typer.echo(f"{summary.name}: {summary.reason}", err=True)
 
 
-def _summary_json(one: StudySummary | DamagedStudy) -> dict[str, Any]:
+def _summary_json(summary: StudySummary | DamagedStudy) -> dict[str, Any]:
     """Return what is known of a study; of a damaged one nothing is, but it has the same keys."""
-    if isinstance(one, StudySummary):
-        return asdict(one)
-    return {**dict.fromkeys(field.name for field in fields(StudySummary)), "name": one.name, "state": _DAMAGED}
+    if isinstance(summary, StudySummary):
+        return asdict(summary)
+    return {**dict.fromkeys(field.name for field in fields(StudySummary)), "name": summary.name, "state": _DAMAGED}
 
 
-def _summary_row(one: StudySummary | DamagedStudy) -> list[str]:
-    if not isinstance(one, StudySummary):
-        return [one.name, _DAMAGED, *["-"] * 8]
-    return [one.name, one.state, f"{one.trials}/{one.planned}", str(one.complete), str(one.pruned), str(one.failed),
-            str(one.running), number(one.best), one.metric, moment(one.created_at_s)]  # fmt: skip
+def _summary_row(summary: StudySummary | DamagedStudy) -> list[str]:
+    if not isinstance(summary, StudySummary):
+        return [summary.name, _DAMAGED, *["-"] * 8]
+    counts = (summary.complete, summary.pruned, summary.failed, summary.running)
+    return [summary.name, summary.state, f"{summary.trials}/{summary.planned}", *map(str, counts),
+            number(summary.best), summary.metric, moment(summary.created_at_s)]  # fmt: skip
 
 
 def spaces(json: Json = False) -> None:
@@ -59,10 +60,10 @@ def spaces(json: Json = False) -> None:
     folder = Path(search_spaces.__path__[0])
     files = sorted(folder.rglob("*.yaml"))
     if json:
-        print_json([{"name": one.stem, "path": str(one)} for one in files])
+        print_json([{"name": file.stem, "path": str(file)} for file in files])
         return
-    for one in files:
-        typer.echo(str(one))
+    for file in files:
+        typer.echo(str(file))
 
 
 What = Annotated[

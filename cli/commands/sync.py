@@ -68,8 +68,8 @@ def end_if_left_open(study: StudyLayout) -> bool:
         from study.storage.study_storage import StudyStorage
 
         with driver_lock(study):
-            told = fold(read_lines(study.outbox, reports=False))
-            if told.study is None or told.outcome is not None:
+            state = fold(read_lines(study.outbox, reports=False))
+            if state.study is None or state.outcome is not None:
                 return False
             killed_at_s = study.outbox.stat().st_mtime
             event = summarize_study(StudyStorage.open(study), StudyOutcome.INTERRUPTED)

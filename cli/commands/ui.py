@@ -91,10 +91,10 @@ def _choose_port(host: str, port: int | None, default: int) -> int:
 
     if port is not None:
         return port
-    found = free_port(host, default, _TRIES)
-    if found != default:
-        typer.echo(f"port {default} is taken, so {found} it is", err=True)
-    return found
+    free = free_port(host, default, _TRIES)
+    if free != default:
+        typer.echo(f"port {default} is taken, so {free} it is", err=True)
+    return free
 
 
 def _say(url: str, what: str, json: bool) -> None:

@@ -72,7 +72,7 @@ def local_run(results: Path, text: str) -> RunDetails:
     name, trial = requested_trial(results, text)
     study = open_study(results, name)
     require_trial(name, len(study.records), trial)
-    epochs = tuple(one.metrics for one in read_epochs(study.layout, trial))
+    epochs = tuple(epoch.metrics for epoch in read_epochs(study.layout, trial))
     record = replace(study.records[trial], history=epochs)
     error = study.layout.trial_error(trial)
     return replace(_with_origin(study, record), traceback=error if error.exists() else None)
@@ -107,7 +107,7 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
     if tags.get("study.git_dirty") == "true":
         code["code"] = tags.get("study.code")
     machine = {"host": tags.get("study.host"), "user": tags.get("mlflow.user"), "device": tags.get("study.device")}
-    listed = [one.rpartition(" ") for one in tags.get("study.packages", "").split(", ") if one]
+    listed = [package.rpartition(" ") for package in tags.get("study.packages", "").split(", ") if package]
     seeds = seeds_of(parent)
     return RunDetails(
         record, params.get("study.metric", ""), seeds[record.replicate] if record.replicate < len(seeds) else None,
@@ -117,42 +117,42 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
 
 def shown_metrics(run: RunDetails) -> list[str]:
     """Return the few metrics that are enough to see how the epochs went."""
-    there = {name for one in run.record.history for name in one.values}
-    return [one for one in dict.fromkeys((run.objective, *FEW)) if one in there]
+    there = {name for epoch in run.record.history for name in epoch.values}
+    return [name for name in dict.fromkeys((run.objective, *FEW)) if name in there]
 
 
 def epoch_values(epochs: tuple[EpochMetrics, ...], name: str) -> list[float | None]:
     """Return a metric epoch by epoch."""
-    return [one.values.get(name) for one in epochs]
+    return [epoch.values.get(name) for epoch in epochs]
 
 
 def _with_origin(study: StudyInFolder, record: TrialRecord) -> RunDetails:
     from tracking.outbox.study_state import sessions
 
     view, summary = study.view, study.view.data
-    told = _session_of(record, sessions(study.layout.outbox))
+    session = _session_of(record, sessions(study.layout.outbox))
     environment = dict(view.environment)
     commit = environment.pop(COMMIT, "")
     code = {COMMIT: commit.removesuffix(CHANGED), "changed": str(commit.endswith(CHANGED)).lower()} if commit else {}
     data = {
         "source": summary.source, "fingerprint": summary.fingerprint, "image_size_px": str(summary.image_size_px),
-        "classes": ", ".join(summary.classes), **{f"images in {key}": str(one) for key, one in summary.sizes.items()},
+        "classes": ", ".join(summary.classes), **{f"images in {key}": str(size) for key, size in summary.sizes.items()},
     }  # fmt: skip
-    packages = told.packages if told else {}
+    packages = session.packages if session else {}
     packages = packages or {name: environment[name] for name in PACKAGES if name in environment}
     machine = {name: value for name, value in environment.items() if name not in packages}
     seeds = view.spec.replicates.numbers
     return RunDetails(
         record, view.spec.objective.metric, seeds[record.replicate] if record.replicate < len(seeds) else None,
-        data, (told and told.code) or code, {**machine, **(told.machine if told else {})}, packages,
-        told.installed if told else {},
+        data, (session and session.code) or code, {**machine, **(session.machine if session else {})}, packages,
+        session.installed if session else {},
     )  # fmt: skip
 
 
-def _session_of(record: TrialRecord, found: list[DriverSession]) -> DriverSession | None:
+def _session_of(record: TrialRecord, sessions: list[DriverSession]) -> DriverSession | None:
     """Return the last session that worked at a trial."""
     end = record.finished_at_s
-    before = [one for one in found if end is None or one.at_s <= end]
+    before = [session for session in sessions if end is None or session.at_s <= end]
     return before[-1] if before else None
 
 
@@ -179,17 +179,17 @@ def print_run(run: RunDetails) -> None:
         print_table(make_table([f"metrics of epoch {record.epoch}", ""], rows, right=("",)))
     if names := shown_metrics(run):
         columns = [epoch_values(record.history, name) for name in names]
-        cells = [[str(one.epoch), *(number(column[at], _DIGITS) for column in columns)]
-                 for at, one in enumerate(record.history)]  # fmt: skip
+        cells = [[str(epoch.epoch), *(number(column[at], _DIGITS) for column in columns)]
+                 for at, epoch in enumerate(record.history)]  # fmt: skip
         print_table(make_table(["epoch", *names], cells, right=["epoch", *names]))
 
 
 def run_json(run: RunDetails) -> dict[str, Any]:
     """Return all that is known of a run as one JSON object, with every metric of every epoch."""
-    found = asdict(run.record)
-    epochs = [{"epoch": one["epoch"], "metrics": one["values"]} for one in found.pop("history")]
+    values = asdict(run.record)
+    epochs = [{"epoch": epoch["epoch"], "metrics": epoch["values"]} for epoch in values.pop("history")]
     return {
-        **found,
+        **values,
         "drawn_seed": run.record.seed,
         "seed": run.record.seed if run.seed is None else run.seed,
         "epochs": epochs,

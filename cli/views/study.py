@@ -150,23 +150,23 @@ def _budget(budget: BudgetSpec) -> list[str]:
     return words
 
 
-def _objective(found: Ranking, summary: StudySummary) -> str:
+def _objective(ranking: Ranking, summary: StudySummary) -> str:
     """Return what is wanted and the best of it so far."""
-    if found.objective_list:
-        listed = ", ".join(f"{objective.mode} {objective.metric}" for objective in found.objective_list)
+    if ranking.objective_list:
+        listed = ", ".join(f"{objective.mode} {objective.metric}" for objective in ranking.objective_list)
         return f"{listed}; the first selects a trial's epoch"
-    if not found.configurations:
-        return f"{found.mode} {found.metric}, best so far {number(summary.best, 5)}"
-    return f"{found.mode} {found.metric}, best mean so far {number(found.configurations[0].mean, 5)}"
+    if not ranking.configurations:
+        return f"{ranking.mode} {ranking.metric}, best so far {number(summary.best, 5)}"
+    return f"{ranking.mode} {ranking.metric}, best mean so far {number(ranking.configurations[0].mean, 5)}"
 
 
-def _print_top(found: Ranking) -> None:
-    if found.configurations:
-        shown = [one for one in found.configurations if one.rank][:SHOWN]
-        sheet = configuration_table(found, shown, []) if shown else None
+def _print_top(ranking: Ranking) -> None:
+    if ranking.configurations:
+        shown = [configuration for configuration in ranking.configurations if configuration.rank][:SHOWN]
+        sheet = configuration_table(ranking, shown, []) if shown else None
     else:
-        rows = [row for row in found.rows if row.rank][:SHOWN]
-        sheet = trial_table(found, rows, []) if rows else None
+        rows = [row for row in ranking.rows if row.rank][:SHOWN]
+        sheet = trial_table(ranking, rows, []) if rows else None
     if sheet is not None:
         print_table(as_table(sheet))
 
@@ -179,5 +179,7 @@ def _domain(parameter: Parameter) -> str:
             text = f"always {value}"
         case Uniform(low=low, high=high, log=log) | Integer(low=low, high=high, log=log):
             text = f"from {low:g} to {high:g}" + (", log" if log else "")
-    when = " and ".join(f"{one.parameter} is {' or '.join(map(str, one.values))}" for one in parameter.when)
+    when = " and ".join(
+        f"{condition.parameter} is {' or '.join(map(str, condition.values))}" for condition in parameter.when
+    )
     return f"{text}, when {when}" if when else text

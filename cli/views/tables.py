@@ -52,7 +52,7 @@ def make_table(
     """Make a table of rows; columns named in ``right`` are aligned right, those in ``folds`` may fold."""
     cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     return Table(
-        [TextColumn(name, found, name in right, name in folds) for name, found in zip(columns, cells, strict=True)]
+        [TextColumn(name, values, name in right, name in folds) for name, values in zip(columns, cells, strict=True)]
     )
 
 
@@ -61,8 +61,8 @@ def print_table(table: Table) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    table = Table([_flat(one) for one in table.columns], _flat_text(table.title))
-    if console.is_terminal and max((len(one.cells) for one in table.columns), default=0) <= _MOST_RICH:
+    table = Table([_flat(column) for column in table.columns], _flat_text(table.title))
+    if console.is_terminal and max((len(column.cells) for column in table.columns), default=0) <= _MOST_RICH:
         _print_rich(table, console)
     else:
         print("\n".join(plain_lines(table, "-" if console.options.ascii_only else "─")), flush=True)
@@ -71,9 +71,9 @@ def print_table(table: Table) -> None:
 def plain_lines(table: Table, rule: str = "─") -> list[str]:
     """Return the lines of a table as wide as it needs."""
     padded = []
-    for one in table.columns:
-        width = _width(one)
-        padded.append([_padded(cell, width, right=one.right) for cell in (one.heading, *one.cells)])
+    for column in table.columns:
+        width = _width(column)
+        padded.append([_padded(cell, width, right=column.right) for cell in (column.heading, *column.cells)])
     head, *rows = [" " + (" " * _BETWEEN).join(cells) for cells in zip(*padded, strict=True)]
     lines = ["", head, " " + rule * (_cells(head) - 1), *rows, ""]
     return [line.rstrip() for line in ([table.title, *lines] if table.title else lines)]
@@ -87,12 +87,12 @@ def _print_rich(table: Table, console: Console) -> None:
     shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
     if table.title:
         shown.title = Text(table.title, style="table.title", overflow="fold")
-    for one in table.columns:
+    for column in table.columns:
         shown.add_column(
-            Text(one.heading), justify="right" if one.right else "left", overflow="fold",
-            no_wrap=not one.folds, min_width=_least(one),
+            Text(column.heading), justify="right" if column.right else "left", overflow="fold",
+            no_wrap=not column.folds, min_width=_least(column),
         )  # fmt: skip
-    columns = [zip(one.cells, one.styles or [""] * len(one.cells), strict=True) for one in table.columns]
+    columns = [zip(column.cells, column.styles or [""] * len(column.cells), strict=True) for column in table.columns]
     for row in zip(*columns, strict=True):
         shown.add_row(*(Text(text, style) for text, style in row))
     needed = sum(map(_least, table.columns)) + _BETWEEN * (len(table.columns) - 1) + 2  # a blank at either edge
@@ -125,13 +125,13 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 
 
 def _flat(column: TextColumn) -> TextColumn:
-    cells = [_flat_text(one) for one in column.cells]
+    cells = [_flat_text(cell) for cell in column.cells]
     return TextColumn(_flat_text(column.heading), cells, column.right, column.folds, column.styles)
 
 
 def _flat_text(text: str) -> str:
     """Return a text on one line, without what a terminal would obey."""
-    return text if text.isprintable() else "".join(one if one.isprintable() else " " for one in text)
+    return text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
 
 
 class Format(StrEnum):
@@ -173,35 +173,35 @@ class TableModel:
     @property
     def shown(self) -> list[Column]:
         """The columns for people."""
-        return [one for one in self.columns if not one.hidden]
+        return [column for column in self.columns if not column.hidden]
 
 
-def as_table(sheet: TableModel) -> Table:
+def as_table(model: TableModel) -> Table:
     """Return a table for a terminal."""
     columns = [
         TextColumn(
-            one.heading, [one.text(value) for value in one.values], one.right, one.folds,
-            [one.style(value) for value in one.values] if one.style else (),
+            column.heading, [column.text(value) for value in column.values], column.right, column.folds,
+            [column.style(value) for value in column.values] if column.style else (),
         )
-        for one in sheet.shown
+        for column in model.shown
     ]  # fmt: skip
-    return Table(columns, sheet.title)
+    return Table(columns, model.title)
 
 
-def as_text(sheet: TableModel, kind: Format) -> str:
+def as_text(model: TableModel, kind: Format) -> str:
     """Return it as Markdown, CSV or LaTeX; CSV has numbers in full, times in seconds and CR LF as RFC 4180 asks."""
     if kind is Format.CSV:
-        return _csv([one for one in sheet.columns if one.exact is not None])
-    cells = [[one.text(value) for value in one.values] for one in sheet.shown]
+        return _csv([column for column in model.columns if column.exact is not None])
+    cells = [[column.text(value) for value in column.values] for column in model.shown]
     rows = list(zip(*cells, strict=True))
-    return _markdown(sheet.shown, rows) if kind is Format.MARKDOWN else _latex(sheet.shown, rows)
+    return _markdown(model.shown, rows) if kind is Format.MARKDOWN else _latex(model.shown, rows)
 
 
 def _csv(columns: Sequence[Column]) -> str:
     written = io.StringIO(newline="")
     writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow([one.exact or one.heading for one in columns])
-    writer.writerows(zip(*([_exact(value) for value in one.values] for one in columns), strict=True))
+    writer.writerow([column.exact or column.heading for column in columns])
+    writer.writerows(zip(*([_exact(value) for value in column.values] for column in columns), strict=True))
     return written.getvalue()
 
 
@@ -214,8 +214,8 @@ def _exact(value: Any) -> str:
 
 
 def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
-    heads = [markdown_text(one.heading) for one in columns]
-    marks = ["---:" if one.right else "---" for one in columns]
+    heads = [markdown_text(column.heading) for column in columns]
+    marks = ["---:" if column.right else "---" for column in columns]
     lines = [heads, marks, *([markdown_text(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -229,9 +229,9 @@ def markdown_text(text: str) -> str:
 
 def _latex(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     lines = [
-        r"\begin{tabular}{" + "".join("r" if one.right else "l" for one in columns) + "}",
+        r"\begin{tabular}{" + "".join("r" if column.right else "l" for column in columns) + "}",
         r"\toprule",
-        _latex_row([one.heading for one in columns]),
+        _latex_row([column.heading for column in columns]),
         r"\midrule",
         *map(_latex_row, rows),
         r"\bottomrule",
@@ -248,10 +248,10 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", **{one: f"\\{one}" for one in "%_&#{}$"},
+    ">": r"\textgreater{}", "|": r"\textbar{}", **{character: f"\\{character}" for character in "%_&#{}$"},
 }  # fmt: skip
 
 
 def latex_text(text: str) -> str:
     """Escape what TeX would take for its own."""
-    return "".join(_LATEX.get(one, one) for one in " ".join(text.split()))
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
