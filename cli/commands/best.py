@@ -64,7 +64,8 @@ def best(
     require_candidate(ranking)
     if ranking.objective_list and not test and register is None:
         if json:
-            print_json({"study": ranking.study, "objectives": [objective.model_dump() for objective in ranking.objective_list],
+            objectives = [objective.model_dump() for objective in ranking.objective_list]
+            print_json({"study": ranking.study, "objectives": objectives,
                         "front": front_json(ranking), "certainty": {"text": front_certainty(ranking)}})  # fmt: skip
         else:
             print_front(ranking)
