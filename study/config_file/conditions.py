@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeGuard
 
 from study.config.hyperparameters import Hyperparameters, Scalar
-from study.config.search_space import Choice, Condition, Constant, Domain, Parameter, Uniform, same_value
+from study.config.search_space import Condition, Constant, Domain, Parameter, Uniform, same_value
 from study.config_file.domains import ParameterDraft
 from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc, Report
+from study.designs.space import find_value, values_of
 from study.utils.suggestions import did_you_mean
 
 Requirements = dict[str, tuple[Scalar, ...]]
@@ -69,9 +71,8 @@ class _Reader:
         if when is None:
             return ()
         if not isinstance(when, dict) or not when:
-            self._report.at_value(
-                self._loc, f"{self._title} must name a parent, such as {{optimizer: sgd}}, got {show(when)}"
-            )
+            rule = f"{self._title} must name a parent, such as {{optimizer: sgd}}"
+            self._report.at_value(self._loc, f"{rule}, got {show(when)}")
             return ()
         read: list[Condition] = []
         for parent, wanted in when.items():
@@ -123,32 +124,17 @@ class _Reader:
 
     def _taken(self, parent: str, domain: Domain, value: object, loc: Loc) -> Scalar | None:
         """Return the parent's own form of a value it can take."""
-        possible = _possible(domain)
-        if isinstance(possible, range) and type(value) is int and value in possible:
-            return value
-        for candidate in possible if not isinstance(possible, range) else ():
-            if same_value(candidate, value):
-                return candidate
-        if not self._overridden(parent):
-            near = (
-                did_you_mean(value, [candidate for candidate in possible if isinstance(candidate, str)])
-                if isinstance(value, str)
-                else ""
-            )
-            shown = _listed(possible)
-            self._report.at_value(
-                loc, f"{self._title}.{parent} must be a value it can take ({shown}), got {show(value)}{near}"
-            )
-        return None
+        taken = find_value(domain, value)
+        if taken is None and not self._overridden(parent):
+            possible = values_of(domain)
+            near = did_you_mean(value, filter(_is_text, possible)) if isinstance(value, str) else ""
+            rule = f"{self._title}.{parent} must be a value it can take ({_listed(possible)})"
+            self._report.at_value(loc, f"{rule}, got {show(value)}{near}")
+        return taken
 
 
-def _possible(domain: Domain) -> Sequence[Scalar]:
-    if isinstance(domain, Choice):
-        return domain.values
-    if isinstance(domain, Constant):
-        return (domain.value,)
-    assert not isinstance(domain, Uniform)
-    return range(domain.low, domain.high + 1, domain.step)
+def _is_text(value: Scalar) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 def _listed(values: Sequence[Scalar]) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from study.config.hyperparameters import Scalar
-from study.config.search_space import Choice, Constant, Integer, Parameter
+from study.config.search_space import Parameter, Uniform
 from study.config.study_config import StudySpec
 from study.config_file.messages import show, unknown_key
 from study.config_file.schema_check import section_of
 from study.config_file.yaml_document import Report, Tree
+from study.designs.space import values_of
 from study.paths import encode_name
 
 _LONGEST_FOLDER = 200
@@ -59,11 +60,7 @@ class Candidate:
             return None if lost else (self.value_of("trial", name),)
         domain = parameter.domain
         default = () if not parameter.when else (self.value_of("trial", name),)
-        if isinstance(domain, Choice):
-            return (*domain.values, *default)
-        if isinstance(domain, Integer):
-            return (*range(domain.low, domain.high + 1, domain.step), *default)
-        return (domain.value, *default) if isinstance(domain, Constant) else None
+        return None if isinstance(domain, Uniform) else (*values_of(domain), *default)
 
 
 Rule: TypeAlias = Callable[[Candidate], None]

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
 from study.config.hyperparameters import BELONGS, DEPTHS, Hyperparameters, Scalar
-from study.config.search_space import Choice, Constant, Domain, Integer, Parameter
+from study.config.search_space import Constant, Parameter
 from study.config_file.conditions import requirements
 from study.config_file.cross_field import Candidate, Rule, known_sets
 from study.config_file.messages import show, show_bare
 from study.config_file.objectives import unfit
 from study.config_file.yaml_document import Loc
+from study.designs.space import values_of
 from study.metrics import SHIFTED_PREFIX, VAL_PREFIX
 
 Values = frozenset[tuple[bool, Scalar]]
@@ -49,10 +50,10 @@ def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar) -> list
         return [(fixed, {})]
     needed = _needed(name, parameters)
     ways: list[tuple[Scalar, Way]] = []
-    for value in _values(parameters[name].domain):
+    for value in values_of(parameters[name].domain):
         ways.append((value, {**needed, name: _comparable([value])}))
     for parent, right in needed.items():
-        if wrong := _comparable(_values(parameters[parent].domain)) - right:
+        if wrong := _comparable(values_of(parameters[parent].domain)) - right:
             ways.append((fixed, {**_needed(parent, parameters), parent: wrong}))
     return [(value, way) for value, way in ways if all(way.values())]
 
@@ -64,15 +65,6 @@ def _needed(name: str, parameters: Mapping[str, Parameter]) -> dict[str, Values]
 def _comparable(values: Iterable[Scalar]) -> Values:
     """Return values that are equal only if they are the same: true is not 1, though Python calls them equal."""
     return frozenset((isinstance(value, bool), value) for value in values)
-
-
-def _values(domain: Domain) -> Iterable[Scalar]:
-    if isinstance(domain, Choice):
-        return domain.values
-    if isinstance(domain, Constant):
-        return (domain.value,)
-    assert isinstance(domain, Integer)  # nothing can be conditional on a continuous range
-    return range(domain.low, domain.high + 1, domain.step)
 
 
 _STOPPING = (VAL_PREFIX, "train_", SHIFTED_PREFIX)

@@ -71,12 +71,12 @@ class _Steps(Sequence[Scalar]):
         return at == int(at) and 0 <= at < self._count
 
 
-def find_value(domain: Domain, value: Scalar) -> Scalar | None:
+def find_value(domain: Domain, value: object) -> Scalar | None:
     """Return the value of a domain that is the same as this one, None where it has none; 0 is 0.0 but not false."""
     values = values_of(domain)
     if isinstance(values, tuple):
         return next((candidate for candidate in values if same_value(candidate, value)), None)
-    if isinstance(value, bool) or value not in values:
+    if isinstance(value, bool) or not isinstance(value, int | float) or value not in values:
         return None
     return type(values[0])(value)
 
