@@ -1,17 +1,17 @@
-"""The one error tree of the project.
+"""All errors that are shown to the user.
 
 StudyError                  exit code 1: one message, no traceback
-├── SpecError               exit code 2: every fault of a study file, each with its place
-├── UsageError              exit code 2: a command line that cannot mean anything
-├── DesignError             a space that does not admit the design, or does no longer
+├── SpecError               exit code 2: all faults of a study file, each with its place
+├── UsageError              exit code 2: contradictory or meaningless arguments
+├── DesignError             a space that does not admit the design
 ├── DataError               images that cannot be read, split or found
 ├── WeightsError            pretrained weights that are missing or do not fit
 ├── TrainingError           a trial that cannot go on
 │   └── NonFiniteLossError  the loss became NaN or infinite
 ├── StudyStorageError       the durable state of a study is missing, in use or damaged
 ├── EngineError             Ray cannot place or run the trials
-│   └── StorageError        where trials keep their files cannot be read or written
-├── TrackingError           MLflow cannot be reached or refuses
+│   └── StorageError        the trials' files cannot be read or written
+├── TrackingError           MLflow cannot be reached or refuses a request
 └── ExportError             a checkpoint that cannot be turned into a bundle
 """
 
@@ -24,13 +24,13 @@ from study.paths import StudyLayout
 
 
 class StudyError(Exception):
-    """A fault the user can mend; the command line prints it without a traceback."""
+    """An error that the user can fix; the command line prints it without a traceback."""
 
     exit_code = 1
 
 
 class UsageError(StudyError):
-    """A command line that cannot mean anything."""
+    """Contradictory or meaningless arguments."""
 
     exit_code = 2
 
@@ -89,11 +89,11 @@ class EngineError(StudyError):
 
 
 class StorageError(EngineError):
-    """Where trials keep their files cannot be read or written."""
+    """The trials' files cannot be read or written."""
 
 
 class TrackingError(StudyError):
-    """MLflow cannot be reached or refuses."""
+    """MLflow cannot be reached or refuses a request."""
 
 
 class ExportError(StudyError):

@@ -1,4 +1,4 @@
-"""What happens during a study, as values, and the Protocol of whoever listens; no I/O."""
+"""The events of a study, and the Protocol of a recorder that receives them; no I/O."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, Stud
 
 @dataclass(frozen=True)
 class StudyStarted:
-    """The engine begins or goes on; ``study_id`` never changes over a study's life.
+    """A run of a study starts or resumes; ``study_id`` never changes over a study's life.
 
-    ``planned`` counts the trials there will be at most, ``finished`` those that had ended before; ``notices`` are
-    facts the record must keep, such as a dropped value or skipped files; ``design`` describes in Markdown which
-    points are run.
+    ``planned`` is the maximum number of trials, ``finished`` how many ended before; ``notices`` are facts to keep in
+    the record, such as a dropped value or skipped files; ``design`` describes in Markdown which points are run.
     """
 
     study: str
@@ -36,7 +35,7 @@ class StudyStarted:
 
 @dataclass(frozen=True)
 class TrialStarted:
-    """A trial was placed on a worker, for the first time or again (``attempt`` counts from 1)."""
+    """A worker started a trial, for the first time or again (``attempt`` counts from 1)."""
 
     record: TrialRecord
     attempt: int
@@ -45,7 +44,7 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class EpochReported:
-    """One epoch of a trial is over and acknowledged by the storage; reported once per (trial, epoch)."""
+    """One epoch of a trial ended and is stored; once per (trial, epoch)."""
 
     study: str
     trial: int
@@ -65,9 +64,9 @@ class TrialFinished:
 
 @dataclass(frozen=True)
 class PicturesDrawn:
-    """The figures of a finished trial, None for those of all trials, lie in the HTML file ``path``.
+    """The figures of a finished trial, or of all trials if None, are in the HTML file ``path``.
 
-    May come after StudyEnded; those of all trials do, and again when a resumed study ends.
+    May come after StudyEnded; those of all trials always do, and again when a resumed study ends.
     """
 
     study: str
@@ -78,7 +77,7 @@ class PicturesDrawn:
 
 @dataclass(frozen=True)
 class FinalLookTaken:
-    """Somebody scored a selected checkpoint on the test images; that happens after a study, as a rule once."""
+    """A selected checkpoint was scored on the test images, usually once, after the study."""
 
     study: str
     look: FinalLook
@@ -86,9 +85,9 @@ class FinalLookTaken:
 
 @dataclass(frozen=True)
 class StudyEnded:
-    """The engine stopped; ``reason`` says why it did before all planned trials ended, if so.
+    """A run of a study ended; ``reason`` is why it did before all planned trials ended, if so.
 
-    ``kept`` are the trials that ended with a checkpoint whose weights are still there, the best by the objective first.
+    ``kept`` are the trials whose weights are still there, the best by the objective first.
     """
 
     study: str
@@ -101,19 +100,19 @@ class StudyEnded:
 
 
 EpochEvents = Callable[[int], Sequence[EpochReported]]
-"""Gives all that was reported of a trial, in the words of then, the oldest epoch first."""
+"""Returns the events of a trial's epochs as first recorded, oldest first."""
 
 Event = StudyStarted | TrialStarted | EpochReported | TrialFinished | PicturesDrawn | FinalLookTaken | StudyEnded
 
 
 class Recorder(Protocol):
-    """Receives every event, in order, from the engine's thread; must return at once and not raise for outages."""
+    """Receives every event in order, from the engine's thread; must return at once and not raise in an outage."""
 
     def record(self, event: Event) -> None:
-        """Take one event."""
+        """Receive one event."""
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> object:
-        """Hear of trials that had begun or ended before a resume, after StudyStarted; most is known already."""
+        """Receive trials that started or ended before a resume, after StudyStarted; most are known already."""
 
     def close(self) -> None:
-        """Flush what is pending within reason; called once, after the last event."""
+        """Flush what is pending, in limited time; called once, after the last event."""

@@ -1,4 +1,4 @@
-"""Say what a study would cost before it runs: trials, time, disk."""
+"""Estimate what a study needs before it runs: trials, time, disk."""
 
 from study.planning.plan import Plan, plan_study
 

@@ -1,4 +1,4 @@
-"""Measure how fast models learn here: a few short epochs of the training loop itself, as many at once as in a study."""
+"""Measure how fast models train here: a few short epochs of the real training loop, as many at once as in a study."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEPS = 2
 SCORED = 128
 LEAST_EPOCHS = 2
 ENOUGH_S, AT_MOST_S = 6.0, 20.0
-"""A model is measured so long after its first epoch, and no longer than that in all but for one epoch."""
+"""How long a model is measured after its first epoch, and at most in all (one epoch may end later)."""
 MOST_TOGETHER = 16
 _START_TIMEOUT_S = 300.0
 _PR_SET_PDEATHSIG = 1
@@ -42,24 +42,24 @@ _barrier: Barrier | None = None
 
 
 class EpochTiming(NamedTuple):
-    """One measured epoch: per image learned from, per image scored, and what came on top, in seconds."""
+    """One measured epoch in seconds: per training image, per scored image, and the rest."""
 
     train_image_s: float
     scored_image_s: float
-    beside_s: float
+    rest_s: float
 
 
 def expected_s(models: int) -> float:
-    """Return about how long a calibration takes."""
+    """Return the approximate duration of a calibration in seconds."""
     return models * (ENOUGH_S + AT_MOST_S) / 2 + 5
 
 
 def calibrate(
     configs: Sequence[TrialConfig], image_size_px: int, machine: Machine, say: Callable[[str], None]
 ) -> Iterator[Speed]:
-    """Yield the speed of each configuration, on random images, with as many trials at once as a study would run.
+    """Yield the speed of each configuration on random images, with as many trials at once as in a study.
 
-    On one machine trials share caches and memory bandwidth, so that each is slower than it would be alone.
+    Trials on one machine share caches and memory bandwidth, so each is slower than it would be alone.
 
     Raises:
         EngineError: a configuration cannot be run.
@@ -67,40 +67,42 @@ def calibrate(
     together = min(machine.together, MOST_TOGETHER)
     context = multiprocessing.get_context("spawn")  # a forked process cannot use a GPU
     started = context.Barrier(together)
-    with ProcessPoolExecutor(together, mp_context=context, initializer=_begin, initargs=(started,)) as pool:
-        for at, config in enumerate(configs, start=1):
-            say(f"measuring {config.family} {config.depth} ({at} of {len(configs)}), {together} at once")
+    with ProcessPoolExecutor(together, mp_context=context, initializer=_start_process, initargs=(started,)) as pool:
+        for number, config in enumerate(configs, start=1):
+            say(f"measuring {config.family} {config.depth} ({number} of {len(configs)}), {together} at once")
             work = partial(_measure, config, image_size_px, machine.kind, machine.cpus_per_trial)
             try:
-                laps = list(pool.map(work, range(together)))
+                runs = list(pool.map(work, range(together)))
             except (BrokenProcessPool, BrokenBarrierError, RuntimeError, ValueError, OSError) as error:
                 raise EngineError(f"{config.family} {config.depth} could not be measured: {error}") from error
-            yield _combined(laps, together)
+            yield _combined(runs, together)
 
 
 def _combined(runs: Sequence[tuple[EpochTiming, float]], together: int) -> Speed:
-    laps, begins = [lap for lap, _ in runs], [begin for _, begin in runs]
+    epochs, starts = [epoch for epoch, _ in runs], [start_s for _, start_s in runs]
     return Speed(
-        train_image_s=median(one.train_image_s for one in laps),
-        scored_image_s=median(one.scored_image_s for one in laps),
-        epoch_s=median(one.beside_s for one in laps),
-        trial_s=median(begins),
+        train_image_s=median(epoch.train_image_s for epoch in epochs),
+        scored_image_s=median(epoch.scored_image_s for epoch in epochs),
+        epoch_s=median(epoch.rest_s for epoch in epochs),
+        trial_s=median(starts),
         source="measured" if together == 1 else f"measured with {together} at once",
     )
 
 
-def _begin(started: Barrier) -> None:
-    """Remember where to wait for the others, and end with the parent."""
+def _start_process(started: Barrier) -> None:
+    """Keep the barrier at which processes wait for each other, and die with the parent."""
     global _barrier
     _barrier = started
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-    with suppress(OSError, AttributeError):  # Linux alone can ask for it
+    with suppress(OSError, AttributeError):  # only Linux has prctl
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    import study.training.trainer  # noqa: F401  # its seconds are not the first trial's
+    import study.training.trainer  # noqa: F401  # so that the first trial does not measure the import
 
 
-def _measure(config: TrialConfig, image_size_px: int, kind: str, threads: int, place: int) -> tuple[EpochTiming, float]:
-    """Return the median lap, and what came once, in seconds; ``place`` only tells the processes apart."""
+def _measure(
+    config: TrialConfig, image_size_px: int, kind: str, threads: int, process: int
+) -> tuple[EpochTiming, float]:
+    """Run ``measure`` once all processes are ready; ``process`` only numbers them."""
     import torch
 
     assert _barrier is not None
@@ -113,7 +115,7 @@ def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[Ep
     """Train on random images for some seconds, as a trial does, checkpoints included.
 
     Returns:
-        The median of the epochs after the first, and what came once: all that the first took beyond that.
+        The median of the epochs after the first, and the seconds that the first took beyond it.
     """
     import torch
 
@@ -122,19 +124,19 @@ def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[Ep
     assert isinstance(device, torch.device)
     data = _random_data(config, image_size_px)
     objective = Objective(metric="val_loss", mode="min")
-    laps, begun, first_s = list[EpochTiming](), time.perf_counter(), 0.0
+    epochs, begun, first_s = list[EpochTiming](), time.perf_counter(), 0.0
     with tempfile.TemporaryDirectory(prefix="study-plan-") as folder:
         before = begun
         for progress in train(_endless(config), data, objective, Path(folder), device=device):
             now, values = time.perf_counter(), progress.history[-1].values
             learning_s = len(data.train_labels) / values["images_per_s"]
             scoring_s = max(0.0, values["epoch_s"] - learning_s)
-            lap = EpochTiming(1 / values["images_per_s"], scoring_s / SCORED, now - before - values["epoch_s"])
-            laps, first_s, before = [*laps, lap], first_s or now - begun, now
-            if _is_enough(len(laps), now - begun, first_s):
+            epoch = EpochTiming(1 / values["images_per_s"], scoring_s / SCORED, now - before - values["epoch_s"])
+            epochs, first_s, before = [*epochs, epoch], first_s or now - begun, now
+            if _is_enough(len(epochs), now - begun, first_s):
                 break
-    typical = EpochTiming(*map(median, zip(*(laps[1:] or laps), strict=True)))
-    usual_s = len(data.train_labels) * typical.train_image_s + SCORED * typical.scored_image_s + typical.beside_s
+    typical = EpochTiming(*map(median, zip(*(epochs[1:] or epochs), strict=True)))
+    usual_s = len(data.train_labels) * typical.train_image_s + SCORED * typical.scored_image_s + typical.rest_s
     return typical, max(0.0, first_s - usual_s)
 
 
@@ -143,7 +145,7 @@ def _is_enough(epochs: int, spent_s: float, first_s: float) -> bool:
 
 
 def _endless(config: TrialConfig) -> TrialConfig:
-    """Let a trial go on, learn next to nothing, and draw weights that would be handed over."""
+    """Return a configuration that neither ends nor learns much, with random weights instead of given ones."""
     from study.training.models.initialization import INITIALIZERS
 
     init = config.init if config.init in INITIALIZERS else "kaiming"
@@ -155,9 +157,9 @@ def _endless(config: TrialConfig) -> TrialConfig:
 def _random_data(config: TrialConfig, image_size_px: int) -> TrainingData:
     from study.training.dataset import TrainingData
 
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     count = STEPS * config.batch_size
-    images = draw.integers(0, 256, (count + SCORED, image_size_px, image_size_px, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (count + SCORED, image_size_px, image_size_px, 3), dtype=np.uint8)
     labels = (np.arange(count + SCORED) % 2).astype(np.int64)
     return TrainingData(
         images[:count], labels[:count], images[count:], labels[count:], classes=("no", "yes"), fingerprint="random"

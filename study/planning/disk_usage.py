@@ -1,4 +1,4 @@
-"""Size a model without making its weights: parameters, operations, bytes of its checkpoints."""
+"""Compute the size of a model without allocating it: parameters, operations, bytes of checkpoints and disk."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _IMAGES = 2  # a batch norm needs two
 
 @dataclass(frozen=True)
 class TrialFileSizes:
-    """What the files of one trial take: those of its selected checkpoint, and those it would go on from."""
+    """Bytes of one trial's files: of its selected checkpoint, and of the one from which it is resumed."""
 
     best_bytes: int
     last_bytes: int
 
     @property
     def running_bytes(self) -> int:
-        """The most while it runs: both, and one of them being written anew."""
+        """The maximum while it runs: both, and a new version of the latter being written."""
         return self.best_bytes + 2 * self.last_bytes
 
 
 def count_parameters(family: str, depth: int) -> int:
     """Count the parameters of a backbone with one output."""
     model = _on_meta(Hyperparameters.model_validate({"family": family, "depth": depth}), 1)
-    return sum(one.numel() for one in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @functools.cache
@@ -51,17 +51,17 @@ def training_flops(family: str, depth: int, freeze: str, image_size_px: int) -> 
 
 
 def trial_file_sizes(config: TrialConfig, outputs: int, val_images: int) -> TrialFileSizes:
-    """Size a trial's files; a few kilobytes of names and metrics are left out.
+    """Return the bytes of a trial's files, except a few kilobytes of names and metrics.
 
     Args:
-        config: the trial's.
-        outputs: logits of its model.
-        val_images: whose scores and labels lie beside the selected weights.
+        config: the trial's configuration.
+        outputs: number of logits.
+        val_images: number of images whose scores and labels are stored beside the selected weights.
     """
     model = _on_meta(config, outputs)
     freeze_parts(model, config.freeze)
-    state = sum(one.numel() * one.element_size() for one in model.state_dict().values())
-    trained = sum(one.numel() * one.element_size() for one in model.parameters() if one.requires_grad)
+    state = sum(_bytes(tensor) for tensor in model.state_dict().values())
+    trained = sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad)
     copies = optimizer_copies(config)
     scores = val_images * 8 * (outputs + 1)
     averaged = state if config.ema_decay else 0
@@ -78,6 +78,10 @@ def optimizer_copies(config: TrialConfig) -> int:
     return sum(isinstance(value, torch.Tensor) and value.shape == model.weight.shape for value in state)
 
 
+def _bytes(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
 def _on_meta(config: Hyperparameters, outputs: int) -> nn.Module:
     with torch.device("meta"):
         return build_model(config, outputs)
@@ -85,7 +89,7 @@ def _on_meta(config: Hyperparameters, outputs: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class DiskUsage:
-    """The most bytes at any time, by what they are for; ``memory_bytes`` is shared by the trials of a node."""
+    """The maximum bytes at any time, by purpose; ``memory_bytes`` is shared by the trials of a node."""
 
     running_bytes: int
     kept_bytes: int
@@ -96,31 +100,31 @@ class DiskUsage:
 
     @property
     def disk_bytes(self) -> int:
-        """All that is written, the decoded images too where they are not there already."""
+        """Everything that is written, including the decoded images if they are not cached yet."""
         new = 0 if self.images_cached else self.images_bytes
         return self.running_bytes + self.kept_bytes + self.weights_bytes + new
 
 
 def disk_usage(
-    footprints: Sequence[TrialFileSizes],
+    sizes: Sequence[TrialFileSizes],
     slots: int,
     keep: KeepSpec,
     pictures: ImageCounts,
     *,
     weights: Mapping[tuple[str, str, int], int],
 ) -> DiskUsage:
-    """Add up the most that a study's files take.
+    """Add up the maximum that a study's files take.
 
     Args:
-        footprints: of every trial, in any order; the largest count, because they may come together.
+        sizes: of every trial, in any order; the largest count, because they may run at the same time.
         slots: trials that run at once.
-        keep: how many trials' weights stay.
+        keep: how many trials keep their weights.
         pictures: the study's images.
-        weights: bytes of those that trials begin with, by init, family and depth.
+        weights: bytes of the initial weights, by init, family and depth.
     """
-    running = sorted((one.running_bytes for one in footprints), reverse=True)[:slots]
-    kept = len(footprints) if keep.per_study == "all" else min(keep.per_study, len(footprints))
-    largest = sorted((one.best_bytes for one in footprints), reverse=True)[:kept]
+    running = sorted((trial.running_bytes for trial in sizes), reverse=True)[:slots]
+    kept = len(sizes) if keep.per_study == "all" else min(keep.per_study, len(sizes))
+    largest = sorted((trial.best_bytes for trial in sizes), reverse=True)[:kept]
     stored = sum(size for (init, _, _), size in weights.items() if init != "imagenet")
     return DiskUsage(
         running_bytes=sum(running),

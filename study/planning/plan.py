@@ -1,4 +1,4 @@
-"""Put a study's plan together: trials, time, disk; starts no trial and no cluster."""
+"""Plan a study: trials, time, disk; starts neither trials nor a cluster."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from study.planning.workload import ImageCounts, SpeedKey, TrialKind, Workload, 
 
 MOST_MEASURED = 6
 TURNS = 4
-"""Directions in which pretraining by rotation sees every image."""
+"""Rotations in which pretraining sees every image."""
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a study takes at most: ``pretraining`` of backbones first, then its trials; ``limit`` may cut it."""
+    """The maximum duration of a study: ``pretraining`` of backbones, then the trials; ``limit`` may end it earlier."""
 
     speeds: Mapping[SpeedKey, Speed]
     pretraining: Schedule
@@ -31,13 +31,13 @@ class Timing:
 
     @property
     def busy_s(self) -> float:
-        """The time of all that runs in slots, together."""
+        """The time of everything that runs in slots, added up."""
         return self.pretraining.busy_s + self.trials.busy_s
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a study would do and need; without ``timing``, ``unknown`` says why and what would tell.
+    """What a study would do and need; if ``timing`` is None, ``unknown`` says why and how to measure it.
 
     ``models`` counts the trials of each kind of model.
     """
@@ -59,9 +59,9 @@ def plan_study(
 
     Args:
         spec: what to run.
-        results: the folder of all studies, where earlier runs tell how fast this machine is.
-        measure: run a few steps of models that no earlier run tells of.
-        say: hears what is being measured.
+        results: folder of all studies; earlier runs show how fast this machine is.
+        measure: run a few steps of models without an earlier run.
+        say: shows what is being measured.
 
     Raises:
         DesignError: the space does not admit the design.
@@ -84,23 +84,23 @@ def plan_study(
 
 
 def _footprints(kinds: Iterable[TrialKind], pictures: ImageCounts) -> dict[TrialKind, TrialFileSizes]:
-    """Size every kind's files; what does not change them is not looked at twice."""
+    """Return the file sizes of every kind, computed once for kinds with equal files."""
     outputs = 1 if pictures.classes == 2 else pictures.classes
     known: dict[tuple[object, ...], TrialFileSizes] = {}
-    found = {}
+    sizes = {}
     for kind in kinds:
-        one = kind.config
-        copies = (one.optimizer, one.resolved_momentum() == 0, one.ema_decay is not None)
-        alike = (one.family, one.depth, one.head, one.head_width, one.freeze, *copies)
-        known[alike] = known.get(alike) or trial_file_sizes(one, outputs, pictures.val)
-        found[kind] = known[alike]
-    return found
+        config = kind.config
+        copies = (config.optimizer, config.resolved_momentum() == 0, config.ema_decay is not None)
+        alike = (config.family, config.depth, config.head, config.head_width, config.freeze, *copies)
+        known[alike] = known.get(alike) or trial_file_sizes(config, outputs, pictures.val)
+        sizes[kind] = known[alike]
+    return sizes
 
 
 def _weights(kinds: Iterable[TrialKind], sizes: Mapping[TrialKind, TrialFileSizes]) -> dict[tuple[str, str, int], int]:
-    """Return the bytes of the weights that trials begin with, where these are not drawn."""
-    given = [one for one in kinds if one.config.init.startswith(("imagenet", "rotation", "checkpoint:", "run:"))]
-    return {(one.config.init, one.config.family, one.config.depth): sizes[one].best_bytes for one in given}
+    """Return the bytes of initial weights that are not drawn at random."""
+    given = [kind for kind in kinds if kind.config.init.startswith(("imagenet", "rotation", "checkpoint:", "run:"))]
+    return {(kind.config.init, kind.config.family, kind.config.depth): sizes[kind].best_bytes for kind in given}
 
 
 def _no_room(machine: Machine) -> str:
@@ -118,7 +118,7 @@ def _speeds(
     machine: Machine,
     say: Callable[[str], None] | None,
 ) -> tuple[dict[SpeedKey, Speed], str]:
-    """Return a speed for every kind of model, or none and why; with ``say`` what is lacking is measured."""
+    """Return a speed for every kind of model, or none and the reason; with ``say`` missing ones are measured."""
     size, wanted = spec.data.image_size_px, list(models)
 
     def flops(key: SpeedKey) -> float:
@@ -126,7 +126,7 @@ def _speeds(
 
     cpu = describe_environment().get("cpu", "")
     known = known_speeds(results, {key.model for key in wanted}, size, machine, cpu)
-    lacking = [key for key in wanted if key.model not in {one.model for one in known}]
+    lacking = [key for key in wanted if key.model not in {other.model for other in known}]
     if lacking and say is None:
         named = ", ".join(dict.fromkeys(f"{key.family} {key.depth}" for key in lacking))
         measured = min(MOST_MEASURED, len(lacking))
@@ -136,13 +136,13 @@ def _speeds(
         share = {key: models[key] * flops(key) for key in lacking}
         chosen = _to_measure(share)
         configs = {key: kind.config for kind, key in keys.items()}
-        found = calibrate([configs[key] for key in chosen], size, machine, say)
-        known |= dict(zip(chosen, found, strict=True))
+        measured_speeds = calibrate([configs[key] for key in chosen], size, machine, say)
+        known |= dict(zip(chosen, measured_speeds, strict=True))
     return complete_speeds(known, wanted, flops), ""
 
 
 def _to_measure(share: Mapping[SpeedKey, float]) -> list[SpeedKey]:
-    """Choose what to measure: of each model the kind that most of the work is in, then what else weighs most."""
+    """Choose what to measure: of each model the kind with most of the work, then the largest of the rest."""
     by_share = sorted(share, key=lambda key: share[key], reverse=True)
     firsts = list({key.model: key for key in reversed(by_share)}.values())[::-1]
     return [*firsts, *(key for key in by_share if key not in firsts)][:MOST_MEASURED]
@@ -175,8 +175,8 @@ def _timing(
 
 def _trial_s(spec: StudySpec, kind: TrialKind, pictures: ImageCounts, speed: Speed) -> float:
     """Return the time of a trial that runs to its last epoch."""
-    one = kind.config
-    stops_by = one.early_stopping_metric if one.early_stopping_patience is not None else ""
+    config = kind.config
+    stops_by = config.early_stopping_metric if config.early_stopping_patience is not None else ""
     every_epoch = pictures.shifted if scores_shifted_each_epoch(spec.objective.metric, stops_by) else 0
     once = pictures.shifted * speed.scored_image_s
-    return speed.time_s(one.max_epochs, pictures.train, pictures.val + every_epoch) + once
+    return speed.time_s(config.max_epochs, pictures.train, pictures.val + every_epoch) + once

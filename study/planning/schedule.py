@@ -1,4 +1,4 @@
-"""Put trials of known length onto slots and see when they end; pure."""
+"""Schedule trials of known length on slots, and find the budget limit that ends the study first."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Machine:
-    """How many trials run at once here, and on what; 0 ``slots`` where not one has room.
+    """How many trials run at once here, and on what; ``slots`` is 0 if there is no room for one.
 
-    ``gpus_per_trial`` is 0 on the CPU; ``packs`` says that a study may put more trials on a GPU than counted here,
-    because it measures what they need.
+    ``gpus_per_trial`` is 0 on the CPU; ``packs``: a study may put more trials on a GPU than counted here, because it
+    measures what they need.
     """
 
     cores: int
@@ -43,14 +43,14 @@ class Machine:
 
     @property
     def together(self) -> int:
-        """How many trials share what a device has: on the CPU all that run, on GPUs those of one."""
+        """How many trials share a device: on the CPU all that run at once, on GPUs those of one GPU."""
         if not self.gpus_per_trial:
             return self.slots
         return max(1, min(self.slots, int(1 / self.gpus_per_trial)))
 
 
 def inspect_machine(resources: ResourceSpec, trials: int) -> Machine:
-    """Return what this machine is for a study of so many trials."""
+    """Return what this machine offers to a study of so many trials."""
     import torch
 
     cores, gpus = available_cores(), torch.cuda.device_count()
@@ -80,13 +80,13 @@ class Limit:
 
 @dataclass(frozen=True)
 class Schedule:
-    """When trials start and end, in seconds from the first one's start and in the order of the starts."""
+    """When trials start and end, in seconds from the start of the first and ordered by start."""
 
     spans: tuple[tuple[float, float], ...]
 
     @property
     def wall_s(self) -> float:
-        """When the last one ends."""
+        """When the last trial ends."""
         return max((end for _, end in self.spans), default=0.0)
 
     @property
@@ -95,7 +95,7 @@ class Schedule:
         return sum(end - start for start, end in self.spans)
 
     def ended_by(self, at_s: float) -> int:
-        """Count the trials that have ended."""
+        """Count the trials that have ended at a time."""
         return sum(end <= at_s for _, end in self.spans)
 
     def busy_by(self, at_s: float) -> float:
@@ -104,7 +104,7 @@ class Schedule:
 
 
 def make_schedule(lengths_s: Sequence[float], slots: int, begin_s: float = 0.0) -> Schedule:
-    """Give each trial in turn to the slot that is free first, as Tune does."""
+    """Assign each trial in turn to the slot that is free first, as Tune does."""
     free = [begin_s] * min(slots, max(1, len(lengths_s)))
     spans = []
     for length in lengths_s:
@@ -117,20 +117,20 @@ def make_schedule(lengths_s: Sequence[float], slots: int, begin_s: float = 0.0) 
 def first_limit(
     table: Schedule, *, wall_clock_s: float | None, accelerator_hours: float | None, gpus_per_trial: float
 ) -> Limit | None:
-    """Return the limit that comes first, None where the trials end before any does."""
-    found = []
+    """Return the limit that is reached first, None if the trials end before any."""
+    limits = []
     if wall_clock_s is not None and wall_clock_s < table.wall_s:
-        found.append(Limit("wall_clock", f"{wall_clock_s:g} s", wall_clock_s, table.ended_by(wall_clock_s)))
+        limits.append(Limit("wall_clock", f"{wall_clock_s:g} s", wall_clock_s, table.ended_by(wall_clock_s)))
     if accelerator_hours is not None and gpus_per_trial:
         most_s = accelerator_hours * SECONDS_PER_HOUR / gpus_per_trial
         if most_s < table.busy_s:
             at_s = _when(table, most_s)
-            found.append(Limit("accelerator_hours", f"{accelerator_hours:g}", at_s, table.ended_by(at_s)))
-    return min(found, key=lambda one: one.at_s, default=None)
+            limits.append(Limit("accelerator_hours", f"{accelerator_hours:g}", at_s, table.ended_by(at_s)))
+    return min(limits, key=lambda limit: limit.at_s, default=None)
 
 
 def _when(table: Schedule, busy_s: float) -> float:
-    """Return when the trials have taken so much time together, by bisection to a thousandth of the whole."""
+    """Return when the trials have used so much time together, by bisection to a thousandth of the whole."""
     low, high = 0.0, table.wall_s
     while high - low > table.wall_s / 1000:
         middle = (low + high) / 2

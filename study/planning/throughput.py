@@ -1,4 +1,4 @@
-"""Read from earlier studies how fast models learn on this machine; changes nothing in the results folder."""
+"""Estimate the speed of models on this machine from earlier studies; reads the results folder only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from statistics import median
 from study.config.hyperparameters import TrialConfig
 from study.errors import StudyStorageError
 from study.metrics import SHIFTED_PREFIX
-from study.paths import Layout, StudyLayout
+from study.paths import Layout
 from study.planning.schedule import Machine
 from study.planning.workload import SpeedKey, speed_key
 from study.records import TrialRecord, TrialState
@@ -21,15 +21,15 @@ from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import read_card
 
 BATCH_WEIGHT = 0.25
-"""How much a batch of another size counts beside a model of another size, in the choice of what to scale from."""
+"""Weight of a different batch size against a different model size in choosing the known speed to scale from."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a trial's time is made of, in seconds; ``source`` says how that is known.
+    """The parts of a trial's time in seconds; ``source`` describes how they are known.
 
-    ``epoch_s`` comes on top of the images of every epoch: its checkpoint is written, its metrics are computed.
-    ``trial_s`` comes once: the model is built, the first steps are slow, the shifted images are scored.
+    ``epoch_s`` is spent once per epoch on checkpoint and metrics; ``trial_s`` once per trial on building the model, the
+    slow first steps and scoring the shifted images.
     """
 
     train_image_s: float
@@ -39,11 +39,11 @@ class Speed:
     source: str
 
     def time_s(self, epochs: int, train: int, scored: int) -> float:
-        """Return how long a trial takes that trains on and scores so many images in every epoch."""
+        """Return the duration of a trial that trains on and scores so many images in every epoch."""
         return self.trial_s + epochs * (train * self.train_image_s + scored * self.scored_image_s + self.epoch_s)
 
     def scaled(self, factor: float, source: str) -> Speed:
-        """Return the speed of a model with so many times the operations."""
+        """Return the speed of a model with ``factor`` times the operations."""
         return replace(
             self,
             train_image_s=self.train_image_s * factor,
@@ -55,11 +55,11 @@ class Speed:
 def complete_speeds(
     known: Mapping[SpeedKey, Speed], wanted: list[SpeedKey], flops: Callable[[SpeedKey], float]
 ) -> dict[SpeedKey, Speed]:
-    """Return a speed for all that are wanted, scaled by operations from the nearest known one; none if none is known.
+    """Return a speed for every wanted key, scaled by operations from the nearest known one; empty if none is known.
 
     Args:
-        known: what was measured or read.
-        wanted: every kind in the plan.
+        known: speeds that were measured or read.
+        wanted: every key in the plan.
         flops: operations of one training step per image.
     """
     if not known:
@@ -81,15 +81,15 @@ def _scaled(key: SpeedKey, known: Mapping[SpeedKey, Speed], operations: Mapping[
 
 
 MOST_STUDIES = 20
-"""Earlier studies that are looked at, the newest first."""
+"""How many earlier studies are read, newest first."""
 MEASURED = ("epoch_s", "images_per_s")
 
 
 @dataclass(frozen=True)
 class ObservedSpeed:
-    """How one trial went, in seconds; None where its record does not tell.
+    """Times of one trial in seconds; None if its record does not contain them.
 
-    After a single epoch ``epoch_s`` is not known apart from ``trial_s``.
+    After a single epoch ``epoch_s`` cannot be separated from ``trial_s``.
     """
 
     train_image_s: float
@@ -105,20 +105,20 @@ def known_speeds(
 
     Args:
         results: the folder of all studies.
-        models: family and depth of those that are asked for.
+        models: family and depth of the wanted models.
         image_size_px: side of the images.
         machine: trials must have had as many CPUs, on the same kind of device.
-        cpu: name of this machine's CPU; studies that name another one do not count on the CPU.
+        cpu: name of this machine's CPU; CPU studies with another one are ignored.
     """
     wanted = set(models)
-    seen: dict[SpeedKey, list[ObservedSpeed]] = {}
+    observed: dict[SpeedKey, list[ObservedSpeed]] = {}
     for _, layout in islice(Layout(results).studies(), MOST_STUDIES):
         with suppress(StudyStorageError):  # another study's damaged storage is no reason to stop
             storage = StudyStorage.open(layout)
             if _is_comparable(storage, image_size_px, machine, cpu):
-                for key, one in _seen_in(storage, layout, wanted, machine):
-                    seen.setdefault(key, []).append(one)
-    return {key: _median(found) for key, found in seen.items()}
+                for key, speed in _observed_in(storage, wanted, machine):
+                    observed.setdefault(key, []).append(speed)
+    return {key: _median(speeds) for key, speeds in observed.items()}
 
 
 def _is_comparable(storage: StudyStorage, image_size_px: int, machine: Machine, cpu: str) -> bool:
@@ -133,7 +133,7 @@ def _is_comparable(storage: StudyStorage, image_size_px: int, machine: Machine, 
 
 
 def _device_kind(records: Sequence[TrialRecord]) -> str | None:
-    """Return on what a study's trials ran, as the first readable checkpoint says."""
+    """Return the device of a study's trials as stored in the first readable checkpoint."""
     for record in records:
         if record.checkpoint is not None:
             with suppress(OSError, ValueError):
@@ -141,48 +141,48 @@ def _device_kind(records: Sequence[TrialRecord]) -> str | None:
     return None
 
 
-def _seen_in(
-    storage: StudyStorage, layout: StudyLayout, wanted: set[tuple[str, int]], machine: Machine
+def _observed_in(
+    storage: StudyStorage, wanted: set[tuple[str, int]], machine: Machine
 ) -> Iterator[tuple[SpeedKey, ObservedSpeed]]:
     sizes = storage.data.sizes
     shifted = sum(size for name, size in sizes.items() if name not in ("train", "val", "test"))
     scored = sizes["val"] + (shifted if scores_shifted_each_epoch(storage.spec.objective.metric) else 0)
     for record in storage.records():
         usable = record.state in (TrialState.COMPLETE, TrialState.PRUNED) and record.attempts == 1
-        told = all(name in one.values for one in record.history for name in MEASURED)
-        if usable and told and record.history and (record.config["family"], record.config["depth"]) in wanted:
+        is_measured = all(name in epoch.values for epoch in record.history for name in MEASURED)
+        if usable and is_measured and record.history and (record.config["family"], record.config["depth"]) in wanted:
             config = TrialConfig.model_validate(dict(record.config))
-            ends = [one.at_s for one in storage.epochs(record.trial)]
-            yield speed_key(config, machine.device), _see(record, ends, sizes["train"], scored)
+            ends = [epoch.at_s for epoch in storage.epochs(record.trial)]
+            yield speed_key(config, machine.device), _observe(record, ends, sizes["train"], scored)
 
 
 def scores_shifted_each_epoch(objective: str, early_stopping_metric: str = "") -> bool:
-    """Whether trials are steered by shifted images, which then are scored in every epoch."""
+    """Return whether objective or early stopping use shifted images, which then are scored in every epoch."""
     return any(name.startswith(SHIFTED_PREFIX) for name in (objective, early_stopping_metric))
 
 
-def _see(record: TrialRecord, ends: Sequence[float], train: int, scored: int) -> ObservedSpeed:
-    """Take a trial apart; ``ends`` are the moments its epochs were stored."""
-    values: list[Mapping[str, float]] = [one.values for one in record.history]
-    learning = [train / one["images_per_s"] for one in values]
-    scoring = [max(0.0, one["epoch_s"] - spent) for one, spent in zip(values, learning, strict=True)]
+def _observe(record: TrialRecord, ends: Sequence[float], train: int, scored: int) -> ObservedSpeed:
+    """Split a trial's time into its parts; ``ends`` are the times at which its epochs were stored."""
+    values: list[Mapping[str, float]] = [epoch.values for epoch in record.history]
+    learning = [train / epoch["images_per_s"] for epoch in values]
+    scoring = [max(0.0, epoch["epoch_s"] - spent) for epoch, spent in zip(values, learning, strict=True)]
     between = [after - before for before, after in pairwise(ends)]
-    gaps = [max(0.0, gap - one["epoch_s"]) for gap, one in zip(between, values[1:], strict=True)]
-    beside = median(gaps) if gaps else None
+    gaps = [max(0.0, gap - epoch["epoch_s"]) for gap, epoch in zip(between, values[1:], strict=True)]
+    rest = median(gaps) if gaps else None
     whole = None
     if record.started_at_s is not None and record.finished_at_s is not None:
-        inside = sum(one["epoch_s"] for one in values) + (beside or 0.0) * len(values)
+        inside = sum(epoch["epoch_s"] for epoch in values) + (rest or 0.0) * len(values)
         whole = max(0.0, record.finished_at_s - record.started_at_s - inside)
-    return ObservedSpeed(median(learning) / train, median(scoring) / scored, beside, whole)
+    return ObservedSpeed(median(learning) / train, median(scoring) / scored, rest, whole)
 
 
-def _median(found: Sequence[ObservedSpeed]) -> Speed:
-    count = len(found)
-    longer = [one for one in found if one.epoch_s is not None] or found
+def _median(speeds: Sequence[ObservedSpeed]) -> Speed:
+    count = len(speeds)
+    longer = [speed for speed in speeds if speed.epoch_s is not None] or speeds
     return Speed(
-        train_image_s=median(one.train_image_s for one in found),
-        scored_image_s=median(one.scored_image_s for one in found),
-        epoch_s=median([one.epoch_s for one in longer if one.epoch_s is not None] or [0.0]),
-        trial_s=median([one.trial_s for one in longer if one.trial_s is not None] or [0.0]),
+        train_image_s=median(speed.train_image_s for speed in speeds),
+        scored_image_s=median(speed.scored_image_s for speed in speeds),
+        epoch_s=median([speed.epoch_s for speed in longer if speed.epoch_s is not None] or [0.0]),
+        trial_s=median([speed.trial_s for speed in longer if speed.trial_s is not None] or [0.0]),
         source=f"from {count} earlier trial{'s' * (count > 1)}",
     )

@@ -1,4 +1,4 @@
-"""Sort a study's trials by what they cost."""
+"""List a study's trials before it runs, grouped by what they cost, and count its images."""
 
 from __future__ import annotations
 
@@ -24,51 +24,51 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 50
-"""Draws in a row that bring nothing new, after which a finite space counts as used up."""
+"""Draws in a row without a new point after which a finite space counts as exhausted."""
 
 
 def sample_points(space: Sequence[Parameter], count: int, seed: int) -> list[dict[str, Scalar]]:
-    """Draw different points; fewer where a space seems to have no more.
+    """Draw different points of a space at random; fewer if it seems to have no more.
 
     Args:
-        space: of a study.
-        count: how many.
-        seed: the same one gives the same points.
+        space: the parameters of a study.
+        count: how many points.
+        seed: the same seed gives the same points.
     """
-    dice = _Dice(random.Random(stable_seed(seed, "plan")))
-    found: dict[tuple[object, ...], dict[str, Scalar]] = {}
+    trial = _RandomTrial(random.Random(stable_seed(seed, "plan")))
+    points: dict[tuple[object, ...], dict[str, Scalar]] = {}
     in_vain = 0
-    while len(found) < count and in_vain < PATIENCE:
-        point = suggest(cast(Any, dice), space)
-        before = len(found)
-        found.setdefault(tuple(point.items()), point)
-        in_vain = 0 if len(found) > before else in_vain + 1
-    return list(found.values())
+    while len(points) < count and in_vain < PATIENCE:
+        point = suggest(cast(Any, trial), space)
+        before = len(points)
+        points.setdefault(tuple(point.items()), point)
+        in_vain = 0 if len(points) > before else in_vain + 1
+    return list(points.values())
 
 
-class _Dice:
-    """What ``suggest`` asks of an Optuna trial."""
+class _RandomTrial:
+    """The part of an Optuna trial that ``suggest`` uses, drawing at random."""
 
-    def __init__(self, dice: random.Random) -> None:
-        self._dice = dice
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
 
     def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        return self._dice.choice(choices)
+        return self._rng.choice(choices)
 
     def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
         if log:
             return min(high, max(low, round(self._from_log(low - 0.5, high + 0.5))))
-        return self._dice.randrange(low, high + 1, step)
+        return self._rng.randrange(low, high + 1, step)
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
     ) -> float:
         if step is not None:
-            return low + step * self._dice.randrange(round((high - low) / step) + 1)
-        return self._from_log(low, high) if log else self._dice.uniform(low, high)
+            return low + step * self._rng.randrange(round((high - low) / step) + 1)
+        return self._from_log(low, high) if log else self._rng.uniform(low, high)
 
     def _from_log(self, low: float, high: float) -> float:
-        return math.exp(self._dice.uniform(math.log(low), math.log(high)))
+        return math.exp(self._rng.uniform(math.log(low), math.log(high)))
 
 
 CHANNELS = 3
@@ -76,7 +76,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """How many images a study has; ``cached_bytes`` is what the cache has of them already, decoded."""
+    """Numbers of a study's images; ``cached_bytes`` is the size of those decoded in the cache already."""
 
     train: int
     val: int
@@ -88,12 +88,12 @@ class ImageCounts:
 
     @property
     def decoded_bytes(self) -> int:
-        """What all of them take in the cache."""
+        """Bytes of all images in the cache."""
         return self._bytes(self.train + self.val + self.test + self.shifted)
 
     @property
     def shared_bytes(self) -> int:
-        """What trials share in memory, once per node: all but the test images."""
+        """Bytes that trials share in memory once per node: all but the test images."""
         return self._bytes(self.train + self.val + self.shifted)
 
     def _bytes(self, images: int) -> int:
@@ -117,7 +117,7 @@ def count_images(spec: DataSpec) -> ImageCounts:
 
 
 MOST_DRAWN = 2000
-"""Points of a search that are drawn to estimate by."""
+"""How many points of a search are drawn for the estimate."""
 COSTS = (
     "family", "depth", "head", "head_width", "freeze", "init", "optimizer", "momentum", "ema_decay", "augmentation",
     "precision", "channels_last", "batch_size", "max_epochs",
@@ -126,7 +126,7 @@ COSTS = (
 
 
 class SpeedKey(NamedTuple):
-    """What decides how fast a trial learns, beside the image size and the device."""
+    """What determines how fast a trial trains, besides the image size and the device."""
 
     family: str
     depth: int
@@ -141,13 +141,13 @@ class SpeedKey(NamedTuple):
         return self.family, self.depth
 
     def __str__(self) -> str:
-        """Name it for people."""
+        """Return a readable name."""
         frozen = "" if self.freeze == "none" else f", freeze {self.freeze}"
         return f"{self.family} {self.depth}, batch {self.batch_size}, {self.precision}{frozen}"
 
 
 class TrialKind(NamedTuple):
-    """Trials that cost the same; ``config`` is one of them."""
+    """Trials that cost the same; ``config`` is an example."""
 
     key: tuple[object, ...]
     config: TrialConfig
@@ -155,11 +155,10 @@ class TrialKind(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """The trials of a study, as far as known beforehand.
+    """The trials of a study as far as they are known beforehand.
 
-    ``points`` are all of a listed design; those of a search are ``drawn`` at random, as many as it may try, up to
-    ``MOST_DRAWN``, and the rest of its trials count as being like those. ``kinds`` has one entry per trial, in the
-    order of their start.
+    ``points`` are all points of a listed design; those of a search are ``drawn`` at random, up to ``MOST_DRAWN``, and
+    its other trials are assumed to be like them. ``kinds`` has one entry per trial, in the order of their start.
     """
 
     points: tuple[Mapping[str, Scalar], ...]
@@ -168,17 +167,17 @@ class Workload:
 
     @property
     def trials(self) -> int:
-        """The most trials there can be."""
+        """The maximum number of trials."""
         return len(self.kinds)
 
     @property
     def epochs(self) -> int:
-        """The most epochs of all trials together."""
-        return sum(one.config.max_epochs for one in self.kinds)
+        """The maximum number of epochs of all trials together."""
+        return sum(kind.config.max_epochs for kind in self.kinds)
 
 
 def speed_key(config: TrialConfig, device: torch.device) -> SpeedKey:
-    """Return what decides how fast a trial learns, every "auto" decided as the device would."""
+    """Return what determines a trial's speed, with every "auto" resolved for the device."""
     from study.training.device import resolve_precision
 
     precision, channels_last = resolve_precision(config, device)
@@ -186,7 +185,7 @@ def speed_key(config: TrialConfig, device: torch.device) -> SpeedKey:
 
 
 def study_workload(spec: StudySpec) -> Workload:
-    """List what a study is to do.
+    """Return the trials of a study.
 
     Raises:
         DesignError: the space does not admit the design.
@@ -205,14 +204,14 @@ def study_workload(spec: StudySpec) -> Workload:
 
 
 def _kinds(spec: StudySpec, points: list[dict[str, Scalar]]) -> list[TrialKind]:
-    """Return the kind of every point; a trial's configuration is made once per kind."""
+    """Return the kind of every point, with one configuration per kind."""
     fixed: dict[str, Any] = {**spec.trial.model_dump(), **constants(spec.space)}
     known: dict[tuple[object, ...], TrialKind] = {}
-    found = []
-    for at, point in enumerate(points):
+    kinds = []
+    for index, point in enumerate(points):
         values = {**fixed, **point}
         key = tuple(values[name] for name in COSTS)
         if key not in known:
-            known[key] = TrialKind(key, trial_config(spec, point, point=at))
-        found.append(known[key])
-    return found
+            known[key] = TrialKind(key, trial_config(spec, point, point=index))
+        kinds.append(known[key])
+    return kinds

@@ -1,1 +1,1 @@
-"""Helpers without knowledge of studies: git, network, remote files."""
+"""Utilities: git, network addresses, remote files."""

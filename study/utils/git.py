@@ -1,4 +1,4 @@
-"""Ask git about a folder, without waiting long and without fail."""
+"""Run git with a time limit; returns None instead of raising an error."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ TIMEOUT_S = 5.0
 
 
 def run_git(folder: Path | None, *arguments: str) -> str | None:
-    """Return what git says, None where there is no git, no repository or no answer in time.
+    """Return git's output, None if there is no git, no repository or no answer in time.
 
     Args:
-        folder: where to ask; None for the current one.
-        arguments: after ``git``.
+        folder: where to run it; None for the current folder.
+        arguments: what follows ``git``.
     """
-    said = run_git_streamed(folder, *arguments)
-    return None if said is None else said.decode(errors="replace").strip()
+    output = run_git_streamed(folder, *arguments)
+    return None if output is None else output.decode(errors="replace").strip()
 
 
 def run_git_streamed(folder: Path | None, *arguments: str, most_bytes: int | None = None) -> bytes | None:
-    """Return what git says byte by byte, of a long answer the first ``most_bytes``; None as ``run_git`` does."""
+    """Return git's output as bytes, at most the first ``most_bytes``; None as ``run_git`` does."""
     try:
         with subprocess.Popen(
             ("git", *arguments),
@@ -46,11 +46,11 @@ def _first_bytes(process: subprocess.Popen[bytes], most_bytes: int | None) -> by
     timer = Timer(TIMEOUT_S, give_up)
     timer.start()
     try:
-        said = process.stdout.read(-1 if most_bytes is None else most_bytes)
-        is_cut = most_bytes is not None and len(said) == most_bytes
+        output = process.stdout.read(-1 if most_bytes is None else most_bytes)
+        is_cut = most_bytes is not None and len(output) == most_bytes
         if is_cut:
             process.kill()
         process.wait()
     finally:
         timer.cancel()
-    return said if not late.is_set() and (is_cut or process.returncode == 0) else None
+    return output if not late.is_set() and (is_cut or process.returncode == 0) else None

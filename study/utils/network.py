@@ -1,4 +1,4 @@
-"""Where a page is served: a port that is free, and the names by which browsers may ask for it."""
+"""Free ports, URLs of local servers, and the host names under which browsers may reach them."""
 
 from __future__ import annotations
 
@@ -18,65 +18,65 @@ def free_port(host: str, port: int, tries: int = 1) -> int:
     """Return the first free port from ``port`` on; 0 takes any.
 
     Args:
-        host: A name or an address of this machine.
-        port: Where to begin.
-        tries: How many ports to look at.
+        host: a name or an address of this machine.
+        port: the first one to try.
+        tries: how many ports to try.
 
     Raises:
         StudyError: none of them is free, or the host is not this machine.
     """
     if not 0 <= port <= _LAST_PORT:
         raise StudyError(f"A port must be in [0, {_LAST_PORT}], but is {port}; choose another --port")
-    fault: OSError | None = None
-    for wanted in range(port, min(port + tries, _LAST_PORT + 1)):
+    failure: OSError | None = None
+    for candidate in range(port, min(port + tries, _LAST_PORT + 1)):
         try:
-            return _bound(host, wanted)
+            return _bound(host, candidate)
         except (OSError, UnicodeError) as exc:
             if not isinstance(exc, OSError) or isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
                 raise StudyError(f"The host must be a name or an address of this machine, but is {host!r}") from exc
-            fault = exc
+            failure = exc
     shown = port if tries == 1 else f"{port} to {port + tries - 1}"
     raise StudyError(
-        f"The port must be free, but {host}:{shown} is not ({fault}); choose another --port, 0 takes any"
-    ) from fault
+        f"The port must be free, but {host}:{shown} is not ({failure}); choose another --port, 0 takes any"
+    ) from failure
 
 
 def public_url(host: str, port: int) -> str:
-    """Return the URL of a page that is served there, for a browser on this machine or on another."""
+    """Return the URL of a server for browsers on this machine or on another one."""
     return f"http://{socket.gethostname() if host in _EVERYWHERE else _bracketed(host)}:{port}"
 
 
 def local_url(host: str, port: int) -> str:
-    """Return the URL by which this machine itself asks, whatever others call it."""
+    """Return the URL of a server for this machine itself."""
     return f"http://{_bracketed(_EVERYWHERE.get(host, host))}:{port}"
 
 
 def allowed_hosts(host: str) -> tuple[str, ...]:
-    """Return what a browser may call the server, without the port: the names and addresses of this machine.
+    """Return the host names that a browser may use for the server: names and addresses of this machine.
 
-    The page of another site can make its own name point here, but none of these.
+    A foreign site can make its own name point to this machine (DNS rebinding), but none of these.
     """
     names = ["localhost", "127.0.0.1", "::1"]
     if not is_loopback(host):
         names += [host, socket.gethostname(), socket.getfqdn(), *_own_addresses()]
-    return tuple(dict.fromkeys(_bracketed(one) for one in names if one and one not in _EVERYWHERE))
+    return tuple(dict.fromkeys(_bracketed(name) for name in names if name and name not in _EVERYWHERE))
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can ask there."""
+    """Return whether only this machine can reach the host."""
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
 
 
 def _own_addresses() -> list[str]:
-    found: list[str] = []
+    addresses: list[str] = []
     with suppress(OSError):
-        found += [str(one[4][0]) for one in socket.getaddrinfo(socket.gethostname(), None)]
+        addresses += [str(entry[4][0]) for entry in socket.getaddrinfo(socket.gethostname(), None)]
     with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((_NOWHERE, 9))  # only chooses the route: nothing is sent
-        found.append(str(probe.getsockname()[0]))
-    return found
+        addresses.append(str(probe.getsockname()[0]))
+    return addresses
 
 
 def _bracketed(host: str) -> str:

@@ -1,4 +1,4 @@
-"""Reach the files of trials, in a folder or in a storage that pyarrow knows by a URI."""
+"""Read, write and delete files in a local folder or in a remote store that pyarrow opens by a URI."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _BLOCK_BYTES = 1 << 22
 
 
 class FileStore(Protocol):
-    """A folder wherever it lies; names are relative, with slashes."""
+    """A local or remote folder; names are relative, with slashes."""
 
     def files(self, under: str = "") -> list[str]:
-        """Return the names of all files below ``under``, unfinished files and folders too; none where there is none."""
+        """Return the names of all files below ``under``, including unfinished ones and unfinished folders."""
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files, and the checkpoint's folder that is empty then; what is gone already is no fault."""
+        """Delete files that are there, and checkpoint folders that become empty."""
 
     def probe(self) -> None:
         """Write a file and delete it again."""
@@ -39,14 +39,14 @@ class LocalStore:
     root: Path
 
     def files(self, under: str = "") -> list[str]:
-        """Return the names of all files below ``under``, unfinished files and folders too."""
-        found = (self.root / under).rglob("*")
+        """Return the names of all files below ``under``, including unfinished files and folders."""
+        paths = (self.root / under).rglob("*")
         return sorted(
-            one.relative_to(self.root).as_posix() for one in found if one.suffix == UNFINISHED or one.is_file()
+            path.relative_to(self.root).as_posix() for path in paths if path.suffix == UNFINISHED or path.is_file()
         )
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files, and the checkpoint's folder that is empty then."""
+        """Delete files, and checkpoint folders that become empty."""
         for path in (self.root / name for name in names):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -66,23 +66,23 @@ class LocalStore:
 
 @dataclass(frozen=True)
 class RemoteStore:
-    """A folder of a pyarrow file system; every fault of it is a StorageError."""
+    """A folder of a pyarrow file system; its errors are raised as StorageError."""
 
     system: Any
     path: str
     uri: str
 
     def files(self, under: str = "") -> list[str]:
-        """Return the names of all files below ``under``, unfinished ones too."""
+        """Return the names of all files below ``under``, including unfinished ones."""
         from pyarrow.fs import FileSelector, FileType
 
         with self._translated():
-            found = self.system.get_file_info(FileSelector(self._at(under), recursive=True, allow_not_found=True))
+            entries = self.system.get_file_info(FileSelector(self._at(under), recursive=True, allow_not_found=True))
         root = f"{self.path.rstrip('/')}/"
-        return sorted(one.path.removeprefix(root) for one in found if one.type == FileType.File)
+        return sorted(entry.path.removeprefix(root) for entry in entries if entry.type == FileType.File)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete files, and the checkpoint's folder that is empty then."""
+        """Delete files, and checkpoint folders that become empty."""
         names = list(names)
         with self._translated():
             for name in names:
@@ -103,7 +103,7 @@ class RemoteStore:
             self.system.delete_file(probe)
 
     def upload(self, source: Path, name: str) -> None:
-        """Write a file so that it exists whole or not at all: under another name first."""
+        """Write a file whole or not at all: under another name first."""
         target = self._at(name)
         folder, _, last = target.rpartition("/")
         part = f"{folder}/.{last}{UNFINISHED}"
@@ -114,7 +114,7 @@ class RemoteStore:
             self.system.move(part, target)
 
     def download(self, name: str, target: Path) -> None:
-        """Copy a file here, whole or not at all."""
+        """Copy a file to ``target``, whole or not at all."""
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.{uuid4().hex}{UNFINISHED}")
         with self._translated(), self.system.open_input_stream(self._at(name)) as stream, part.open("wb") as file:
@@ -135,15 +135,15 @@ class RemoteStore:
 
 
 def open_store(where: str) -> FileStore:
-    """Return the folder at a path or URI; looks at nothing yet."""
+    """Return the store at a path or URI without accessing it."""
     return open_remote_store(where) if is_uri(where) else LocalStore(Path(where))
 
 
 def open_remote_store(uri: str) -> RemoteStore:
-    """Return the folder at a URI.
+    """Return the store at a URI.
 
     Raises:
-        StorageError: pyarrow knows no such storage, or not without another library.
+        StorageError: pyarrow does not support the URI, or needs another library for it.
     """
     from pyarrow import ArrowException
     from pyarrow.fs import FileSystem
@@ -156,7 +156,7 @@ def open_remote_store(uri: str) -> RemoteStore:
 
 
 def join_location(where: str, *parts: str) -> str:
-    """Return the path or URI of something below another, a URI's options kept."""
+    """Append path components to a path or URI, keeping a URI's query."""
     if not is_uri(where):
         return str(Path(where, *parts))
     split = urlsplit(where)
@@ -168,7 +168,7 @@ def _is_checkpoint(folder: str) -> bool:
 
 
 def download_checkpoint(checkpoint: str) -> Path:
-    """Return a selected checkpoint as a folder of this machine, copied there if need be.
+    """Return a selected checkpoint as a folder on this machine, copied to the cache if it is remote.
 
     Raises:
         StorageError: it cannot be read.

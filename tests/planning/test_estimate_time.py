@@ -43,9 +43,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_is_measured_by_the_training_loop_itself() -> None:
-    lap, once_s = measure(CONFIG, 16, CPU)
-    assert lap.train_image_s > lap.scored_image_s > 0
-    assert lap.beside_s > 0, "checkpoints are written"
+    epoch, once_s = measure(CONFIG, 16, CPU)
+    assert epoch.train_image_s > epoch.scored_image_s > 0
+    assert epoch.rest_s > 0, "checkpoints are written"
     assert once_s >= 0
 
 
