@@ -89,7 +89,7 @@ _log = logging.getLogger("tracking")
 _Arguments = ParamSpec("_Arguments")
 
 
-def log_if_rejected(call: Callable[_Arguments, None], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+def log_if_rejected(call: Callable[_Arguments, object], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
     """Call the server; what it refuses for ever is said in the log and the rest goes on."""
     try:
         call(*args, **kwargs)

@@ -16,17 +16,15 @@ from study.paths import CARD, WEIGHTS, StudyLayout
 from tracking.client.client import Run, TrackingClient
 from tracking.content import tags_and_metrics as content
 from tracking.models.description import SelectedCheckpoint, registered_text, run_link, version_tags, version_text
-from tracking.models.logged_models import (
-    FLAVORS,
-    VERSIONS,
-    LoggedModelInfo,
-    LoggedModels,
-    described,
+from tracking.models.logged_models import FLAVORS, VERSIONS, LoggedModelInfo, LoggedModels, read_card
+from tracking.models.model_files import (
+    GRAPH_FILE,
+    GRAPH_FOLDER,
+    WITH_GRAPH,
+    ModelDescription,
     put_file,
-    put_texts,
-    read_card,
+    write_model_files,
 )
-from tracking.models.mlmodel import GRAPH_FILE, GRAPH_FOLDER, WITH_GRAPH, model_files
 from tracking.outbox.study_state import OutboxSummary, read_outbox_summary
 from tracking.tracking_uri import local_path, mask_uri
 
@@ -146,7 +144,8 @@ def _self_contained(
         torch = export(checkpoint, graph)
         size = graph.stat().st_size + sum((checkpoint / one).stat().st_size for one in (WEIGHTS, CARD))
         put_file(client, made.id, made.location, graph, GRAPH_FOLDER)
-    put_texts(client, made.id, made.location, model_files(described(made, run, read_card(checkpoint), size, torch)))
+    card = read_card(checkpoint)
+    write_model_files(client, ModelDescription(made.id, run.id, made.location, card, size, torch))
     with client.translated(f"cannot tag model {made.id}"):
         client.api.set_logged_model_tags(made.id, {FLAVORS: WITH_GRAPH})
     return made

@@ -13,7 +13,7 @@ from tracking.client.artifacts import CHECKPOINT
 from tracking.client.client import Experiment, Run, TrackingClient
 from tracking.client.errors import LostError
 from tracking.content.encoding import plain_name, safe_name
-from tracking.models.logged_models import fetch_weights
+from tracking.models.model_files import fetch_weights
 from tracking.reader.rest_client import Reader, open_reader
 from tracking.reader.study import ServedStudy, ServerFilter
 from tracking.tracking_uri import mask_uri
