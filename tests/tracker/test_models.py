@@ -18,8 +18,8 @@ from study.paths import CARD, WEIGHTS
 from study.records import StudyOutcome, TrialRecord
 from tracking.exporter.sync import sync
 from tracking.exporter.worker import OutboxReader
-from tracking.models import model_files as model_store
 from tracking.models import logged_models as models
+from tracking.models import model_files as model_store
 from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
