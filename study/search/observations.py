@@ -84,7 +84,7 @@ class TopAndRandomSample:
         self._best = best
         self._others = others
         self._states = (OptunaState.COMPLETE, OptunaState.PRUNED) if pruned else (OptunaState.COMPLETE,)
-        self._signs = [_sign(one.mode) for one in spec.objective_list]
+        self._signs = [_sign(objective.mode) for objective in spec.objective_list]
         self._seed = spec.search.seed
         self._points: dict[int, FrozenTrial] = {}
         self._by_value: list[tuple[tuple[float, ...], int]] = []
@@ -114,12 +114,12 @@ class TopAndRandomSample:
             if len(numbers) >= wanted:
                 break
             numbers.add(number)
-        return [self._points[one] for one in numbers]
+        return [self._points[number] for number in numbers]
 
     def _best_numbers(self) -> Sequence[int]:
         if len(self._signs) == 1:
             return [number for _, number in self._by_value[: self._best]]
-        return sorted(self._front, key=lambda one: stable_seed(self._seed, "shown", one))[: self._best]
+        return sorted(self._front, key=lambda number: stable_seed(self._seed, "shown", number))[: self._best]
 
     def _place(self, point: FrozenTrial) -> tuple[float, ...]:
         """Return what TPE orders points by: the complete by value, then the pruned by age and last value."""
@@ -156,14 +156,14 @@ class ObservationHistory(TrialListener):
         self,
         earlier: Sequence[FrozenTrial],
         selection: ObservationPolicy,
-        roster: TrialQueue,
+        queue: TrialQueue,
         trial_of: Callable[[int], FrozenTrial],
         mode: Mode | None = None,
     ) -> None:
         self._mode = mode
         self._earlier = len(earlier)
         self._selection = selection
-        self._roster = roster
+        self._queue = queue
         self._trial_of = trial_of
         self._running: dict[int, FrozenTrial] = {}
         self._closed: set[int] = set()
@@ -178,39 +178,39 @@ class ObservationHistory(TrialListener):
         """Return the points that the sampler sees, by number."""
         return sorted([*self._selection.shown(), *self._running.values()], key=lambda point: point.number)
 
-    def asked(self, trial: FrozenTrial) -> None:
+    def on_ask(self, trial: FrozenTrial) -> None:
         """Show that the point runs."""
         number = replicate_of(trial)[0]
         if number not in self._running and not self._is_closed(number):
             self._running[number] = self._begun(number)
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Show what became of the point, once it is known."""
         number = replicate_of(trial)[0]
         if number in self._closed or not self._is_closed(number):
             return
         self._closed.add(number)
         begun = self._running.pop(number) if number in self._running else self._begun(number)
-        ended = self._ended(begun, self._roster.points[number])
+        ended = self._ended(begun, self._queue.points[number])
         if ended is not None:
             self._selection.add(ended)
 
     def _is_closed(self, number: int) -> bool:
-        return self._roster.points[number].is_closed(self._roster.replicates)
+        return self._queue.points[number].is_closed(self._queue.replicates)
 
     def _begun(self, number: int) -> FrozenTrial:
-        first = self._trial_of(min(self._roster.points[number].trials.values()))
+        first = self._trial_of(min(self._queue.points[number].trials.values()))
         return _as_point(first, self.number_of(number), OptunaState.RUNNING)
 
     def _ended(self, running: FrozenTrial, point: Point) -> FrozenTrial | None:
-        runs = [self._trial_of(point.trials[one]) for one in sorted(point.trials)]
-        pruned = next((one for one in runs if one.state is OptunaState.PRUNED and _is_weak(one)), None)
+        runs = [self._trial_of(point.trials[replicate]) for replicate in sorted(point.trials)]
+        pruned = next((run for run in runs if run.state is OptunaState.PRUNED and _is_weak(run)), None)
         if pruned is not None:
             return _as_point(running, running.number, OptunaState.PRUNED, reported=pruned.intermediate_values)
-        values = [found for one in runs if (found := self._values(one)) is not None]
+        values = [result for run in runs if (result := self._values(run)) is not None]
         if not values:
             return None
-        means = [fmean(one) for one in zip(*values, strict=True)]
+        means = [fmean(column) for column in zip(*values, strict=True)]
         return _as_point(running, running.number, OptunaState.COMPLETE, values=means)
 
     def _values(self, run: FrozenTrial) -> list[float] | None:

@@ -63,59 +63,60 @@ def prior_trials(spec: StudySpec, other: EarlierStudy) -> tuple[tuple[PriorTrial
     fixed there counts as its value, and what is fixed here but was searched there must have had that value. An epoch
     is selected anew by this study's objective. Points that run yet are not counted.
     """
-    searched = {one.name for one in other.spec.space}
-    found: list[PriorTrial] = []
+    searched = {parameter.name for parameter in other.spec.space}
+    priors: list[PriorTrial] = []
     misfits: Counter[str] = Counter()
     for runs in _by_point(other.records()):
         try:
-            found.append(_fit(spec, runs, searched))
+            priors.append(_fit(spec, runs, searched))
         except _MisfitError as misfit:
             misfits[str(misfit)] += 1
     why = "; ".join(f"{reason} ({count})" for reason, count in misfits.most_common(3))
-    return tuple(found), sum(misfits.values()), why
+    return tuple(priors), sum(misfits.values()), why
 
 
 def _by_point(records: Iterable[TrialRecord]) -> Iterable[list[TrialRecord]]:
     points: dict[int, list[TrialRecord]] = {}
     for record in records:
         points.setdefault(record.point, []).append(record)
-    return [runs for runs in points.values() if all(one.state.is_finished for one in runs)]
+    return [runs for runs in points.values() if all(record.state.is_finished for record in runs)]
 
 
 def _fit(spec: StudySpec, runs: list[TrialRecord], searched: set[str]) -> PriorTrial:
     params = _params(spec, runs[0], searched)
     pruned = next(
-        (one for one in runs if one.state is TrialState.PRUNED and one.stop_reason is StopReason.PRUNED), None
+        (run for run in runs if run.state is TrialState.PRUNED and run.stop_reason is StopReason.PRUNED), None
     )
     if pruned is not None:
         metric = spec.objective.metric
-        epochs = {one.epoch: one.values[metric] for one in pruned.history if metric in one.values}
+        epochs = {epoch.epoch: epoch.values[metric] for epoch in pruned.history if metric in epoch.values}
         if len(spec.objective_list) > 1 or not epochs:
             raise _MisfitError("was stopped before its end")
         return PriorTrial(params, {}, epochs, TrialState.PRUNED)
-    values = [_values(spec, one) for one in runs if one.state is not TrialState.FAILED and one.history]
+    values = [_values(spec, run) for run in runs if run.state is not TrialState.FAILED and run.history]
     if not values:
         raise _MisfitError("failed")
-    return PriorTrial(params, {one.metric: fmean(each[one.metric] for each in values) for one in spec.objective_list})
+    metrics = [objective.metric for objective in spec.objective_list]
+    return PriorTrial(params, {name: fmean(each[name] for each in values) for name in metrics})
 
 
 def _values(spec: StudySpec, record: TrialRecord) -> dict[str, float]:
     """Return the metrics of all objectives at the epoch that this study would select."""
     metric = spec.objective.metric
-    history = [one for one in record.history if metric in one.values]
+    history = [epoch for epoch in record.history if metric in epoch.values]
     best = selected_epoch(history, spec.objective)
     known = {} if best is None else dict(best.values)
     if best is not None and best.epoch == record.epoch:
         known |= record.metrics
-    lacking = [one.metric for one in spec.objective_list if one.metric not in known]
+    lacking = [objective.metric for objective in spec.objective_list if objective.metric not in known]
     if lacking:
         raise _MisfitError(f"has no {', '.join(lacking)}")
-    return {one.metric: known[one.metric] for one in spec.objective_list}
+    return {objective.metric: known[objective.metric] for objective in spec.objective_list}
 
 
 def _params(spec: StudySpec, record: TrialRecord, searched: set[str]) -> dict[str, Scalar]:
     """Return the values of the parameters that are searched here."""
-    here = {one.name for one in spec.space}
+    here = {parameter.name for parameter in spec.space}
     fixed = {**spec.trial.model_dump(), **constants(spec.space)}
     params: dict[str, Scalar] = {}
     known = constants(spec.space)
@@ -138,8 +139,8 @@ def _admitted(parameter: Parameter, value: object, known: Mapping[str, Scalar]) 
     if not isinstance(value, bool | int | float | str):
         raise _MisfitError(f"has no {parameter.name}")
     if isinstance(parameter.domain, Choice):
-        removed = [one.value for one in parameter.excluded if one.beside.holds(known.get(one.beside.parameter))]
-        if any(same_value(value, one) for one in without(parameter.domain.values, removed)):
+        removed = [rule.value for rule in parameter.excluded if rule.beside.holds(known.get(rule.beside.parameter))]
+        if any(same_value(value, choice) for choice in without(parameter.domain.values, removed)):
             return value
         raise _MisfitError(f"{parameter.name} {value!r} is no choice here")
     asked = distribution(parameter)

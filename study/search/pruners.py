@@ -85,7 +85,7 @@ class AsynchronousHalving(Pruner):
         self._largest = largest
         self._rungs: dict[tuple[int, int], SortedReports] = {}
 
-    def reported(self, trial: FrozenTrial, epoch: int) -> None:
+    def on_report(self, trial: FrozenTrial, epoch: int) -> None:
         """Put the value on its rung."""
         bracket = self.bracket_of(trial)
         if self._is_rung(epoch, bracket):
@@ -155,7 +155,7 @@ class Percentile(Pruner):
         self._whole: dict[int, SortedReports] = {}
         self._ended = 0
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Hold later trials against one that ran to its end."""
         if trial.state is OptunaState.COMPLETE:
             self._ended += 1
@@ -171,7 +171,7 @@ class Percentile(Pruner):
         epoch = trial.last_step
         if epoch is None or epoch < self._min_epochs or self._ended < WHOLE_TRIALS_FIRST:
             return False
-        values = [one for one in trial.intermediate_values.values() if not math.isnan(one)]
+        values = [value for value in trial.intermediate_values.values() if not math.isnan(value)]
         if not values:
             return True
         others = self._whole.get(epoch)
@@ -209,7 +209,7 @@ class Wilcoxon(Pruner):
     def __init__(self, p_value: float, *, largest: bool) -> None:
         self._ranks = SignedRanks(p_value, largest=largest)
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Take the value of a replicate that ran to its end."""
         if trial.state is OptunaState.COMPLETE:
             self._ranks.put(*replicate_of(trial), trial.values[0])
@@ -221,7 +221,7 @@ class Wilcoxon(Pruner):
 
 def longest(spec: StudySpec) -> int:
     """Return the largest number of epochs that a trial of a study can have."""
-    domain = next((one.domain for one in spec.space if one.name == "max_epochs"), None)
+    domain = next((parameter.domain for parameter in spec.space if parameter.name == "max_epochs"), None)
     match domain:
         case None:
             return spec.trial.max_epochs
@@ -229,7 +229,7 @@ def longest(spec: StudySpec) -> int:
             return int(value)
         case Integer(high=high) | Uniform(high=high):
             return max(int(high), spec.trial.max_epochs)
-    return max(*(int(one) for one in domain.values), spec.trial.max_epochs)
+    return max(*(int(value) for value in domain.values), spec.trial.max_epochs)
 
 
 def _largest(spec: StudySpec) -> bool:

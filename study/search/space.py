@@ -114,7 +114,7 @@ def contains(asked: FloatDistribution | IntDistribution, value: float) -> bool:
 
 def _last_step(low: float, high: float, step: float) -> float:
     """Return the largest low + k * step <= high, in decimals, where 0.1 + 2 * 0.1 is 0.3."""
-    first, last, by = (Decimal(str(one)) for one in (low, high, step))
+    first, last, by = (Decimal(str(number)) for number in (low, high, step))
     return float(first + (last - first) // by * by)
 
 
@@ -157,47 +157,49 @@ def without_values(spec: StudySpec, parameter: str, values: Iterable[Scalar]) ->
         ValueError: nothing would remain: every choice is removed, or the value is fixed.
     """
     removed = tuple(values)
-    if parameter not in {one.name for one in spec.space}:
+    if parameter not in {candidate.name for candidate in spec.space}:
         _refuse_fixed(parameter, getattr(spec.trial, parameter), removed)
     space: list[Parameter] = []
     gone: set[str] = set()
-    for one in spec.space:
-        kept = _without_in(one, parameter, removed, gone)
+    for candidate in spec.space:
+        kept = _without_in(candidate, parameter, removed, gone)
         if kept is None:
-            gone.add(one.name)
+            gone.add(candidate.name)
         else:
             space.append(kept)
     return spec.model_copy(update={"space": tuple(space)})
 
 
-def _without_in(one: Parameter, parameter: str, removed: Sequence[Scalar], gone: set[str]) -> Parameter | None:
+def _without_in(candidate: Parameter, parameter: str, removed: Sequence[Scalar], gone: set[str]) -> Parameter | None:
     """Return a parameter as it is after the removal, None where it can no longer exist."""
-    if one.name == parameter:
-        return _narrow(one, removed)
-    if any(condition.parameter in gone for condition in one.when):
+    if candidate.name == parameter:
+        return _narrow(candidate, removed)
+    if any(condition.parameter in gone for condition in candidate.when):
         return None
     when = tuple(
         Condition(parameter=parameter, values=without(condition.values, removed))
         if condition.parameter == parameter
         else condition
-        for condition in one.when
+        for condition in candidate.when
     )
-    return one.model_copy(update={"when": when}) if all(condition.values for condition in when) else None
+    return candidate.model_copy(update={"when": when}) if all(condition.values for condition in when) else None
 
 
-def _narrow(one: Parameter, removed: Sequence[Scalar]) -> Parameter:
-    if isinstance(one.domain, Constant):
-        _refuse_fixed(one.name, one.domain.value, removed)
-    if not isinstance(one.domain, Choice):
-        return one
-    remaining = without(one.domain.values, removed)
+def _narrow(parameter: Parameter, removed: Sequence[Scalar]) -> Parameter:
+    if isinstance(parameter.domain, Constant):
+        _refuse_fixed(parameter.name, parameter.domain.value, removed)
+    if not isinstance(parameter.domain, Choice):
+        return parameter
+    remaining = without(parameter.domain.values, removed)
     if not remaining:
-        raise ValueError(f"{one.name} must keep at least one value, but all of {list(one.domain.values)} are removed")
-    return one.model_copy(update={"domain": Choice(values=remaining)})
+        raise ValueError(
+            f"{parameter.name} must keep at least one value, but all of {list(parameter.domain.values)} are removed"
+        )
+    return parameter.model_copy(update={"domain": Choice(values=remaining)})
 
 
 def _refuse_fixed(name: str, value: object, removed: Sequence[Scalar]) -> None:
-    if any(same_value(value, one) for one in removed):
+    if any(same_value(value, gone) for gone in removed):
         raise ValueError(f"{name} must keep its value, but it is fixed at {value!r}, which is removed")
 
 
@@ -207,21 +209,21 @@ def admitted_values(spec: StudySpec, name: str) -> tuple[Scalar, ...]:
     Raises:
         ValueError: it is searched over a continuous range.
     """
-    searched = next((one for one in spec.space if one.name == name), None)
+    searched = next((candidate for candidate in spec.space if candidate.name == name), None)
     fixed: Scalar = getattr(spec.trial, name)
     if searched is None:
         return (fixed,)
     match searched.domain:
         case Choice(values=values):
-            found = values
+            admitted: tuple[Scalar, ...] = values
         case Constant(value=value):
-            found = (value,)
+            admitted = (value,)
         case Integer(low=low, high=high, step=step):
-            found = tuple(range(low, high + 1, step))
+            admitted = tuple(range(low, high + 1, step))
         case _:
             raise ValueError(f"{name} must have a list of values, but is searched over a continuous range")
-    lacking = bool(searched.when) and not any(same_value(fixed, one) for one in found)
-    return (*found, fixed) if lacking else found
+    lacking = bool(searched.when) and not any(same_value(fixed, value) for value in admitted)
+    return (*admitted, fixed) if lacking else admitted
 
 
 def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values: Sequence[Scalar]) -> StudySpec:
@@ -231,8 +233,8 @@ def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values
         ValueError: nothing would remain to choose from.
     """
     partner = admitted_values(spec, beside)
-    searched = next((one for one in spec.space if one.name == name), None)
-    everywhere = all(any(same_value(one, other) for other in beside_values) for one in partner)
+    searched = next((parameter for parameter in spec.space if parameter.name == name), None)
+    everywhere = all(any(same_value(value, other) for other in beside_values) for value in partner)
     if everywhere or searched is None or not isinstance(searched.domain, Choice):
         return without_values(spec, name, [value])
     if len(searched.domain.values) == 1:
@@ -241,7 +243,7 @@ def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values
     if excluded in searched.excluded:
         return spec
     changed = searched.model_copy(update={"excluded": (*searched.excluded, excluded)})
-    space = [changed if one.name == name else one for one in spec.space]
+    space = [changed if parameter.name == name else parameter for parameter in spec.space]
     ordered = _in_order(space)
     if ordered is None:  # the other parameter hangs on this one, so it cannot be known first
         return without_values(spec, name, [value])
@@ -251,10 +253,10 @@ def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values
 def _in_order(space: Iterable[Parameter]) -> tuple[Parameter, ...] | None:
     """Order parameters after all they depend on, else as they stand; None for a cycle."""
     waiting = list(space)
-    names = {one.name for one in waiting}
+    names = {parameter.name for parameter in waiting}
     done: dict[str, Parameter] = {}
     while waiting:
-        ready = next((one for one in waiting if all(need in done for need in _needs(one) & names)), None)
+        ready = next((parameter for parameter in waiting if _needs(parameter) & names <= done.keys()), None)
         if ready is None:
             return None
         waiting.remove(ready)
@@ -263,4 +265,4 @@ def _in_order(space: Iterable[Parameter]) -> tuple[Parameter, ...] | None:
 
 
 def _needs(parameter: Parameter) -> set[str]:
-    return {one.parameter for one in parameter.when} | {one.beside.parameter for one in parameter.excluded}
+    return {rule.parameter for rule in parameter.when} | {rule.beside.parameter for rule in parameter.excluded}

@@ -32,7 +32,8 @@ _FEWEST = 1024
 
 def is_finite(spec: StudySpec) -> bool:
     """Whether a space has listed values only."""
-    return all(isinstance(one.domain, Choice | Constant | Integer) or one.domain.step is not None for one in spec.space)
+    domains = [parameter.domain for parameter in spec.space]
+    return all(isinstance(domain, Choice | Constant | Integer) or domain.step is not None for domain in domains)
 
 
 class UnvisitedPoints:

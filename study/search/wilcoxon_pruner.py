@@ -43,20 +43,20 @@ class SignedRanks:
         common = sorted(mine.keys() & theirs.keys())
         if len(common) < FEWEST_PAIRS or _mean(mine) <= _mean(theirs):
             return False
-        return _p_of([mine[one] - theirs[one] for one in common]) < self._p_value
+        return _p_of([mine[replicate] - theirs[replicate] for replicate in common]) < self._p_value
 
     def _best(self, least: int, but: int) -> int | None:
         """Return the best point that has at least so many values."""
         firsts = (
-            next((one for one in ranked if one[1] != but), None)
+            next((entry for entry in ranked if entry[1] != but), None)
             for count, ranked in self._by_mean.items()
             if count >= least
         )
-        return min((one for one in firsts if one is not None), default=(0.0, None))[1]
+        return min((entry for entry in firsts if entry is not None), default=(0.0, None))[1]
 
 
 def _mean(values: dict[int, float]) -> float:
-    return fmean(values[one] for one in sorted(values))
+    return fmean(values[replicate] for replicate in sorted(values))
 
 
 def _p_of(differences: list[float]) -> float:

@@ -57,7 +57,7 @@ def create_study(
         "data": asdict(data),
         "notices": list(notices),
         "environment": dict(environment),
-        "warm_start": [one.as_json() for one in warm_start],
+        "warm_start": [prior.as_json() for prior in warm_start],
         "created_at_s": time.time(),
     }
     try:
@@ -94,7 +94,7 @@ class StoredStudy(StudyAttributes):
 
     def record_test_evaluation(self, look: FinalLook) -> None:
         """Remember that the test images were looked at; the caller holds the study's lock."""
-        self._note(LOOKS, [asdict(one) for one in (*self.looks, look)])
+        self._note(LOOKS, [asdict(known) for known in (*self.looks, look)])
 
     def note_end(self, reason: StopReason | None = None) -> None:
         """Note that everybody heard of the study's end, and why it came before all planned trials ended, if so."""
@@ -107,7 +107,7 @@ class StoredStudy(StudyAttributes):
         lines = {number // DROPPED_LINE for number in numbers}
         with self._storage.batch():
             for line in sorted(lines):
-                here = {one for one in numbers if one // DROPPED_LINE == line}
+                here = {number for number in numbers if number // DROPPED_LINE == line}
                 self._note(f"{DROPPED_PREFIX}{line}", sorted(here | set(self._dropped(line))))
 
     def _note_extension(self, spec: StudySpec) -> None:
@@ -124,8 +124,8 @@ class StoredStudy(StudyAttributes):
 
     @property
     def _attrs(self) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = self._storage.get_study_user_attrs(self._study_id)
-        return found
+        attrs: Mapping[str, Any] = self._storage.get_study_user_attrs(self._study_id)
+        return attrs
 
     def _note(self, key: str, value: object) -> None:
         self._storage.set_study_user_attr(self._study_id, key, value)
@@ -139,7 +139,7 @@ def _differences(before: object, after: object, field: str = "") -> list[tuple[s
         return [(field, [before, after])]
     names = dict.fromkeys((*before, *after))
     return [
-        found
+        difference
         for name in names
-        for found in _differences(before.get(name), after.get(name), f"{field}.{name}" if field else str(name))
+        for difference in _differences(before.get(name), after.get(name), f"{field}.{name}" if field else str(name))
     ]

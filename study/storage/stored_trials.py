@@ -1,4 +1,4 @@
-"""Know every trial of a study and what follows from all of them."""
+"""The trials of a study in Optuna's storage, and what is kept up to date from them: queue, pruner, statistics."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ class StoredTrials(StoredStudy):
 
     def __init__(self, storage: BatchedJournalStorage) -> None:
         super().__init__(storage)
-        self._interrupted = [one.number for one in self.trials() if not one.state.is_finished()]
-        self._follow()
+        self._requeued: list[int] = []
+        self._start_listening()
 
     @property
     def planned(self) -> int:
         """How many trials there will be at most, as far as is known now."""
-        return self._roster.planned
+        return self._queue.planned
 
     @property
     def exhausted(self) -> bool:
         """Whether a search has, or turned out to have, fewer points to choose from than it might have run."""
-        return self._roster.is_exhausted
+        return self._queue.is_exhausted
 
     @property
     def is_finished(self) -> bool:
-        """Whether everybody heard of an end after which nothing is left to do: a user's stop is no such end."""
+        """Whether the study's end was noted and nothing is left to do; a user's stop is no such end."""
         return self._has_ended(self.counts(), self.planned)
 
     def records(self) -> list[TrialRecord]:
         """Return every trial in the order asked."""
-        return [self._to_record(one) for one in self.trials()]
+        return [self._to_record(trial) for trial in self.trials()]
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial."""
@@ -80,25 +80,25 @@ class StoredTrials(StoredStudy):
         return values
 
     def stop_of(self, number: int) -> StopDecision | None:
-        """Return what was decided of a trial, None where it may go on."""
+        """Return the decision to stop a trial, None where it may go on."""
         return stop_of(self._trial(number))
 
     def undecided(self) -> list[TrialRecord]:
-        """Return the interrupted trials of which an epoch was stored and then neither kept nor told."""
-        found = map(self._trial, self._interrupted)
+        """Return the interrupted trials whose last epoch was stored, but not what was decided after it."""
+        trials = map(self._trial, self._requeued)
         return [
-            self._to_record(one)
-            for one in found
-            if one.last_step is not None and one.user_attrs.get(DECIDED) != one.last_step
+            self._to_record(trial)
+            for trial in trials
+            if trial.last_step is not None and trial.user_attrs.get(DECIDED) != trial.last_step
         ]
 
     def best_trials(self, count: int) -> tuple[int, ...]:
         """Return the finished trials with the best objective, best first, the earlier one of equals; no failed one."""
-        return self._tally.best(count)
+        return self._statistics.best(count)
 
     def counts(self) -> Mapping[TrialState, int]:
         """Return how many trials there are in each state."""
-        return self._tally.counts
+        return self._statistics.counts
 
     def driven_s(self, now_s: float) -> float:
         """Return the time in which some driver ran the study, over all sessions."""
@@ -106,36 +106,36 @@ class StoredTrials(StoredStudy):
 
     @cached_property
     def _pruner(self) -> Pruner:
-        found = build_pruner(self.spec)
-        replay_trials(self.trials(), found)
-        return found
+        pruner = build_pruner(self.spec)
+        replay_trials(self.trials(), pruner)
+        return pruner
 
-    def _follow(self) -> None:
-        """Begin to follow the trials by the spec as it is now; pruner and sampler are made when they are needed."""
+    def _start_listening(self) -> None:
+        """Replay the trials to new listeners by the spec as it is now; pruner and sampler are made when needed."""
         self.__dict__.pop("_pruner", None)
-        self._tally = TrialStatistics(self.spec.objective.mode)
-        self._roster = TrialQueue(self.spec)
-        self._roster.found_no_more = bool(self._attrs.get(EXHAUSTED))
+        self._statistics = TrialStatistics(self.spec.objective.mode)
+        self._queue = TrialQueue(self.spec)
+        self._queue.has_no_more_points = bool(self._attrs.get(EXHAUSTED))
         self._sessions = SessionTimes(self._attrs.get(SESSIONS, ()), self.created_at_s)
-        self._asker = TrialCreator(self.spec, self._storage, self._study_id, self._roster, self, self.trials)
-        for one in self._followers():
-            replay_trials(self.trials(), one)
+        self._creator = TrialCreator(self.spec, self._storage, self._study_id, self._queue, self, self.trials)
+        for listener in self._listeners():
+            replay_trials(self.trials(), listener)
         self._sessions.moment(self._attrs.get(ENDED_AT))
 
-    def _followers(self) -> list[TrialListener]:
-        """Return whoever must hear of a change; the roster first, which others ask."""
-        found: list[TrialListener] = [self._roster, self._tally, self._sessions]
+    def _listeners(self) -> list[TrialListener]:
+        """Return who is called after each change; the queue first, because others read it."""
+        listeners: list[TrialListener] = [self._queue, self._statistics, self._sessions]
         if "_pruner" in self.__dict__:
-            found.append(self._pruner)
-        if self._asker.has_searcher:
-            found.append(self._asker.searcher.history)
-        return found
+            listeners.append(self._pruner)
+        if self._creator.has_searcher:
+            listeners.append(self._creator.searcher.history)
+        return listeners
 
-    def _spread_settled(self, number: int) -> None:
+    def _notify_settled(self, number: int) -> None:
         trial = self._trial(number)
         if is_settled(trial):
-            for one in self._followers():
-                one.settled(trial)
+            for listener in self._listeners():
+                listener.on_settle(trial)
 
     def _to_record(self, trial: FrozenTrial) -> TrialRecord:
         return to_record(self.name, trial, self.spec.objective, kept=self._is_kept(trial.number))

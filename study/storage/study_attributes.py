@@ -72,7 +72,7 @@ class StudyAttributes(ABC):
         """The points of earlier studies that the sampler was given."""
         from study.search.prior_trials import PriorTrial
 
-        return tuple(PriorTrial.from_json(one) for one in self._attrs.get("warm_start", ()))
+        return tuple(PriorTrial.from_json(prior) for prior in self._attrs.get("warm_start", ()))
 
     @property
     def extensions(self) -> tuple[Mapping[str, Any], ...]:
@@ -88,13 +88,13 @@ class StudyAttributes(ABC):
     @property
     def looks(self) -> tuple[FinalLook, ...]:
         """Every look at the test images, the first one first."""
-        return tuple(FinalLook(**one) for one in self._attrs.get(LOOKS, ()))
+        return tuple(FinalLook(**look) for look in self._attrs.get(LOOKS, ()))
 
     @property
     def end_reason(self) -> StopReason | None:
         """Why the study ended before all planned trials did, None if it did not or goes on."""
-        found = self._attrs.get(END_REASON)
-        return None if found is None else StopReason(found)
+        reason = self._attrs.get(END_REASON)
+        return None if reason is None else StopReason(reason)
 
     def require_data(self, fingerprint: str) -> None:
         """Make sure that the data is what the study began on.
@@ -120,8 +120,8 @@ class StudyAttributes(ABC):
         return number not in self._dropped(number // DROPPED_LINE)
 
     def _dropped(self, line: int) -> list[int]:
-        found: list[int] = self._attrs.get(f"{DROPPED_PREFIX}{line}", [])
-        return found
+        numbers: list[int] = self._attrs.get(f"{DROPPED_PREFIX}{line}", [])
+        return numbers
 
 
 def refuse_existing(layout: StudyLayout, name: str) -> None:

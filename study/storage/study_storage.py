@@ -1,4 +1,4 @@
-"""Remember the trials of a study durably: ask, report, tell, resume; on Optuna's journal storage."""
+"""The durable state of a study: create, open, ask, report, tell, resume; on Optuna's journal storage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from study.trials.serialization import (
     stop_of,
 )
 
-TOLD: Mapping[TrialState, OptunaState] = {STATES[one]: one for one in OptunaState if one.is_finished()}
+TOLD: Mapping[TrialState, OptunaState] = {STATES[state]: state for state in OptunaState if state.is_finished()}
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
@@ -85,7 +85,7 @@ class StudyStorage(StoredTrials):
 
     @classmethod
     def open(cls, layout: StudyLayout) -> StudyStorage:
-        """Open an existing study.
+        """Open an existing study; the trials that a killed driver left running are asked for first.
 
         Raises:
             StudyStorageError: there is none, or its file is damaged.
@@ -93,22 +93,32 @@ class StudyStorage(StoredTrials):
         if not layout.journal.exists():
             raise missing(layout)
         try:
-            return cls(BatchedJournalStorage(layout.journal))
+            storage = cls(BatchedJournalStorage(layout.journal))
         except _DAMAGE as error:
             raise damaged(layout, error) from error
+        storage.requeue_interrupted()
+        return storage
+
+    def requeue_interrupted(self) -> None:
+        """Take up again what a killed driver left: the next ``ask`` returns each running trial, the oldest first.
+
+        A trial keeps its values and epochs and goes on from its last checkpoint. Nothing is written until it is asked
+        for, and what the pruner or a budget decided of it stays decided.
+        """
+        self._requeued = [trial.number for trial in self.trials() if not trial.state.is_finished()]
 
     def ask(self) -> Assignment | None:
         """Return the next trial: interrupted ones first, then new ones, None when all planned ones were asked."""
-        if self._interrupted:
-            number = self._interrupted[0]
+        if self._requeued:
+            number = self._requeued[0]
             self._ask_again(number)
-            self._interrupted.pop(0)
+            self._requeued.pop(0)
             return self.assignment(number)
         number = sum(self.counts().values())
-        if not self._asker.next(number):
+        if not self._creator.next(number):
             return None
-        for one in self._followers():
-            one.asked(self._trial(number))
+        for listener in self._listeners():
+            listener.on_ask(self._trial(number))
         return self.assignment(number)
 
     def assignment(self, number: int) -> Assignment:
@@ -126,7 +136,7 @@ class StudyStorage(StoredTrials):
         self._set(number, ALONE, True)
 
     def report(self, number: int, metrics: EpochMetrics, checkpoint: str | None = None, busy_s: float = 0.0) -> bool:
-        """Store one epoch with the checkpoint selected so far; return whether that was news.
+        """Store one epoch with the checkpoint selected so far; return whether it was new.
 
         An epoch that was trained again with another result, because its checkpoint was lost, takes the old one's place.
 
@@ -145,12 +155,12 @@ class StudyStorage(StoredTrials):
             self._set(number, key, epoch.as_json())
             value = metrics.values[self.spec.objective.metric]
             self._storage.set_trial_intermediate_value(number, metrics.epoch, value)
-        for one in self._followers():
-            one.reported(self._trial(number), metrics.epoch)
+        for listener in self._listeners():
+            listener.on_report(self._trial(number), metrics.epoch)
         return True
 
     def should_prune(self, number: int) -> bool:
-        """Ask the pruner about the last reported epoch; what it once said of a trial there, it is not asked again."""
+        """Ask the pruner about the last reported epoch, once: what it decided is stored and stays."""
         trial = self._trial(number)
         if stop_of(trial) is not None:
             return True
@@ -164,7 +174,7 @@ class StudyStorage(StoredTrials):
         return False
 
     def stop(self, number: int, reason: StopReason) -> StopDecision:
-        """Decide that a running trial ends after its last reported epoch; what was decided before stays."""
+        """Decide that a running trial ends after its last reported epoch; an earlier decision stays."""
         trial = self._trial(number)
         known = stop_of(trial)
         if known is not None:
@@ -172,7 +182,7 @@ class StudyStorage(StoredTrials):
         with self._storage.batch():
             self._set(number, STOP_REASON, reason.value)
             self._set(number, PRUNED, trial.last_step or 0)
-        self._spread_settled(number)
+        self._notify_settled(number)
         return StopDecision(trial.last_step or 0, reason)
 
     def note_evaluation(self, number: int, values: Mapping[str, float]) -> None:
@@ -181,31 +191,33 @@ class StudyStorage(StoredTrials):
             self._set(number, EVALUATION, dict(values))
 
     def tell(self, number: int, state: TrialState, reason: StopReason, *, error: str | None = None) -> TrialRecord:
-        """End a trial, once and for ever; its values are those of its best epoch by the objective.
+        """End a trial for good; its values are those of its best epoch by the objective.
 
-        A trial without a finite value for every objective has FAILED, whatever it is told to be.
+        A trial without a finite value for every objective has FAILED, whatever ``state`` is.
         """
         record = self.record(number)
-        assert not record.state.is_finished, f"trial {number} was told before"
+        assert not record.state.is_finished, f"trial {number} has ended before"
         values = self._values(record) if state is TrialState.COMPLETE else None
         if state is TrialState.COMPLETE and values is None:
             state, reason = TrialState.FAILED, StopReason.ERROR
-            reported = ", ".join(f"{one.metric} = {record.metrics.get(one.metric)}" for one in self.spec.objective_list)
+            reported = ", ".join(
+                f"{objective.metric} = {record.metrics.get(objective.metric)}" for objective in self.spec.objective_list
+            )
             error = f"a trial must end with a finite number for every objective, got {reported}"
         with self._storage.batch():
             self._set(number, ENDED, {"stop_reason": reason.value, "error": error, "finished_at_s": time.time()})
             if values is not None and self._pruner.settles(self._trial(number), values[0]):
                 self._set(number, SETTLED, True)
             self._storage.set_trial_state_values(number, TOLD[state], values)
-        if number in self._interrupted:
-            self._interrupted.remove(number)
-        self._spread_settled(number)
-        for one in self._followers():
-            one.told(self._trial(number))
+        if number in self._requeued:
+            self._requeued.remove(number)
+        self._notify_settled(number)
+        for objective in self._listeners():
+            objective.on_tell(self._trial(number))
         return self.record(number)
 
     def begin_session(self, at_s: float) -> None:
-        """Note that a driver runs the study from now on; a user's stop is forgotten."""
+        """Note that a driver runs the study from now on, which revokes a user's stop."""
         self._sessions.begin(at_s)
         with self._storage.batch():
             self._note(SESSIONS, self._sessions.began_s)
@@ -213,21 +225,21 @@ class StudyStorage(StoredTrials):
                 self._forget_end()
 
     def extend(self, spec: StudySpec) -> None:
-        """Go on with more: the caller made sure that the new spec only adds to the one before."""
+        """Continue by a larger spec; the caller made sure that it only adds to the one before."""
         self._note_extension(spec)
-        self._follow()
+        self._start_listening()
 
     def _ask_again(self, number: int) -> None:
         trial = self._trial(number)
         if ASKED not in trial.user_attrs:
-            self._asker.complete(trial)
-            self._roster.named(self._trial(number))
+            self._creator.complete(trial)
+            self._queue.named(self._trial(number))
         self._set(number, ATTEMPTS, int(trial.user_attrs.get(ATTEMPTS, 0)) + 1)
 
     def _values(self, record: TrialRecord) -> list[float] | None:
         """Return the values of every objective, None where one is missing or no finite number."""
-        found = [record.metrics.get(one.metric, math.nan) for one in self.spec.objective_list]
-        return found if all(map(math.isfinite, found)) else None
+        values = [record.metrics.get(objective.metric, math.nan) for objective in self.spec.objective_list]
+        return values if all(map(math.isfinite, values)) else None
 
     def _set(self, number: int, key: str, value: object) -> None:
         self._storage.set_trial_user_attr(number, key, value)

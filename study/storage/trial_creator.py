@@ -33,14 +33,14 @@ class TrialCreator:
         spec: StudySpec,
         storage: BatchedJournalStorage,
         study_id: int,
-        roster: TrialQueue,
+        queue: TrialQueue,
         facts: StoredStudy,
         trials: Callable[[], list[FrozenTrial]],
     ) -> None:
         self._spec = spec
         self._storage = storage
         self._study_id = study_id
-        self._roster = roster
+        self._queue = queue
         self._facts = facts
         self._trials = trials
 
@@ -57,22 +57,22 @@ class TrialCreator:
     @cached_property
     def searcher(self) -> Searcher:
         """The sampler with all it is shown."""
-        found = Searcher(
+        searcher = Searcher(
             self._spec,
             self._facts.warm_start,
-            self._roster,
+            self._queue,
             self._storage.get_trial,
             lambda: self._storage.get_study_system_attrs(self._study_id),
         )
-        replay_trials(self._trials(), found.history)
-        return found
+        replay_trials(self._trials(), searcher.history)
+        return searcher
 
     def next(self, number: int) -> bool:
         """Store the next trial, with this number; return whether there is one."""
-        found = self._next_listed() if self.is_listed else self._next_searched(number)
-        if found is None:
+        choice = self._next_listed() if self.is_listed else self._next_searched(number)
+        if choice is None:
             return False
-        self._store(*found)
+        self._store(*choice)
         return True
 
     def complete(self, trial: FrozenTrial) -> None:
@@ -80,50 +80,50 @@ class TrialCreator:
         number = trial.number
         given = {name.partition(SHORTER_LIST)[0]: value for name, value in trial.params.items()}
         if self.is_listed:
-            found: Suggestion | None = suggestion_from(self._spec, self._roster.listed(number))
+            suggestion: Suggestion | None = suggestion_from(self._spec, self._queue.listed(number))
         else:
-            found = self.searcher.draw(number, number, given)
-        assert found is not None
-        for name, asked in found.distributions.items():
+            suggestion = self.searcher.draw(number, number, given)
+        assert suggestion is not None
+        for name, asked in suggestion.distributions.items():
             if name not in trial.params:
-                value = asked.to_internal_repr(found.params[name])
+                value = asked.to_internal_repr(suggestion.params[name])
                 self._storage.set_trial_param(number, name, value, asked)
-        self._storage.set_trial_user_attr(number, ASKED, self._asked(found, number, 0))
+        self._storage.set_trial_user_attr(number, ASKED, self._asked(suggestion, number, 0))
 
     def _next_listed(self) -> tuple[Suggestion, int, int] | None:
-        found = self._roster.next_listed()
-        if found is None:
+        choice = self._queue.next_listed()
+        if choice is None:
             return None
-        point, replicate, values = found
+        point, replicate, values = choice
         return suggestion_from(self._spec, values), point, replicate
 
     def _next_searched(self, number: int) -> tuple[Suggestion, int, int] | None:
-        again = self._roster.next_replicate()
+        again = self._queue.next_replicate()
         if again is not None:
             point, replicate = again
             return suggestion_from(self._spec, point.params), point.number, replicate
-        if not self._roster.may_begin():
+        if not self._queue.may_begin():
             return None
-        found = self.searcher.draw(number, self._roster.next_point)
-        if found is None:
+        suggestion = self.searcher.draw(number, self._queue.next_point)
+        if suggestion is None:
             self._storage.set_study_user_attr(self._study_id, EXHAUSTED, True)
-            self._roster.found_no_more = True
+            self._queue.has_no_more_points = True
             return None
-        return found, self._roster.next_point, 0
+        return suggestion, self._queue.next_point, 0
 
-    def _store(self, found: Suggestion, point: int, replicate: int) -> None:
+    def _store(self, suggestion: Suggestion, point: int, replicate: int) -> None:
         trial = create_trial(
             state=OptunaState.RUNNING,
-            params=dict(found.params),
-            distributions=dict(found.distributions),
-            user_attrs={ASKED: self._asked(found, point, replicate), ATTEMPTS: 1},
-            system_attrs=dict(found.of_trial),
+            params=dict(suggestion.params),
+            distributions=dict(suggestion.distributions),
+            user_attrs={ASKED: self._asked(suggestion, point, replicate), ATTEMPTS: 1},
+            system_attrs=dict(suggestion.of_trial),
         )
         with self._storage.batch(with_next=True):
-            for key, value in found.of_study.items():
+            for key, value in suggestion.of_study.items():
                 self._storage.set_study_system_attr(self._study_id, key, value)
         self._storage.create_new_trial(self._study_id, trial)
 
-    def _asked(self, found: Suggestion, point: int, replicate: int) -> dict[str, Any]:
-        config = trial_config(self._spec, found.values, point=point, replicate=replicate)
-        return {"params": dict(found.values), "config": config.model_dump(), "started_at_s": time.time()}
+    def _asked(self, suggestion: Suggestion, point: int, replicate: int) -> dict[str, Any]:
+        config = trial_config(self._spec, suggestion.values, point=point, replicate=replicate)
+        return {"params": dict(suggestion.values), "config": config.model_dump(), "started_at_s": time.time()}

@@ -39,11 +39,11 @@ class TrialStatistics(TrialListener):
         """Return the finished trials with the best values, the earlier one of equals."""
         return tuple(number for _, _, number in self._ranked[:count])
 
-    def asked(self, trial: FrozenTrial) -> None:
+    def on_ask(self, trial: FrozenTrial) -> None:
         """Count it as running."""
         self._counts[TrialState.RUNNING] += 1
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Count it as what it became, and give it its place."""
         state = STATES[trial.state]
         self._counts[TrialState.RUNNING] -= 1
@@ -84,15 +84,15 @@ class SessionTimes(TrialListener):
         """Return the sum over all sessions."""
         return self._closed_s + (max(now_s - self._began_s[-1], 0.0) if self._is_live else self._length_s(-1))
 
-    def asked(self, trial: FrozenTrial) -> None:
+    def on_ask(self, trial: FrozenTrial) -> None:
         """Note when it was asked for."""
         self.moment(trial.user_attrs.get(ASKED, {}).get("started_at_s"))
 
-    def reported(self, trial: FrozenTrial, epoch: int) -> None:
+    def on_report(self, trial: FrozenTrial, epoch: int) -> None:
         """Note when it reported."""
         self.moment(trial.user_attrs.get(f"{EPOCH_PREFIX}{epoch}", {}).get("at_s"))
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Note when it ended."""
         self.moment(trial.user_attrs.get(ENDED, {}).get("finished_at_s"))
 

@@ -18,26 +18,26 @@ class TrialListener:
     hears of them one by one.
     """
 
-    def asked(self, trial: FrozenTrial) -> None:
+    def on_ask(self, trial: FrozenTrial) -> None:
         """Hear of a new trial."""
 
-    def reported(self, trial: FrozenTrial, epoch: int) -> None:
+    def on_report(self, trial: FrozenTrial, epoch: int) -> None:
         """Hear that a trial reported an epoch, for the first time or with another result than before."""
 
-    def settled(self, trial: FrozenTrial) -> None:
+    def on_settle(self, trial: FrozenTrial) -> None:
         """Hear that no further replicate of a trial's point is begun; it may be heard again."""
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Hear that a trial ended."""
 
 
 def replay_trials(trials: Iterable[FrozenTrial], follower: TrialListener) -> None:
     """Let a follower hear of all that was stored before."""
     for trial in trials:
-        follower.asked(trial)
+        follower.on_ask(trial)
         for epoch in trial.intermediate_values:
-            follower.reported(trial, epoch)
+            follower.on_report(trial, epoch)
         if is_settled(trial):
-            follower.settled(trial)
+            follower.on_settle(trial)
         if trial.state.is_finished():
-            follower.told(trial)
+            follower.on_tell(trial)

@@ -45,7 +45,7 @@ class Point:
 
     def next_replicate(self) -> int:
         """Return the first replicate that was not begun."""
-        return next(one for one in range(len(self.trials) + 1) if one not in self.trials)
+        return next(replicate for replicate in range(len(self.trials) + 1) if replicate not in self.trials)
 
 
 class TrialQueue(TrialListener):
@@ -59,7 +59,7 @@ class TrialQueue(TrialListener):
         self.replicates = len(spec.replicates.numbers)
         self.points: dict[int, Point] = {}
         self.keys: set[PointKey] = set()
-        self.found_no_more = False
+        self.has_no_more_points = False
         self._spec = spec
         self._listed: list[dict[str, Scalar]] | None = None
         self._open: dict[int, None] = {}  # points of which replicates are to be begun
@@ -76,7 +76,7 @@ class TrialQueue(TrialListener):
     def planned(self) -> int:
         """How many trials there will be at most, as far as is known now."""
         reachable = None
-        if self.found_no_more:
+        if self.has_no_more_points:
             reachable = self._asked + sum(self.points[point].remaining(self.replicates) for point in self._open)
         return self._plan.planned(dropped=self._freed, reachable=reachable)
 
@@ -84,7 +84,7 @@ class TrialQueue(TrialListener):
     def is_exhausted(self) -> bool:
         """Whether a search has fewer points than it might have run."""
         asked = min(self._spec.search.trials, self._spec.budget.trials or self._spec.search.trials)
-        return self._spec.design.kind == "search" and (self.found_no_more or self._plan.planned() < asked)
+        return self._spec.design.kind == "search" and (self.has_no_more_points or self._plan.planned() < asked)
 
     def next_listed(self) -> tuple[int, int, dict[str, Scalar]] | None:
         """Return point, replicate and values of the next trial of a listed design, None after the last."""
@@ -112,7 +112,7 @@ class TrialQueue(TrialListener):
         """Whether a search may have another point."""
         return self._asked < self.planned
 
-    def asked(self, trial: FrozenTrial) -> None:
+    def on_ask(self, trial: FrozenTrial) -> None:
         """Give the trial its place in its point."""
         number, replicate = replicate_of(trial)
         point = self.points.get(number)
@@ -126,7 +126,7 @@ class TrialQueue(TrialListener):
         self._asked += 1
         self._reopen(point)
 
-    def settled(self, trial: FrozenTrial) -> None:
+    def on_settle(self, trial: FrozenTrial) -> None:
         """Begin no further replicate of the trial's point."""
         point = self.points[replicate_of(trial)[0]]
         if not point.is_settled:
@@ -134,7 +134,7 @@ class TrialQueue(TrialListener):
             point.is_settled = True
         self._reopen(point)
 
-    def told(self, trial: FrozenTrial) -> None:
+    def on_tell(self, trial: FrozenTrial) -> None:
         """Note that the replicate ended."""
         self.points[replicate_of(trial)[0]].running.discard(trial.number)
 

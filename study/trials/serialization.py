@@ -88,8 +88,8 @@ class Assignment:
 
 def stored_epochs(attrs: Mapping[str, Any]) -> list[StoredEpoch]:
     """Return all stored epochs, the oldest first."""
-    found = sorted(int(key.removeprefix(EPOCH_PREFIX)) for key in attrs if key.startswith(EPOCH_PREFIX))
-    return [stored_epoch(attrs, epoch) for epoch in found]
+    epochs = sorted(int(key.removeprefix(EPOCH_PREFIX)) for key in attrs if key.startswith(EPOCH_PREFIX))
+    return [stored_epoch(attrs, epoch) for epoch in epochs]
 
 
 def stored_epoch(attrs: Mapping[str, Any], epoch: int) -> StoredEpoch:
@@ -98,8 +98,10 @@ def stored_epoch(attrs: Mapping[str, Any], epoch: int) -> StoredEpoch:
     Raises:
         KeyError: there is no such epoch.
     """
-    one = attrs[f"{EPOCH_PREFIX}{epoch}"]
-    return StoredEpoch(EpochMetrics(epoch, one["values"]), one["at_s"], one["checkpoint"], one.get("busy_s", 0.0))
+    stored = attrs[f"{EPOCH_PREFIX}{epoch}"]
+    return StoredEpoch(
+        EpochMetrics(epoch, stored["values"]), stored["at_s"], stored["checkpoint"], stored.get("busy_s", 0.0)
+    )
 
 
 def replicate_of(trial: StoredTrial) -> tuple[int, int]:

@@ -40,7 +40,7 @@ class Study:
 
     def ask(self) -> optuna.Trial:
         trial = self.optuna.ask()
-        self.pruner.asked(self.frozen(trial))
+        self.pruner.on_ask(self.frozen(trial))
         return trial
 
     def frozen(self, trial: optuna.Trial) -> FrozenTrial:
@@ -48,14 +48,14 @@ class Study:
 
     def report(self, trial: optuna.Trial, epoch: int, value: float) -> bool:
         trial.report(value, epoch)
-        self.pruner.reported(self.frozen(trial), epoch)
+        self.pruner.on_report(self.frozen(trial), epoch)
         stops = self.pruner.stops(self.frozen(trial))
         assert self.pruner.stops(self.frozen(trial)) is stops, "asked again, it says the same"
         return stops
 
     def tell(self, trial: optuna.Trial, value: float | None) -> None:
         self.optuna.tell(trial, value, state=TrialState.PRUNED if value is None else TrialState.COMPLETE)
-        self.pruner.told(self.frozen(trial))
+        self.pruner.on_tell(self.frozen(trial))
 
     def says_optuna(self, reference: BasePruner, trial: optuna.Trial) -> bool:
         return bool(reference.prune(self.optuna, self.frozen(trial)))
@@ -255,7 +255,7 @@ def test_an_epoch_trained_again_takes_the_old_values_place_on_its_rung() -> None
     study.report(second, 1, 5.0)
     first._cached_frozen_trial.intermediate_values.clear()
     study.optuna._storage.set_trial_intermediate_value(first._trial_id, 1, 1.0)
-    study.pruner.reported(study.frozen(first), 1)
+    study.pruner.on_report(study.frozen(first), 1)
     assert not study.report(third, 1, 6.0), "the 9 is gone"
 
 
