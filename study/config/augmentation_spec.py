@@ -1,4 +1,4 @@
-"""The words an augmentation is written in: operations with strengths, joined by +, and presets; no I/O."""
+"""The augmentations of a study file: operations with strengths, joined by +, and presets; no I/O."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Step:
-    """An operation as it is asked for."""
+    """An operation with its strength."""
 
     name: str
     strength: float

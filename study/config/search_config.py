@@ -1,4 +1,4 @@
-"""The words of a study file that say which trials run, how often and for how long; no I/O."""
+"""The sections of a study file on which trials run, how often and for how long; no I/O."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Duration = Annotated[
 
 
 class Objective(Frozen):
-    """What a trial's value is: the best epoch of one reported metric."""
+    """A metric to optimise; a trial's value is that of its best epoch."""
 
     metric: str
     mode: Mode

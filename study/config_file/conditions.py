@@ -66,7 +66,7 @@ class _Reader:
         self._title = f"space.{draft.name}.when"
 
     def conditions(self) -> tuple[Condition, ...] | None:
-        """Return the conditions that can be decided; None where an option made them impossible on purpose."""
+        """Return the valid conditions; None where a command-line option made them impossible."""
         when = self._draft.when
         if when is None:
             return ()
@@ -84,7 +84,7 @@ class _Reader:
         return tuple(read)
 
     def _overridden(self, parent: str) -> bool:
-        """Whether a command-line option narrowed the parent, so that a child may fall away."""
+        """Whether a command-line option narrowed the parent, so that a child may be left out."""
         places = self._report.places
         return any(place.origin for loc, place in places.values.items() if loc[:2] == ("space", parent))
 

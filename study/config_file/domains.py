@@ -93,7 +93,7 @@ class _DomainReader:
         return None
 
     def domain(self, value: Tree) -> Domain | None:
-        """Read the one kind of domain that a mapping names."""
+        """Read the domain that a mapping names."""
         kinds = [key for key in value if key in KINDS]
         if not kinds:
             near = [key for key in value if did_you_mean(key, KINDS)]
@@ -229,7 +229,7 @@ class _DomainReader:
         return step
 
     def _typed(self, value: Any) -> Scalar:
-        """Make an int a float where a real number is meant."""
+        """Return an int as a float where a real number is meant."""
         if float in numbers_of(self._kind) and type(value) is int:
             return float(value)
         typed: Scalar = value

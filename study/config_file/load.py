@@ -32,9 +32,7 @@ def apply_overrides(document: Document, overrides: Sequence[str], name: str | No
     if trials is not None:
         section = "search" if _is_search(document) else "budget"
         _set(document, [section, "trials"], trials, f"--trials {trials}")
-    _remove_other_source(document)
-    _remove_other_seeds(document)
-    _remove_search_trials(document)
+    _remove_superseded(document)
 
 
 def _is_search(document: Document) -> bool:
@@ -76,33 +74,27 @@ def _set(document: Document, path: list[str], value: Any, origin: str) -> None:
     document.places.replace(tuple(path), place)
 
 
-def _remove_other_source(document: Document) -> None:
-    """Remove the keys that belong to another source than that of ``--set data.source``."""
+def _remove_superseded(document: Document) -> None:
+    """Remove what the file says that does not go with the source, the seeds or the design that an option chose."""
     data = document.value.get("data")
-    if not isinstance(data, dict) or not document.places.value(("data", "source")).origin:
-        return
-    for source, keys in _SOURCE_KEYS.items():
-        for key in keys:
-            if source != data.get("source") and not document.places.value(("data", key)).origin:
-                data.pop(key, None)
-
-
-def _remove_other_seeds(document: Document) -> None:
-    """Remove the seeds that the file lists if ``--set replicates.count`` is given, and the other way round."""
-    replicates, places = document.value.get("replicates"), document.places
+    for source, keys in _SOURCE_KEYS.items() if _is_from_option(document, "data", "source") else ():
+        for key in keys if isinstance(data, dict) and data.get("source") != source else ():
+            _remove(document, "data", key)
     for given, other in (("count", "seeds"), ("seeds", "count")):
-        set_here = bool(places.value(("replicates", given)).origin)
-        if isinstance(replicates, dict) and set_here and not places.value(("replicates", other)).origin:
-            replicates.pop(other, None)
+        if _is_from_option(document, "replicates", given):
+            _remove(document, "replicates", other)
+    if _is_from_option(document, "design", "kind") and not _is_search(document):
+        _remove(document, "search", "trials")
 
 
-def _remove_search_trials(document: Document) -> None:
-    """Remove the number of trials of a search if ``--set design`` gives a design that lists its points."""
-    search = document.value.get("search")
-    if _is_search(document) or not isinstance(search, dict) or not document.places.value(("design", "kind")).origin:
-        return
-    if not document.places.value(("search", "trials")).origin:
-        search.pop("trials", None)
+def _remove(document: Document, section: str, key: str) -> None:
+    tree = document.value.get(section)
+    if isinstance(tree, dict) and not _is_from_option(document, section, key):
+        tree.pop(key, None)
+
+
+def _is_from_option(document: Document, *loc: str) -> bool:
+    return bool(document.places.value(loc).origin)
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def model_of(kind: Any) -> type[BaseModel] | None:
 
 
 def example(model: type[BaseModel]) -> str:
-    """Write the beginning of a mapping that a model reads, all that is required in it."""
+    """Return an example of a mapping that a model reads, with its required fields."""
     required = [name for name, field in model.model_fields.items() if field.is_required()]
     return f"{{{', '.join(f'{name}: ...' for name in required or list(model.model_fields)[:1])}}}"
 
@@ -175,7 +175,7 @@ def reject(name: str, kind: Any, value: object) -> str:
 
 
 def _own_message(kind: Any, value: object) -> str | None:
-    """Return what a type's own check says against a value, None where it has none or is not reached."""
+    """Return the message of a type's own check, None where it has none or is not reached."""
     if "func" not in unwrap(members(kind)[0])[1]:
         return None
     try:

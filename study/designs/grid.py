@@ -83,7 +83,7 @@ def count_grid(space: Sequence[Parameter]) -> int | None:
 
 
 class _GridCounter:
-    """Count the ways to go on from the values known so far.
+    """Count the points of a space parameter by parameter.
 
     Of a parameter only the values that a condition or an exclusion names are told apart, and of the values known
     only those that a later parameter asks for; so the work does not grow with the number of points.
