@@ -1,4 +1,4 @@
-"""The storage: what is asked, reported and told stays so, whatever happens in between."""
+"""A study's storage: what was asked, reported and told stays so, whatever happens in between."""
 
 from __future__ import annotations
 
@@ -130,11 +130,11 @@ def test_a_damaged_journal_is_refused_with_a_way_out(tmp_path: Path, damage: str
         StudyStorage.open(layout)
 
 
-def test_a_trial_is_told_once_and_for_ever(tmp_path: Path) -> None:
+def test_a_trial_ends_once_and_for_good(tmp_path: Path) -> None:
     storage, layout = make_storage(tmp_path / "s")
     run_one(storage)
     before = layout.journal.read_bytes()
-    with pytest.raises(AssertionError, match="told before"):
+    with pytest.raises(AssertionError, match="ended before"):
         storage.tell(0, TrialState.FAILED, StopReason.ERROR)
     assert layout.journal.read_bytes() == before
 
