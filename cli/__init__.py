@@ -1,1 +1,1 @@
-"""The command line: parses, makes one call, renders."""
+"""The command line: commands, their options, and what they print."""

@@ -128,7 +128,7 @@ def _run_with_live_view(
         logging.getLogger("tracking").addHandler(handler)
         try:
             runs = partial(checkpoints_by_run, options.results)
-            ended = start(RunContext(recorder, view.progress(), runs, options.address, options.storage))
+            ended = start(RunContext(recorder, view.callbacks(), runs, options.address, options.storage))
         finally:
             logging.getLogger("tracking").removeHandler(handler)
     _print_end(ended, spec, layout, options)

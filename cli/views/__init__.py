@@ -1,1 +1,1 @@
-"""What commands show: tables, leaderboards, live progress, single runs."""
+"""What commands show: tables, leaderboards, the live view, single runs."""

@@ -12,7 +12,8 @@ from recorders import MemoryRecorder, Script
 from rich.console import Console
 
 from cli.run_session import RecorderGroup, WarningLines
-from cli.views.live import LiveStatus, LiveView, open_view
+from cli.views.live import LiveView, open_view
+from cli.views.live_status import LiveStatus
 from study.config.search_config import DesignSpec, ReplicatesSpec
 from study.config.search_space import Choice, Parameter
 from study.config.study_config import StudySpec

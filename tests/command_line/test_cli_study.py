@@ -150,11 +150,11 @@ def test_a_name_that_is_taken_is_refused_with_both_ways_on(results: Path) -> Non
         (("compare", "--metric", "learning_rate"), 2, "--metric"),
         (("resume", "other"), 1, "no study `other`"),
         (("compare", "--top", "0"), 2, "top"),
-        (("no-such-command",), 2, "no-such-command"),
+        (("rnu",), 2, "No such command 'rnu'. Did you mean 'run'?"),
     ],
 )
 def test_a_command_that_cannot_be_says_so(results: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
-    done = study(*arguments, "--results", results) if arguments[0] != "no-such-command" else study(*arguments)
+    done = study(*arguments, "--results", results) if arguments[0] != "rnu" else study(*arguments)
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr
