@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -108,10 +107,10 @@ class _DomainReader:
             self._report.at_key(
                 (*self._loc, "step"), f"{self._title}.step belongs to uniform and int, not to {kinds[0]}"
             )
-        return self._READERS[kinds[0]](self, kinds[0], value)
+        return self._choice(value["choice"]) if kinds[0] == "choice" else self._range(kinds[0], value)
 
-    def _choice(self, kind: str, value: Tree) -> Domain | None:
-        values, loc = value[kind], (*self._loc, kind)
+    def _choice(self, values: object) -> Domain | None:
+        loc = (*self._loc, "choice")
         if not isinstance(values, list):
             self._report.at_value(loc, f"{self._title}.choice must be a list of values, got {show(values)}")
             return None
@@ -134,27 +133,16 @@ class _DomainReader:
             return True
         return False
 
-    def _uniform(self, kind: str, value: Tree) -> Domain | None:
-        if not self._takes(kind, float):
+    def _range(self, kind: str, value: Tree) -> Domain | None:
+        log, number = kind.startswith("log"), int if "int" in kind else float
+        if not self._takes(kind, number) or (ends := self._ends(kind, value[kind], number, log)) is None:
             return None
-        log = kind == "loguniform"
-        ends = self._ends(kind, value[kind], log)
-        if ends is None or not self._ends_admitted(kind, *ends):
+        step = self._step(value, number, *ends) if kind in STEPPED else None
+        if not self._range_admitted(kind, *ends, step or 1):
             return None
-        step = self._step(value, *ends) if kind in STEPPED else None
+        if number is int:
+            return Integer(low=ends[0], high=ends[1], step=step or 1, log=log)
         return Uniform(low=ends[0], high=ends[1], step=step, log=log)
-
-    def _integer(self, kind: str, value: Tree) -> Domain | None:
-        if not self._takes(kind, int):
-            return None
-        log = kind == "logint"
-        ends = self._ends(kind, value[kind], log)
-        if ends is None:
-            return None
-        step = self._step(value, *ends) if kind in STEPPED else None
-        if not self._integers_admitted(kind, *ends, step or 1):
-            return None
-        return Integer(low=int(ends[0]), high=int(ends[1]), step=int(step or 1), log=log)
 
     def _takes(self, kind: str, number: type) -> bool:
         """Whether the hyperparameter can be drawn from a range of this kind at all."""
@@ -168,13 +156,12 @@ class _DomainReader:
         self._report.at_key((*self._loc, kind), message)
         return False
 
-    def _ends(self, kind: str, value: object, log: bool) -> tuple[Any, Any] | None:
+    def _ends(self, kind: str, value: object, number: type, log: bool) -> tuple[Any, Any] | None:
         """Return low and high where both are numbers in order."""
         loc = (*self._loc, kind)
         if not isinstance(value, list) or len(value) != 2:
             self._report.at_value(loc, f"{self._title}.{kind} must be [low, high], got {show(value)}")
             return None
-        number = int if kind in ("int", "logint") else float
         good = [self._number(f"{self._title}.{end}", number, value[at], (*loc, at)) for at, end in enumerate(_ENDS)]
         if not all(good):
             return None
@@ -192,30 +179,26 @@ class _DomainReader:
         self._report.at_value(loc, reject(title, number, value))
         return False
 
-    def _ends_admitted(self, kind: str, low: object, high: object) -> bool:
-        good = True
-        for at, (end, value) in enumerate(zip(_ENDS, (low, high), strict=True)):
-            if not admits(self._kind, value):
-                self._report.at_value((*self._loc, kind, at), reject(f"{self._title}.{end}", self._kind, value))
-                good = False
-        return good
-
-    def _integers_admitted(self, kind: str, low: int, high: int, step: int) -> bool:
+    def _range_admitted(self, kind: str, low: Any, high: Any, step: Any) -> bool:
+        """Whether the hyperparameter admits both ends, and where it lists its values all that are drawn."""
         if listed_values(self._kind) is None:
-            return self._ends_admitted(kind, low, high)
-        refused = next((number for number in range(low, high + 1, step) if not admits(self._kind, number)), None)
-        if refused is None:
-            return True
-        message = f"{self._title} must be {describe(self._kind)}, but {kind} gives {refused} too; use choice"
-        self._report.at_value((*self._loc, kind), message)
-        return False
+            good = True
+            for at, (end, value) in enumerate(zip(_ENDS, (low, high), strict=True)):
+                if not admits(self._kind, value):
+                    self._report.at_value((*self._loc, kind, at), reject(f"{self._title}.{end}", self._kind, value))
+                    good = False
+            return good
+        refused = next((value for value in range(low, high + 1, step) if not admits(self._kind, value)), None)
+        if refused is not None:
+            message = f"{self._title} must be {describe(self._kind)}, but {kind} gives {refused} too; use choice"
+            self._report.at_value((*self._loc, kind), message)
+        return refused is None
 
-    def _step(self, value: Tree, low: Any, high: Any) -> Any:
+    def _step(self, value: Tree, number: type, low: Any, high: Any) -> Any:
         """Return the step, None where there is none or it has a fault."""
         if "step" not in value:
             return None
         step, loc, title = value["step"], (*self._loc, "step"), f"{self._title}.step"
-        number = int if isinstance(low, int) and "int" in value else float
         if not self._number(title, number, step, loc):
             return None
         if step <= 0:
@@ -234,11 +217,3 @@ class _DomainReader:
             return float(value)
         typed: Scalar = value
         return typed
-
-    _READERS: Mapping[str, Callable[[_DomainReader, str, Tree], Domain | None]] = {
-        "choice": _choice,
-        "uniform": _uniform,
-        "loguniform": _uniform,
-        "int": _integer,
-        "logint": _integer,
-    }
