@@ -1,4 +1,4 @@
-"""Ask trials and configurations for values by name, for --where, --columns and --sort."""
+"""Fields of trials and configurations by name, and the checks of names, for --where, --columns, --sort and --metric."""
 
 from __future__ import annotations
 
@@ -8,67 +8,71 @@ from typing import TypeAlias, TypeVar
 
 from study.analysis.ranking import Configuration, has_checkpoint
 from study.analysis.trial_filter import OF_ONE_TRIAL, KnownNames, TrialFilter, Value, known_names, value_of
+from study.config.search_config import Mode, Objective
 from study.errors import UsageError
-from study.metrics import metric_named
+from study.metrics import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
 from study.records import TrialRecord
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]
 """The seeds of each study's replicates, as its study file numbers them."""
 FieldGetter: TypeAlias = Callable[[str], Value]
+"""Returns the value of a field of one row by its name."""
 Row = TypeVar("Row")
 _DIRECTIONS = {"asc": False, "desc": True}
 OF_CONFIGURATIONS = ("rank", "replicates", "complete")
-"""What configurations have that trials have not, but for the rank."""
+"""Fields of configurations; trials have only the first."""
 _LISTED = 60
 
 
 @dataclass(frozen=True)
 class SortKey:
-    """Something to sort by."""
+    """A field to sort by."""
 
     name: str
     descending: bool
 
 
 def trial_fields(record: TrialRecord, seeds: Seeds, rank: int | None = None) -> FieldGetter:
-    """Return what answers for a trial."""
+    """Return the field getter of a trial."""
     numbers = seeds.get(record.study, ())
     seed = numbers[record.replicate] if record.replicate < len(numbers) else None
     return lambda name: rank if name == "rank" else value_of(record, name, seed)
 
 
-def configuration_fields(one: Configuration) -> FieldGetter:
-    """Return what answers for a configuration: means of metrics, and what its trials have in common.
+def configuration_fields(configuration: Configuration) -> FieldGetter:
+    """Return the field getter of a configuration: means of metrics, and what its trials have in common.
 
-    Asking it for something that its trials do not share raises UsageError.
+    It raises UsageError for a field of single trials.
     """
-    first = one.trials[0]
+    first = configuration.trials[0]
+    own = {
+        "rank": configuration.rank, "replicates": configuration.planned, "complete": configuration.complete,
+        "state": str(configuration.state.value),
+    }  # fmt: skip
 
-    def answer(name: str) -> Value:
+    def field(name: str) -> Value:
         bare = name.removeprefix("params.")
         if bare in OF_ONE_TRIAL:
             raise UsageError(f"`{name}` is of single trials, and each configuration has several; add --trials")
-        if name in OF_CONFIGURATIONS:
-            return {"rank": one.rank, "replicates": one.planned, "complete": one.complete}[name]
-        if name == "state":
-            return str(one.state.value)
-        found = None if name.startswith("metrics.") else value_of(first, name)
-        if found is not None and _is_of_point(first, bare):
-            return found
-        return one.mean_of(name.removeprefix("metrics."))
+        if name in own:
+            return own[name]
+        shared = None if name.startswith("metrics.") else value_of(first, name)
+        if shared is not None and (bare in first.params or bare in first.config or bare in ("study", "point")):
+            return shared
+        return configuration.mean_of(name.removeprefix("metrics."))
 
-    return answer
+    return field
 
 
 def require_filter(where: TrialFilter, records: Sequence[TrialRecord], seeds: Seeds, *, trials: bool) -> None:
-    """Make sure that an expression means something for these trials, or for their configurations.
+    """Check that an expression means something for these trials, or for their configurations.
 
     Raises:
         UsageError: it does not.
     """
-    where.check(known_names(records), lambda name: _values(records, seeds, name))
+    where.check(known_names(records), lambda name: (trial_fields(record, seeds)(name) for record in records))
     if not trials and (
-        single := next((one for one in where.names if one.removeprefix("params.") in OF_ONE_TRIAL), None)
+        single := next((name for name in where.names if name.removeprefix("params.") in OF_ONE_TRIAL), None)
     ):
         raise UsageError(f"--where: `{single}` is of single trials, and each configuration has several; add --trials")
 
@@ -95,13 +99,13 @@ def require_names(
 
 
 def require_metric(metric: str, records: Iterable[TrialRecord]) -> None:
-    """Make sure that some checkpoint can be ranked by a metric, where there is any checkpoint.
+    """Check that some checkpoint can be ranked by a metric, where there is any checkpoint.
 
     Raises:
         UsageError: none has it.
     """
-    ended = [one for one in records if has_checkpoint(one)]
-    if not ended or any(metric in one.metrics for one in ended):
+    ended = [record for record in records if has_checkpoint(record)]
+    if not ended or any(metric in record.metrics for record in ended):
         return
     from study.utils.suggestions import did_you_mean
 
@@ -111,42 +115,59 @@ def require_metric(metric: str, records: Iterable[TrialRecord]) -> None:
     raise UsageError(f"--metric: no trial reports `{metric}`{meant} There are: {_few(usable) or 'none'}")
 
 
+def mode_of(metric: str, objectives: Sequence[Objective]) -> Mode:
+    """Return which direction of a metric is better; an objective's own comes first.
+
+    Raises:
+        UsageError: no trial reports it, neither direction is better, or it is one of the test images.
+    """
+    for objective in objectives:
+        if metric == objective.metric:
+            return objective.mode
+    known = metric_named(metric)
+    if metric.startswith(TEST_PREFIX) and known is not None:
+        raise UsageError(
+            f"--metric must not be one of the test images, got `{metric}`: they are looked at once, at the end; "
+            f"choose by validation, such as {VAL_PREFIX}{metric.removeprefix(TEST_PREFIX)}"
+        )
+    if known is None or known.mode is None:
+        from study.utils.suggestions import did_you_mean
+
+        usable = [name for name, description in METRICS.items() if description.mode is not None]
+        raise UsageError(
+            f"--metric must be one a checkpoint can be ranked by, got `{metric}`{did_you_mean(metric, usable)}"
+        )
+    return known.mode
+
+
 def sort_keys(asked: Sequence[str] | None) -> list[SortKey]:
-    """Read what ``--sort`` was given.
+    """Parse the values of ``--sort``.
 
     Raises:
         UsageError: a direction is neither asc nor desc.
     """
-    found = []
+    keys = []
     for text in asked or ():
         name, colon, direction = text.strip().rpartition(":")
         if not colon:
             name, direction = direction, "asc"
         if direction not in _DIRECTIONS or not name:
             raise UsageError(f"--sort must be KEY, KEY:asc or KEY:desc, got `{text}`")
-        found.append(SortKey(name, _DIRECTIONS[direction]))
-    return found
+        keys.append(SortKey(name, _DIRECTIONS[direction]))
+    return keys
 
 
 def sort_in_place(rows: list[tuple[FieldGetter, Row]], keys: Sequence[SortKey]) -> None:
-    """Sort rows by their answers, the first key first; a missing value comes last either way."""
+    """Sort rows by the fields of their getters, the first key first; a missing value comes last either way."""
     for key in reversed(keys):
-        there = [(answer, row) for row in rows if (answer := row[0](key.name)) is not None]
-        missing = [row for row in rows if row[0](key.name) is None]
-        there.sort(key=lambda pair: _order(pair[0]), reverse=key.descending)
-        rows[:] = [*(row for _, row in there), *missing]
+        values = [(row[0](key.name), row) for row in rows]
+        present = [(value, row) for value, row in values if value is not None]
+        present.sort(key=lambda pair: _order(pair[0]), reverse=key.descending)
+        rows[:] = [*(row for _, row in present), *(row for value, row in values if value is None)]
 
 
 def _order(value: Value) -> tuple[bool, float, str]:
     return (True, 0.0, value) if isinstance(value, str) else (False, float(value or 0), "")
-
-
-def _values(records: Sequence[TrialRecord], seeds: Seeds, name: str) -> Iterable[Value]:
-    return (trial_fields(one, seeds)(name) for one in records)
-
-
-def _is_of_point(record: TrialRecord, name: str) -> bool:
-    return name in record.params or name in record.config or name in ("study", "point")
 
 
 def _has(known: KnownNames, name: str) -> bool:
@@ -157,8 +178,8 @@ def _has(known: KnownNames, name: str) -> bool:
 
 
 def _listed(known: KnownNames) -> str:
-    plain = sorted(one for one in known.metrics if "." not in one)
-    families = sorted({one.rpartition(".")[0] + ".*" for one in known.metrics if "." in one})
+    plain = sorted(name for name in known.metrics if "." not in name)
+    families = sorted({name.rpartition(".")[0] + ".*" for name in known.metrics if "." in name})
     return _few([*plain, *families, *sorted(known.params), *known.fields])
 
 

@@ -55,7 +55,8 @@ def compare(
 ) -> None:
     """Rank the configurations of studies: by one metric, or by all their objectives."""
     from cli.field_getters import OF_CONFIGURATIONS, require_names, sort_keys
-    from cli.ranking import rank_sources, read_ranked
+    from cli.ranking import rank_sources
+    from cli.server_queries import read_ranked
     from study.analysis.trial_filter import TrialFilter
     from study.errors import UsageError
 

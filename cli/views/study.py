@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli.output import moment, number
-from cli.ranking import Ranking, rank_sources, read_ranked
+from cli.ranking import Ranking, rank_sources
+from cli.server_queries import read_ranked
 from cli.studies import StudyInFolder, StudyOnServer, open_study
 from cli.views.leaderboard import configuration_table, trial_table
 from cli.views.tables import as_table, print_table

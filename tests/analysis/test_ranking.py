@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import record as make_record
 
-from cli.ranking import mode_of
+from cli.field_getters import mode_of
 from study.analysis.ranking import rank_trials, summarize
 from study.analysis.significance import Verdict, auc_standard_error, judge_best, proportion_standard_error
 from study.config.search_config import Objective, SearchSpec

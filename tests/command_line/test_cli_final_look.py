@@ -14,7 +14,8 @@ import pytest
 from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
-from cli.ranking import mode_of, require_best
+from cli.field_getters import mode_of
+from cli.ranking import require_best
 from cli.studies import open_study
 from cli.test_evaluation import evaluate_on_test
 from study.analysis.ranking import rank_trials
