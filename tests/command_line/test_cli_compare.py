@@ -44,7 +44,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
         study = StudyInFolder(facts, StudyLayout(tmp_path), "finished")
-        for module in ("cli.ranking", "cli.views.study"):
+        for module in ("cli.server_queries", "cli.views.study"):
             monkeypatch.setattr(f"{module}.open_study", lambda results, name, epochs=False: study)
 
     return put
