@@ -1,4 +1,4 @@
-"""The expressions of --where: what they mean, that nothing else gets through, and what a mistake is told."""
+"""The expressions of --where: what they mean, that nothing else gets through, and the message of each mistake."""
 
 from __future__ import annotations
 
@@ -115,10 +115,10 @@ def test_what_does_not_hold_and_a_missing_value_least_of_all(text: str) -> None:
         ("(" * 100_000, None, "at most 10000 characters"),
     ],
 )
-def test_a_mistake_is_told_with_its_place(text: str, at: int | None, words: str) -> None:
-    with pytest.raises(UsageError) as told:
+def test_a_mistake_is_reported_with_its_place(text: str, at: int | None, words: str) -> None:
+    with pytest.raises(UsageError) as error:
         TrialFilter(text)
-    message = str(told.value)
+    message = str(error.value)
     assert words in message
     if at is not None:
         assert f"character {at}:" in message
@@ -131,7 +131,7 @@ def check(text: str, values: Mapping[str, list[Any]]) -> None:
     TrialFilter(text).check(KnownNames(params=frozenset(values)), lambda name: values.get(name, []))
 
 
-def test_unknown_names_are_told_with_the_nearest() -> None:
+def test_unknown_names_are_reported_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"no trial has `dept`; did you mean `depth`\?"):
         check("dept > 3", {"depth": [18]})
     check("val_auc > 0.5 and trial = 3 and shifted.dark.auc > 0.5 and metrics.val_f1 is null", {"depth": [18]})
@@ -152,9 +152,9 @@ def test_unknown_names_are_told_with_the_nearest() -> None:
     ],
 )
 def test_text_is_not_compared_with_numbers(text: str, words: str) -> None:
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as error:
         check(text, {"optimizer": ["sgd"], "depth": [18, None], "nesterov": [True]})
-    assert words in str(told.value)
+    assert words in str(error.value)
 
 
 def test_a_name_of_several_kinds_compares_with_each() -> None:

@@ -123,7 +123,7 @@ def test_cmaes_needs_numbers_that_are_always_there_and_one_objective(tmp_path: P
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc", "nsga2"])
-def test_the_first_of_several_objectives_selects_epochs_and_nobody_is_stopped(tmp_path: Path, sampler: str) -> None:
+def test_the_first_of_several_objectives_selects_epochs_and_no_trial_is_stopped(tmp_path: Path, sampler: str) -> None:
     spec = load(tmp_path, f"{NUMBERS}{TWO}search: {{sampler: {sampler}}}\n").spec
     assert spec.objective == Objective(metric="val_auc", mode="max") == spec.objectives[0]
     assert [objective.metric for objective in spec.objective_list] == ["val_auc", "latency_ms"]
