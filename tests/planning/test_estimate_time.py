@@ -96,7 +96,7 @@ def test_earlier_trials_tell_how_fast_a_model_learns(tmp_path: Path, monkeypatch
     record = storage.record(0)
     ends = [100.0, 102.0, 104.0]
     record = replace(record, started_at_s=95.0, finished_at_s=104.5)
-    seen = history._see(record, ends, train=100, scored=50)
+    seen = history._observe(record, ends, train=100, scored=50)
     assert seen == history.ObservedSpeed(train_image_s=0.01, scored_image_s=0.01, epoch_s=0.5, trial_s=3.5)
     found = history.known_speeds(tmp_path, [("resnet", 10), ("resnet", 18)], 16, HERE, "cpu")
     (speed,) = found.values()

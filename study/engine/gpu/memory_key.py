@@ -1,4 +1,4 @@
-"""Name what decides how much memory a trial takes on a GPU, for every trial a study may have."""
+"""The keys of GPU memory: what determines how much memory a trial takes, for every trial a study may have."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from study.config.study_config import StudySpec
 from study.designs.grid import grid_points
 from study.designs.space import constants
 
-DECIDES = (
+MEMORY_PARAMETERS = (
     "family", "depth", "head", "head_width", "freeze", "optimizer", "ema_decay", "precision", "channels_last",
     "batch_size",
 )  # fmt: skip
-"""The hyperparameters that decide it; augmentation, loss and schedule hardly do."""
+"""The hyperparameters that determine it; augmentation, loss and schedule hardly matter."""
 
 
 class MemoryKey(NamedTuple):
-    """What decides a trial's memory; ``head_width`` is 0 for a head without a hidden layer."""
+    """What determines a trial's memory; ``head_width`` is 0 for a head without a hidden layer."""
 
     family: str
     depth: int
@@ -37,7 +37,7 @@ class MemoryKey(NamedTuple):
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """One trial of this kind."""
+        """Hyperparameters of a trial with this key."""
         given = self._asdict()
         decay = 0.99 if given.pop("averaged") else None
         width = given.pop("head_width") or 1
@@ -45,7 +45,7 @@ class MemoryKey(NamedTuple):
         return Hyperparameters.model_validate({**given, "head_width": width, "ema_decay": decay})
 
     def __str__(self) -> str:
-        """Say it as a study file does."""
+        """Return the most important parts as in a study file."""
         return f"{self.family} {self.depth} with batch_size {self.batch_size} and image_size_px {self.image_size_px}"
 
 
@@ -67,48 +67,54 @@ def memory_key(config: Mapping[str, Any], image_size_px: int) -> MemoryKey:
 
 
 def memory_keys(spec: StudySpec) -> tuple[MemoryKey, ...]:
-    """Return the keys of all points of a study's space, a range at its upper end; conditions hold.
+    """Return the keys of all points of a study's space, with ranges at their upper ends; conditions are respected.
 
-    Of a space with more than ``MOST_POINTS`` combinations of what decides only so many are looked at.
+    At most ``MOST_POINTS`` combinations of the parameters that determine the memory are used.
     """
     fixed = {**spec.trial.model_dump(), **constants(spec.space)}
-    points = islice(grid_points(_deciding(spec)), MOST_POINTS)
+    points = islice(grid_points(_memory_space(spec)), MOST_POINTS)
     keys = (memory_key({**fixed, **point}, spec.data.image_size_px) for point in points)
     return tuple(dict.fromkeys(key for key in keys if key.depth in DEPTHS[key.family]))
 
 
 def range_ceilings(spec: StudySpec) -> dict[str, int]:
-    """Return the upper ends of the integer ranges that ``memory_keys`` puts for the whole range."""
-    ranges = {one.name: one.domain for one in _deciding_parameters(spec) if isinstance(one.domain, Integer)}
-    return {name: _top(domain) for name, domain in ranges.items() if name not in _asked(spec.space)}
+    """Return the upper ends of the integer ranges that ``memory_keys`` uses in place of the range."""
+    ranges = {
+        parameter.name: parameter.domain
+        for parameter in _memory_parameters(spec)
+        if isinstance(parameter.domain, Integer)
+    }
+    return {name: _top(domain) for name, domain in ranges.items() if name not in _condition_parameters(spec.space)}
 
 
-def _deciding(spec: StudySpec) -> tuple[Parameter, ...]:
-    """Return the part of the space that decides, and what its conditions ask."""
-    asked = _asked(spec.space)
+def _memory_space(spec: StudySpec) -> tuple[Parameter, ...]:
+    """Return the part of the space that determines the memory, and the parameters of its conditions."""
+    conditional = _condition_parameters(spec.space)
     return tuple(
-        one.model_copy(update={"domain": one.domain if one.name in asked else _narrowed(one.domain)})
-        for one in _deciding_parameters(spec)
+        parameter.model_copy(
+            update={"domain": parameter.domain if parameter.name in conditional else _narrowed(parameter.domain)}
+        )
+        for parameter in _memory_parameters(spec)
     )
 
 
-def _deciding_parameters(spec: StudySpec) -> list[Parameter]:
-    by_name = {one.name: one for one in spec.space}
-    needed, wanted = set[str](), [name for name in DECIDES if name in by_name]
+def _memory_parameters(spec: StudySpec) -> list[Parameter]:
+    by_name = {parameter.name: parameter for parameter in spec.space}
+    needed, wanted = set[str](), [name for name in MEMORY_PARAMETERS if name in by_name]
     while wanted:
         name = wanted.pop()
         if name not in needed:
             needed.add(name)
-            wanted += [other for other in _asked([by_name[name]]) if other in by_name]
-    return [one for one in spec.space if one.name in needed or isinstance(one.domain, Constant)]
+            wanted += [other for other in _condition_parameters([by_name[name]]) if other in by_name]
+    return [parameter for parameter in spec.space if parameter.name in needed or isinstance(parameter.domain, Constant)]
 
 
-def _asked(space: Iterable[Parameter]) -> set[str]:
-    """Return the names of parameters on which others hang."""
+def _condition_parameters(space: Iterable[Parameter]) -> set[str]:
+    """Return the names of the parameters on which others depend."""
     return {
         condition.parameter
-        for one in space
-        for condition in (*one.when, *(excluded.beside for excluded in one.excluded))
+        for parameter in space
+        for condition in (*parameter.when, *(excluded.beside for excluded in parameter.excluded))
     }
 
 

@@ -1,4 +1,4 @@
-"""Measure on a GPU how much of its memory each kind of trial takes, before the trials start."""
+"""Measure how much GPU memory each kind of trial takes, before the trials start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 FORMAT = 1
-"""Raise it when what a trial runs comes to take another amount of memory."""
+"""To be raised when trials need another amount of memory than before."""
 _DAMAGE = (OSError, ValueError, TypeError, AttributeError, LookupError)
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ Known = Mapping[str, Mapping[MemoryKey, MemoryNeed]]
 
 
 def signature(gpu: str, torch_version: str) -> str:
-    """Name a kind of GPU and the software on it."""
+    """Return the name of a GPU model with its software."""
     return f"{gpu}, torch {torch_version}, form {FORMAT}"
 
 
@@ -53,8 +53,8 @@ def known_needs() -> Known:
         return {}
 
 
-def remember(gpu: str, torch_version: str, needs: Mapping[MemoryKey, MemoryNeed]) -> None:
-    """Keep what was measured; a cache that cannot be written costs time, not the study: that is logged."""
+def store_needs(gpu: str, torch_version: str, needs: Mapping[MemoryKey, MemoryNeed]) -> None:
+    """Cache what was measured; if that fails, a warning is logged and the next study measures again."""
     known, name = known_needs(), signature(gpu, torch_version)
     if all(known.get(name, {}).get(key) == need for key, need in needs.items()):
         return
@@ -75,7 +75,7 @@ def _path() -> Path:
 MOST_PROBES = 8
 WAIT_S = 300.0
 LARGEST_CONTEXT_BYTES = GIB
-"""A new process has half of that as a rule; what is taken beyond it belongs to others."""
+"""A new process usually has half of that; memory in use beyond it belongs to others."""
 
 TIMES = ("latency_ms", "images_per_s", "epoch_s")
 """Metrics that neighbours on the same GPU change."""
@@ -84,25 +84,25 @@ Probing = Sequence[ray.ObjectRef[Any]]
 
 
 def start_probe(spec: StudySpec, slots: Slots) -> Probing:
-    """Ask one worker for each kind of GPU in the cluster what trials take; none without ``gpus_per_trial: auto``.
+    """Start one measurement on each GPU model of the cluster; none without ``gpus_per_trial: auto``.
 
-    More than ``MOST_PROBES`` kinds of trial are sorted by ``estimate_memory_bytes``; the heaviest is measured and
-    others evenly spaced below it, and each of the rest counts as the next heavier one that was measured. A study that
-    aims at one of ``TIMES`` measures nothing either: each of its trials has a GPU of its own.
+    Of more than ``MOST_PROBES`` kinds of trial, ordered by ``memory_bound``, the heaviest and evenly spaced others are
+    measured; each of the rest counts as the next heavier one that was measured. A study with one of ``TIMES`` as
+    objective measures nothing: each of its trials has a GPU of its own.
     """
     if (
         spec.resources.gpus_per_trial != "auto"
         or not slots.gpus
-        or any(one.metric in TIMES for one in spec.objective_list)
+        or any(objective.metric in TIMES for objective in spec.objective_list)
     ):
         return ()
     keys, known = memory_keys(spec), known_needs()
-    tasks = [_probe.options(accelerator_type=one) for one in accelerator_types()] or [_probe]
-    return tuple(one.remote(keys, known) for one in tasks)
+    tasks = [_probe.options(accelerator_type=model) for model in accelerator_types()] or [_probe]
+    return tuple(task.remote(keys, known) for task in tasks)
 
 
 def wait_for_probe(probing: Probing, say: Callable[[str], None]) -> tuple[ProbeResult, ...]:
-    """Wait for what ``start_probe`` asked for, and remember it for the next study.
+    """Wait for the results of ``start_probe``, and cache them for the next study.
 
     Raises:
         EngineError: one trial alone needs more memory than a GPU has.
@@ -111,28 +111,28 @@ def wait_for_probe(probing: Probing, say: Callable[[str], None]) -> tuple[ProbeR
         return ()
     say("measuring how much of a GPU's memory a trial takes")
     ready, late = ray.wait(list(probing), num_returns=len(probing), timeout=WAIT_S)
-    for one in late:
-        ray.cancel(one)
-    found = tuple(map(_result, ready))
-    for result in found:
+    for task in late:
+        ray.cancel(task)
+    results = tuple(map(_result, ready))
+    for result in results:
         if result.card and result.too_large:
             raise too_large_error(result.too_large, result.card)
         if result.card:
-            remember(result.card.name, result.card.torch_version, result.needs)
-    return (*found, ProbeResult(fault=f"no GPU was free within {WAIT_S:g} s")) if late else found
+            store_needs(result.card.name, result.card.torch_version, result.needs)
+    return (*results, ProbeResult(fault=f"no GPU was free within {WAIT_S:g} s")) if late else results
 
 
 def _result(done: ray.ObjectRef[Any]) -> ProbeResult:
     try:
-        found: ProbeResult = ray.get(done)
+        result: ProbeResult = ray.get(done)
     except RayTaskError as error:
         return ProbeResult(fault=f"{type(error.cause).__name__}: {error.cause}")
     except RayError as error:
         return ProbeResult(fault=type(error).__name__)
-    return found
+    return result
 
 
-# After one call the process ends: a GPU's memory is free only when whoever used it is gone.
+# The process ends after one call: GPU memory is free again only when the process that used it is gone.
 @ray.remote(num_cpus=1, num_gpus=1, max_calls=1, max_retries=1)
 def _probe(keys: Sequence[MemoryKey], known: Known) -> ProbeResult:
     import torch
@@ -141,26 +141,26 @@ def _probe(keys: Sequence[MemoryKey], known: Known) -> ProbeResult:
 
 
 def probe_memory(keys: Sequence[MemoryKey], known: Known, device: torch.device) -> ProbeResult:
-    """Measure the kinds of trial that nobody has measured on such a GPU; stops at one that does not fit.
+    """Measure the kinds of trial not yet measured on such a GPU; stops at one that does not fit.
 
     Args:
-        keys: of all trials.
+        keys: the keys of all trials.
         known: what was measured earlier.
-        device: a GPU on which nothing else changes meanwhile.
+        device: a GPU that nobody else uses meanwhile.
     """
-    card, context = _look_at(device)
+    card, context = _inspect_gpu(device)
     earlier = known.get(signature(card.name, card.torch_version), {})
-    found = ProbeResult(card, stand_ins=_stand_ins(keys))
-    for key in dict.fromkeys(found.stand_ins.values()):
+    result = ProbeResult(card, stand_ins=_stand_ins(keys))
+    for key in dict.fromkeys(result.stand_ins.values()):
         need = earlier.get(key) or _measure(key, device, context)
         if need is None:
-            return replace(found, too_large=key)
-        found = replace(found, needs={**found.needs, key: need})
-    return found
+            return replace(result, too_large=key)
+        result = replace(result, needs={**result.needs, key: need})
+    return result
 
 
-def _look_at(device: torch.device) -> tuple[GpuModel, int]:
-    """Return the GPU, and what this process takes of it before it does anything."""
+def _inspect_gpu(device: torch.device) -> tuple[GpuModel, int]:
+    """Return the GPU, and the memory that this process takes before it does anything."""
     import torch
 
     free, total = torch.cuda.mem_get_info(device)
@@ -169,7 +169,7 @@ def _look_at(device: torch.device) -> tuple[GpuModel, int]:
 
 
 def _measure(key: MemoryKey, device: torch.device, context: int) -> MemoryNeed | None:
-    """Return what a trial takes, None where it does not fit."""
+    """Return the memory that a trial takes, None if it does not fit."""
     import torch
 
     from study.training.memory_estimate import run_sample_steps
@@ -186,16 +186,16 @@ def _measure(key: MemoryKey, device: torch.device, context: int) -> MemoryNeed |
             return None
         raise
     taken = free - torch.cuda.mem_get_info(device)[0]
-    beside = taken - (torch.cuda.memory_reserved(device) - held)  # kernels and libraries that were loaded on the way
+    libraries = taken - (torch.cuda.memory_reserved(device) - held)  # kernels and libraries loaded meanwhile
     return MemoryNeed(
         reserved_bytes=torch.cuda.max_memory_reserved(device),
         allocated_bytes=torch.cuda.max_memory_allocated(device),
-        context_bytes=context + max(0, beside),
+        context_bytes=context + max(0, libraries),
     )
 
 
 def _stand_ins(keys: Sequence[MemoryKey]) -> dict[MemoryKey, MemoryKey]:
-    """Name for every kind of trial the one to measure for it: itself, or the next heavier of a few."""
+    """Return for every key the one to measure in its place: itself, or the next heavier of a few."""
     if len(keys) <= MOST_PROBES:
         return {key: key for key in keys}
     from study.training.memory_estimate import estimate_memory_bytes
