@@ -1,4 +1,4 @@
-"""Judge whether the best configuration really won, by paired differences over the seeds it shares; pure."""
+"""Tests of whether the best trial or configuration is really better than the others; pure."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def proportion_standard_error(proportion: float, count: int) -> float:
 
 
 TWO_SIDED_95 = 1.96
-ONCE = "each configuration ran once, so the spread between seeds is unknown"
+_ONCE = "each configuration ran once, so the spread between seeds is unknown"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How sure the first place is.
+    """How certain it is that rank 1 is the best.
 
     ``standard_error`` is that of the winner's metric on its images, None for a metric without a formula;
     ``tied`` counts other trials within 1.96 standard errors.
@@ -75,9 +75,12 @@ def judge_best(rows: Sequence[RankedTrial], metric: str, class_counts: Sequence[
 
 
 def judge_candidates(
-    values: Sequence[float], metric: str, class_counts: Sequence[int] = (), once: str = ONCE
+    values: Sequence[float], metric: str, class_counts: Sequence[int] = (), once: str = _ONCE
 ) -> Verdict:
-    """Compare the first value with the others by the blur of their images; ``once`` says what that leaves open."""
+    """Compare the first value with the others, by the error that few images cause.
+
+    ``once`` is the part of the text that names what remains unknown.
+    """
     if not values:
         return Verdict(None, None, None, "no: nothing is finished yet")
     if len(values) == 1:
@@ -87,14 +90,14 @@ def judge_candidates(
         return Verdict(lead, None, None, f"not known: the lead over the next is {lead:.2g} and {once}")
     tied = sum(abs(values[0] - value) <= TWO_SIDED_95 * error for value in values[1:])
     blur, images = TWO_SIDED_95 * error, sum(class_counts)
-    ahead = f"the lead over the next is {lead:.4f}; {images} {class_counts_of(metric)} alone blur it by +-{blur:.4f}"
+    ahead = f"the lead over the next is {lead:.4f}; {images} {images_in_words(metric)} alone blur it by +-{blur:.4f}"
     if tied:
         return Verdict(lead, error, tied, f"no: {ahead}, with {tied} of the others inside that; {once}")
     return Verdict(lead, error, 0, f"on these images yes: {ahead}; but {once}")
 
 
 def standard_error(metric: str, value: float, class_counts: Sequence[int]) -> float | None:
-    """Estimate what the number of images leaves open of a metric; None for one without a formula."""
+    """Estimate the standard error of a metric from the number of images; None for a metric without a formula."""
     if len(class_counts) != 2 or min(class_counts) == 0:
         return None
     bare = _bare(metric)
@@ -106,7 +109,7 @@ def standard_error(metric: str, value: float, class_counts: Sequence[int]) -> fl
 
 
 def has_formula(metric: str) -> bool:
-    """Whether the number of images says how much chance is in a metric."""
+    """Whether the standard error of a metric follows from the number of images."""
     return _bare(metric) in ("auc", "accuracy")
 
 
@@ -117,8 +120,8 @@ def _bare(metric: str) -> str:
     return metric.removeprefix(VAL_PREFIX) if metric.startswith(VAL_PREFIX) else ""
 
 
-def class_counts_of(metric: str) -> str:
-    """Name the images a metric is measured on."""
+def images_in_words(metric: str) -> str:
+    """Return the words for the images that a metric is measured on."""
     sets = shifted_sets(metric)
     return f"images of {sets[0]}" if sets else "validation images"
 
@@ -128,7 +131,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class PairedVerdict(Verdict):
-    """How sure the first place is when configurations ran with the same seeds.
+    """How certain it is that rank 1 is the best, of configurations that ran with the same seeds.
 
     ``lead`` is the mean difference to the next over ``seeds`` shared seeds, > 0 where the first is better, ``margin``
     half the width of its 95 % interval. ``tied`` counts those that seeds or images do not tell apart from the first,
@@ -178,8 +181,8 @@ def judge_configurations(
     """Compare the best configuration with the others that ran as many seeds.
 
     Each comparison is a paired t-test over the seeds both ran to the end, since replicates share data order and
-    augmentation; Holm's correction holds for all of them together. That the first was picked as the best of many is
-    not corrected for. The images' own blur counts as it does for single trials.
+    augmentation, with Holm's correction for their number. That the first was picked as the best of many is not
+    corrected for. The error that few images cause counts as it does for single trials.
 
     Args:
         ranked: by one metric, best first.
@@ -187,21 +190,22 @@ def judge_configurations(
         class_counts: images of the negative and the positive class in the set the metric is about; without them no
             lead in a metric that they blur is a sure one.
     """
-    placed = [one for one in ranked if one.is_whole and one.counted]
-    unjudged = sum(bool(one.counted) for one in ranked) - len(placed)
-    if not placed:
+    whole = [each for each in ranked if each.is_whole and each.counted]
+    unjudged = sum(bool(each.counted) for each in ranked) - len(whole)
+    if not whole:
         none = f"not known: none of {unjudged} configurations ran all its seeds yet"
         return Verdict(None, None, None, none if unjudged else "no: nothing is finished yet")
     aside = f"; not judged: {unjudged} that ran fewer seeds" if unjudged else ""
-    first, others = placed[0], placed[1:]
+    first, others = whole[0], whole[1:]
     if not others:
         return Verdict(None, None, 0, f"nothing to compare with: one configuration that ran its seeds{aside}")
-    means = [one.mean or 0.0 for one in placed]
-    differences = [_differences(first, one, mode) for one in others]
-    if len(differences[0]) < 2:
+    means = [each.mean or 0.0 for each in whole]
+    differences = [_differences(first, other, mode) for other in others]
+    seeds = len(differences[0])
+    if seeds < 2:
         once = "too few seeds are shared with the next, so the spread between seeds is unknown"
         return judge_candidates(means, first.metric, class_counts, once)
-    tests = [paired_t(one) if len(one) > 1 else (0.0, math.inf, 1.0) for one in differences]
+    tests = [paired_t(paired) if len(paired) > 1 else (0.0, math.inf, 1.0) for paired in differences]
     error = standard_error(first.metric, means[0], class_counts)
     blur = 0.0 if error is None else TWO_SIDED_95 * error
     tied = sum(
@@ -209,16 +213,14 @@ def judge_configurations(
         for (lead, _, _), p, mean in zip(tests, holm([p for _, _, p in tests]), means[1:], strict=True)
     )
     lead, margin, _ = tests[0]
-    text = f"{lead:+.2g} +-{margin:.2g} over the next in {len(differences[0])} paired seeds"
+    text = f"{lead:+.2g} +-{margin:.2g} over the next in {seeds} paired seeds"
     if not tied and not class_counts and has_formula(first.metric):
-        images = f"the number of {class_counts_of(first.metric)} is unknown, and so how much they alone blur it"
-        return PairedVerdict(
-            lead, None, None, f"not known: {text}; {images}{aside}", margin, len(differences[0]), unjudged
-        )
+        images = f"the number of {images_in_words(first.metric)} is unknown, and so how much they alone blur it"
+        return PairedVerdict(lead, None, None, f"not known: {text}; {images}{aside}", margin, seeds, unjudged)
     text = f"no: {text}; {_not_told_apart(tied, len(others))}" if tied else f"on these images yes: {text}"
     if error is not None:
-        text += f"; {sum(class_counts)} {class_counts_of(first.metric)} alone blur it by +-{blur:.4f}"
-    return PairedVerdict(lead, error, tied, text + aside, margin, len(differences[0]), unjudged)
+        text += f"; {sum(class_counts)} {images_in_words(first.metric)} alone blur it by +-{blur:.4f}"
+    return PairedVerdict(lead, error, tied, text + aside, margin, seeds, unjudged)
 
 
 def difference_to(base: Configuration, other: Configuration) -> tuple[float, float | None] | None:
@@ -228,12 +230,12 @@ def difference_to(base: Configuration, other: Configuration) -> tuple[float, flo
         The mean of ``other`` less ``base``, and half the width of its 95 % interval by Student's paired t, None for
         one seed; None without a shared seed. Nothing is corrected for the number of comparisons.
     """
-    found = _differences(other, base, "max")
-    if not found:
+    differences = _differences(other, base, "max")
+    if not differences:
         return None
-    if len(found) == 1:
-        return found[0], None
-    mean, half_width, _ = paired_t(found)
+    if len(differences) == 1:
+        return differences[0], None
+    mean, half_width, _ = paired_t(differences)
     return mean, half_width
 
 
@@ -245,5 +247,5 @@ def _not_told_apart(tied: int, others: int) -> str:
 
 def _differences(first: Configuration, other: Configuration, mode: Mode) -> list[float]:
     sign = 1 if mode == "max" else -1
-    mine, theirs = first.values, other.values
-    return [sign * (mine[seed] - theirs[seed]) for seed in mine if seed in theirs]
+    values, others = first.values, other.values
+    return [sign * (values[seed] - others[seed]) for seed in values if seed in others]
