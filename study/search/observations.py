@@ -1,7 +1,6 @@
-"""Choose which of the points that ended a sampler is shown, so that its cost stops growing with them.
+"""Which of the ended points a sampler is shown, so that its cost stays bounded.
 
-What is shown depends on which points ended and how, never on when they were looked at: a study that was resumed shows
-its sampler the same.
+That depends on which points ended and how, never on when: a resumed study shows its sampler the same.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from study.trials.serialization import replicate_of, stop_of
 
 
 class ObservationPolicy(Protocol):
-    """Takes points as they end."""
+    """Chooses which of the ended points a sampler is shown."""
 
     def add(self, point: FrozenTrial) -> None:
         """Take a point that ended."""
@@ -38,7 +37,7 @@ class ObservationPolicy(Protocol):
 
 
 class NoObservations:
-    """For samplers that look at nothing."""
+    """Shows nothing: for samplers that do not learn."""
 
     def add(self, point: FrozenTrial) -> None:
         """Ignore it."""
@@ -72,9 +71,9 @@ class RecentObservations:
 class TopAndRandomSample:
     """The best points and a uniform sample of the others, which is drawn by a stable hash of seed and number.
 
-    TPE's good ones are the best min(n / 10, 25) of n points (those that were pruned after all others), so shown the
-    best 50 and 200 others it has exactly those it would have of all points; only the density of the bad ones is an
-    estimate from a sample. A Gaussian process knows the best region as well as with all points, the rest coarsely.
+    TPE's good group is the best min(n / 10, 25) of n points, the pruned ones last: of the best 50 and 200 others it is
+    the same as of all points, and only the density of the bad group is estimated from a sample. A Gaussian process
+    knows the best region as well as from all points, and the rest coarsely.
 
     With several objectives the best ones are those no other dominates, if they are more than ``best`` a sample of them.
     Both lists are kept in order, so a point costs O(log n) comparisons (and one pass over the front).
@@ -147,9 +146,9 @@ class ObservationHistory(TrialListener):
     """The points as a sampler sees them: those of earlier studies first, then this study's by number.
 
     A point is RUNNING until all its replicates ended, then COMPLETE with the mean of their values, or PRUNED with
-    what the first pruned one reported; a point of which every replicate failed is left out. A replicate that a budget
-    or the user stopped counts with its best value so far, by ``mode``; with several objectives, where that is None,
-    it is left out. What a sampler noted of a point is with its first replicate.
+    what its first pruned replicate reported; it is left out if every replicate failed. A replicate that a budget or the
+    user stopped counts with its best value so far, by ``mode``; it is left out where that is None, with several
+    objectives. What a sampler stored of a point is with its first replicate.
     """
 
     def __init__(

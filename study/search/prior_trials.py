@@ -1,4 +1,4 @@
-"""Take the finished points of an earlier study for a new one's sampler, where they fit its space."""
+"""Finished points of an earlier study that fit a new study's space, for its sampler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from study.search.space import contains, distribution
 
 
 class EarlierStudy(Protocol):
-    """What is asked of the other study's storage."""
+    """What is read of the other study's storage."""
 
     spec: StudySpec
 

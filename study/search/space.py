@@ -1,4 +1,4 @@
-"""Ask Optuna for values of a space and make trials of them."""
+"""The search space in Optuna's terms: domains, suggestions, and what may be taken out of a space."""
 
 from __future__ import annotations
 
@@ -245,7 +245,7 @@ def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values
     changed = searched.model_copy(update={"excluded": (*searched.excluded, excluded)})
     space = [changed if parameter.name == name else parameter for parameter in spec.space]
     ordered = _in_order(space)
-    if ordered is None:  # the other parameter hangs on this one, so it cannot be known first
+    if ordered is None:  # the other parameter depends on this one, so it cannot be known first
         return without_values(spec, name, [value])
     return spec.model_copy(update={"space": ordered})
 

@@ -1,4 +1,4 @@
-"""Let a sampler choose the next point of a search, and never one that was run already."""
+"""The searcher: lets the sampler draw the next point of a search, and never repeats a point."""
 
 from __future__ import annotations
 
@@ -39,9 +39,8 @@ def is_finite(spec: StudySpec) -> bool:
 class UnvisitedPoints:
     """The points of a finite space that were not run, in the order of a stable hash.
 
-    Of a space with far more points than were run only the first of its list are looked at: a power of two, and at
-    least twice as many as were run. So the next point depends on those that were run alone, and a study that runs all
-    n points of a space lists them O(log n) times.
+    Only the first points of the space's list are ordered: a power of two, and at least twice as many as were run. So
+    the next point depends only on those that were run, and a study that runs all n points lists them O(log n) times.
     """
 
     def __init__(self, spec: StudySpec) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from optuna.storages import JournalStorage
 from optuna.storages.journal import BaseJournalBackend
+from optuna.study import StudyDirection
 
 from study.errors import StudyStorageError
 from study.paths import sync_folder
@@ -125,7 +126,16 @@ class BatchedJournalStorage(JournalStorage):
         super().__init__(backend)
 
 
-def replace_journal(staging: Path, journal: Path) -> None:
-    """Give a finished journal its name, durably."""
+def write_new_journal(
+    journal: Path, name: str, directions: Sequence[StudyDirection], attributes: Mapping[str, object]
+) -> None:
+    """Write the journal of a study that has no trial yet, whole or not at all."""
+    staging = journal.with_name(f".{journal.name}.part")
+    staging.unlink(missing_ok=True)
+    storage = BatchedJournalStorage(staging)
+    study_id = storage.create_new_study(directions, name)
+    with storage.batch():
+        for key, value in attributes.items():
+            storage.set_study_user_attr(study_id, key, value)
     staging.replace(journal)
     sync_folder(journal.parent)

@@ -1,4 +1,4 @@
-"""Let one driver at a time have a study, and mend what a killed one left of its journal."""
+"""The lock of a study's one driver, which also repairs the journal that a killed driver left."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def driver_lock(layout: StudyLayout) -> Iterator[None]:
-    """Be the study's one driver; a torn last line of the journal, left by a kill, is cut first.
+    """Hold the lock of the study's one driver; a torn last line of the journal, left by a kill, is cut first.
 
     Raises:
         StudyStorageError: another process drives the study, or its folder cannot be written.
@@ -58,7 +58,7 @@ def is_driven(layout: StudyLayout) -> bool:
 
 
 def _try_lock(file: IO[str], tries: int = 5) -> bool:
-    """Lock without waiting long: whoever only asks ``is_driven`` holds it for an instant."""
+    """Lock without waiting long: ``is_driven`` holds the lock for an instant."""
     for attempt in range(tries):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,7 +71,7 @@ def _try_lock(file: IO[str], tries: int = 5) -> bool:
 
 
 def _sign(file: IO[str]) -> None:
-    """Leave this process's id for the message that others get."""
+    """Write this process's id into the file, for the message that others get."""
     try:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
@@ -81,7 +81,7 @@ def _sign(file: IO[str]) -> None:
 
 
 def _cut_torn_line(journal: Path) -> None:
-    """Cut what a kill or a power cut left of a batch; nobody was told that it was stored."""
+    """Cut what a kill or a power cut left of a batch; nobody relied on it yet."""
     if not journal.exists():
         return
     with journal.open("r+b") as file:

@@ -1,23 +1,15 @@
-"""The attributes of a study in Optuna's storage: created, read and changed durably."""
+"""The attributes of a study in Optuna's storage, read and changed durably."""
 
 from __future__ import annotations
 
 import time
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from optuna.study import StudyDirection
-
 from study.config.study_config import StudySpec
-from study.errors import StudyStorageError
-from study.paths import StudyLayout
-from study.records import DataSummary, FinalLook, StopReason
-from study.search.optuna_adapter import study_directions
-from study.search.prior_trials import PriorTrial
-from study.storage.journal import BatchedJournalStorage, replace_journal
+from study.records import FinalLook, StopReason
+from study.storage.journal import BatchedJournalStorage
 from study.storage.study_attributes import (
     DROPPED_LINE,
     DROPPED_PREFIX,
@@ -27,54 +19,7 @@ from study.storage.study_attributes import (
     LOOKS,
     SPEC,
     StudyAttributes,
-    refuse_existing,
 )
-
-
-def create_study(
-    layout: StudyLayout,
-    spec: StudySpec,
-    study_file: str,
-    *,
-    given: StudySpec,
-    data: DataSummary,
-    notices: Sequence[str],
-    warm_start: Sequence[PriorTrial],
-    environment: Mapping[str, str],
-) -> None:
-    """Write the journal of a study that has no trial yet.
-
-    Raises:
-        StudyStorageError: there is one already, or the folder cannot be written.
-    """
-    refuse_existing(layout, spec.name)
-    directions = study_directions(spec)
-    attributes = {
-        "study_id": uuid.uuid4().hex,
-        "spec": spec.model_dump_json(),
-        "given": given.model_dump_json(),
-        "study_file": study_file,
-        "data": asdict(data),
-        "notices": list(notices),
-        "environment": dict(environment),
-        "warm_start": [prior.as_json() for prior in warm_start],
-        "created_at_s": time.time(),
-    }
-    try:
-        _write(layout.journal, spec.name, directions, attributes)
-    except OSError as error:
-        raise StudyStorageError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
-
-
-def _write(journal: Path, name: str, directions: Sequence[StudyDirection], attributes: Mapping[str, object]) -> None:
-    staging = journal.with_name(f".{journal.name}.part")
-    staging.unlink(missing_ok=True)
-    storage = BatchedJournalStorage(staging)
-    study_id = storage.create_new_study(directions, name)
-    with storage.batch():
-        for key, value in attributes.items():
-            storage.set_study_user_attr(study_id, key, value)
-    replace_journal(staging, journal)  # a half-made study is never seen
 
 
 class StoredStudy(StudyAttributes):
@@ -93,11 +38,11 @@ class StoredStudy(StudyAttributes):
         return self._name
 
     def record_test_evaluation(self, look: FinalLook) -> None:
-        """Remember that the test images were looked at; the caller holds the study's lock."""
+        """Store an evaluation on the test images; the caller holds the study's lock."""
         self._note(LOOKS, [asdict(known) for known in (*self.looks, look)])
 
     def note_end(self, reason: StopReason | None = None) -> None:
-        """Note that everybody heard of the study's end, and why it came before all planned trials ended, if so."""
+        """Note that the study's end was recorded everywhere, and why it came before all planned trials ended, if so."""
         with self._storage.batch():
             self._note(END_REASON, None if reason is None else reason.value)
             self._note(ENDED_AT, time.time())

@@ -19,11 +19,11 @@ SPEC, ENDED_AT, END_REASON, EXHAUSTED = "spec", "ended_at_s", "end_reason", "exh
 LOOKS, EXTENSIONS, SESSIONS = "test_looks", "extensions", "sessions"
 DROPPED_PREFIX = "dropped:"
 DROPPED_LINE = 100
-"""Dropped trials are noted in lines of so many numbers, so that a note stays short."""
+"""Dropped trials are noted in lines of so many numbers, so that a line stays short."""
 
 
 class StudyAttributes(ABC):
-    """The attributes of a study, whoever read them; ``spec`` is what is run, as it is now."""
+    """The attributes of a study, whoever reads them; ``spec`` is what is run, extensions included."""
 
     spec: StudySpec
 
@@ -39,7 +39,7 @@ class StudyAttributes(ABC):
 
     @property
     def study_id(self) -> str:
-        """An identifier that never changes, unlike the name unique everywhere."""
+        """An identifier that never changes and, unlike the name, is unique everywhere."""
         return str(self._attrs["study_id"])
 
     @property
@@ -59,12 +59,12 @@ class StudyAttributes(ABC):
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the record must say of the study, such as a value that was dropped from the space."""
+        """Remarks for the record, such as a value that was dropped from the space."""
         return tuple(self._attrs.get("notices", ()))
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What the study began on: versions, device."""
+        """Versions and device of the machine the study began on."""
         return dict(self._attrs.get("environment", {}))
 
     @property
@@ -76,7 +76,7 @@ class StudyAttributes(ABC):
 
     @property
     def extensions(self) -> tuple[Mapping[str, Any], ...]:
-        """Every time something was added, the oldest first: ``at_s`` and ``changes``, a pair of values by field."""
+        """Every extension, the oldest first: ``at_s`` and ``changes``, a pair of values by field."""
         return tuple(self._attrs.get(EXTENSIONS, ()))
 
     @property
@@ -87,7 +87,7 @@ class StudyAttributes(ABC):
 
     @property
     def looks(self) -> tuple[FinalLook, ...]:
-        """Every look at the test images, the first one first."""
+        """Every evaluation on the test images, the first one first."""
         return tuple(FinalLook(**look) for look in self._attrs.get(LOOKS, ()))
 
     @property
@@ -110,7 +110,7 @@ class StudyAttributes(ABC):
             )
 
     def _has_ended(self, counts: Mapping[TrialState, int], planned: int) -> bool:
-        """Whether everybody heard of an end after which nothing is left to do: a user's stop is no such end."""
+        """Whether the study's end was noted and nothing is left to do; a user's stop is no such end."""
         if self._attrs.get(ENDED_AT) is None or counts[TrialState.RUNNING]:
             return False
         finished = sum(count for state, count in counts.items() if state.is_finished)

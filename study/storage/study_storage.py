@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 from optuna.exceptions import OptunaError
 from optuna.trial import TrialState as OptunaState
 
 from study.config.hyperparameters import TrialConfig
 from study.config.study_config import StudySpec
-from study.errors import damaged, missing
+from study.errors import StudyStorageError, damaged, missing
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
+from study.search.optuna_adapter import study_directions
 from study.search.prior_trials import PriorTrial
-from study.storage.journal import BatchedJournalStorage
-from study.storage.stored_study import create_study
+from study.storage.journal import BatchedJournalStorage, write_new_journal
 from study.storage.stored_trials import StoredTrials
-from study.storage.study_attributes import SESSIONS
+from study.storage.study_attributes import SESSIONS, refuse_existing
 from study.trials.serialization import (
     ALONE,
     ASKED,
@@ -62,25 +64,37 @@ class StudyStorage(StoredTrials):
         warm_start: Sequence[PriorTrial] = (),
         environment: Mapping[str, str] = {},
     ) -> StudyStorage:
-        """Begin a new study.
+        """Create a new study.
 
         Args:
             layout: the study's paths.
-            spec: what is really run: values that cannot be run are gone already.
+            spec: what is run, without the values that cannot be run.
             study_file: the study file as it was given.
-            data: a resumed study must find the same data.
-            notices: what the record must say of the study, such as a value dropped from the space.
+            data: what the study runs on; a resumed study must find the same.
+            notices: remarks for the record, such as a value dropped from the space.
             given: the study as its file gives it, if that is not ``spec``.
-            warm_start: points of earlier studies for the sampler, kept here whole.
+            warm_start: points of earlier studies for the sampler, copied.
             environment: versions and device, for the record.
 
         Raises:
-            StudyStorageError: there is one already.
+            StudyStorageError: there is one already, or the folder cannot be written.
         """
-        create_study(
-            layout, spec, study_file, given=given or spec, data=data, notices=notices,
-            warm_start=warm_start, environment=environment,
-        )  # fmt: skip
+        refuse_existing(layout, spec.name)
+        attributes = {
+            "study_id": uuid.uuid4().hex,
+            "spec": spec.model_dump_json(),
+            "given": (given or spec).model_dump_json(),
+            "study_file": study_file,
+            "data": asdict(data),
+            "notices": list(notices),
+            "environment": dict(environment),
+            "warm_start": [prior.as_json() for prior in warm_start],
+            "created_at_s": time.time(),
+        }
+        try:
+            write_new_journal(layout.journal, spec.name, study_directions(spec), attributes)
+        except OSError as error:
+            raise StudyStorageError(f"{layout.root} must be writable, but: {error.strerror or error}") from error
         return cls.open(layout)
 
     @classmethod
@@ -127,12 +141,12 @@ class StudyStorage(StoredTrials):
         return Assignment(TrialConfig.model_validate(record.config), record, stop_of(trial), ALONE in trial.user_attrs)
 
     def restarted(self, number: int) -> TrialRecord:
-        """Note that a trial was placed on another worker after its own died."""
+        """Count another attempt: the trial was placed on another worker after its own died."""
         self._set(number, ATTEMPTS, self.record(number).attempts + 1)
         return self.record(number)
 
     def place_alone(self, number: int) -> None:
-        """Note that a trial ran out of memory beside others, so that it gets a device of its own from now on."""
+        """Give a trial that ran out of memory beside others a device of its own from now on."""
         self._set(number, ALONE, True)
 
     def report(self, number: int, metrics: EpochMetrics, checkpoint: str | None = None, busy_s: float = 0.0) -> bool:
@@ -233,7 +247,7 @@ class StudyStorage(StoredTrials):
         trial = self._trial(number)
         if ASKED not in trial.user_attrs:
             self._creator.complete(trial)
-            self._queue.named(self._trial(number))
+            self._queue.set_params(self._trial(number))
         self._set(number, ATTEMPTS, int(trial.user_attrs.get(ATTEMPTS, 0)) + 1)
 
     def _values(self, record: TrialRecord) -> list[float] | None:

@@ -1,4 +1,4 @@
-"""Choose the next trial and store it, whole or not at all."""
+"""Creates the next trial, by a sampler or from a listed design, and stores it whole or not at all."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from study.trials.serialization import ASKED, ATTEMPTS
 
 
 class TrialCreator:
-    """The next trial of a search or of a listed design.
+    """Creates the next trial of a search or of a listed design.
 
-    A point is drawn before its trial exists, and then written with all its values in one line: a driver killed before
-    that left nothing, and the next one draws the same.
+    A point is drawn before its trial exists, and then written with all its values in one line: if the driver is killed
+    before that, the next driver draws the same.
     """
 
     def __init__(
@@ -34,14 +34,14 @@ class TrialCreator:
         storage: BatchedJournalStorage,
         study_id: int,
         queue: TrialQueue,
-        facts: StoredStudy,
+        study: StoredStudy,
         trials: Callable[[], list[FrozenTrial]],
     ) -> None:
         self._spec = spec
         self._storage = storage
         self._study_id = study_id
         self._queue = queue
-        self._facts = facts
+        self._study = study
         self._trials = trials
 
     @property
@@ -51,15 +51,15 @@ class TrialCreator:
 
     @property
     def has_searcher(self) -> bool:
-        """Whether a sampler was asked yet."""
+        """Whether the sampler was made yet."""
         return "searcher" in self.__dict__
 
     @cached_property
     def searcher(self) -> Searcher:
-        """The sampler with all it is shown."""
+        """The sampler with the points it is shown."""
         searcher = Searcher(
             self._spec,
-            self._facts.warm_start,
+            self._study.warm_start,
             self._queue,
             self._storage.get_trial,
             lambda: self._storage.get_study_system_attrs(self._study_id),
@@ -76,7 +76,7 @@ class TrialCreator:
         return True
 
     def complete(self, trial: FrozenTrial) -> None:
-        """Give the values to a trial that an earlier version began and was killed before it had all of them."""
+        """Complete the values of a trial that an earlier version was killed while creating."""
         number = trial.number
         given = {name.partition(SHORTER_LIST)[0]: value for name, value in trial.params.items()}
         if self.is_listed:

@@ -1,4 +1,4 @@
-"""Keep at hand what is asked of all trials at once: how many, which are best, how long they ran."""
+"""Counts of the trials, their order by value and the time the study ran, updated as trials change."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TrialStatistics(TrialListener):
         self._counts[TrialState.RUNNING] += 1
 
     def on_tell(self, trial: FrozenTrial) -> None:
-        """Count it as what it became, and give it its place."""
+        """Count it by its final state, and rank it by its value."""
         state = STATES[trial.state]
         self._counts[TrialState.RUNNING] -= 1
         self._counts[state] += 1
@@ -58,8 +58,8 @@ class TrialStatistics(TrialListener):
 class SessionTimes(TrialListener):
     """The time in which some driver ran the study.
 
-    A session whose end nobody noted, because its driver was killed, ends with the last moment stored in it. What was
-    stored before sessions were belongs to one that began with the study.
+    A session whose driver was killed ends with the last moment stored in it. What was stored before there were sessions
+    belongs to one that began with the study.
     """
 
     def __init__(self, began_s: Sequence[float], created_at_s: float) -> None:

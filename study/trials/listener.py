@@ -1,4 +1,4 @@
-"""What everything does that is kept up to date trial by trial instead of being counted again."""
+"""Base class of everything that is updated incrementally as trials change."""
 
 from __future__ import annotations
 
@@ -12,32 +12,31 @@ if TYPE_CHECKING:
 
 
 class TrialListener:
-    """Hears of every change of a trial, once it is on disk.
+    """Is called after each change of a trial, once that is on disk.
 
-    What it knows afterwards must not depend on the order in which it heard of different trials: after a restart it
-    hears of them one by one.
+    Its state must not depend on the order of calls for different trials: after a restart they are replayed one by one.
     """
 
     def on_ask(self, trial: FrozenTrial) -> None:
-        """Hear of a new trial."""
+        """Take a new trial."""
 
     def on_report(self, trial: FrozenTrial, epoch: int) -> None:
-        """Hear that a trial reported an epoch, for the first time or with another result than before."""
+        """Take an epoch that a trial reported, for the first time or with another result than before."""
 
     def on_settle(self, trial: FrozenTrial) -> None:
-        """Hear that no further replicate of a trial's point is begun; it may be heard again."""
+        """Take note that no further replicate of a trial's point is begun; may be called again."""
 
     def on_tell(self, trial: FrozenTrial) -> None:
-        """Hear that a trial ended."""
+        """Take a trial that ended."""
 
 
-def replay_trials(trials: Iterable[FrozenTrial], follower: TrialListener) -> None:
-    """Let a follower hear of all that was stored before."""
+def replay_trials(trials: Iterable[FrozenTrial], listener: TrialListener) -> None:
+    """Call a listener for all that was stored before."""
     for trial in trials:
-        follower.on_ask(trial)
+        listener.on_ask(trial)
         for epoch in trial.intermediate_values:
-            follower.on_report(trial, epoch)
+            listener.on_report(trial, epoch)
         if is_settled(trial):
-            follower.on_settle(trial)
+            listener.on_settle(trial)
         if trial.state.is_finished():
-            follower.on_tell(trial)
+            listener.on_tell(trial)

@@ -52,7 +52,7 @@ class TrialQueue(TrialListener):
     """Every point that was begun, and the order in which a design's others follow.
 
     A search begins all replicates of a point before the next point. A listed design begins every point with the
-    first seed, then every point with the second; it passes over the points that are settled.
+    first seed, then every point with the second; it skips the points that are settled.
     """
 
     def __init__(self, spec: StudySpec) -> None:
@@ -65,7 +65,7 @@ class TrialQueue(TrialListener):
         self._open: dict[int, None] = {}  # points of which replicates are to be begun
         self._asked = 0
         self._freed = 0  # replicates of settled points that are not begun
-        self._passed = 0  # how many (replicate, point) of a listed design are behind
+        self._skipped_to = 0  # how many (replicate, point) of a listed design were handed out or skipped
 
     @property
     def next_point(self) -> int:
@@ -89,12 +89,12 @@ class TrialQueue(TrialListener):
     def next_listed(self) -> tuple[int, int, dict[str, Scalar]] | None:
         """Return point, replicate and values of the next trial of a listed design, None after the last."""
         count = len(self._points_listed())
-        while self._asked < self.planned and self._passed < count * self.replicates:
-            replicate, point = divmod(self._passed, count)
+        while self._asked < self.planned and self._skipped_to < count * self.replicates:
+            replicate, point = divmod(self._skipped_to, count)
             known = self.points.get(point)
             if known is None or (not known.is_settled and replicate not in known.trials):
                 return point, replicate, self.listed(point)
-            self._passed += 1
+            self._skipped_to += 1
         return None
 
     def listed(self, point: int) -> dict[str, Scalar]:
@@ -113,7 +113,7 @@ class TrialQueue(TrialListener):
         return self._asked < self.planned
 
     def on_ask(self, trial: FrozenTrial) -> None:
-        """Give the trial its place in its point."""
+        """Add the trial to its point."""
         number, replicate = replicate_of(trial)
         point = self.points.get(number)
         if point is None:
@@ -138,8 +138,8 @@ class TrialQueue(TrialListener):
         """Note that the replicate ended."""
         self.points[replicate_of(trial)[0]].running.discard(trial.number)
 
-    def named(self, trial: FrozenTrial) -> None:
-        """Take the values of a trial that an earlier version left without them."""
+    def set_params(self, trial: FrozenTrial) -> None:
+        """Set the values of a trial that an earlier version left without them."""
         point = self.points[replicate_of(trial)[0]]
         point.params = trial.user_attrs[ASKED]["params"]
         self.keys.add(point_key(point.params))

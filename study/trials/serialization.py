@@ -1,19 +1,15 @@
-"""Read what the storage stored of a trial; pure, no I/O."""
+"""What is stored of a trial, and how a record is read from it; no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from study.best_epoch import selected_epoch
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
-
-if TYPE_CHECKING:
-    pass
-
 
 ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
 PRUNED, STOP_REASON, SETTLED = "pruned_epoch", "stop_reason", "point_settled"
@@ -30,7 +26,7 @@ STATES: Mapping[int, TrialState] = {
 
 
 class StoredTrial(Protocol):
-    """What is asked of a stored trial, Optuna's or another."""
+    """The fields read of a stored trial, Optuna's or the reader's."""
 
     @property
     def number(self) -> int:
@@ -42,7 +38,7 @@ class StoredTrial(Protocol):
 
     @property
     def user_attrs(self) -> Mapping[str, Any]:
-        """What was noted of it."""
+        """What was stored of it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class StopDecision:
 
 @dataclass(frozen=True)
 class Assignment:
-    """A trial to run: new, or interrupted and to be gone on with; one that is to ``stop`` is only evaluated.
+    """A trial to run, new or interrupted; one that is to ``stop`` is only evaluated.
 
     ``alone`` says that it ran out of memory beside others and needs a device of its own.
     """
@@ -111,7 +107,7 @@ def replicate_of(trial: StoredTrial) -> tuple[int, int]:
 
 
 def stop_of(trial: StoredTrial) -> StopDecision | None:
-    """Return what was decided of a trial, None where it may go on."""
+    """Return the decision to stop a trial, None where it may go on."""
     attrs = trial.user_attrs
     if PRUNED not in attrs:
         return None
@@ -119,7 +115,7 @@ def stop_of(trial: StoredTrial) -> StopDecision | None:
 
 
 def is_settled(trial: StoredTrial) -> bool:
-    """Whether no further replicate of the trial's point is begun for what became of this one."""
+    """Whether this trial's outcome means that no further replicate of its point is begun."""
     stop = stop_of(trial)
     return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
 
@@ -133,7 +129,7 @@ def to_record(
     run_id: str | None = None,
     epochs: bool = True,
 ) -> TrialRecord:
-    """Turn a stored trial into a record, with its epochs unless told otherwise; what was not stored is left empty."""
+    """Turn a stored trial into a record, what was not stored is left empty."""
     attrs, state = trial.user_attrs, STATES[trial.state]
     asked, ended = attrs.get(ASKED, {}), attrs.get(ENDED, {}) if state.is_finished else {}
     config = dict(asked.get("config", {}))

@@ -22,8 +22,16 @@ from study.config.search_space import Choice, Constant, Domain, Integer, Paramet
 from study.config.study_config import StudySpec
 from study.records import StopReason
 from study.records import TrialState as State
-from study.search.pruners import PRUNERS, AsynchronousHalving, Hyperband, Percentile, Pruner, build_pruner, longest
-from study.search.wilcoxon_pruner import SignedRanks
+from study.search.pruners import (
+    PRUNERS,
+    AsynchronousHalving,
+    Hyperband,
+    Percentile,
+    Pruner,
+    SignedRanks,
+    build_pruner,
+    longest,
+)
 from study.storage.study_storage import StudyStorage
 from study.trials.listener import replay_trials
 
@@ -36,7 +44,8 @@ class Study:
 
     def __init__(self, pruner: Pruner, *, largest: bool) -> None:
         self.pruner = pruner
-        self.optuna = optuna.create_study(direction="maximize" if largest else "minimize")
+        self.storage = optuna.storages.InMemoryStorage()
+        self.optuna = optuna.create_study(storage=self.storage, direction="maximize" if largest else "minimize")
 
     def ask(self) -> optuna.Trial:
         trial = self.optuna.ask()
@@ -253,8 +262,7 @@ def test_an_epoch_trained_again_takes_the_old_values_place_on_its_rung() -> None
     first, second, third = study.ask(), study.ask(), study.ask()
     study.report(first, 1, 9.0)
     study.report(second, 1, 5.0)
-    first._cached_frozen_trial.intermediate_values.clear()
-    study.optuna._storage.set_trial_intermediate_value(first._trial_id, 1, 1.0)
+    study.storage.set_trial_intermediate_value(first.number, 1, 1.0)
     study.pruner.on_report(study.frozen(first), 1)
     assert not study.report(third, 1, 6.0), "the 9 is gone"
 
