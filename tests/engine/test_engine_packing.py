@@ -307,15 +307,15 @@ def test_what_was_measured_is_remembered_by_gpu_and_version(tmp_path: Path, monk
     gpu = FakeGpu(monkeypatch, {64: 3.0, 128: 5.0})
     first = probe.probe_memory(memory_keys(study()), probe_cache.known_needs(), CUDA)
     assert first.card is not None
-    probe_cache.remember(first.card.name, first.card.torch_version, first.needs)
+    probe_cache.store_needs(first.card.name, first.card.torch_version, first.needs)
     wider = memory_keys(study(choice("batch_size", 64, 128)))
     again = probe.probe_memory(wider, probe_cache.known_needs(), CUDA)
     assert [key.batch_size for key in gpu.probed] == [64, 128]
     assert first.needs.items() <= again.needs.items()
-    probe_cache.remember("Fake GPU", "another", again.needs)
+    probe_cache.store_needs("Fake GPU", "another", again.needs)
     assert sorted(map(len, probe_cache.known_needs().values())) == [1, 2]
     before = (tmp_path / "gpu_memory.json").stat().st_mtime_ns
-    probe_cache.remember(first.card.name, first.card.torch_version, first.needs)
+    probe_cache.store_needs(first.card.name, first.card.torch_version, first.needs)
     assert (tmp_path / "gpu_memory.json").stat().st_mtime_ns == before
 
 
@@ -330,7 +330,7 @@ def test_a_memory_that_cannot_be_written_costs_no_study(tmp_path: Path, monkeypa
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "file"))
     key = memory_keys(study())[0]
-    probe_cache.remember("Fake GPU", "1", {key: MemoryNeed(1, 2, 3)})
+    probe_cache.store_needs("Fake GPU", "1", {key: MemoryNeed(1, 2, 3)})
     assert probe_cache.known_needs() == {}
 
 

@@ -163,7 +163,7 @@ def test_backbones_pretrained_by_rotation_come_first(tmp_path: Path, monkeypatch
     assert plan.timing is not None
     each_s = 4 * plan.pictures.train * SPEC.rotation.epochs * 0.01
     assert plan.timing.pretraining.wall_s == pytest.approx(2 * each_s)
-    assert plan.storage.weights_bytes > 4 * 4_900_000 + 4 * 11_000_000
+    assert plan.disk_usage.weights_bytes > 4 * 4_900_000 + 4 * 11_000_000
 
 
 def test_a_machine_without_room_says_so(tmp_path: Path) -> None:
