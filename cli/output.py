@@ -18,7 +18,7 @@ STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNI
 def print_json(value: object) -> None:
     """Print strict JSON; a number JSON has no form for becomes null.
 
-    Whoever reads a pipe has it at once, although the command may go on.
+    It is flushed, so that a pipe has it at once although the command may go on.
     """
     print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
 

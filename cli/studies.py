@@ -24,7 +24,7 @@ class StudyHandle(ABC):
 
     ``records`` are its trials, without their epochs unless those were asked for; ``total`` counts the trials there
     are. Of a server's study ``records`` may be a part: ``is_part`` then says that more trials may match the condition
-    they were chosen by, and ``sample`` has some of all trials, which tell the names and types of metrics and
+    they were chosen by, and ``sample`` has some of all trials, which show the names and types of metrics and
     hyperparameters. ``class_counts`` are the images of each class by set; empty where unknown, as are ``seeds``.
     """
 

@@ -36,7 +36,7 @@ def require_first_test_evaluation(looks: Sequence[FinalLook], winner: RankedTria
     """Make sure that the test images were not looked at for another checkpoint.
 
     Raises:
-        StudyStorageError: they were, and nobody said --look-again.
+        StudyStorageError: they were, and --look-again was not given.
     """
     chosen = (winner.record.trial, winner.record.epoch)
     others = [look for look in looks if (look.trial, look.epoch) != chosen]
@@ -89,7 +89,7 @@ def evaluate_on_test(
 
     if (known := look_at(study.looks, winner)) is not None:
         with suppress(StudyStorageError), driver_lock(study.layout):  # a kill may have come between storage and outbox
-            _tell_mlflow(results, study, known)
+            _send_to_mlflow(results, study, known)
         return known
     require_first_test_evaluation(study.looks, winner, again=again)
     if len(labels) == 0:
@@ -98,7 +98,7 @@ def evaluate_on_test(
     assert record.epoch is not None
     folder = weights_folder(record)
     with driver_lock(study.layout):
-        storage = StudyStorage.open(study.layout)  # somebody may have looked while the images were read
+        storage = StudyStorage.open(study.layout)  # another command may have scored while the images were read
         if (known := look_at(storage.looks, winner)) is not None:
             return known
         require_first_test_evaluation(storage.looks, winner, again=again)
@@ -108,11 +108,11 @@ def evaluate_on_test(
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, ranking.metric, time.time(), values)
         storage.record_test_evaluation(new)
-        _tell_mlflow(results, study, new)
+        _send_to_mlflow(results, study, new)
     return new
 
 
-def _tell_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None:
+def _send_to_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None:
     """Put the scores into the outbox, once, and send them if the server answers soon; else ``study sync`` does."""
     from study.errors import TrackingError
     from study.events import FinalLookTaken
@@ -161,7 +161,7 @@ def final_scores(
 
 
 def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> str:
-    """Say how often the test images were looked at, this look included."""
+    """Return how often the test images were looked at, this look included, in words."""
     place = [(look.trial, look.epoch) for look in looks].index((own.trial, own.epoch))
     first = f"looked at on {moment(own.at_s)}"
     if place == 0:

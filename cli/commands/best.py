@@ -175,7 +175,7 @@ def register_best(
 
 
 def describe_registered(done: Registered) -> str:
-    """Say in one line what was registered."""
+    """Return in one line what was registered."""
     made = "" if done.is_new else ", which it was already"
     return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
 
@@ -250,7 +250,7 @@ def front_json(ranking: Ranking) -> list[dict[str, object]]:
 
 
 def front_certainty(ranking: Ranking) -> str:
-    """Say what the front takes for granted."""
+    """Return what the front does not take into account, in words."""
     if not ranking.configurations:
         return "not known: each configuration ran once, and the front takes its values as they are"
     return f"not known: the front compares means over up to {ranking.replicates} seeds, and not their spread"

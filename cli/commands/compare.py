@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -12,7 +12,7 @@ from cli.output import print_json
 from cli.views.tables import Format, TableModel, as_table, as_text, print_table
 
 if TYPE_CHECKING:
-    from cli.field_getters import SortKey
+    from cli.field_getters import FieldGetter, SortKey
     from cli.ranking import Ranking
 
 
@@ -35,6 +35,7 @@ Sort = Annotated[
     list[str] | None,
     typer.Option("--sort", metavar="KEY[:asc|desc]", help="Another order than that of the ranks; may be given again."),
 ]
+Row = TypeVar("Row")
 Shape = Annotated[Format, typer.Option("--format", help="What to print.")]
 
 
@@ -54,9 +55,16 @@ def compare(
     json: Json = False,
 ) -> None:
     """Rank the configurations of studies: by one metric, or by all their objectives."""
-    from cli.field_getters import OF_CONFIGURATIONS, require_names, sort_keys
+    from cli.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
     from cli.ranking import rank_sources
     from cli.server_queries import read_ranked
+    from cli.views.leaderboard import (
+        configuration_json,
+        configuration_table,
+        ranked_trial_fields,
+        trial_json,
+        trial_table,
+    )
     from study.analysis.trial_filter import TrialFilter
     from study.errors import UsageError
 
@@ -78,57 +86,34 @@ def compare(
     require_names("--sort", [key.name for key in keys], records, extra=extra)
     more = [key for key in more if key not in ranking.metrics]
     if single:
-        _show_trials(ranking, more, keys, top, kind)
+        trial_rows = [(ranked_trial_fields(ranking, row), row) for row in ranking.rows]
+        _print_ranking(ranking, trial_rows, trial_table, trial_json, more, keys, top, kind)
     else:
-        _show_configurations(ranking, more, keys, top, kind)
+        rows = [(configuration_fields(configuration), configuration) for configuration in ranking.configurations]
+        _print_ranking(ranking, rows, configuration_table, configuration_json, more, keys, top, kind)
 
 
-def _show_trials(ranking: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format) -> None:
-    from cli.field_getters import sort_in_place
-    from cli.views.leaderboard import columns_json, ranked_trial_fields, trial_json, trial_table
-
-    pairs = [(ranked_trial_fields(ranking, row), row) for row in ranking.rows]
-    sort_in_place(pairs, keys)
-    rows = [row for _, row in pairs[:top]]
-    if kind is Format.JSON:
-        print_json([{**trial_json(ranking, row), **columns_json(getter, more)} for getter, row in pairs[:top]])
-        _say(ranking.notes)
-    else:
-        _print(trial_table(ranking, rows, more), kind)
-
-
-def _show_configurations(
-    ranking: Ranking, more: Sequence[str], keys: Sequence[SortKey], top: int | None, kind: Format
+def _print_ranking(
+    ranking: Ranking,
+    rows: list[tuple[FieldGetter, Row]],
+    to_table: Callable[[Ranking, Sequence[Row], Sequence[str]], TableModel],
+    to_json: Callable[[Ranking, Row], dict[str, Any]],
+    more: Sequence[str],
+    keys: Sequence[SortKey],
+    top: int | None,
+    kind: Format,
 ) -> None:
-    from cli.field_getters import configuration_fields, sort_in_place
-    from cli.views.leaderboard import columns_json, configuration_json, configuration_table
+    from cli.field_getters import sort_in_place
+    from cli.views.leaderboard import columns_json
 
-    pairs = [(configuration_fields(configuration), configuration) for configuration in ranking.configurations]
-    sort_in_place(pairs, keys)
-    shown = [configuration for _, configuration in pairs[:top]]
+    sort_in_place(rows, keys)
+    del rows[len(rows) if top is None else top :]
     if kind is Format.JSON:
-        print_json(
-            [
-                {**configuration_json(ranking, configuration), **columns_json(getter, more)}
-                for getter, configuration in pairs[:top]
-            ]
-        )
-        _say(ranking.notes)
+        print_json([{**to_json(ranking, row), **columns_json(fields, more)} for fields, row in rows])
+        notes = ranking.notes
     else:
-        _print(configuration_table(ranking, shown, more), kind)
-
-
-def _print(sheet: TableModel, kind: Format) -> None:
-    if kind is Format.TABLE:
-        print_table(as_table(sheet))
-        for note in sheet.notes:
-            typer.echo(note)
-        return
-    typer.echo(as_text(sheet, kind), nl=False)
-    _say(sheet.notes)
-
-
-def _say(notes: Sequence[str]) -> None:
-    """Print to the other stream what would spoil a file."""
+        model = to_table(ranking, [row for _, row in rows], more)
+        print_table(as_table(model)) if kind is Format.TABLE else typer.echo(as_text(model, kind), nl=False)
+        notes = tuple(model.notes)
     for note in notes:
-        typer.echo(note, err=True)
+        typer.echo(note, err=kind is not Format.TABLE)  # they would spoil a file

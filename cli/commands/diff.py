@@ -1,4 +1,4 @@
-"""Say what differs between two runs; pure."""
+"""The command that prints what differs between two runs: diff."""
 
 from __future__ import annotations
 

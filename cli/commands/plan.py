@@ -154,7 +154,7 @@ def _print_points(plan: Plan) -> None:
 
 
 def _print_models(plan: Plan) -> None:
-    """Say how fast each kind of model is, where that is known."""
+    """Print how fast each kind of model is, where that is known."""
     if plan.timing is None:
         return
     rows = [
@@ -207,7 +207,7 @@ def _beside(plan: Plan) -> str:
 
 
 def _savings(plan: Plan) -> str:
-    """Say what may make it less."""
+    """Return what may make the time shorter, in words."""
     spec, may = plan.spec, []
     if spec.pruner != "none":
         may.append(f"{spec.pruner} stops weak trials earlier")

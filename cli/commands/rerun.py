@@ -55,7 +55,7 @@ def rerun(
 
 
 def find_trial(results: Path, run: str) -> tuple[StudyInFolder, TrialRecord]:
-    """Return the study and trial that somebody means by a run id or by STUDY/TRIAL.
+    """Return the study and the trial that a run id or STUDY/TRIAL names.
 
     Raises:
         UsageError: it is neither.

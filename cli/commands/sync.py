@@ -41,8 +41,8 @@ def sync(
     was_left_open = end_if_left_open(layout.study(study))
     report = send(layout, layout.study(study), uri, everything=everything)
     if json:
-        told = {"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent}
-        print_json({**told, "was_left_open": was_left_open})
+        print_json({"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent,
+                    "was_left_open": was_left_open})  # fmt: skip
         return
     if was_left_open:
         typer.echo(f"{study}: its driver was killed, so its runs end there; `study resume {quoted(study)}` goes on")
@@ -50,7 +50,7 @@ def sync(
 
 
 def end_if_left_open(study: StudyLayout) -> bool:
-    """Record that a study was interrupted if it was and nobody drives it; `study resume` then goes on as ever.
+    """Record that a study was interrupted if its driver was killed; `study resume` goes on with it as before.
 
     Returns:
         Whether that was so. Where the study cannot be read or written nothing is recorded.

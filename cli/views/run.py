@@ -34,7 +34,7 @@ class RunDetails:
     """A trial with its epochs, and what it ran on.
 
     ``seed`` is that of its study file. ``data``, ``code``, ``machine`` and ``packages`` say what there is by name, and
-    ``installed`` all packages there were; what nobody kept is left out. ``traceback`` is the file of a failed trial.
+    ``installed`` all packages there were; what was not stored is left out. ``traceback`` is the file of a failed trial.
     """
 
     record: TrialRecord

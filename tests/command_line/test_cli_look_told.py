@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script, play
 
-from cli.test_evaluation import _tell_mlflow
+from cli.test_evaluation import _send_to_mlflow
 from study.events import FinalLookTaken
 from study.records import FinalLook
 from tracking.exporter.sync import sync
@@ -34,7 +34,7 @@ def test_a_look_is_told_once(database: Backend) -> None:
     play(database.open(), [script.start(), script.begin(0), script.finish(0), script.end()])
     study = SimpleNamespace(name="faces", layout=database.study())
     for _ in range(2):  # the second time somebody asks again for what the storage knows
-        _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
+        _send_to_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
     assert told(database) == [LOOK]
     assert database.runs()["trial 0000"].metrics["test.auc"] == 0.75
 
@@ -47,7 +47,7 @@ def test_a_look_waits_for_the_password_of_its_server(
     play(database.open(), [script.start(), script.begin(0), script.finish(0), script.end()])
     save_runs(database.study().runs, Runs(mask_uri("http://ann:secret@127.0.0.1:9"), "1", "abc"))
     study = SimpleNamespace(name="faces", layout=database.study())
-    _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
+    _send_to_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
     assert "wait for `study sync`" in capsys.readouterr().err
     assert told(database) == [LOOK]
     sync(database.layout, database.study(), database.uri)
@@ -56,5 +56,5 @@ def test_a_look_waits_for_the_password_of_its_server(
 
 def test_a_study_that_mlflow_never_heard_of_tells_nothing(database: Backend) -> None:
     study = SimpleNamespace(name="faces", layout=database.study())
-    _tell_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
+    _send_to_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
     assert not database.study().outbox.exists()
