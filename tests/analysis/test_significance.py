@@ -1,4 +1,4 @@
-"""Configurations ranked over their replicates, and how sure the first is."""
+"""Whether the first is really better: standard errors of metrics, and paired tests over seeds."""
 
 from __future__ import annotations
 
@@ -11,20 +11,38 @@ import pytest
 import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
-from ranking_kit import C, F, P, R, record, table
+from ranking_kit import record, table
 
-from study.analysis.ranking import Configuration, count_replicates, rank_configurations
-from study.analysis.significance import PairedVerdict, Verdict, difference_to, holm, judge_configurations, paired_t
+from study.analysis.ranking import Configuration, rank_configurations, rank_trials
+from study.analysis.significance import (
+    PairedVerdict,
+    Verdict,
+    auc_standard_error,
+    difference_to,
+    holm,
+    judge_best,
+    judge_configurations,
+    paired_t,
+    proportion_standard_error,
+)  # fmt: skip
 from study.config.search_config import Objective
 from study.records import TrialRecord, TrialState
 
-AUC = (Objective(metric="val_auc", mode="max"),)
+AUC = Objective(metric="val_auc", mode="max")
+LOSS = Objective(metric="val_loss", mode="min")
+COUNTS = (250, 150)
 SHARP = (10**12, 10**12)
 """Images of each class, so many that they blur nothing."""
 
 
+def trial(number: int, value: float | None, state: TrialState = TrialState.COMPLETE) -> TrialRecord:
+    metrics = {} if value is None else {"val_auc": value, "val_loss": 1 - value}
+    checkpoint = None if value is None or state is TrialState.FAILED else f"trials/{number}"
+    return TrialRecord("s", number, state, {}, {}, metrics=metrics, value=value, checkpoint=checkpoint)
+
+
 def ranked(records: Sequence[TrialRecord], planned: int = 3, *, by_pass: bool = False) -> list[Configuration]:
-    return rank_configurations(records, AUC, planned, by_pass=by_pass)
+    return rank_configurations(records, [AUC], planned, by_pass=by_pass)
 
 
 def judged(*points: Sequence[float], planned: int = 3, counts: tuple[int, ...] = ()) -> Verdict:
@@ -36,92 +54,78 @@ def paired(verdict: Verdict) -> PairedVerdict:
     return verdict
 
 
-def test_mean_and_spread_by_hand() -> None:
-    first, second = ranked(table([0.7, 0.8, 0.9], [0.9, 0.6, 0.6]))
-    assert (first.point, first.rank, first.n, first.planned, first.state) == (0, 1, 3, 3, C)
-    assert first.mean == pytest.approx(0.8)
-    assert first.sd == pytest.approx(0.1)
-    assert first.se == pytest.approx(0.1 / math.sqrt(3))
-    assert (second.point, second.rank) == (1, 2)
-    assert second.best is not None
-    assert (first.best and first.best.trial, second.best.trial) == (2, 3)
+def test_auc_standard_error_is_what_resampling_gives() -> None:
+    rng = np.random.default_rng(0)
+    aucs = []
+    for _ in range(400):
+        negative, positive = rng.normal(0, 1, 80), rng.normal(1.5, 1, 60)
+        aucs.append((positive[:, None] > negative[None]).mean())
+    expected = auc_standard_error(float(np.mean(aucs)), 60, 80)
+    assert expected == pytest.approx(np.std(aucs), rel=0.25)
 
 
-def test_a_lucky_single_seed_does_not_outrank_those_that_ran_all() -> None:
-    rows = ranked(table([0.8, 0.8, 0.8], [0.99], [0.95, (0.97, P)], [0.7, 0.7, 0.7]))
-    assert [(row.point, row.rank, row.is_whole) for row in rows] == [
-        (0, 1, True), (3, 2, True), (1, 3, False), (2, 4, False)
-    ]  # fmt: skip
+def test_auc_standard_error_of_the_papers_example() -> None:
+    # Hanley & McNeil 1982, table II: 0.893 on 58 normal and 51 abnormal, standard error about 0.032.
+    assert auc_standard_error(0.893, 51, 58) == pytest.approx(0.032, abs=0.0015)
 
 
-def test_a_stopped_seed_does_not_pull_the_mean_of_those_that_ran_to_the_end() -> None:
-    (row,) = ranked(table([0.8, (0.1, P)]))
-    assert (row.mean, row.sd, row.n, row.complete, row.state) == (0.8, None, 1, 1, P)
-    (only,) = ranked(table([(0.1, P)]))
-    assert (only.mean, only.n, only.complete, only.rank, only.is_whole) == (0.1, 1, 0, 1, False)
+def test_a_perfect_auc_on_few_images_is_not_certain() -> None:
+    assert auc_standard_error(1.0, 6, 6) > 0.05
+    assert 0 < auc_standard_error(1.0, 150, 250) < 0.01
+    verdict = judge_best(rank_trials([trial(0, 1.0), trial(1, 0.99)], [AUC]), "val_auc", (6, 6))
+    assert verdict.tied == 1
+
+
+def test_a_perfect_fraction_is_not_certain() -> None:
+    assert 0 < proportion_standard_error(1.0, 20) < 0.1
+    assert proportion_standard_error(0.5, 10_000) == pytest.approx(0.005, rel=0.01)
+
+
+def test_a_small_lead_is_not_called_a_win() -> None:
+    close = judge_best(rank_trials([trial(0, 0.95), trial(1, 0.951)], [AUC]), "val_auc", COUNTS)
+    assert close.tied == 1
+    assert close.text.startswith("no:")
+    far = judge_best(rank_trials([trial(0, 0.5), trial(1, 0.951)], [AUC]), "val_auc", COUNTS)
+    assert far.tied == 0
+    assert "yes" in far.text
+    assert far.lead == pytest.approx(0.451)
+
+
+def test_without_a_formula_the_verdict_says_so() -> None:
+    verdict = judge_best(rank_trials([trial(0, 0.95), trial(1, 0.951)], [LOSS]), "val_loss", COUNTS)
+    assert verdict.standard_error is None
+    assert "not known" in verdict.text
+    assert math.isclose(verdict.lead or 0, 0.001, rel_tol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "row, state",
+    "metric, like",
     [
-        ([0.8, 0.8, 0.8], C),
-        ([0.8, 0.8], TrialState.WAITING),
-        ([0.8, F, 0.8], F),
-        ([(0.8, P), F, R], R),
-        ([0.8, F, (0.8, P)], P),
+        ("shifted.dark.auc", "val_auc"),
+        ("shifted.dark.accuracy", "val_accuracy"),
+        ("shifted.a.b.auc", "val_auc"),
+        ("shifted.dark.f1", None),
+        ("shifted.dark.recall.auc", None),
+        ("val_macro_recall", None),
+        ("test.auc", None),
+        ("train_accuracy", None),
     ],
 )
-def test_what_became_of_a_configuration(row: list[float], state: TrialState) -> None:
-    (found,) = ranked(table(row))
-    assert found.state is state
+def test_shifted_images_blur_a_lead_as_validation_images_do(metric: str, like: str | None) -> None:
+    def verdict_on(name: str, counts: tuple[int, ...] = COUNTS) -> Verdict:
+        records = [replace(trial(number, 0.9), metrics={name: 0.9 + number / 1000}) for number in range(2)]
+        return judge_best(rank_trials(records, [Objective(metric=name, mode="max")]), name, counts)
 
-
-def test_without_a_value_a_configuration_has_no_rank() -> None:
-    rows = ranked(table([F], [0.8, 0.8, 0.8], [R]))
-    assert [(row.point, row.rank, row.mean, row.best is None) for row in rows] == [
-        (1, 1, pytest.approx(0.8), False), (0, None, None, True), (2, None, None, True)
-    ]  # fmt: skip
-
-
-def test_a_listed_design_cut_short_is_judged_by_the_seeds_everybody_has() -> None:
-    points = ([0.8, 0.8, 0.5], [0.9, 0.7], [0.6, 0.6], [(0.99, P)])
-    cut = ranked(table(*points), by_pass=True)
-    assert [(row.point, row.is_whole) for row in cut] == [(1, True), (0, True), (2, True), (3, False)]
-    searched = ranked(table(*points))
-    assert [(row.point, row.is_whole) for row in searched] == [(0, True), (3, False), (1, False), (2, False)]
-
-
-def test_less_is_better_and_equals_go_by_loss() -> None:
-    records = [record(at, {"val_auc": 0.5, "val_loss": loss}) for at, loss in enumerate((0.7, 0.3))]
-    assert [row.point for row in rank_configurations(records, AUC, 1)] == [1, 0]
-    loss = (Objective(metric="val_loss", mode="min"),)
-    assert [row.point for row in rank_configurations(records, loss, 1)] == [1, 0]
-
-
-def test_another_metric_is_averaged_over_the_same_trials() -> None:
-    records = [record(at, {"val_auc": 0.5, "val_f1": f1}, point=0, replicate=at) for at, f1 in enumerate((0.2, 0.4))]
-    (row,) = rank_configurations(records, AUC, 2)
-    assert row.mean_of("val_f1") == pytest.approx(0.3)
-    (holey,) = rank_configurations([records[0], replace(records[1], metrics={"val_auc": 0.5})], AUC, 2)
-    assert holey.mean_of("val_f1") is None
-
-
-def test_several_objectives_make_a_front_of_means() -> None:
-    objectives = (*AUC, Objective(metric="latency_ms", mode="min"))
-    cells = [[(0.9, 5.0), (0.8, 7.0)], [(0.8, 2.0), (0.7, 2.0)], [(0.7, 3.0), (0.7, 3.0)], [(0.99, 1.0)]]
-    records = [
-        record(10 * point + at, {"val_auc": auc, "latency_ms": ms}, point=point, replicate=at)
-        for point, row in enumerate(cells)
-        for at, (auc, ms) in enumerate(row)
-    ]
-    rows = rank_configurations(records, objectives, 2)
-    assert [(row.point, row.rank) for row in rows] == [(0, 1), (1, 1), (2, 2), (3, 3)]
-    assert rows[0].mean_of("latency_ms") == pytest.approx(6.0)
-
-
-def test_replicates_are_counted() -> None:
-    assert count_replicates([]) == 1
-    assert count_replicates(table([0.1, 0.2, 0.3], [0.1])) == 3
+    found = verdict_on(metric)
+    if like is None:
+        assert found.standard_error is None
+        assert "not known" in found.text
+        return
+    assert found.standard_error == verdict_on(like).standard_error
+    assert f"400 images of {metric.split('.auc')[0].split('.acc')[0].removeprefix('shifted.')} alone blur" in found.text
+    assert "400 validation images alone" in verdict_on(like).text
+    assert verdict_on(metric, (100, 200, 100)).standard_error is None
+    assert verdict_on(metric, (100, 0)).standard_error is None
 
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=12))
