@@ -158,7 +158,7 @@ def test_another_metric_is_averaged_over_the_same_trials() -> None:
     records = [record(at, {"val_auc": 0.5, "val_f1": f1}, point=0, replicate=at) for at, f1 in enumerate((0.2, 0.4))]
     (row,) = rank_configurations(records, [AUC], 2)
     assert row.mean_of("val_f1") == pytest.approx(0.3)
-    (incomplete,) = rank_configurations([records[0], replace(records[1], metrics={"val_auc": 0.5})], AUC, 2)
+    (incomplete,) = rank_configurations([records[0], replace(records[1], metrics={"val_auc": 0.5})], [AUC], 2)
     assert incomplete.mean_of("val_f1") is None
 
 
