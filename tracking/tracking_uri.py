@@ -83,7 +83,7 @@ def artifact_location(tracking_uri: str, study: str, layout: Layout | None = Non
     database, folder = sqlite_path(tracking_uri), None
     if database is not None:
         folder = database.parent / "mlartifacts"
-    elif layout is not None and _is_database(tracking_uri):
+    elif layout is not None and is_database_server(tracking_uri):
         folder = layout.mlflow_artifacts.resolve()
     if folder is None:
         return None
@@ -153,7 +153,7 @@ def _userinfo(uri: str) -> tuple[str, str] | None:
     netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
     host_port = netloc.rpartition("@")[2]
     may_be_port = ":" not in host_port or host_port.rpartition(":")[2].isdecimal()
-    if "@" not in netloc and may_be_port and not (_is_database(uri) and _AS_SQLALCHEMY.match(rest)):
+    if "@" not in netloc and may_be_port and not (is_database_server(uri) and _AS_SQLALCHEMY.match(rest)):
         return None  # what follows the host has the @
     user, _, password = rest.rpartition("@")[0].partition(":")
     if "@" in user or "/" in user:  # a bare user: the colon belongs to something behind it
@@ -161,8 +161,14 @@ def _userinfo(uri: str) -> tuple[str, str] | None:
     return user, password
 
 
-def _is_database(uri: str) -> bool:
+def is_database_server(uri: str) -> bool:
+    """Whether the URI means a database that is not a file."""
     return re.match(r"(postgresql|mysql|mssql)[+:]", uri) is not None
+
+
+def is_database(uri: str) -> bool:
+    """Whether the URI means a database."""
+    return uri.startswith("sqlite:") or is_database_server(uri)
 
 
 def _own_secrets() -> list[str]:

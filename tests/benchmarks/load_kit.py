@@ -34,8 +34,8 @@ def tracked(asked: argparse.Namespace, folder: Path, figures: dict[str, Any]) ->
     layout = Layout(folder)
     recorder = open_recorder(layout, layout.study(STUDY), asked.address, apart=asked.way == "on")
     yield recorder
-    figures["waiting_at_the_end"] = recorder._drain.pending()
-    if pid := getattr(recorder._sender, "pid", None):
+    figures["waiting_at_the_end"] = recorder._reader.pending()
+    if pid := getattr(recorder._exporter, "pid", None):
         figures |= {"sender_rss_mib": rss_mib(pid), "sender_cpu_s": cpu_s_of(pid)}
     began = time.perf_counter()
     recorder.close(CLOSE_TIMEOUT_S)

@@ -97,7 +97,7 @@ def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         recorder.record(event)
         calls.spent_s.append(time.perf_counter() - began)
     memory.append(rss_mib())
-    found = {"reports": asked.away, "rss_mib": memory, "sender_rss_mib": rss_mib(recorder._sender.pid)}
+    found = {"reports": asked.away, "rss_mib": memory, "sender_rss_mib": rss_mib(recorder._exporter.pid)}
     recorder.close(0.0)
     outbox = layout.study(STUDY).outbox.stat().st_size / 2**20
-    return {**found, "waiting": recorder._drain.pending(), "outbox_mib": outbox, "calls": calls.figures()}
+    return {**found, "waiting": recorder._reader.pending(), "outbox_mib": outbox, "calls": calls.figures()}

@@ -111,7 +111,7 @@ def endure(
     while trials < calm_trials:
         calm_s += _paced(story.trial(trials), pause_s)
         trials += 1
-    _until(lambda: not story.recorder._drain.pending())
+    _until(lambda: not story.recorder._reader.pending())
     server.leave(how)
     began, known = time.monotonic(), trials
     while trials < known + 2 or not is_long_enough(story.recorder):
@@ -120,7 +120,7 @@ def endure(
     lasted_s = time.monotonic() - began
     server.come_back(how)
     back = time.monotonic()
-    _until(lambda: not story.recorder._drain.pending())
+    _until(lambda: not story.recorder._reader.pending())
     caught_up_s = time.monotonic() - back
     story.end()
     events = len(list(read_lines(study.outbox)))

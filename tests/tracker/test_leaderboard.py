@@ -71,7 +71,7 @@ def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> StudyProgress:
     events = [replace(script.start(), spec=spec), *(TrialStarted(one, 1, CLOCK_S) for one in records)]
     events += [TrialFinished(one, CLOCK_S + 9) for one in sorted(records, key=lambda one: -one.trial) if one.state != R]
     for number, event in enumerate(events):
-        progress.take(Line(number, event, None, 0))
+        progress.update(Line(number, event, None, 0))
     return progress
 
 
@@ -120,7 +120,7 @@ def test_leaderboard_has_a_line_per_trial_in_the_order_of_the_ranking() -> None:
     assert told[0]["optimizer"] == "sgd"
     assert told[0]["time_s"] == 5.0
     assert [one["state"] for one in told] == ["COMPLETE", "COMPLETE", "FAILED", "RUNNING"]
-    progress.take(Line(9, StudyEnded("faces", StudyOutcome.INTERRUPTED, None, {}, CLOCK_S), None, 0))
+    progress.update(Line(9, StudyEnded("faces", StudyOutcome.INTERRUPTED, None, {}, CLOCK_S), None, 0))
     assert [line[headings.index("state")] for line in leaderboard(progress, {}.get)[1]][-1] == "INTERRUPTED"
 
 

@@ -80,7 +80,7 @@ def test_a_trial_keeps_the_session_it_began_in_however_late_it_is_sent(database:
 
 
 def test_a_run_whose_last_words_are_not_there_is_not_ended(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    script, send = Script(planned=1), TrackingClient.send
+    script, send = Script(planned=1), TrackingClient.log_batch
     outbox = Outbox(database.study().outbox)
     for event in (script.start(), script.begin(0), script.finish(0), script.end()):
         outbox.append(event)
@@ -93,7 +93,7 @@ def test_a_run_whose_last_words_are_not_there_is_not_ended(database: Backend, mo
 
     drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     with monkeypatch.context() as patch:
-        patch.setattr(TrackingClient, "send", cut)
+        patch.setattr(TrackingClient, "log_batch", cut)
         with pytest.raises(TrackingError, match="away"):
             drain.run()
     assert {run.status for run in database.runs().values()} == {"RUNNING"}
@@ -143,7 +143,7 @@ def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeyp
     outbox = Outbox(database.study().outbox, sync_every_s=math.inf)
     for event in (script.start(), script.begin(0), script.report(0, 1)):
         outbox.append(event)
-    calm, fsync = TrackingClient.send, os.fsync
+    calm, fsync = TrackingClient.log_batch, os.fsync
 
     def synced(file: int) -> None:
         done.append(os.path.samestat(os.fstat(file), database.study().outbox.stat()))
@@ -151,7 +151,7 @@ def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeyp
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(
-        TrackingClient, "send", lambda client, run, batch: (done.append("sent"), calm(client, run, batch))
+        TrackingClient, "log_batch", lambda client, run, batch: (done.append("sent"), calm(client, run, batch))
     )
     assert sync(database.layout, database.study()).sent == 3
     assert True in done[: done.index("sent")]
@@ -159,7 +159,7 @@ def test_nothing_is_sent_that_is_not_on_disk_for_good(database: Backend, monkeyp
 
 
 def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    script, calm, calls = Script(planned=12), TrackingClient.send, 0
+    script, calm, calls = Script(planned=12), TrackingClient.log_batch, 0
     begun = [script.start(), *(script.begin(trial) for trial in range(12))]
     reports = [script.report(trial, epoch) for epoch in range(1, 10) for trial in range(12)]
     ends = [script.finish(trial, epochs=9) for trial in range(12)]
@@ -171,7 +171,7 @@ def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, m
             raise TrackingError("429 Too Many Requests")
         calm(client, run_id, batch)
 
-    monkeypatch.setattr(TrackingClient, "send", moody)
+    monkeypatch.setattr(TrackingClient, "log_batch", moody)
     outbox = Outbox(database.study().outbox)
     for event in (*begun, *reports, *ends, script.end()):
         outbox.append(event)
@@ -220,7 +220,7 @@ def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> N
     client, run = remote.client(), remote.runs()["trial 0000"]
     values = [0.1 + 0.2, 1e-300, -1e300, math.inf, -math.inf, math.nan]
     texts = {"ü": 'a"\\b\nü🙂', "plain": ""}
-    client.send(run.id, Batch([Point("odd", value, 7, n) for n, value in enumerate(values)], texts, texts))
+    client.log_batch(run.id, Batch([Point("odd", value, 7, n) for n, value in enumerate(values)], texts, texts))
     found = [value for _, value in sorted(remote.history(run, "odd"))]
     assert found[:3] == values[:3]
     assert found[3:5] == pytest.approx([sys.float_info.max, -sys.float_info.max])  # sqlite has no infinity
@@ -229,6 +229,6 @@ def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> N
     assert texts.items() <= after.params.items()
     assert texts.items() <= after.tags.items()
     with pytest.raises(LostError, match="cannot log to run 0000"):
-        client.send("0" * 32, Batch(tags=texts))
+        client.log_batch("0" * 32, Batch(tags=texts))
     with pytest.raises(RefusedError):
-        client.send(run.id, Batch(params={"plain": "another value"}))
+        client.log_batch(run.id, Batch(params={"plain": "another value"}))

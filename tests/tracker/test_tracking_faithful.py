@@ -18,7 +18,7 @@ from study.events import Event, FinalLookTaken
 from study.records import FinalLook, StudyOutcome, TrialState
 from tracking.client.client import Run
 from tracking.content.encoding import plain_name
-from tracking.content.tags_and_metrics import study_key, trial_key
+from tracking.content.run_names import study_key, trial_key
 from tracking.exporter.sync import sync
 from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox

@@ -12,8 +12,7 @@ from tracking_story import STATUSES, write_story
 
 from study.errors import TrackingError
 from study.paths import Layout
-from tracking.client.retry import is_harmless
-from tracking.exporter import worker as drain_module
+from tracking.exporter import worker
 from tracking.exporter.sync import sync
 from tracking.exporter.worker import OutboxReader
 
@@ -68,7 +67,7 @@ def _deliver(backend: Backend, proxy: FaultProxy) -> list[TrackingError]:
 def test_every_request_may_fail_in_every_way(
     remote: Backend, proxy: FaultProxy, undisturbed: dict[str, Any], offset: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drain_module, "_LARGEST_CHUNK_BYTES", 1)  # else each attempt begins at the first event again
+    monkeypatch.setattr(worker, "_LARGEST_CHUNK_BYTES", 1)  # else each attempt begins at the first event again
     write_story(remote)
     proxy.script = twice_each(offset)
     wrong = _deliver(remote, proxy)
@@ -122,13 +121,3 @@ def test_a_run_made_after_its_maker_gave_up_is_marked_as_a_duplicate(
     (stray,) = [run for run in runs if run.tags["study.kind"] == "duplicate"]
     (used,) = [run for run in runs if run.name == name and run.id != stray.id]
     assert (stray.status, stray.tags["study.duplicate_of"]) == ("KILLED", used.id)
-
-
-def test_only_what_does_no_harm_twice_is_tried_twice() -> None:
-    api = "/api/2.0/mlflow"
-    for path in ("runs/search", "runs/log-batch", "runs/update", "experiments/set-experiment-tag"):
-        assert is_harmless("POST", f"{api}/{path}")
-    assert is_harmless("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/abc/artifacts/study.yaml")
-    assert is_harmless("GET", f"{api}/experiments/get-by-name?experiment_name=x")
-    for path in ("runs/create", "experiments/create", "logged-models", "model-versions/create"):
-        assert not is_harmless("POST", f"{api}/{path}")

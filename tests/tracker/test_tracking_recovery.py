@@ -72,7 +72,7 @@ def test_crash_between_sending_and_acknowledging_makes_no_second_run(database: B
 def test_outages_in_mid_sending_change_nothing(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     play(database.open(), Script().whole())
     before = _content(database)
-    calm = TrackingClient.send
+    calm = TrackingClient.log_batch
     calls = 0
 
     def stormy(client: TrackingClient, run_id: str, batch: Batch) -> None:
@@ -82,7 +82,7 @@ def test_outages_in_mid_sending_change_nothing(database: Backend, monkeypatch: p
         if calls in (2, 6, 9, 15, 26):
             raise TrackingError("the answer was lost")
 
-    monkeypatch.setattr(TrackingClient, "send", stormy)
+    monkeypatch.setattr(TrackingClient, "log_batch", stormy)
     drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     drain.rewind()
     for _ in range(5):

@@ -93,10 +93,10 @@ def test_a_fault_that_passes_costs_nothing(database: Backend, monkeypatch: pytes
 def test_of_what_is_refused_all_the_rest_is_there(backend: Backend) -> None:
     play(backend.open(), [Script().start(), Script().begin(0)])
     client, run = backend.client(), backend.runs()["trial 0000"]
-    client.send(run.id, Batch(params={"p": "0"}))
+    client.log_batch(run.id, Batch(params={"p": "0"}))
     points = [Point("loss", float(step), 1000 + step, step) for step in range(2500)]
     with pytest.raises(RefusedError, match="p"):
-        client.send(run.id, Batch(points, {"a": "1", "p": "0.0", "z": "2"}, {"tag": "there"}))
+        client.log_batch(run.id, Batch(points, {"a": "1", "p": "0.0", "z": "2"}, {"tag": "there"}))
     again = backend.runs()["trial 0000"]
     assert {key: again.params[key] for key in ("a", "p", "z")} == {"a": "1", "p": "0", "z": "2"}
     assert again.tags["tag"] == "there"
@@ -131,7 +131,7 @@ def test_to_lose_the_same_again_and_again_is_no_progress(database: Backend, monk
         if batch.points:
             raise LostError("there is no such run")
 
-    monkeypatch.setattr(TrackingClient, "send", lose)
+    monkeypatch.setattr(TrackingClient, "log_batch", lose)
     with pytest.raises(LostError):
         drain.run()
     drain.close()
@@ -159,7 +159,7 @@ def test_what_was_sent_is_there_whatever_the_user_says_of_asynchronous_logging(
     monkeypatch.setattr(
         type(client.api), "log_batch", lambda *args, **named: asked.append(named) or send(*args, **named)
     )
-    client.send(run.id, Batch([Point("loss", 0.5, 1000, 1)]))
+    client.log_batch(run.id, Batch([Point("loss", 0.5, 1000, 1)]))
     assert asked == [{"synchronous": True}]
 
 
@@ -186,7 +186,7 @@ class Idle:
 
     sent = 0
 
-    def run(self, is_over: object, manners: object) -> int:
+    def run(self, is_cancelled: object) -> int:
         return 0
 
     def close(self) -> None:

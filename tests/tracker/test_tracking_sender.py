@@ -42,9 +42,9 @@ layout = Layout(Path({results!r}))
 recorder = open_recorder(layout, layout.study("faces"), None, apart=True)
 for event in list(Script().whole())[:-1]:
     recorder.record(event)
-while recorder._sender.pid is None:
+while recorder._exporter.pid is None:
     pass
-print(recorder._sender.pid, flush=True)
+print(recorder._exporter.pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -58,7 +58,7 @@ def test_a_killed_sender_is_started_again_and_signals_for_the_driver_do_not_end_
     first = _sender(recorder)
     for event in events[:9]:
         recorder.record(event)
-    _until(lambda: not recorder._drain.pending())
+    _until(lambda: not recorder._reader.pending())
     os.kill(first, signal.SIGKILL)
     second = _sender(recorder, but=first)
     assert os.getsid(second) == second, "Ctrl-C reaches whoever is in the driver's session"
@@ -141,7 +141,7 @@ def test_a_sender_whose_driver_died_before_its_first_word_ends(tmp_path: Path) -
 
 def _sender(recorder: OutboxRecorder, but: int = 0) -> int:
     """Return the process that sends, once there is one other than ``but``."""
-    sender = recorder._sender
+    sender = recorder._exporter
     assert isinstance(sender, ExporterProcess)
     _until(lambda: sender.pid not in (None, but))
     assert sender.pid is not None

@@ -23,6 +23,7 @@ from study.paths import Layout, StudyLayout
 from study.records import TrialState
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import plain_name, safe_name
+from tracking.content.run_names import study_key, trial_key
 from tracking.content.ui_views import RANKING, study_views, view_path
 from tracking.exporter.worker import ExporterThread
 from tracking.outbox.provenance import collect_provenance
@@ -98,10 +99,10 @@ def test_remote_artifacts_have_no_local_path() -> None:
 
 
 def test_keys_that_filters_cannot_quote_are_hashed() -> None:
-    assert content.trial_key("a-b.c_1", 3) == "a-b.c_1/3"
-    hashed = content.study_key('it\'s "odd"')
+    assert trial_key("a-b.c_1", 3) == "a-b.c_1/3"
+    hashed = study_key('it\'s "odd"')
     assert len(hashed) == 64
-    assert hashed != content.study_key("it's odd")
+    assert hashed != study_key("it's odd")
 
 
 def test_searched_params_come_first_and_none_is_left_out() -> None:
@@ -120,7 +121,7 @@ def test_the_running_best_is_any_trial_with_a_checkpoint_but_never_a_failed_one(
     failed = TrialFinished(lost, script.tick())
     events = [script.start(), script.finish(0), script.finish(7, TrialState.PRUNED), failed]
     for number, event in enumerate(events):
-        progress.take(Line(number, event, None, 0))
+        progress.update(Line(number, event, None, 0))
     assert progress.best is not None
     assert progress.best.trial == 7
 
@@ -208,7 +209,7 @@ class FakeDrain:
         self.runs = self.sent = 0
         self.closed = threading.Event()
 
-    def run(self, is_over: object, manners: object) -> int:
+    def run(self, is_cancelled: object) -> int:
         self.runs += 1
         time.sleep(self.takes_s)
         if self.outcomes and (fault := self.outcomes.pop(0)) is not None:

@@ -39,7 +39,7 @@ def store_folder(
         raise RefusedError(f"A checkpoint to be kept must be a folder, but {folder} is not there")
     target = local_path(run.artifact_uri)
     if target is None:
-        _send_folder(client, run, folder, name, without)
+        _upload_folder(client, run, folder, name, without)
         return
     try:
         _link_folder(folder, target / name, without)
@@ -114,18 +114,18 @@ def store_diff(client: TrackingClient, run: Run, file: Path, whole: str) -> None
     client.log_text(run.id, DIFF, text)
 
 
-def _send_folder(client: TrackingClient, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
-    if not without:
-        client.log_folder(run.id, name, folder)
-        return
-    with tempfile.TemporaryDirectory(prefix="ray-study-") as scratch:
-        chosen = Path(shutil.copytree(folder, Path(scratch) / name, ignore=shutil.ignore_patterns(*without)))
-        client.log_folder(run.id, name, chosen)
+def _upload_folder(client: TrackingClient, run: Run, folder: Path, name: str, without: tuple[str, ...]) -> None:
+    for file in _files(folder, without):  # one by one: a failure costs one file
+        parent = file.relative_to(folder).parent
+        client.log_file(run.id, file, (Path(name) / parent).as_posix())
+
+
+def _files(folder: Path, without: tuple[str, ...]) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in without]
 
 
 def _link_folder(source: Path, target: Path, without: tuple[str, ...]) -> None:
-    found = (path for path in sorted(source.rglob("*")) if path.is_file() and path.name not in without)
-    wanted = {path.relative_to(source): path for path in found}
+    wanted = {path.relative_to(source): path for path in _files(source, without)}
     for relative, path in wanted.items():
         link_file(path, target / relative)
     if not target.is_dir():

@@ -6,123 +6,84 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-from pydantic_core import to_json
+import requests
 
 from study.errors import TrackingError
 from study.records import DataSummary
-from tracking.client.database import ensure_database
+from tracking.client.database import ensure_database, require_reachable
 from tracking.client.errors import (
     ExistsError,
+    LostError,
+    RateLimitedError,
+    RefusedError,
+    is_rate_limit,
     refuse_deleted,
     translate,
 )
-from tracking.client.errors import (
-    LostError as LostError,
-)
-from tracking.client.errors import (
-    RefusedError as RefusedError,
-)
-from tracking.client.retry import configure_retries, teach_quickness
+from tracking.client.http import retry_after_s
 from tracking.content.encoding import storable
+from tracking.content.mlflow_tags import DATA_CONTEXT, EXPERIMENT_TAGS
 from tracking.content.tags_and_metrics import Batch
 from tracking.tracking_uri import mask_text, mask_uri
 
-_MOST_ITEMS = 1000
-_MOST_PARAMS = 100
-_MOST_TAGS = 100
+_MAX_ENTRIES = 1000
+_MAX_PARAMS = 100
+_MAX_TAGS = 100
 # Of a request's JSON, which MLflow refuses from a million on; everything but ASCII is escaped in it.
-_MOST_CHARACTERS = 900_000
-_AROUND_A_POINT = 110
-_AROUND_A_TEXT = 25
+_MAX_CHARACTERS = 900_000
+_POINT_OVERHEAD = 110
+_TEXT_OVERHEAD = 25
 
 
 def split_batch(batch: Batch) -> Iterator[Batch]:
     """Yield batches that together say the same, params and tags first; nothing for an empty one."""
-    parcel, room = Batch(), _MOST_CHARACTERS
-    for target, most in (("params", _MOST_PARAMS), ("tags", _MOST_TAGS)):
+    part, room = Batch(), _MAX_CHARACTERS
+    for target, most in (("params", _MAX_PARAMS), ("tags", _MAX_TAGS)):
         for key, text in getattr(batch, target).items():
-            size = len(json.dumps(key)) + len(json.dumps(text)) + _AROUND_A_TEXT
-            if size > room or len(getattr(parcel, target)) == most:
-                yield parcel
-                parcel, room = Batch(), _MOST_CHARACTERS
-            getattr(parcel, target)[key] = text
+            size = len(json.dumps(key)) + len(json.dumps(text)) + _TEXT_OVERHEAD
+            if size > room or len(getattr(part, target)) == most:
+                yield part
+                part, room = Batch(), _MAX_CHARACTERS
+            getattr(part, target)[key] = text
             room -= size
     for point in batch.points:
-        size = len(json.dumps(point.key)) + _AROUND_A_POINT
-        if size > room or len(parcel.points) + len(parcel.params) + len(parcel.tags) == _MOST_ITEMS:
-            yield parcel
-            parcel, room = Batch(), _MOST_CHARACTERS
-        parcel.points.append(point)
+        size = len(json.dumps(point.key)) + _POINT_OVERHEAD
+        if size > room or len(part.points) + len(part.params) + len(part.tags) == _MAX_ENTRIES:
+            yield part
+            part, room = Batch(), _MAX_CHARACTERS
+        part.points.append(point)
         room -= size
-    if room < _MOST_CHARACTERS:
-        yield parcel
+    if room < _MAX_CHARACTERS:
+        yield part
 
 
 def isolate_entries(batch: Batch) -> Iterator[Batch]:
     """Yield the params, the tags and the points of a batch apart, and each of several params or tags; else nothing."""
     kinds = [Batch(points=batch.points), Batch(params=batch.params), Batch(tags=batch.tags)]
-    there = [one for one in kinds if one != Batch()]
-    if len(there) > 1:
-        yield from there
+    filled = [kind for kind in kinds if kind != Batch()]
+    if len(filled) > 1:
+        yield from filled
     elif len(batch.params) > 1:
         yield from (Batch(params={key: text}) for key, text in batch.params.items())
     elif len(batch.tags) > 1:
         yield from (Batch(tags={key: text}) for key, text in batch.tags.items())
 
 
-def log_batch(mlflow: Any, client: Any, run_id: str, batch: Batch) -> None:
-    """Log a batch that is within MLflow's limits, in one request."""
-    if (call := _rest_call(client)) is not None:
-        call(as_json(run_id, batch))
-        return
-    entities = mlflow.entities
-    points = [entities.Metric(one.key, one.value, one.time_ms, one.step) for one in batch.points]
-    params = [entities.Param(key, value) for key, value in batch.params.items()]
-    tags = [entities.RunTag(key, value) for key, value in batch.tags.items()]
-    client.log_batch(run_id, points, params, tags, synchronous=True)
-
-
-def as_json(run_id: str, batch: Batch) -> str:
-    """Return the body of MLflow's log-batch request; numbers that are not finite are strings in it."""
-    body = {
-        "run_id": run_id,
-        "metrics": [
-            {"key": one.key, "value": one.value, "timestamp": one.time_ms, "step": one.step} for one in batch.points
-        ],
-        "params": [{"key": key, "value": value} for key, value in batch.params.items()],
-        "tags": [{"key": key, "value": value} for key, value in batch.tags.items()],
-    }
-    return to_json(body, inf_nan_mode="strings").decode()
-
-
-def _rest_call(client: Any) -> Any:
-    """Return what sends a body to a server, None for a database or an MLflow that is different inside."""
-    try:
-        from mlflow.protos.service_pb2 import LogBatch
-        from mlflow.store.tracking.rest_store import RestStore
-
-        store = client._tracking_client.store
-        if type(store).log_batch is not RestStore.log_batch:
-            return None
-        call = store._call_endpoint
-    except (ImportError, AttributeError):
-        return None
-    return lambda body: call(LogBatch, body)
-
-
 _MAX_DIGEST_CHARACTERS = 36
 _PAGE = 1000
-_MOST_OF_A_KEY = 10
+_MAX_RUNS_OF_A_KEY = 10
+_SERVER_WORKERS = 4
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 _QUIET_LOGGERS = ("mlflow", "alembic", "huey", "sqlalchemy.engine")
-_EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-# Retries are the writer's: MLflow's own block for minutes and may create a run twice. What is acknowledged is there.
-_LAWS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
-_SETTINGS = {
+# MLflow's own retries block for minutes and may create a run twice; what is acknowledged must have been written.
+_FIXED_SETTINGS = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_ENABLE_ASYNC_LOGGING": "false"}
+_DEFAULT_SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -141,7 +102,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Run:
-    """A run as the server tells it; ``metrics`` are the latest values, times are milliseconds since 1970."""
+    """A run on the server; ``metrics`` are the latest values, times are milliseconds since 1970."""
 
     id: str
     name: str
@@ -158,59 +119,101 @@ class Run:
 class TrackingClient:
     """An MLflow server or database; every method raises TrackingError and nothing else for MLflow's faults.
 
-    ``mlflow`` is the package and ``client`` its client, for those who do more than runs need; ``translated`` around
-    every use of them.
+    ``mlflow`` is the package and ``api`` its client, for what has no method here; use them through ``call`` or inside
+    ``translated``.
     """
 
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
+        self._is_server = tracking_uri.startswith(("http://", "https://"))
         with self.translated("cannot be opened"):
             self.mlflow = _load_mlflow()
-            if not tracking_uri.startswith(("http://", "https://")):
-                _forbid_retries()
+            if not self._is_server:
+                require_reachable(tracking_uri)
             ensure_database(tracking_uri, self.mlflow.MlflowClient)
             self.api = self.mlflow.MlflowClient(tracking_uri)
 
+    @property
+    def concurrency(self) -> int:
+        """How many requests to make at a time: as many as `mlflow server` has workers, one for a database."""
+        return _SERVER_WORKERS if self._is_server else 1
+
+    def call(
+        self, fault: str, function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
+    ) -> _Result:
+        """Call a function of ``api``; one that fails is called once more, unless the server is slow or said no.
+
+        Only for requests that have the same effect when they are made twice.
+
+        Args:
+            fault: What could not be done, for the error's message.
+            function: Of MLflow's client.
+            *args: Its arguments.
+            **kwargs: Its arguments.
+        """
+        try:
+            with self.translated(fault):
+                return function(*args, **kwargs)
+        except TrackingError as exc:
+            is_slow = isinstance(getattr(exc.__cause__, "__cause__", None), requests.Timeout)
+            if is_slow or type(exc) is not TrackingError:
+                raise
+        with self.translated(fault):
+            return function(*args, **kwargs)
+
+    @contextlib.contextmanager
+    def translated(self, fault: str) -> Iterator[None]:
+        """Raise MLflow's errors as TrackingError, whose message says what could not be done."""
+        try:
+            yield
+        except (TrackingError, ExistsError):
+            raise
+        # MLflow lets the errors of its database, HTTP and storage libraries through as they are.
+        except Exception as exc:
+            message = f"MLflow at {mask_uri(self._uri)} {fault}: {mask_text(str(exc), self._uri)}"
+            if self._is_server and is_rate_limit(exc):
+                raise RateLimitedError(message, retry_after_s(self._uri)) from exc
+            raise translate(exc, message) from exc
+
     def find_experiment(self, name: str) -> Experiment | None:
         """Return the experiment of that name, deleted ones refused."""
-        with self.translated(f"cannot find experiment {name!r}"):
-            found = self.api.get_experiment_by_name(name)
-        if found is None:
+        fault = f"cannot find experiment {name!r}"
+        experiment = self.call(fault, self.api.get_experiment_by_name, name)
+        if experiment is None:
             return None
-        refuse_deleted(name, found.experiment_id, found.lifecycle_stage)
-        return Experiment(found.experiment_id, found.name, dict(found.tags))
+        refuse_deleted(name, experiment.experiment_id, experiment.lifecycle_stage)
+        return Experiment(experiment.experiment_id, experiment.name, dict(experiment.tags))
 
     def ensure_experiment(self, name: str, artifact_location: str | None) -> Experiment:
         """Return the experiment of that name, created if need be; several callers at once all succeed."""
-        found = self.find_experiment(name)
-        if found is None:
+        experiment = self.find_experiment(name)
+        if experiment is None:
             with contextlib.suppress(ExistsError), self.translated(f"cannot create experiment {name!r}"):
-                self.api.create_experiment(name, artifact_location=artifact_location, tags=dict(_EXPERIMENT_TAGS))
-            found = self.find_experiment(name)
-        if found is None:
+                self.api.create_experiment(name, artifact_location=artifact_location, tags=dict(EXPERIMENT_TAGS))
+            experiment = self.find_experiment(name)
+        if experiment is None:
             raise LostError(f"MLflow created experiment {name!r} and does not know it")
-        missing = {key: value for key, value in _EXPERIMENT_TAGS.items() if key not in found.tags}
-        self.tag_experiment(found.id, missing)
-        return found
+        missing = {key: value for key, value in EXPERIMENT_TAGS.items() if key not in experiment.tags}
+        self.tag_experiment(experiment.id, missing)
+        return experiment
 
     def tag_experiment(self, experiment_id: str, tags: Mapping[str, str]) -> None:
         """Set tags of an experiment."""
-        with self.translated(f"cannot tag experiment {experiment_id}"):
-            for key, value in tags.items():
-                self.api.set_experiment_tag(experiment_id, key, value)
+        for key, value in tags.items():
+            self.call(f"cannot tag experiment {experiment_id}", self.api.set_experiment_tag, experiment_id, key, value)
 
     def experiments(self) -> list[Experiment]:
         """Return every active experiment, the one changed last first."""
-        found: list[Experiment] = []
+        experiments: list[Experiment] = []
         token = None
-        with self.translated("cannot list experiments"):
-            while True:
-                page = self.api.search_experiments(
-                    max_results=_PAGE, page_token=token, order_by=["last_update_time DESC"]
-                )
-                found += [Experiment(one.experiment_id, one.name, dict(one.tags)) for one in page]
-                if not (token := page.token):
-                    return found
+        while True:
+            page = self.call(
+                "cannot list experiments", self.api.search_experiments,
+                max_results=_PAGE, page_token=token, order_by=["last_update_time DESC"],
+            )  # fmt: skip
+            experiments += [Experiment(entry.experiment_id, entry.name, dict(entry.tags)) for entry in page]
+            if not (token := page.token):
+                return experiments
 
     def search(
         self, experiments: Sequence[str], where: str, order: Sequence[str] = (), limit: int | None = None
@@ -219,58 +222,61 @@ class TrackingClient:
         token, left = None, limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            with self.translated("cannot search runs"):
-                page = self.api.search_runs(
-                    list(experiments), where, max_results=size, order_by=list(order), page_token=token
-                )
-            yield from (run_of(one) for one in page)
+            page = self.call(
+                "cannot search runs", self.api.search_runs,
+                list(experiments), where, max_results=size, order_by=list(order), page_token=token,
+            )  # fmt: skip
+            yield from map(run_of, page)
             left = None if left is None else left - len(page)
             if not (token := page.token):
                 return
 
     def find_run(self, experiment_id: str, key: str) -> Run | None:
-        """Return the run with that ``study.key``, the eldest if an outage made two."""
+        """Return the run with that ``study.key``, the oldest if an outage made two."""
         return next(iter(self.find_runs(experiment_id, key)), None)
 
     def find_runs(self, experiment_id: str, key: str) -> list[Run]:
-        """Return the runs with that ``study.key``, the eldest first; more than one if an answer came too late."""
+        """Return the runs with that ``study.key``, the oldest first; more than one if an answer came too late."""
         where = f"tags.`study.key` = '{key}'"
-        return list(self.search([experiment_id], where, ["attributes.start_time ASC"], limit=_MOST_OF_A_KEY))
+        return list(self.search([experiment_id], where, ["attributes.start_time ASC"], limit=_MAX_RUNS_OF_A_KEY))
 
     def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Create a run."""
+        texts = {key: storable(value) for key, value in tags.items()}
         with self.translated(f"cannot create run {name!r}"):
-            words = {key: storable(value) for key, value in tags.items()}
-            made = self.api.create_run(experiment_id, start_time=start_ms, tags=words, run_name=storable(name))
-        return run_of(made)
+            return run_of(self.api.create_run(experiment_id, start_time=start_ms, tags=texts, run_name=storable(name)))
 
-    def send(self, run_id: str, batch: Batch) -> None:
+    def log_batch(self, run_id: str, batch: Batch) -> None:
         """Log a batch, in one request unless MLflow's limits force more.
 
         Raises:
             RefusedError: the server will never take some of it; it has all the rest.
         """
-        refused = [word for one in split_batch(batch) for word in self._send_parcel(run_id, one)]
-        if refused:
-            raise RefusedError("; ".join(dict.fromkeys(refused)))
+        refusals = [text for part in split_batch(batch) for text in self._log_part(run_id, part)]
+        if refusals:
+            raise RefusedError("; ".join(dict.fromkeys(refusals)))
 
-    def _send_parcel(self, run_id: str, parcel: Batch) -> list[str]:
-        """Send a parcel, and of one that is refused each kind of thing apart; return what the server said to those."""
+    def _log_part(self, run_id: str, batch: Batch) -> list[str]:
+        """Log what fits a request, and if that is refused each kind of entry apart; return the errors of those."""
+        entities = self.mlflow.entities
+        metrics = [entities.Metric(point.key, point.value, point.time_ms, point.step) for point in batch.points]
+        params = [entities.Param(key, value) for key, value in batch.params.items()]
+        tags = [entities.RunTag(key, value) for key, value in batch.tags.items()]
+        fault = f"cannot log to run {run_id}"
         try:
-            with self.translated(f"cannot log to run {run_id}"):
-                log_batch(self.mlflow, self.api, run_id, parcel)
+            self.call(fault, self.api.log_batch, run_id, metrics, params, tags, synchronous=True)
         except RefusedError as exc:
-            parts = list(isolate_entries(parcel))
-            return [word for one in parts for word in self._send_parcel(run_id, one)] if parts else [str(exc)]
+            parts = list(isolate_entries(batch))
+            return [text for part in parts for text in self._log_part(run_id, part)] if parts else [str(exc)]
         return []
 
     def set_status(self, run_id: str, status: str, end_ms: int | None = None) -> None:
         """Set a run's status, with its end unless it is RUNNING."""
-        with self.translated(f"cannot set run {run_id} {status}"):
-            if end_ms is None:
-                self.api.update_run(run_id, status=status)
-            else:
-                self.api.set_terminated(run_id, status, end_ms)
+        fault = f"cannot set run {run_id} {status}"
+        if end_ms is None:
+            self.call(fault, self.api.update_run, run_id, status=status)
+        else:
+            self.call(fault, self.api.set_terminated, run_id, status, end_ms)
 
     def log_dataset(self, run_id: str, data: DataSummary) -> None:
         """Log the data as an input of the run; again changes nothing."""
@@ -282,68 +288,39 @@ class TrackingClient:
             source=json.dumps({"source": data.source, "fingerprint": data.fingerprint}),
             profile=json.dumps({"image_size_px": data.image_size_px, "sizes": dict(data.sizes)}),
         )
-        tags = [entities.InputTag("mlflow.data.context", "training")]
-        with self.translated(f"cannot log the data of run {run_id}"):
-            self.api.log_inputs(run_id, datasets=[entities.DatasetInput(dataset, tags)])
+        inputs = [entities.DatasetInput(dataset, [entities.InputTag(DATA_CONTEXT, "training")])]
+        self.call(f"cannot log the data of run {run_id}", self.api.log_inputs, run_id, datasets=inputs)
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
         """Write a text artifact, replacing one of that name."""
-        with self.translated(f"cannot write artifact {name} of run {run_id}"):
-            self.api.log_text(run_id, storable(text), name)
+        self.call(f"cannot write artifact {name} of run {run_id}", self.api.log_text, run_id, storable(text), name)
 
-    def log_file(self, run_id: str, file: Path) -> None:
-        """Upload a file as an artifact of its own name."""
-        with self.translated(f"cannot upload {file} to run {run_id}"):
-            self.api.log_artifact(run_id, str(file))
-
-    def log_folder(self, run_id: str, name: str, folder: Path) -> None:
-        """Upload a folder as an artifact."""
-        with self.translated(f"cannot upload {folder} to run {run_id}"):
-            self.api.log_artifacts(run_id, str(folder), name)
+    def log_file(self, run_id: str, file: Path, folder: str | None = None) -> None:
+        """Upload a file as an artifact of its own name, at the root of the artifacts or in a folder of them."""
+        self.call(f"cannot upload {file} to run {run_id}", self.api.log_artifact, run_id, str(file), folder)
 
     def download(self, run_id: str, name: str, into: Path) -> Path:
-        """Download an artifact below a folder and return where it lies."""
-        with self.translated(f"cannot download {name} of run {run_id}"):
-            return Path(self.api.download_artifacts(run_id, name, str(into)))
-
-    @contextlib.contextmanager
-    def translated(self, fault: str) -> Iterator[None]:
-        """Let MLflow's errors out as TrackingError, whose message says what could not be done."""
-        try:
-            yield
-        except (TrackingError, ExistsError):
-            raise
-        # MLflow lets the errors of its database, HTTP and storage libraries through as they are.
-        except Exception as exc:
-            message = f"MLflow at {mask_uri(self._uri)} {fault}: {mask_text(str(exc), self._uri)}"
-            raise translate(exc, message) from exc
+        """Download an artifact below a folder and return its path."""
+        fault = f"cannot download {name} of run {run_id}"
+        return Path(self.call(fault, self.api.download_artifacts, run_id, name, str(into)))
 
 
 def _load_mlflow() -> Any:
-    os.environ.update(_LAWS)
-    for name, value in _SETTINGS.items():
+    os.environ.update(_FIXED_SETTINGS)
+    for name, value in _DEFAULT_SETTINGS.items():
         os.environ.setdefault(name, value)
     import mlflow
     import mlflow.entities
 
-    configure_retries()
-    teach_quickness()
     # MLflow's own handlers write to the screen; whoever runs the program decides where its log goes.
     for logger in map(logging.getLogger, _QUIET_LOGGERS):
         logger.handlers, logger.propagate = [], True
     return mlflow
 
 
-def _forbid_retries() -> None:
-    """Keep MLflow from trying a database that is away for a minute and a half."""
-    from mlflow.store.db import utils
-
-    utils.MAX_RETRY_COUNT = 1
-
-
-def run_of(found: Any) -> Run:
-    """Return a run as MLflow's client gives it."""
-    info, data = found.info, found.data
+def run_of(entity: Any) -> Run:
+    """Return a run of MLflow's client."""
+    info, data = entity.info, entity.data
     return Run(
         id=info.run_id,
         name=info.run_name,

@@ -1,4 +1,4 @@
-"""Make a new sqlite database whole or not at all: MLflow cannot go on with one whose making was killed."""
+"""Create an MLflow database in sqlite atomically (MLflow cannot complete a half-made one); reach any other."""
 
 from __future__ import annotations
 
@@ -9,13 +9,30 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from study.paths import sync_folder
-from tracking.tracking_uri import SQLITE, sqlite_path
+from tracking.tracking_uri import SQLITE, is_database, sqlite_path
 
 
 def is_missing(tracking_uri: str) -> bool:
     """Whether the URI means a sqlite file that is not there yet."""
     path = sqlite_path(tracking_uri)
     return path is not None and not path.exists()
+
+
+def require_reachable(tracking_uri: str) -> None:
+    """Connect to a database once; MLflow itself would try one that is away for a minute and a half.
+
+    Raises:
+        SQLAlchemyError: it cannot be reached.
+    """
+    import sqlalchemy
+
+    if is_missing(tracking_uri) or not is_database(tracking_uri):
+        return
+    engine = sqlalchemy.create_engine(tracking_uri, poolclass=sqlalchemy.NullPool)
+    try:
+        sqlalchemy.inspect(engine)
+    finally:
+        engine.dispose()
 
 
 def ensure_database(tracking_uri: str, make: Callable[[str], object]) -> None:

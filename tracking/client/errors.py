@@ -1,13 +1,13 @@
-"""What MLflow's errors mean for whoever sends: try later, ask nicely, begin again, or leave it."""
+"""The errors of MLflow by what they mean for the exporter: retry, wait, start again, or give up."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from typing import ParamSpec
 
 from study.errors import TrackingError
-from tracking.client.retry import wait_asked_s
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST", "INVALID_STATE")
 # MLflow calls most faults of its database a bad request, also those that pass: a failover, a pool that is empty, two
@@ -16,6 +16,7 @@ _BAD_REQUEST = "BAD_REQUEST"
 _FAULTS_OF_DATA = ("DataError", "Truncation", "value too long", "Data too long", "out of range", "NUL")
 _REFUSED_STATUS = (400, 404, 413)
 _TOO_LARGE = "failed with error code 413"
+_RATE_LIMIT = re.compile(r"too many (429|503) error responses")
 _DENIALS = ("PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED")
 _DATABASE_DENIALS = ("password authentication failed", "no password supplied", "Access denied for user")
 CREDENTIALS = (
@@ -37,7 +38,7 @@ class DeniedError(TrackingError):
 
 
 class RateLimitedError(TrackingError):
-    """The server wants to be left alone for ``wait_s`` seconds."""
+    """The server limits the rate of requests; ``wait_s`` is how long it asks to wait, 0 where it does not say."""
 
     def __init__(self, message: str, wait_s: float = 0.0) -> None:
         super().__init__(message)
@@ -49,7 +50,7 @@ class ExistsError(Exception):
 
 
 def translate(exc: Exception, message: str) -> Exception:
-    """Return what an error of MLflow, its database or its HTTP library is for us, with that message."""
+    """Return the error of this module for one of MLflow, its database or its HTTP library, with that message."""
     code, words = getattr(exc, "error_code", ""), str(exc)
     status = getattr(getattr(exc, "response", None), "status_code", None)
     if code == "RESOURCE_ALREADY_EXISTS":
@@ -58,17 +59,20 @@ def translate(exc: Exception, message: str) -> Exception:
         return LostError(message)
     if code in _DENIALS or status in (401, 403) or refuses_password(words):
         return DeniedError(f"{message}; {CREDENTIALS}")
-    lies_in_data = code == _BAD_REQUEST and any(one in words for one in _FAULTS_OF_DATA)
+    lies_in_data = code == _BAD_REQUEST and any(fault in words for fault in _FAULTS_OF_DATA)
     if code in _REFUSALS or lies_in_data or status in _REFUSED_STATUS or _TOO_LARGE in words:
         return RefusedError(message)
-    if wait_s := wait_asked_s(words):
-        return RateLimitedError(message, wait_s)
     return TrackingError(message)
 
 
+def is_rate_limit(exc: Exception) -> bool:
+    """Whether an error of MLflow's HTTP client means that the server limits the rate of requests."""
+    return _RATE_LIMIT.search(str(exc)) is not None
+
+
 def refuses_password(words: str) -> bool:
-    """Whether a database's words mean that it wants another user or password."""
-    return any(one in words for one in _DATABASE_DENIALS)
+    """Whether a database's message means that it wants another user or password."""
+    return any(denial in words for denial in _DATABASE_DENIALS)
 
 
 def refuse_deleted(name: str, experiment_id: str, stage: str) -> None:
@@ -90,7 +94,7 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def log_if_rejected(call: Callable[_Arguments, object], *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
-    """Call the server; what it refuses for ever is said in the log and the rest goes on."""
+    """Call the server; log what it refuses for good and go on."""
     try:
         call(*args, **kwargs)
     except RefusedError as exc:

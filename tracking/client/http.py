@@ -14,6 +14,7 @@ import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
+MAX_RETRY_AFTER_S = 600.0
 API = "/api/2.0/mlflow/"
 TIMEOUT_S = 30.0
 
@@ -71,6 +72,20 @@ def _user_of_mlflow() -> str | None:
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     values = [os.environ.get(name) or config.get("mlflow", name.lower(), fallback=None) for name in names]
     return ":".join(map(str, values)) if all(values) else None
+
+
+def retry_after_s(tracking_uri: str) -> float:
+    """Ask a server that limits the rate of requests how long to wait; 0 where it does not say.
+
+    MLflow's client raises without the headers of the answer, so this makes a request of its own.
+    """
+    try:
+        with open_session(tracking_uri) as session:
+            url = f"{server_address(tracking_uri)}{API}experiments/get-by-name"
+            wait = session.get(url, params={"experiment_name": "Default"}).headers.get("Retry-After")
+        return 0.0 if wait is None else min(urllib3.Retry().parse_retry_after(wait), MAX_RETRY_AFTER_S)
+    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError):
+        return 0.0
 
 
 def innermost_reason(exc: BaseException) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from study.analysis.ranking import Configuration, RankedTrial, rank_configurations, rank_trials
 from study.records import TrialRecord
+from tracking.content.mlflow_tags import LOGGED_ARTIFACTS
 from tracking.content.tags_and_metrics import INTERRUPTED
 from tracking.outbox.study_state import StudyProgress
 
@@ -36,7 +37,6 @@ def leaders(progress: StudyProgress, most: int = 5) -> list[Entry]:
 
 
 TABLE, CSV = "leaderboard.json", "leaderboard.csv"
-_LOGGED = "mlflow.loggedArtifacts"
 _DIGITS = 3
 _MOST_EXACT = 2**53
 Cell = bool | int | float | str | None
@@ -85,8 +85,8 @@ def as_csv(lines: Lines) -> str:
 def table_tag(tags: Mapping[str, str]) -> dict[str, str]:
     """Return the tag by which MLflow's pages know the table, beside those that are there already."""
     entry = {"path": TABLE, "type": "table"}
-    known = json.loads(tags.get(_LOGGED) or "[]")
-    return {_LOGGED: json.dumps(known if entry in known else [*known, entry])}
+    known = json.loads(tags.get(LOGGED_ARTIFACTS) or "[]")
+    return {LOGGED_ARTIFACTS: json.dumps(known if entry in known else [*known, entry])}
 
 
 def _trial(record: TrialRecord, progress: StudyProgress, metrics: list[str], names: list[str]) -> Iterator[Cell]:

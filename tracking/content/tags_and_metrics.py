@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +11,9 @@ from study.config.hyperparameters import Setting, in_use
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.metrics import TEST_PREFIX
 from study.records import DataSummary, FinalLook, StopReason, TrialRecord, TrialState
+from tracking.content import mlflow_tags
 from tracking.content.encoding import as_ranges, renamed, safe_name, storable
+from tracking.content.run_names import study_key, trial_key
 from tracking.outbox.provenance import Provenance
 from tracking.outbox.study_state import StudyProgress
 
@@ -26,7 +26,6 @@ STATUS: Mapping[TrialState, str] = {
     TrialState.PRUNED: "KILLED",
     TrialState.FAILED: "FAILED",
 }
-_PLAIN = re.compile(r"[\w.:@+-]{1,200}", re.ASCII)
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 _MAX_ERROR_CHARACTERS = 500
 
@@ -48,16 +47,6 @@ class Batch:
     points: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
-
-
-def study_key(study_id: str) -> str:
-    """Return the key of a study: its id, hashed where MLflow's filters could not quote it."""
-    return study_id if _PLAIN.fullmatch(study_id) else hashlib.sha256(study_id.encode()).hexdigest()
-
-
-def trial_key(study_id: str, trial: int) -> str:
-    """Return the key of a trial's run."""
-    return f"{study_key(study_id)}/{trial}"
 
 
 def time_ms(at_s: float) -> int:
@@ -143,12 +132,12 @@ def session_tags(origin: Provenance | None, code: Sequence[str] = (), *, again: 
         return {}
     tags = {
         "study.host": origin.host,
-        "mlflow.user": origin.user,
+        mlflow_tags.USER: origin.user,
         "study.packages": ", ".join(f"{name} {version}" for name, version in origin.packages.items()),
     }
     if origin.commit is not None:
         tags |= {
-            "mlflow.source.git.commit": origin.commit,
+            mlflow_tags.GIT_COMMIT: origin.commit,
             "study.git_dirty": str(bool(origin.dirty)).lower(),
             "study.code": ", ".join(code) or origin.code or "",
             "study.code_diff": f"code-{origin.diff}.diff" if origin.diff else "",
@@ -255,8 +244,8 @@ def _shared_tags(event: StudyStarted) -> dict[str, str]:
         "study.design": event.spec.design.kind,
         "study.device": event.device,
         "study.data_fingerprint": event.data.fingerprint,
-        "mlflow.source.name": "study",
-        "mlflow.source.type": "LOCAL",
+        mlflow_tags.SOURCE_NAME: "study",
+        mlflow_tags.SOURCE_TYPE: "LOCAL",
     }
 
 

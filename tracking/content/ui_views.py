@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from study.config.search_space import Constant
 from study.config.study_config import StudySpec
 from tracking.content.encoding import safe_name
+from tracking.content.mlflow_tags import VIEW_PREFIX
 
-_VIEW_TAG = "mlflow.sharedViewState."
 TREE = "study-tree"
 RANKING = "study-ranking"
 _NAMES = {RANKING: "Trials, the best first", TREE: "Trials under their study"}
@@ -41,7 +41,9 @@ def study_views(spec: StudySpec, at_s: float = 0.0) -> dict[str, str]:
     states = {TREE: look, RANKING: look | ranked}
     made_ms = round(at_s * 1000)
     # The menu shows the view made last first.
-    return {f"{_VIEW_TAG}{key}": _envelope(key, state, made_ms + at) for at, (key, state) in enumerate(states.items())}
+    return {
+        f"{VIEW_PREFIX}{key}": _envelope(key, state, made_ms + at) for at, (key, state) in enumerate(states.items())
+    }
 
 
 def view_path(experiment_id: str | None, view: str = RANKING, *, charts: bool = False) -> str:

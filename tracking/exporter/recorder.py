@@ -42,13 +42,13 @@ class OutboxRecorder:
         self._study = study
         self._provenance = collect_provenance(keep_in=study)
         self._outbox = Outbox(study.outbox)
-        self._drain = OutboxReader(study, tracking_uri)
-        self._sender: Exporter = (
+        self._reader = OutboxReader(study, tracking_uri)
+        self._exporter: Exporter = (
             ExporterProcess(study, tracking_uri, known_away=known_away)
             if apart
-            else ExporterThread(self._drain, mask_uri(tracking_uri), known_away=known_away)
+            else ExporterThread(self._reader, mask_uri(tracking_uri), known_away=known_away)
         )
-        self._sender.start()
+        self._exporter.start()
 
     def record(self, event: Event) -> None:
         """Put one event on disk and return; sending it is somebody else's work.
@@ -57,7 +57,7 @@ class OutboxRecorder:
             TrackingError: the disk refuses the event.
         """
         self._outbox.append(event, self._provenance if isinstance(event, StudyStarted) else None)
-        self._sender.wake()
+        self._exporter.wake()
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents = lambda trial: ()) -> int:
         """Record what the storage knows and the outbox does not; return how many ends of trials that were.
@@ -84,8 +84,8 @@ class OutboxRecorder:
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Send what is left, within a time; the rest stays in the outbox for ``study sync``."""
         self._outbox.close()
-        complete = self._sender.close(timeout_s)
-        if not complete and (left := self._drain.pending()):
+        complete = self._exporter.close(timeout_s)
+        if not complete and (left := self._reader.pending()):
             _log.warning(
                 "%d events could not be sent to MLflow at %s; they wait in %s for `study sync`",
                 left, mask_uri(self.tracking_uri), self._study.outbox,

@@ -1,4 +1,4 @@
-"""Find or create the run of a study or a trial by its key, and write the ids down."""
+"""Find or create the run of a study or a trial by its key, and keep the ids in the study's folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from study.records import TrialRecord
 from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import LostError
 from tracking.content import tags_and_metrics as content
+from tracking.content.mlflow_tags import PARENT
+from tracking.content.run_names import study_key, study_run_name, trial_key, trial_run_name
 from tracking.outbox.study_state import StudyProgress
 from tracking.run_ids import Runs, load_runs_at, save_runs
 
@@ -28,15 +30,15 @@ class RunRegistry:
     def open_parent(self, event: StudyStarted, location: str | None, tags: Mapping[str, str]) -> tuple[Run, bool]:
         """Return the study's run, and whether it was created now."""
         experiment = self._client.ensure_experiment(event.study, location)
-        found = self._find(experiment.id, content.study_key(event.study_id), self._saved.parent)
+        known = self._find(experiment.id, study_key(event.study_id), self._saved.parent)
         start = content.time_ms(event.at_s)
-        self._parent = found or self._client.create_run(experiment.id, event.study, start, tags)
-        return self._parent, found is None
+        self._parent = known or self._client.create_run(experiment.id, study_run_name(event.study), start, tags)
+        return self._parent, known is None
 
     def find_parent(self, study: StudyStarted | None) -> Run | None:
         """Return the study's run if the server has it."""
-        if self._parent is None and study is not None and (found := self._client.find_experiment(study.study)):
-            self._parent = self._find(found.id, content.study_key(study.study_id), self._saved.parent)
+        if self._parent is None and study is not None and (experiment := self._client.find_experiment(study.study)):
+            self._parent = self._find(experiment.id, study_key(study.study_id), self._saved.parent)
         return self._parent
 
     def parent(self, study: StudyStarted | None) -> Run:
@@ -45,22 +47,22 @@ class RunRegistry:
         Raises:
             LostError: the server has it no longer, or the outbox does not begin with StudyStarted.
         """
-        if (found := self.find_parent(study)) is None:
+        if (run := self.find_parent(study)) is None:
             raise LostError("MLflow must have the study's run before its trials, but does not know it")
-        return found
+        return run
 
     def open_trial(self, record: TrialRecord, attempt: int, at_s: float, progress: StudyProgress) -> tuple[Run, bool]:
         """Return a trial's run, and whether it was created now."""
         study, parent = progress.study, self.parent(progress.study)
         assert study is not None
-        if found := self._find_trial(study, record.trial):
-            return found, False
+        if run := self._find_trial(study, record.trial):
+            return run, False
         tags = content.trial_tags(record, attempt, study, progress.provenance)
         start = content.time_ms(record.started_at_s or at_s)
-        child = {**tags, "mlflow.parentRunId": parent.id}
-        made = self._client.create_run(parent.experiment_id, f"trial {record.trial:04d}", start, child)
-        self._remember(record.trial, made)
-        return made, True
+        child = {**tags, PARENT: parent.id}
+        run = self._client.create_run(parent.experiment_id, trial_run_name(record.trial), start, child)
+        self._remember(record.trial, run)
+        return run, True
 
     def trial(self, study: StudyStarted | None, trial: int) -> Run:
         """Return the run of a trial that was opened.
@@ -68,20 +70,20 @@ class RunRegistry:
         Raises:
             LostError: the server has it no longer.
         """
-        if study is None or (found := self._find_trial(study, trial)) is None:
+        if study is None or (run := self._find_trial(study, trial)) is None:
             raise LostError(f"MLflow must have the run of trial {trial} before its metrics, but does not know it")
-        return found
+        return run
 
     def run_id(self, trial: int) -> str | None:
-        """Return the id of a trial's run as far as it is written down, without asking."""
+        """Return the id of a trial's run if it is known, without asking the server."""
         return self._trials.get(trial)
 
     def release(self, trial: int) -> None:
-        """Forget what is only needed while a trial runs."""
+        """Drop what is needed only while a trial runs."""
         self._open.pop(trial, None)
 
     def save(self) -> None:
-        """Write the ids down if they changed."""
+        """Write the ids to disk if they changed."""
         parent = self._parent
         if parent is None or not self._path.parent.is_dir():  # somebody may have deleted the study
             return
@@ -91,17 +93,17 @@ class RunRegistry:
             self._saved = now
 
     def _find(self, experiment_id: str, key: str, known: str | None) -> Run | None:
-        """Return the run with a key; where a late answer made two, the one known before, else the eldest."""
-        found = self._client.find_runs(experiment_id, key)
-        return next((run for run in found if run.id == known), found[0] if found else None)
+        """Return the run with a key; where a late answer made two, the one known before, else the oldest."""
+        runs = self._client.find_runs(experiment_id, key)
+        return next((run for run in runs if run.id == known), runs[0] if runs else None)
 
     def _find_trial(self, study: StudyStarted, trial: int) -> Run | None:
         if trial not in self._open:
             experiment_id = self.parent(study).experiment_id
-            found = self._find(experiment_id, content.trial_key(study.study_id, trial), self._trials.get(trial))
-            if found is None:
+            run = self._find(experiment_id, trial_key(study.study_id, trial), self._trials.get(trial))
+            if run is None:
                 return None
-            self._remember(trial, found)
+            self._remember(trial, run)
         return self._open[trial]
 
     def _remember(self, trial: int, run: Run) -> None:

@@ -1,11 +1,10 @@
-"""Mirror events into MLflow runs so that mirroring them twice changes nothing."""
+"""Export events to MLflow runs; exporting them twice changes nothing."""
 
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from tracking.content import tags_and_metrics as content
 from tracking.content.tags_and_metrics import Batch, Point
 from tracking.exporter.run_registry import RunRegistry
 from tracking.exporter.study_run import StudyRunWriter
-from tracking.exporter.throttle import Throttle, run_concurrently
 from tracking.models.logged_models import keep_models
 from tracking.outbox.outbox import Line
 from tracking.outbox.study_state import StudyProgress
@@ -38,16 +36,16 @@ _log = logging.getLogger("tracking")
 
 @dataclass(frozen=True, slots=True)
 class TrialUpdate:
-    """An event of a trial; ``code`` is what the trial was run by until then."""
+    """An event of a trial; ``code`` names the versions of the code that ran the trial until then."""
 
     event: Event
     code: tuple[str, ...] = ()
 
 
 class TrialRunWriter:
-    """The run of one trial; those of several trials may be told at the same time, each by a thread of its own.
+    """Writes the run of one trial; those of several trials may be written by a thread each.
 
-    ``progress`` is only asked for what does not change while a driver is at work: the study and where it runs.
+    Of ``progress`` only the study and its provenance are read, which do not change while a driver runs.
     """
 
     def __init__(
@@ -60,17 +58,17 @@ class TrialRunWriter:
         self._trial = trial
         self._batch = Batch()
 
-    def tell(self, news: Iterable[TrialUpdate]) -> None:
+    def write(self, updates: Iterable[TrialUpdate]) -> None:
         """Send events in order, the reports together.
 
         Raises:
             LostError: the server lost what it had.
             TrackingError: not everything was sent.
         """
-        for one in news:
-            event = one.event
+        for update in updates:
+            event = update.event
             if isinstance(event, TrialStarted):
-                self._start(event, one.code)
+                self._start(event, update.code)
             elif isinstance(event, EpochReported):
                 study = self._progress.study
                 first = None if study is None else study.spec.objective.metric
@@ -90,10 +88,10 @@ class TrialRunWriter:
             self._batch.tags |= {"study.state": TrialState.RUNNING.value, "study.attempts": str(event.attempt)}
             self._batch.tags |= content.session_tags(self._progress.provenance, code, again=len(code) > 1)
             log_if_rejected(self._client.set_status, run.id, "RUNNING")
-        self._store_origin(run, record)
+        self._store_provenance(run, record)
 
-    def _store_origin(self, run: Run, record: TrialRecord) -> None:
-        """Give the run what the trial is run on and with."""
+    def _store_provenance(self, run: Run, record: TrialRecord) -> None:
+        """Store the data, configuration and code of the trial with its run."""
         study, origin = self._progress.study, self._progress.provenance
         if study is not None:
             log_if_rejected(self._client.log_dataset, run.id, study.data)
@@ -105,7 +103,7 @@ class TrialRunWriter:
         record = event.record
         run, created = self._registry.open_trial(record, record.attempts, event.at_s, self._progress)
         if created:
-            self._store_origin(run, record)
+            self._store_provenance(run, record)
         self._batch.params.update(content.trial_params(record))
         self._batch.points.extend(content.finish_points(event))
         self._batch.tags.update(content.finish_tags(record))
@@ -143,12 +141,15 @@ class TrialRunWriter:
         return self._registry.trial(self._progress.study, self._trial)
 
     def _flush(self, run: Run) -> None:
-        log_if_rejected(self._client.send, run.id, self._batch)
+        log_if_rejected(self._client.log_batch, run.id, self._batch)
         self._batch = Batch()
 
 
 class RunExporter:
-    """Mirrors one study; ``location`` says where a new experiment of a name keeps its artifacts."""
+    """Exports events of one study to its MLflow runs; exporting an event twice changes nothing.
+
+    ``location`` gives the place where a new experiment of a name keeps its artifacts.
+    """
 
     def __init__(
         self,
@@ -164,104 +165,100 @@ class RunExporter:
         self._progress = progress
         self._registry = RunRegistry(client, study.runs, masked_uri)
         self._parent_run = StudyRunWriter(client, study, self._registry)
-        self._trials: dict[int, list[TrialUpdate]] = {}
-        """What is to be told of trials, of each in order."""
+        self._updates: dict[int, list[TrialUpdate]] = {}
+        """By trial, in order, what was read and not exported yet."""
         self._points: list[Point] = []
-        self._manners = Throttle(masked_uri)
 
     def is_known(self) -> bool:
         """Whether the server has the run of the study that was begun, if one was."""
         return self._progress.study is None or self._registry.find_parent(self._progress.study) is not None
 
-    def apply(self, lines: Sequence[Line], manners: Throttle) -> None:
-        """Send events, those of one trial in order and its reports together.
-
-        Args:
-            lines: The events.
-            manners: How to treat the server.
+    def export(self, lines: Sequence[Line]) -> None:
+        """Send events, those of one trial in order and its reports together, several trials at a time.
 
         Raises:
             LostError: the server lost what it had; start again from the first line.
-            TrackingError: not everything was sent; apply the same lines again.
+            TrackingError: not everything was sent; export the same lines again.
             OSError: the same, for want of a file or room on the disk here.
         """
-        before, self._trials, self._points, self._manners = self._progress, {}, [], manners
+        before, self._updates, self._points = self._progress, {}, []
         self._progress = before.copy()
         try:
-            self._tell(lines)
+            for line in lines:
+                self._export_line(line)
+            self._flush_trials()
         except BaseException:
             self._progress = before
             raise
-
-    def _tell(self, lines: Sequence[Line]) -> None:
-        try:
-            for line in lines:
-                if (trial := _trial_of(line.event)) is None:
-                    self._catch_up()
-                self._progress.take(line)
-                if not self._can_be_told(line):
-                    continue
-                if trial is None:
-                    with self._politely():
-                        self._tell_study(line.event)
-                else:
-                    self._keep(trial, line.event)
-            self._catch_up()
         finally:
             self._registry.save()
 
-    def _can_be_told(self, line: Line) -> bool:
-        """Whether the events before this one tell whose it is; a damaged or half-written outbox may lack them."""
+    def _export_line(self, line: Line) -> None:
+        event = line.event
+        trial = _trial_of(event)
+        if trial is None:
+            self._flush_trials()
+        self._progress.update(line)
+        if not self._has_start(line):
+            return
+        if trial is None:
+            self._export_study_event(event)
+            return
+        self._updates.setdefault(trial, []).append(TrialUpdate(event, self._progress.code.get(trial, ())))
+        if isinstance(event, TrialFinished):
+            self._points.extend(content.progress_points(self._progress, event.at_s))
+
+    def _has_start(self, line: Line) -> bool:
+        """Whether the study and the trial of an event were started; a damaged or half-written outbox may lack that."""
         event, trial = line.event, None
         if isinstance(event, EpochReported | PicturesDrawn):
             trial = event.trial
         elif isinstance(event, FinalLookTaken):
             trial = event.look.trial
-        is_begun = self._progress.study is not None and (trial is None or trial in self._progress.started)
-        if not is_begun:
-            whose = "the study" if self._progress.study is None else f"trial {trial}"
-            _log.warning("line %d of the outbox is left out: the beginning of %s is not there", line.number, whose)
-        return is_begun
+        has_start = self._progress.study is not None and (trial is None or trial in self._progress.started)
+        if not has_start:
+            owner = "the study" if self._progress.study is None else f"trial {trial}"
+            _log.warning("line %d of the outbox is left out: the beginning of %s is not there", line.number, owner)
+        return has_start
 
-    def _keep(self, trial: int, event: Event) -> None:
-        self._trials.setdefault(trial, []).append(TrialUpdate(event, self._progress.code.get(trial, ())))
-        if isinstance(event, TrialFinished):
-            self._points.extend(content.progress_points(self._progress, event.at_s))
-
-    def _catch_up(self) -> None:
-        """Tell what is kept of the trials, then of the study what came of it."""
-        if not self._trials:
+    def _flush_trials(self) -> None:
+        """Export the collected updates of trials, then what they change in the study's run."""
+        if not self._updates:
             return
-        self._parent()  # for all of them; before threads ask for it
-        try:
-            run_concurrently(self._tell_trial, self._trials.items(), self._manners.at_once)
-        finally:
-            self._trials = {}
+        self._parent()  # before several threads need it
+        updates, self._updates = self._updates, {}
+        self._export_trials(updates)
         if self._points:
-            news = Batch(points=self._points, tags=self._parent_run.note(self._progress))
-            with self._politely():
-                log_if_rejected(self._client.send, self._parent().id, news)
+            batch = Batch(points=self._points, tags=self._parent_run.note_tag(self._progress))
+            log_if_rejected(self._client.log_batch, self._parent().id, batch)
             self._points = []
 
-    def _tell_trial(self, kept: tuple[int, list[TrialUpdate]]) -> None:
-        trial, news = kept
-        with self._politely():
-            TrialRunWriter(self._client, self._layout, self._registry, self._progress, trial).tell(news)
+    def _export_trials(self, updates: Mapping[int, Sequence[TrialUpdate]]) -> None:
+        """Export trials at the same time; after an error or Ctrl-C no other is begun.
 
-    @contextmanager
-    def _politely(self) -> Iterator[None]:
-        """Rest after what is done."""
-        began_s = time.monotonic()
-        yield
-        self._manners.rest(time.monotonic() - began_s)
+        Raises:
+            Exception: the first error in the order of the trials.
+        """
+        pool = ThreadPoolExecutor(self._client.concurrency, thread_name_prefix="tracking-export")
+        try:
+            tasks = [pool.submit(self._export_trial, trial, updates[trial]) for trial in updates]
+            wait(tasks, return_when=FIRST_EXCEPTION)
+        finally:
+            pool.shutdown(cancel_futures=True)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
 
-    def _tell_study(self, event: Event) -> None:
+    def _export_trial(self, trial: int, updates: Sequence[TrialUpdate]) -> None:
+        TrialRunWriter(self._client, self._layout, self._registry, self._progress, trial).write(updates)
+
+    def _export_study_event(self, event: Event) -> None:
         if isinstance(event, StudyStarted):
             self._parent_run.begin(event, self._progress, self._location(event.study))
         elif isinstance(event, PicturesDrawn):
             self._store_pictures(Path(event.path))
         elif isinstance(event, FinalLookTaken):
-            self._note_look(event)
+            self._export_test_evaluation(event)
         elif isinstance(event, StudyEnded):
             self._end_study(event)
 
@@ -271,19 +268,21 @@ class RunExporter:
         else:
             _log.warning("the study: %s is gone and was left out", file)
 
-    def _note_look(self, event: FinalLookTaken) -> None:
+    def _export_test_evaluation(self, event: FinalLookTaken) -> None:
         run = self._registry.trial(self._progress.study, event.look.trial)
         tags = {"study.test_looks": str(len(self._progress.looked))}
-        log_if_rejected(self._client.send, run.id, Batch(points=content.test_evaluation_points(event.look), tags=tags))
-        log_if_rejected(self._client.send, self._parent().id, Batch(tags=tags))
+        log_if_rejected(
+            self._client.log_batch, run.id, Batch(points=content.test_evaluation_points(event.look), tags=tags)
+        )
+        log_if_rejected(self._client.log_batch, self._parent().id, Batch(tags=tags))
         self._registry.release(event.look.trial)
 
     def _end_study(self, event: StudyEnded) -> None:
         self._parent_run.end(event, self._progress)
-        # The weights come last: whatever an upload takes or fails with, the run of an ended study is not RUNNING.
-        keep_models(self._client, self._layout, self._parent().experiment_id, event, self._trial_at_rest)
+        # The weights come last: while they upload, and if that fails, the run of an ended study is not RUNNING.
+        keep_models(self._client, self._layout, self._parent().experiment_id, event, self._finished_run)
 
-    def _trial_at_rest(self, trial: int) -> Run:
+    def _finished_run(self, trial: int) -> Run:
         run = self._registry.trial(self._progress.study, trial)
         self._registry.release(trial)
         return run
@@ -293,7 +292,7 @@ class RunExporter:
 
 
 def _trial_of(event: Event) -> int | None:
-    """Return the trial whose run alone an event is told to, None for what is of the study."""
+    """Return the trial whose run alone an event belongs to, None for an event of the study."""
     if isinstance(event, TrialStarted | TrialFinished):
         return event.record.trial
     return event.trial if isinstance(event, EpochReported | PicturesDrawn) else None

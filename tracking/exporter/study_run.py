@@ -1,4 +1,4 @@
-"""Keep the parent run of one study: what it says, what files it has, how it ends."""
+"""Export the parent run of a study: tags, params, files, leaderboard and status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from tracking.client.errors import log_if_rejected
 from tracking.content import tags_and_metrics as content
 from tracking.content.description import description
 from tracking.content.leaderboard import CSV, TABLE, as_csv, as_table, leaderboard, table_tag
-from tracking.content.tags_and_metrics import INTERRUPTED, Batch, study_key, time_ms, trial_key
+from tracking.content.mlflow_tags import NOTE, PARENT
+from tracking.content.run_names import study_key, trial_key
+from tracking.content.tags_and_metrics import INTERRUPTED, Batch, time_ms
 from tracking.content.ui_views import run_path, study_views
 from tracking.exporter.run_registry import RunRegistry
 from tracking.outbox.study_state import StudyProgress
@@ -22,7 +24,7 @@ from tracking.outbox.study_state import StudyProgress
 DUPLICATE = "duplicate"
 
 
-def end_running(client: TrackingClient, registry: RunRegistry, study: StudyStarted, at_s: float) -> None:
+def end_running_trials(client: TrackingClient, registry: RunRegistry, study: StudyStarted, at_s: float) -> None:
     """Mark the trials that were left RUNNING; the next TrialStarted makes them run again.
 
     A run that an outage made twice is marked as a duplicate; that of a trial nests below the one that is used.
@@ -32,28 +34,28 @@ def end_running(client: TrackingClient, registry: RunRegistry, study: StudyStart
     for run in list(client.search([parent.experiment_id], where)):
         if run.id == parent.id:
             continue
-        used = _used(client, registry, study, run)
+        used = _used_run_id(client, registry, study, run)
         tags = {"study.state": INTERRUPTED} if used == run.id else _duplicate_tags(run, used)
-        log_if_rejected(client.send, run.id, Batch(tags=tags))
+        log_if_rejected(client.log_batch, run.id, Batch(tags=tags))
         log_if_rejected(client.set_status, run.id, "KILLED", time_ms(at_s))
 
 
-def _used(client: TrackingClient, registry: RunRegistry, study: StudyStarted, run: Run) -> str:
-    """Return the id of the run that is used for what this one was made for."""
+def _used_run_id(client: TrackingClient, registry: RunRegistry, study: StudyStarted, run: Run) -> str:
+    """Return the id of the run in use for the study or trial that this one was created for."""
     trial = run.tags.get("study.trial")
     if trial is None:
         return registry.parent(study).id
-    found = [one.id for one in client.find_runs(run.experiment_id, trial_key(study.study_id, int(trial)))]
+    run_ids = [entry.id for entry in client.find_runs(run.experiment_id, trial_key(study.study_id, int(trial)))]
     known = registry.run_id(int(trial))
-    return known if known in found else found[0] if found else run.id
+    return known if known in run_ids else run_ids[0] if run_ids else run.id
 
 
 def _duplicate_tags(run: Run, used: str) -> dict[str, str]:
-    below = {"mlflow.parentRunId": used} if "study.trial" in run.tags else {}
+    below = {PARENT: used} if "study.trial" in run.tags else {}
     return {"study.state": INTERRUPTED, "study.kind": DUPLICATE, "study.duplicate_of": used, **below}
 
 
-_ENDED = {
+_STATUS = {
     StudyOutcome.FINISHED: "FINISHED",
     StudyOutcome.STOPPED: "KILLED",
     StudyOutcome.INTERRUPTED: "KILLED",
@@ -70,38 +72,38 @@ class StudyRunWriter:
         self._registry = registry
 
     def begin(self, event: StudyStarted, progress: StudyProgress, location: str | None) -> None:
-        """Say that the study begins or goes on; ``location`` is where a new experiment keeps its artifacts."""
+        """Export the start or resumption of the study; ``location`` is where a new experiment keeps its artifacts."""
         tags = content.study_tags(event, progress.provenance)
         run, created = self._registry.open_parent(event, location, tags)
         if not created:
-            end_running(self._client, self._registry, event, event.at_s)
+            end_running_trials(self._client, self._registry, event, event.at_s)
             log_if_rejected(self._client.set_status, run.id, "RUNNING")
         # A resumed study may ask for more trials, but MLflow never changes a param: the first value stays, tags follow.
         params = {key: text for key, text in content.study_params(event).items() if key not in run.params}
-        tags |= content.session_tags(progress.provenance, again=event.resumed) | self.note(progress)
-        log_if_rejected(self._client.send, run.id, Batch(params=params, tags=tags))
+        tags |= content.session_tags(progress.provenance, again=event.resumed) | self.note_tag(progress)
+        log_if_rejected(self._client.log_batch, run.id, Batch(params=params, tags=tags))
         log_if_rejected(self._client.log_dataset, run.id, event.data)
         log_if_rejected(self._client.tag_experiment, run.experiment_id, study_views(event.spec, event.at_s))
         self._store_files(run, event, progress)
 
-    def note(self, progress: StudyProgress) -> dict[str, str]:
+    def note_tag(self, progress: StudyProgress) -> dict[str, str]:
         """Return the description as a tag; it links to the runs by addresses that hold on every page of MLflow."""
         experiment_id = self._registry.parent(progress.study).experiment_id
 
-        def place(trial: int) -> str | None:
+        def run_address(trial: int) -> str | None:
             run_id = self._registry.run_id(trial)
             return None if run_id is None else run_path(experiment_id, run_id).removeprefix("/")
 
-        return {"mlflow.note.content": description(progress, place)}
+        return {NOTE: description(progress, run_address)}
 
     def end(self, event: StudyEnded, progress: StudyProgress) -> None:
-        """Say how the study ended, with the ranking of its trials; nothing of it stays RUNNING."""
+        """Export the end of the study with the ranking of its trials; no run of it stays RUNNING."""
         run, study = self._registry.parent(progress.study), progress.study
         assert study is not None
-        end_running(self._client, self._registry, study, event.at_s)
-        tags = content.end_tags(event) | self.note(progress) | self._store_leaderboard(run, progress)
-        log_if_rejected(self._client.send, run.id, Batch(tags=tags))
-        log_if_rejected(self._client.set_status, run.id, _ENDED[event.outcome], content.time_ms(event.at_s))
+        end_running_trials(self._client, self._registry, study, event.at_s)
+        tags = content.end_tags(event) | self.note_tag(progress) | self._store_leaderboard(run, progress)
+        log_if_rejected(self._client.log_batch, run.id, Batch(tags=tags))
+        log_if_rejected(self._client.set_status, run.id, _STATUS[event.outcome], content.time_ms(event.at_s))
 
     def _store_leaderboard(self, run: Run, progress: StudyProgress) -> dict[str, str]:
         """Store the ranking and return the tag that makes MLflow show it as a table."""

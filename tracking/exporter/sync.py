@@ -14,15 +14,15 @@ from tracking.run_ids import point_to
 from tracking.tracking_uri import default_tracking_uri, mask_uri
 
 _log = logging.getLogger("tracking")
-MOST_FAILURES = 8
+MAX_FAILURES = 8
 FIRST_PAUSE_S = 0.1
 LAST_PAUSE_S = 2.0
-WORTH_A_WORD_S = 2.0
+MIN_ANNOUNCED_WAIT_S = 2.0
 
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What a sync did; the URI has no secrets in it."""
+    """Result of a sync; the URI has no secrets in it."""
 
     tracking_uri: str
     sent: int
@@ -41,34 +41,34 @@ def sync(
     if not study.outbox.exists():
         raise TrackingError(f"A study to be synced must have an outbox, but {study.outbox} does not exist")
     uri = default_tracking_uri(layout, tracking_uri)
-    drain = OutboxReader(study, uri)
+    reader = OutboxReader(study, uri)
     try:
         if everything:
-            drain.rewind()
-        _persist(drain, mask_uri(uri))
+            reader.rewind()
+        _send_with_retries(reader, mask_uri(uri))
         point_to(study.runs, mask_uri(uri))
-        return SyncReport(mask_uri(uri), drain.sent)
+        return SyncReport(mask_uri(uri), reader.sent)
     except OSError as exc:
         raise TrackingError(f"{study.root} must be writable, but: {exc}; mend this and sync again") from exc
     finally:
-        drain.close()
+        reader.close()
 
 
-def _persist(drain: OutboxReader, where: str) -> None:
-    """Drain, over and over as long as a server that fails now and then lets it get on, or soon may."""
+def _send_with_retries(reader: OutboxReader, where: str) -> None:
+    """Export, again after each failure, until ``MAX_FAILURES`` failed in a row without sending anything."""
     failures = 0
     while True:
-        sent = drain.sent
+        sent = reader.sent
         try:
-            drain.run()
+            reader.run()
             return
         except (BusyError, DeniedError):
             raise
         except TrackingError as exc:
-            failures = 1 if drain.sent > sent else failures + 1
-            if failures > MOST_FAILURES:
+            failures = 1 if reader.sent > sent else failures + 1
+            if failures > MAX_FAILURES:
                 raise
-            asked_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
-            if asked_s >= WORTH_A_WORD_S:
-                _log.warning("%s asks for patience; going on in %.0f s", where, asked_s)
-            time.sleep(max(asked_s, min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S)))
+            retry_after_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
+            if retry_after_s >= MIN_ANNOUNCED_WAIT_S:
+                _log.warning("%s asks for patience; going on in %.0f s", where, retry_after_s)
+            time.sleep(max(retry_after_s, min(FIRST_PAUSE_S * 2 ** (failures - 1), LAST_PAUSE_S)))

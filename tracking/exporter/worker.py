@@ -1,4 +1,4 @@
-"""Move the outbox into MLflow, one process at a time."""
+"""Read the outbox and export it to MLflow, by one process at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from study.paths import Layout, StudyLayout
 from tracking.client.client import TrackingClient
 from tracking.client.errors import DeniedError, LostError, RateLimitedError
 from tracking.exporter.run_writer import RunExporter
-from tracking.exporter.throttle import Throttle
 from tracking.outbox.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.outbox.study_state import fold
 from tracking.tracking_uri import artifact_location, mask_uri
@@ -27,11 +26,11 @@ _LARGEST_CHUNK_BYTES = 4 << 20
 
 
 class BusyError(TrackingError):
-    """Another process sends this outbox."""
+    """Another process exports this outbox."""
 
 
 class OutboxReader:
-    """The reading end of one study's outbox; opened at its first use, which takes seconds."""
+    """Reads one study's outbox and exports it; opened at its first use, which takes seconds."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str) -> None:
         self._study = study
@@ -39,33 +38,31 @@ class OutboxReader:
         self._masked = mask_uri(tracking_uri)
         self._lock: int | None = None
         self._client: TrackingClient | None = None
-        self._mirror: RunExporter | None = None
+        self._exporter: RunExporter | None = None
         self._position = Position(self._masked)
         self._chunk_bytes = _LARGEST_CHUNK_BYTES
         self.sent = 0
         """How many events were acknowledged so far, in runs that then failed too."""
 
-    def run(self, is_over: Callable[[], bool] = lambda: False, manners: Throttle | None = None) -> int:
+    def run(self, is_cancelled: Callable[[], bool] = lambda: False) -> int:
         """Send everything that is there and not acknowledged, and return the number of events sent.
 
         Args:
-            is_over: Whether to leave it at what is acknowledged.
-            manners: How to treat the server; at full speed if nothing is said.
+            is_cancelled: Whether to stop after what is acknowledged.
 
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
         """
-        sent, begun_again, mirror, known = 0, False, self._ready(), self.sent
-        manners = manners or Throttle(self._masked)
+        sent, restarted, exporter, known = 0, False, self._ready(), self.sent
         end = self._study.outbox.stat().st_size
-        while not is_over() and self._position.offset < end and (lines := self._chunk()):
+        while not is_cancelled() and self._position.offset < end and (lines := self._chunk()):
             try:
-                mirror.apply(lines, manners)
+                exporter.export(lines)
             except LostError as exc:
-                if begun_again:
+                if restarted:
                     self.sent = known  # over and over the same is no progress
                     raise
-                mirror, begun_again = self._begin_again(exc), True
+                exporter, restarted = self._restart(exc), True
                 continue
             except TrackingError:
                 self._chunk_bytes = max((lines[-1].end - self._position.offset) // 8, 1)
@@ -77,22 +74,22 @@ class OutboxReader:
         return sent
 
     def rewind(self) -> None:
-        """Take everything as not acknowledged; sending it again changes nothing that is there.
+        """Mark everything as not acknowledged; sending it again changes nothing that is there.
 
         Raises:
             TrackingError: another process sends this outbox.
         """
         self._acquire()
-        self._mirror = None
+        self._exporter = None
         save_position(self._study.outbox_position, Position(self._masked))
 
     def pending(self) -> int:
         """Return how many events are not acknowledged; an outbox nobody opened yet is read from its last position."""
-        position = self._position if self._mirror else self._load_position()
+        position = self._position if self._exporter else self._load_position()
         return count_lines(self._study.outbox, position.offset)
 
     def close(self) -> None:
-        """Let another process send."""
+        """Release the outbox to other processes."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -101,13 +98,13 @@ class OutboxReader:
         self._acquire()
         if self._client is None:
             self._client = TrackingClient(self._uri)
-        if self._mirror is None:
+        if self._exporter is None:
             self._position = self._load_position()
-            mirror = self._make_mirror(self._client)
-            if not mirror.is_known():
-                return self._begin_again(LostError(f"MLflow at {self._masked} does not know the study's run"))
-            self._mirror = mirror
-        return self._mirror
+            exporter = self._make_exporter(self._client)
+            if not exporter.is_known():
+                return self._restart(LostError(f"MLflow at {self._masked} does not know the study's run"))
+            self._exporter = exporter
+        return self._exporter
 
     def _acquire(self) -> None:
         if self._lock is not None:
@@ -128,7 +125,7 @@ class OutboxReader:
     def _load_position(self) -> Position:
         return load_position(self._study.outbox_position, self._masked, self._study.outbox)
 
-    def _make_mirror(self, client: TrackingClient) -> RunExporter:
+    def _make_exporter(self, client: TrackingClient) -> RunExporter:
         offset = self._position.offset
         prefix = takewhile(lambda line: line.end <= offset, read_lines(self._study.outbox, reports=False))
         return RunExporter(client, self._study, self._masked, self._locate, fold(prefix))
@@ -136,15 +133,15 @@ class OutboxReader:
     def _locate(self, study: str) -> str | None:
         return artifact_location(self._uri, study, Layout(self._study.root.parents[1]))
 
-    def _begin_again(self, exc: LostError) -> RunExporter:
+    def _restart(self, exc: LostError) -> RunExporter:
         if self._position.offset == 0:
             raise TrackingError(str(exc)) from exc
         _log.warning("%s; everything is sent again", exc)
         self._position = Position(self._masked)
         save_position(self._study.outbox_position, self._position)
         assert self._client is not None
-        self._mirror = self._make_mirror(self._client)
-        return self._mirror
+        self._exporter = self._make_exporter(self._client)
+        return self._exporter
 
     def _chunk(self) -> list[Line]:
         """Return the next events, on disk for good before anything of them is sent."""
@@ -167,26 +164,28 @@ class OutboxReader:
 _FIRST_BACKOFF_S = 0.5
 _LAST_BACKOFF_S = 30.0
 _DENIED_BACKOFF_S = 600.0
-_FAILURES_BEFORE_WORD = 2
-_LAST_ATTEMPTS = 3  # where a server that is asked to take the last events refuses
+_FAILURES_BEFORE_WARNING = 2
+_LAST_ATTEMPTS = 3  # of sending the last events
+_MIN_PAUSE_S = 0.2
+_MAX_PAUSE_S = 10.0
+_PAUSE_PER_SENDING = 10  # a server beside the trials then takes about a tenth of one processor from them
 
 
 class ExporterThread:
-    """Drains the outbox whenever it is woken; memory is bounded because the queue is the file."""
+    """Exports the outbox whenever it is woken; memory is bounded because the queue is the file."""
 
-    def __init__(self, drain: OutboxReader, where: str, *, known_away: bool = False) -> None:
-        self._drain = drain
+    def __init__(self, reader: OutboxReader, where: str, *, known_away: bool = False) -> None:
+        self._reader = reader
         self._where = where
         self._wake = threading.Event()
         self._closing = threading.Event()
-        self._manners = Throttle(where, self._closing)
         self._abandoned = threading.Event()
         self._failures = 0
         self._busy = False
         self._denied = False
-        self._asked_s = 0.0
+        self._retry_after_s = 0.0
         self._spent_s = 0.0
-        self._told = known_away
+        self._warned = known_away
         self._thread = threading.Thread(target=self._work, name="tracking-writer", daemon=True)
 
     def start(self) -> None:
@@ -194,7 +193,7 @@ class ExporterThread:
         self._thread.start()
 
     def wake(self) -> None:
-        """Say that the outbox has grown; returns at once."""
+        """Announce that the outbox has grown; returns at once."""
         self._wake.set()
 
     def close(self, timeout_s: float) -> bool:
@@ -221,46 +220,46 @@ class ExporterThread:
             self._failures += 1
             _log.exception("the tracker stopped on a bug; the events stay in the outbox")
         finally:
-            self._drain.close()
+            self._reader.close()
 
     def _attempt(self) -> bool:
-        """Drain; return whether that failed but got on."""
+        """Export what is there; return whether that failed but sent something."""
         self._wake.clear()
-        began, sent = time.monotonic(), self._drain.sent
-        self._busy, self._denied, self._asked_s = False, False, 0.0
+        began, sent = time.monotonic(), self._reader.sent
+        self._busy, self._denied, self._retry_after_s = False, False, 0.0
         try:
-            self._drain.run(self._abandoned.is_set, self._manners)
-        except BusyError:  # whoever sends for a driver that was killed ends soon
+            self._reader.run(self._abandoned.is_set)
+        except BusyError:  # the exporter of a driver that was killed ends soon
             self._failures, self._busy = 1, True
         except (TrackingError, OSError) as exc:  # a full disk here is an outage too
-            self._failures = 1 if self._drain.sent > sent else self._failures + 1
+            self._failures = 1 if self._reader.sent > sent else self._failures + 1
             self._denied = isinstance(exc, DeniedError)
-            self._asked_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
-            self._tell_away(exc)
+            self._retry_after_s = exc.wait_s if isinstance(exc, RateLimitedError) else 0.0
+            self._warn_of_outage(exc)
         else:
             self._failures = 0
-            self._tell_back()
+            self._report_recovery()
         self._spent_s = time.monotonic() - began
-        return bool(self._failures) and self._drain.sent > sent
+        return bool(self._failures) and self._reader.sent > sent
 
     def _pause(self) -> None:
-        """Wait for events and let a few gather; after a failure wait longer each time, and as long as asked to."""
+        """Wait for events and let more gather; after a failure back off, at least as long as the server asks."""
         if self._denied:
             self._closing.wait(_DENIED_BACKOFF_S)  # the credentials of a process do not change, those it needs may
         elif self._failures:
-            backoff = max(min(_FIRST_BACKOFF_S * 2 ** (self._failures - 1), _LAST_BACKOFF_S), self._asked_s)
+            backoff = max(min(_FIRST_BACKOFF_S * 2 ** (self._failures - 1), _LAST_BACKOFF_S), self._retry_after_s)
             (self._abandoned if self._closing.is_set() else self._closing).wait(backoff)
         elif not self._closing.is_set():  # what wakes for the closing may have been taken for what woke before
             self._wake.wait()
-            self._closing.wait(self._manners.linger_s(self._spent_s))
+            self._closing.wait(min(max(_MIN_PAUSE_S, _PAUSE_PER_SENDING * self._spent_s), _MAX_PAUSE_S))
 
-    def _tell_away(self, exc: Exception) -> None:
-        if not self._told and (self._denied or self._failures >= _FAILURES_BEFORE_WORD):
-            self._told = True
+    def _warn_of_outage(self, exc: Exception) -> None:
+        if not self._warned and (self._denied or self._failures >= _FAILURES_BEFORE_WARNING):
+            self._warned = True
             state = "does not let us in" if self._denied else "is away"
             _log.warning("MLflow at %s %s; the study goes on and its events wait on disk: %s", self._where, state, exc)
 
-    def _tell_back(self) -> None:
-        if self._told and not self._abandoned.is_set():
-            self._told = False
+    def _report_recovery(self) -> None:
+        if self._warned and not self._abandoned.is_set():
+            self._warned = False
             _log.warning("MLflow at %s is back; everything that waited was sent", self._where)

@@ -12,6 +12,7 @@ from study.records import FinalLook, TrialRecord
 from tracking.client.client import Run
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import storable
+from tracking.content.run_names import study_key
 from tracking.outbox.study_state import OutboxSummary
 from tracking.tracking_uri import mask_uri
 
@@ -52,7 +53,7 @@ def version_tags(choice: SelectedCheckpoint, told: OutboxSummary) -> dict[str, s
     study, origin = told.study, told.provenance
     tags = {
         "study.name": study.study,
-        "study.id": content.study_key(study.study_id),
+        "study.id": study_key(study.study_id),
         "study.trial": str(choice.trial),
         "study.metric": choice.metric,
         "study.value": repr(choice.value),

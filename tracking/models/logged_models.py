@@ -17,6 +17,7 @@ from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError, log_if_rejected
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import storable
+from tracking.content.run_names import study_key
 from tracking.models.model_files import (
     CHECKPOINT_FOLDER,
     PLAIN,
@@ -63,7 +64,7 @@ class LoggedModels:
     def __init__(self, client: TrackingClient, experiment_id: str, study_id: str) -> None:
         self._client = client
         self._experiment_id = experiment_id
-        self._study = content.study_key(study_id)
+        self._study = study_key(study_id)
 
     def find(self) -> dict[int, list[LoggedModelInfo]]:
         """Return the models by trial; where an outage has made several of a trial, the one to keep comes first.
@@ -126,8 +127,7 @@ class LoggedModels:
         write_model_files(self._client, ModelDescription(model.id, run.id, model.location, card, size))
         if not has_weights:
             return model
-        with self._client.translated(f"cannot finish model {model.id}"):
-            self._client.api.finalize_logged_model(model.id, "READY")
+        self._client.call(f"cannot finish model {model.id}", self._client.api.finalize_logged_model, model.id, "READY")
         return model
 
     def retire(self, model: LoggedModelInfo) -> None:
@@ -137,8 +137,8 @@ class LoggedModels:
         Its weights are deleted at once, since the study has deleted its own to free the space.
         """
         if model.is_registered:
-            with self._client.translated(f"cannot tag model {model.id}"):
-                self._client.api.set_logged_model_tags(model.id, {KEPT: "false"})
+            fault = f"cannot tag model {model.id}"
+            self._client.call(fault, self._client.api.set_logged_model_tags, model.id, {KEPT: "false"})
             return
         remove_file(self._client, model.location, f"{CHECKPOINT_FOLDER}/{WEIGHTS}")
         with self._client.translated(f"cannot delete model {model.id}"):
@@ -180,8 +180,8 @@ class LoggedModels:
             )
             for point in sorted(content.finish_points(event), key=lambda point: point.key not in columns)
         ]  # fmt: skip
-        with self._client.translated(f"cannot log the metrics of model {model.id}"):
-            self._client.api.log_batch(run.id, metrics, synchronous=True)
+        fault = f"cannot log the metrics of model {model.id}"
+        self._client.call(fault, self._client.api.log_batch, run.id, metrics, synchronous=True)
 
 
 def keep_models(

@@ -14,7 +14,7 @@ from study.errors import TrackingError, UsageError
 from study.events import TrialFinished
 from study.paths import CARD, WEIGHTS, StudyLayout
 from tracking.client.client import Run, TrackingClient
-from tracking.content import tags_and_metrics as content
+from tracking.content.run_names import study_key, trial_key
 from tracking.models.description import SelectedCheckpoint, registered_text, run_link, version_tags, version_text
 from tracking.models.logged_models import FLAVORS, VERSIONS, LoggedModelInfo, LoggedModels, read_card
 from tracking.models.model_files import (
@@ -107,7 +107,7 @@ def register(
     models = LoggedModels(client, run.experiment_id, told.study.study_id)
     made = _self_contained(client, models, event, run, told, weights, export)
     tags = version_tags(choice, told) | {_MODEL_ID: made.id}
-    parent = client.find_run(run.experiment_id, content.study_key(told.study.study_id))
+    parent = client.find_run(run.experiment_id, study_key(told.study.study_id))
     text = version_text(choice, event.record, told.study, run, parent)
     _ensure_registered(client, name)
     version, is_new = _ensure_version(client, name, made, run, tags, text)
@@ -119,7 +119,7 @@ def register(
 def _find_run(client: TrackingClient, told: OutboxSummary, trial: int) -> Run | None:
     assert told.study is not None
     experiment = client.find_experiment(told.study.study)
-    return None if experiment is None else client.find_run(experiment.id, content.trial_key(told.study.study_id, trial))
+    return None if experiment is None else client.find_run(experiment.id, trial_key(told.study.study_id, trial))
 
 
 def _self_contained(

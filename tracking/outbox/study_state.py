@@ -85,7 +85,7 @@ class StudyProgress:
     since_s: float = 0.0
     now_s: float = 0.0
 
-    def take(self, line: Line) -> None:
+    def update(self, line: Line) -> None:
         """Count one event; taking it twice changes nothing."""
         event = line.event
         if isinstance(event, StudyStarted):
@@ -164,7 +164,7 @@ def fold(lines: Iterable[Line]) -> StudyProgress:
     """Add up a prefix of the outbox."""
     progress = StudyProgress()
     for line in lines:
-        progress.take(line)
+        progress.update(line)
     return progress
 
 
