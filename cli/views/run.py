@@ -127,10 +127,10 @@ def epoch_values(epochs: tuple[EpochMetrics, ...], name: str) -> list[float | No
 
 
 def _with_origin(study: StudyInFolder, record: TrialRecord) -> RunDetails:
-    from tracking.outbox.study_state import sessions
+    from tracking.outbox.study_state import read_sessions
 
     view, summary = study.view, study.view.data
-    session = _session_of(record, sessions(study.layout.outbox))
+    session = _session_of(record, read_sessions(study.layout.outbox))
     environment = dict(view.environment)
     commit = environment.pop(COMMIT, "")
     code = {COMMIT: commit.removesuffix(CHANGED), "changed": str(commit.endswith(CHANGED)).lower()} if commit else {}

@@ -13,7 +13,7 @@ from tracking.client.client import Run
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import storable
 from tracking.content.run_names import study_key
-from tracking.outbox.study_state import OutboxSummary
+from tracking.outbox.study_state import StudyProgress
 from tracking.tracking_uri import mask_uri
 
 MAX_CHARACTERS = 5000
@@ -47,10 +47,10 @@ def registered_text() -> str:
     )
 
 
-def version_tags(choice: SelectedCheckpoint, told: OutboxSummary) -> dict[str, str]:
+def version_tags(choice: SelectedCheckpoint, progress: StudyProgress) -> dict[str, str]:
     """Return the tags of a version, those without a value left out."""
-    assert told.study is not None
-    study, origin = told.study, told.provenance
+    assert progress.study is not None
+    study, origin = progress.study, progress.provenance
     tags = {
         "study.name": study.study,
         "study.id": study_key(study.study_id),

@@ -27,7 +27,7 @@ from tracking.models.model_files import (
     write_model_files,
 )
 from tracking.outbox.provenance import Provenance
-from tracking.outbox.study_state import OutboxSummary, read_outbox_summary
+from tracking.outbox.study_state import StudyProgress, read_progress
 
 _log = logging.getLogger("tracking")
 
@@ -98,7 +98,7 @@ class LoggedModels:
                 return
 
     def ensure(
-        self, known: LoggedModelInfo | None, event: TrialFinished, run: Run, summary: OutboxSummary, checkpoint: Path
+        self, known: LoggedModelInfo | None, event: TrialFinished, run: Run, summary: StudyProgress, checkpoint: Path
     ) -> LoggedModelInfo:
         """Return the model of a trial's selected checkpoint, made or completed if need be.
 
@@ -201,8 +201,8 @@ def keep_models(
     Raises:
         TrackingError: not everything was done; do it again.
     """
-    summary = read_outbox_summary(layout.outbox)
-    if summary.study is None or summary.ended is None or summary.ended.at_s > ended.at_s:
+    summary = read_progress(layout.outbox, whole_records=True)
+    if summary.study is None or summary.ending is None or summary.ending.at_s > ended.at_s:
         return
     models = LoggedModels(client, experiment_id, summary.study.study_id)
     try:
@@ -217,7 +217,7 @@ def keep_models(
         _log.info("of %d kept checkpoints the best %d are MLflow models", len(summary.kept), MAX_MODELS)
     # The best last: MLflow's table of models begins with the newest.
     for trial in reversed(summary.kept[:MAX_MODELS]):
-        event, first = summary.finished.get(trial), next(iter(known.get(trial, ())), None)
+        event, first = summary.finish_event(trial), next(iter(known.get(trial, ())), None)
         if event is None or event.record.checkpoint is None or (first is not None and first.ready):
             continue
         checkpoint = _with_weights(layout.local_checkpoint(trial, event.record.checkpoint), event.record.checkpoint)

@@ -25,7 +25,7 @@ from tracking.models.model_files import (
     put_file,
     write_model_files,
 )
-from tracking.outbox.study_state import OutboxSummary, read_outbox_summary
+from tracking.outbox.study_state import StudyProgress, read_progress
 from tracking.tracking_uri import local_path, mask_uri
 
 MAX_NAME_CHARACTERS = 250
@@ -96,19 +96,19 @@ def register(
         StudyError: whatever ``weights`` and ``export`` raise.
     """
     require_names(name, alias)
-    client, told = TrackingClient(tracking_uri), read_outbox_summary(study.outbox)
-    event = told.finished.get(choice.trial)
-    run = None if event is None else _find_run(client, told, choice.trial)
-    if event is None or run is None or told.study is None:
+    client, progress = TrackingClient(tracking_uri), read_progress(study.outbox, whole_records=True)
+    event = progress.finish_event(choice.trial)
+    run = None if event is None else _find_run(client, progress, choice.trial)
+    if event is None or run is None or progress.study is None:
         raise TrackingError(
             f"A trial's run must be known to MLflow at {mask_uri(tracking_uri)} before its model, but that of trial "
             f"{choice.trial} is not; `study sync` sends it, once the trial has ended"
         )
-    models = LoggedModels(client, run.experiment_id, told.study.study_id)
-    made = _self_contained(client, models, event, run, told, weights, export)
-    tags = version_tags(choice, told) | {_MODEL_ID: made.id}
-    parent = client.find_run(run.experiment_id, study_key(told.study.study_id))
-    text = version_text(choice, event.record, told.study, run, parent)
+    models = LoggedModels(client, run.experiment_id, progress.study.study_id)
+    made = _self_contained(client, models, event, run, progress, weights, export)
+    tags = version_tags(choice, progress) | {_MODEL_ID: made.id}
+    parent = client.find_run(run.experiment_id, study_key(progress.study.study_id))
+    text = version_text(choice, event.record, progress.study, run, parent)
     _ensure_registered(client, name)
     version, is_new = _ensure_version(client, name, made, run, tags, text)
     with client.translated(f"cannot set the alias {alias!r} of {name!r}"):
@@ -116,10 +116,10 @@ def register(
     return Registered(name, version, alias, made.id, run.id, mask_uri(tracking_uri), is_new)
 
 
-def _find_run(client: TrackingClient, told: OutboxSummary, trial: int) -> Run | None:
-    assert told.study is not None
-    experiment = client.find_experiment(told.study.study)
-    return None if experiment is None else client.find_run(experiment.id, trial_key(told.study.study_id, trial))
+def _find_run(client: TrackingClient, progress: StudyProgress, trial: int) -> Run | None:
+    assert progress.study is not None
+    experiment = client.find_experiment(progress.study.study)
+    return None if experiment is None else client.find_run(experiment.id, trial_key(progress.study.study_id, trial))
 
 
 def _self_contained(
@@ -127,7 +127,7 @@ def _self_contained(
     models: LoggedModels,
     event: TrialFinished,
     run: Run,
-    told: OutboxSummary,
+    progress: StudyProgress,
     weights: Callable[[], Path],
     export: Callable[[Path, Path], str],
 ) -> LoggedModelInfo:
@@ -136,7 +136,7 @@ def _self_contained(
     if known is not None and known.ready and known.tags.get(FLAVORS) == WITH_GRAPH:
         return known
     checkpoint = weights()
-    made = models.ensure(known, event, run, told, checkpoint)
+    made = models.ensure(known, event, run, progress, checkpoint)
     # Beside the model where that is a folder of this machine: then the graph is moved by a link and not copied.
     place = local_path(made.location)
     with tempfile.TemporaryDirectory(prefix=".graph-", dir=place and place.parent) as scratch:

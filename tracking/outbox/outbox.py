@@ -39,14 +39,14 @@ _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
 _PROVENANCE = TypeAdapter(Provenance)
 _REPORT_MARK = b'"kind":"EpochReported"'
 _MARK_WITHIN_BYTES = 64
-# A study's name before it may hold anything, but its quotes are escaped.
-_WHOSE_REPORT = re.compile(rb'"trial":(\d+),"metrics":\{"epoch":(\d+),')
+# The name of the study in front may contain anything, but its quotes are escaped.
+_REPORT_OF_TRIAL = re.compile(rb'"trial":(\d+),"metrics":\{"epoch":(\d+),')
 _TAIL_BLOCK_BYTES = 65_536
-# From file names that are not UTF-8; nobody could read the line again.
+# From file names that are not UTF-8; a line with one could not be read back.
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SYNC_EVERY_S = 1.0
 _SYNCED_AT_ONCE = (StudyStarted, PicturesDrawn, FinalLookTaken, StudyEnded)
-"""What is not in the storage, or may come after the study's end; whatever else is lost, a resume records again."""
+"""Events that are not in the storage, or that may follow the study's end; a resume records any other again."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Position:
-    """The outbox was acknowledged up to here by this server (its URI without secrets)."""
+    """How far a server (its URI without secrets) acknowledged the outbox."""
 
     tracking_uri: str
     number: int = 0
@@ -69,10 +69,10 @@ class Position:
 
 
 class Outbox:
-    """The writing end: one per study, owned by the driver that holds the study's lock.
+    """Appends events to the outbox: one per study, owned by the driver that holds the study's lock.
 
-    A killed process loses nothing. A power cut may lose what came of trials within ``sync_every_s`` after something was
-    synced and before it is sent, which syncs it: the storage has it all, and a resume records it again.
+    A killed process loses nothing. A power cut may lose the events of trials of the last ``sync_every_s`` seconds that
+    were not sent yet (sending syncs first): the storage has them all, and a resume records them again.
 
     Raises:
         TrackingError: the file cannot be written.
@@ -85,7 +85,7 @@ class Outbox:
         self._synced = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._number = _mend(path)
+            self._number = _repair(path)
             self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             sync_folder(path.parent)
         except OSError as exc:
@@ -129,26 +129,32 @@ class Outbox:
             self._synced, self._synced_at_s = True, time.monotonic()
 
 
-def read_lines(path: Path, offset: int = 0, *, reports: bool = True) -> Iterator[Line]:
+def read_lines(path: Path, offset: int = 0, *, reports: bool = True, only: type[Event] | None = None) -> Iterator[Line]:
     """Yield whole lines from a byte offset on, stopping before a torn one.
 
     Args:
         path: The outbox; a missing file has no lines.
         offset: Where a line begins.
         reports: Whether epoch reports are wanted; skipping them unparsed is ten times faster.
+        only: The one kind of event that is wanted.
     """
     if not path.exists():
         return
+    wanted = f'"kind":"{only.__name__}"'.encode() if only else b""
     with path.open("rb") as file:
         file.seek(offset)
         for raw in file:
             if not raw.endswith(b"\n"):
                 return
             offset += len(raw)
-            if not reports and _REPORT_MARK in raw[:_MARK_WITHIN_BYTES]:
+            if (wanted and wanted not in raw[:_MARK_WITHIN_BYTES]) or (not reports and _is_report(raw)):
                 continue
             if (line := _decode(raw, offset, path)) is not None:
                 yield line
+
+
+def _is_report(raw: bytes) -> bool:
+    return _REPORT_MARK in raw[:_MARK_WITHIN_BYTES]
 
 
 def count_lines(path: Path, offset: int = 0) -> int:
@@ -161,16 +167,16 @@ def count_lines(path: Path, offset: int = 0) -> int:
 
 
 def reported_epochs(path: Path, trials: Collection[int]) -> dict[int, set[int]]:
-    """Return which epochs of some trials have a report here."""
-    found: dict[int, set[int]] = {trial: set() for trial in trials}
-    if not found or not path.exists():
-        return found
+    """Return the epochs of some trials that have a report in the outbox."""
+    epochs: dict[int, set[int]] = {trial: set() for trial in trials}
+    if not epochs or not path.exists():
+        return epochs
     with path.open("rb") as file:
         for raw in file:
-            whose = _WHOSE_REPORT.search(raw) if _REPORT_MARK in raw[:_MARK_WITHIN_BYTES] else None
-            if whose is not None and (trial := int(whose[1])) in found:
-                found[trial].add(int(whose[2]))
-    return found
+            match = _REPORT_OF_TRIAL.search(raw) if _is_report(raw) else None
+            if match is not None and (trial := int(match[1])) in epochs:
+                epochs[trial].add(int(match[2]))
+    return epochs
 
 
 def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
@@ -179,19 +185,19 @@ def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
     A position that is not the end of the line it names means the beginning too: the outbox was cut and grew again.
     """
     start = Position(tracking_uri)
-    found = next((one for one in _positions(path) if one.tracking_uri == tracking_uri), start)
+    position = next((entry for entry in _positions(path) if entry.tracking_uri == tracking_uri), start)
     try:
         with outbox.open("rb") as file:
-            end, last = _last_line(file.fileno(), found.offset)
-        named = json.loads(last)["n"] if last else 0
+            end, last = _last_line(file.fileno(), position.offset)
+        number = json.loads(last)["n"] if last else 0
     except (OSError, ValueError, TypeError, KeyError):
         return start
-    return found if (end, named) == (found.offset, found.number) else start
+    return position if (end, number) == (position.offset, position.number) else start
 
 
 def save_position(path: Path, position: Position) -> None:
     """Write the position, whole or not at all; those of other servers stay behind it."""
-    others = [vars(one) for one in _positions(path) if one.tracking_uri != position.tracking_uri]
+    others = [vars(entry) for entry in _positions(path) if entry.tracking_uri != position.tracking_uri]
     write_text_atomic(path, json.dumps({**vars(position), "elsewhere": others} if others else vars(position)))
 
 
@@ -199,21 +205,21 @@ def _positions(path: Path) -> list[Position]:
     """Return the position of each server, the last used first."""
     try:
         body = json.loads(path.read_text())
-        return [Position(**one) for one in (body, *body.pop("elsewhere", []))]
+        return [Position(**entry) for entry in (body, *body.pop("elsewhere", []))]
     except (OSError, ValueError, TypeError, AttributeError):
         return []
 
 
 def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:
     kind = type(event).__name__
-    # A record read from the storage has lists where a new one has tuples; here they become the same.
-    told = _KINDS[kind].dump_python(event, warnings=False)
-    body: dict[str, object] = {"n": number, "kind": kind, "event": told}
+    # A record read from the storage has lists where a new one has tuples; dumping makes them the same.
+    fields = _KINDS[kind].dump_python(event, warnings=False)
+    body: dict[str, object] = {"n": number, "kind": kind, "event": fields}
     if provenance is not None:
         body["provenance"] = _PROVENANCE.dump_python(provenance)
     # Non-finite numbers stay NaN and Infinity: a TypeAdapter's own JSON would make them null.
     if isinstance(event, EpochReported):
-        with suppress(ValueError):  # text that is no UTF-8 is for the other way, which takes six times as long
+        with suppress(ValueError):  # text that is not UTF-8 takes the slower way below
             return to_json(body, inf_nan_mode="constants") + b"\n"
     text = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
     return _LONE_SURROGATE.sub(lambda match: f"\\\\u{ord(match[0]):x}", text).encode() + b"\n"
@@ -227,29 +233,29 @@ def _decode(raw: bytes, end: int, path: Path) -> Line | None:
         origin = None if provenance is None else _PROVENANCE.validate_python(provenance)
         return Line(int(body["n"]), event, origin, end)
     except (ValueError, KeyError, TypeError, ValidationError) as exc:
-        _tell_damaged(path, end, str(exc))
+        _warn_of_damage(path, end, str(exc))
         return None
 
 
 @lru_cache(maxsize=1024)
-def _tell_damaged(path: Path, end: int, fault: str) -> None:
-    """Say it once: a line that nothing follows is read again and again."""
+def _warn_of_damage(path: Path, end: int, fault: str) -> None:
+    """Log a damaged line once: a last line is read again and again."""
     _log.error("%s: the line that ends at byte %d is damaged and was skipped: %s", path, end, fault)
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:
     with suppress(ValueError):
         return from_json(raw)  # type: ignore[no-any-return]
-    return json.loads(raw)  # type: ignore[no-any-return]  # slower, and takes escapes of what is no UTF-8
+    return json.loads(raw)  # type: ignore[no-any-return]  # slower, but accepts escapes of what is not UTF-8
 
 
-def _validated(kind: str, told: dict[str, Any]) -> Event:
+def _validated(kind: str, fields: dict[str, Any]) -> Event:
     if kind == EpochReported.__name__:  # by far the most, and plain numbers
-        return _KINDS[kind].validate_python(told)  # type: ignore[no-any-return]
-    return _KINDS[kind].validate_json(json.dumps(told))  # type: ignore[no-any-return]
+        return _KINDS[kind].validate_python(fields)  # type: ignore[no-any-return]
+    return _KINDS[kind].validate_json(json.dumps(fields))  # type: ignore[no-any-return]
 
 
-def _mend(path: Path) -> int:
+def _repair(path: Path) -> int:
     """Cut a torn last line and return the number of the last whole one."""
     if not path.exists():
         return 0

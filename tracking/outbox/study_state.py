@@ -1,4 +1,4 @@
-"""What the events so far add up to; pure, so that a replay adds up to the same."""
+"""The state of a study folded from the events of its outbox; the same events give the same state."""
 
 from __future__ import annotations
 
@@ -14,15 +14,12 @@ from study.records import StudyOutcome, TrialRecord, TrialState
 from tracking.outbox.outbox import Line, read_lines
 from tracking.outbox.provenance import Provenance
 
-_MARK = b'"kind":"StudyStarted"'
-_MARK_WITHIN_BYTES = 64
-
 
 @dataclass(frozen=True)
 class DriverSession:
     """A driver's run of the study; what is not known is left out of ``code`` and ``machine``.
 
-    ``packages`` are those that results hang on, ``installed`` are all there were.
+    ``packages`` are those that affect results, ``installed`` are all of them.
     """
 
     at_s: float
@@ -30,22 +27,6 @@ class DriverSession:
     machine: Mapping[str, str]
     packages: Mapping[str, str]
     installed: Mapping[str, str]
-
-
-def sessions(outbox: Path) -> list[DriverSession]:
-    """Return every session that the outbox tells of, the oldest first; none where there is no outbox."""
-    offsets = []
-    try:
-        with outbox.open("rb") as file:
-            at = 0
-            for line in file:
-                if _MARK in line[:_MARK_WITHIN_BYTES]:
-                    offsets.append(at)
-                at += len(line)
-    except OSError:
-        return []
-    lines = (next(read_lines(outbox, offset), None) for offset in offsets)
-    return [_session(one.event, one.provenance) for one in lines if one and isinstance(one.event, StudyStarted)]
 
 
 def _session(event: StudyStarted, origin: Provenance | None) -> DriverSession:
@@ -66,18 +47,24 @@ def _session(event: StudyStarted, origin: Provenance | None) -> DriverSession:
 
 @dataclass
 class StudyProgress:
-    """The study as told by a prefix of its outbox.
+    """The state of a study after the first events of its outbox.
 
-    ``since_s`` is when the study began or went on, ``now_s`` when a trial ended last. ``code`` is what each running
-    trial was run by so far.
+    ``since_s`` is when the study was started or resumed last, ``now_s`` when a trial ended last. ``code`` are the
+    versions of the code that ran each running trial so far, ``ending`` is the last end even if the study was resumed
+    after it. Records have no epochs, and only what a ranking needs unless ``whole_records``.
     """
+
+    whole_records: bool = False
+    sessions: list[DriverSession] = field(default_factory=list)
 
     study: StudyStarted | None = None
     provenance: Provenance | None = None
     outcome: StudyOutcome | None = None
+    ending: StudyEnded | None = None
     started: set[int] = field(default_factory=set)
     running: dict[int, TrialRecord] = field(default_factory=dict)
     finished: dict[int, TrialRecord] = field(default_factory=dict)
+    finished_at_s: dict[int, float] = field(default_factory=dict)
     drawn: set[int | None] = field(default_factory=set)
     best_value: float | None = None
     looked: set[tuple[int, int]] = field(default_factory=set)
@@ -86,7 +73,7 @@ class StudyProgress:
     now_s: float = 0.0
 
     def update(self, line: Line) -> None:
-        """Count one event; taking it twice changes nothing."""
+        """Add one event; adding it again changes nothing but the sessions."""
         event = line.event
         if isinstance(event, StudyStarted):
             self._begin(event, line.provenance)
@@ -94,22 +81,38 @@ class StudyProgress:
             self._start(event.record)
         elif isinstance(event, TrialFinished):
             self._finish(event.record)
+            self.finished_at_s[event.record.trial] = event.at_s
             self.now_s = max(self.now_s, event.at_s)
         elif isinstance(event, PicturesDrawn):
             self.drawn.add(event.trial)
         elif isinstance(event, FinalLookTaken):
             self.looked.add((event.look.trial, event.look.epoch))
         elif isinstance(event, StudyEnded):
-            self.outcome = event.outcome
+            self.outcome, self.ending = event.outcome, event
 
     def count(self, state: TrialState) -> int:
         """Return how many trials ended in a state."""
-        return sum(one.state is state for one in self.finished.values())
+        return sum(record.state is state for record in self.finished.values())
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """The trials whose weights the study still had at its last end, the best first."""
+        if self.ending is None:
+            return ()
+        best = self.ending.best  # the only one that early versions named
+        return self.ending.kept or (() if best is None or best.checkpoint is None else (best.trial,))
+
+    def finish_event(self, trial: int) -> TrialFinished | None:
+        """Return the end of a trial that has a checkpoint, None for any other trial."""
+        record = self.finished.get(trial)
+        return None if record is None or record.checkpoint is None else TrialFinished(record, self.finished_at_s[trial])
 
     def copy(self) -> StudyProgress:
-        """Return a copy that can be thrown away."""
+        """Return a copy whose updates do not change this."""
         return replace(
             self,
+            sessions=list(self.sessions),
+            finished_at_s=dict(self.finished_at_s),
             started=set(self.started),
             running=dict(self.running),
             finished=dict(self.finished),
@@ -122,6 +125,7 @@ class StudyProgress:
         self.study, self.outcome = event, None
         self.provenance = provenance or self.provenance
         self.since_s = event.at_s
+        self.sessions.append(_session(event, provenance))
 
     def _start(self, record: TrialRecord) -> None:
         self.started.add(record.trial)
@@ -145,12 +149,14 @@ class StudyProgress:
             self.best_value = value
 
     def _kept(self, record: TrialRecord) -> TrialRecord:
-        """Return what a ranking takes of a record, a tenth of it."""
+        """Return the part of a record that is kept in memory."""
+        if self.whole_records:
+            return replace(record, history=())
         objectives = () if self.study is None else self.study.spec.objective_list
         ranked_by = {"val_loss", *(objective.metric for objective in objectives)}
         return replace(
             record,
-            # Each line of the outbox brings its own copy of the same names.
+            # Each line of the outbox has its own copy of the same names.
             study=sys.intern(record.study),
             params={sys.intern(name): value for name, value in record.params.items()},
             metrics={sys.intern(name): value for name, value in record.metrics.items() if name in ranked_by},
@@ -160,45 +166,22 @@ class StudyProgress:
         )
 
 
-def fold(lines: Iterable[Line]) -> StudyProgress:
-    """Add up a prefix of the outbox."""
-    progress = StudyProgress()
+def fold(lines: Iterable[Line], *, whole_records: bool = False) -> StudyProgress:
+    """Return the state of a study after some lines of its outbox."""
+    progress = StudyProgress(whole_records=whole_records)
     for line in lines:
         progress.update(line)
     return progress
 
 
-@dataclass(frozen=True)
-class OutboxSummary:
-    """A study as its whole outbox tells it.
-
-    ``finished`` are the trials that ended with a checkpoint, without their epochs.
-    """
-
-    study: StudyStarted | None = None
-    provenance: Provenance | None = None
-    finished: Mapping[int, TrialFinished] = field(default_factory=dict)
-    ended: StudyEnded | None = None
-
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """The trials whose weights the study still had at its last end, the best first."""
-        if self.ended is None:
-            return ()
-        best = self.ended.best  # all that an end of former days named
-        return self.ended.kept or (() if best is None or best.checkpoint is None else (best.trial,))
+def read_progress(outbox: Path, *, whole_records: bool = False) -> StudyProgress:
+    """Fold a whole outbox but for the reports of epochs."""
+    return fold(read_lines(outbox, reports=False), whole_records=whole_records)
 
 
-def read_outbox_summary(outbox: Path) -> OutboxSummary:
-    """Read a whole outbox but for the reports of epochs."""
-    study, provenance, ended = None, None, None
-    finished: dict[int, TrialFinished] = {}
-    for line in read_lines(outbox, reports=False):
-        event = line.event
-        if isinstance(event, StudyStarted):
-            study, provenance = event, line.provenance or provenance
-        elif isinstance(event, TrialFinished) and event.record.checkpoint is not None:
-            finished[event.record.trial] = replace(event, record=replace(event.record, history=()))
-        elif isinstance(event, StudyEnded):
-            ended = event
-    return OutboxSummary(study, provenance, finished, ended)
+def read_sessions(outbox: Path) -> list[DriverSession]:
+    """Return the driver's runs of a study, the oldest first; none where the outbox cannot be read."""
+    try:
+        return fold(read_lines(outbox, only=StudyStarted)).sessions
+    except OSError:
+        return []
