@@ -1,4 +1,4 @@
-"""Remember which MLflow run belongs to which trial, so that others can join them without MLflow."""
+"""The MLflow run ids of a study's trials on each server, kept in the study's folder (runs.json)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracking.tracking_uri import MASK, SQLITE, mask_uri
 
 @dataclass(frozen=True)
 class Runs:
-    """Run ids of one study on one server; the URI has no secrets in it."""
+    """The run ids of one study on one server; the URI has no secrets in it."""
 
     tracking_uri: str
     experiment_id: str | None = None
@@ -31,18 +31,18 @@ def load_runs(path: Path) -> Runs | None:
 
 def load_runs_at(path: Path, tracking_uri: str) -> Runs:
     """Return the run ids on one of the servers the study was sent to; none for another server."""
-    return next((one for one in _load_all(path) if one.tracking_uri == tracking_uri), Runs(tracking_uri))
+    return next((runs for runs in _load_all(path) if runs.tracking_uri == tracking_uri), Runs(tracking_uri))
 
 
 def save_runs(path: Path, runs: Runs) -> None:
-    """Write the run ids, whole or not at all; those on other servers stay behind them."""
-    others = [_body(one) for one in _load_all(path) if one.tracking_uri != runs.tracking_uri and one.parent]
+    """Write the run ids atomically; those on other servers are kept after them."""
+    others = [_body(other) for other in _load_all(path) if other.tracking_uri != runs.tracking_uri and other.parent]
     body = {**_body(runs), "elsewhere": others} if others else _body(runs)
     write_text_atomic(path, json.dumps(body, indent=1))
 
 
 def point_to(path: Path, tracking_uri: str) -> None:
-    """Let the study belong to a server (its URI without secrets) from now on, also before anything was sent to it.
+    """Make a server (its URI without secrets) the one the study belongs to, even before anything was sent to it.
 
     Raises:
         TrackingError: the disk refuses.
@@ -58,15 +58,15 @@ def point_to(path: Path, tracking_uri: str) -> None:
 def _load_all(path: Path) -> list[Runs]:
     """Return the run ids on each server, the last used first."""
     try:
-        found = json.loads(path.read_text())
-        return [_parse(found), *map(_parse, found.get("elsewhere", []))]
+        body = json.loads(path.read_text())
+        return [_parse(body), *map(_parse, body.get("elsewhere", []))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
 
 
-def _parse(found: dict[str, Any]) -> Runs:
-    trials = {int(trial): run for trial, run in found["trials"].items()}
-    return Runs(found["tracking_uri"], found["experiment_id"], found["parent"], trials)
+def _parse(body: dict[str, Any]) -> Runs:
+    trials = {int(trial): run for trial, run in body["trials"].items()}
+    return Runs(body["tracking_uri"], body["experiment_id"], body["parent"], trials)
 
 
 def _body(runs: Runs) -> dict[str, object]:
@@ -79,7 +79,7 @@ def _body(runs: Runs) -> dict[str, object]:
 
 
 def tracking_uri_of(study: StudyLayout, explicit: str | None) -> str | None:
-    """Return the explicit URI, else the one a study's runs are on already; None where it has none that is left.
+    """Return the explicit URI, else that of the server the study's runs are on; None where there is none or it is gone.
 
     Raises:
         TrackingError: that URI had a password, which is stored nowhere.

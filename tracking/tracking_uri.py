@@ -1,4 +1,4 @@
-"""Which tracking server is meant, and how its address is shown without secrets; no I/O."""
+"""Choose the tracking URI, take it apart, and mask the secrets in it; no I/O."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from study.paths import Layout, encode_name
 
 MASK = "***"
 SQLITE = "sqlite:///"
-_MOST_OF_A_PLACE = 200 - len(f"/{'0' * 32}/artifacts")
-_AS_SQLALCHEMY = re.compile(r"[^:/]*:[^@]*@")  # it takes what looks like a port and a path for a password
+_MAX_LOCATION_CHARACTERS = 200 - len(f"/{'0' * 32}/artifacts")
+_SQLALCHEMY_USERINFO = re.compile(r"[^:/]*:[^@]*@")  # SQLAlchemy takes what looks like a port and a path for a password
 _ANY_PASSWORD = re.compile(r"(://[^/@:\s]*):[^/@\s]*@")
 _SECRET_WORDS = ("password", "passwd", "pwd", "token", "secret", "key")
 
@@ -37,7 +37,7 @@ def default_tracking_uri(layout: Layout, explicit: str | None) -> str:
 
 
 def require_uri(uri: str) -> None:
-    """Make sure that libraries can take a tracking URI apart.
+    """Check that libraries can parse a tracking URI.
 
     Raises:
         UsageError: they cannot.
@@ -47,7 +47,7 @@ def require_uri(uri: str) -> None:
         parts = urlsplit(uri)
         if not is_server or (parts.hostname and parts.port != 0):
             return
-    except ValueError:  # its words may have the password
+    except ValueError:  # its message may contain the password
         pass
     example = "http://HOST:5000" if is_server else "postgresql://USER:PASSWORD@HOST/DATABASE"
     raise UsageError(
@@ -72,10 +72,10 @@ def own_tracking_uri(layout: Layout) -> str:
 
 
 def artifact_location(tracking_uri: str, study: str, layout: Layout | None = None) -> str | None:
-    """Return where a new experiment keeps its artifacts; None leaves it to the server.
+    """Return the artifact location of a new experiment; None leaves it to the server.
 
-    Those of a sqlite file lie beside it, those of another database in the results folder: MLflow itself would put them
-    into the folder the program happens to run in. Databases but sqlite take 200 characters for the place of a run.
+    It is beside a sqlite file, or in the results folder for any other database: MLflow itself would choose the current
+    folder. Databases other than sqlite hold 200 characters for the location of a run.
 
     Raises:
         TrackingError: the results folder's path leaves no room.
@@ -87,14 +87,14 @@ def artifact_location(tracking_uri: str, study: str, layout: Layout | None = Non
         folder = layout.mlflow_artifacts.resolve()
     if folder is None:
         return None
-    whole = (folder / encode_name(study)).as_uri()
-    if database is not None or len(whole) <= _MOST_OF_A_PLACE:
-        return whole
+    location = (folder / encode_name(study)).as_uri()
+    if database is not None or len(location) <= _MAX_LOCATION_CHARACTERS:
+        return location
     short = (folder / hashlib.sha256(study.encode("utf-8", "surrogatepass")).hexdigest()[:16]).as_uri()
-    if len(short) > _MOST_OF_A_PLACE:
+    if len(short) > _MAX_LOCATION_CHARACTERS:
         raise TrackingError(
-            f"With a database as tracker the URI of the artifacts' folder may have {_MOST_OF_A_PLACE - 17} characters, "
-            f"but {folder.as_uri()} has more; use a shorter --results or an MLflow server"
+            f"With a database as tracker the URI of the artifacts' folder may have {_MAX_LOCATION_CHARACTERS - 17} "
+            f"characters, but {folder.as_uri()} has more; use a shorter --results or an MLflow server"
         )
     return short
 
@@ -110,10 +110,10 @@ def sqlite_path(tracking_uri: str) -> Path | None:
 def mask_uri(uri: str) -> str:
     """Return the URI with its password and secret query values replaced by ``***``.
 
-    A password with unquoted ``/``, ``?`` or ``@`` is masked whole, at the price of masking more than it.
+    A password with unquoted ``/``, ``?`` or ``@`` is masked whole, even if that masks more than the password.
     """
-    if (found := _userinfo(uri)) is not None:
-        user, password = found
+    if (userinfo := _userinfo(uri)) is not None:
+        user, password = userinfo
         if password:
             uri = uri.replace(f":{password}@", f":{MASK}@", 1)
         elif user and f"//{user}:@" in uri:  # a token in the place of the user
@@ -128,15 +128,15 @@ def mask_uri(uri: str) -> str:
 
 
 def mask_text(text: str, uri: str) -> str:
-    """Return a message of somebody else with the secrets of ``uri`` and of MLflow's own variables taken out."""
+    """Return a library's message with the secrets of ``uri`` and of MLflow's variables masked."""
     user, password = _userinfo(uri) or ("", "")
     token = user if user and f"//{user}:@" in uri else ""
-    pairs = [one.partition("=") for one in uri.partition("?")[2].partition("#")[0].split("&")]
+    pairs = [pair.partition("=") for pair in uri.partition("?")[2].partition("#")[0].split("&")]
     query = [value for key, _, value in pairs if _is_secret(key)]
-    secrets = {password, token, *query, *_own_secrets()}
+    secrets = {password, token, *query, *_environment_secrets()}
     for secret in sorted(filter(None, {*secrets, *map(unquote, secrets)}), key=len, reverse=True):
         text = text.replace(secret, MASK)
-    # HTTP libraries quote a password as they like.
+    # HTTP libraries quote a password in different ways.
     return _ANY_PASSWORD.sub(rf"\1:{MASK}@", text) if password else text
 
 
@@ -146,14 +146,14 @@ def has_secret(uri: str) -> bool:
 
 
 def _userinfo(uri: str) -> tuple[str, str] | None:
-    """Return user and password, the password with whatever unquoted marks stand in it; None where neither is."""
+    """Return user and password, the password with any unquoted characters in it; None where there is neither."""
     _, slashes, rest = uri.partition("://")
     if not slashes or "@" not in rest:
         return None
     netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
     host_port = netloc.rpartition("@")[2]
     may_be_port = ":" not in host_port or host_port.rpartition(":")[2].isdecimal()
-    if "@" not in netloc and may_be_port and not (is_database_server(uri) and _AS_SQLALCHEMY.match(rest)):
+    if "@" not in netloc and may_be_port and not (is_database_server(uri) and _SQLALCHEMY_USERINFO.match(rest)):
         return None  # what follows the host has the @
     user, _, password = rest.rpartition("@")[0].partition(":")
     if "@" in user or "/" in user:  # a bare user: the colon belongs to something behind it
@@ -171,17 +171,19 @@ def is_database(uri: str) -> bool:
     return uri.startswith("sqlite:") or is_database_server(uri)
 
 
-def _own_secrets() -> list[str]:
-    user, password, token = (os.environ.get(f"MLFLOW_TRACKING_{one}", "") for one in ("USERNAME", "PASSWORD", "TOKEN"))
+def _environment_secrets() -> list[str]:
+    user, password, token = (
+        os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD", "TOKEN")
+    )
     basic = base64.standard_b64encode(f"{user}:{password}".encode()).decode()
-    return [one for one in (password, token, basic if password else "") if one]
+    return list(filter(None, (password, token, basic if password else "")))
 
 
 def local_path(uri: str) -> Path | None:
-    """Return the folder a file URI or plain path means, None for anything remote."""
+    """Return the folder of a file URI or plain path, None for anything remote."""
     parts = urlsplit(uri)
     if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        from urllib.request import url2pathname  # brings all of HTTP with it
+        from urllib.request import url2pathname  # imports all of HTTP
 
         return Path(url2pathname(parts.path))
     return Path(uri) if not parts.scheme and uri.startswith("/") else None

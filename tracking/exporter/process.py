@@ -1,4 +1,4 @@
-"""Keep a process at work that sends the outbox, so that MLflow takes neither time nor memory of the driver."""
+"""The exporter as a process of its own, so that MLflow takes neither time nor memory of the driver."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tracking.tracking_uri import mask_uri
 ALL_SENT: Final = 0
 LEFT_OVER: Final = 3
 ORPHAN_TIMEOUT_S = 15.0
-"""How long a sender goes on whose driver was killed."""
-_LOOK_EVERY_S = 0.2
+"""How long an exporter goes on whose driver was killed."""
+_POLL_INTERVAL_S = 0.2
 _LOWEST_PRIORITY = 19
 
 
-class _Words(logging.Handler):
-    """Passes log records on as JSON lines; nobody hears them after the driver's end."""
+class _JsonLinesHandler(logging.Handler):
+    """Writes log records as JSON lines for the driver to log; they are lost after the driver's end."""
 
     def __init__(self, output: int) -> None:
         super().__init__(logging.WARNING)
@@ -42,41 +42,41 @@ class _Words(logging.Handler):
 
 
 def main() -> int:
-    """Send what a first order names until a second says in how many seconds to end, or the driver is gone."""
-    for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_IGN)  # the driver decides; without one this ends soon
+    """Export the outbox that the first line of standard input names, until a second one sets a time limit."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)  # the driver decides; without it this ends soon
     os.nice(_LOWEST_PRIORITY)
-    logging.getLogger().addHandler(_Words(_take_stdout()))
-    orders = _orders()
-    first = next(filter(None, orders), None)
+    logging.getLogger().addHandler(_JsonLinesHandler(_take_stdout()))
+    lines = _input_lines()
+    first = next(filter(None, lines), None)
     if first is None:
         return LEFT_OVER
-    order = json.loads(first)
-    study, uri = StudyLayout(Path(order["study"])), order["tracking_uri"]
-    writer = ExporterThread(OutboxReader(study, uri), mask_uri(uri), known_away=bool(order.get("known_away")))
-    writer.start()
-    timeout_s = _watch(study.outbox, writer, orders)
-    return ALL_SENT if writer.close(timeout_s) else LEFT_OVER
+    arguments = json.loads(first)
+    study, uri = StudyLayout(Path(arguments["study"])), arguments["tracking_uri"]
+    exporter = ExporterThread(OutboxReader(study, uri), mask_uri(uri), known_away=bool(arguments.get("known_away")))
+    exporter.start()
+    timeout_s = _watch(study.outbox, exporter, lines)
+    return ALL_SENT if exporter.close(timeout_s) else LEFT_OVER
 
 
-def _watch(outbox: Path, writer: ExporterThread, orders: Iterator[str]) -> float:
-    """Wake the writer whenever the outbox has grown; return how long it may go on when that is over."""
+def _watch(outbox: Path, exporter: ExporterThread, lines: Iterator[str]) -> float:
+    """Wake the exporter whenever the outbox has grown; return the time it has left when the driver is done."""
     known = 0
-    for order in orders:
-        if order:
-            return float(order)
+    for line in lines:
+        if line:
+            return float(line)
         size = outbox.stat().st_size if outbox.exists() else 0
         if size != known:
             known = size
-            writer.wake()
+            exporter.wake()
     return ORPHAN_TIMEOUT_S
 
 
-def _orders() -> Iterator[str]:
-    """Yield each line of standard input, and an empty one whenever there is none for a while; end with the input."""
+def _input_lines() -> Iterator[str]:
+    """Yield each line of standard input, and an empty one after each interval without any; end with the input."""
     waiting = b""
     while True:
-        if not select.select([0], [], [], _LOOK_EVERY_S)[0]:
+        if not select.select([0], [], [], _POLL_INTERVAL_S)[0]:
             yield ""
         elif not (data := os.read(0, 65_536)):
             return
@@ -86,7 +86,7 @@ def _orders() -> Iterator[str]:
 
 
 def _take_stdout() -> int:
-    """Return the descriptor of standard output, which from now on goes where errors go: MLflow prints."""
+    """Return a descriptor of standard output, then redirect it to standard error: MLflow prints."""
     kept = os.dup(1)
     os.dup2(2, 1)
     return kept
@@ -95,62 +95,62 @@ def _take_stdout() -> int:
 if __name__ == "__main__":
     status = main()
     sys.stderr.flush()
-    os._exit(status)  # a thread that waits for a server must not hold up the end
+    os._exit(status)  # do not wait for a thread that waits for a server
 
 
 _log = logging.getLogger("tracking")
 _ROOT = Path(__file__).resolve().parents[2]
-# -P: a folder of the user's that is called tracking, too, is not meant.
+# -P: not a folder called tracking in the current one.
 _COMMAND = (sys.executable, "-P", "-m", "tracking.exporter.process")
 _GRACE_S = 5.0
 _PAUSES_S = (1.0, 10.0, 60.0)
-"""Before a sender that crashed is started again; there is no further time."""
+"""Before an exporter that crashed is started again; after the last it is not."""
 
 
 class ExporterProcess:
-    """Starts the sender, logs its words, starts it again should it crash."""
+    """Starts the exporter process, logs its messages, and starts it again if it crashes."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str, *, known_away: bool = False) -> None:
         self._outbox = study.outbox
         # The URI may have a password, and a command line is readable by everybody.
-        order = {"study": str(study.root.absolute()), "tracking_uri": tracking_uri, "known_away": known_away}
-        self._orders = [json.dumps(order)]
-        self._lock = threading.Lock()  # of the orders and the process
+        arguments = {"study": str(study.root.absolute()), "tracking_uri": tracking_uri, "known_away": known_away}
+        self._lines = [json.dumps(arguments)]
+        self._lock = threading.Lock()  # of the lines for the process and the process
         self._closing = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._status: int | None = None
-        self._thread = threading.Thread(target=self._attend, name="tracking-courier", daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name="tracking-exporter", daemon=True)
 
     @property
     def pid(self) -> int | None:
-        """The sender's process, None before its start."""
+        """The id of the process, None before its start."""
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        """Let the sender start; returns at once."""
+        """Start the process; returns at once."""
         self._thread.start()
 
     def wake(self) -> None:
-        """Do nothing: the sender watches the file."""
+        """Do nothing: the process watches the file."""
 
     def close(self, timeout_s: float) -> bool:
-        """Let the sender send what is left, within a time, and return whether everything was sent."""
+        """Send what is left, within a time, and return whether everything was sent."""
         with self._lock:
-            self._orders.append(str(timeout_s))
+            self._lines.append(str(timeout_s))
             if self._process is not None:
-                _tell(self._process, self._orders[-1:])
+                _write_lines(self._process, self._lines[-1:])
         self._closing.set()
         self._thread.join(timeout_s + _GRACE_S)
         if self._thread.is_alive() and self._process is not None:
             self._process.kill()
         return self._status == ALL_SENT
 
-    def _attend(self) -> None:
-        """Run senders until one ends as it should."""
+    def _supervise(self) -> None:
+        """Run the process, again after a crash, until it ends properly."""
         for pause_s in (*_PAUSES_S, None):
             try:
                 self._status = self._run()
-            except OSError as exc:  # no more processes, say
+            except OSError as exc:  # no more processes, for example
                 _log.warning("MLflow's sender cannot be started: %s", exc)
             if self._status in (ALL_SENT, LEFT_OVER) or (pause_s and self._closing.wait(pause_s)):
                 return
@@ -163,11 +163,11 @@ class ExporterProcess:
     def _run(self) -> int:
         with self._lock:
             self._process = process = _launch()
-            _tell(process, self._orders)
+            _write_lines(process, self._lines)
         assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
-                _repeat(line)
+                _log_line(line)
         status = process.wait()
         with self._lock, suppress(OSError):
             assert process.stdin is not None
@@ -183,18 +183,18 @@ def _launch() -> subprocess.Popen[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        start_new_session=True,  # Ctrl-C is for the driver, which then says when to end
+        start_new_session=True,  # Ctrl-C is for the driver, which then sets the time limit
     )
 
 
-def _tell(process: subprocess.Popen[str], orders: list[str]) -> None:
+def _write_lines(process: subprocess.Popen[str], lines: list[str]) -> None:
     assert process.stdin is not None
     with suppress(OSError, ValueError):  # it ended just now
-        process.stdin.writelines(f"{order}\n" for order in orders)
+        process.stdin.writelines(f"{line}\n" for line in lines)
         process.stdin.flush()
 
 
-def _repeat(line: str) -> None:
+def _log_line(line: str) -> None:
     with suppress(ValueError, KeyError, TypeError):  # cut short by a crash
-        word = json.loads(line)
-        logging.getLogger(word["logger"]).log(word["level"], "%s", word["text"])
+        record = json.loads(line)
+        logging.getLogger(record["logger"]).log(record["level"], "%s", record["text"])

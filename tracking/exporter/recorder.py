@@ -1,4 +1,4 @@
-"""Record a study's events: on disk before the engine goes on, in MLflow soon after."""
+"""Record a study's events: in the outbox before the engine goes on, in MLflow soon after."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from tracking.exporter.process import ExporterProcess
 from tracking.exporter.worker import ExporterThread, OutboxReader
-from tracking.outbox.outbox import Outbox, read_lines, reported_epochs
+from tracking.outbox.outbox import Outbox, reported_epochs
 from tracking.outbox.provenance import collect_provenance
-from tracking.outbox.study_state import StudyProgress, fold
+from tracking.outbox.study_state import StudyProgress, read_progress
 from tracking.tracking_uri import default_tracking_uri, mask_uri
 
 _log = logging.getLogger("tracking")
@@ -22,20 +22,20 @@ CLOSE_TIMEOUT_S = 60.0
 
 
 class Exporter(Protocol):
-    """Sends the outbox in the background: a thread of this process or a process of its own."""
+    """Exports the outbox in the background, in a thread of this process or in a process of its own."""
 
     def start(self) -> None:
         """Begin."""
 
     def wake(self) -> None:
-        """Hear that the outbox has grown; returns at once."""
+        """Announce that the outbox has grown; returns at once."""
 
     def close(self, timeout_s: float) -> bool:
         """Send what is left, within a time, and return whether everything was sent."""
 
 
 class OutboxRecorder:
-    """A Recorder that writes to the outbox and lets somebody in the background send it."""
+    """A Recorder that writes to the outbox, from which an exporter sends in the background."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str, *, apart: bool = False, known_away: bool = False) -> None:
         self.tracking_uri = tracking_uri
@@ -51,7 +51,7 @@ class OutboxRecorder:
         self._exporter.start()
 
     def record(self, event: Event) -> None:
-        """Put one event on disk and return; sending it is somebody else's work.
+        """Write one event to disk and return without waiting for the server.
 
         Raises:
             TrackingError: the disk refuses the event.
@@ -60,18 +60,18 @@ class OutboxRecorder:
         self._exporter.wake()
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents = lambda trial: ()) -> int:
-        """Record what the storage knows and the outbox does not; return how many ends of trials that were.
+        """Record what is in the storage but not in the outbox; return how many ends of trials that were.
 
-        A driver killed between the storage and the outbox leaves such ends, or pages the outbox does not know, and a
-        power cut leaves such reports and ends; call this on resume, after StudyStarted.
+        Such ends and pages are left by a driver killed between writing the storage and the outbox, such reports by a
+        power cut. Call this on resume, after StudyStarted.
         """
-        known = fold(read_lines(self._study.outbox, reports=False))
-        missed = [one for one in records if one.trial not in known.finished]
-        heard = reported_epochs(self._study.outbox, {one.trial for one in missed if one.epochs_run})
+        known = read_progress(self._study.outbox)
+        missed = [record for record in records if record.trial not in known.finished]
+        reported = reported_epochs(self._study.outbox, {record.trial for record in missed if record.epochs_run})
         for record in missed:
-            for report in reports(record.trial) if record.trial in heard else ():
-                if report.metrics.epoch not in heard[record.trial]:
-                    self._begin(record, at_s, known)
+            for report in reports(record.trial) if record.trial in reported else ():
+                if report.metrics.epoch not in reported[record.trial]:
+                    self._record_start(record, at_s, known)
                     self.record(report)
             if record.state.is_finished:
                 self.record(TrialFinished(record, record.finished_at_s or at_s))
@@ -79,7 +79,7 @@ class OutboxRecorder:
             page = self._study.trial_pictures(record.trial)
             if record.state.is_finished and record.trial not in known.drawn and os.path.exists(page):
                 self.record(PicturesDrawn(record.study, record.trial, str(page.absolute()), at_s))
-        return sum(one.state.is_finished for one in missed)
+        return sum(record.state.is_finished for record in missed)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Send what is left, within a time; the rest stays in the outbox for ``study sync``."""
@@ -91,8 +91,8 @@ class OutboxRecorder:
                 left, mask_uri(self.tracking_uri), self._study.outbox,
             )  # fmt: skip
 
-    def _begin(self, record: TrialRecord, at_s: float, known: StudyProgress) -> None:
-        """Let no report come before its trial's run, should the outbox have lost its beginning too."""
+    def _record_start(self, record: TrialRecord, at_s: float, known: StudyProgress) -> None:
+        """Record a trial's start if the outbox lost it too: no report may come before it."""
         if record.trial not in known.started:
             known.started.add(record.trial)
             self.record(TrialStarted(record, record.attempts, at_s))
@@ -107,9 +107,9 @@ def open_recorder(
         layout: The results folder, home of the default database and its artifacts.
         study: The study's own folder; its driver lock is held by the caller.
         tracking_uri: None means MLFLOW_TRACKING_URI or the default database.
-        apart: Whether a process of its own sends, so that MLflow takes neither time nor memory of this one; it needs
-            seconds to start.
-        known_away: Whether somebody was told already that the server is away.
+        apart: Whether to export in a process of its own, so that MLflow takes neither time nor memory of this one; it
+            needs seconds to start.
+        known_away: Whether the user was warned already that the server is away.
     """
     uri = default_tracking_uri(layout, tracking_uri)
     return OutboxRecorder(study, uri, apart=apart, known_away=known_away)

@@ -1,4 +1,4 @@
-"""Say which code and which machine a study ran on."""
+"""The code, packages and machine that a study runs on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from study.utils.git import run_git, run_git_streamed
 
 MAX_BYTES = 1_000_000
 _DIGEST_CHARACTERS = 12
-_MOST_UNTRACKED = 200
+_MAX_UNTRACKED = 200
 _DIFF = (
     "--no-optional-locks", "-c", "diff.relative=false",
     "diff", "--no-color", "--no-ext-diff", "--no-textconv", "HEAD",
@@ -25,25 +25,25 @@ _DIFF = (
 
 
 def keep_diff(folder: Path | None, study: StudyLayout) -> str | None:
-    """Write the changes since the last commit, staged or not, and return the name they are kept by.
+    """Write the changes since the last commit, staged or not, and return the key of the file.
 
-    Files that git does not follow are named at the head, as comments that ``git apply`` passes over.
+    Untracked files are listed at the top, in comments that ``git apply`` ignores.
 
     Args:
         folder: in the repository; None for the current one.
         study: whose folder keeps them.
 
     Returns:
-        What ``StudyLayout.code_diff`` takes, None where git does not tell.
+        The argument of ``StudyLayout.code_diff``, None where git fails.
 
     Raises:
         OSError: the file cannot be written.
     """
-    said = run_git_streamed(folder, *_DIFF, most_bytes=MAX_BYTES)
-    if said is None:
+    diff = run_git_streamed(folder, *_DIFF, most_bytes=MAX_BYTES)
+    if diff is None:
         return None
-    note = f"\n# cut here: the changes are longer than {MAX_BYTES} bytes\n" if len(said) == MAX_BYTES else ""
-    text = _untracked(folder).encode() + said + note.encode()
+    note = f"\n# cut here: the changes are longer than {MAX_BYTES} bytes\n" if len(diff) == MAX_BYTES else ""
+    text = _untracked(folder).encode() + diff + note.encode()
     digest = hashlib.sha256(text).hexdigest()[:_DIGEST_CHARACTERS]
     if not (file := study.code_diff(digest)).exists():
         write_atomic(file, lambda part: part.write(text))
@@ -51,9 +51,9 @@ def keep_diff(folder: Path | None, study: StudyLayout) -> str | None:
 
 
 def _untracked(folder: Path | None) -> str:
-    said = run_git(folder, "--no-optional-locks", "status", "--porcelain", "--untracked-files=normal") or ""
-    names = [line.removeprefix("?? ") for line in said.splitlines() if line.startswith("?? ")]
-    lines = [f"# not in git: {name}\n" for name in names[:_MOST_UNTRACKED]]
+    status = run_git(folder, "--no-optional-locks", "status", "--porcelain", "--untracked-files=normal") or ""
+    names = [line.removeprefix("?? ") for line in status.splitlines() if line.startswith("?? ")]
+    lines = [f"# not in git: {name}\n" for name in names[:_MAX_UNTRACKED]]
     if more := len(names) - len(lines):
         lines.append(f"# not in git: {more} more\n")
     return "".join(lines)
@@ -80,8 +80,8 @@ _COMMIT_CHARACTERS = 12
 class Provenance:
     """Code, packages and machine; ``commit`` and ``dirty`` are None outside a git repository.
 
-    ``diff`` names the file that keeps what the code differs from its commit by, None where it does not;
-    ``packages`` are those a study's results hang on, ``installed`` are all there are.
+    ``diff`` is the key of the file with the uncommitted changes, None where there are none; ``packages`` are those
+    that affect results, ``installed`` are all of them.
     """
 
     commit: str | None
@@ -96,7 +96,7 @@ class Provenance:
 
     @property
     def code(self) -> str | None:
-        """The code in a word: the commit, and behind a + what was changed since."""
+        """The version of the code: the commit, and after a ``+`` the key of the uncommitted changes."""
         if self.commit is None:
             return None
         changed = f"+{self.diff or 'changes'}" if self.dirty else ""
@@ -104,7 +104,7 @@ class Provenance:
 
 
 def collect_provenance(folder: Path | None = None, keep_in: StudyLayout | None = None) -> Provenance:
-    """Look at the git repository of a folder, the packages and the machine; nothing of it fails.
+    """Return the state of a folder's git repository, the packages and the machine; never fails.
 
     Args:
         folder: default: the current one.
@@ -135,9 +135,8 @@ def _kept_diff(folder: Path | None, study: StudyLayout) -> str | None:
 
 
 def _installed() -> dict[str, str]:
-    found = ((one.metadata["Name"], one.version) for one in metadata.distributions())
-    named = {name.lower(): version for name, version in found if name}
-    return dict(sorted(named.items()))
+    distributions = ((entry.metadata["Name"], entry.version) for entry in metadata.distributions())
+    return dict(sorted((name.lower(), version) for name, version in distributions if name))
 
 
 def _user() -> str:
