@@ -238,6 +238,5 @@ def test_progress_is_the_same_when_told_twice(path: Path) -> None:
     lines = list(read_lines(path))
     once, twice = fold(lines), fold([*lines, *lines])
     assert once == twice
-    assert once.best is not None
-    assert once.best.trial == 3
+    assert once.best_value is not None
     assert len(once.finished) == 4

@@ -1,4 +1,4 @@
-"""Tell a study in Markdown, for the description of its parent run: how far it is and what leads; pure."""
+"""The description of a study's parent run in Markdown: its progress and its best trials; pure."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ def number(value: float) -> str:
     return f"{value:.6g}"
 
 
-def value(one: object) -> str:
+def value(content: object) -> str:
     """Return a cell for a value: numbers with six digits, nothing for None."""
-    if one is None:
+    if content is None:
         return ""
-    return number(one) if isinstance(one, float) else plain(one)
+    return number(content) if isinstance(content, float) else plain(content)
 
 
-def link(text: str, place: str | None) -> str:
-    """Return a link, or only its text where there is no place."""
-    return f"[{text}]({place})" if place else text
+def link(text: str, address: str | None) -> str:
+    """Return a link, or only its text where there is no address."""
+    return f"[{text}]({address})" if address else text
 
 
 def table(headings: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a table whose cells are Markdown already."""
-    shown = [plain(one) for one in headings]
+    shown = [plain(heading) for heading in headings]
     return [_row(shown), _row(["---"] * len(shown)), *map(_row, rows)]
 
 
@@ -54,26 +54,26 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-Place = Callable[[int], str | None]
-"""Where a trial's run is in MLflow's pages, None where that is not known."""
+RunAddress = Callable[[int], str | None]
+"""Returns the address of a trial's run in MLflow's pages, None where it is not known."""
 LEADERS = 5
-_MOST_OF_A_FRONT = 20
-_MOST_PARAMS = 12
+_MAX_FRONT_ROWS = 20
+_MAX_PARAM_COLUMNS = 12
 _BAR_CHARACTERS = 20
-_FEWEST_FOR_A_RATE = 3
+_MIN_TRIALS_FOR_RATE = 3
 _HOUR_S = 3600.0
 
 
-def description(progress: StudyProgress, place: Place = lambda trial: None) -> str:
-    """Return the parent's Markdown; it depends on the events alone, so that a replay writes the same."""
+def description(progress: StudyProgress, run_address: RunAddress = lambda trial: None) -> str:
+    """Return the description of the parent run; the same events give the same text."""
     event = progress.study
     if event is None:
         return ""
     # MLflow shows the first lines and folds the rest away.
     lines = [
-        *_how_far(event, progress),
+        *_progress_lines(event, progress),
         "",
-        *_leaders(progress, place),
+        *_leaders(progress, run_address),
         "",
         *_setting(event),
         "",
@@ -84,67 +84,67 @@ def description(progress: StudyProgress, place: Place = lambda trial: None) -> s
 
 def _setting(event: StudyStarted) -> Iterator[str]:
     spec, word = event.spec, {"max": "maximise", "min": "minimise"}
-    goals = ", ".join(f"{word[one.mode]} {_name(one.metric)}" for one in spec.objective_list)
-    yield f"It is to {goals} ({_way(spec)}) on {plain(event.device)}, {event.slots} trials at a time."
+    goals = ", ".join(f"{word[objective.mode]} {_name(objective.metric)}" for objective in spec.objective_list)
+    yield f"It is to {goals} ({_method(spec)}) on {plain(event.device)}, {event.slots} trials at a time."
     yield f"Searched: {', '.join(map(_name, spec.searched())) or 'nothing'}."
     sizes = ", ".join(f"{plain(split)} {size}" for split, size in event.data.sizes.items())
     yield f"Data: {plain(event.data.source)}, {event.data.image_size_px} px, {sizes}."
 
 
-def _way(spec: StudySpec) -> str:
+def _method(spec: StudySpec) -> str:
     seeds = len(spec.replicates.numbers)
-    way = spec.search.sampler if spec.design.kind == "search" else spec.design.kind
-    return ", ".join([plain(way), plain(spec.pruner), *([f"{seeds} seeds a point"] if seeds > 1 else [])])
+    method = spec.search.sampler if spec.design.kind == "search" else spec.design.kind
+    return ", ".join([plain(method), plain(spec.pruner), *([f"{seeds} seeds a point"] if seeds > 1 else [])])
 
 
-def _how_far(event: StudyStarted, progress: StudyProgress) -> Iterator[str]:
-    state = progress.outcome.value if progress.outcome else "running"
+def _progress_lines(event: StudyStarted, progress: StudyProgress) -> Iterator[str]:
+    outcome = progress.outcome.value if progress.outcome else "running"
     ended, planned = len(progress.finished), max(event.planned, len(progress.started))
     share = ended / planned if planned else 0.0
     filled = int(share * _BAR_CHARACTERS)
     bar = f"{'█' * filled}{'░' * (_BAR_CHARACTERS - filled)}"
-    yield f"**{plain(event.study, 200)}** is {state}: {bar} {ended} of {planned} trials ended ({share:.0%})"
-    counts = ", ".join(f"{progress.count(one)} {one.value.lower()}" for one in COUNTED)
+    yield f"**{plain(event.study, 200)}** is {outcome}: {bar} {ended} of {planned} trials ended ({share:.0%})"
+    counts = ", ".join(f"{progress.count(state)} {state.value.lower()}" for state in COUNTED)
     running = f"; {len(progress.running)} running" if progress.running and progress.outcome is None else ""
     yield f"Ended: {counts}{running}{_rate(progress)}."
 
 
 def _rate(progress: StudyProgress) -> str:
-    """Say how many trials end in an hour; too few of them say nothing."""
+    """Return how many trials end in an hour, nothing for too few trials."""
     ended = sum((trial.finished_at_s or 0.0) >= progress.since_s for trial in progress.finished.values())
     spent_s = progress.now_s - progress.since_s
-    if ended < _FEWEST_FOR_A_RATE or spent_s <= 0:
+    if ended < _MIN_TRIALS_FOR_RATE or spent_s <= 0:
         return ""
     return f"; {ended * _HOUR_S / spent_s:.3g} an hour since the last start"
 
 
-def _leaders(progress: StudyProgress, place: Place) -> Iterator[str]:
+def _leaders(progress: StudyProgress, run_address: RunAddress) -> Iterator[str]:
     assert progress.study is not None
-    spec, found = progress.study.spec, leaders(progress, LEADERS)
-    if not found:
+    spec, entries = progress.study.spec, leaders(progress, LEADERS)
+    if not entries:
         yield "No trial has a checkpoint yet."
         return
-    names = spec.searched()[:_MOST_PARAMS]
+    names = spec.searched()[:_MAX_PARAM_COLUMNS]
     replicates, many = len(spec.replicates.numbers) > 1, len(spec.objective_list) > 1
-    shown = found[:_MOST_OF_A_FRONT]
+    shown = entries[:_MAX_FRONT_ROWS]
     what = "configurations" if replicates else "trials"
     if many:
-        more = f", {len(shown)} of them below" if len(found) > len(shown) else ""
-        yield f"Pareto front: {len(found)} {what} that no other beats in every objective{more}."
+        more = f", {len(shown)} of them below" if len(entries) > len(shown) else ""
+        yield f"Pareto front: {len(entries)} {what} that no other beats in every objective{more}."
     else:
-        yield _best(found[0], spec.objective_list[0].metric, place)
+        yield _best(entries[0], spec.objective_list[0].metric, run_address)
     yield ""
-    metrics = [one.metric for one in spec.objective_list]
-    means = [f"mean {one}" for one in metrics] if replicates else metrics
-    whose = ["point", "seeds", "best trial"] if replicates else ["trial", "epoch"]
-    headings = [*([] if many else ["rank"]), *whose, *means, *names]
-    yield from table(headings, (_cells(entry, metrics, names, place, ranked=not many) for entry in shown))
+    metrics = [objective.metric for objective in spec.objective_list]
+    means = [f"mean {metric}" for metric in metrics] if replicates else metrics
+    columns = ["point", "seeds", "best trial"] if replicates else ["trial", "epoch"]
+    headings = [*([] if many else ["rank"]), *columns, *means, *names]
+    yield from table(headings, (_cells(entry, metrics, names, run_address, ranked=not many) for entry in shown))
 
 
-def _best(entry: Entry, metric: str, place: Place) -> str:
+def _best(entry: Entry, metric: str, run_address: RunAddress) -> str:
     trial = _best_trial(entry)
     chosen = ", ".join(f"{plain(name)} = {value(setting)}" for name, setting in trial.params.items())
-    run = link(f"trial {trial.trial}", place(trial.trial))
+    run = link(f"trial {trial.trial}", run_address(trial.trial))
     text = f"{_name(metric)} **{number(_values(entry, [metric])[0])}**"
     if isinstance(entry, Configuration):
         mean = f"{text} is the mean of {entry.n}/{entry.planned} seeds"
@@ -152,9 +152,11 @@ def _best(entry: Entry, metric: str, place: Place) -> str:
     return f"Best: {run}, {text} at epoch {trial.epoch} with {chosen or 'the defaults'}."
 
 
-def _cells(entry: Entry, metrics: list[str], names: Iterable[str], place: Place, *, ranked: bool) -> Sequence[str]:
+def _cells(
+    entry: Entry, metrics: list[str], names: Iterable[str], run_address: RunAddress, *, ranked: bool
+) -> Sequence[str]:
     trial = _best_trial(entry)
-    cells = [link(str(trial.trial), place(trial.trial))]
+    cells = [link(str(trial.trial), run_address(trial.trial))]
     if isinstance(entry, Configuration):
         cells = [str(entry.point), f"{entry.n}/{entry.planned}", *cells]
     else:

@@ -1,4 +1,4 @@
-"""Write names of metrics, params and tags in characters that MLflow takes, and back; pure."""
+"""Encode names and texts in the characters that MLflow accepts, and decode them; pure."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _DIGEST_CHARACTERS = 12
 
 
 def safe_name(name: str) -> str:
-    """Return a name that MLflow takes; most stay as they are.
+    """Return a name that MLflow accepts; most stay as they are.
 
-    MLflow takes letters and digits of any script, ``_ - . /`` and spaces; the colon not on Windows. Any other
-    character becomes ``_u<its number in hex>_``, as do slashes and first dots where the name would be no tidy path,
-    and ``plain_name`` makes it again. A name that is still too long is cut, with a digest in place of the rest.
+    MLflow accepts letters and digits of any script, ``_ - . /`` and spaces; the colon not on Windows. Any other
+    character becomes ``_u<its number in hex>_``, as do slashes and first dots where the name would not be a normal
+    path; ``plain_name`` decodes it. A name that is still too long is cut, with a digest in place of the rest.
     """
-    found = _escape(_REFUSED, _LOOKS_ESCAPED.sub("_u5f_", name))
-    if not _is_tidy(found):
-        found = _escape(_UNTIDY, found)
-    if len(found) <= MAX_NAME_CHARACTERS:
-        return found
+    encoded = _escape(_REFUSED, _LOOKS_ESCAPED.sub("_u5f_", name))
+    if not _is_tidy(encoded):
+        encoded = _escape(_UNTIDY, encoded)
+    if len(encoded) <= MAX_NAME_CHARACTERS:
+        return encoded
     digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST_CHARACTERS]
-    return f"{found[: MAX_NAME_CHARACTERS - _DIGEST_CHARACTERS - 1]}-{digest}"
+    return f"{encoded[: MAX_NAME_CHARACTERS - _DIGEST_CHARACTERS - 1]}-{digest}"
 
 
 def plain_name(name: str) -> str:
@@ -37,12 +37,12 @@ def plain_name(name: str) -> str:
 
 
 def renamed(names: Iterable[str]) -> dict[str, str]:
-    """Return what is written differently in MLflow: the names by how they are written there."""
+    """Return the names that MLflow does not accept, by what they are encoded as."""
     return {safe: name for name in names if (safe := safe_name(name)) != name}
 
 
 def _escape(pattern: re.Pattern[str], name: str) -> str:
-    return pattern.sub(lambda match: "".join(f"_u{ord(one):x}_" for one in match[0]), name)
+    return pattern.sub(lambda match: "".join(f"_u{ord(character):x}_" for character in match[0]), name)
 
 
 def _is_tidy(name: str) -> bool:
@@ -57,21 +57,21 @@ def _character(number: str) -> str | None:
 
 def as_ranges(numbers: Iterable[int]) -> str:
     """Return numbers as text such as ``0-2 5``; none is written twice."""
-    runs: list[list[int]] = []
-    for one in sorted(set(numbers)):
-        if runs and runs[-1][1] == one - 1:
-            runs[-1][1] = one
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and ranges[-1][1] == number - 1:
+            ranges[-1][1] = number
         else:
-            runs.append([one, one])
-    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+            ranges.append([number, number])
+    return " ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def of_ranges(text: str) -> frozenset[int]:
     """Return the numbers that ``as_ranges`` was given."""
-    pairs = (one.partition("-") for one in text.split())
-    return frozenset(at for first, _, last in pairs for at in range(int(first), int(last or first) + 1))
+    pairs = (part.partition("-") for part in text.split())
+    return frozenset(number for first, _, last in pairs for number in range(int(first), int(last or first) + 1))
 
 
 def storable(text: str) -> str:
-    """Return the text with what UTF-8 or PostgreSQL cannot keep (lone surrogates, NUL) written as an escape."""
+    """Return the text with what UTF-8 or PostgreSQL cannot store (lone surrogates, NUL) written as an escape."""
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

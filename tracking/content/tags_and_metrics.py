@@ -1,4 +1,4 @@
-"""Turn events into MLflow's words: tags, params and metrics; pure."""
+"""Turn events into MLflow tags, params and metrics; pure."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Point:
 
 @dataclass
 class Batch:
-    """What one request tells about one run."""
+    """Metrics, params and tags to log to one run."""
 
     points: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class Batch:
 
 
 def time_ms(at_s: float) -> int:
-    """Return MLflow's form of a time."""
+    """Return a time in MLflow's unit, milliseconds since 1970."""
     return round(at_s * 1000)
 
 
@@ -77,7 +77,7 @@ def study_params(event: StudyStarted) -> dict[str, str]:
     values: dict[str, Setting] = {
         "study.metric": spec.objective.metric,
         "study.mode": spec.objective.mode,
-        "study.objectives": ", ".join(f"{one.mode} {one.metric}" for one in spec.objective_list),
+        "study.objectives": ", ".join(f"{objective.mode} {objective.metric}" for objective in spec.objective_list),
         "study.seeds": _seeds(event),
         "study.sampler": spec.search.sampler,
         "study.design": spec.design.kind,
@@ -94,7 +94,7 @@ def study_params(event: StudyStarted) -> dict[str, str]:
 
 
 def end_tags(event: StudyEnded) -> dict[str, str]:
-    """Return the tags of the parent run after the last event; what is empty overwrites that of an earlier end."""
+    """Return the tags of the parent run after the last event; empty ones overwrite those of an earlier end."""
     kept = as_ranges(event.kept)
     return {
         "study.state": event.outcome.value,
@@ -104,7 +104,7 @@ def end_tags(event: StudyEnded) -> dict[str, str]:
 
 
 def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: Provenance | None) -> dict[str, str]:
-    """Return the tags of a child run while its trial runs; ``session_tags`` of a later start go over them."""
+    """Return the tags of a trial's run while it runs; ``session_tags`` of a later start replace some of them."""
     tags = {
         "study.key": trial_key(study.study_id, record.trial),
         "study.kind": "trial",
@@ -125,8 +125,8 @@ def session_tags(origin: Provenance | None, code: Sequence[str] = (), *, again: 
 
     Args:
         origin: of the session that started the study or the trial last.
-        code: every code that the trial was run by, where an interruption came between.
-        again: whether they go over those of an earlier session; then an empty one says what is no longer so.
+        code: every version of the code that ran the trial, if it was interrupted.
+        again: whether they replace those of an earlier session; then empty ones are needed too.
     """
     if origin is None:
         return {}
@@ -146,15 +146,15 @@ def session_tags(origin: Provenance | None, code: Sequence[str] = (), *, again: 
 
 
 def trial_params(record: TrialRecord) -> dict[str, str]:
-    """Return the hyperparameters of a trial that mean something in it, the searched ones first."""
+    """Return the hyperparameters that have an effect in a trial, the searched ones first."""
     rest = {name: value for name, value in in_use(record.config).items() if name not in record.params}
     return _texts({**record.params, **rest}, f"{record.study}, trial {record.trial}")
 
 
 def trial_config(record: TrialRecord) -> str:
-    """Return everything a trial is run with as JSON: sorted, the searched values apart, what has no effect named."""
+    """Return the configuration of a trial as sorted JSON, with what is searched and what has no effect."""
     used = in_use(record.config)
-    told = {
+    config = {
         "study": record.study,
         "trial": record.trial,
         "point": record.point,
@@ -164,7 +164,7 @@ def trial_config(record: TrialRecord) -> str:
         "without_effect": sorted(set(record.config) - set(used)),
         "config": dict(sorted(record.config.items())),
     }
-    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(config, indent=1, ensure_ascii=False) + "\n"
 
 
 def report_points(event: EpochReported, first: str | None = None) -> list[Point]:
@@ -231,8 +231,10 @@ def _seeds(event: StudyStarted) -> str:
 
 
 def _class_counts(data: DataSummary) -> str:
-    """Return the images of each class by set as JSON, in the order of the classes; nothing where it would be cut."""
-    counts = {images: [of_class.get(one, 0) for one in data.classes] for images, of_class in data.class_counts.items()}
+    """Return the images of each class by set as JSON, in the order of the classes; nothing if it is too long."""
+    counts = {
+        images: [of_class.get(name, 0) for name in data.classes] for images, of_class in data.class_counts.items()
+    }
     text = json.dumps(counts) if counts else ""
     return text if len(text) <= MAX_TAG_CHARACTERS else ""
 
@@ -250,26 +252,26 @@ def _shared_tags(event: StudyStarted) -> dict[str, str]:
 
 
 def _renamed_tags(event: StudyStarted) -> dict[str, str]:
-    """Return how classes and image sets whose names MLflow refuses are written in the names of metrics."""
+    """Return the encoded names of classes and image sets that MLflow does not accept in the names of metrics."""
     sets = (size.removeprefix("shifted/") for size in event.data.sizes)
-    found = renamed((*event.data.classes, *sets))
-    if not found:
+    encoded = renamed((*event.data.classes, *sets))
+    if not encoded:
         return {}
     _log.warning(
         "%s: MLflow takes no such names in metrics as %s; there they are %s", event.study,
-        ", ".join(map(repr, found.values())), ", ".join(found),
+        ", ".join(map(repr, encoded.values())), ", ".join(encoded),
     )  # fmt: skip
-    return {"study.renamed": json.dumps(found, ensure_ascii=False)}
+    return {"study.renamed": json.dumps(encoded, ensure_ascii=False)}
 
 
 def _cut_tags(tags: Mapping[str, str], owner: str) -> dict[str, str]:
-    found = {key: storable(value) for key, value in tags.items() if value}
-    return _cut(found, MAX_TAG_CHARACTERS, "tag", owner)
+    texts = {key: storable(value) for key, value in tags.items() if value}
+    return _cut(texts, MAX_TAG_CHARACTERS, "tag", owner)
 
 
 def _texts(values: Mapping[str, Setting], owner: str) -> dict[str, str]:
-    found = {safe_name(key): storable(str(value)) for key, value in values.items() if value is not None}
-    return _cut(found, MAX_PARAM_CHARACTERS, "parameter", owner)
+    texts = {safe_name(key): storable(str(value)) for key, value in values.items() if value is not None}
+    return _cut(texts, MAX_PARAM_CHARACTERS, "parameter", owner)
 
 
 def _cut(texts: Mapping[str, str], limit: int, what: str, owner: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Choose what MLflow's pages of a study show first: columns, order, charts; pure."""
+"""Saved views for MLflow's page of an experiment: columns, order and charts; and links to its pages; pure."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def study_views(spec: StudySpec, at_s: float = 0.0) -> dict[str, str]:
         at_s: When the views were made.
     """
     columns = _columns(spec)
-    look = {"selectedColumns": columns, "columnOrder": columns, "runsHiddenMode": "FIRST_20_RUNS", **_charts(spec)}
+    layout = {"selectedColumns": columns, "columnOrder": columns, "runsHiddenMode": "FIRST_20_RUNS", **_charts(spec)}
     ranked = {
         "searchFilter": "tags.`study.kind` = 'trial'",
         "orderByKey": f"metrics.`{_best(spec.objective.metric)}`",
         "orderByAsc": spec.objective.mode == "min",
     }
-    states = {TREE: look, RANKING: look | ranked}
+    states = {TREE: layout, RANKING: layout | ranked}
     made_ms = round(at_s * 1000)
     # The menu shows the view made last first.
     return {
@@ -51,8 +51,8 @@ def view_path(experiment_id: str | None, view: str = RANKING, *, charts: bool = 
     mode = "workflowType=machine_learning"
     if experiment_id is None:
         return f"/#/experiments?{mode}"
-    look = "&compareRunsMode=CHART" if charts else ""
-    return f"/#/experiments/{experiment_id}/runs?{mode}&viewStateShareKey={view}{look}"
+    mode_query = "&compareRunsMode=CHART" if charts else ""
+    return f"/#/experiments/{experiment_id}/runs?{mode}&viewStateShareKey={view}{mode_query}"
 
 
 def run_path(experiment_id: str, run_id: str) -> str:
@@ -68,7 +68,7 @@ def _envelope(key: str, state: Mapping[str, object], made_ms: int) -> str:
 
 def _columns(spec: StudySpec) -> list[str]:
     return [
-        *(f"metrics.`{_best(one.metric)}`" for one in spec.objective_list),
+        *(f"metrics.`{_best(objective.metric)}`" for objective in spec.objective_list),
         "tags.`study.state`",
         *(f"params.`{name}`" for name in spec.searched()[:_MAX_PARAM_COLUMNS]),
         "metrics.`best.epoch`",
@@ -81,14 +81,14 @@ def _best(metric: str) -> str:
 
 def _charts(spec: StudySpec) -> dict[str, object]:
     """Return a section of charts in front of those MLflow makes itself, one for each metric."""
-    curves = dict.fromkeys((*(one.metric for one in spec.objective_list), *_LOSSES))
+    curves = dict.fromkeys((*(objective.metric for objective in spec.objective_list), *_LOSSES))
     # A run without one of the values has no line, so parameters that only some trials have are no axes.
-    axes = [one.name for one in spec.space if not one.when and not isinstance(one.domain, Constant)][:_MAX_AXES]
+    axes = [entry.name for entry in spec.space if not entry.when and not isinstance(entry.domain, Constant)][:_MAX_AXES]
     across = {
         "type": "PARALLEL",
         "displayName": "Parallel coordinates",
         "selectedParams": axes,
-        "selectedMetrics": [_best(one.metric) for one in spec.objective_list],
+        "selectedMetrics": [_best(objective.metric) for objective in spec.objective_list],
         "showAllRuns": True,
     }
     first, *rest = map(_curve, curves)

@@ -73,7 +73,7 @@ class StudyProgress:
     now_s: float = 0.0
 
     def update(self, line: Line) -> None:
-        """Add one event; adding it again changes nothing but the sessions."""
+        """Add one event; adding it again changes nothing."""
         event = line.event
         if isinstance(event, StudyStarted):
             self._begin(event, line.provenance)
@@ -125,7 +125,8 @@ class StudyProgress:
         self.study, self.outcome = event, None
         self.provenance = provenance or self.provenance
         self.since_s = event.at_s
-        self.sessions.append(_session(event, provenance))
+        if (session := _session(event, provenance)) not in self.sessions:
+            self.sessions.append(session)
 
     def _start(self, record: TrialRecord) -> None:
         self.started.add(record.trial)
