@@ -184,14 +184,15 @@ class RunExporter:
         before, self._updates, self._points = self._progress, {}, []
         self._progress = before.copy()
         try:
-            for line in lines:
-                self._export_line(line)
-            self._flush_trials()
+            try:
+                for line in lines:
+                    self._export_line(line)
+                self._flush_trials()
+            finally:
+                self._registry.save()
         except BaseException:
             self._progress = before
             raise
-        finally:
-            self._registry.save()
 
     def _export_line(self, line: Line) -> None:
         event = line.event
