@@ -36,7 +36,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from recorders import Script
-from study.layout import Layout
+from study.paths import Layout
 from tracking.exporter.recorder import open_recorder
 layout = Layout(Path({results!r}))
 recorder = open_recorder(layout, layout.study("faces"), None, apart=True)
@@ -124,8 +124,8 @@ def test_a_sender_that_always_crashes_is_given_up_with_a_word(
 
 def test_words_of_the_sender_reach_the_log_of_the_driver(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING", "tracking")
-    courier._repeat(json.dumps({"logger": "tracking", "level": logging.ERROR, "text": "100 % lost"}))
-    courier._repeat('{"logger": "tra')
+    courier._log_line(json.dumps({"logger": "tracking", "level": logging.ERROR, "text": "100 % lost"}))
+    courier._log_line('{"logger": "tra')
     assert [(one.levelno, one.getMessage()) for one in caplog.records] == [(logging.ERROR, "100 % lost")]
 
 

@@ -141,8 +141,8 @@ def put_file(client: TrackingClient, model_id: str, location: str, file: Path, f
         TrackingError: the store cannot be written.
     """
     if (target := local_path(location)) is None:
-        with client.translated(f"cannot upload {file} to model {model_id}"):
-            client.api.log_model_artifact(model_id, str(file), folder or None)
+        fault = f"cannot upload {file} to model {model_id}"
+        client.call(fault, client.api.log_model_artifact, model_id, str(file), folder or None)
         return
     try:
         link_file(file, target / folder / file.name)
