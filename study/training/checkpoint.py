@@ -1,4 +1,4 @@
-"""Write and read a trial's selected checkpoint: weights, scores and what they are."""
+"""The selected checkpoint of a trial: a folder of weights, validation scores and a card that describes them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class CheckpointCard:
-    """What a selected checkpoint says of itself, so that it can be used without its study.
+    """The description of a selected checkpoint, so that it can be used without its study.
 
-    ``preprocessing`` gives image_size_px, resize (in words), resize_mode, mean and std; ``metrics`` are of ``epoch``;
-    ``precision`` and ``device`` (cpu or cuda) are what its validation scores were computed in and on;
-    ``weights_sha256`` is that of the file of weights, empty in cards that were written before there was one.
+    ``preprocessing`` holds image_size_px, resize (in words), resize_mode, mean and std; ``metrics`` are those of
+    ``epoch``; ``precision`` and ``device`` (cpu or cuda) produced its validation scores; ``weights_sha256`` is empty in
+    cards of versions that had none.
     """
 
     depth: int
@@ -47,7 +47,7 @@ class CheckpointCard:
     format: int = FORMAT
 
     def as_json(self) -> str:
-        """Return the stored form."""
+        """Return the card as JSON."""
         return json.dumps(asdict(self), indent=2) + "\n"
 
 
@@ -55,8 +55,8 @@ class CheckpointCard:
 class SelectedCheckpoint:
     """A selected checkpoint before it is written.
 
-    ``scores`` are the validation scores in [0, 1] of exactly these weights: [M] of the positive class, or [M, K];
-    ``labels`` are [M].
+    ``scores`` are the validation scores in [0, 1] of these weights: [M] of the positive class, or [M, K]; ``labels``
+    are [M].
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -66,21 +66,17 @@ class SelectedCheckpoint:
 
 
 def best_folder(directory: Path, epoch: int) -> Path:
-    """Return where the selected checkpoint of an epoch lies."""
+    """Return the folder of an epoch's selected checkpoint."""
     return directory / f"epoch-{epoch:04d}"
 
 
 def save_best(directory: Path, selected: SelectedCheckpoint) -> Path:
-    """Write a selected checkpoint as one folder, whole or not at all, with float32, contiguous weights.
-
-    Returns:
-        The folder; but for its weights, which may be deleted, it is never changed after this.
-    """
+    """Write a selected checkpoint atomically as one folder and return it; only its weights may be deleted later."""
     folder = best_folder(directory, selected.card.epoch)
     staging = directory / f".{folder.name}.part"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    # Not save_file: the file it makes can be read by its owner alone.
+    # Not save_file: only the owner can read the file it makes.
     weights = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in selected.weights.items()})
     card = replace(selected.card, weights_sha256=hashlib.sha256(weights).hexdigest())
     write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
@@ -93,36 +89,36 @@ def save_best(directory: Path, selected: SelectedCheckpoint) -> Path:
 
 
 def read_card(folder: Path) -> CheckpointCard:
-    """Read what a selected checkpoint says of itself.
+    """Read the card of a selected checkpoint.
 
     Raises:
-        OSError: the folder is not there or not readable.
-        ValueError: it is damaged, or was written in another format.
+        OSError: the folder is missing or not readable.
+        ValueError: the card is damaged, or has another format.
     """
     return parse_card((folder / CARD).read_text(encoding="utf-8"), str(folder / CARD))
 
 
 def parse_card(text: str, name: str) -> CheckpointCard:
-    """Read a card's stored form.
+    """Parse a card's JSON.
 
     Raises:
-        ValueError: it is damaged, or was written in another format.
+        ValueError: it is damaged, or has another format.
     """
-    found = json.loads(text)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        said = found.get("format") if isinstance(found, dict) else None
-        raise ValueError(f"checkpoint format must be {FORMAT}, but {name} says {said}")
+    card = json.loads(text)
+    card_format = card.get("format") if isinstance(card, dict) else None
+    if card_format != FORMAT:
+        raise ValueError(f"checkpoint format must be {FORMAT}, but {name} says {card_format}")
     try:
-        return CheckpointCard(**{**found, "classes": tuple(found["classes"])})
+        return CheckpointCard(**{**card, "classes": tuple(card["classes"])})
     except (KeyError, TypeError) as error:
         raise ValueError(f"{name} is damaged: {error}") from error
 
 
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read the weights of a selected checkpoint, or of any folder that has such a file, onto the CPU.
+    """Read the weights of a folder, such as that of a selected checkpoint, onto the CPU.
 
     Raises:
-        OSError: they are not there or not readable.
+        OSError: they are missing or not readable.
         ValueError: they are damaged.
     """
     weights = (folder / WEIGHTS).read_bytes()
@@ -139,7 +135,7 @@ def load_scores(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Read validation scores, [M] or [M, K], and labels [M] of a selected checkpoint.
 
     Raises:
-        OSError: they are not there or not readable.
+        OSError: they are missing or not readable.
         ValueError: they are damaged.
     """
     try:
@@ -150,7 +146,7 @@ def load_scores(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a selected checkpoint is there with its weights and scores, undamaged."""
+    """Whether a selected checkpoint exists with its weights and scores, undamaged."""
     try:
         load_weights(folder)
         load_scores(folder)
@@ -161,7 +157,7 @@ def is_complete(folder: Path) -> bool:
 
 
 def delete_obsolete(directory: Path, keep_epoch: int | None) -> None:
-    """Delete selected checkpoints of other epochs, and what a kill left half written."""
+    """Delete selected checkpoints of other epochs, and files a kill left unfinished."""
     for path in (*directory.glob("epoch-*"), *directory.glob(".epoch-*.part")):
         if keep_epoch is None or path != best_folder(directory, keep_epoch):
             shutil.rmtree(path, ignore_errors=True)

@@ -20,11 +20,11 @@ FIXED_NORMALIZATIONS: dict[str, tuple[Channels, Channels]] = {
     "half": ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""(mean, standard deviation) of pixels in [0, 1]; ``dataset`` takes those of the training images."""
+"""(mean, standard deviation) of pixels in [0, 1]; ``dataset`` uses those of the training images."""
 
 
 class DeviceImages:
-    """Images and labels on one device; made float only batch by batch."""
+    """Images and labels on one device, as uint8; converted to float batch by batch."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class DeviceImages:
         normalization: tuple[Channels, Channels] = FIXED_NORMALIZATIONS["imagenet"],
     ) -> None:
         with warnings.catch_warnings():
-            # Arrays from Ray's object store are read-only; torch warns although nothing here writes to them.
+            # Arrays from Ray's object store are read-only; torch warns, but nothing writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             self._images = torch.from_numpy(images).to(device)
             self._labels = torch.from_numpy(labels).to(device)
         self._classes = classes
         self._mean, self._std = (
-            torch.tensor(one, device=device).view(1, 3, 1, 1) for one in normalization
+            torch.tensor(channels, device=device).view(1, 3, 1, 1) for channels in normalization
         )  # [1, 3, 1, 1]
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ STATISTICS_BLOCK = 256
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images and what they show: uint8 RGB [N, S, S, 3] and int64 [N], places in the class names."""
+    """Images, uint8 RGB [N, S, S, 3], and labels, int64 [N], indices into the class names."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -105,7 +105,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a trial learns from and is judged on.
+    """The training and validation images of a trial, and its shifted sets.
 
     Attributes:
         train_images: uint8 [N, S, S, 3], RGB.
@@ -114,10 +114,10 @@ class TrainingData:
         val_labels: int64 [M], in [0, K).
         classes: names of the K labels; with two, label 1 is the positive class.
         fingerprint: hash of the whole data set.
-        shifted: further images by name, which only score a trial's selected checkpoint.
+        shifted: further image sets by name, on which a trial's selected checkpoint is evaluated.
         mean: of the training pixels divided by 255, per channel, for ``normalization: dataset``.
         std: likewise.
-        resize: how pictures were made square: crop, stretch or pad.
+        resize: how images were made square: crop, stretch or pad.
     """
 
     train_images: NDArray[np.uint8]
@@ -133,12 +133,12 @@ class TrainingData:
 
     @property
     def outputs(self) -> int:
-        """Logits a model needs: 1 for two classes, else one per class."""
+        """Number of logits: 1 for two classes, else one per class."""
         return 1 if len(self.classes) == 2 else len(self.classes)
 
     @property
     def class_counts(self) -> list[int]:
-        """Training images of each class: [K]."""
+        """Number of training images of each class: [K]."""
         return [int(count) for count in np.bincount(self.train_labels, minlength=len(self.classes))]
 
 
@@ -152,7 +152,7 @@ def pixel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, float, flo
         (mean, std); a channel that never varies has standard deviation 1, to divide by.
     """
     values = np.arange(256) / 255
-    found = []
+    statistics = []
     for channel in range(3):
         shares = np.zeros(256)
         for start in range(0, len(images), STATISTICS_BLOCK):
@@ -160,6 +160,6 @@ def pixel_statistics(images: NDArray[np.uint8]) -> tuple[tuple[float, float, flo
             shares += np.bincount(block.ravel(), minlength=256)
         shares /= shares.sum()
         mean = float(shares @ values)
-        found.append((mean, float(np.sqrt(shares @ (values - mean) ** 2)) or 1.0))
-    (red, red_std), (green, green_std), (blue, blue_std) = found
+        statistics.append((mean, float(np.sqrt(shares @ (values - mean) ** 2)) or 1.0))
+    (red, red_std), (green, green_std), (blue, blue_std) = statistics
     return (red, green, blue), (red_std, green_std, blue_std)

@@ -1,4 +1,4 @@
-"""One network that learns: its optimizer, loss and schedule, and one pass over the training images."""
+"""One epoch of training: the network with its optimizer, loss and schedule."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from study.training.optimization import (
 
 @dataclass(frozen=True)
 class Learner:
-    """A network and what changes it; ``average`` is there where the trial asks for one."""
+    """A network, its optimizer and loss, and the moving average of its weights if the trial uses one."""
 
     network: Network
     optimizer: torch.optim.Optimizer
@@ -48,7 +48,7 @@ class Learner:
 
     @property
     def evaluated_network(self) -> Network:
-        """The network that is scored and kept: with averaged weights where there are such."""
+        """The network that is evaluated and saved: the moving average if there is one."""
         if self.average is None:
             return self.network
         return Network(self.average.model, self.network.device, self.network.precision, self.network.channels_last)
@@ -78,7 +78,7 @@ def normalization(config: TrialConfig, data: TrainingData) -> tuple[Channels, Ch
 
 
 def image_order(config: TrialConfig, labels: NDArray[np.int64], epoch: int) -> torch.Tensor:
-    """Return which images an epoch takes, in order: [N]."""
+    """Return the indices of an epoch's training images in order: [N]."""
     if config.sampling == "balanced":
         return balanced_order(labels, config.seed, epoch)
     return epoch_order(len(labels), config.seed, epoch)
@@ -87,14 +87,14 @@ def image_order(config: TrialConfig, labels: NDArray[np.int64], epoch: int) -> t
 def train_epoch(
     learner: Learner, images: DeviceImages, order: torch.Tensor, config: TrialConfig, epoch: int
 ) -> dict[str, float]:
-    """Take one pass over the training images.
+    """Train one epoch.
 
     Args:
-        learner: is changed in place.
+        learner: changed in place.
         images: the training images.
-        order: [N], which of them to take, in order.
+        order: [N], indices of the images in the order they are used.
         config: the trial's.
-        epoch: counts from 1; augmentations, dropout and schedule depend on it.
+        epoch: from 1; augmentation, dropout and schedule depend on it.
 
     Returns:
         train_loss, train_accuracy and learning_rate, the head's at the last step.
@@ -104,7 +104,7 @@ def train_epoch(
     """
     network = learner.network
     set_training(network.model, config.freeze)
-    # nn.Dropout draws from torch's global generators: they begin anew here, and are given back as they were.
+    # nn.Dropout draws from torch's global generators: seeded here, restored afterwards.
     with torch.random.fork_rng(devices=[network.device] if network.device.type == "cuda" else []):
         torch.manual_seed(stable_seed(config.seed, "dropout", epoch))
         return _train_batches(learner, images, order, config, epoch)
@@ -116,11 +116,11 @@ def _train_batches(
     network = learner.network
     augment, stream = build_augmenter(config.augmentation), augmentation_generator(config.seed, epoch)
     bounds = list(batch_bounds(len(order), config.batch_size))
-    order = order.to(network.device)  # once, or every batch would wait for its own part
-    loss_sum, right = 0.0, torch.zeros((), device=network.device)
-    for at, (start, stop) in enumerate(bounds):
-        clock = SchedulePosition((epoch - 1) * len(bounds) + at, len(bounds), config.max_epochs)
-        set_learning_rate(learner.optimizer, learning_rate_factor(config, clock))
+    order = order.to(network.device)  # once, or every batch would wait for a transfer
+    loss_sum, correct = 0.0, torch.zeros((), device=network.device)
+    for batch_index, (start, stop) in enumerate(bounds):
+        position = SchedulePosition((epoch - 1) * len(bounds) + batch_index, len(bounds), config.max_epochs)
+        set_learning_rate(learner.optimizer, learning_rate_factor(config, position))
         batch, targets = images.take(order[start:stop], channels_last=network.channels_last)
         batch, targets = augment(batch, targets, stream)
         logits = network.logits(images.normalize(batch))  # [B] or [B, K]
@@ -133,10 +133,10 @@ def _train_batches(
             )
         _step(learner, loss, config.clip_grad_norm)
         loss_sum += value * (stop - start)
-        right += (predicted(logits.detach()) == targets.argmax(1)).sum()
+        correct += (predicted_classes(logits.detach()) == targets.argmax(1)).sum()
     return {
         "train_loss": loss_sum / len(order),
-        "train_accuracy": float(right) / len(order),
+        "train_accuracy": float(correct) / len(order),
         "learning_rate": float(learner.optimizer.param_groups[-1]["lr"]),
     }
 
@@ -151,6 +151,6 @@ def _step(learner: Learner, loss: torch.Tensor, clip_grad_norm: float | None) ->
         learner.average.update(learner.network.model)
 
 
-def predicted(logits: torch.Tensor) -> torch.Tensor:
-    """Return the class each image is taken for: [B], from logits [B] or [B, K]."""
+def predicted_classes(logits: torch.Tensor) -> torch.Tensor:
+    """Return the predicted class of each image: [B], from logits [B] or [B, K]."""
     return (logits > 0).long() if logits.ndim == 1 else logits.argmax(1)

@@ -1,4 +1,4 @@
-"""Compute what training minimises; one registry entry per name."""
+"""Losses: one function and one registry line each, and the criterion that weights them by class."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Modulate = Callable[[torch.Tensor, Hyperparameters], torch.Tensor]
 
 
 def cross_entropy(log_probabilities: torch.Tensor, config: Hyperparameters) -> torch.Tensor:
-    """Count each class's log-probability as it is: [B, K]."""
+    """Return the log-probabilities unchanged: [B, K]."""
     return log_probabilities
 
 
 def focal(log_probabilities: torch.Tensor, config: Hyperparameters) -> torch.Tensor:
-    """Count easy images less: times (1 - p)^focal_gamma, [B, K] (Lin et al. 2017)."""
+    """Weight log-probabilities by (1 - p)^focal_gamma, so that easy images count less: [B, K] (Lin et al. 2017)."""
     # At exactly 0 the power's derivative is infinite for focal_gamma < 1, and infinity times 0 is not a number.
     others = (-log_probabilities.expm1()).clamp(min=torch.finfo(log_probabilities.dtype).tiny)  # 1 - p
     return log_probabilities * others**config.focal_gamma
@@ -28,7 +28,7 @@ LOSSES: dict[str, Modulate] = {"cross_entropy": cross_entropy, "focal": focal}
 
 
 class Criterion:
-    """The loss of one trial: with its class weights, label smoothing and focus."""
+    """The loss of one trial, with its class weights and label smoothing."""
 
     def __init__(self, config: Hyperparameters, class_counts: Sequence[int], device: torch.device) -> None:
         self._config = config
@@ -44,24 +44,24 @@ class Criterion:
             targets: [B, K], class probabilities that sum to 1.
 
         Returns:
-            sum over images and classes of w * t * loss, divided by that of w * t, t being smoothed: torch's weighted
-            cross-entropy, which however divides by the unsmoothed w * t of labels, and by B for soft targets.
+            The sum over images and classes of w * t * loss, divided by that of w * t, with t smoothed. torch's weighted
+            cross-entropy divides by the unsmoothed w * t of labels instead, and by B for soft targets.
         """
         smoothing = self._config.label_smoothing
         targets = targets * (1 - smoothing) + smoothing / self._classes  # Szegedy et al. 2016
-        counted = self._weights * targets  # [B, K]
+        weighted = self._weights * targets  # [B, K]
         losses = -LOSSES[self._config.loss](log_probabilities(logits), self._config)
-        return (counted * losses).sum() / counted.sum()
+        return (weighted * losses).sum() / weighted.sum()
 
 
 def log_probabilities(logits: torch.Tensor) -> torch.Tensor:
-    """Turn logits [B] of the positive class, or [B, K], into log-probabilities [B, K]."""
+    """Convert logits [B] of the positive class, or [B, K], to log-probabilities [B, K]."""
     if logits.ndim == 1:
         return torch.stack([functional.logsigmoid(-logits), functional.logsigmoid(logits)], 1)  # [B] -> [B, 2]
     return functional.log_softmax(logits, 1)
 
 
 def balanced_weights(class_counts: Sequence[int]) -> list[float]:
-    """Return N / (K * n) for each class, so that every class counts the same: [K] (King & Zeng 2001)."""
+    """Return N / (K * n) for each class, so that every class has the same weight: [K] (King & Zeng 2001)."""
     total, classes = sum(class_counts), len(class_counts)
     return [total / (classes * count) for count in class_counts]

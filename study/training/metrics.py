@@ -1,4 +1,4 @@
-"""Score predictions of two or more classes; pure numpy."""
+"""Metrics of predictions of two or more classes; pure numpy."""
 
 from __future__ import annotations
 
@@ -40,13 +40,16 @@ def evaluate(logits: Floats, labels: Labels, classes: Sequence[str]) -> dict[str
     if logits.ndim == 2 and len(classes) == 2:
         logits = logits[:, 1].astype(np.float64) - logits[:, 0]  # [M, 2] -> [M], the same softmax
     labels = labels.astype(np.int64)
-    chances = probabilities(logits)
-    called = (chances > 0.5).astype(np.int64) if chances.ndim == 1 else chances.argmax(axis=1)
-    found = {"loss": _cross_entropy(logits, labels), "accuracy": float(np.mean(called == labels))}
-    found |= _ranked(chances, labels, len(classes))
-    found |= _counted(called, labels, slugs)
-    confidence = np.maximum(chances, 1 - chances) if chances.ndim == 1 else chances.max(axis=1)
-    return found | {"ece": calibration_error(confidence, called == labels)}
+    scores = probabilities(logits)
+    predicted = (scores > 0.5).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)
+    confidence = np.maximum(scores, 1 - scores) if scores.ndim == 1 else scores.max(axis=1)
+    return {
+        "loss": _cross_entropy(logits, labels),
+        "accuracy": float(np.mean(predicted == labels)),
+        **_ranking_metrics(scores, labels, len(classes)),
+        **_confusion_metrics(predicted, labels, slugs),
+        "ece": calibration_error(confidence, predicted == labels),
+    }
 
 
 def metric_slug(class_name: str) -> str:
@@ -88,42 +91,42 @@ def _cross_entropy(logits: Floats, labels: Labels) -> float:
     return float(np.mean(np.log(np.exp(shifted).sum(axis=1)) - own))
 
 
-def _ranked(chances: Floats, labels: Labels, classes: int) -> dict[str, float]:
-    """Return what needs every class to be present: nothing where one is missing."""
+def _ranking_metrics(scores: Floats, labels: Labels, classes: int) -> dict[str, float]:
+    """Return the metrics that need every class to be present: none where one is missing."""
     if np.bincount(labels, minlength=classes).min() == 0:
         return {}
-    if chances.ndim == 1:
-        return {"auc": roc_auc(chances, labels), "threshold": best_threshold(chances, labels)}
-    each = [roc_auc(chances[:, one], (labels == one).astype(np.int64)) for one in range(classes)]
-    return {"auc": float(np.mean(each))}
+    if scores.ndim == 1:
+        return {"auc": roc_auc(scores, labels), "threshold": best_threshold(scores, labels)}
+    by_class = [roc_auc(scores[:, k], (labels == k).astype(np.int64)) for k in range(classes)]
+    return {"auc": float(np.mean(by_class))}
 
 
-def _counted(called: Labels, labels: Labels, slugs: Sequence[str]) -> dict[str, float]:
-    """Return what follows from the confusion matrix."""
+def _confusion_metrics(predicted: Labels, labels: Labels, slugs: Sequence[str]) -> dict[str, float]:
+    """Return the metrics of the confusion matrix."""
     size = len(slugs)
-    table = np.bincount(labels * size + called, minlength=size * size).reshape(size, size)  # [true, called]
-    hits, present, predicted = table.diagonal(), table.sum(axis=1), table.sum(axis=0)
+    confusion = np.bincount(labels * size + predicted, minlength=size * size).reshape(size, size)  # [true, predicted]
+    hits, present, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     by_class = {
-        "precision": hits / np.maximum(predicted, 1),
+        "precision": hits / np.maximum(called, 1),
         "recall": hits / np.maximum(present, 1),
-        "f1": 2 * hits / np.maximum(present + predicted, 1),
+        "f1": 2 * hits / np.maximum(present + called, 1),
     }
-    seen = present + predicted > 0
-    found = {f"macro_{name}": float(values[seen].mean()) for name, values in by_class.items()}
-    found["f1"] = float(by_class["f1"][1]) if size == 2 else found["macro_f1"]
+    seen = present + called > 0
+    results = {f"macro_{name}": float(values[seen].mean()) for name, values in by_class.items()}
+    results["f1"] = float(by_class["f1"][1]) if size == 2 else results["macro_f1"]
     for name, values in by_class.items():
-        found |= {f"{name}.{slug}": float(value) for slug, value in zip(slugs, values, strict=True)}
-    return found
+        results |= {f"{name}.{slug}": float(value) for slug, value in zip(slugs, values, strict=True)}
+    return results
 
 
 def probabilities(logits: Floats) -> NDArray[np.float64]:
-    """Turn logits into probabilities, without overflow: [M] by the sigmoid, [M, K] by the softmax."""
+    """Return the sigmoid of logits [M] or the softmax of logits [M, K], without overflow."""
     if logits.ndim == 1:
         return sigmoid(logits)
     logits = logits.astype(np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chances: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return chances
+    scores: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return scores
 
 
 def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
@@ -149,7 +152,7 @@ def best_threshold(scores: Floats, labels: Labels) -> float:
         scores: [M], in [0, 1].
         labels: [M], 0 or 1; both present.
     """
-    values, positive, negative = _tally(scores, labels)
+    values, positive, negative = _count_by_score(scores, labels)
     lower, upper = np.append(0.0, values), np.append(values, 1.0)
     middle = (lower + upper) / 2
     middle = np.where(middle < upper, middle, lower)  # between neighbouring floats the middle may round up
@@ -163,7 +166,7 @@ def best_threshold(scores: Floats, labels: Labels) -> float:
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def _tally(scores: Floats, labels: Labels) -> tuple[Floats, Labels, Labels]:
+def _count_by_score(scores: Floats, labels: Labels) -> tuple[Floats, Labels, Labels]:
     """Return the distinct scores [U] in order, and how many positives and negatives have each."""
     values, place = np.unique(scores, return_inverse=True)
     positive = np.bincount(place[labels == 1], minlength=len(values))
@@ -182,7 +185,7 @@ def roc_auc(scores: Floats, labels: Labels) -> float:
 
     Source: the Mann-Whitney form, Hanley & McNeil 1982.
     """
-    _, positive, negative = _tally(scores, labels)
+    _, positive, negative = _count_by_score(scores, labels)
     positives, negatives = int(positive.sum()), int(negative.sum())
     if positives == 0 or negatives == 0:
         raise ValueError(f"both classes must be present, but got ({positives=}, {negatives=})")
@@ -197,7 +200,7 @@ def log_loss(logits: Floats, labels: Labels) -> float:
 
 
 def sigmoid(logits: Floats) -> NDArray[np.float64]:
-    """Turn logits into scores in [0, 1], without overflow."""
+    """Return the sigmoid, without overflow."""
     logits = logits.astype(np.float64)
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))

@@ -19,8 +19,8 @@ from study.training.models.architectures import HEAD
 class WeightAverage:
     """An exponential moving average of weights and batch-norm statistics (Polyak & Juditsky 1992).
 
-    While young it forgets faster, with decay min(decay, (1 + n) / (10 + n)) at step n, as TensorFlow's does: else the
-    first epochs would score the initial weights.
+    The decay at step n is min(decay, (1 + n) / (10 + n)), as in TensorFlow: else the first epochs would mostly score
+    the initial weights.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -30,7 +30,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move a step towards the model's weights."""
+        """Update the average with the model's weights."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         own, new = self.model.state_dict(), model.state_dict()
@@ -41,11 +41,11 @@ class WeightAverage:
             own[name].copy_(new[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resume needs."""
+        """Return the state to resume from."""
         return {"steps": self._steps, "model": self.model.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where ``state_dict`` was taken."""
+        """Restore what ``state_dict`` returned."""
         self._steps = state["steps"]
         self.model.load_state_dict(state["model"])
 
@@ -56,7 +56,7 @@ BASE_RATE = "base_lr"
 
 
 def sgd(groups: Groups, config: TrialConfig) -> torch.optim.Optimizer:
-    """Make stochastic gradient descent with classical momentum, or Nesterov's, which are one and the same at 0."""
+    """Make stochastic gradient descent with classical or Nesterov momentum, which are the same at 0."""
     momentum = config.resolved_momentum()
     assert momentum is not None
     return torch.optim.SGD(groups, momentum=momentum, nesterov=config.nesterov and momentum > 0, fused=True)
@@ -91,18 +91,18 @@ def build_optimizer(model: nn.Module, config: TrialConfig) -> torch.optim.Optimi
 
 
 def parameter_groups(model: nn.Module, config: Hyperparameters) -> Groups:
-    """Sort the parameters that are trained by their learning rate and weight decay; the head's group is the last.
+    """Group the trained parameters by learning rate and weight decay, the head's last.
 
     Norms and biases are the parameters with one dimension.
     """
-    sorted_by: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    by_settings: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             own_rate = not name.startswith(HEAD) and config.backbone_learning_rate_factor != 1
             decays = config.decay_norms_and_biases or parameter.ndim > 1
-            sorted_by.setdefault((own_rate, decays), []).append(parameter)
+            by_settings.setdefault((own_rate, decays), []).append(parameter)
     groups: Groups = []
-    for (own_rate, decays), parameters in sorted(sorted_by.items(), reverse=True):
+    for (own_rate, decays), parameters in sorted(by_settings.items(), reverse=True):
         rate = config.learning_rate * (config.backbone_learning_rate_factor if own_rate else 1)
         decay = config.weight_decay if decays else 0.0
         groups.append({"params": parameters, "lr": rate, BASE_RATE: rate, "weight_decay": decay})
@@ -110,7 +110,7 @@ def parameter_groups(model: nn.Module, config: Hyperparameters) -> Groups:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Give every group its own learning rate times a schedule's factor."""
+    """Set every group's learning rate to its base rate times a schedule's factor."""
     for group in optimizer.param_groups:
         group["lr"] = group[BASE_RATE] * factor
 
@@ -123,61 +123,61 @@ FINAL_DIV_FACTOR = 1e4
 
 @dataclass(frozen=True)
 class SchedulePosition:
-    """Where training stands: ``step`` counts optimizer steps from 0, over all epochs."""
+    """A point in a trial's schedule; ``step`` counts optimizer steps from 0, over all epochs."""
 
     step: int
     steps_per_epoch: int
     max_epochs: int
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps in all."""
+    def total_steps(self) -> int:
+        """Optimizer steps of the trial."""
         return self.steps_per_epoch * self.max_epochs
 
     @property
     def epoch(self) -> int:
-        """Whole epochs behind."""
+        """Finished epochs."""
         return self.step // self.steps_per_epoch
 
 
-def learning_rate_factor(config: Hyperparameters, clock: SchedulePosition) -> float:
-    """Return what the learning rate is multiplied with at a step.
+def learning_rate_factor(config: Hyperparameters, position: SchedulePosition) -> float:
+    """Return the factor of the learning rate at a step.
 
-    A warm-up of W = warmup_epochs * steps_per_epoch steps rises linearly, step s (from 0) by (s + 1) / (W + 1), before
-    the schedule begins; of ``one_cycle`` it is the length of the rise, at least one step, where 0 means 30 % of the
-    trial. Being a function of the step alone, it needs no state to resume.
+    A warm-up of W = warmup_epochs * steps_per_epoch steps precedes the schedule: step s (from 0) has the factor
+    (s + 1) / (W + 1). For ``one_cycle`` it is the length of the rise, at least one step, where 0 means 30 % of the
+    trial. A function of the step alone has no state to resume.
     """
-    warm = round(config.warmup_epochs * clock.steps_per_epoch)
+    warm = round(config.warmup_epochs * position.steps_per_epoch)
     if config.schedule == "one_cycle" and config.warmup_epochs > 0:
         warm = max(1, warm)  # 0 stands for the usual rise
-    if config.schedule != "one_cycle" and clock.step < warm:
-        return (clock.step + 1) / (warm + 1) * SCHEDULES[config.schedule](config, clock, clock.step)
-    return SCHEDULES[config.schedule](config, clock, warm)
+    if config.schedule != "one_cycle" and position.step < warm:
+        return (position.step + 1) / (warm + 1) * SCHEDULES[config.schedule](config, position, position.step)
+    return SCHEDULES[config.schedule](config, position, warm)
 
 
-def constant(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
+def constant(config: Hyperparameters, position: SchedulePosition, warm: int) -> float:
     """Keep the learning rate."""
     return 1.0
 
 
-def multistep(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
+def multistep(config: Hyperparameters, position: SchedulePosition, warm: int) -> float:
     """Multiply by gamma after each of the milestones, which count whole epochs."""
-    return float(config.gamma ** sum(clock.epoch >= milestone for milestone in config.milestones))
+    return float(config.gamma ** sum(position.epoch >= milestone for milestone in config.milestones))
 
 
-def cosine(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
+def cosine(config: Hyperparameters, position: SchedulePosition, warm: int) -> float:
     """Fall along half a cosine to 0, step by step (Loshchilov & Hutter 2017, without restarts)."""
-    left = max(1, clock.steps - warm)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (clock.step - warm) / left)))
+    left = max(1, position.total_steps - warm)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (position.step - warm) / left)))
 
 
-def one_cycle(config: Hyperparameters, clock: SchedulePosition, warm: int) -> float:
+def one_cycle(config: Hyperparameters, position: SchedulePosition, warm: int) -> float:
     """Rise from 1/25, then fall to 1/250000, along cosines (Smith & Topin 2018; torch's form, momentum left alone)."""
-    top = (warm or RISE_SHARE * clock.steps) - 1
-    last = clock.steps - 1
-    if clock.step <= top:
-        return _between(1 / DIV_FACTOR, 1.0, clock.step / top if top else 1.0)
-    return _between(1.0, 1 / DIV_FACTOR / FINAL_DIV_FACTOR, (clock.step - top) / max(1e-9, last - top))
+    top = (warm or RISE_SHARE * position.total_steps) - 1
+    last = position.total_steps - 1
+    if position.step <= top:
+        return _between(1 / DIV_FACTOR, 1.0, position.step / top if top else 1.0)
+    return _between(1.0, 1 / DIV_FACTOR / FINAL_DIV_FACTOR, (position.step - top) / max(1e-9, last - top))
 
 
 def _between(start: float, end: float, share: float) -> float:

@@ -1,4 +1,4 @@
-"""Write and read what a trial goes on from after its last finished epoch."""
+"""Save the state of a trial after every epoch, and resume from it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _BLOCK_BYTES = 1 << 20
 _DAMAGE = (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, UnpicklingError)
 
 Identity = dict[str, Any]
-"""What must be the same for a trial to go on."""
+"""What must be the same for a trial to be resumed."""
 
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The last finished epoch as it lies on disk; without weights after a trial's final epoch."""
+    """The last finished epoch as read from disk; without weights after a trial's final epoch."""
 
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     model: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class ResumePoint:
     average: Mapping[str, Any] = field(default_factory=dict)
 
     def restore(self, learner: Learner) -> None:
-        """Put a learner, in place, where it was; nothing before the first epoch."""
+        """Load the state into a learner, in place; does nothing before the first epoch."""
         if self.model:
             learner.network.model.load_state_dict(self.model)
             learner.optimizer.load_state_dict(dict(self.optimizer))
@@ -54,7 +54,7 @@ class ResumePoint:
 
 
 def training_identity(config: TrialConfig, objective: Objective, data_fingerprint: str) -> Identity:
-    """Say what a trial's last epoch belongs to."""
+    """Return the identity of a trial."""
     return {"config": config.model_dump(), "objective": objective.model_dump(), "data": data_fingerprint}
 
 
@@ -65,16 +65,16 @@ def save_epoch(
     learner: Learner | None = None,
     selected: SelectedCheckpoint | None = None,
 ) -> None:
-    """Write all that is needed to go on, then the selected checkpoint if it is this epoch's.
+    """Write the file to resume from, then the selected checkpoint if it is this epoch's.
 
-    The file to go on from holds the selected checkpoint of its own epoch: the moment it is there the epoch counts,
-    and the folder can be made from it. So at no time are there more than these two.
+    The file contains the selected checkpoint of its own epoch: once it is written the epoch counts, and the
+    checkpoint's folder can be made from it. So there are never more than two checkpoints.
 
     Args:
         directory: the trial's folder.
-        identity: what the files belong to.
-        progress: the epoch included.
-        learner: left out after the final epoch, when nothing goes on.
+        identity: the trial's.
+        progress: with this epoch.
+        learner: None after the final epoch, when nothing is resumed.
         selected: the checkpoint, if this epoch is the best so far.
     """
     average = learner.average if learner else None
@@ -84,9 +84,9 @@ def save_epoch(
         "model": learner.network.model.state_dict() if learner else {},
         "optimizer": learner.optimizer.state_dict() if learner else {},
         "average": average.state_dict() if average else {},
-        "history": [(one.epoch, dict(one.values)) for one in progress.history],
+        "history": [(metrics.epoch, dict(metrics.values)) for metrics in progress.history],
         "best": (progress.best_epoch, progress.best_value),
-        "selected": _packed(selected) if selected else None,
+        "selected": _pack(selected) if selected else None,
     }
     write_atomic(directory / LAST_CHECKPOINT, lambda file: _save_with_digest(state, file))
     assert progress.best_epoch is not None
@@ -96,11 +96,10 @@ def save_epoch(
 
 
 def read_last(directory: Path, identity: Identity) -> ResumePoint:
-    """Read the last finished epoch; finish or remove what a kill left half done.
+    """Read the last finished epoch; finish or remove what a kill left unfinished.
 
     Returns:
-        An empty one when there is none to go on from, because none was written, it is another trial's,
-        or the disk damaged it; the trial then starts again.
+        An empty one, so that the trial starts again, where none was written, or it is another trial's or damaged.
     """
     last = _read(directory, identity)
     delete_obsolete(directory, last.progress.best_epoch)
@@ -114,7 +113,7 @@ def _read(directory: Path, identity: Identity) -> ResumePoint:
         if not isinstance(state, dict) or state.get("format") != FORMAT or state["identity"] != identity:
             return ResumePoint()
         best_epoch, best_value = state["best"]
-        selected = _unpacked(state["selected"]) if state["selected"] else None
+        selected = _unpack(state["selected"]) if state["selected"] else None
     except _DAMAGE:
         return ResumePoint()
     if not is_complete(best_folder(directory, best_epoch)):
@@ -128,8 +127,8 @@ def _read(directory: Path, identity: Identity) -> ResumePoint:
     )
 
 
-def _packed(selected: SelectedCheckpoint) -> dict[str, Any]:
-    """Return what torch can store; weights that the learner has too are stored once."""
+def _pack(selected: SelectedCheckpoint) -> dict[str, Any]:
+    """Return a selected checkpoint as torch can store it; weights the learner has too are stored once."""
     return {
         "weights": dict(selected.weights),
         "card": selected.card.as_json(),
@@ -138,13 +137,13 @@ def _packed(selected: SelectedCheckpoint) -> dict[str, Any]:
     }
 
 
-def _unpacked(stored: Mapping[str, Any]) -> SelectedCheckpoint:
+def _unpack(stored: Mapping[str, Any]) -> SelectedCheckpoint:
     card = parse_card(stored["card"], "the stored card")
     return SelectedCheckpoint(stored["weights"], card, stored["scores"].numpy(), stored["labels"].numpy())
 
 
 class _HashingWriter:
-    """A file that is hashed while it is written."""
+    """Hashes what is written to a file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -161,13 +160,13 @@ class _HashingWriter:
 
 
 def _save_with_digest(state: Mapping[str, Any], file: BinaryIO) -> None:
-    digesting = _HashingWriter(file)
-    torch.save(state, digesting)  # type: ignore[arg-type]  # torch asks no more of a file that it writes
-    file.write(digesting.sha256.digest())  # readers of the archive pass over it
+    writer = _HashingWriter(file)
+    torch.save(state, writer)  # type: ignore[arg-type]  # torch needs only write and flush
+    file.write(writer.sha256.digest())  # readers of the archive ignore it
 
 
 def _has_digest(path: Path) -> bool:
-    """Whether a file is what was written."""
+    """Whether a file ends in the digest of what precedes it."""
     sha256, left = hashlib.sha256(), path.stat().st_size - DIGEST_BYTES
     with path.open("rb") as file:
         while left > 0 and (block := file.read(min(left, _BLOCK_BYTES))):

@@ -1,4 +1,4 @@
-"""Train one trial, epoch by epoch; plain torch that yields metrics and knows no listener."""
+"""The training loop of one trial: plain torch that yields its progress after every epoch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESIZE_WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """All that decides a trial's numbers, but for the device: what to train, on what, judged how, kept where."""
+    """A trial's configuration, data and objective, and its folder: all that decides its metrics but the device."""
 
     config: TrialConfig
     data: TrainingData
@@ -46,12 +46,12 @@ class TrainingTask:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a trial's files belong to."""
+        """What a trial's files must have been written for to be resumed from."""
         return training_identity(self.config, self.objective, self.data.fingerprint)
 
     @property
-    def scores_shifted_each_epoch(self) -> bool:
-        """Whether the trial is steered by the shifted sets; else only its selected checkpoint meets them."""
+    def evaluates_shifted_each_epoch(self) -> bool:
+        """Whether selection or early stopping uses the shifted sets; else only the selected checkpoint is scored."""
         stops = self.config.early_stopping_patience is not None and self.config.early_stopping_metric
         return any(metric and metric.startswith(SHIFTED_PREFIX) for metric in (self.objective.metric, stops))
 
@@ -75,25 +75,25 @@ def train(
     device: torch.device | None = None,
     pruned: Callable[[int], bool] = lambda epoch: False,
 ) -> Generator[TrainingProgress]:
-    """Train a trial, or go on with it from its last checkpoint in ``directory``.
+    """Train a trial, resuming from its last checkpoint in ``directory`` if there is one.
 
-    Yields the progress after every epoch, its checkpoints safely on disk, and first of all what was found there. The
-    last progress says why it ended and holds the evaluation of the selected checkpoint on the shifted sets.
-    The numbers depend on ``config`` (its seed included), the data and the device alone.
+    Yields the progress after every epoch, once its checkpoints are on disk, and first that of the resumed checkpoint.
+    The last progress holds the reason to stop and the metrics of the selected checkpoint on the shifted sets.
+    The metrics depend on ``config`` (its seed included), the data and the device alone.
 
     Args:
         config: every hyperparameter and the seed.
         data: images and labels.
         objective: which epoch is selected.
-        directory: the trial's own folder; made if need be.
-        weights: for an ``init`` that is not drawn.
+        directory: the trial's own folder; created if missing.
+        weights: initial weights for an ``init`` that loads them.
         device: default: the GPU Ray gave this worker, else the CPU.
-        pruned: asked after every epoch whether somebody decided to end the trial by then.
+        pruned: called with each finished epoch; true ends the trial.
 
     Raises:
         DataError: a batch is larger than the training set.
         NonFiniteLossError: before the optimizer takes the step.
-        WeightsError: weights that are missing or do not fit.
+        WeightsError: weights are missing or do not fit.
     """
     validate_batch_size(config.batch_size, len(data.train_labels))
     device = device or devices.pick_device()
@@ -110,43 +110,38 @@ def train(
     learner = make_learner(config, data, device, weights)
     last.restore(learner)
     del last, weights  # or their copies would stay
-    yield from _go_on(learner, progress, task, _place_images(task, device), pruned)
+    yield from _train_remaining_epochs(learner, progress, task, _images_on(device, task), pruned)
 
 
 def validate_batch_size(batch_size: int, images: int) -> None:
-    """Make sure that a batch can be filled.
-
-    Raises:
-        DataError: the training set is smaller.
-    """
+    """Raise DataError if the training set is smaller than a batch."""
     if batch_size > images:
         raise DataError(
             f"batch_size must be <= the number of training images, {images}, but got {batch_size}; lower batch_size"
         )
 
 
-def _place_images(task: TrainingTask, device: torch.device) -> TrainingImages:
+def _images_on(device: torch.device, task: TrainingTask) -> TrainingImages:
     data, mean_std = task.data, normalization(task.config, task.data)
 
-    def placed(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
+    def to_device(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
         return DeviceImages(images, labels, device, classes=len(data.classes), normalization=mean_std)
 
     return TrainingImages(
-        training=placed(data.train_images, data.train_labels),
-        validation=placed(data.val_images, data.val_labels),
-        shifted={name: placed(one.images, one.labels) for name, one in data.shifted.items()},
+        training=to_device(data.train_images, data.train_labels),
+        validation=to_device(data.val_images, data.val_labels),
+        shifted={name: to_device(shifted.images, shifted.labels) for name, shifted in data.shifted.items()},
     )
 
 
-def _go_on(
+def _train_remaining_epochs(
     learner: Learner,
     progress: TrainingProgress,
     task: TrainingTask,
     images: TrainingImages,
     pruned: Callable[[int], bool],
 ) -> Iterator[TrainingProgress]:
-    """Train the epochs that are left."""
-    costs: Mapping[str, float] = {}
+    cost: Mapping[str, float] = {}
     while True:
         reason = find_stop_reason(task.config, progress.history)
         if reason is None and progress.history and pruned(progress.epoch):
@@ -154,18 +149,18 @@ def _go_on(
         if reason is not None:
             yield replace(progress, ended=reason, evaluation=_evaluate_selected(learner, progress, task, images))
             return
-        epoch, costs = progress.epoch + 1, costs or _costs(learner, images, progress)
+        epoch, cost = progress.epoch + 1, cost or _inference_cost(learner, images, progress)
         values, logits = _run_epoch(learner, task, images, epoch)
-        progress = progress.advance(EpochMetrics(epoch, {**values, **costs}), task.objective)
+        progress = progress.advance(EpochMetrics(epoch, {**values, **cost}), task.objective)
         _save(learner, progress, task, logits)
         if find_stop_reason(task.config, progress.history) is None:
             yield progress
 
 
-def _costs(learner: Learner, images: TrainingImages, progress: TrainingProgress) -> dict[str, float]:
-    """Return what the model costs to use: measured before a trial's first epoch, and the same after a resume."""
-    known = progress.history[-1].values if progress.history else {}
-    latency_ms = known.get("latency_ms") or measure_latency_ms(learner.network, images.training)
+def _inference_cost(learner: Learner, images: TrainingImages, progress: TrainingProgress) -> dict[str, float]:
+    """Return latency and parameter count: measured before a trial's first epoch, kept after a resume."""
+    measured = progress.history[-1].values if progress.history else {}
+    latency_ms = measured.get("latency_ms") or measure_latency_ms(learner.network, images.training)
     return {"latency_ms": latency_ms, "parameters": float(count_parameters(learner.network.model))}
 
 
@@ -179,11 +174,11 @@ def _run_epoch(
     images_per_s = len(images.training) / (time.perf_counter() - started)
     logits = predict(learner.evaluated_network, images.validation)
     values |= validation_metrics(logits, task.data)
-    if task.scores_shifted_each_epoch:
-        of_shifted = predict_sets(learner.evaluated_network, images.shifted)
-        for name, one in of_shifted.items():
-            validate_logits(one, f"logits of shifted set {name}")
-        values |= evaluate_shifted(of_shifted, task.data)
+    if task.evaluates_shifted_each_epoch:
+        shifted_logits = predict_sets(learner.evaluated_network, images.shifted)
+        for name, of_set in shifted_logits.items():
+            validate_logits(of_set, f"logits of shifted set {name}")
+        values |= evaluate_shifted(shifted_logits, task.data)
     peak = devices.peak_memory_bytes(learner.network.device)
     values |= {"images_per_s": images_per_s, "peak_memory_bytes": float(peak)}
     values["epoch_s"] = time.perf_counter() - started
@@ -201,11 +196,7 @@ def validation_metrics(logits: NDArray[np.float64], data: TrainingData) -> dict[
 
 
 def validate_logits(logits: NDArray[np.float64], what: str) -> None:
-    """Make sure that logits can be scored.
-
-    Raises:
-        NonFiniteLossError: one is not finite.
-    """
+    """Raise NonFiniteLossError unless all logits are finite."""
     if not np.isfinite(logits).all():
         raise NonFiniteLossError(f"{what} must be finite; a lower learning rate is the usual way out")
 
@@ -217,21 +208,21 @@ def _evaluate_selected(
     if not images.shifted:
         return {}
     assert progress.best_epoch is not None
-    judged = learner.evaluated_network
-    judged.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(task.directory, progress.best_epoch)))
-    logits = predict_sets(judged, images.shifted)
+    network = learner.evaluated_network
+    network.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(task.directory, progress.best_epoch)))
+    logits = predict_sets(network, images.shifted)
     save_scores(task.directory, logits, task.data.shifted)
     return evaluate_shifted(logits, task.data)
 
 
 def _save(learner: Learner, progress: TrainingProgress, task: TrainingTask, logits: NDArray[np.float64]) -> None:
-    """Write the epoch, and its checkpoint if it is the selected one."""
-    selected = _selected(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
-    goes_on = find_stop_reason(task.config, progress.history) is None
-    save_epoch(task.directory, task.identity, progress, learner if goes_on else None, selected)
+    """Write the checkpoint to resume from, and the selected checkpoint if it is this epoch's."""
+    selected = _selected_checkpoint(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
+    is_last = find_stop_reason(task.config, progress.history) is not None
+    save_epoch(task.directory, task.identity, progress, None if is_last else learner, selected)
 
 
-def _selected(
+def _selected_checkpoint(
     learner: Learner, progress: TrainingProgress, task: TrainingTask, logits: NDArray[np.float64]
 ) -> SelectedCheckpoint:
     config, data = task.config, task.data
@@ -252,7 +243,7 @@ def _selected(
 
 
 def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:
-    """Say what a model expects of its input, for whoever deploys it."""
+    """Describe the input a model expects, for deployment."""
     mean, std = normalization(config, data)
     return {
         "image_size_px": data.train_images.shape[1],

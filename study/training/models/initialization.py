@@ -1,4 +1,4 @@
-"""Set a model's initial weights, reproducibly; one registry entry per ``init``."""
+"""Reproducible initial weights of a model: one function and one registry line for each ``init`` that is drawn."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHOWN_LAYERS = 3
 
 
 def kaiming(model: nn.Module) -> None:
-    """Draw convolutions as He et al. 2015 do for ReLU nets (normal, fan out)."""
+    """Draw convolutions as He et al. 2015 for ReLU nets (normal, fan out)."""
     _draw(model, lambda tensor: nn.init.kaiming_normal_(tensor, mode="fan_out", nonlinearity="relu"))
 
 
 def xavier(model: nn.Module) -> None:
-    """Draw convolutions as Glorot & Bengio 2010 do (normal, mean of fan in and fan out)."""
+    """Draw convolutions as Glorot & Bengio 2010 (normal, mean of fan in and fan out)."""
     _draw(model, nn.init.xavier_normal_)
 
 
@@ -34,7 +34,7 @@ def orthogonal(model: nn.Module) -> None:
 
 
 def zero_residual(model: nn.Module) -> None:
-    """Draw as ``kaiming``, then silence every residual branch: each block begins as its shortcut.
+    """Draw as ``kaiming``, then zero the end of every residual branch: each block begins as its shortcut.
 
     The last batch-norm scale of a block is 0 (Goyal et al. 2017); a pre-activation block ends in a convolution, whose
     weights are 0 instead.
@@ -63,13 +63,13 @@ def initialize(model: nn.Module, init: str, seed: int, weights: Weights | None =
 
     Args:
         model: what ``build_model`` made.
-        init: a key of ``INITIALIZERS``, or an init whose weights are handed over.
+        init: a key of ``INITIALIZERS``, or an init that loads weights.
         seed: of everything drawn.
-        weights: for ``imagenet``, ``rotation``, ``checkpoint:PATH`` and ``run:RUN_ID``. Their head is used only by the
-            last two, and only where all its layers fit; else it is drawn anew.
+        weights: for ``imagenet``, ``rotation``, ``checkpoint:PATH`` and ``run:RUN_ID``. Their head is loaded only for
+            the last two, and only if all its layers fit; else it is drawn.
 
     Raises:
-        WeightsError: no weights were handed over, or a layer's shape does not fit.
+        WeightsError: weights are missing, or a layer's shape does not fit.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -83,22 +83,18 @@ def initialize(model: nn.Module, init: str, seed: int, weights: Weights | None =
     if weights is None:
         raise WeightsError(f"`init: {init}` must be handed resolved weights, but got none; resolve them first")
     validate_weights(model, init, weights)
-    model.load_state_dict(_usable(model, init, weights), strict=False)
+    model.load_state_dict(_without_unfit_head(model, init, weights), strict=False)
 
 
 def validate_weights(model: nn.Module, init: str, weights: Weights) -> None:
-    """Make sure that every layer of a model's backbone has its weights; the model may be on the meta device.
-
-    Raises:
-        WeightsError: names the layers that do not fit.
-    """
+    """Raise a WeightsError that names the backbone's layers the weights do not fit; the model may be on ``meta``."""
     faults = []
     for name, tensor in model.state_dict().items():
         given = weights.get(name)
         counter = name.endswith("num_batches_tracked")  # files from before torch 0.4.1 have none
         if not counter and not name.startswith(HEAD) and (given is None or given.shape != tensor.shape):
-            found = "nothing" if given is None else f"shape {list(given.shape)}"
-            faults.append(f"layer `{name}` must have shape {list(tensor.shape)}, but the weights hold {found}")
+            shape = "nothing" if given is None else f"shape {list(given.shape)}"
+            faults.append(f"layer `{name}` must have shape {list(tensor.shape)}, but the weights hold {shape}")
     if faults:
         more = f" (and {len(faults) - SHOWN_LAYERS} more layers)" if len(faults) > SHOWN_LAYERS else ""
         way_out = (
@@ -115,7 +111,7 @@ def head_fits(model: nn.Module, weights: Weights) -> bool:
     return own == {name: tensor.shape for name, tensor in weights.items() if name.startswith(HEAD)}
 
 
-def _usable(model: nn.Module, init: str, weights: Weights) -> dict[str, torch.Tensor]:
+def _without_unfit_head(model: nn.Module, init: str, weights: Weights) -> dict[str, torch.Tensor]:
     if init.startswith(WARM_STARTS) and head_fits(model, weights):
         return dict(weights)
     return {name: tensor for name, tensor in weights.items() if not name.startswith(HEAD)}
