@@ -1,1 +1,1 @@
-"""Turn trial records into figures: plotly as plain JSON, in self-contained HTML pages."""
+"""Figures of trials and studies: plotly as plain JSON, in self-contained HTML pages."""

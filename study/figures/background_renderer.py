@@ -1,4 +1,4 @@
-"""Draw every trial that ended, and all of them at the end, beside the engine; tell the recorder of the pages."""
+"""Renders the page of every finished trial, and of the study at its end, in a background thread."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ CLOSE_TIMEOUT_S = 30.0
 
 
 class FigureRenderer:
-    """A Recorder that passes everything on at once and lets one background thread draw.
+    """A Recorder that passes events on at once, and renders pages in a background thread.
 
-    The thread keeps its normal priority: a slower one that holds the interpreter's lock would hold up the engine.
+    The thread keeps its normal priority: a slower one would delay the engine while it holds the interpreter's lock.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FigureRenderer:
         self._inner, self._layout = inner, layout
         self._classes, self._images, self._names = classes, images, names
         self._close_timeout_s, self._clock = close_timeout_s, clock
-        self._lock = threading.Lock()  # the inner recorder hears of one event at a time
+        self._lock = threading.Lock()  # the inner recorder gets one event at a time
         self._objective: Objective | None = None
         self._curves: dict[int, TrialCurves] = {}
         self._queue: SimpleQueue[TrialRecord | StudyEnded | None] = SimpleQueue()
@@ -54,30 +54,30 @@ class FigureRenderer:
         self._closed = False
 
     def record(self, event: Event) -> None:
-        """Pass one event on; a trial that ended is drawn later, all of them when the study ends."""
+        """Pass an event on, and queue the page of a finished trial or study."""
         with self._lock:
             self._inner.record(event)
         if isinstance(event, StudyStarted):
             self._objective = event.spec.objective
         elif isinstance(event, TrialFinished):
-            self._remember(event.record)
+            self._add_curves(event.record)
             if event.record.checkpoint is not None:
-                self._ask(event.record)
+                self._enqueue(event.record)
         elif isinstance(event, StudyEnded) and self._curves:
-            self._ask(event)
+            self._enqueue(event)
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
-        """Pass earlier trials on and draw those that have no page yet."""
+        """Pass earlier trials on, and queue those without a page."""
         with self._lock:
             self._inner.catch_up(records, at_s, reports)
-        for record in (one for one in records if one.state.is_finished):
-            self._remember(record)
-            # os.path.exists: Path.exists raises where a folder may not be entered
+        for record in (record for record in records if record.state.is_finished):
+            self._add_curves(record)
+            # os.path.exists: Path.exists raises in a folder without permission
             if record.checkpoint is not None and not os.path.exists(self._layout.trial_pictures(record.trial)):
-                self._ask(record)
+                self._enqueue(record)
 
     def close(self) -> None:
-        """Draw what is left, within a time; the rest is drawn when the study is resumed."""
+        """Render what is queued, within a time limit; the rest is rendered when the study is resumed."""
         if self._thread is not None:
             self._queue.put(None)
             self._thread.join(self._close_timeout_s)
@@ -87,15 +87,15 @@ class FigureRenderer:
             _log.warning("not every trial could be drawn within %g s; the rest is left out", self._close_timeout_s)
         self._inner.close()
 
-    def _remember(self, record: TrialRecord) -> None:
+    def _add_curves(self, record: TrialRecord) -> None:
         if self._objective is not None and record.history:
             self._curves[record.trial] = curves_of(record, self._objective)
 
-    def _ask(self, ended: TrialRecord | StudyEnded) -> None:
+    def _enqueue(self, ended: TrialRecord | StudyEnded) -> None:
         self._queue.put(ended)
         if self._thread is not None:
             return
-        thread = threading.Thread(target=self._work, name="illustrator", daemon=True)
+        thread = threading.Thread(target=self._work, name="figure-renderer", daemon=True)
         try:
             thread.start()
         except RuntimeError as exc:  # no more threads; the next trial tries again

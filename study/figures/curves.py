@@ -1,4 +1,4 @@
-"""Compute the curves and counts behind the figures of one trial; pure numpy."""
+"""The curves and counts behind the figures of a trial; pure numpy."""
 
 from __future__ import annotations
 
@@ -79,31 +79,31 @@ def confusion(called: Labels, labels: Labels, classes: int) -> Labels:
 
 
 def calibrate(scores: Floats, right: NDArray[np.bool_], bins: int = CALIBRATION_BINS) -> Calibration:
-    """Compare scores with how often they are right, per bin that contains its upper edge.
+    """Compare scores with how often they are right, per bin; bins include their upper edge.
 
     Args:
         scores: [M] in [0, 1].
-        right: [M], whether what the score is of is true.
-        bins: how many of equal width.
+        right: [M], whether the scored event is true.
+        bins: number of bins of equal width.
 
     Source: Naeini et al. 2015, as in Guo et al. 2017, equation 3.
     """
-    place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores)
-    counts = np.bincount(place, minlength=bins)
+    index = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], scores)
+    counts = np.bincount(index, minlength=bins)
     filled = np.where(counts > 0, counts, np.nan)
-    score = np.bincount(place, weights=scores, minlength=bins) / filled
-    share = np.bincount(place, weights=right.astype(np.float64), minlength=bins) / filled
+    score = np.bincount(index, weights=scores, minlength=bins) / filled
+    share = np.bincount(index, weights=right.astype(np.float64), minlength=bins) / filled
     error = float(np.nansum(np.abs(score - share) * counts) / max(1, len(scores)))
     return Calibration(score, share, counts.astype(np.int64), error)
 
 
 def most_wrong(scores: Floats, labels: Labels, count: int) -> Labels:
-    """Return the places of the highest losses, the highest first; ties keep their order.
+    """Return the indices of the highest losses, the highest first; ties keep their order.
 
     Args:
         scores: [M, K].
         labels: [M].
-        count: at most how many.
+        count: the most to return.
     """
     own = scores[np.arange(len(labels)), labels]  # [M, K] -> [M]
     loss = -np.log(np.maximum(own, _LEAST_SCORE))
@@ -111,13 +111,13 @@ def most_wrong(scores: Floats, labels: Labels, count: int) -> Labels:
 
 
 def thin(x: Floats, y: Floats, limit: int = MAX_POINTS, tolerance: float = INVISIBLE) -> Labels:
-    """Return which points to draw so that nobody sees the difference, in order, at most ``limit``.
+    """Return the indices of at most ``limit`` points that look like the whole curve.
 
     Args:
         x: [P], finite, never decreasing.
         y: [P], finite.
         limit: at least 2.
-        tolerance: the distance that cannot be seen, as a fraction of the two axes' spans.
+        tolerance: invisible distance, as a fraction of the two axes' spans.
 
     Source: Douglas & Peucker 1973, the farthest point first.
     """
@@ -138,12 +138,12 @@ def thin(x: Floats, y: Floats, limit: int = MAX_POINTS, tolerance: float = INVIS
 
 
 def _farthest(points: Floats, first: int, last: int) -> tuple[float, int, int, int]:
-    """Return (minus distance, first, place, last) of the point farthest from the chord between two."""
+    """Return (minus distance, first, index, last) of the point farthest from the chord between two."""
     inner, start = points[first + 1 : last], points[first]
     along_x, along_y = points[last] - start
     length = np.hypot(along_x, along_y)
     away = inner - start  # [P, 2]
-    # A chord of no length has no side: there it is the distance of the points.
+    # A chord of no length has no direction: there the distance between the points counts.
     far = np.abs(away[:, 0] * along_y - away[:, 1] * along_x) / length if length else np.hypot(away[:, 0], away[:, 1])
     at = int(np.argmax(far))
     return -float(far[at]), first, first + 1 + at, last

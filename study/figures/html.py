@@ -1,4 +1,4 @@
-"""Put figures into one HTML file that needs no other file and no network."""
+"""One HTML file of figures that needs no other file and no network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 
 from study.figures.plotly_panel import PACKED_ID, Panel, packed_plotly
 
-# Whatever the page holds, the browser fetches nothing for it.
+# The browser may fetch nothing, whatever the page holds.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _STYLE = """
 :root { color-scheme: light; }
@@ -58,10 +58,10 @@ def document(title: str, header: str, panels: Sequence[Panel], more: str = "") -
     Args:
         title: HTML.
         header: HTML above the figures.
-        panels: in their order.
+        panels: the figures in order.
         more: HTML below them.
     """
-    plots = {one.key: {"data": one.data, "layout": one.layout} for one in panels}
+    plots = {panel.key: {"data": panel.data, "layout": panel.layout} for panel in panels}
     return "".join((
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
@@ -84,6 +84,6 @@ def _section(panel: Panel) -> str:
 
 
 def inert(values: object) -> str:
-    """Return JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element around it."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""One figure of a page as plain JSON, and what all figures look like."""
+"""A figure of a page as plain JSON, and the style all figures share."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Panel:
 
 
 def layout(height_px: int, **more: Any) -> Json:
-    """Return the layout all figures share, with what one adds."""
+    """Return the layout all figures share, with additions."""
     return {
         "height": height_px,
         "margin": {"l": 56, "r": 14, "t": 12, "b": 48},
@@ -78,18 +78,18 @@ def legend(x: str = "right", y: str = "bottom") -> Json:
 
 
 def line(at: int, *, width: float = 2) -> Json:
-    """Return the look of the n-th of several lines."""
+    """Return the style of the n-th of several lines."""
     return {"color": COLOURS[at % len(COLOURS)], "dash": DASHES[at // len(COLOURS) % len(DASHES)], "width": width}
 
 
 def label(name: str) -> str:
-    """Return a name as plotly shows it letter by letter: short, and nothing in it is markup."""
+    """Return a name shortened and escaped, as plotly reads markup."""
     cut = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     return escape(cut, quote=False)
 
 
 def numbers(values: NDArray[np.float64]) -> list[float | None]:
-    """Return values as JSON can hold them; what is not finite becomes a gap."""
+    """Return values for JSON; those that are not finite become gaps."""
     return [round(float(value), 6) if np.isfinite(value) else None for value in values]
 
 

@@ -1,4 +1,4 @@
-"""Draw how the trials of a study learned: one line each, over the epochs."""
+"""Learning curves: of one trial, and the page that compares those of a study's trials."""
 
 from __future__ import annotations
 
@@ -40,31 +40,30 @@ def learning_curves(record: TrialRecord) -> Panel | None:
 
 
 def _learning_trace(record: TrialRecord, name: str) -> Json | None:
-    found = [(one.epoch, one.values[name]) for one in record.history if name in one.values]
-    finite = [(epoch, value) for epoch, value in found if np.isfinite(value)]
+    reported = [(metrics.epoch, metrics.values[name]) for metrics in record.history if name in metrics.values]
+    finite = [(epoch, value) for epoch, value in reported if np.isfinite(value)]
     if not finite:
         return None
     # float: thinning measures distances; epochs go back to whole numbers below
     x, y = np.array(finite, dtype=np.float64).T
     kept = thin(x, y) if len(x) > MAX_POINTS else np.arange(len(x))
-    where, colour, dash = _SERIES[name]
-    lonely = len(kept) == 1 or len(kept) <= 30
+    axis_name, colour, dash = _SERIES[name]
     return {
         "type": "scatter",
-        "mode": "lines+markers" if lonely else "lines",
+        "mode": "lines+markers" if len(kept) <= 30 else "lines",
         "name": name,
         "x": [int(epoch) for epoch in x[kept]],
         "y": [float(f"{value:.6g}") for value in y[kept]],
-        "yaxis": where,
-        "line": {"color": colour, "dash": dash, "width": 1.5 if where == "y3" else 2},
+        "yaxis": axis_name,
+        "line": {"color": colour, "dash": dash, "width": 1.5 if axis_name == "y3" else 2},
         "marker": {"size": 4},
         "hovertemplate": "%{y:.4g}",
     }
 
 
 def _layout(record: TrialRecord) -> Json:
-    names = {name for one in record.history for name in one.values}
-    highest = max((one.values.get("learning_rate", 0.0) for one in record.history), default=0.0)
+    names = {name for metrics in record.history for name in metrics.values}
+    highest = max((metrics.values.get("learning_rate", 0.0) for metrics in record.history), default=0.0)
     small = {"showgrid": False, "nticks": 3, "exponentformat": "power", "tickformat": ".1~e"}
     if highest > 0:  # a rate that never changes would sit on an axis from -1 to 1
         small |= {"range": [0, 1.2 * highest], "tickmode": "array", "tickvals": [0, highest]}
@@ -103,7 +102,7 @@ _LOSSES = ("val_loss", "train_loss")
 
 @dataclass(frozen=True)
 class TrialCurves:
-    """What is drawn of a trial; ``epochs`` and each of ``curves`` are [E], values that are missing NaN."""
+    """The drawn part of a trial; ``epochs`` and each of ``curves`` are [E], missing values NaN."""
 
     trial: int
     state: TrialState
@@ -119,10 +118,10 @@ def drawn_metrics(objective: Objective) -> tuple[str, ...]:
 
 
 def curves_of(record: TrialRecord, objective: Objective) -> TrialCurves:
-    """Return what is drawn of a trial: a small part of its record."""
-    epochs = np.array([one.epoch for one in record.history], dtype=np.float32)
+    """Return the part of a trial's record that is drawn."""
+    epochs = np.array([metrics.epoch for metrics in record.history], dtype=np.float32)
     curves = {
-        name: np.array([one.values.get(name, np.nan) for one in record.history], dtype=np.float32)
+        name: np.array([metrics.values.get(name, np.nan) for metrics in record.history], dtype=np.float32)
         for name in drawn_metrics(objective)
     }
     return TrialCurves(record.trial, record.state, record.value, _about(record), epochs, curves)
@@ -133,17 +132,17 @@ def study_page(study: str, objective: Objective, trials: Sequence[TrialCurves]) 
 
     Args:
         study: its name.
-        objective: decides which trials are best; those stand out.
-        trials: in any order; the best ``MAX_TRIALS`` of them are drawn.
+        objective: decides which trials are best and drawn in colour.
+        trials: in any order; the best ``MAX_TRIALS`` are drawn.
     """
-    ranked = sorted(trials, key=lambda one: _place(one, objective))
-    drawn = [one for one in ranked if len(one.epochs)][:MAX_TRIALS]
+    ranked = sorted(trials, key=lambda trial: _sort_key(trial, objective))
+    drawn = [trial for trial in ranked if len(trial.epochs)][:MAX_TRIALS]
     title = f"{escape(study)}: learning curves"
     count = f"{len(drawn)} trials" if len(drawn) == len(trials) else f"{len(drawn)} of {len(trials)} trials"
     best = {"max": "highest", "min": "lowest"}[objective.mode]
     note = f"{count}. In colour those with the {best} {escape(objective.metric)}; a click in the legend hides a line."
     header = f'<header><h1>{title}</h1><p class="note">{note}</p></header>'
-    panels = [found for name in drawn_metrics(objective) if (found := _panel(name, drawn)) is not None]
+    panels = [panel for name in drawn_metrics(objective) if (panel := _panel(name, drawn)) is not None]
     return document(title, header, panels)
 
 
@@ -152,7 +151,7 @@ def _panel(metric: str, drawn: Sequence[TrialCurves]) -> Panel | None:
     data = [trace for at in reversed(range(len(drawn))) if (trace := _trace(drawn[at], metric, at)) is not None]
     if not data:
         return None
-    longest = max(float(one.epochs.max()) for one in drawn)
+    longest = max(float(trial.epochs.max()) for trial in drawn)
     unit = f" [{METRICS[metric].unit}]" if metric in METRICS and METRICS[metric].unit not in ("", "1") else ""
     text = METRICS[metric].text if metric in METRICS else metric
     body = layout(
@@ -164,38 +163,39 @@ def _panel(metric: str, drawn: Sequence[TrialCurves]) -> Panel | None:
     return Panel(f"all-{metric}", metric, text, data, body, wide=True)
 
 
-def _trace(one: TrialCurves, metric: str, at: int) -> Json | None:
+def _trace(trial: TrialCurves, metric: str, at: int) -> Json | None:
     """Return the line of the ``at``-th best trial."""
-    values = one.curves[metric].astype(np.float64)
+    values = trial.curves[metric].astype(np.float64)
     known = np.isfinite(values)
     if not known.any():
         return None
-    x, y = one.epochs.astype(np.float64)[known], values[known]
+    x, y = trial.epochs.astype(np.float64)[known], values[known]
     kept = thin(x, y) if len(x) > MAX_POINTS else np.arange(len(x))
     named = at < _NAMED
     return {
         "type": "scatter",
         "mode": "lines+markers" if len(kept) <= 30 else "lines",
-        "name": f"trial {one.trial}",
+        "name": f"trial {trial.trial}",
         "showlegend": named,
         "x": [int(epoch) for epoch in x[kept]],
         "y": [float(f"{value:.6g}") for value in y[kept]],
         "line": line(at) if named else {"color": GREY, "width": 1},
         "opacity": 1 if named else 0.45,
         "marker": {"size": 4 if named else 3},
-        "text": one.about,
+        "text": trial.about,
         "hovertemplate": "%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
     }
 
 
-def _place(one: TrialCurves, objective: Objective) -> tuple[bool, float, int]:
-    if one.value is None or not np.isfinite(one.value):
-        return (True, 0.0, one.trial)
-    return (False, -one.value if objective.mode == "max" else one.value, one.trial)
+def _sort_key(trial: TrialCurves, objective: Objective) -> tuple[bool, float, int]:
+    """Sort by the objective, the best first; trials without a value come last."""
+    if trial.value is None or not np.isfinite(trial.value):
+        return (True, 0.0, trial.trial)
+    return (False, -trial.value if objective.mode == "max" else trial.value, trial.trial)
 
 
 def _about(record: TrialRecord) -> str:
-    """Describe a trial in HTML that plotly shows beside the mouse."""
+    """Describe a trial in HTML, for plotly's tooltip."""
     chosen = [
         f"{label(name)}: {label(f'{value:.4g}' if isinstance(value, float) else str(value))}"
         for name, value in record.params.items()

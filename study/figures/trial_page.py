@@ -1,4 +1,4 @@
-"""Make one self-contained HTML page of a trial: its settings, its curves, its worst images."""
+"""The self-contained HTML page of a trial: its settings, curves and worst images."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def most_wrong_section(
         images: [M, S, S, 3].
         names: [M].
     """
-    places = most_wrong(scores, labels, MOST_WRONG)
+    worst = most_wrong(scores, labels, MOST_WRONG)
     called = scores.argmax(axis=1)
-    wrong, errors = int(np.sum(called[places] != labels[places])), int(np.sum(called != labels))
+    wrong, errors = int(np.sum(called[worst] != labels[worst])), int(np.sum(called != labels))
     two = len(classes) == 2
     shown = f"score of {classes[1]}" if two else "score of the true class"
     cells = [
         _cell(images[at], names[at], classes[labels[at]], float(scores[at, 1 if two else labels[at]]),
               called[at] == labels[at])
-        for at in places
+        for at in worst
     ]  # fmt: skip
     return (
-        f'<section class="wide" id="most_wrong"><h2>The {len(places)} most wrong validation images</h2>'
+        f'<section class="wide" id="most_wrong"><h2>The {len(worst)} most wrong validation images</h2>'
         f'<p class="note">Highest loss first; of these {wrong} are called wrong (orange edge), of all {len(labels)} '
         f"validation images {errors}. The number is the {escape(shown)}.</p>"
         f'<div class="pictures">{"".join(cells)}</div></section>'
@@ -56,7 +56,7 @@ def most_wrong_section(
 
 def _cell(image: NDArray[np.uint8], name: str, true: str, score: float, right: bool) -> str:
     hidden = escape(name)
-    # The end of a path tells more than its beginning; the whole stands in the tooltip.
+    # The end of a path is the more telling part; the tooltip has all of it.
     short = escape(name.rpartition("/")[2])
     return (
         f'<figure class="{"right" if right else "wrong"}"><img alt="{hidden}" title="{hidden}" src="{_inline(image)}">'
@@ -91,13 +91,13 @@ def trial_page(
     Args:
         record: the trial, with its history.
         scores: [M] of the positive class, ``classes[1]``, or [M, K] that sum to 1; in [0, 1].
-        labels: [M], places in ``classes``.
+        labels: [M], indices into ``classes``.
         classes: [K].
         images: [M, S, S, 3], the validation images in the order of the scores.
         names: [M].
 
     Raises:
-        ValueError: lengths that differ, or a score or label out of range.
+        ValueError: lengths differ, or a score or label is out of range.
     """
     both = class_scores(scores)  # [M] -> [M, K]
     _check(both, labels, classes, images, names)
@@ -111,9 +111,9 @@ def trial_panels(
     record: TrialRecord, scores: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str]
 ) -> list[Panel]:
     """Return the figures of a trial in their order; scores are [M, K]."""
-    judged = (roc_figure, precision_recall_figure, confusion_figure, calibration_figure)
+    evaluation = (roc_figure, precision_recall_figure, confusion_figure, calibration_figure)
     learning = learning_curves(record)
-    return [*([] if learning is None else [learning]), *(draw(scores, labels, classes) for draw in judged)]
+    return [*([] if learning is None else [learning]), *(draw(scores, labels, classes) for draw in evaluation)]
 
 
 def _check(

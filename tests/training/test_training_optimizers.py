@@ -1,4 +1,4 @@
-"""Steps of every optimizer against torch's own, with groups made by hand."""
+"""Steps of every optimizer against torch's own, with groups and losses computed separately."""
 
 from __future__ import annotations
 
@@ -44,18 +44,21 @@ def groups_by_hand(model: nn.Module, asked: dict[str, Any]) -> list[dict[str, An
     return groups
 
 
-def gradients_by_hand(model: nn.Module, order: torch.Tensor) -> list[torch.Tensor]:
+def step_by_hand(model: nn.Module, order: torch.Tensor) -> tuple[list[torch.Tensor], float, float]:
+    """Return the gradients, the loss and the accuracy of a batch."""
+    labels = torch.from_numpy(DATA.train_labels)[order].float()
     logits = model.train()(plain_pixels(DATA.train_images)[order])[:, 0]
-    loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(DATA.train_labels)[order].float())
-    return list(torch.autograd.grad(loss, list(model.parameters())))
+    loss = functional.binary_cross_entropy_with_logits(logits, labels)
+    gradients = list(torch.autograd.grad(loss, list(model.parameters())))
+    return gradients, loss.item(), float(((logits > 0) == labels).double().mean())
 
 
 def norm_of(tensors: list[torch.Tensor]) -> float:
-    return float(torch.cat([one.flatten() for one in tensors]).double().norm())
+    return float(torch.cat([tensor.flatten() for tensor in tensors]).double().norm())
 
 
 def flat(model: nn.Module, gradient: bool = False) -> torch.Tensor:
-    return torch.cat([(one.grad if gradient else one.detach()).flatten() for one in model.parameters()])
+    return torch.cat([(values.grad if gradient else values.detach()).flatten() for values in model.parameters()])
 
 
 def started(**asked: Any) -> tuple[Learner, nn.Module, Any]:
@@ -64,8 +67,7 @@ def started(**asked: Any) -> tuple[Learner, nn.Module, Any]:
     return learner, copy.deepcopy(learner.network.model), config
 
 
-CASES = [(*one, ALL_AT_ONCE) for one in OPTIMIZERS] + [(*one, {}) for one in OPTIMIZERS[-2:]]
-"""Plain SGD and Adam are computed by hand in ``test_training_loop``."""
+CASES = [(*case, more) for case in OPTIMIZERS for more in (ALL_AT_ONCE, {})]
 
 
 @pytest.mark.parametrize("asked, theirs, settings, more", CASES)
@@ -75,12 +77,14 @@ def test_two_steps_are_torchs(
     learner, model, config = started(**asked, **more)
     optimizer = theirs(groups_by_hand(model, more), **settings)
     for epoch, order in ((1, torch.arange(16)), (2, torch.arange(16).flip(0))):
-        expected = gradients_by_hand(copy.deepcopy(model), order)
+        expected, loss, accuracy = step_by_hand(copy.deepcopy(model), order)
         limit = more.get("clip_grad_norm", float("inf"))
         scale = min(1.0, limit / norm_of(expected))
-        train_epoch(learner, first_images(DATA, 16), order, config, epoch)
-        ours = [one.grad for one in learner.network.model.parameters()]
-        off = [one - scale * other for one, other in zip(ours, expected, strict=True)]
+        values = train_epoch(learner, first_images(DATA, 16), order, config, epoch)
+        assert values["train_loss"] == pytest.approx(loss, rel=1e-3)
+        assert values["train_accuracy"] == pytest.approx(accuracy)
+        ours = [parameter.grad for parameter in learner.network.model.parameters()]
+        off = [gradient - scale * other for gradient, other in zip(ours, expected, strict=True)]
         assert norm_of(off) < 2e-2 * scale * norm_of(expected)
         # From here on with the same gradients, for Adam makes much of what is only rounding.
         before = flat(model)
@@ -107,7 +111,7 @@ def test_every_parameter_is_in_one_group_and_the_heads_is_the_last(asked: dict[s
     learner, _, config = started(head=head, head_width=8, head_dropout=0.1, **asked)
     model = learner.network.model
     groups = parameter_groups(model, config)
-    held = [id(one) for group in groups for one in group["params"]]
+    held = [id(parameter) for group in groups for parameter in group["params"]]
     assert sorted(held) == sorted(map(id, model.parameters()))
     assert id(model.get_parameter("fc.3.bias" if head == "mlp" else "fc.bias")) in map(id, groups[-1]["params"])
     assert groups[-1]["lr"] == RATE
@@ -115,6 +119,7 @@ def test_every_parameter_is_in_one_group_and_the_heads_is_the_last(asked: dict[s
 
 def test_the_weights_of_the_head_have_the_full_rate_whichever_is_the_last_group() -> None:
     learner, _, _ = started(optimizer="sgd", **ALL_AT_ONCE)
-    rates = {id(one): group["lr"] for group in learner.optimizer.param_groups for one in group["params"]}
+    groups = learner.optimizer.param_groups
+    rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     for name, parameter in learner.network.model.named_parameters():
         assert rates[id(parameter)] == pytest.approx(RATE if name.startswith("fc.") else RATE * 0.1)

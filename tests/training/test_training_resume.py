@@ -64,52 +64,15 @@ def test_going_on_after_an_epoch_changes_nothing(
 ) -> None:
     interrupted(TRIALS[name], tmp_path, after)
     progresses = list(train(TRIALS[name], DATA, MAX_AUC, tmp_path, device=CPU))
-    assert [one.epoch for one in progresses] == list(range(after, 4))
+    assert [progress.epoch for progress in progresses] == list(range(after, 4))
     assert_same(progresses[-1], tmp_path, whole[name])
 
 
-def lose_last(folder: Path) -> None:
-    (folder / LAST_CHECKPOINT).unlink()
-
-
-def cut_last(folder: Path) -> None:
-    path = folder / LAST_CHECKPOINT
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def empty_last(folder: Path) -> None:
-    (folder / LAST_CHECKPOINT).write_bytes(b"")
-
-
-def replace_last(folder: Path) -> None:
-    (folder / LAST_CHECKPOINT).write_text("not a checkpoint at all")
-
-
-def older_last(folder: Path) -> None:
-    torch.save({"format": 1}, folder / LAST_CHECKPOINT)
-
-
-def lose_best(folder: Path) -> None:
-    for path in folder.glob("epoch-*"):
-        shutil.rmtree(path)
-
-
-def flip_last(folder: Path) -> None:
-    flip_a_byte(folder / LAST_CHECKPOINT)
-
-
-def flip_weights(folder: Path) -> None:
-    flip_a_byte(next(folder.glob("epoch-*")) / WEIGHTS)
-
-
-def flip_scores(folder: Path) -> None:
-    flip_a_byte(next(folder.glob("epoch-*")) / SCORES)
-
-
-def flip_a_byte(path: Path) -> None:
-    held = bytearray(path.read_bytes())
-    held[len(held) // 2] ^= 1
-    path.write_bytes(held)
+def damage(path: Path, kind: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    path.write_bytes({"cut": content[:middle], "empty": b"", "replaced": b"no checkpoint", "flipped": flipped}[kind])
 
 
 def leave_debris(folder: Path) -> None:
@@ -118,15 +81,25 @@ def leave_debris(folder: Path) -> None:
     (folder / f".{LAST_CHECKPOINT}.0123.part").write_bytes(b"half")
 
 
-ACCIDENTS = [
-    lose_last, cut_last, empty_last, replace_last, older_last, flip_last, lose_best, flip_weights, flip_scores,
-    leave_debris,
-]  # fmt: skip
+def best_of(folder: Path) -> Path:
+    return next(folder.glob("epoch-*"))
 
 
-@pytest.mark.parametrize("accident", ACCIDENTS)
+ACCIDENTS: dict[str, Callable[[Path], object]] = {
+    "no last": lambda folder: (folder / LAST_CHECKPOINT).unlink(),
+    **{f"last {kind}": lambda folder, kind=kind: damage(folder / LAST_CHECKPOINT, kind)
+       for kind in ("cut", "empty", "replaced", "flipped")},
+    "last of format 1": lambda folder: torch.save({"format": 1}, folder / LAST_CHECKPOINT),
+    "no best": lambda folder: shutil.rmtree(best_of(folder)),
+    "weights flipped": lambda folder: damage(best_of(folder) / WEIGHTS, "flipped"),
+    "scores flipped": lambda folder: damage(best_of(folder) / SCORES, "flipped"),
+    "debris": leave_debris,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("accident", ACCIDENTS.values(), ids=ACCIDENTS)
 def test_a_damaged_disk_costs_time_but_no_result(
-    tmp_path: Path, halted: Path, whole: dict[str, tuple[TrainingProgress, Path]], accident: Callable[[Path], None]
+    tmp_path: Path, halted: Path, whole: dict[str, tuple[TrainingProgress, Path]], accident: Callable[[Path], object]
 ) -> None:
     shutil.copytree(halted, tmp_path, dirs_exist_ok=True)
     accident(tmp_path)
@@ -151,7 +124,7 @@ def test_only_an_epoch_that_something_follows_keeps_the_optimizer(tmp_path: Path
         (tmp_path / LAST_CHECKPOINT).stat().st_size
         for _ in train(short_trial(max_epochs=2), DATA, MAX_AUC, tmp_path, device=CPU)
     ]
-    weights = sum(one.numel() * 4 for one in build_model(short_trial()).state_dict().values())
+    weights = sum(tensor.numel() * 4 for tensor in build_model(short_trial()).state_dict().values())
     assert 3 * weights < sizes[0] < 3.1 * weights  # Adam keeps two numbers beside each weight
     assert sizes[1] < (1.1 * weights if best_folder(tmp_path, 2).exists() else 20_000)
 
@@ -175,7 +148,7 @@ def test_any_flipped_byte_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_another_configuration_objective_or_data_starts_again(tmp_path: Path) -> None:
     config = short_trial(max_epochs=1)
     run(config, DATA, tmp_path)
-    assert [one.epoch for one in train(config, DATA, MIN_LOSS, tmp_path, device=CPU)] == [1]
+    assert [progress.epoch for progress in train(config, DATA, MIN_LOSS, tmp_path, device=CPU)] == [1]
     other = short_trial(max_epochs=1, learning_rate=0.002)
     first = next(train(other, DATA, MIN_LOSS, tmp_path, device=CPU))
     assert first.history[0].values["learning_rate"] == 0.002

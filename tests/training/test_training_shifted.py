@@ -119,7 +119,7 @@ def test_early_stopping_by_one_scores_it_after_every_epoch_if_it_is_on(
     tmp_path: Path, patience: int | None, each_epoch: bool
 ) -> None:
     config = short_trial(early_stopping_metric="shifted.far.auc", early_stopping_patience=patience)
-    assert TrainingTask(config, DATA, MAX_AUC, tmp_path).scores_shifted_each_epoch is each_epoch
+    assert TrainingTask(config, DATA, MAX_AUC, tmp_path).evaluates_shifted_each_epoch is each_epoch
 
 
 def test_a_pruned_trial_is_evaluated_too(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from report_kit import Judged, judged
 from cli.run_session import with_figures
 from study.errors import TrackingError
 from study.events import Event, PicturesDrawn, TrialFinished
-from study.figures import background_renderer as illustrator
+from study.figures import background_renderer
 from study.figures.background_renderer import FigureRenderer
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord, TrialState
@@ -33,9 +33,7 @@ def data() -> Judged:
     return judged(40)
 
 
-def _illustrator(
-    inner: MemoryRecorder, layout: StudyLayout, data: Judged, close_timeout_s: float = 30
-) -> FigureRenderer:
+def _renderer(inner: MemoryRecorder, layout: StudyLayout, data: Judged, close_timeout_s: float = 30) -> FigureRenderer:
     return FigureRenderer(
         inner, layout, data.classes, data.images, data.names, close_timeout_s=close_timeout_s, clock=lambda: 5.0
     )
@@ -50,7 +48,7 @@ def _slow(monkeypatch: pytest.MonkeyPatch, wait: Callable[[], object]) -> None:
         wait()
         return "page"
 
-    monkeypatch.setattr(illustrator, "trial_page", page)
+    monkeypatch.setattr(background_renderer, "trial_page", page)
 
 
 def _drawn(inner: MemoryRecorder) -> list[int | None]:
@@ -58,7 +56,7 @@ def _drawn(inner: MemoryRecorder) -> list[int | None]:
 
 
 def test_scores_lie_where_training_puts_them() -> None:
-    assert illustrator.SCORES == checkpoint.SCORES
+    assert background_renderer.SCORES == checkpoint.SCORES
 
 
 def test_events_pass_unchanged_and_pages_follow(layout: StudyLayout, data: Judged) -> None:
@@ -67,7 +65,7 @@ def test_events_pass_unchanged_and_pages_follow(layout: StudyLayout, data: Judge
         script.start(), script.begin(0), _finished(layout, data, 0), script.finish(1), _finished(layout, data, 2),
         script.finish(3, TrialState.FAILED), script.end(),
     ]  # fmt: skip
-    recorder = _illustrator(inner, layout, data)
+    recorder = _renderer(inner, layout, data)
     for event in told:
         recorder.record(event)
     recorder.close()
@@ -88,7 +86,7 @@ def test_drawing_does_not_hold_up_the_next_event(
     gate = threading.Event()
     _slow(monkeypatch, gate.wait)
     inner = MemoryRecorder()
-    recorder = _illustrator(inner, layout, data)
+    recorder = _renderer(inner, layout, data)
     recorder.record(_finished(layout, data, 0))
     recorder.record(Script().begin(1))
     assert len(inner.events) == 2
@@ -120,7 +118,7 @@ def test_inner_recorder_hears_of_one_event_at_a_time(
 ) -> None:
     _slow(monkeypatch, lambda: None)
     inner, finished = Touchy(), [_finished(layout, data, trial) for trial in range(30)]
-    recorder = _illustrator(inner, layout, data)
+    recorder = _renderer(inner, layout, data)
     for event in finished:
         recorder.record(event)
         recorder.record(Script().begin(99))
@@ -138,7 +136,7 @@ def test_a_page_that_cannot_be_made_is_said_and_skipped(
     damaged = _finished(layout, data, 2)
     (layout.trial(2) / "epoch-0002" / "validation.npz").write_bytes(b"PK\x03\x04 no")
     inner = MemoryRecorder()
-    recorder = _illustrator(inner, layout, data)
+    recorder = _renderer(inner, layout, data)
     for event in (missing, short, damaged, _finished(layout, data, 3)):
         recorder.record(event)
     recorder.close()
@@ -163,7 +161,7 @@ def test_a_refused_page_event_stays_in_the_background(
     layout: StudyLayout, data: Judged, caplog: pytest.LogCaptureFixture
 ) -> None:
     inner = Refusing()
-    recorder = _illustrator(inner, layout, data)
+    recorder = _renderer(inner, layout, data)
     recorder.record(_finished(layout, data, 0))
     recorder.record(_finished(layout, data, 1))
     recorder.close()
@@ -179,7 +177,7 @@ def test_no_thread_is_no_reason_to_stop(
         raise RuntimeError("can't start new thread")
 
     inner = MemoryRecorder()
-    recorder = _illustrator(inner, layout, data)
+    recorder = _renderer(inner, layout, data)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         recorder.record(_finished(layout, data, 0))
@@ -194,8 +192,8 @@ def test_close_waits_no_longer_than_it_may_and_nothing_comes_after_it(
     layout: StudyLayout, data: Judged, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, held: str
 ) -> None:
     gate, inner = threading.Event(), MemoryRecorder()
-    monkeypatch.setattr(illustrator, held, lambda *_: gate.wait())
-    recorder = _illustrator(inner, layout, data, close_timeout_s=0.05)
+    monkeypatch.setattr(background_renderer, held, lambda *_: gate.wait())
+    recorder = _renderer(inner, layout, data, close_timeout_s=0.05)
     for trial in range(3):
         recorder.record(_finished(layout, data, trial))
     started = time.monotonic()
@@ -205,7 +203,7 @@ def test_close_waits_no_longer_than_it_may_and_nothing_comes_after_it(
     assert "not every trial could be drawn" in caplog.text
     gate.set()
     for thread in threading.enumerate():
-        if thread.name == "illustrator":
+        if thread.name == "figure-renderer":
             thread.join(10)
     assert not _drawn(inner)
     assert "could not be drawn: " not in caplog.text, "the inner recorder was told of a page after its close()"
@@ -214,7 +212,7 @@ def test_close_waits_no_longer_than_it_may_and_nothing_comes_after_it(
 
 def test_close_without_a_trial_closes(layout: StudyLayout, data: Judged) -> None:
     inner = MemoryRecorder()
-    _illustrator(inner, layout, data).close()
+    _renderer(inner, layout, data).close()
     assert inner.closed
 
 

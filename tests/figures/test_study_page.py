@@ -14,7 +14,7 @@ from report_kit import judged
 
 from study.config.search_config import Objective
 from study.events import PicturesDrawn
-from study.figures import background_renderer as illustrator
+from study.figures import background_renderer
 from study.figures import study_page as overview
 from study.figures.background_renderer import FigureRenderer
 from study.figures.plotly_panel import GREY
@@ -95,7 +95,7 @@ def layout(tmp_path: Path) -> StudyLayout:
     return Layout(tmp_path).study("faces")
 
 
-def _illustrator(inner: MemoryRecorder, layout: StudyLayout) -> FigureRenderer:
+def _renderer(inner: MemoryRecorder, layout: StudyLayout) -> FigureRenderer:
     data = judged(40)
     return FigureRenderer(inner, layout, data.classes, data.images, data.names, clock=lambda: 5.0)
 
@@ -107,7 +107,7 @@ def test_the_page_is_drawn_when_the_study_ends_and_again_after_a_resume(layout: 
         replace(script.finish(1), record=trial(1, 0.7)),
     )
     inner = MemoryRecorder()
-    recorder = _illustrator(inner, layout)
+    recorder = _renderer(inner, layout)
     for event in (script.start(), first):
         recorder.record(event)
     assert not page.exists()
@@ -115,7 +115,7 @@ def test_the_page_is_drawn_when_the_study_ends_and_again_after_a_resume(layout: 
     recorder.close()
     assert inner.events[-1] == PicturesDrawn("faces", None, str(page.absolute()), 5.0)
     assert len(panels(page.read_text())["all-val_auc"]["data"]) == 1  # type: ignore[arg-type]
-    recorder = _illustrator(inner := MemoryRecorder(), layout)
+    recorder = _renderer(inner := MemoryRecorder(), layout)
     recorder.record(script.start(resumed=True))
     recorder.catch_up([first.record, trial(1, 0.5, state=TrialState.RUNNING)], 9.0, lambda trial: ())
     for later in (second, script.end()):
@@ -129,13 +129,13 @@ def test_a_study_without_an_epoch_has_no_page_and_a_fault_is_said(
     layout: StudyLayout, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     script, inner = Script(), MemoryRecorder()
-    recorder = _illustrator(inner, layout)
+    recorder = _renderer(inner, layout)
     for event in (script.start(), script.finish(0), script.end()):
         recorder.record(event)
     recorder.close()
     assert not any(isinstance(event, PicturesDrawn) for event in inner.events)
-    monkeypatch.setattr(illustrator, "study_page", lambda *_: 1 / 0)
-    recorder = _illustrator(MemoryRecorder(), layout)
+    monkeypatch.setattr(background_renderer, "study_page", lambda *_: 1 / 0)
+    recorder = _renderer(MemoryRecorder(), layout)
     for event in (script.start(), replace(script.finish(0), record=trial(0, 0.5)), script.end()):
         recorder.record(event)
     recorder.close()
