@@ -179,7 +179,7 @@ def test_configurations_are_asked_for_what_their_trials_share(asked: Any, call: 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_a_server_gives_the_same_ranking(remote: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_FEWEST", 3), ("_PER_PLACE", 1)):
+    for name, value in (("_MIN_FETCHED", 3), ("_FETCHED_PER_TRIAL", 1)):
         monkeypatch.setattr(f"tracking.reader.top_trials.{name}", value)
     script = Script(planned=16)
     events = [script.start()]

@@ -213,7 +213,7 @@ def test_names_that_only_later_trials_have_mean_something(results: Path, monkeyp
 
 
 def test_a_title_counts_what_was_read_whole(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("_FEWEST", 3), ("_PER_PLACE", 1)):
+    for name, value in (("_MIN_FETCHED", 3), ("_FETCHED_PER_TRIAL", 1)):
         monkeypatch.setattr(f"tracking.reader.top_trials.{name}", value)
 
     def titles(*words: str) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""Checkpoints as MLflow's logged and registered models."""
+"""Checkpoints as logged models and registered models in MLflow."""

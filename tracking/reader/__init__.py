@@ -1,1 +1,1 @@
-"""Studies as a server has them."""
+"""Read studies and trials back from an MLflow server or database."""

@@ -1,4 +1,4 @@
-"""Read studies and trials back from MLflow, ordered by the server and never more than asked for."""
+"""Find and read studies, trials and checkpoints on MLflow; the server orders and limits them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ _LISTED_NAMES = 20
 
 
 def studies(tracking_uri: str) -> list[StudySummary]:
-    """Return every study the server knows, the newest first.
+    """Return a summary of every study on the server, the newest first.
 
     Raises:
-        TrackingError: the server is away.
+        TrackingError: the server cannot be reached.
     """
     reader = open_reader(tracking_uri)
-    ids = [one.id for one in reader.experiments()]
+    ids = [experiment.id for experiment in reader.experiments()]
     return [ServedStudy(reader, run).summary for run in reader.search(ids, _STUDIES, _NEWEST_FIRST)] if ids else []
 
 
 def open_study(tracking_uri: str, name: str | None = None) -> ServedStudy:
-    """Return the newest study of a name, without one the newest of all.
+    """Return the newest study of a name, or the newest of all without a name.
 
     Raises:
-        TrackingError: the server is away or does not know the study.
+        TrackingError: the server cannot be reached or has no such study.
     """
     reader = open_reader(tracking_uri)
     if name is None:
-        experiments = [one.id for one in reader.experiments()]
+        experiments = [experiment.id for experiment in reader.experiments()]
     else:
-        found = reader.find_experiment(name)
-        experiments = [found.id] if found else []
+        experiment = reader.find_experiment(name)
+        experiments = [experiment.id] if experiment else []
     runs = reader.search(experiments, _STUDIES, _NEWEST_FIRST, limit=1) if experiments else iter(())
     if (parent := next(runs, None)) is not None:
         return ServedStudy(reader, parent)
@@ -70,55 +70,55 @@ def trials(
         top: How many at most; None means all.
 
     Raises:
-        TrackingError: the server is away or does not know the study.
+        TrackingError: the server cannot be reached or has no such study.
     """
     served = open_study(tracking_uri, study)
-    own = next((one.mode for one in served.objective_list if one.metric == metric), None)
+    own = next((objective.mode for objective in served.objective_list if objective.metric == metric), None)
     return list(served.trials(metric, mode or own, limit=top))
 
 
 def find_run(tracking_uri: str, run_id: str) -> str:
-    """Return the whole id of the one run that begins so.
+    """Return the full id of the run whose id begins with ``run_id``.
 
     Raises:
-        TrackingError: the server is away, or knows none or several.
+        TrackingError: the server cannot be reached, or has no such run or several.
     """
     reader = open_reader(tracking_uri)
-    ids = [one.id for one in reader.experiments()]
+    ids = [experiment.id for experiment in reader.experiments()]
     where = f"attributes.run_id LIKE '{run_id}%'"
-    found = [one.id for one in reader.search(ids, where, limit=_LISTED_NAMES)] if ids else []
-    if len(found) != 1:
-        several = f"several begin so: {', '.join(found)}" if found else "none begins so"
+    matches = [run.id for run in reader.search(ids, where, limit=_LISTED_NAMES)] if ids else []
+    if len(matches) != 1:
+        several = f"several begin so: {', '.join(matches)}" if matches else "none begins so"
         raise TrackingError(f"a run must be known to MLflow at {mask_uri(tracking_uri)}, but of {run_id!r} {several}")
-    return found[0]
+    return matches[0]
 
 
 def find_trial(tracking_uri: str, study: str, number: int) -> str:
     """Return the run id of a trial of the newest study of a name.
 
     Raises:
-        TrackingError: the server is away, or knows no such study or trial.
+        TrackingError: the server cannot be reached, or has no such study or trial.
     """
     served = open_study(tracking_uri, study)
-    found = next(served.trials(wanted=[ServerFilter("tag", "study.trial", "=", str(number))], limit=1), None)
-    if found is None or found.run_id is None:
+    record = next(served.trials(wanted=[ServerFilter("tag", "study.trial", "=", str(number))], limit=1), None)
+    if record is None or record.run_id is None:
         raise TrackingError(f"no trial {number} of {study!r} on MLflow at {mask_uri(tracking_uri)}")
-    return found.run_id
+    return record.run_id
 
 
 def trial(
     tracking_uri: str, run_id: str, metrics: Sequence[str] | None = (), *, objective: bool = False
 ) -> tuple[TrialRecord, Run, Run]:
-    """Return a trial by its run, that run, and that of its study.
+    """Return the record of a trial, its run, and the run of its study.
 
     Args:
         tracking_uri: The server or database.
         run_id: The trial's run.
-        metrics: Those whose epochs are wanted too, each a request of its own; None means all.
-        objective: Whether those of the objective are.
+        metrics: Metrics whose epochs are read too, one request each; None means all.
+        objective: Whether to read the epochs of the objective as well.
 
     Raises:
-        TrackingError: the server is away, does not know the run, or it is no trial's.
+        TrackingError: the server cannot be reached, has no such run, or it is not a trial's.
     """
     reader = open_reader(tracking_uri)
     run = reader.run(run_id)
@@ -136,26 +136,26 @@ def trial(
 
 
 def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
-    """Download a run's checkpoint below a folder and return where it lies.
+    """Download a run's checkpoint below a folder and return its path.
 
     Raises:
-        TrackingError: the server is away, or the run has no checkpoint.
+        TrackingError: the server cannot be reached, or the run has no checkpoint.
     """
     client = TrackingClient(tracking_uri)
     return fetch_weights(client, run_id, client.download(run_id, CHECKPOINT, into))
 
 
 def _with_epochs(reader: Reader, record: TrialRecord, run: Run, metrics: Sequence[str] | None) -> TrialRecord:
-    logged = [one for one in run.metrics if not one.startswith(("best.", "test."))]
-    asked = logged if metrics is None else [safe_name(one) for one in metrics if safe_name(one) in logged]
+    logged = [key for key in run.metrics if not key.startswith(("best.", "test."))]
+    wanted = logged if metrics is None else [key for key in map(safe_name, metrics) if key in logged]
     epochs: dict[int, dict[str, float]] = {}
-    for key in asked:
+    for key in wanted:
         for step, value in reader.history(run.id, key):
             epochs.setdefault(step, {})[plain_name(key)] = value
     return replace(record, history=tuple(EpochMetrics(epoch, epochs[epoch]) for epoch in sorted(epochs)))
 
 
 def _names(experiments: list[Experiment]) -> str:
-    names = [one.name for one in experiments if one.id != "0"]
+    names = [experiment.name for experiment in experiments if experiment.id != "0"]
     more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
     return ", ".join(names[:_LISTED_NAMES]) + more if names else "none"

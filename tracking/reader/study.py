@@ -1,4 +1,4 @@
-"""A study as an MLflow server has it: what its parent run says, and its trials in the server's order."""
+"""A study on an MLflow server: its parent run, and its trials in the server's order."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _OBJECTIVES = re.compile(r", (?=max |min )")
 
 @dataclass(frozen=True)
 class ServerFilter:
-    """A demand that MLflow's filters understand: a param or tag that is a text, or a metric beside a number.
+    """A condition that MLflow's filters support: on a param or tag that is a text, or on a metric that is a number.
 
     A metric is that of the selected epoch.
     """
@@ -42,17 +42,17 @@ class ServerFilter:
     value: str | float
 
     def text(self) -> str:
-        """Return it in MLflow's words."""
+        """Return the condition as MLflow's filters spell it."""
         if self.kind == "metric":
             most, value = sys.float_info.max, self.value if isinstance(self.value, int) else float(self.value)
-            value = float(max(-most, min(most, value)))  # as MLflow keeps infinity; an int may be larger still
-            number = repr(value).replace("e+", "e")  # it does not read the plus
+            value = float(max(-most, min(most, value)))  # as MLflow stores infinity; an int may be larger still
+            number = repr(value).replace("e+", "e")  # MLflow does not parse the plus
             return f"metrics.`{safe_name(BEST + self.name)}` {self.sign} {number}"
         return f"{self.kind}s.`{self.name}` {self.sign} '{self.value}'"
 
 
 class ServedStudy:
-    """One study on a server; nothing but its parent run is read before it is asked for."""
+    """One study on a server, read lazily: the constructor gets its parent run alone."""
 
     def __init__(self, reader: Reader, parent: Run) -> None:
         self._reader = reader
@@ -60,49 +60,49 @@ class ServedStudy:
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The study's name."""
         return self.parent.tags.get("study.name", "")
 
     @cached_property
     def objective_list(self) -> tuple[Objective, ...]:
-        """Its objectives, the one that selects epochs first."""
-        told = self.parent.params.get("study.objectives", "")
-        pairs = [one.split(" ", 1) for one in _OBJECTIVES.split(told) if " " in one]
+        """The objectives; the first one selects epochs."""
+        text = self.parent.params.get("study.objectives", "")
+        pairs = [objective.split(" ", 1) for objective in _OBJECTIVES.split(text) if " " in objective]
         if not pairs:
             pairs = [[self.parent.params.get("study.mode", "max"), self.parent.params.get("study.metric", "")]]
         return tuple(Objective(metric=metric, mode=cast(Mode, mode)) for mode, metric in pairs)
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of its replicates, one per replicate."""
+        """The seeds of the replicates, one per replicate."""
         return seeds_of(self.parent)
 
     @cached_property
     def has_replicates(self) -> bool:
-        """Whether its points have several trials; where only the first seeds were told, a trial says so."""
+        """Whether its points have several trials; without a tag of all seeds, whether a second replicate exists."""
         if len(self.seeds) > 1 or _SEEDS in self.parent.tags:
             return len(self.seeds) > 1
         return next(self.trials(wanted=[ServerFilter("tag", "study.replicate", "=", "1")], limit=1), None) is not None
 
     @property
     def design(self) -> str:
-        """The kind of its design."""
+        """The kind of design."""
         return self.parent.params.get("study.design", "search")
 
     @property
     def fingerprint(self) -> str:
-        """That of its data."""
+        """The fingerprint of its data."""
         return self.parent.tags.get("study.data_fingerprint", "")
 
     @property
     def class_counts(self) -> dict[str, tuple[int, ...]]:
-        """Its images of each class by set, in the order of the classes; nothing where nobody told."""
-        told = self.parent.tags.get("study.class_counts")
-        return {images: tuple(counts) for images, counts in json.loads(told).items()} if told else {}
+        """The number of images of each class by set, in the order of the classes; empty if not recorded."""
+        text = self.parent.tags.get("study.class_counts")
+        return {images: tuple(counts) for images, counts in json.loads(text).items()} if text else {}
 
     @cached_property
     def summary(self) -> StudySummary:
-        """One line about it."""
+        """The study's row in a list of studies."""
         run = self.parent
         running = self._count_running() if run.status == "RUNNING" else 0
         ended = [int(run.metrics.get(f"trials.{word}", 0)) for word in ("complete", "pruned", "failed")]
@@ -129,29 +129,29 @@ class ServedStudy:
         wanted: Sequence[ServerFilter] = (),
         limit: int | None = None,
     ) -> Iterator[TrialRecord]:
-        """Yield its trials, without their epochs, page by page as they are taken.
+        """Yield its trials without their epochs, fetched page by page.
 
         Args:
-            metric: order by its value at the selected epoch, equals by val_loss, those without one last; None orders
-                by start.
-            mode: whether more or less of it is better.
-            wanted: what they all must have.
-            limit: how many at most.
+            metric: Order by its value at the selected epoch, ties by val_loss, trials without it last; None orders by
+                start.
+            mode: Whether more or less of it is better.
+            wanted: Conditions that all of them meet.
+            limit: How many at most.
         """
         order = [_OLDEST_FIRST]
         if metric is not None:
             keys = {safe_name(BEST + metric): "ASC" if mode == "min" else "DESC"}
             keys.setdefault(f"{BEST}val_loss", "ASC")
             order = [*(f"metrics.`{key}` {word}" for key, word in keys.items()), _OLDEST_FIRST]
-        # Anybody may put runs below that of a study. The server leaves them out where it counts for us; where it sends
-        # all, it would take a fourth longer for that.
+        # Other people may log runs below a study's. With a limit the server must leave them out; without one, leaving
+        # them out here saves a quarter of its time.
         own = () if limit is None else (ServerFilter("tag", _KIND, "=", _TRIAL),)
-        where = " and ".join([self._of_parent, *(one.text() for one in (*own, *wanted))])
-        found = self._reader.search([self.parent.experiment_id], where, order, limit)
-        yield from (self.record_of(run) for run in found if _is_trial(run))
+        where = " and ".join([self._of_parent, *(condition.text() for condition in (*own, *wanted))])
+        runs = self._reader.search([self.parent.experiment_id], where, order, limit)
+        yield from (self.record_of(run) for run in runs if _is_trial(run))
 
     def record_of(self, run: Run) -> TrialRecord:
-        """Return the record that a trial's run was made from, as far as MLflow keeps it."""
+        """Return the record of a trial from its run, as far as MLflow has it."""
         return record_of(run, self.name, self.objective_list[0].metric, self._kept)
 
     def best(
@@ -159,17 +159,17 @@ class ServedStudy:
         metric: str,
         mode: Mode,
         count: int,
-        fits: Callable[[TrialRecord], bool],
+        is_ranked: Callable[[TrialRecord], bool],
         wanted: Sequence[ServerFilter] = (),
     ) -> list[TrialRecord]:
-        """Return trials among which are the best ones, in no order; all of them where fewer fit than are wanted.
+        """Return trials that include the best ones, in no order; all of them where fewer are ranked than are wanted.
 
         Args:
-            metric: what they are compared by, at the selected epoch.
-            mode: whether more or less of it is better.
-            count: how many.
-            fits: whether a trial has a place at all.
-            wanted: what they all must have.
+            metric: Compared at the selected epoch.
+            mode: Whether more or less of it is better.
+            count: How many.
+            is_ranked: Whether a trial is ranked at all.
+            wanted: Conditions that all of them meet.
         """
 
         def fetch(bound: float | None, limit: int | None) -> Iterator[TrialRecord]:
@@ -179,13 +179,13 @@ class ServedStudy:
 
         own = self.objective_list[0].metric == metric and self.objective_list[0].mode == mode
         known = self.summary.best if own else None
-        return top_trials(TopQuery(metric, mode, count, fits), fetch, self.summary.trials, known)
+        return top_trials(TopQuery(metric, mode, count, is_ranked), fetch, self.summary.trials, known)
 
     @cached_property
     def _kept(self) -> frozenset[int] | None:
-        """The trials whose weights were there at the end; nobody knows while it runs, nor of one that an older sent."""
-        told = self.parent.tags.get("study.kept")
-        return of_ranges(told) if told and self.parent.tags.get("study.state") != "running" else None
+        """Trials whose weights were on disk when the study ended; None while it runs or if an old version wrote it."""
+        text = self.parent.tags.get("study.kept")
+        return of_ranges(text) if text and self.parent.tags.get("study.state") != "running" else None
 
     @property
     def _of_parent(self) -> str:
@@ -197,18 +197,18 @@ class ServedStudy:
 
 
 def seeds_of(parent: Run) -> tuple[int, ...]:
-    """Return the seeds of a study's replicates: as its tag has them, since a param stays what it was at first."""
-    return tuple(int(one) for one in (parent.tags.get(_SEEDS) or parent.params.get(_SEEDS, "")).split())
+    """Return the seeds of a study's replicates, from the tag if there is one: a param keeps its first value."""
+    return tuple(int(seed) for seed in (parent.tags.get(_SEEDS) or parent.params.get(_SEEDS, "")).split())
 
 
 def record_of(run: Run, study: str, objective: str, kept: frozenset[int] | None = None) -> TrialRecord:
-    """Return the record that a trial's run was made from, as far as MLflow keeps it.
+    """Return the record of a trial from its run, as far as MLflow has it.
 
     Args:
-        run: the run.
-        study: the study's name.
-        objective: what selects its epochs.
-        kept: the trials whose weights are there, None where that is not known.
+        run: The trial's run.
+        study: The study's name.
+        objective: The metric that selects epochs.
+        kept: Trials whose weights were kept, None where that is not known.
     """
     tags, searched = run.tags, run.tags.get("study.searched", "").split()
     config = {plain_name(name): _setting(text) for name, text in run.params.items()}
@@ -250,7 +250,7 @@ def _state(text: str) -> TrialState:
 
 
 def _checkpoint(run: Run) -> str | None:
-    """Return the checkpoint's folder, or a ``runs:/`` URI for ``fetch_checkpoint`` when it lies elsewhere."""
+    """Return the checkpoint's folder, or a ``runs:/`` URI for ``fetch_checkpoint`` if it is on another machine."""
     if run.tags.get("study.checkpoint") is None:
         return None
     folder = local_path(run.artifact_uri)
@@ -258,9 +258,9 @@ def _checkpoint(run: Run) -> str | None:
 
 
 def _setting(text: str) -> Setting:
-    """Return the value a param was before MLflow made it a text."""
+    """Parse the value of a param, which MLflow stores as text."""
     numbers = _NUMBERS.fullmatch(text)
-    return _scalar(text) if numbers is None else tuple(int(one) for one in numbers[1].split(",") if one)
+    return _scalar(text) if numbers is None else tuple(int(number) for number in numbers[1].split(",") if number)
 
 
 def _scalar(text: str) -> Scalar:

@@ -1,8 +1,8 @@
-"""Find the best trials of thousands with a few small requests.
+"""Find a study's best trials among thousands with a few small requests.
 
-MLflow's own order by a metric takes a time that is quadratic in the number of runs where the server keeps them in
-sqlite: 30 s for 10,000. Runs whose metric is beyond a bound it finds at once, so the bound is moved until few enough
-are beyond it, and those are put in order here.
+Why not `search_runs(order_by=[metric], max_results=count)`: on sqlite MLflow 3.17 takes 0.2 s for 10,000 runs in their
+order of creation, but over 10 s by a metric (1 s for 3,000): its query is quadratic. A filter `metric >= bound` is
+fast, so this moves the bound until few enough trials pass it; the caller ranks those.
 """
 
 from __future__ import annotations
@@ -14,109 +14,109 @@ from dataclasses import dataclass
 from study.config.search_config import Mode
 from study.records import TrialRecord
 
-_MOST_REQUESTS = 30
-_PER_PLACE = 3
-_FEWEST = 40
-_NEAR = 0.01
-_WIDER = 8.0
-_SPARE = 1.5
+_MAX_REQUESTS = 30
+_FETCHED_PER_TRIAL = 3  # how many trials a request may return for each one that is wanted
+_MIN_FETCHED = 40
+_FIRST_STEP = 0.01  # of the best value
+_STEP_GROWTH = 8.0
+_MARGIN = 1.5  # over the estimated number of trials that pass a bound
 
 Fetch = Callable[[float | None, int | None], Iterable[TrialRecord]]
-"""Gives trials whose metric is at least as good as a bound, None for all of them; at most so many."""
+"""Returns the trials whose metric is at least as good as a bound (None: all trials), and at most a limit of them."""
 
 
 @dataclass(frozen=True)
 class TopQuery:
-    """What is wanted: so many trials that ``fits`` takes, the best by a metric."""
+    """The ``count`` best trials by a metric among those for which ``is_ranked`` holds."""
 
     metric: str
     mode: Mode
     count: int
-    fits: Callable[[TrialRecord], bool]
+    is_ranked: Callable[[TrialRecord], bool]
 
-    def good(self, record: TrialRecord) -> float:
-        """Return the metric such that more is better."""
+    def score(self, record: TrialRecord) -> float:
+        """Return the metric with the sign by which more is better."""
         value = record.metrics[self.metric]
         return value if self.mode == "max" else -value
 
-    def bound(self, good: float) -> float:
-        """Return the metric of which ``good`` is the goodness."""
-        return good if self.mode == "max" else -good
+    def value(self, score: float) -> float:
+        """Return the metric of a score."""
+        return score if self.mode == "max" else -score
 
 
-def top_trials(asked: TopQuery, fetch: Fetch, total: int, best: float | None) -> list[TrialRecord]:
-    """Return trials among which are the best ones, in no order; all trials where fewer fit than are wanted.
+def top_trials(query: TopQuery, fetch: Fetch, total: int, best: float | None) -> list[TrialRecord]:
+    """Return trials that include the best ones, in no order; all trials where fewer are ranked than are wanted.
 
     Args:
-        asked: what is wanted.
-        fetch: asks the server.
-        total: how many trials there are about.
-        best: the best value that some trial has, where that is known.
+        query: Which trials.
+        fetch: Sends a request.
+        total: About how many trials there are.
+        best: The best value of all trials, where it is known.
     """
-    limit = max(_FEWEST, _PER_PLACE * asked.count)
+    limit = max(_MIN_FETCHED, _FETCHED_PER_TRIAL * query.count)
     if total <= limit:
         return list(fetch(None, None))
-    start = None if best is None or not math.isfinite(best) else asked.bound(best)
-    search = _Search(start, total)
-    for _ in range(_MOST_REQUESTS):
+    start = None if best is None or not math.isfinite(best) else query.value(best)
+    search = _BoundSearch(start, total)
+    for _ in range(_MAX_REQUESTS):
         bound = search.bound
-        found = list(fetch(None if bound is None else asked.bound(bound), limit + 1))
-        goods = sorted((asked.good(one) for one in found if asked.fits(one)), reverse=True)
-        if len(found) <= limit:
-            if bound is None or len(goods) >= asked.count:
-                return found
+        trials = list(fetch(None if bound is None else query.value(bound), limit + 1))
+        scores = sorted(map(query.score, filter(query.is_ranked, trials)), reverse=True)
+        if len(trials) <= limit:
+            if bound is None or len(scores) >= query.count:
+                return trials
             search.widen()
-        elif len(goods) < asked.count:
+        elif len(scores) < query.count:
             limit *= 4
-        elif not search.tighten(goods, asked.count, len(found)):
-            return list(fetch(asked.bound(goods[asked.count - 1]), None))  # many have just this value
+        elif not search.tighten(scores, query.count, len(trials)):
+            return list(fetch(query.value(scores[query.count - 1]), None))  # many trials have this very value
         if search.is_hopeless:
             break
-    return list(fetch(None if search.enough is None else asked.bound(search.enough), None))
+    return list(fetch(None if search.enough is None else query.value(search.enough), None))
 
 
-class _Search:
-    """A bound on goodness between one that is too strict and one that is too loose."""
+class _BoundSearch:
+    """A lower bound on the score, moved between one that too few trials pass and one that too many pass."""
 
     def __init__(self, best: float | None, total: int) -> None:
-        """Begin close below the best value, without one at no bound."""
+        """Begin just below the best score, or without a bound where that is not known."""
         self._best = best
-        self._beyond: float | None = total if best is None else None  # how many there are about
-        self._step = 0.0 if best is None else _NEAR * (abs(best) or 1.0)
-        self.enough: float | None = None  # a bound beyond which there are enough
+        self._passing: float | None = total if best is None else None  # an estimate of how many trials pass the bound
+        self._step = 0.0 if best is None else _FIRST_STEP * (abs(best) or 1.0)
+        self.enough: float | None = None  # a bound that enough trials pass
         self.bound = None if best is None else best - self._step
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether the bound is so loose that the wanted number cannot be there."""
+        """Whether the bound is so far from the best score that there are not enough trials."""
         return not math.isfinite(self._step)
 
     def widen(self) -> None:
-        """Let more trials through: half-way to where enough are known to be, or further from the best."""
-        self._beyond = None
+        """Lower the bound: half-way to one that enough trials pass, or a larger step from the best score."""
+        self._passing = None
         if self.enough is not None and self.bound is not None:
             middle = self.bound / 2 + self.enough / 2
             self.bound = middle if self.enough < middle < self.bound else self.enough
         elif self._best is not None:
-            self._step *= _WIDER
+            self._step *= _STEP_GROWTH
             self.bound = self._best - self._step
             if self._step > 1e6 * (abs(self._best) or 1.0):
                 self._step = math.inf
 
-    def tighten(self, goods: Sequence[float], count: int, seen: int) -> bool:
-        """Let fewer through, by what some of those that came through are like; say whether that is possible.
+    def tighten(self, scores: Sequence[float], count: int, fetched: int) -> bool:
+        """Raise the bound, by the scores of some trials that pass it; return whether that is possible.
 
         Args:
-            goods: of those that fit, the best first; at least ``count``.
-            count: how many are wanted.
-            seen: how many came through, of whatever kind.
+            scores: Of the ranked trials, the best first; at least ``count``.
+            count: How many are wanted.
+            fetched: How many trials the server returned, ranked or not.
         """
         place = count
-        if self._beyond is not None:
-            fitting = self._beyond * len(goods) / seen
-            place = max(1, min(count, math.ceil(_SPARE * count * len(goods) / fitting)))
-            self._beyond = self._beyond * place / len(goods)
-        if self.bound is not None and goods[place - 1] <= self.bound:
+        if self._passing is not None:
+            ranked = self._passing * len(scores) / fetched
+            place = max(1, min(count, math.ceil(_MARGIN * count * len(scores) / ranked)))
+            self._passing = self._passing * place / len(scores)
+        if self.bound is not None and scores[place - 1] <= self.bound:
             return False
-        self.enough, self.bound = goods[count - 1], goods[place - 1]
+        self.enough, self.bound = scores[count - 1], scores[place - 1]
         return True
