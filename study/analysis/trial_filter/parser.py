@@ -120,7 +120,8 @@ def _number(_: str, at: int, tokens: ParseResults) -> LiteralValue:
 
 
 def _is_finite(tokens: ParseResults) -> bool:
-    return math.isfinite(tokens[0].literal)
+    literal = tokens[0].literal
+    return isinstance(literal, int) or math.isfinite(literal)  # an int may be too large for a float
 
 
 def _is_shallow(text: str, at: int, _: ParseResults) -> bool:
