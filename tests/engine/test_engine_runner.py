@@ -45,7 +45,7 @@ def test_an_address_that_does_not_answer_is_said_within_seconds(address: str) ->
     began = time.monotonic()
     with pytest.raises(EngineError, match=f"cannot reach or start the Ray cluster at {address}"), cluster(address):
         raise AssertionError("somebody answered")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60, "Ray itself would try for two minutes"
 
 
 def test_a_fault_of_the_data_leaves_the_name_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

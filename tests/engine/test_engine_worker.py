@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
-import time
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -146,25 +145,25 @@ def test_a_folder_in_use_is_no_fault_of_the_trial(tmp_path: Path, monkeypatch: p
     first.cleanup()
 
 
-def _hold(folder: Path, held: Event) -> None:
-    lock_folder(folder)
-    held.set()
-    time.sleep(60)
+HOLD = """
+import sys, time
+from pathlib import Path
+from study.engine.files.working_directory import lock_folder
+handle = lock_folder(Path(sys.argv[1]))
+print("locked", flush=True)
+time.sleep(600)
+"""
 
 
-def test_the_folder_of_a_killed_worker_is_free_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    held = context.Event()
-    orphan = context.Process(target=_hold, args=(tmp_path, held))
-    orphan.start()
-    assert held.wait(30)
-    with pytest.raises(FolderInUseError):
-        lock_folder(tmp_path, wait_s=0.1)
-    orphan.kill()
-    began = time.monotonic()
-    lock_folder(tmp_path, wait_s=20)
-    assert time.monotonic() - began < 10
-    orphan.join()
+def test_the_folder_of_a_killed_worker_is_free_again(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as orphan:
+        assert orphan.stdout is not None
+        assert orphan.stdout.readline() == "locked\n"
+        with pytest.raises(FolderInUseError):
+            lock_folder(tmp_path, wait_s=0.1)
+        orphan.kill()
+        lock_folder(tmp_path)
 
 
 def test_a_trial_without_a_gpu_stays_on_the_cpu_where_ray_leaves_one_visible(

@@ -21,7 +21,7 @@ resources: {cpus_per_trial: 1, gpus_per_trial: 0}
 """
 
 
-def study(*arguments: object, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+def study(*arguments: object, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
     """Run one command to its end and return what it printed."""
     command = [sys.executable, "-m", "cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
@@ -37,6 +37,6 @@ def study_without_root_rights(*arguments: object) -> subprocess.CompletedProcess
         text=True,
         cwd=ROOT,
         check=False,
-        timeout=240,
+        timeout=600,
         preexec_fn=lambda: libc.prctl(drop_capability, may_write_all),  # in vain for others, and not needed
     )
