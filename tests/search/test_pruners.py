@@ -92,7 +92,7 @@ def run(
 
 def plainly_kept(value: float, reached: list[float], factor: int, *, largest: bool) -> bool:
     """Give ASHA's rule in its simplest form: of those that reached the rung the best 1/factor, at least one."""
-    better = sum(one > value if largest else one < value for one in reached)
+    better = sum(other > value if largest else other < value for other in reached)
     return better < max(1, (len(reached) + 1) // factor)
 
 
@@ -133,12 +133,12 @@ def test_hyperband_holds_points_against_those_of_their_bracket_only() -> None:
     study = Study(pruner, largest=True)
     brackets = Counter(pruner.bracket_of(study.frozen(study.ask())) for _ in range(1000))
     shares = [8.0, 16 / 3, 4.0, 4.0]  # 4 brackets of ceil(4 * 2 ** s / (s + 1)) points, s = 3 .. 0
-    expected = [math.ceil(one) / sum(map(math.ceil, shares)) for one in shares]
+    expected = [math.ceil(share) / sum(map(math.ceil, shares)) for share in shares]
     assert [brackets[at] / 1000 for at in range(4)] == pytest.approx(expected, abs=0.01)
 
     trials = [study.ask() for _ in range(60)]
-    bracket_of = [pruner.bracket_of(study.frozen(one)) for one in trials]
-    weak = {at: next(one for one, of in zip(trials, bracket_of, strict=True) if of == at) for at in range(4)}
+    bracket_of = [pruner.bracket_of(study.frozen(trial)) for trial in trials]
+    weak = {at: next(trial for trial, of in zip(trials, bracket_of, strict=True) if of == at) for at in range(4)}
     for trial, at in zip(trials, bracket_of, strict=True):
         if trial is not weak[at]:
             for epoch in range(1, 9):
@@ -230,8 +230,8 @@ def test_wilcoxon_ends_the_replicates_of_a_worse_point_for_ever(tmp_path: Path) 
         storage.tell(record.trial, State.COMPLETE, StopReason.FINISHED)
         storage = reopened(layout)
     whole = [(point, replicate) for point in (0, 2) for replicate in range(6)]
-    assert sorted(one for one in ran if one[0] in (0, 2)) == whole
-    assert [one for one in ran if one[0] == 1] == [(1, replicate) for replicate in range(4)]
+    assert sorted(run for run in ran if run[0] in (0, 2)) == whole
+    assert [run for run in ran if run[0] == 1] == [(1, replicate) for replicate in range(4)]
     assert len(ran) == 24 == storage.planned, "the trials this frees go to new points"
 
 
@@ -308,7 +308,10 @@ def test_every_pruner_decides_after_a_resume_as_without(tmp_path: Path, name: Pr
                     state, reason = State.PRUNED, StopReason.PRUNED
                     break
             storage.tell(assignment.trial, state, reason)
-        return [(one.point, one.replicate, one.state, one.epochs_run, dict(one.params)) for one in storage.records()]
+        return [
+            (record.point, record.replicate, record.state, record.epochs_run, dict(record.params))
+            for record in storage.records()
+        ]
 
     def again(layout: object, trial: int) -> StudyStorage:
         storage = reopened(layout)  # type: ignore[arg-type]

@@ -71,7 +71,7 @@ def run(root: Path, spec: StudySpec, *, resumes: bool, at_once: int = 2) -> list
         while len(running) < at_once and (assignment := storage.ask()) is not None:
             running.append(assignment)
         if not running:
-            return [(one.point, one.replicate, one.state, dict(one.params)) for one in storage.records()]
+            return [(record.point, record.replicate, record.state, dict(record.params)) for record in storage.records()]
         end(storage, running.pop(0))
 
 
@@ -83,7 +83,7 @@ def with_interrupted(layout: StudyLayout, count: int) -> StudyStorage:
 
 
 @pytest.mark.parametrize(
-    "sampler, replicates", [*((one, 1) for one in EVERY), *((one, 2) for one in EVERY if one != "gp")]
+    "sampler, replicates", [*((name, 1) for name in EVERY), *((name, 2) for name in EVERY if name != "gp")]
 )
 def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(
     tmp_path: Path, sampler: Sampler, replicates: int
@@ -103,14 +103,14 @@ def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampl
     spec = make_spec(trials, sampler=sampler, pruner="none", space=RICH)
     run(tmp_path / "s", spec, resumes=False)
     records = StudyStorage.open(StudyLayout(tmp_path / "s")).records()
-    assert {one.params["init"] for one in records} == {"kaiming", "xavier", "orthogonal"}
+    assert {record.params["init"] for record in records} == {"kaiming", "xavier", "orthogonal"}
     for record in records:
-        assert set(record.params) == {one.name for one in RICH if is_active(one, record.params)}
+        assert set(record.params) == {parameter.name for parameter in RICH if is_active(parameter, record.params)}
         assert not (record.params["optimizer"] == "adam" and record.params["init"] == "orthogonal")
         assert record.params["weight_decay"] in (0.0, 0.1, 0.2, 0.3)
         assert 1e-4 <= record.params["learning_rate"] <= 1e-1  # type: ignore[operator]
         assert 16 <= record.params["head_width"] <= 1024  # type: ignore[operator]
-    assert len({str(dict(one.params)) for one in records}) == trials
+    assert len({str(dict(record.params)) for record in records}) == trials
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
@@ -138,20 +138,24 @@ def test_nsga2_goes_through_generations_that_a_resume_goes_on_with(tmp_path: Pat
         storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
         storage = reopened(layout)
     trials = stored(layout).trials
-    generations = [one.system_attrs["NSGAIISampler:generation"] for one in trials]
+    generations = [trial.system_attrs["NSGAIISampler:generation"] for trial in trials]
     assert generations == sorted(generations)
     assert set(generations) == {0, 1, 2, 3}
-    mean = [sum(one.value for one in trials if one.system_attrs["NSGAIISampler:generation"] == at) for at in (0, 2)]
+    mean = [
+        sum(trial.value for trial in trials if trial.system_attrs["NSGAIISampler:generation"] == at) for at in (0, 2)
+    ]
     assert mean[1] > mean[0]
 
 
 def test_optuna_opens_the_storage_as_it_stands(tmp_path: Path) -> None:
     run(tmp_path / "s", make_spec(12, sampler="tpe", pruner="none"), resumes=False)
     study, records = stored(StudyLayout(tmp_path / "s")), StudyStorage.open(StudyLayout(tmp_path / "s")).records()
-    assert study.best_value == max(one.value for one in records if one.state is TrialState.COMPLETE and one.value)
+    assert study.best_value == max(
+        record.value for record in records if record.state is TrialState.COMPLETE and record.value
+    )
     for trial, record in zip(study.trials, records, strict=True):
         assert trial.params == dict(record.params)
-        assert trial.intermediate_values == {one.epoch: one.values["val_auc"] for one in record.history}
+        assert trial.intermediate_values == {epoch.epoch: epoch.values["val_auc"] for epoch in record.history}
 
 
 def stored(layout: StudyLayout) -> optuna.Study:
@@ -170,7 +174,7 @@ def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: Sampl
         storage.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     study = stored(layout)
     assert study.directions == [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]
-    assert all(one.values == [one.intermediate_values[1], 1.0] for one in study.trials), "at the selected epoch"
+    assert all(trial.values == [trial.intermediate_values[1], 1.0] for trial in study.trials), "at the selected epoch"
 
 
 def test_every_sampler_of_the_study_file_exists() -> None:
@@ -190,10 +194,10 @@ def test_sobol_points_fill_every_range_evenly_conditional_ones_included() -> Non
     space = (Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))), *RICH[1:])
     spec = make_spec(space=space)
     points = [drawn(spec, "qmc", number) for number in range(64)]
-    assert [one["optimizer"] for one in points].count("sgd") == 32
-    places = sorted((math.log10(float(one["learning_rate"])) + 4) / 3 for one in points)  # type: ignore[arg-type]
+    assert [point["optimizer"] for point in points].count("sgd") == 32
+    places = sorted((math.log10(float(point["learning_rate"])) + 4) / 3 for point in points)  # type: ignore[arg-type]
     assert all(at / 64 <= place <= (at + 1) / 64 for at, place in enumerate(places)), "one in each of 64 equal parts"
-    momenta = sorted(float(one["momentum"]) for one in points if "momentum" in one)  # type: ignore[arg-type]
+    momenta = sorted(float(point["momentum"]) for point in points if "momentum" in point)  # type: ignore[arg-type]
     gaps = [after - before for before, after in pairwise(momenta)]
     assert max(gaps) < 0.12, "32 points of it are not a grid, but leave no hole"
 
@@ -210,8 +214,8 @@ def test_sobol_points_fill_every_range_evenly_conditional_ones_included() -> Non
     ],
 )
 def test_a_share_of_a_domain_is_a_value_of_it(asked: object, values: list[object]) -> None:
-    found = [value_at(asked, share) for share in (0.0, 0.5, 1.0 - 1e-12)]  # type: ignore[arg-type]
-    assert found == pytest.approx(values) if isinstance(values[0], float) else found == values
+    drawn_values = [value_at(asked, share) for share in (0.0, 0.5, 1.0 - 1e-12)]  # type: ignore[arg-type]
+    assert drawn_values == (pytest.approx(values) if isinstance(values[0], float) else values)
 
 
 def ended(number: int, value: float | None, x: float = 0.05) -> FrozenTrial:
@@ -230,32 +234,34 @@ def shuffled(count: int) -> list[int]:
 
 
 def test_what_tpe_is_shown_depends_on_the_points_and_not_on_their_order() -> None:
-    points = [ended(one, None if one % 3 == 0 else one * 7 % 1009 / 1009, 0.01) for one in range(1000)]
+    points = [ended(number, None if number % 3 == 0 else number * 7 % 1009 / 1009, 0.01) for number in range(1000)]
     there, elsewhere = (TopAndRandomSample(make_spec(), best=50, others=200, pruned=True) for _ in range(2))
     for number in range(1000):
         there.add(points[number])
     for number in shuffled(1000):
         elsewhere.add(points[number])
         elsewhere.shown()
-    shown = sorted(one.number for one in there.shown())
-    assert shown == sorted(one.number for one in elsewhere.shown())
+    shown = sorted(point.number for point in there.shown())
+    assert shown == sorted(point.number for point in elsewhere.shown())
     assert len(shown) == 250
-    best = sorted((one for one in points if one.state is OptunaState.COMPLETE), key=lambda one: -one.value)[:50]
-    assert {one.number for one in best} <= set(shown)
-    assert 40 < sum(one % 3 == 0 for one in shown) < 110, "the rest is a fair sample"
+    best = sorted((point for point in points if point.state is OptunaState.COMPLETE), key=lambda point: -point.value)[
+        :50
+    ]
+    assert {point.number for point in best} <= set(shown)
+    assert 40 < sum(point % 3 == 0 for point in shown) < 110, "the rest is a fair sample"
 
 
 def test_tpes_good_group_is_the_one_it_has_of_all_points() -> None:
     from optuna.samplers._tpe.sampler import _split_trials
 
-    points = [ended(one, one * 7 % 1009 / 1009, 0.01) for one in range(1000)]
+    points = [ended(number, number * 7 % 1009 / 1009, 0.01) for number in range(1000)]
     selection = TopAndRandomSample(make_spec(), best=50, others=200, pruned=True)
-    for one in points:
-        selection.add(one)
+    for point in points:
+        selection.add(point)
     study = optuna.create_study(direction="maximize")
     of_all, _ = _split_trials(study, points, 25)
-    of_shown, _ = _split_trials(study, sorted(selection.shown(), key=lambda one: one.number), 25)
-    assert [one.number for one in of_shown] == [one.number for one in of_all]
+    of_shown, _ = _split_trials(study, sorted(selection.shown(), key=lambda point: point.number), 25)
+    assert [point.number for point in of_shown] == [point.number for point in of_all]
 
 
 def test_with_several_objectives_the_front_is_shown() -> None:
@@ -268,7 +274,7 @@ def test_with_several_objectives_the_front_is_shown() -> None:
         trial.values = [number / 500 * quality, number / 500 / quality]
         front |= {number} if quality == 1.0 else set()
         selection.add(trial)
-    shown = {one.number for one in selection.shown()}
+    shown = {point.number for point in selection.shown()}
     assert front <= shown
     assert 20 < len(shown) <= 70
 
@@ -284,10 +290,10 @@ def test_the_recent_points_are_shown_in_order(count: int | None, shown: range) -
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
 def test_a_sampler_looks_at_no_more_than_it_is_shown(sampler: Sampler) -> None:
     spec = make_spec(space=SPACE[2:])
-    points = [ended(one, one * 7 % 101 / 101, 10 ** -(1 + one * 3 / 400)) for one in range(400)]
+    points = [ended(number, number * 7 % 101 / 101, 10 ** -(1 + number * 3 / 400)) for number in range(400)]
     selection = SAMPLERS[sampler].observations(spec)
-    for one in points:
-        selection.add(one)
-    shown = sorted(selection.shown(), key=lambda one: one.number)
+    for point in points:
+        selection.add(point)
+    shown = sorted(selection.shown(), key=lambda point: point.number)
     assert len(shown) == {"tpe": 250, "gp": 100}[sampler]
     assert drawn(spec, sampler, 400, shown).keys() == {"learning_rate"}

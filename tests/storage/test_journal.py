@@ -57,14 +57,14 @@ def test_a_study_cut_at_any_byte_goes_on_to_the_same_end(tmp_path: Path) -> None
     drive(whole_layout, Listener())
     whole, expected = (
         whole_layout.journal.read_bytes(),
-        [story(one)[:8] for one in StudyStorage.open(whole_layout).records()],
+        [story(record)[:8] for record in StudyStorage.open(whole_layout).records()],
     )
     for at, size in enumerate(range(begun, len(whole), 53)):
         layout = StudyLayout(tmp_path / str(at) / "study")
         layout.root.mkdir(parents=True)
         layout.journal.write_bytes(whole[:size])
         drive(layout, Listener())
-        assert [story(one)[:8] for one in StudyStorage.open(layout).records()] == expected, f"{size=}"
+        assert [story(record)[:8] for record in StudyStorage.open(layout).records()] == expected, f"{size=}"
 
 
 def test_memory_and_file_agree_after_a_batch_that_could_not_be_written(
@@ -189,7 +189,7 @@ def test_a_study_of_an_earlier_version_is_read_and_gone_on_with(tmp_path: Path, 
     as_an_earlier_version_wrote(layout, spec)
     half = json.loads(layout.journal.read_bytes().splitlines()[-1])
     storage = reopened(layout)
-    assert [(one.point, one.state, one.stop_reason) for one in storage.records()] == [
+    assert [(record.point, record.state, record.stop_reason) for record in storage.records()] == [
         (0, TrialState.COMPLETE, StopReason.FINISHED),
         (1, TrialState.PRUNED, StopReason.PRUNED),
         (2, TrialState.RUNNING, None),

@@ -66,16 +66,16 @@ def test_the_dashboard_sees_states_values_attributes_and_links(finished: StudyLa
     assert len(seen["trials"]) == len(records) == 6
     for trial, record in zip(seen["trials"], records, strict=True):
         assert trial["state"] == states[record.state]
-        assert [(one["step"], one["value"]) for one in trial["intermediate_values"]] == [
-            (one.epoch, one.values["val_auc"]) for one in record.history
+        assert [(step["step"], step["value"]) for step in trial["intermediate_values"]] == [
+            (epoch.epoch, epoch.values["val_auc"]) for epoch in record.history
         ]
-        attrs = {one["key"]: one["value"] for one in trial["user_attrs"]}
+        attrs = {attr["key"]: attr["value"] for attr in trial["user_attrs"]}
         assert attrs.get("mlflow_run") == link(record.trial)
         assert attrs["best.val_auc"] == str(record.metrics["val_auc"])
         assert attrs["best.epoch"] == str(record.epoch)
         assert not any(key.startswith("epoch:") for key in attrs)
         assert (f"]({link(record.trial)})" in trial["note"]["body"]) == (record.trial != 3)
-    assert {one["name"] for one in seen["union_search_space"]} == {"optimizer", "momentum", "learning_rate"}
+    assert {parameter["name"] for parameter in seen["union_search_space"]} == {"optimizer", "momentum", "learning_rate"}
 
 
 @pytest.mark.filterwarnings("ignore")  # Optuna has much to say of so few trials
@@ -176,8 +176,8 @@ def test_optunas_own_storage_opens_the_file_as_it_stands_and_leaves_it(finished:
     app = wsgi(_own_storage(finished))
     assert ask(app, "GET", "/api/studies")[1]["study_summaries"][0]["study_name"] == "crash"
     seen = ask(app, "GET", "/api/studies/0")[1]
-    assert [one["state"] for one in seen["trials"]].count("Complete") >= 1
-    assert all(one["intermediate_values"] for one in seen["trials"])
+    assert [trial["state"] for trial in seen["trials"]].count("Complete") >= 1
+    assert all(trial["intermediate_values"] for trial in seen["trials"])
     assert finished.journal.read_bytes() == before
 
 
@@ -194,7 +194,7 @@ def test_a_note_written_by_optunas_own_dashboard_disturbs_neither_a_running_stud
         storage.report(0, metrics(1, 0.5))
         assert StudyStorage.open(layout).record(0).history == storage.record(0).history
         drive(layout, Listener())
-        stories.append([story(one)[:8] for one in StudyStorage.open(layout).records()])
+        stories.append([story(record)[:8] for record in StudyStorage.open(layout).records()])
         if noted:
             assert ask(app, "GET", "/api/studies/0")[1]["note"]["body"] == "mine"
     assert stories[0] == stories[1]

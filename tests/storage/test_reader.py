@@ -32,9 +32,9 @@ def layout(tmp_path: Path) -> StudyLayout:
 
 def agrees(view: StudyView, storage: StudyStorage, *, epochs: bool = False) -> None:
     """Make sure that a view says what the storage does."""
-    records = storage.records() if epochs else [replace(one, history=()) for one in storage.records()]
+    records = storage.records() if epochs else [replace(record, history=()) for record in storage.records()]
     assert view.records == records
-    assert [list(one.params) for one in view.records] == [list(one.params) for one in records]
+    assert [list(record.params) for record in view.records] == [list(record.params) for record in records]
     for name in ("name", "spec", "study_id", "data", "notices", "environment", "created_at_s", "planned", "is_finished",
                  "looks", "extensions", "end_reason", "warm_start", "given", "study_file"):  # fmt: skip
         assert getattr(view, name) == getattr(storage, name), name
@@ -107,7 +107,7 @@ def test_the_epochs_of_a_torn_batch_are_left_for_later(layout: StudyLayout) -> N
     epoch = {"values": {"val_auc": 0.9}, "at_s": 1.0, "checkpoint": None}
     head = {"op_code": 8, "worker_id": "w", "trial_id": 4, "user_attr": {"epoch:3": epoch}}
     followed, last = (
-        json.dumps(one, separators=(",", ":")).encode() + b"\n" for one in ({**head, "followed": True}, head)
+        json.dumps(log, separators=(",", ":")).encode() + b"\n" for log in ({**head, "followed": True}, head)
     )
     for tail in (
         followed,
@@ -120,7 +120,7 @@ def test_the_epochs_of_a_torn_batch_are_left_for_later(layout: StudyLayout) -> N
         layout.journal.write_bytes(whole + tail)
         assert read_epochs(layout, 4) == known
     layout.journal.write_bytes(whole + followed + last)
-    assert [one.metrics.epoch for one in read_epochs(layout, 4)] == [1, 2, 3]
+    assert [epoch.metrics.epoch for epoch in read_epochs(layout, 4)] == [1, 2, 3]
 
 
 def test_damage_is_told_as_the_storage_tells_it(layout: StudyLayout) -> None:
@@ -165,7 +165,7 @@ def test_reading_loads_nothing_heavy(layout: StudyLayout) -> None:
         f"for words in (['list'], ['show'], ['compare'], ['best'], ['show', 's/1'], ['diff', 's/1', 's/2']):\n"
         f"    done = CliRunner().invoke(app, [*words, '--results', {str(layout.root.parent)!r}])\n"
         f"    assert done.exit_code == 0, (words, done.output, done.exception)\n"
-        f"print([one for one in {heavy} if one in sys.modules])"
+        f"print([name for name in {heavy} if name in sys.modules])"
     )
     (layout.root.parent / "studies").mkdir()
     layout.root.rename(layout.root.parent / "studies" / "s")

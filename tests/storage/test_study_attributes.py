@@ -13,7 +13,6 @@ from engine_fakes import DATA, SPACE, make_spec, make_storage, metrics, reopened
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective, Sampler
 from study.config.search_space import Choice, Constant, Parameter, Uniform
-from study.config.study_config import StudySpec
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialState
 from study.search.prior_trials import PriorTrial, prior_trials
@@ -24,7 +23,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class Time:
-    """The clock of the ledger."""
+    """A clock that the test sets."""
 
     now_s = 1000.0
 
@@ -77,8 +76,8 @@ def test_the_time_on_workers_counts_epochs_trained_twice(tmp_path: Path) -> None
     storage.report(1, metrics(1, 0.25), "a", 4.0)
     storage.report(1, metrics(1, 0.5), "a", 5.0)
     assert not storage.report(1, metrics(1, 0.5), "a", 6.0)
-    for one in (storage, reopened(layout)):
-        assert [record.busy_s for record in one.records()] == [10.0, 9.0]
+    for opened in (storage, reopened(layout)):
+        assert [record.busy_s for record in opened.records()] == [10.0, 9.0]
 
 
 @pytest.mark.parametrize("mode, best", [("max", (3, 0, 2, 1)), ("min", (1, 2, 0, 3))])
@@ -93,10 +92,10 @@ def test_the_best_trials_come_first_the_earlier_of_equals_and_no_failed_one(
     finish(storage, math.nan)
     storage.ask()
     storage.report(5, metrics(1, 0.99))
-    for one in (storage, reopened(layout)):
-        assert one.best_trials(9) == best
-        assert one.best_trials(2) == best[:2]
-        assert {state: count for state, count in one.counts().items() if count} == {
+    for opened in (storage, reopened(layout)):
+        assert opened.best_trials(9) == best
+        assert opened.best_trials(2) == best[:2]
+        assert {state: count for state, count in opened.counts().items() if count} == {
             TrialState.COMPLETE: 2, TrialState.PRUNED: 2, TrialState.FAILED: 1, TrialState.RUNNING: 1,
         }  # fmt: skip
 
@@ -120,11 +119,11 @@ def test_dropped_weights_are_remembered(tmp_path: Path) -> None:
     storage, layout = make_storage(tmp_path / "s", make_spec(4, pruner="none"))
     for _ in range(4):
         finish(storage, 0.5)
-    assert all(one.kept for one in storage.records())
+    assert all(record.kept for record in storage.records())
     storage.note_dropped([2])
     storage.note_dropped((0, 2))
-    for one in (storage, reopened(layout)):
-        assert [record.kept for record in one.records()] == [False, True, False, True]
+    for opened in (storage, reopened(layout)):
+        assert [record.kept for record in opened.records()] == [False, True, False, True]
 
 
 def test_a_stop_is_decided_once_and_kept(tmp_path: Path) -> None:
@@ -139,8 +138,8 @@ def test_a_stop_is_decided_once_and_kept(tmp_path: Path) -> None:
     assert storage.stop(1, StopReason.USER) == StopDecision(0, StopReason.USER)
     assert storage.should_prune(0)
     again = reopened(layout)
-    found = [again.ask(), again.ask()]
-    assert [one and one.stop for one in found] == [
+    assignments = [again.ask(), again.ask()]
+    assert [assignment and assignment.stop for assignment in assignments] == [
         StopDecision(2, StopReason.TIME_BUDGET),
         StopDecision(0, StopReason.USER),
     ]
@@ -202,14 +201,14 @@ def earlier(root: Path, **fields: object) -> StudyStorage:
 def test_points_of_an_earlier_study_are_means_over_their_replicates(tmp_path: Path) -> None:
     other = earlier(tmp_path / "other", replicates=2)
     points, left_out, why = prior_trials(make_spec(), other)
-    by_point = {one.point: dict(one.params) for one in other.records()}
+    by_point = {record.point: dict(record.params) for record in other.records()}
     assert len(by_point) == 7
-    failed = next(one for one in other.records() if one.state is TrialState.FAILED)
-    assert [dict(one.params) for one in points] == [by_point[at] for at in by_point if at != failed.point]
-    assert [one.state for one in points].count(TrialState.PRUNED) == 2
-    whole = [one for one in points if one.state is TrialState.COMPLETE]
+    failed = next(record for record in other.records() if record.state is TrialState.FAILED)
+    assert [dict(point.params) for point in points] == [by_point[at] for at in by_point if at != failed.point]
+    assert [point.state for point in points].count(TrialState.PRUNED) == 2
+    whole = [point for point in points if point.state is TrialState.COMPLETE]
     assert whole[0].values == {"val_auc": pytest.approx(0.505)}, "the mean over replicates"
-    pruned = next(one for one in points if one.state is TrialState.PRUNED)
+    pruned = next(point for point in points if point.state is TrialState.PRUNED)
     assert pruned.epochs == {1: 0.53}
     assert (left_out, why) == (1, "failed (1)")
 
@@ -219,7 +218,7 @@ def test_points_that_do_not_fit_are_counted_and_said(tmp_path: Path) -> None:
     narrow = (*SPACE[:2], Parameter(name="learning_rate", domain=Uniform(low=1e-3, high=1e-2, log=True)))
     points, left_out, why = prior_trials(make_spec(space=narrow), other)
     assert points
-    assert all(1e-3 <= float(one.params["learning_rate"]) <= 1e-2 for one in points)  # type: ignore[arg-type]
+    assert all(1e-3 <= float(point.params["learning_rate"]) <= 1e-2 for point in points)  # type: ignore[arg-type]
     assert len(points) + left_out == 12
     assert "learning_rate is outside 0.001..0.01" in why
     objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
@@ -230,15 +229,17 @@ def test_points_that_do_not_fit_are_counted_and_said(tmp_path: Path) -> None:
 
 def test_what_is_fixed_in_one_study_and_searched_in_the_other_must_agree(tmp_path: Path) -> None:
     other = earlier(tmp_path / "other")
-    adam = [one for one in other.records() if one.params["optimizer"] == "adam" and one.state.is_finished]
+    adam = [record for record in other.records() if record.params["optimizer"] == "adam" and record.state.is_finished]
     fixed = (Parameter(name="optimizer", domain=Constant(value="adam")), SPACE[2])
     points, _, why = prior_trials(make_spec(space=fixed), other)
-    usable = [one for one in adam if one.state is not TrialState.FAILED]
-    assert [dict(one.params) for one in points] == [{"learning_rate": one.params["learning_rate"]} for one in usable]
+    usable = [point for point in adam if point.state is not TrialState.FAILED]
+    assert [dict(point.params) for point in points] == [
+        {"learning_rate": point.params["learning_rate"]} for point in usable
+    ]
     assert "optimizer is fixed at 'adam' here" in why
     wider = (*SPACE, Parameter(name="depth", domain=Choice(values=(10, 18))))
     points, _, _ = prior_trials(make_spec(space=wider), other)
-    assert {one.params["depth"] for one in points} == {18}, "what was fixed there counts as its value"
+    assert {point.params["depth"] for point in points} == {18}, "what was fixed there counts as its value"
     elsewhere = make_spec(space=wider).model_copy(update={"trial": Hyperparameters(depth=34)})
     assert len(prior_trials(elsewhere, other)[0]) == 11
     narrower = (*SPACE, Parameter(name="depth", domain=Choice(values=(10, 34))))
@@ -266,14 +267,8 @@ def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(tmp_
         for _ in range(3):
             finish(storage, 0.5)
             storage = reopened(layout) if resumes else storage
-        return [dict(one.params) for one in storage.records()]
+        return [dict(record.params) for record in storage.records()]
 
     warm = params("warm", points, resumes=False)
     assert warm == params("resumed", points, resumes=True)
     assert warm != params("cold", (), resumes=False)
-
-
-def test_the_spec_of_a_study_is_what_is_stored(tmp_path: Path) -> None:
-    storage, _ = make_storage(tmp_path / "s")
-    assert isinstance(storage.spec, StudySpec)
-    assert storage.name == "crash"

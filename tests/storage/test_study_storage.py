@@ -43,10 +43,12 @@ def test_interrupted_trials_come_first_and_keep_their_values(tmp_path: Path) -> 
     run_one(storage)
     asked = [storage.ask(), storage.ask()]
     again = reopened(layout)
-    found = [again.ask(), again.ask(), again.ask(), again.ask()]
-    assert [one and one.trial for one in found] == [1, 2, 3, None]
-    assert [one and one.config for one in found[:2]] == [one and one.config for one in asked]
-    assert [one.record.attempts for one in found[:3] if one] == [2, 2, 1]
+    assignments = [again.ask(), again.ask(), again.ask(), again.ask()]
+    assert [assignment and assignment.trial for assignment in assignments] == [1, 2, 3, None]
+    assert [assignment and assignment.config for assignment in assignments[:2]] == [
+        assignment and assignment.config for assignment in asked
+    ]
+    assert [assignment.record.attempts for assignment in assignments[:3] if assignment] == [2, 2, 1]
 
 
 @pytest.mark.parametrize("moment", ["before", "torn"])
@@ -92,7 +94,7 @@ def test_a_full_disk_is_said_and_costs_nothing_that_was_acknowledged(tmp_path: P
             break
     assert storage.record(1).state is TrialState.COMPLETE
     assert len(refusals) > 10
-    assert all("must be able to write" in one for one in refusals)
+    assert all("must be able to write" in refusal for refusal in refusals)
 
 
 def test_a_concurrent_reader_never_sees_half_a_line(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_what_a_kill_or_a_power_cut_left_of_a_line_is_cut(tmp_path: Path, tail: 
         file.write(tail)
     again = reopened(layout)
     run_one(again)
-    assert [one.state for one in StudyStorage.open(layout).records()] == [TrialState.COMPLETE] * 2
+    assert [record.state for record in StudyStorage.open(layout).records()] == [TrialState.COMPLETE] * 2
 
 
 @pytest.mark.parametrize("damage", ["empty", "middle", "head"])

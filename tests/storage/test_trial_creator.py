@@ -49,7 +49,7 @@ def take(
 
 
 def places(storage: StudyStorage) -> list[tuple[int, int]]:
-    return [(one.point, one.replicate) for one in storage.records()]
+    return [(record.point, record.replicate) for record in storage.records()]
 
 
 def run_all(
@@ -65,7 +65,7 @@ def test_a_listed_design_runs_every_point_with_the_first_seed_then_with_the_seco
     storage, _ = run_all(tmp_path / "s", make_spec(pruner="none", space=FINITE, design=GRID, replicates=3))
     assert places(storage) == [(point, replicate) for replicate in range(3) for point in range(6)]
     points = list(grid_points(FINITE))
-    assert all(dict(one.params) == points[one.point] for one in storage.records())
+    assert all(dict(record.params) == points[record.point] for record in storage.records())
     assert storage.planned == 18
     assert not storage.exhausted
 
@@ -73,16 +73,16 @@ def test_a_listed_design_runs_every_point_with_the_first_seed_then_with_the_seco
 def test_a_search_runs_all_replicates_of_a_point_then_the_next_point(tmp_path: Path) -> None:
     storage, _ = run_all(tmp_path / "s", make_spec(8, pruner="none", replicates=3))
     assert places(storage) == [(trial // 3, trial % 3) for trial in range(8)]
-    assert len({str(dict(one.params)) for one in storage.records()}) == 3
+    assert len({str(dict(record.params)) for record in storage.records()}) == 3
 
 
 def test_the_same_replicate_of_every_point_has_the_same_seed_that_of_its_number(tmp_path: Path) -> None:
     spec = make_spec(6, pruner="none", replicates=2)
     spec = spec.model_copy(update={"replicates": spec.replicates.model_copy(update={"seeds": (7, 3), "count": None})})
     storage, _ = run_all(tmp_path / "s", spec)
-    seeds = {(one.replicate, one.seed) for one in storage.records()}
+    seeds = {(record.replicate, record.seed) for record in storage.records()}
     assert seeds == {(at, stable_seed(3, "replicate", number)) for at, number in enumerate((7, 3))}
-    assert all(one.config["seed"] == one.seed for one in storage.records())
+    assert all(record.config["seed"] == record.seed for record in storage.records())
 
 
 def test_a_pruned_points_replicates_are_not_begun_and_a_search_takes_new_points_for_them(tmp_path: Path) -> None:
@@ -95,7 +95,9 @@ def test_a_pruned_points_replicates_are_not_begun_and_a_search_takes_new_points_
 def test_a_pruned_points_replicates_are_left_out_of_a_listed_design(tmp_path: Path) -> None:
     spec = make_spec(space=FINITE, design=GRID, replicates=3)
     storage, layout = make_storage(tmp_path / "s", spec)
-    planned = [one.planned for one in take(storage, lambda point, replicate: (point, replicate) in ((1, 0), (4, 1)))]
+    planned = [
+        running.planned for running in take(storage, lambda point, replicate: (point, replicate) in ((1, 0), (4, 1)))
+    ]
     assert planned[:3] == [18, 16, 16]
     assert planned[-1] == 15 == len(storage.records()) == reopened(layout).planned
     assert places(storage)[6:] == [(0, 1), (2, 1), (3, 1), (4, 1), (5, 1), (0, 2), (2, 2), (3, 2), (5, 2)]
@@ -111,7 +113,8 @@ def test_what_a_decision_frees_is_free_before_the_trial_is_told_and_running_repl
     assert third is not None
     assert (third.record.point, third.record.replicate) == (1, 0)
     again = reopened(layout)
-    assert [one and (one.trial, one.stop is not None) for one in (again.ask(), again.ask(), again.ask())] == [
+    assignments = [again.ask() for _ in range(3)]
+    assert [assignment and (assignment.trial, assignment.stop is not None) for assignment in assignments] == [
         (0, True), (1, False), (2, False),
     ]  # fmt: skip
 
@@ -136,23 +139,23 @@ def test_a_budget_of_trials_cuts_a_design_and_counts_what_is_run(tmp_path: Path)
 def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Path, sampler: Sampler) -> None:
     space = (*FINITE, Parameter(name="head_dropout", domain=Uniform(low=0.0, high=0.1, step=0.05)))
     storage, layout = run_all(tmp_path / "s", make_spec(100, sampler=sampler, pruner="none", space=space))
-    found = [point_key(one.params) for one in storage.records()]
-    assert Counter(found) == Counter(point_key(one) for one in grid_points(space))
-    for one in (storage, reopened(layout)):
-        assert one.planned == 18
-        assert one.exhausted
-        assert one.ask() is None
+    keys = [point_key(record.params) for record in storage.records()]
+    assert Counter(keys) == Counter(point_key(point) for point in grid_points(space))
+    for opened in (storage, reopened(layout)):
+        assert opened.planned == 18
+        assert opened.exhausted
+        assert opened.ask() is None
 
 
 def test_a_space_that_pruning_leaves_without_points_ends_the_search(tmp_path: Path) -> None:
     spec = make_spec(18, space=FINITE, replicates=3)
     storage, layout = make_storage(tmp_path / "s", spec)
-    planned = [one.planned for one in take(storage, lambda point, replicate: replicate == 1)]
+    planned = [opened.planned for opened in take(storage, lambda point, replicate: replicate == 1)]
     assert planned == [18] * 12
-    for one in (storage, reopened(layout)):
-        assert one.ask() is None
-        assert one.planned == 12 == len(one.records())
-        assert one.exhausted
+    for opened in (storage, reopened(layout)):
+        assert opened.ask() is None
+        assert opened.planned == 12 == len(opened.records())
+        assert opened.exhausted
 
 
 def test_a_failed_point_is_not_run_again(tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_a_failed_point_is_not_run_again(tmp_path: Path) -> None:
         assert assignment is not None
         storage.tell(assignment.trial, TrialState.FAILED, StopReason.ERROR, error="x")
         storage = reopened(layout)
-    assert len({point_key(one.params) for one in storage.records()}) == 6
+    assert len({point_key(record.params) for record in storage.records()}) == 6
 
 
 @settings(max_examples=30, deadline=None)
@@ -174,29 +177,29 @@ def test_the_next_unseen_point_depends_on_those_seen_alone(seen: set[int], seed:
     )
     spec = make_spec(space=space, seed=seed)
     points = list(grid_points(space))
-    keys = {point_key(points[one]) for one in seen}
+    keys = {point_key(points[number]) for number in seen}
     lasting = UnvisitedPoints(spec)
     for _ in range(3):
-        found = lasting.next(keys)
-        assert found == UnvisitedPoints(spec).next(keys)
-        assert found is not None
-        assert point_key(found) not in keys
-        keys.add(point_key(found))
-    assert UnvisitedPoints(spec).next({point_key(one) for one in points}) is None
+        point = lasting.next(keys)
+        assert point == UnvisitedPoints(spec).next(keys)
+        assert point is not None
+        assert point_key(point) not in keys
+        keys.add(point_key(point))
+    assert UnvisitedPoints(spec).next({point_key(point) for point in points}) is None
 
 
 def test_a_huge_space_is_not_listed_for_its_next_point() -> None:
     smoothing = Parameter(name="label_smoothing", domain=Uniform(low=0.0, high=0.9, step=1e-9))
-    found = UnvisitedPoints(make_spec(space=(smoothing,))).next(set())
-    assert found is not None
-    assert float(found["label_smoothing"]) < 1e-5  # type: ignore[arg-type]
+    point = UnvisitedPoints(make_spec(space=(smoothing,))).next(set())
+    assert point is not None
+    assert float(point["label_smoothing"]) < 1e-5  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    "one, other, same", [({"a": 1}, {"a": 1.0}, True), ({"a": True}, {"a": 1}, False), ({"a": "1"}, {"a": 1}, False)]
+    "first, second, same", [({"a": 1}, {"a": 1.0}, True), ({"a": True}, {"a": 1}, False), ({"a": "1"}, {"a": 1}, False)]
 )
-def test_a_point_is_the_same_by_its_values(one: dict[str, Scalar], other: dict[str, Scalar], same: bool) -> None:
-    assert (point_key(one) == point_key(other)) is same
+def test_a_point_is_the_same_by_its_values(first: dict[str, Scalar], second: dict[str, Scalar], same: bool) -> None:
+    assert (point_key(first) == point_key(second)) is same
 
 
 def test_an_extended_search_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -210,12 +213,12 @@ def test_an_extended_search_goes_on_where_it_was(tmp_path: Path) -> None:
     storage = reopened(layout)
     assert storage.spec == longer
     assert storage.given == spec
-    assert [one["changes"] for one in storage.extensions] == [{"search.trials": [5, 9]}]
+    assert [trial["changes"] for trial in storage.extensions] == [{"search.trials": [5, 9]}]
     for _ in take(storage):
         pass
     whole, _ = run_all(tmp_path / "whole", longer)
     assert places(storage) == places(whole)
-    assert [one.params for one in storage.records()] == [one.params for one in whole.records()]
+    assert [record.params for record in storage.records()] == [record.params for record in whole.records()]
 
 
 @pytest.mark.parametrize("kind", ["grid", "search"])
@@ -233,5 +236,5 @@ def test_more_seeds_run_every_point_again(tmp_path: Path, kind: str) -> None:
 
 def test_a_search_in_an_infinite_space_has_no_end_of_its_own(tmp_path: Path) -> None:
     storage, _ = run_all(tmp_path / "s", make_spec(30, pruner="none", space=(OPTIMIZER, SPACE[1])))
-    assert len({point_key(one.params) for one in storage.records()}) == 30
-    assert sum(one.params["optimizer"] == "adam" for one in storage.records()) == 1
+    assert len({point_key(record.params) for record in storage.records()}) == 30
+    assert sum(record.params["optimizer"] == "adam" for record in storage.records()) == 1
