@@ -17,6 +17,7 @@ from cli.views.tables import as_table, print_table
 from study.config.search_config import BudgetSpec
 from study.config.search_space import Choice, Constant, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
+from study.designs.formatting import format_conditions
 from study.records import StudySummary, TrialState
 
 if TYPE_CHECKING:
@@ -180,7 +181,4 @@ def _domain(parameter: Parameter) -> str:
             text = f"always {value}"
         case Uniform(low=low, high=high, log=log) | Integer(low=low, high=high, log=log):
             text = f"from {low:g} to {high:g}" + (", log" if log else "")
-    when = " and ".join(
-        f"{condition.parameter} is {' or '.join(map(str, condition.values))}" for condition in parameter.when
-    )
-    return f"{text}, when {when}" if when else text
+    return f"{text}, when {format_conditions(parameter.when)}" if parameter.when else text

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from study.config.hyperparameters import Scalar
-from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform
+from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
 from study.config.study_config import StudySpec
-from study.designs.formatting import format_value
+from study.designs.formatting import format_conditions, format_value
 from study.designs.points import distinct_points, listed_points, planned_trials
 from study.designs.registry import DESIGNS
 from study.designs.space import constants, searched
@@ -122,7 +122,7 @@ def _points(spec: StudySpec, points: Iterable[dict[str, Scalar]]) -> Iterator[st
 
 
 def _space(spec: StudySpec) -> Iterator[str]:
-    rows = ([parameter.name, _values(parameter.domain), _conditions(parameter)] for parameter in spec.space)
+    rows = ([parameter.name, _values(parameter.domain), format_conditions(parameter.when)] for parameter in spec.space)
     return _table(["parameter", "values", "exists where"], rows)
 
 
@@ -136,12 +136,6 @@ def _values(domain: Domain) -> str:
             step = f" in steps of {domain.step}" if domain.step not in (None, 1) else ""
             kind = "whole numbers from " if isinstance(domain, Integer) else ""
             return f"{kind}{domain.low} to {domain.high}{step}{', on a log scale' if domain.log else ''}"
-
-
-def _conditions(parameter: Parameter) -> str:
-    return " and ".join(
-        f"{condition.parameter} is {' or '.join(map(format_value, condition.values))}" for condition in parameter.when
-    )
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

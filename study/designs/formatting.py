@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 
 from study.config.hyperparameters import Scalar
-from study.config.search_space import Choice, Domain, Integer
+from study.config.search_space import Choice, Condition, Domain, Integer
 from study.designs.space import values_of
 
 _MOST_LISTED = 10
@@ -32,6 +32,11 @@ def format_domain(domain: Domain) -> str:
     if isinstance(domain, Integer) and domain.step == 1:
         return f"a whole number from {domain.low} to {domain.high}"
     return f"one of {', '.join(map(format_value, (values[0], values[1])))}, ..., {format_value(values[-1])}"
+
+
+def format_conditions(conditions: Iterable[Condition]) -> str:
+    """Describe conditions: ``optimizer is sgd and depth is 10 or 18``."""
+    return " and ".join(f"{when.parameter} is {' or '.join(map(format_value, when.values))}" for when in conditions)
 
 
 def join_words(words: Iterable[str], last: str = "or") -> str:
