@@ -62,7 +62,7 @@ def asked(*arguments: str) -> Any:
 
 
 def line(done: Result, word: str) -> list[str]:
-    return next(one for one in done.stdout.splitlines() if word in one).split()
+    return next(text for text in done.stdout.splitlines() if word in text).split()
 
 
 def latencies(*pairs: tuple[float, float]) -> list[TrialRecord]:
@@ -109,7 +109,9 @@ def test_single_trials_are_ranked_when_asked_for(stored: Show) -> None:
 
 
 def test_the_seed_of_a_trial_is_the_same_in_every_format(stored: Show) -> None:
-    stored([replace(one, seed=1000 + one.trial) for one in table([0.70, 0.80, 0.90], [0.95])], replicates=SEEDS)
+    stored(
+        [replace(record, seed=1000 + record.trial) for record in table([0.70, 0.80, 0.90], [0.95])], replicates=SEEDS
+    )
     told = {row["trial"]: (row["seed"], row["drawn_seed"]) for row in asked("compare", "--trials")}
     assert told == {0: (7, 1000), 1: (8, 1001), 2: (9, 1002), 3: (7, 1003)}
     shown = csv.DictReader(call("compare", "--trials", "--format", "csv").stdout.splitlines())
@@ -142,8 +144,8 @@ def test_best_of_replicates_is_the_best_mean_and_hands_over_its_best_trial(store
     assert "0.80000 mean, standard deviation 0.10000 between seeds" in screen
     assert "trials/2 (trial 2, seed 9: the best of them, 0.90000 at epoch 2 of 2)" in screen
     assert "in 3 paired seeds" in screen
-    found, winner = require_best(Path(), None, None, None)
-    assert (winner.record.trial, winner.value, len(found.rows)) == (2, 0.9, 6)
+    ranking, winner = require_best(Path(), None, None, None)
+    assert (winner.record.trial, winner.value, len(ranking.rows)) == (2, 0.9, 6)
 
 
 def test_weights_that_are_gone_are_said_with_the_way_to_make_them_again(stored: Show) -> None:
@@ -164,7 +166,7 @@ def test_several_objectives_give_a_front_and_no_winner(stored: Show) -> None:
     assert "val_auc (max) and latency_ms (min); rank 1 is the front" in shown.stdout
     answer = asked("best")
     assert [row["trial"] for row in answer["front"]] == [0, 1]
-    assert answer["objectives"] == [{"metric": one.metric, "mode": one.mode} for one in OBJECTIVES]
+    assert answer["objectives"] == [{"metric": objective.metric, "mode": objective.mode} for objective in OBJECTIVES]
     assert "ran once" in answer["certainty"]["text"]
     screen = call("best").stdout
     assert "--metric val_auc" in screen
@@ -252,9 +254,9 @@ def test_ten_thousand_trials_are_all_ranked(replicates: int, objectives: tuple[O
         for at in range(10_000)
     ]  # fmt: skip
     stored(records, objectives=objectives, replicates=ReplicatesSpec(count=replicates))
-    found = ranked_rows(Path(), None, None, None)
-    assert len(found.rows) == 10_000
-    assert len(found.configurations) == (0 if replicates == 1 else 3334)
+    ranking = ranked_rows(Path(), None, None, None)
+    assert len(ranking.rows) == 10_000
+    assert len(ranking.configurations) == (0 if replicates == 1 else 3334)
 
 
 def test_a_metric_that_no_trial_reports_is_said_with_those_there_are(stored: Show) -> None:

@@ -17,8 +17,8 @@ from study.paths import Layout
 def test_a_study_that_began_at_no_time_is_damaged(moment: str, tmp_path: Path) -> None:
     layout = Layout(tmp_path).study("b")
     run_one(begin(layout, trials=2))
-    body, found = re.subn(r'("created_at_s": ?)[0-9.]+', rf"\g<1>{moment}", layout.journal.read_text())
-    assert found == 1
+    body, count = re.subn(r'("created_at_s": ?)[0-9.]+', rf"\g<1>{moment}", layout.journal.read_text())
+    assert count == 1
     layout.journal.write_text(body)
     listed = study("list", "--results", tmp_path)
     assert listed.returncode == 0, listed.stderr
@@ -44,6 +44,6 @@ def test_a_damaged_study_hides_no_other(body: bytes, tmp_path: Path) -> None:
     assert "ledger.journal" in reason
     told = study("list", "--json", "--results", tmp_path)
     assert told.returncode == 0
-    by_name = {one["name"]: one for one in json.loads(told.stdout)}
+    by_name = {summary["name"]: summary for summary in json.loads(told.stdout)}
     assert (by_name["b"]["state"], by_name["b"]["trials"], by_name["a"]["trials"]) == ("damaged", None, 1)
     assert set(by_name["a"]) == set(by_name["b"])

@@ -45,16 +45,16 @@ def test_validate_as_json_lists_the_faults(tmp_path: Path) -> None:
     assert done.returncode == 2
     told = json.loads(done.stdout)
     assert told["valid"] is False
-    assert [(one["line"], one["column"]) for one in told["faults"]] == [(8, 1)]
+    assert [(fault["line"], fault["column"]) for fault in told["faults"]] == [(8, 1)]
 
 
 def test_validate_accepts_every_file_that_ships() -> None:
     shipped = study("spaces").stdout.split()
-    assert any(one.endswith("ablation.yaml") for one in shipped)
-    assert any(one.endswith("recipes/sgd_momentum.yaml") for one in shipped)
-    for one in shipped:
-        built_in = ("--set", "data.source=faces") if "recipes" in one else ()  # recipes ask for photographs
-        assert study("validate", one, *built_in).returncode == 0
+    assert any(file.endswith("ablation.yaml") for file in shipped)
+    assert any(file.endswith("recipes/sgd_momentum.yaml") for file in shipped)
+    for file in shipped:
+        built_in = ("--set", "data.source=faces") if "recipes" in file else ()  # recipes ask for photographs
+        assert study("validate", file, *built_in).returncode == 0
 
 
 def test_validate_as_json_gives_the_whole_spec(tmp_path: Path) -> None:

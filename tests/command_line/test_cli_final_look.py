@@ -61,9 +61,9 @@ def another_winner(results: Path) -> str:
         return rank_trials(storage.records(), [objective])[0].record.trial
 
     others = ("val_loss", "val_accuracy", "val_ece", "shifted.offcentre.auc", "shifted.lowlight.loss", "epoch_s")
-    found = [one for one in others if winner(one) != winner("val_auc")]
-    assert found, "take other settings: one trial wins by everything"
-    return found[0]
+    metrics = [metric for metric in others if winner(metric) != winner("val_auc")]
+    assert metrics, "take other settings: one trial wins by everything"
+    return metrics[0]
 
 
 def test_nobody_looks_unless_asked(results: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     assert again["test"] == answer["test"] == best(results)["test"]
     assert len(again["test_looks"]) == 1
     looks = StudyStorage.open(Layout(results).study("tiny")).looks
-    assert [(one.trial, one.ranked_by) for one in looks] == [(answer["trial"], "val_auc")]
+    assert [(look.trial, look.ranked_by) for look in looks] == [(answer["trial"], "val_auc")]
 
     bundle = results.parent / "bundle"
     done = study("export-best", "tiny", "--results", results, "--out", bundle)
@@ -114,7 +114,7 @@ def test_another_checkpoint_is_refused_and_on_record_when_it_is_insisted_on(resu
     assert len(best(results)["test_looks"]) == 1, "a bundle is no reason to look again"
 
     second = best(results, "--metric", metric, "--test", "--look-again")
-    assert [one["trial"] for one in second["test_looks"]] == [first["trial"], second["trial"]]
+    assert [look["trial"] for look in second["test_looks"]] == [first["trial"], second["trial"]]
     shown = study("best", "tiny", "--results", results, "--metric", metric)
     assert f"after they had been looked at for trial {first['trial']}" in shown.stdout
 
@@ -128,7 +128,7 @@ def test_a_running_study_is_not_looked_at(results: Path) -> None:
 
 
 def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Path) -> None:
-    found, winner = require_best(results, None, "tiny", None)
+    ranking, winner = require_best(results, None, "tiny", None)
     before, layout = open_study(results, "tiny"), Layout(results).study("tiny")
     with driver_lock(layout):
         StudyStorage.open(layout).record_test_evaluation(
@@ -136,7 +136,7 @@ def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Pa
         )
     images, labels = np.zeros((2, 24, 24, 3), np.uint8), np.array([0, 1])
     with pytest.raises(StudyStorageError, match="the test images are looked at once"):
-        evaluate_on_test(results, before, found, winner, images, labels, again=False)
+        evaluate_on_test(results, before, ranking, winner, images, labels, again=False)
     assert len(StudyStorage.open(layout).looks) == 1
 
 

@@ -59,7 +59,7 @@ def test_latex() -> None:
 
 def test_a_terminal_shows_brackets_as_they_are() -> None:
     table = as_table(SHEET)
-    assert [column.heading for column in table.columns] == [one.heading for one in SHEET.shown]
+    assert [column.heading for column in table.columns] == [column.heading for column in SHEET.shown]
     assert table.columns[4].cells == ['a_b & 100% "x", [y]', "-"]
     assert (table.columns[1].cells, table.columns[1].styles) == (["COMPLETE", "FAILED"], ["red", "red"])
 
@@ -112,4 +112,4 @@ def test_a_sheet_without_rows_has_its_headings() -> None:
     sheet = TableModel("", [Column("a", []), Column("b", [])])
     assert as_text(sheet, Format.CSV) == "a,b\r\n"
     assert as_text(sheet, Format.MARKDOWN) == "| a | b |\n| --- | --- |\n"
-    assert [(one.heading, one.cells) for one in as_table(sheet).columns] == [("a", []), ("b", [])]
+    assert [(column.heading, column.cells) for column in as_table(sheet).columns] == [("a", []), ("b", [])]

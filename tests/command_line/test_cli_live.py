@@ -34,7 +34,7 @@ def test_board_counts_trials_and_knows_the_best_of_running_ones_too() -> None:
     script = Script()
     board = LiveStatus(script.spec())
     events = list(script.whole())
-    running = events[: events.index(next(one for one in events if isinstance(one, TrialFinished)))]
+    running = events[: events.index(next(event for event in events if isinstance(event, TrialFinished)))]
     for event in running:
         board.take(event)
     assert "0 of 4 trials ended, 4 running; best val_auc 0.73000 (trial 3)" in shown(board)
@@ -120,7 +120,7 @@ def test_tee_hands_everything_to_all_and_warnings_reach_the_screen() -> None:
     for event in events:
         tee.record(event)
     tee.close()
-    assert all(one.events == events and one.closed for one in recorders)
+    assert all(recorder.events == events and recorder.closed for recorder in recorders)
     said: list[str] = []
     logger = logging.getLogger("test.warnings")
     logger.addHandler(WarningLines(said.append))
@@ -161,7 +161,7 @@ def test_a_trial_of_several_replicates_is_told_by_point_and_seed() -> None:
     assert (board.take(script.report(3, 1)) or "").startswith("trial 3 (point 1, seed 9) epoch 1/")
     text = shown(board)
     assert "0 of 6 trials ended, 1 running" in text
-    row = next(one for one in text.splitlines() if "RUNNING" in one)
+    row = next(line for line in text.splitlines() if "RUNNING" in line)
     assert row.split()[:4] == ["3", "1", "9", "RUNNING"]
 
 

@@ -26,7 +26,7 @@ LOOK = FinalLook(0, 2, "val_auc", 1_700_000_000.0, {"auc": 0.75})
 
 def told(backend: Backend) -> list[FinalLook]:
     events = [line.event for line in read_lines(backend.study().outbox)]
-    return [one.look for one in events if isinstance(one, FinalLookTaken)]
+    return [event.look for event in events if isinstance(event, FinalLookTaken)]
 
 
 def test_a_look_is_told_once(database: Backend) -> None:

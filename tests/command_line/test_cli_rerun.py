@@ -24,8 +24,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _records(results: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(study("show", "tiny", "--results", results, "--json").stdout)["records"]
-    return found
+    records: list[dict[str, Any]] = json.loads(study("show", "tiny", "--results", results, "--json").stdout)["records"]
+    return records
 
 
 def test_trials_of_a_study_come_out_the_same(results: Path, tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_a_changed_journal_is_noticed_and_says_where(results: Path) -> None:
     journal = results / "studies" / "tiny" / "ledger.journal"
     text = journal.read_text()
     lines = [json.loads(line) for line in text.splitlines()]
-    stored = next(one for one in lines for value in one.get("user_attr", {}).values() if _is_epoch(value))
+    stored = next(line for line in lines for value in line.get("user_attr", {}).values() if _is_epoch(value))
     (value,) = stored["user_attr"].values()
     value["values"]["val_loss"] += 1e-9
     try:
-        journal.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
         trial = stored["trial_id"]
         done = study("rerun", f"tiny:{trial}", "--results", results)
     finally:

@@ -34,22 +34,22 @@ IDS = {0: "abcdef0123456789abcdef0123456789", 1: "abcdef9876543210abcdef98765432
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Study one with every kind of run, some in MLflow, and study two on other data."""
     folder = tmp_path_factory.mktemp("runs")
-    one, two = Layout(folder).study("one"), Layout(folder).study("two")
-    storage = begin(one)
+    first, second = Layout(folder).study("one"), Layout(folder).study("two")
+    storage = begin(first)
     for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.COMPLETE, TrialState.RUNNING):
         run_one(storage, state)
     storage.note_dropped([3])
-    one.trial_error(2).parent.mkdir(parents=True)
-    one.trial_error(2).write_text("Traceback: boom")
-    save_runs(one.runs, Runs("sqlite:///x.db", "1", "p" * 32, IDS))
-    outbox = Outbox(one.outbox)
+    first.trial_error(2).parent.mkdir(parents=True)
+    first.trial_error(2).write_text("Traceback: boom")
+    save_runs(first.runs, Runs("sqlite:///x.db", "1", "p" * 32, IDS))
+    outbox = Outbox(first.outbox)
     origin = Provenance("1" * 40, False, "host-a", "ann", "3.11", "Linux", {"torch": "2.9"}, None, {"torch": "2.9"})
     outbox.append(replace(Script("one").start(), device="gpu"), origin)
     outbox.append(Script("one").begin(0))
     later = replace(Script("one").start(), at_s=4e9)
     outbox.append(later, replace(origin, host="later"))
     outbox.close()
-    run_one(begin(two, data=replace(DATA, fingerprint="e" * 64)))
+    run_one(begin(second, data=replace(DATA, fingerprint="e" * 64)))
     return folder
 
 
@@ -121,7 +121,7 @@ def test_diff_says_what_differs(call: Callable[..., str]) -> None:
         "values": [values_of(0, 2)["val_auc"], values_of(3, 2)["val_auc"]], "difference": pytest.approx(0.01)
     }  # fmt: skip
     assert set(told["measured"]) == {"epoch_s"}
-    assert [one["run"] for one in told["runs"]] == ["one/0", "one/3"]
+    assert [run["run"] for run in told["runs"]] == ["one/0", "one/3"]
     screen = call("diff", "one/0", "two/0")
     assert "fingerprint" in screen
     assert "one/0 against two/0: different are data (1)" in screen
@@ -137,30 +137,30 @@ def test_diff_says_when_nothing_differs(call: Callable[..., str]) -> None:
 
 
 def test_runs_that_differ_in_nothing_but_time_are_the_same(results: Path) -> None:
-    one = local_run(results, "one/0")
-    slower = replace(one, record=replace(one.record, metrics={**one.record.metrics, "epoch_s": 99.0}))
-    found = find_differences(one, slower)
-    assert found.is_empty
-    assert found.measured == {"epoch_s": (0.0, 99.0)}
+    run = local_run(results, "one/0")
+    slower = replace(run, record=replace(run.record, metrics={**run.record.metrics, "epoch_s": 99.0}))
+    differences = find_differences(run, slower)
+    assert differences.is_empty
+    assert differences.measured == {"epoch_s": (0.0, 99.0)}
 
 
 def test_each_part_is_compared_and_what_nobody_kept_is_not(results: Path) -> None:
-    one = local_run(results, "one/0")
+    run = local_run(results, "one/0")
     other = replace(
-        one, seed=8, code={"commit": "2" * 40, "changed": "true"}, machine={**one.machine, "device": "cpu"},
+        run, seed=8, code={"commit": "2" * 40, "changed": "true"}, machine={**run.machine, "device": "cpu"},
         packages={"torch": "2.8"}, installed={"torch": "2.8", "new": "1"},
-        record=replace(one.record, config={**one.record.config, "depth": 99, "nesterov": 0}),
+        record=replace(run.record, config={**run.record.config, "depth": 99, "nesterov": 0}),
     )  # fmt: skip
-    found = find_differences(one, other)
-    assert found.parameters["depth"][1] == 99
-    assert found.parameters["seed"] == (0, 8)
-    assert found.code == {"commit": ("1" * 40, "2" * 40), "changed": ("false", "true")}
-    assert found.environment == {
+    differences = find_differences(run, other)
+    assert differences.parameters["depth"][1] == 99
+    assert differences.parameters["seed"] == (0, 8)
+    assert differences.code == {"commit": ("1" * 40, "2" * 40), "changed": ("false", "true")}
+    assert differences.environment == {
         "device": ("gpu", "cpu"), "package torch": ("2.9", "2.8"), "package new": (None, "1"),
     }  # fmt: skip
-    bare = RunDetails(one.record, one.objective)
+    bare = RunDetails(run.record, run.objective)
     assert find_differences(bare, bare).is_empty
-    assert find_differences(one, bare).code == {}
+    assert find_differences(run, bare).code == {}
 
 
 @pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
@@ -177,7 +177,7 @@ def test_a_server_is_asked_for_runs_too(played: Backend) -> None:
     assert "trial 0 of played: COMPLETE, finished" in screen
     assert "val_auc" in screen
     told = json.loads(ask("show", "played/0", "--json"))
-    assert [one["metrics"]["train_loss"] for one in told["epochs"]] == [1.0, 0.5]
+    assert [epoch["metrics"]["train_loss"] for epoch in told["epochs"]] == [1.0, 0.5]
     assert told["data"]["fingerprint"] == "f" * 64
     assert told["environment"]["device"] == "cpu"
     differences = json.loads(ask("diff", "played/0", runs["trial 0003"].id[:10], "--json"))

@@ -31,9 +31,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three studies: a with single runs, b on other data, c with two seeds per configuration."""
     folder = tmp_path_factory.mktemp("select")
     studies = Layout(folder)
-    one = begin(studies.study("a"), trials=8)
+    storage = begin(studies.study("a"), trials=8)
     for at in range(8):
-        run_one(one, TrialState.FAILED if at == 5 else TrialState.COMPLETE)
+        run_one(storage, TrialState.FAILED if at == 5 else TrialState.COMPLETE)
     other = begin(studies.study("b"), trials=3, data=replace(DATA, fingerprint="e" * 64))
     for _ in range(3):
         run_one(other)
@@ -63,9 +63,9 @@ def asked(call: Any) -> Any:
 def test_where_ranks_only_those_that_match(asked: Any, call: Any) -> None:
     every = asked("compare", "a")
     expected = [row["trial"] for row in every if row["params"]["depth"] >= 18 and row["params"]["optimizer"] == "adam"]
-    found = asked("compare", "a", "--where", "optimizer = 'adam' and depth >= 18")
-    assert [row["trial"] for row in found] == expected
-    assert [row["rank"] for row in found if row["rank"]] == list(range(1, 1 + len([r for r in found if r["rank"]])))
+    rows = asked("compare", "a", "--where", "optimizer = 'adam' and depth >= 18")
+    assert [row["trial"] for row in rows] == expected
+    assert [row["rank"] for row in rows if row["rank"]] == list(range(1, 1 + len([r for r in rows if r["rank"]])))
     assert [row["trial"] for row in asked("compare", "a", "--where", "state = 'FAILED'")] == [5]
     assert asked("compare", "a", "--where", "val_auc > 2", "--columns", "val_loss", "--sort", "val_loss") == []
     assert len(asked("compare", "a", "--where", "batch_size = 64 and momentum is null or momentum >= 0")) == 8
@@ -87,7 +87,7 @@ def test_a_bad_expression_is_told(call: Any, expression: str, words: str) -> Non
 
 def test_columns_show_metrics_hyperparameters_and_facts(call: Any, asked: Any) -> None:
     shown = call("compare", "a", "--columns", "val_loss, batch_size, seed", "--top", "1")
-    heading = next(one for one in shown.stdout.splitlines() if "rank" in one).split()
+    heading = next(line for line in shown.stdout.splitlines() if "rank" in line).split()
     assert heading[:7] == ["rank", "trial", "state", "val_auc", "val_loss", "batch_size", "seed"]
     assert asked("compare", "a", "--columns", "batch_size,depth", "--top", "1")[0]["columns"]["batch_size"] == 64
     assert "columns" not in asked("compare", "a")[0]
@@ -101,7 +101,7 @@ def test_sort_takes_several_keys_and_puts_what_is_missing_last(asked: Any, call:
     assert keys == sorted(keys)
     for direction in ("asc", "desc"):
         momenta = [row["params"].get("momentum") for row in asked("compare", "a", "--sort", f"momentum:{direction}")]
-        there = [one for one in momenta if one is not None]
+        there = [momentum for momentum in momenta if momentum is not None]
         assert there == sorted(there, reverse=direction == "desc")
         assert momenta[len(there) :] == [None] * (len(momenta) - len(there))
     assert [row["rank"] for row in asked("compare", "a", "--sort", "rank:desc", "--top", "2")] == [7, 6]
@@ -114,7 +114,7 @@ def test_every_format_has_the_same_rows(call: Any, asked: Any) -> None:
     rows = list(csv.DictReader(io.StringIO(call("compare", "a", "--format", "csv").stdout, newline="")))
     told = asked("compare", "a")
     assert [(int(row["trial"]), row["val_auc"]) for row in rows[:-1]] == [
-        (one["trial"], repr(one["value"])) for one in told[:-1]
+        (row["trial"], repr(row["value"])) for row in told[:-1]
     ]
     assert rows[-1]["rank"] == ""
     assert call("compare", "a", "--format", "markdown").stdout.count("\n") == 10
@@ -143,7 +143,7 @@ def test_studies_of_several_seeds_and_of_one_rank_the_whole_ones_first(asked: An
     rows = asked("compare", "a", "c")
     ranked = [(row["study"], row["whole"]) for row in rows if row["rank"]]
     assert [study for study, whole in ranked if whole] == ["c", "c"]
-    assert ranked == sorted(ranked, key=lambda one: not one[1])
+    assert ranked == sorted(ranked, key=lambda row: not row[1])
     assert [(row["replicates"], row["complete"]) for row in rows[:3]] == [(2, 2), (2, 2), (1, 1)] or rows[2][
         "study"
     ] == "c"
@@ -164,8 +164,8 @@ def test_configurations_are_asked_for_what_their_trials_share(asked: Any, call: 
     rows = asked("compare", "c")
     assert [row["point"] for row in rows] == [row["point"] for row in asked("compare", "c", "--where", "val_auc > 0")]
     first = rows[0]
-    found = asked("compare", "c", "--where", f"val_auc >= {first['mean']!r} and point = {first['point']}")
-    assert [row["point"] for row in found] == [first["point"]]
+    rows = asked("compare", "c", "--where", f"val_auc >= {first['mean']!r} and point = {first['point']}")
+    assert [row["point"] for row in rows] == [first["point"]]
     assert [row["point"] for row in asked("compare", "c", "--sort", "point")] == [0, 1, 2]
     columns = asked("compare", "c", "--columns", "depth,val_loss,complete", "--sort", "point")[0]["columns"]
     assert columns["val_loss"] == 0.5

@@ -80,7 +80,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_winner_is_as_sure(results: Path) -> None:
-    here, there = (told(one)["certainty"] for one in both(results, "best", "rep", "--json"))
+    here, there = (told(done)["certainty"] for done in both(results, "best", "rep", "--json"))
     assert there == here
     assert (here["tied"], here["text"][:3]) == (3, "no:")
 
@@ -95,10 +95,10 @@ def test_counts_that_would_be_cut_are_left_out() -> None:
 
 
 def test_replicates_that_came_later_count(results: Path) -> None:
-    here, there = (told(one) for one in both(results, "best", "ext", "--json"))
+    here, there = (told(done) for done in both(results, "best", "ext", "--json"))
     assert (there["point"], there["replicates"], there["mean"]) == (here["point"], here["replicates"], here["mean"])
     assert (here["point"], here["replicates"]) == (19, 3)
-    here, there = (told(one) for one in both(results, "show", "ext/25", "--json"))
+    here, there = (told(done) for done in both(results, "show", "ext/25", "--json"))
     assert there["seed"] == here["seed"] == 1
 
 
@@ -118,17 +118,17 @@ def trials(result: Result) -> list[int]:
 
 @pytest.mark.parametrize("expression", ["kept = false", "kept = true", "kept is null", "busy_s > 1", "busy_s < 1"])
 def test_what_became_of_weights_and_time_is_asked_alike(results: Path, expression: str) -> None:
-    here, there = (trials(one) for one in both(results, "compare", "many", "--json", "--where", expression))
+    here, there = (trials(done) for done in both(results, "compare", "many", "--json", "--where", expression))
     assert sorted(there) == sorted(here)
     assert len(here) == {"kept = false": 2, "kept = true": 57, "kept is null": 1, "busy_s > 1": 60}.get(expression, 0)
 
 
 def test_weights_and_time_are_shown_alike(results: Path) -> None:
-    here, there = (told(one) for one in both(results, "compare", "many", "--json", "--columns", "busy_s,kept"))
+    here, there = (told(done) for done in both(results, "compare", "many", "--json", "--columns", "busy_s,kept"))
     assert [(row["kept"], row["columns"]) for row in there] == [(row["kept"], row["columns"]) for row in here]
-    for one in both(results, "show", "many/3"):
-        assert "weights not kept" in one.stdout
-        assert "on a worker" in one.stdout
+    for done in both(results, "show", "many/3"):
+        assert "weights not kept" in done.stdout
+        assert "on a worker" in done.stdout
 
 
 def test_what_nobody_told_is_not_claimed(results: Path) -> None:
@@ -165,7 +165,7 @@ def test_hyperparameters_are_asked_alike(results: Path, expression: str, count: 
 
 def test_hyperparameters_are_shown_alike(results: Path) -> None:
     names = "milestones,head_width,momentum,gamma,warmup_epochs,nesterov,decay_norms_and_biases"
-    here, there = (told(one) for one in both(results, "compare", "many", "--json", "--columns", names))
+    here, there = (told(done) for done in both(results, "compare", "many", "--json", "--columns", names))
     assert {row["trial"]: row["columns"] for row in there} == {row["trial"]: row["columns"] for row in here}
     assert (here[0]["columns"]["milestones"], here[0]["columns"]["head_width"]) == ("3, 6", None)
 
@@ -206,7 +206,7 @@ def test_nothing_found_is_an_empty_table_alike(results: Path, words: tuple[str, 
 def test_names_that_only_later_trials_have_mean_something(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.server_queries._SAMPLE", 1)
     words = ("compare", "many", "--json", "--where", "late > 0 and optimizer = 'adam'")
-    here, there = (trials(one) for one in both(results, *words))
+    here, there = (trials(done) for done in both(results, *words))
     assert there == here != []
     monkeypatch.setattr("cli.server_queries._SLOW", 10)
     assert isinstance(both(results, *words)[1].exception, UsageError)
@@ -217,7 +217,7 @@ def test_a_title_counts_what_was_read_whole(results: Path, monkeypatch: pytest.M
         monkeypatch.setattr(f"tracking.reader.top_trials.{name}", value)
 
     def titles(*words: str) -> tuple[str, ...]:
-        return tuple(one.stdout.splitlines()[0].split(" by ")[0].strip() for one in both(results, "compare", *words))
+        return tuple(done.stdout.splitlines()[0].split(" by ")[0].strip() for done in both(results, "compare", *words))
 
     half = ("many", "--where", "trial < 30")
     assert titles(*half) == ("many: 30 trials", "many: 30 trials")
@@ -232,10 +232,10 @@ def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> Non
     tags = {"mlflow.parentRunId": parent.id}
     foreign = TrackingClient(uri).create_run(parent.experiment_id, "mine", 1, tags)
     try:
-        here, there = (told(one) for one in both(results, "compare", "rep", "--json"))
+        here, there = (told(done) for done in both(results, "compare", "rep", "--json"))
         assert [row["trials"] for row in there] == [row["trials"] for row in here]
-        assert [one.trial for one in query.trials(uri, "rep")] == list(range(12))
-        assert [one.trial for one in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
+        assert [record.trial for record in query.trials(uri, "rep")] == list(range(12))
+        assert [record.trial for record in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
     finally:
         TrackingClient(uri).api.delete_run(foreign.id)
 
@@ -244,6 +244,6 @@ def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> Non
 @pytest.mark.parametrize("more", TOP)
 def test_numbers_beyond_every_float_are_compared_alike(results: Path, sign: str, more: tuple[str, ...]) -> None:
     words = ("compare", "many", "--json", "--where", f"val_auc > {sign}1{'0' * 400}", *more)
-    here, there = (trials(one) for one in both(results, *words))
+    here, there = (trials(done) for done in both(results, *words))
     assert there == here
     assert bool(here) == bool(sign)

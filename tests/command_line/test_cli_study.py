@@ -102,7 +102,7 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
     exported = as_json("export-best", "--out", tmp_path / "bundle", "--results", results)
     assert isinstance(exported, dict)
     assert exported["max_score_difference"] <= 0.05
-    assert {one.name for one in (tmp_path / "bundle").iterdir()} == {"model.safetensors", "config.json", "README.md"}
+    assert {file.name for file in (tmp_path / "bundle").iterdir()} == {"model.safetensors", "config.json", "README.md"}
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.config["classes"] == ["not_wearing_mask", "wearing_mask"]
     scores = bundle.scores(np.zeros((2, 24, 24, 3), dtype=np.uint8))

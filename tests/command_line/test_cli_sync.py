@@ -29,10 +29,10 @@ def ends(layout: StudyLayout) -> list[StudyEnded]:
 def states(results: Path) -> dict[str, list[str]]:
     """Return the names of the runs by status."""
     client = TrackingClient(default_tracking_uri(Layout(results), None))
-    found: dict[str, list[str]] = {}
-    for run in client.search([one.id for one in client.experiments()], ""):
-        found.setdefault(run.status, []).append(run.name)
-    return found
+    names: dict[str, list[str]] = {}
+    for run in client.search([experiment.id for experiment in client.experiments()], ""):
+        names.setdefault(run.status, []).append(run.name)
+    return names
 
 
 def test_the_runs_of_a_killed_study_end(tmp_path: Path) -> None:

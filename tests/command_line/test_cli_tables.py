@@ -60,7 +60,7 @@ def test_a_pipe_gets_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> Non
     print_table(table)
     shown = capsys.readouterr().out
     assert "…" not in shown
-    assert all(cell in shown for one in table.columns for cell in one.cells)
+    assert all(cell in shown for column in table.columns for cell in column.cells)
     assert {len(line.split()) for line in shown.splitlines() if "." in line} == {60}
 
 
@@ -72,7 +72,7 @@ def test_a_terminal_folds_texts_before_it_is_too_narrow_and_never_cuts_a_number(
         "t: 2 trials",
         [
             Column("rank", [1, 2], right=True),
-            Column("state", ["COMPLETE", "PRUNED"], style=lambda one: "green"),
+            Column("state", ["COMPLETE", "PRUNED"], style=lambda state: "green"),
             Column("val_auc", [0.51234, 0.4], right=True),
             Column("augmentation", ["flip+rotate(15)+erase", "[none]"], folds=True),
         ],
@@ -113,7 +113,7 @@ def test_no_text_is_taken_for_a_command(
         Table(make_table(["[b]", "x [/y] z"], [["a[/]", "[red]2"], ["e\x1b[31m", "two\nlines"]]).columns, "[/t]")
     )
     shown = capsys.readouterr().out
-    assert all(one in shown for one in ("[/t]", "[b]", "x [/y] z", "a[/]", "[red]2", "two lines"))
+    assert all(text in shown for text in ("[/t]", "[b]", "x [/y] z", "a[/]", "[red]2", "two lines"))
     assert "\x1b[31m" not in shown
 
 

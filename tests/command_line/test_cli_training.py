@@ -66,7 +66,7 @@ def shown(folder: Path, name: str = "three") -> dict[str, Any]:
 
 
 def test_duplicates_across_the_splits_are_said_and_kept(folder: Path) -> None:
-    (notice,) = [one for one in shown(folder)["notices"] if "near-duplicate" in one]
+    (notice,) = [notice for notice in shown(folder)["notices"] if "near-duplicate" in notice]
     assert notice in (folder / "screen.txt").read_text()
     assert "100" in notice, "every validation image is a copy"
 
@@ -80,7 +80,7 @@ def test_a_backbone_is_pretrained_once_for_all_trials(folder: Path) -> None:
 
 def test_every_epoch_is_scored_where_the_shifted_set_is_the_objective(folder: Path) -> None:
     for record in shown(folder)["records"]:
-        values = [one["values"]["shifted.dark.macro_recall"] for one in record["history"]]
+        values = [epoch["values"]["shifted.dark.macro_recall"] for epoch in record["history"]]
         assert record["value"] == max(values)
         assert record["metrics"]["shifted.dark.macro_recall"] == record["value"]
         assert {"val_auc", "val_recall.improper", "shifted.dark.recall.masked"} <= set(record["metrics"])
