@@ -58,13 +58,14 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """One trial as the study remembers it.
+    """One trial of a study.
 
-    ``params`` are the searched values that exist in this trial, ``config`` every hyperparameter;
-    ``metrics`` are those of ``epoch``, the best epoch by the objective; ``checkpoint`` is its folder, which holds its
-    weights too as long as they are ``kept``. ``point`` numbers the configurations, ``replicate`` the runs of one.
-    Times are seconds since 1970; ``busy_s`` is the time on a worker. ``value`` is the objective at ``epoch``.
-    ``kept`` and ``busy_s`` are None where nobody knows.
+    Attributes:
+        params: the searched values that exist in this trial; ``config`` has every hyperparameter.
+        point: the number of its configuration; ``replicate`` numbers the runs of one configuration.
+        value: the objective at ``epoch``, the best epoch; ``metrics`` are those of that epoch.
+        checkpoint: the folder of that epoch; ``kept`` says whether its weights are still there, None if unknown.
+        busy_s: the time on a worker, None if unknown; ``started_at_s`` and ``finished_at_s`` are since 1970.
     """
 
     study: str
@@ -93,9 +94,9 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class FinalLook:
-    """The test images as one checkpoint scored on them: the epoch selected of a trial, and when it was looked at.
+    """The evaluation of one checkpoint, that of a trial's selected epoch, on the test images.
 
-    ``metrics`` go by their bare names, ``ranked_by`` is what the checkpoint was chosen by.
+    ``metrics`` have their bare names, ``ranked_by`` is the metric by which the checkpoint was chosen.
     """
 
     trial: int
@@ -125,7 +126,7 @@ class StudySummary:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """What data a study ran on: enough to recognise it, never the images.
+    """The data of a study: enough to recognise it, never the images.
 
     ``sizes`` counts images per split (and per shifted set as ``shifted/<name>``); ``skipped`` lists unreadable files.
     """

@@ -213,7 +213,7 @@ class ObservationHistory(TrialListener):
         return _as_point(running, running.number, OptunaState.COMPLETE, values=means)
 
     def _values(self, run: FrozenTrial) -> list[float] | None:
-        """Return the values of a run; of one that somebody stopped its best so far, where there is one objective."""
+        """Return the values of a run; for a stopped run with one objective its best value so far."""
         if run.state is OptunaState.COMPLETE:
             return list(run.values)
         if run.state is not OptunaState.PRUNED or self._mode is None:

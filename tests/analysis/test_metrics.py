@@ -32,9 +32,9 @@ AUC = Objective(metric="val_auc", mode="max")
     ],
 )
 def test_a_metric_of_any_family_is_known(name: str, mode: str | None) -> None:
-    found = metric_named(name)
-    assert found is not None
-    assert found.mode == mode
+    metric = metric_named(name)
+    assert metric is not None
+    assert metric.mode == mode
 
 
 @pytest.mark.parametrize(

@@ -18,17 +18,19 @@ SMALL = st.integers(0, 4).map(float)  # few values, so that rows tie in one obje
 
 def brute_force(values: NDArray[np.float64], modes: tuple[Mode, ...]) -> list[int]:
     """Peel one front after the other, straight from the definition."""
-    costs = [[-one if mode == "max" else one for one, mode in zip(row, modes, strict=True)] for row in values.tolist()]
+    costs = [
+        [-value if mode == "max" else value for value, mode in zip(row, modes, strict=True)] for row in values.tolist()
+    ]
 
-    def dominates(a: list[float], b: list[float]) -> bool:
+    def beats(a: list[float], b: list[float]) -> bool:
         return all(x <= y for x, y in zip(a, b, strict=True)) and a != b
 
     layers, left, layer = [0] * len(costs), set(range(len(costs))), 0
     while left:
         layer += 1
-        front = {one for one in left if not any(dominates(costs[other], costs[one]) for other in left)}
-        for one in front:
-            layers[one] = layer
+        front = {row for row in left if not any(beats(costs[other], costs[row]) for other in left)}
+        for row in front:
+            layers[row] = layer
         left -= front
     return layers
 

@@ -128,8 +128,8 @@ def test_a_stopped_seed_does_not_pull_the_mean_of_those_that_ran_to_the_end() ->
     ],
 )
 def test_what_became_of_a_configuration(row: list[float], state: TrialState) -> None:
-    (found,) = ranked(table(row))
-    assert found.state is state
+    (configuration,) = ranked(table(row))
+    assert configuration.state is state
 
 
 def test_without_a_value_a_configuration_has_no_rank() -> None:

@@ -116,13 +116,15 @@ def test_shifted_images_blur_a_lead_as_validation_images_do(metric: str, like: s
         records = [replace(trial(number, 0.9), metrics={name: 0.9 + number / 1000}) for number in range(2)]
         return judge_best(rank_trials(records, [Objective(metric=name, mode="max")]), name, counts)
 
-    found = verdict_on(metric)
+    verdict = verdict_on(metric)
     if like is None:
-        assert found.standard_error is None
-        assert "not known" in found.text
+        assert verdict.standard_error is None
+        assert "not known" in verdict.text
         return
-    assert found.standard_error == verdict_on(like).standard_error
-    assert f"400 images of {metric.split('.auc')[0].split('.acc')[0].removeprefix('shifted.')} alone blur" in found.text
+    assert verdict.standard_error == verdict_on(like).standard_error
+    assert (
+        f"400 images of {metric.split('.auc')[0].split('.acc')[0].removeprefix('shifted.')} alone blur" in verdict.text
+    )
     assert "400 validation images alone" in verdict_on(like).text
     assert verdict_on(metric, (100, 200, 100)).standard_error is None
     assert verdict_on(metric, (100, 0)).standard_error is None
@@ -158,8 +160,8 @@ def test_holm_by_hand_and_its_laws() -> None:
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_lies_between_no_correction_and_bonferroni_s(values: list[float]) -> None:
     adjusted = holm(values)
-    for p, one in zip(values, adjusted, strict=True):
-        assert p <= one <= min(1.0, len(values) * p) + 1e-12
+    for p, corrected in zip(values, adjusted, strict=True):
+        assert p <= corrected <= min(1.0, len(values) * p) + 1e-12
     order = np.argsort(values, kind="stable")
     assert (np.diff(np.array(adjusted)[order]) >= 0).all()
 
@@ -169,8 +171,8 @@ def test_the_interval_holds_the_true_difference_in_95_of_100_cases() -> None:
     for _ in range(cases):
         n, truth = int(rng.integers(2, 7)), float(rng.normal(0, 0.01))
         of_seed = rng.normal(0, 0.05, n)  # what both configurations share
-        one, other = of_seed + truth + rng.normal(0, 0.01, n), of_seed + rng.normal(0, 0.01, n)
-        mean, half_width, _ = paired_t((one - other).tolist())
+        first, other = of_seed + truth + rng.normal(0, 0.01, n), of_seed + rng.normal(0, 0.01, n)
+        mean, half_width, _ = paired_t((first - other).tolist())
         inside += abs(mean - truth) <= half_width
     assert 0.938 <= inside / cases <= 0.962  # 3 standard errors of a fraction of 3000
 
@@ -253,7 +255,7 @@ def test_one_shared_seed_says_nothing_of_the_spread() -> None:
 
 
 def test_a_difference_to_the_baseline_is_taken_over_shared_seeds() -> None:
-    base, other = sorted(ranked(table([0.7, 0.8, 0.9], [0.72, 0.81, 0.93])), key=lambda one: one.point)
+    base, other = sorted(ranked(table([0.7, 0.8, 0.9], [0.72, 0.81, 0.93])), key=lambda each: each.point)
     mean, half_width = difference_to(base, other) or (None, None)
     assert mean == pytest.approx(0.02)
     assert half_width == pytest.approx(4.302653 * 0.01 / math.sqrt(3), rel=1e-6)

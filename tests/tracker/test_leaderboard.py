@@ -66,10 +66,14 @@ def _record(
 
 
 def _progress(spec: StudySpec, records: Sequence[TrialRecord]) -> StudyProgress:
-    """Tell of the trials in another order than that of their numbers."""
+    """Report the trials in another order than that of their numbers."""
     progress, script = StudyProgress(), Script()
-    events = [replace(script.start(), spec=spec), *(TrialStarted(one, 1, CLOCK_S) for one in records)]
-    events += [TrialFinished(one, CLOCK_S + 9) for one in sorted(records, key=lambda one: -one.trial) if one.state != R]
+    events = [replace(script.start(), spec=spec), *(TrialStarted(record, 1, CLOCK_S) for record in records)]
+    events += [
+        TrialFinished(record, CLOCK_S + 9)
+        for record in sorted(records, key=lambda record: -record.trial)
+        if record.state != R
+    ]
     for number, event in enumerate(events):
         progress.update(Line(number, event, None, 0))
     return progress
@@ -113,13 +117,13 @@ def test_leaderboard_has_a_line_per_trial_in_the_order_of_the_ranking() -> None:
     ]
     progress = _progress(_spec([AUC]), records)
     headings, lines = leaderboard(progress, {0: "a", 1: "b"}.get)
-    told = [dict(zip(headings, line, strict=True)) for line in lines]
-    assert [(one["rank"], one["trial"], one["val_auc"], one["run_id"]) for one in told] == [
+    rows = [dict(zip(headings, line, strict=True)) for line in lines]
+    assert [(row["rank"], row["trial"], row["val_auc"], row["run_id"]) for row in rows] == [
         (1, 1, 0.9, "b"), (2, 0, 0.7, "a"), (None, 2, None, None), (None, 3, None, None),
     ]  # fmt: skip
-    assert told[0]["optimizer"] == "sgd"
-    assert told[0]["time_s"] == 5.0
-    assert [one["state"] for one in told] == ["COMPLETE", "COMPLETE", "FAILED", "RUNNING"]
+    assert rows[0]["optimizer"] == "sgd"
+    assert rows[0]["time_s"] == 5.0
+    assert [row["state"] for row in rows] == ["COMPLETE", "COMPLETE", "FAILED", "RUNNING"]
     progress.update(Line(9, StudyEnded("faces", StudyOutcome.INTERRUPTED, None, {}, CLOCK_S), None, 0))
     assert [line[headings.index("state")] for line in leaderboard(progress, {}.get)[1]][-1] == "INTERRUPTED"
 
@@ -128,8 +132,8 @@ def test_leaderboard_of_replicates_has_the_means_of_their_configuration() -> Non
     aucs = [0.7, 0.8, 0.9, 0.95]
     records = [_record(n, C, {"val_auc": auc}, n // 2, n % 2) for n, auc in enumerate(aucs)]
     headings, lines = leaderboard(_progress(_spec([AUC], 2), records), {}.get)
-    told = [dict(zip(headings, line, strict=True)) for line in lines]
-    assert [(one["rank"], one["mean val_auc"], one["n"], one["trial"]) for one in told] == [
+    rows = [dict(zip(headings, line, strict=True)) for line in lines]
+    assert [(row["rank"], row["mean val_auc"], row["n"], row["trial"]) for row in rows] == [
         (1, pytest.approx(0.925), 2, 2), (1, pytest.approx(0.925), 2, 3),
         (2, pytest.approx(0.75), 2, 0), (2, pytest.approx(0.75), 2, 1),
     ]  # fmt: skip
@@ -140,7 +144,7 @@ def test_table_is_read_by_pandas_and_infinity_is_not_lost() -> None:
     lines = leaderboard(_progress(_spec([LATENCY]), records), {}.get)
     at = lines[0].index("latency_ms")
     assert [row[at] for row in json.loads(as_table(lines))["data"]] == [2.0, "inf"], "JSON has no infinity"
-    records = [replace(one, seed=2829969414831400022) for one in records]
+    records = [replace(record, seed=2829969414831400022) for record in records]
     table = json.loads(as_table(leaderboard(_progress(_spec([LATENCY]), records), {}.get)))
     assert table["data"][0][table["columns"].index("seed")] == "2829969414831400022", "browsers round long numbers"
     for table in (
