@@ -138,7 +138,7 @@ def test_a_server_that_answers_is_taken(proxy: FaultProxy, tmp_path: Path) -> No
 )
 def test_a_server_that_fails_is_away(proxy: FaultProxy, tmp_path: Path, fault: Fault, words: str) -> None:
     proxy.script = lambda request: fault
-    said = preflight(Layout(tmp_path), proxy.address, "Default", patience_s=0.5)
+    said = preflight(Layout(tmp_path), proxy.address, "Default", timeout_s=0.5)
     assert said is not None
     assert re.search(words, said)
 

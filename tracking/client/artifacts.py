@@ -1,4 +1,4 @@
-"""Store a trial's files with its run, by hard link where the artifacts lie on the same file system."""
+"""Store files as artifacts of a run, by hard link where the artifacts are on the same file system."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _link_folder(source: Path, target: Path, without: tuple[str, ...]) -> None:
 
 
 def link_file(source: Path, target: Path) -> None:
-    """Put a file in place whole: linked if the file system allows it, copied otherwise."""
+    """Put a file in place atomically: linked if the file system allows it, copied otherwise."""
     if target.exists() and os.path.samefile(source, target):
         return
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from tracking.tracking_uri import SQLITE, is_database, sqlite_path
 
 
 def is_missing(tracking_uri: str) -> bool:
-    """Whether the URI means a sqlite file that is not there yet."""
+    """Whether the URI is of a sqlite file that does not exist yet."""
     path = sqlite_path(tracking_uri)
     return path is not None and not path.exists()
 
@@ -36,17 +36,17 @@ def require_reachable(tracking_uri: str) -> None:
 
 
 def ensure_database(tracking_uri: str, make: Callable[[str], object]) -> None:
-    """Make the sqlite file a URI means, unless it is there; several processes at once make one.
+    """Create the sqlite file of a URI unless it exists; several processes at once create one.
 
     Args:
-        tracking_uri: any; those that mean no file are left alone.
-        make: lets MLflow make its tables in the database of the URI it is given.
+        tracking_uri: Any; nothing is done for one that is not of a file.
+        make: Makes MLflow create its tables in the database of a URI.
     """
     path = sqlite_path(tracking_uri)
     if path is None or path.exists():
         return
     staging = path.with_name(f".{path.name}.part")
-    with _alone_in(path.parent):
+    with _locked(path.parent):
         if path.exists():
             return
         for left in path.parent.glob(f"{staging.name}*"):  # and sqlite's own journal beside it
@@ -57,8 +57,8 @@ def ensure_database(tracking_uri: str, make: Callable[[str], object]) -> None:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait for others that do the same; the kernel ends a killed process's turn."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on a folder; the kernel releases that of a killed process."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # a file system without locks

@@ -1,4 +1,4 @@
-"""Ask an MLflow server over plain HTTP whether a study can be tracked there."""
+"""Check before a study starts whether it can be tracked at a URI."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from tracking.client.errors import CREDENTIALS, refuse_deleted
 from tracking.client.http import API, innermost_reason, open_session, server_address
 from tracking.tracking_uri import artifact_location, mask_text, mask_uri, sqlite_path
 
-PATIENCE_S = 5.0
+TIMEOUT_S = 5.0
 _DATABASES = ("postgresql", "mysql", "mssql")
 _EXAMPLES = "http://host:5000, sqlite:////folder/mlflow.db or postgresql://user@host/database"
 
 
-def preflight(layout: Layout, tracking_uri: str, study: str, patience_s: float = PATIENCE_S) -> str | None:
+def preflight(layout: Layout, tracking_uri: str, study: str, timeout_s: float = TIMEOUT_S) -> str | None:
     """Return why the server cannot be used now, though later it may; None when it can.
 
     Args:
         layout: Its own database need not be there yet.
         tracking_uri: An MLflow server or database.
         study: The name of its experiment, which need not be there either.
-        patience_s: How long a server has for its answer.
+        timeout_s: The time a server has to answer.
 
     Raises:
         UsageError: the URI cannot mean a place to track to.
@@ -43,13 +43,13 @@ def preflight(layout: Layout, tracking_uri: str, study: str, patience_s: float =
         check_file(path, study, own=path == layout.mlflow_db.resolve())
         return None
     if scheme in ("http", "https"):
-        return _within(patience_s, lambda: check_http(tracking_uri, study, patience_s))
+        return _within(timeout_s, lambda: check_http(tracking_uri, study, timeout_s))
     if scheme in _DATABASES:
         from tracking.client.preflight_database import check_server
 
-        artifact_location(tracking_uri, study, layout)  # says so if there is no room for it
-        return _within(2 * patience_s, lambda: check_server(tracking_uri, study, patience_s))
-    return None  # a plugin's own business
+        artifact_location(tracking_uri, study, layout)  # raises if its URI is too long
+        return _within(2 * timeout_s, lambda: check_server(tracking_uri, study, timeout_s))
+    return None  # only the plugin can tell
 
 
 def _scheme(uri: str) -> str:
@@ -89,26 +89,26 @@ def _require(holds: bool, uri: str, law: str) -> None:
 def _plugins() -> set[str]:
     from importlib.metadata import entry_points
 
-    return {one.name for one in entry_points(group="mlflow.tracking_store")}
+    return {plugin.name for plugin in entry_points(group="mlflow.tracking_store")}
 
 
 def _within(limit_s: float, check: Callable[[], str | None]) -> str | None:
-    """Return what a check says, or that it took too long: looking up a host's name heeds no timeout."""
-    said: list[str | None] = []
+    """Return the result of a check, or that it took too long: the lookup of a host's name has no timeout."""
+    results: list[str | None] = []
     raised: list[StudyError] = []
 
-    def ask() -> None:
+    def run() -> None:
         try:
-            said.append(check())
+            results.append(check())
         except StudyError as exc:
             raised.append(exc)
 
-    thread = Thread(target=ask, name="tracking-preflight", daemon=True)
+    thread = Thread(target=run, name="tracking-preflight", daemon=True)
     thread.start()
     thread.join(limit_s)
     if raised:
         raise raised[0]
-    return said[0] if said else f"no answer within {limit_s:.0f} s"
+    return results[0] if results else f"no answer within {limit_s:.0f} s"
 
 
 def check_http(tracking_uri: str, study: str, timeout_s: float) -> str | None:

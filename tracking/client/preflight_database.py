@@ -1,4 +1,4 @@
-"""Look into an MLflow database with plain SQL: whether its schema is this MLflow's and whether it can be written."""
+"""Check with SQL whether a database has the schema of the installed MLflow and can be written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STAGE = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = "
 
 
 def check_file(path: Path, study: str, *, own: bool) -> None:
-    """Check that a sqlite file can be tracked to; one that is not there yet must be possible to make.
+    """Check that a sqlite file can be tracked to; if it does not exist, it must be possible to create it.
 
     Args:
         path: The file.
@@ -43,7 +43,7 @@ def check_file(path: Path, study: str, *, own: bool) -> None:
         return
     try:
         with closing(sqlite3.connect(path, timeout=_WAIT_FOR_OTHERS_S, isolation_level=None)) as database:
-            _look_into(database, path, study)
+            _check_contents(database, path, study)
     except sqlite3.Error as exc:
         if exc.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return  # another study writes at this moment
@@ -55,7 +55,7 @@ def check_file(path: Path, study: str, *, own: bool) -> None:
         ) from exc
 
 
-def _look_into(database: sqlite3.Connection, path: Path, study: str) -> None:
+def _check_contents(database: sqlite3.Connection, path: Path, study: str) -> None:
     tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     revision = None
     if "alembic_version" in tables:
@@ -66,7 +66,7 @@ def _look_into(database: sqlite3.Connection, path: Path, study: str) -> None:
             refuse_deleted(study, str(number), stage)
     database.execute("BEGIN IMMEDIATE")
     (number,) = database.execute("PRAGMA user_version").fetchone()
-    database.execute(f"PRAGMA user_version = {number}")  # writes a page and a journal, which says more than file modes
+    database.execute(f"PRAGMA user_version = {number}")  # writes a page and a journal, a better test than file modes
     database.execute("ROLLBACK")
 
 
@@ -103,15 +103,15 @@ def check_server(tracking_uri: str, study: str, timeout_s: float) -> str | None:
     except ArgumentError as exc:
         raise UsageError(f"--tracking-uri must be a database's URI: {mask_text(str(exc), tracking_uri)}") from exc
     except SQLAlchemyError as exc:
-        return _why(mask_text(str(getattr(exc, "orig", None) or exc), tracking_uri), tracking_uri)
+        return _explain(mask_text(str(getattr(exc, "orig", None) or exc), tracking_uri), tracking_uri)
     return None
 
 
-def _why(words: str, tracking_uri: str) -> str:
-    said = " ".join(words.split())
+def _explain(words: str, tracking_uri: str) -> str:
+    message = " ".join(words.split())
     if re.search(r"database .* does not exist|Unknown database", words):
-        raise TrackingError(f"A tracking database must exist, but {mask_uri(tracking_uri)} does not: {said}")
-    return f"it refuses the credentials ({said}); {CREDENTIALS}" if refuses_password(words) else said
+        raise TrackingError(f"A tracking database must exist, but {mask_uri(tracking_uri)} does not: {message}")
+    return f"it refuses the credentials ({message}); {CREDENTIALS}" if refuses_password(words) else message
 
 
 def _check_schema(tables: Collection[str], revision: str | None, uri: str) -> None:
@@ -146,14 +146,17 @@ def _check_schema(tables: Collection[str], revision: str | None, uri: str) -> No
 
 
 def _revisions() -> tuple[frozenset[str], str | None]:
-    """Return the schema revisions the installed MLflow knows, and the newest; read from its files."""
+    """Return the schema revisions of the installed MLflow, and the newest.
+
+    They are read from its migration scripts, which are private: Alembic's public ScriptDirectory would import MLflow.
+    """
     spec = find_spec("mlflow")
-    folders = [Path(one) for one in (spec.submodule_search_locations if spec else None) or ()]
+    folders = [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or ()]
     known: set[str] = set()
     before: set[str] = set()
-    for file in (one for folder in folders for one in (folder / "store/db_migrations/versions").glob("*.py")):
-        for what, revision in _REVISION.findall(file.read_text(encoding="utf-8")):
-            (known if what == "revision" else before).add(revision)
+    for file in (file for folder in folders for file in (folder / "store/db_migrations/versions").glob("*.py")):
+        for field, revision in _REVISION.findall(file.read_text(encoding="utf-8")):
+            (known if field == "revision" else before).add(revision)
     return frozenset(known), next(iter(known - before), None)
 
 

@@ -1,1 +1,1 @@
-"""A study in MLflow's words: tags, params, metrics, Markdown, tables; pure."""
+"""What MLflow shows of a study: names of runs, tags, params, metrics, description, leaderboard, views; pure."""

@@ -1,6 +1,6 @@
 """The tags by which MLflow's own pages know things and for which its client has no function.
 
-They were read from MLflow 3.17; a test writes each through a server and looks at its page or its API.
+Private to MLflow, as of version 3.17, are ``VIEW_PREFIX``, ``LOGGED_ARTIFACTS`` and the experiment's kind.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""From the outbox to a server, in the background, each thing once."""
+"""Export of the outbox to MLflow, in the background and idempotent."""

@@ -1,1 +1,1 @@
-"""What happened, on disk before anybody hears of it, and what it adds up to."""
+"""The write-ahead log of a study's events and the state folded from it."""
