@@ -38,8 +38,8 @@ class Layout:
 
     def studies(self) -> Iterator[tuple[str, StudyLayout]]:
         """Yield every study that has a journal, the most recently written first."""
-        found = [StudyLayout(path.parent) for path in self.results.glob("studies/*/ledger.journal")]
-        for layout in sorted(found, key=lambda study: study.journal.stat().st_mtime, reverse=True):
+        layouts = [StudyLayout(path.parent) for path in self.results.glob("studies/*/ledger.journal")]
+        for layout in sorted(layouts, key=lambda layout: layout.journal.stat().st_mtime, reverse=True):
             yield unquote(layout.root.name), layout
 
 

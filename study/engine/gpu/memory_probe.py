@@ -60,7 +60,8 @@ def store_needs(gpu: str, torch_version: str, needs: Mapping[MemoryKey, MemoryNe
         return
     merged = {**known, name: {**known.get(name, {}), **needs}}
     text = json.dumps(
-        {name: {json.dumps(key): astuple(need) for key, need in one.items()} for name, one in merged.items()}, indent=1
+        {name: {json.dumps(key): astuple(need) for key, need in by_key.items()} for name, by_key in merged.items()},
+        indent=1,
     )
     try:
         write_text_atomic(_path(), text)
@@ -202,4 +203,4 @@ def _stand_ins(keys: Sequence[MemoryKey]) -> dict[MemoryKey, MemoryKey]:
 
     ordered = sorted(keys, key=lambda key: estimate_memory_bytes(key.hyperparameters, key.image_size_px), reverse=True)
     chosen = [at * len(ordered) // MOST_PROBES for at in range(MOST_PROBES)]
-    return {key: ordered[max(one for one in chosen if one <= at)] for at, key in enumerate(ordered)}
+    return {key: ordered[max(index for index in chosen if index <= position)] for position, key in enumerate(ordered)}
