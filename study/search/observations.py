@@ -30,7 +30,7 @@ class ObservationPolicy(Protocol):
     """Chooses which of the ended points a sampler is shown."""
 
     def add(self, point: FrozenTrial) -> None:
-        """Take a point that ended."""
+        """Add a point that ended."""
 
     def shown(self) -> list[FrozenTrial]:
         """Return those to show, in any order."""
@@ -59,7 +59,7 @@ class RecentObservations:
         self._points: list[FrozenTrial] = []
 
     def add(self, point: FrozenTrial) -> None:
-        """Take a point that ended."""
+        """Add a point that ended."""
         if point.state is OptunaState.COMPLETE:
             insort(self._points, point, key=lambda known: known.number)
 
@@ -92,7 +92,7 @@ class TopAndRandomSample:
         self._front_costs = np.empty((len(self._signs), 0))  # [k, members of the front]
 
     def add(self, point: FrozenTrial) -> None:
-        """Take a point that ended; with several objectives one without their values is left out."""
+        """Add a point that ended; with several objectives one without their values is left out."""
         several = len(self._signs) > 1
         if point.state not in self._states or (several and point.state is not OptunaState.COMPLETE):
             return

@@ -76,7 +76,7 @@ class PointStorage(InMemoryStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        """Take a value of the point that is drawn."""
+        """Set a value of the point that is drawn."""
         self.drawn.params[param_name] = distribution.to_external_repr(param_value_internal)
         self.drawn.distributions[param_name] = distribution
 

@@ -63,7 +63,7 @@ class SortedReports:
         return self._values[-count] if largest else self._values[count - 1]
 
     def put(self, trial: int, value: float) -> None:
-        """Take a trial's value in the place of what it had."""
+        """Set a trial's value, replacing an earlier one."""
         if (before := self._of.pop(trial, None)) is not None:
             del self._values[bisect_left(self._values, before)]
         if not math.isnan(value):
@@ -225,7 +225,7 @@ class SignedRanks:
         self._by_mean: dict[int, list[tuple[float, int]]] = {}  # points by how many values they have, best first
 
     def put(self, point: int, replicate: int, value: float) -> None:
-        """Take the value of a replicate."""
+        """Add the value of a replicate."""
         values = self._values.setdefault(point, {})
         if values:
             ranked = self._by_mean[len(values)]
@@ -272,7 +272,7 @@ class Wilcoxon(Pruner):
         self._ranks = SignedRanks(p_value, largest=largest)
 
     def on_tell(self, trial: FrozenTrial) -> None:
-        """Take the value of a replicate that ran to its end."""
+        """Add the value of a replicate that ran to its end."""
         if trial.state is OptunaState.COMPLETE:
             self._ranks.put(*replicate_of(trial), trial.values[0])
 

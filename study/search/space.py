@@ -227,7 +227,7 @@ def admitted_values(spec: StudySpec, name: str) -> tuple[Scalar, ...]:
 
 
 def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values: Sequence[Scalar]) -> StudySpec:
-    """Take a value of a choice out of a space where another parameter has one of the given values.
+    """Exclude a value of a choice where another parameter has one of the given values.
 
     Raises:
         ValueError: nothing would remain to choose from.

@@ -114,7 +114,7 @@ class StudyStorage(StoredTrials):
         return storage
 
     def requeue_interrupted(self) -> None:
-        """Take up again what a killed driver left: the next ``ask`` returns each running trial, the oldest first.
+        """Requeue the trials that a killed driver left running: ``ask`` returns them first, in their order.
 
         A trial keeps its values and epochs and goes on from its last checkpoint. Nothing is written until it is asked
         for, and what the pruner or a budget decided of it stays decided.

@@ -18,16 +18,16 @@ class TrialListener:
     """
 
     def on_ask(self, trial: FrozenTrial) -> None:
-        """Take a new trial."""
+        """Handle a new trial."""
 
     def on_report(self, trial: FrozenTrial, epoch: int) -> None:
-        """Take an epoch that a trial reported, for the first time or with another result than before."""
+        """Handle an epoch that a trial reported, for the first time or with another result than before."""
 
     def on_settle(self, trial: FrozenTrial) -> None:
-        """Take note that no further replicate of a trial's point is begun; may be called again."""
+        """Handle that no further replicate of a trial's point is begun; may be called again for the same trial."""
 
     def on_tell(self, trial: FrozenTrial) -> None:
-        """Take a trial that ended."""
+        """Handle the end of a trial."""
 
 
 def replay_trials(trials: Iterable[FrozenTrial], listener: TrialListener) -> None:

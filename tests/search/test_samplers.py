@@ -88,7 +88,7 @@ def with_interrupted(layout: StudyLayout, count: int) -> StudyStorage:
 def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(
     tmp_path: Path, sampler: Sampler, replicates: int
 ) -> None:
-    trials = {"nsga2": 36, "gp": 16}.get(sampler, 24)  # more than any begins with at random
+    trials = {"nsga2": 36, "gp": 13}.get(sampler, 24)  # more than any begins with at random
     spec = make_spec(trials * replicates, sampler=sampler, pruner="none", space=RICH, replicates=replicates)
     whole = run(tmp_path / "whole", spec, resumes=False)
     assert whole == run(tmp_path / "resumed", spec, resumes=True)
@@ -99,7 +99,7 @@ def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(
 
 @pytest.mark.parametrize("sampler", EVERY)
 def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampler: Sampler) -> None:
-    trials = 20 if sampler == "gp" else 40
+    trials = 14 if sampler == "gp" else 40
     spec = make_spec(trials, sampler=sampler, pruner="none", space=RICH)
     run(tmp_path / "s", spec, resumes=False)
     records = StudyStorage.open(StudyLayout(tmp_path / "s")).records()
