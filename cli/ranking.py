@@ -85,34 +85,34 @@ class Ranking:
         return numbers[record.replicate] if record.replicate < len(numbers) else record.replicate
 
 
-def ranked_rows(
+def rank_study(
     results: Path, tracking_uri: str | None, name: str | None, metric: str | None, top: int | None = None
 ) -> Ranking:
-    """Rank the trials of a study, from the results folder or from the server that is named.
+    """Rank the trials of a study, from the results folder or from a server.
 
-    A metric that is named ranks alone; without one all objectives of the study do.
+    A metric ranks alone; without one all objectives of the study rank together.
 
     Args:
         results: the folder of all studies.
         tracking_uri: a server to read instead.
         name: the study; None means the newest.
-        metric: what to rank by.
-        top: how many places are asked for, None for all; a server may then read no more.
+        metric: the metric to rank by; None means the objectives.
+        top: how many ranks are asked for, None for all; no more are read from a server.
 
     Raises:
         UsageError: no trial reports the metric.
         StudyStorageError, TrackingError: there is no such study.
     """
-    return rank_sources([read_ranked(results, tracking_uri, name, metric, top)], metric)
+    return rank_studies([read_ranked(results, tracking_uri, name, metric, top)], metric)
 
 
-def rank_sources(
-    sources: Sequence[StudyHandle], metric: str | None, where: TrialFilter | None = None, *, trials: bool = False
+def rank_studies(
+    studies: Sequence[StudyHandle], metric: str | None, where: TrialFilter | None = None, *, trials: bool = False
 ) -> Ranking:
     """Rank the trials of one or several studies together.
 
     Args:
-        sources: the studies.
+        studies: the studies.
         metric: what to rank by; None means their objectives, which must then be the same.
         where: what must hold of a trial, or of a configuration where each has several trials, to be ranked at all.
         trials: whether single trials are asked for although configurations have several.
@@ -121,43 +121,43 @@ def rank_sources(
         UsageError: the studies have different objectives, no trial of theirs reports the metric, or the expression
             means nothing for them.
     """
-    objectives = _common_objectives(sources, metric)
+    objectives = _common_objectives(studies, metric)
     first, several = objectives[0], len(objectives) > 1
-    records = [record for source in sources for record in source.records]
+    records = [record for study in studies for record in study.records]
     if metric is not None:
         require_metric(metric, records)
-    replicates = max(source.replicates for source in sources)
+    replicates = max(study.replicates for study in studies)
     by_trial = trials or replicates == 1
-    seeds: Seeds = {source.name: source.seeds for source in sources if source.seeds}
+    seeds: Seeds = {study.name: study.seeds for study in studies if study.seeds}
     configurations: tuple[Configuration, ...] = ()
     if where is not None:
-        known = [record for source in sources for record in (*source.records, *source.sample)]
+        known = [record for study in studies for record in (*study.records, *study.sample)]
         require_filter(where, known, seeds, trials=by_trial)
         if by_trial:
             records = [record for record in records if where.holds(trial_fields(record, seeds))]
     if replicates > 1:
-        configurations = _configurations(sources, records, objectives, None if trials else where)
+        configurations = _configurations(studies, records, objectives, None if trials else where)
         if where is not None and not trials:
             records = [trial for configuration in configurations for trial in configuration.trials]
-    is_one_factor = len(sources) == 1 and sources[0].design == "one_factor"
+    is_one_factor = len(studies) == 1 and studies[0].design == "one_factor"
     return Ranking(
-        study=", ".join(source.name for source in sources),
+        study=", ".join(study.name for study in studies),
         metric=first.metric,
         mode=first.mode,
         rows=rank_trials(records, objectives),
-        class_counts=_class_counts(sources, first.metric),
+        class_counts=_class_counts(studies, first.metric),
         configurations=configurations,
         replicates=replicates,
-        seeds=sources[0].seeds if all(source.seeds == sources[0].seeds for source in sources) else (),
+        seeds=studies[0].seeds if all(study.seeds == studies[0].seeds for study in studies) else (),
         objective_list=objectives if several else (),
         baseline=0 if is_one_factor and not several else None,
-        studies=tuple(source.name for source in sources),
-        total=sum(source.total for source in sources),
+        studies=tuple(study.name for study in studies),
+        total=sum(study.total for study in studies),
         where=where.text if where else None,
-        notes=tuple(_notes(sources)),
+        notes=tuple(_notes(studies)),
         seeds_of_studies=seeds,
-        looks=tuple(look for source in sources for look in source.looks),
-        is_part=any(source.is_part for source in sources),
+        looks=tuple(look for study in studies for look in study.looks),
+        is_part=any(study.is_part for study in studies),
     )
 
 
@@ -170,7 +170,7 @@ def require_best(
         StudyStorageError: no trial ended with a checkpoint yet.
         UsageError: several objectives have no single winner.
     """
-    ranking = ranked_rows(results, tracking_uri, name, metric)
+    ranking = rank_study(results, tracking_uri, name, metric)
     return ranking, winner_of(ranking)
 
 
@@ -213,15 +213,15 @@ def require_candidate(ranking: Ranking) -> None:
         )
 
 
-def _common_objectives(sources: Sequence[StudyHandle], metric: str | None) -> tuple[Objective, ...]:
+def _common_objectives(studies: Sequence[StudyHandle], metric: str | None) -> tuple[Objective, ...]:
     if metric is not None:
-        known = tuple(objective for source in sources for objective in source.objective_list)
+        known = tuple(objective for study in studies for objective in study.objective_list)
         return (Objective(metric=metric, mode=mode_of(metric, known)),)
-    first = sources[0].objective_list
-    if any(source.objective_list != first for source in sources):
+    first = studies[0].objective_list
+    if any(study.objective_list != first for study in studies):
         each = "; ".join(
-            f"{source.name}: {', '.join(f'{each.mode} {each.metric}' for each in source.objective_list)}"
-            for source in sources
+            f"{study.name}: {', '.join(f'{each.mode} {each.metric}' for each in study.objective_list)}"
+            for study in studies
         )
         raise UsageError(
             f"studies that are ranked together must have the same objective, but they have {each}; "
@@ -231,13 +231,13 @@ def _common_objectives(sources: Sequence[StudyHandle], metric: str | None) -> tu
 
 
 def _configurations(
-    sources: Sequence[StudyHandle],
+    studies: Sequence[StudyHandle],
     records: Sequence[TrialRecord],
     objectives: Sequence[Objective],
     where: TrialFilter | None,
 ) -> tuple[Configuration, ...]:
-    planned = {source.name: source.replicates for source in sources}
-    by_pass = all(source.design != "search" for source in sources)
+    planned = {study.name: study.replicates for study in studies}
+    by_pass = all(study.design != "search" for study in studies)
     ranked = rank_configurations(records, objectives, planned, by_pass=by_pass)
     if where is not None:
         matching = [trial for each in ranked if where.holds(configuration_fields(each)) for trial in each.trials]
@@ -245,16 +245,16 @@ def _configurations(
     return tuple(ranked)
 
 
-def _class_counts(sources: Sequence[StudyHandle], metric: str) -> tuple[int, ...]:
+def _class_counts(studies: Sequence[StudyHandle], metric: str) -> tuple[int, ...]:
     """Return the images of each class that a metric is measured on, where all studies have the same."""
     shifted = shifted_sets(metric)
     images = f"shifted/{shifted[0]}" if shifted else "val"
-    counts = {source.class_counts.get(images, ()) for source in sources}
+    counts = {study.class_counts.get(images, ()) for study in studies}
     return counts.pop() if len(counts) == 1 else ()
 
 
-def _notes(sources: Sequence[StudyHandle]) -> list[str]:
-    if len({source.fingerprint for source in sources}) < 2:
+def _notes(studies: Sequence[StudyHandle]) -> list[str]:
+    if len({study.fingerprint for study in studies}) < 2:
         return []
-    each = ", ".join(f"{source.name} {source.data_source} {source.fingerprint[:12] or 'unknown'}" for source in sources)
+    each = ", ".join(f"{study.name} {study.data_source} {study.fingerprint[:12] or 'unknown'}" for study in studies)
     return [f"the data differ, so the metrics are not about the same images: {each}"]

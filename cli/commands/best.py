@@ -11,7 +11,7 @@ import typer
 
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
 from cli.output import number, print_json, short_path
-from cli.ranking import Ranking, ranked_rows, require_candidate, winner_of
+from cli.ranking import Ranking, rank_study, require_candidate, winner_of
 from cli.studies import open_study
 from cli.test_evaluation import (
     describe_test_evaluations,
@@ -60,7 +60,7 @@ def best(
         from tracking.models.registry import require_names
 
         require_names(register, alias)
-    ranking = ranked_rows(results, tracking_uri, name, metric, top=1)
+    ranking = rank_study(results, tracking_uri, name, metric, top=1)
     require_candidate(ranking)
     if ranking.objective_list and not test and register is None:
         if json:

@@ -56,7 +56,7 @@ def compare(
 ) -> None:
     """Rank the configurations of studies: by one metric, or by all their objectives."""
     from cli.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
-    from cli.ranking import rank_sources
+    from cli.ranking import rank_studies
     from cli.server_queries import read_ranked
     from cli.views.leaderboard import (
         configuration_json,
@@ -77,7 +77,7 @@ def compare(
         read_ranked(results, tracking_uri, name, metric, limit, condition, trials=trials)
         for name in (dict.fromkeys(names) if names else [None])
     ]
-    ranking = rank_sources(studies, metric, condition, trials=trials)
+    ranking = rank_studies(studies, metric, condition, trials=trials)
     records = [record for study in studies for record in (*study.records, *study.sample)]
     single = trials or not ranking.configurations
     extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli.output import moment, number
-from cli.ranking import Ranking, rank_sources
+from cli.ranking import Ranking, rank_studies
 from cli.server_queries import read_ranked
 from cli.studies import StudyInFolder, StudyOnServer, open_study
 from cli.views.leaderboard import configuration_table, trial_table
@@ -31,7 +31,7 @@ SHOWN = 5
 def print_study(results: Path, tracking_uri: str | None, name: str | None) -> None:
     """Print what was searched, how far it is and what it found: of a study in a results folder or on a server."""
     study = read_ranked(results, tracking_uri, name, None, SHOWN)
-    summary, ranking = study.summary, rank_sources([study], None)
+    summary, ranking = study.summary, rank_studies([study], None)
     _print_state(summary)
     typer.echo(f"  objective  {_objective(ranking, summary)}")
     if isinstance(study, StudyInFolder):

@@ -149,11 +149,6 @@ def _trial_key(trial: TrialRecord, objective: Objective, *, ties_by_loss: bool =
     return rank_key(trial.metrics[objective.metric], loss, trial.trial, objective.mode)
 
 
-def count_replicates(records: Iterable[TrialRecord]) -> int:
-    """Return the number of replicates of a point, as far as the records show it."""
-    return max((record.replicate for record in records), default=0) + 1
-
-
 def rank_configurations(
     records: Iterable[TrialRecord],
     objectives: Sequence[Objective],

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ranking_kit import C, F, P, R, record, table
 
-from study.analysis.ranking import Configuration, count_replicates, rank_configurations, rank_trials, summarize
+from study.analysis.ranking import Configuration, rank_configurations, rank_trials, summarize
 from study.config.search_config import Objective, SearchSpec
 from study.config.search_space import Parameter, Uniform
 from study.config.study_config import StudySpec
@@ -173,8 +173,3 @@ def test_several_objectives_make_a_front_of_means() -> None:
     rows = rank_configurations(records, objectives, 2)
     assert [(row.point, row.rank) for row in rows] == [(0, 1), (1, 1), (2, 2), (3, 3)]
     assert rows[0].mean_of("latency_ms") == pytest.approx(6.0)
-
-
-def test_replicates_are_counted() -> None:
-    assert count_replicates([]) == 1
-    assert count_replicates(table([0.1, 0.2, 0.3], [0.1])) == 3

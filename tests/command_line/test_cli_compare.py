@@ -15,7 +15,7 @@ from ranking_kit import F, P, record, table
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from cli.ranking import ranked_rows, require_best
+from cli.ranking import rank_study, require_best
 from cli.studies import StudyInFolder
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
 from study.config.study_config import StudySpec
@@ -254,7 +254,7 @@ def test_ten_thousand_trials_are_all_ranked(replicates: int, objectives: tuple[O
         for at in range(10_000)
     ]  # fmt: skip
     stored(records, objectives=objectives, replicates=ReplicatesSpec(count=replicates))
-    ranking = ranked_rows(Path(), None, None, None)
+    ranking = rank_study(Path(), None, None, None)
     assert len(ranking.rows) == 10_000
     assert len(ranking.configurations) == (0 if replicates == 1 else 3334)
 
