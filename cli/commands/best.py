@@ -20,7 +20,7 @@ from cli.test_evaluation import (
     weights_folder,
 )
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
-from cli.views.tables import as_table, print_table
+from cli.views.tables import print_table
 from study.errors import UsageError
 
 if TYPE_CHECKING:
@@ -222,11 +222,11 @@ def print_front(ranking: Ranking) -> None:
     """Print the Pareto front; there is no single winner."""
     if ranking.configurations:
         front = [configuration for configuration in ranking.configurations if configuration.rank == 1]
-        print_table(as_table(configuration_table(ranking, front, [])))
+        print_table(configuration_table(ranking, front, []))
         records = [configuration.best for configuration in front if configuration.best is not None]
     else:
         rows = [row for row in ranking.rows if row.rank == 1]
-        print_table(as_table(trial_table(ranking, rows, [])))
+        print_table(trial_table(ranking, rows, []))
         records = [row.record for row in rows]
     lost = [record for record in records if record.kept is False]
     if lost:

@@ -9,7 +9,7 @@ import typer
 
 from cli.options import RESULTS, Json, Metric, ReadUri, Results
 from cli.output import print_json
-from cli.views.tables import Format, TableModel, as_table, as_text, print_table
+from cli.views.tables import Format, TableModel, as_text, print_table
 
 if TYPE_CHECKING:
     from cli.field_getters import FieldGetter, SortKey
@@ -113,7 +113,7 @@ def _print_ranking(
         notes = ranking.notes
     else:
         model = to_table(ranking, [row for _, row in rows], more)
-        print_table(as_table(model)) if kind is Format.TABLE else typer.echo(as_text(model, kind), nl=False)
+        print_table(model) if kind is Format.TABLE else typer.echo(as_text(model, kind), nl=False)
         notes = tuple(model.notes)
     for note in notes:
         typer.echo(note, err=kind is not Format.TABLE)  # they would spoil a file

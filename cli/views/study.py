@@ -13,7 +13,7 @@ from cli.ranking import Ranking, rank_studies
 from cli.server_queries import read_ranked
 from cli.studies import StudyInFolder, StudyOnServer, open_study
 from cli.views.leaderboard import configuration_table, trial_table
-from cli.views.tables import as_table, print_table
+from cli.views.tables import print_table
 from study.config.search_config import BudgetSpec
 from study.config.search_space import Choice, Constant, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
@@ -170,7 +170,7 @@ def _print_top(ranking: Ranking) -> None:
         rows = [row for row in ranking.rows if row.rank][:SHOWN]
         sheet = trial_table(ranking, rows, []) if rows else None
     if sheet is not None:
-        print_table(as_table(sheet))
+        print_table(sheet)
 
 
 def _domain(parameter: Parameter) -> str:

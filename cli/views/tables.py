@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -22,126 +22,6 @@ _MOST_RICH = 1000
 _LEAST = 8
 """What a column that folds keeps of its width."""
 _BETWEEN = 3
-
-
-@dataclass(frozen=True)
-class TextColumn:
-    """A heading, a cell per row and, where it has any, the style of each cell.
-
-    Where a terminal is narrow the columns that fold give way; the others are never cut.
-    """
-
-    heading: str
-    cells: Sequence[str]
-    right: bool = False
-    folds: bool = False
-    styles: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """Columns of the same length below a title."""
-
-    columns: Sequence[TextColumn]
-    title: str = ""
-
-
-def make_table(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), folds: Sequence[str] = ()
-) -> Table:
-    """Make a table of rows; columns named in ``right`` are aligned right, those in ``folds`` may fold."""
-    cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    return Table(
-        [TextColumn(name, values, name in right, name in folds) for name, values in zip(columns, cells, strict=True)]
-    )
-
-
-def print_table(table: Table) -> None:
-    """Print a table; no part of a number is ever left out, so a narrow terminal may have to break lines."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    table = Table([_flat(column) for column in table.columns], _flat_text(table.title))
-    if console.is_terminal and max((len(column.cells) for column in table.columns), default=0) <= _MOST_RICH:
-        _print_rich(table, console)
-    else:
-        print("\n".join(plain_lines(table, "-" if console.options.ascii_only else "─")), flush=True)
-
-
-def plain_lines(table: Table, rule: str = "─") -> list[str]:
-    """Return the lines of a table as wide as it needs."""
-    padded = []
-    for column in table.columns:
-        width = _width(column)
-        padded.append([_padded(cell, width, right=column.right) for cell in (column.heading, *column.cells)])
-    head, *rows = [" " + (" " * _BETWEEN).join(cells) for cells in zip(*padded, strict=True)]
-    lines = ["", head, " " + rule * (_cells(head) - 1), *rows, ""]
-    return [line.rstrip() for line in ([table.title, *lines] if table.title else lines)]
-
-
-def _print_rich(table: Table, console: Console) -> None:
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
-    if table.title:
-        shown.title = Text(table.title, style="table.title", overflow="fold")
-    for column in table.columns:
-        shown.add_column(
-            Text(column.heading), justify="right" if column.right else "left", overflow="fold",
-            no_wrap=not column.folds, min_width=_least(column),
-        )  # fmt: skip
-    columns = [zip(column.cells, column.styles or [""] * len(column.cells), strict=True) for column in table.columns]
-    for row in zip(*columns, strict=True):
-        shown.add_row(*(Text(text, style) for text, style in row))
-    needed = sum(map(_least, table.columns)) + _BETWEEN * (len(table.columns) - 1) + 2  # a blank at either edge
-    console.width = max(console.width, needed)
-    console.print(shown)
-
-
-def _least(column: TextColumn) -> int:
-    """Return the width below which a column must not be."""
-    width = _width(column)
-    return min(width, _LEAST) if column.folds else width
-
-
-def _width(column: TextColumn) -> int:
-    return max(map(_cells, (column.heading, *column.cells)))
-
-
-def _cells(text: str) -> int:
-    """Return how many places of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def _padded(text: str, width: int, *, right: bool) -> str:
-    space = " " * (width - _cells(text))
-    return space + text if right else text + space
-
-
-def _flat(column: TextColumn) -> TextColumn:
-    cells = [_flat_text(cell) for cell in column.cells]
-    return TextColumn(_flat_text(column.heading), cells, column.right, column.folds, column.styles)
-
-
-def _flat_text(text: str) -> str:
-    """Return a text on one line, without what a terminal would obey."""
-    return text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
-
-
-class Format(StrEnum):
-    """What ``--format`` admits."""
-
-    TABLE = "table"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    JSON = "json"
-    LATEX = "latex"
 
 
 @dataclass(frozen=True)
@@ -161,6 +41,11 @@ class Column:
     hidden: bool = False
     folds: bool = False
 
+    @property
+    def cells(self) -> list[str]:
+        """The text of each value."""
+        return [self.text(value) for value in self.values]
+
 
 @dataclass(frozen=True)
 class TableModel:
@@ -176,24 +61,112 @@ class TableModel:
         return [column for column in self.columns if not column.hidden]
 
 
-def as_table(model: TableModel) -> Table:
-    """Return a table for a terminal."""
-    columns = [
-        TextColumn(
-            column.heading, [column.text(value) for value in column.values], column.right, column.folds,
-            [column.style(value) for value in column.values] if column.style else (),
+def make_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = (), folds: Sequence[str] = ()
+) -> TableModel:
+    """Make a table of rows; columns named in ``right`` are aligned right, those in ``folds`` may fold."""
+    cells = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    return TableModel(
+        "",
+        [Column(name, values, name in right, folds=name in folds) for name, values in zip(columns, cells, strict=True)],
+    )
+
+
+def print_table(table: TableModel) -> None:
+    """Print a table; no part of a number is ever left out, so a narrow terminal may have to break lines."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    table = TableModel(_flat_text(table.title), [_flat(column) for column in table.shown])
+    if console.is_terminal and max((len(column.values) for column in table.columns), default=0) <= _MOST_RICH:
+        _print_rich(table, console)
+    else:
+        print("\n".join(plain_lines(table, "-" if console.options.ascii_only else "─")), flush=True)
+
+
+def plain_lines(table: TableModel, rule: str = "─") -> list[str]:
+    """Return the lines of a table as wide as it needs."""
+    padded = []
+    for column in table.columns:
+        width = _width(column)
+        padded.append([_padded(cell, width, right=column.right) for cell in (column.heading, *column.cells)])
+    head, *rows = [" " + (" " * _BETWEEN).join(cells) for cells in zip(*padded, strict=True)]
+    lines = ["", head, " " + rule * (_cells(head) - 1), *rows, ""]
+    return [line.rstrip() for line in ([table.title, *lines] if table.title else lines)]
+
+
+def _print_rich(table: TableModel, console: Console) -> None:
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    shown = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    if table.title:
+        shown.title = Text(table.title, style="table.title", overflow="fold")
+    for column in table.columns:
+        shown.add_column(
+            Text(column.heading), justify="right" if column.right else "left", overflow="fold",
+            no_wrap=not column.folds, min_width=_least(column),
+        )  # fmt: skip
+    for row in zip(*(column.values for column in table.columns), strict=True):
+        pairs = zip(table.columns, row, strict=True)
+        shown.add_row(
+            *(Text(column.text(value), column.style(value) if column.style else "") for column, value in pairs)
         )
-        for column in model.shown
-    ]  # fmt: skip
-    return Table(columns, model.title)
+    needed = sum(map(_least, table.columns)) + _BETWEEN * (len(table.columns) - 1) + 2  # a blank at either edge
+    console.width = max(console.width, needed)
+    console.print(shown)
+
+
+def _least(column: Column) -> int:
+    """Return the width below which a column must not be."""
+    width = _width(column)
+    return min(width, _LEAST) if column.folds else width
+
+
+def _width(column: Column) -> int:
+    return max(map(_cells, (column.heading, *column.cells)))
+
+
+def _cells(text: str) -> int:
+    """Return how many places of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - _cells(text))
+    return space + text if right else text + space
+
+
+def _flat(column: Column) -> Column:
+    text = column.text
+    return replace(column, heading=_flat_text(column.heading), text=lambda value: _flat_text(text(value)))
+
+
+def _flat_text(text: str) -> str:
+    """Return a text on one line, without what a terminal would obey."""
+    return text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
+
+
+class Format(StrEnum):
+    """What ``--format`` admits."""
+
+    TABLE = "table"
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
 
 
 def as_text(model: TableModel, kind: Format) -> str:
     """Return it as Markdown, CSV or LaTeX; CSV has numbers in full, times in seconds and CR LF as RFC 4180 asks."""
     if kind is Format.CSV:
         return _csv([column for column in model.columns if column.exact is not None])
-    cells = [[column.text(value) for value in column.values] for column in model.shown]
-    rows = list(zip(*cells, strict=True))
+    rows = list(zip(*(column.cells for column in model.shown), strict=True))
     return _markdown(model.shown, rows) if kind is Format.MARKDOWN else _latex(model.shown, rows)
 
 

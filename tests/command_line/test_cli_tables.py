@@ -12,7 +12,7 @@ from reading_kit import begin, run_one
 from rich.console import Console
 
 from cli.views import tables
-from cli.views.tables import Column, Table, TableModel, as_table, make_table, plain_lines, print_table
+from cli.views.tables import Column, TableModel, make_table, plain_lines, print_table
 from study.paths import Layout
 
 HEADINGS = ["rank", "trial", "name", "val_auc"]
@@ -31,7 +31,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
-def wide(columns: int = 60) -> Table:
+def wide(columns: int = 60) -> TableModel:
     """Make a table of many long numbers and texts."""
     cells = [[f"{row}.{at:04d}" if at % 2 else f"word{row}-{at:04d}" for at in range(columns)] for row in range(3)]
     names = [f"column{at}" for at in range(columns)]
@@ -39,7 +39,8 @@ def wide(columns: int = 60) -> Table:
 
 
 def test_both_ways_of_writing_give_the_same_table() -> None:
-    table = Table(make_table(HEADINGS, ROWS, right=["rank", "trial", "val_auc"], folds=["name"]).columns, "s [x]: 3")
+    columns = make_table(HEADINGS, ROWS, right=["rank", "trial", "val_auc"], folds=["name"]).columns
+    table = TableModel("s [x]: 3", columns)
     written = io.StringIO()
     tables._print_rich(table, Console(file=written, width=100))
     assert [line.rstrip() for line in written.getvalue().split("\n")[:-1]] == plain_lines(table)
@@ -77,7 +78,7 @@ def test_a_terminal_folds_texts_before_it_is_too_narrow_and_never_cuts_a_number(
             Column("augmentation", ["flip+rotate(15)+erase", "[none]"], folds=True),
         ],
     )
-    print_table(as_table(sheet))
+    print_table(sheet)
     lines = plain(capsys.readouterr().out).splitlines()
     assert "…" not in "".join(lines)
     assert max(map(len, lines)) <= 40
@@ -110,7 +111,7 @@ def test_no_text_is_taken_for_a_command(
         for name, value in (("TTY_COMPATIBLE", "1"), ("TERM", "xterm"), ("COLUMNS", "100")):
             monkeypatch.setenv(name, value)
     print_table(
-        Table(make_table(["[b]", "x [/y] z"], [["a[/]", "[red]2"], ["e\x1b[31m", "two\nlines"]]).columns, "[/t]")
+        TableModel("[/t]", make_table(["[b]", "x [/y] z"], [["a[/]", "[red]2"], ["e\x1b[31m", "two\nlines"]]).columns)
     )
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("[/t]", "[b]", "x [/y] z", "a[/]", "[red]2", "two lines"))
