@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, drive, make_spec, make_storage, metrics, started
+from engine_fakes import Listener, drive, limited, make_spec, make_storage, metrics, started, take
 
 from study.config.search_config import BudgetSpec
 from study.config.study_config import StudySpec
@@ -19,11 +19,6 @@ from study.records import StopReason, StudyOutcome, TrialState
 from study.storage.study_storage import StudyStorage
 
 
-def limited(trials: int = 4, **budget: object) -> StudySpec:
-    spec = make_spec(trials=trials, epochs=9, pruner="none")
-    return spec.model_copy(update={"budget": BudgetSpec.model_validate(budget)})
-
-
 def conduct(
     root: Path, spec: StudySpec, **options: object
 ) -> tuple[TrialController, Listener, StudyStorage, StudyLayout]:
@@ -32,13 +27,6 @@ def conduct(
     controller = TrialController(storage, layout, listener, **options)  # type: ignore[arg-type]
     controller.start_session(started(storage, resumed=False))
     return controller, listener, storage, layout
-
-
-def take(controller: TrialController) -> int:
-    assignment = controller.next_assignment()
-    assert assignment is not None
-    controller.on_trial_started(assignment.trial)
-    return assignment.trial
 
 
 def test_a_met_target_ends_every_trial_at_its_next_epoch(tmp_path: Path) -> None:

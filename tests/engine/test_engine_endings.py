@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, drive, make_spec, make_storage, metrics, reopened, started
+from engine_fakes import Listener, drive, limited, make_storage, metrics, reopened, started, take
 
 from cli.commands.extend import Additions, extend_study
-from study.config.search_config import BudgetSpec, KeepSpec, Pruner, Sampler
+from study.config.search_config import BudgetSpec, KeepSpec
 from study.config.study_config import StudySpec
 from study.engine.stopping import StopRequest, clear_stop_request, request_stop
 from study.engine.trial_controller import TrialController
@@ -18,19 +18,6 @@ from study.engine.trial_result import Failure, TrialResult
 from study.paths import CARD, SCORES, WEIGHTS, StudyLayout
 from study.records import EpochMetrics, StopReason, StudyOutcome, TrialState
 from study.storage.study_storage import StudyStorage
-
-
-def limited(
-    trials: int = 4,
-    *,
-    epochs: int = 9,
-    replicates: int = 1,
-    sampler: Sampler = "random",
-    pruner: Pruner = "none",
-    **budget: object,
-) -> StudySpec:
-    spec = make_spec(trials=trials, epochs=epochs, sampler=sampler, pruner=pruner, replicates=replicates)
-    return spec.model_copy(update={"budget": BudgetSpec.model_validate(budget)})
 
 
 def conduct(root: Path, spec: StudySpec, **options: object) -> tuple[TrialController, StudyStorage, StudyLayout]:
@@ -45,13 +32,6 @@ def go_on(layout: StudyLayout, **options: object) -> tuple[TrialController, Stud
     controller = TrialController(storage, layout, Listener(), **options)  # type: ignore[arg-type]
     controller.start_session(started(storage))
     return controller, storage
-
-
-def take(controller: TrialController) -> int:
-    assignment = controller.next_assignment()
-    assert assignment is not None
-    controller.on_trial_started(assignment.trial)
-    return assignment.trial
 
 
 def checkpoint(layout: StudyLayout, trial: int, epoch: int) -> Path:
@@ -213,5 +193,5 @@ def test_a_sampler_takes_a_trial_that_the_user_stopped_for_as_good_as_it_was(tmp
     trial = take(controller)
     request_stop(layout, StopRequest.SOON)
     controller.on_trial_result(trial, TrialResult((metrics(1, 0.99),), "x"))
-    shown = StudyStorage.open(layout)._asker.searcher.history.shown()
+    shown = StudyStorage.open(layout)._creator.searcher.history.shown()
     assert [(one.state.name, one.values) for one in shown] == [("COMPLETE", [0.5]), ("COMPLETE", [0.99])]

@@ -8,7 +8,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, check_whole, drive, learning_curve, make_spec, make_storage, metrics, started, work
+from engine_fakes import (
+    Listener,
+    check_whole,
+    drive,
+    learning_curve,
+    make_spec,
+    make_storage,
+    metrics,
+    started,
+    take,
+    work,
+)
 
 from study.config.search_config import Mode, Objective
 from study.config.study_config import StudySpec
@@ -29,13 +40,6 @@ def conduct(root: Path, spec: StudySpec = NO_PRUNER) -> tuple[TrialController, L
     storage, layout = make_storage(root / "study", spec)
     listener = Listener()
     return TrialController(storage, layout, listener), listener, storage, layout
-
-
-def take(controller: TrialController) -> int:
-    assignment = controller.next_assignment()
-    assert assignment is not None
-    controller.on_trial_started(assignment.trial)
-    return assignment.trial
 
 
 def test_epochs_are_stored_before_they_are_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
-from study.config.search_config import Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
+from study.config.search_config import BudgetSpec, Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
 from study.config.search_space import Choice, Condition, Parameter, Uniform
 from study.config.study_config import StudySpec
 from study.engine.trial_controller import TrialController
@@ -64,6 +64,28 @@ def make_spec(
         replicates=ReplicatesSpec(count=replicates),
         **fields,
     )
+
+
+def limited(
+    trials: int = 4,
+    *,
+    epochs: int = 9,
+    replicates: int = 1,
+    sampler: Sampler = "random",
+    pruner: Pruner = "none",
+    **budget: object,
+) -> StudySpec:
+    """Return a study with a budget."""
+    spec = make_spec(trials=trials, epochs=epochs, sampler=sampler, pruner=pruner, replicates=replicates)
+    return spec.model_copy(update={"budget": BudgetSpec.model_validate(budget)})
+
+
+def take(controller: TrialController) -> int:
+    """Hand out the next trial and start it."""
+    assignment = controller.next_assignment()
+    assert assignment is not None
+    controller.on_trial_started(assignment.trial)
+    return assignment.trial
 
 
 def make_storage(root: Path, spec: StudySpec | None = None) -> tuple[StudyStorage, StudyLayout]:
