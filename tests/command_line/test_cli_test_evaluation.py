@@ -1,16 +1,18 @@
-"""The scores of the test images reach MLflow once, whatever came between the storage and the outbox."""
+"""Scores of the test images reach MLflow once; weights that were not kept are named as such."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script, play
 
-from cli.test_evaluation import _send_to_mlflow
+from cli.test_evaluation import _send_to_mlflow, weights_folder
+from study.errors import ExportError
 from study.events import FinalLookTaken
-from study.records import FinalLook
+from study.records import FinalLook, TrialRecord, TrialState
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import read_lines
 from tracking.run_ids import Runs, save_runs
@@ -58,3 +60,19 @@ def test_a_study_that_mlflow_never_heard_of_tells_nothing(database: Backend) -> 
     study = SimpleNamespace(name="faces", layout=database.study())
     _send_to_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
     assert not database.study().outbox.exists()
+
+
+def record(folder: Path, *, kept: bool, run_id: str | None = "ab12") -> TrialRecord:
+    return TrialRecord("faces", 7, TrialState.COMPLETE, {}, {}, checkpoint=str(folder), kept=kept, run_id=run_id)
+
+
+def test_weights_that_were_kept_are_where_the_record_says(tmp_path: Path) -> None:
+    assert weights_folder(record(tmp_path, kept=True)) == tmp_path
+
+
+@pytest.mark.parametrize(("run_id", "named"), [("ab12", "ab12"), (None, "RUN_ID")])
+def test_weights_that_were_not_kept_can_be_made_again(tmp_path: Path, run_id: str | None, named: str) -> None:
+    with pytest.raises(ExportError, match=r"trial 7 of `faces` were deleted") as refused:
+        weights_folder(record(tmp_path, kept=False, run_id=run_id))
+    assert f"`study rerun {named}` makes them again" in str(refused.value)
+    assert "`keep: {per_study: all}`" in str(refused.value)
