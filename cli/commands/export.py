@@ -27,10 +27,10 @@ def export_best(
     from cli.studies import open_study
     from cli.test_evaluation import final_scores, weights_folder
     from study.data import load_data
-    from study.export import Provenance, export_checkpoint, refuse_occupied
+    from study.export import Provenance, export_checkpoint, require_empty_folder
     from study.metrics import SHIFTED_PREFIX
 
-    refuse_occupied(out)
+    require_empty_folder(out)
     ranking, winner = require_best(results, None, name, metric)
     study = open_study(results, ranking.study)
     record = winner.record

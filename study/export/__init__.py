@@ -1,17 +1,17 @@
-"""Turn a checkpoint into a folder somebody can deploy, and score images with it."""
+"""Export a checkpoint as a folder to deploy or as a torch graph, and score images with it."""
 
 from study.export.bundle import (
     Bundle,
-    Exported,
+    ExportResult,
     FinalScores,
     Provenance,
     export_checkpoint,
     load_bundle,
-    refuse_occupied,
+    require_empty_folder,
 )
 from study.export.torch_export import export_graph
 
 __all__ = [
-    "Bundle", "Exported", "FinalScores", "Provenance", "export_checkpoint", "export_graph", "load_bundle",
-    "refuse_occupied",
+    "Bundle", "ExportResult", "FinalScores", "Provenance", "export_checkpoint", "export_graph", "load_bundle",
+    "require_empty_folder",
 ]  # fmt: skip

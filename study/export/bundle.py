@@ -1,4 +1,4 @@
-"""Write a bundle, loaded again and compared before it is called done."""
+"""Bundles: a checkpoint's weights, configuration and card in a folder, verified after writing."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CONFIG, CARD = "config.json", "README.md"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle as it is used: scores images."""
+    """A loaded bundle, which scores images."""
 
     model: nn.Module
     config: Mapping[str, Any]
@@ -50,10 +50,10 @@ class Bundle:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Load a bundle to use it.
+    """Load a bundle.
 
     Raises:
-        ExportError: it is not a bundle, or its weights do not fit its architecture.
+        ExportError: it is no bundle, or its weights do not fit its architecture.
     """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ OTHER_DEVICE_TOLERANCE = 0.2
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a bundle comes from; ``candidates`` is how many checkpoints it was chosen among."""
+    """The origin of a bundle; ``candidates`` is the number of checkpoints it was chosen among."""
 
     study: str
     study_id: str
@@ -85,25 +85,25 @@ class Provenance:
 
 @dataclass(frozen=True)
 class FinalScores:
-    """What the checkpoint scored on the test images, empty where it was not scored; ``note`` says how often it was."""
+    """Metrics on the test images, empty if they were not scored; ``note`` says how often they were."""
 
     note: str = "not scored"
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """A finished bundle."""
 
     files: tuple[Path, ...]
     max_score_difference: float
 
 
-def refuse_occupied(out: Path) -> None:
-    """Make sure that a bundle can be written.
+def require_empty_folder(out: Path) -> None:
+    """Check that a bundle can be written to a folder.
 
     Raises:
-        ExportError: the folder holds something already.
+        ExportError: it is a file, or not empty.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ExportError(f"a bundle's folder must be new or empty, but {out} is not; name another with --out")
@@ -116,23 +116,23 @@ def export_checkpoint(
     origin: Provenance,
     test: FinalScores | None = None,
     shifted: Mapping[str, float] | None = None,
-) -> Exported:
+) -> ExportResult:
     """Write the bundle of a selected checkpoint.
 
     Args:
-        checkpoint: the checkpoint's folder.
-        out: a new or empty folder.
+        checkpoint: The checkpoint's folder.
+        out: A new or empty folder.
         validation_images: [M, S, S, 3], those the checkpoint was selected on, in the same order.
-        origin: where it comes from.
-        test: what it scored on the test images.
-        shifted: what it scored on image sets it was not selected on, as ``shifted.<set>.<metric>``.
+        origin: Where it comes from.
+        test: Its scores on the test images.
+        shifted: Its metrics on evaluation-only image sets, as ``shifted.<set>.<metric>``.
 
     Raises:
         ExportError: the folder is not empty or cannot be written, the checkpoint cannot be read, or the bundle does
-            not give its scores.
+            not reproduce its scores.
     """
     out = out.resolve()  # "." has no name to put a sibling beside
-    refuse_occupied(out)
+    require_empty_folder(out)
     try:
         card = read_card(checkpoint)
         scores, _ = load_scores(checkpoint)
@@ -146,7 +146,7 @@ def export_checkpoint(
         shutil.rmtree(staging, ignore_errors=True)
         write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
         write_text_atomic(staging / CONFIG, json.dumps(config, indent=2) + "\n")
-        difference = _check(load_bundle(staging), card, scores, validation_images)
+        difference = _max_score_difference(load_bundle(staging), card, scores, validation_images)
         write_text_atomic(staging / CARD, bundle_card(config, difference, len(scores)))
         if out.exists():
             out.rmdir()
@@ -155,18 +155,18 @@ def export_checkpoint(
         raise ExportError(f"cannot write {out}: {error}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return Exported(tuple(sorted(out.iterdir())), difference)
+    return ExportResult(tuple(sorted(out.iterdir())), difference)
 
 
 def bundle_config(card: CheckpointCard, origin: Provenance, test: FinalScores) -> dict[str, Any]:
-    """Return all that is needed to use and to trace a model."""
+    """Return the contents of a bundle's configuration: how to use the model, and its origin."""
     two = len(card.classes) == 2
     defaults = {"family": "resnet", "head": "linear", "head_width": None, "head_dropout": 0.0}
     architecture = {name: card.config.get(name, defaults.get(name)) for name in ARCHITECTURE}
     return {
         "format": 1,
         "architecture": {
-            **{name: one for name, one in architecture.items() if one is not None},
+            **{name: value for name, value in architecture.items() if value is not None},
             "outputs": 1 if two else len(card.classes),
             "input": "float32 [N, 3, S, S], RGB",
         },
@@ -187,7 +187,9 @@ def bundle_config(card: CheckpointCard, origin: Provenance, test: FinalScores) -
     }
 
 
-def _check(bundle: Bundle, card: CheckpointCard, scores: NDArray[np.float64], images: NDArray[np.uint8]) -> float:
+def _max_score_difference(
+    bundle: Bundle, card: CheckpointCard, scores: NDArray[np.float64], images: NDArray[np.uint8]
+) -> float:
     again = bundle.scores(images, card.precision)
     if len(again) != len(scores):
         raise ExportError(
@@ -195,7 +197,7 @@ def _check(bundle: Bundle, card: CheckpointCard, scores: NDArray[np.float64], im
         )
     difference = float(np.abs(again - scores).max())
     tolerance = TOLERANCES[card.precision] if card.device == "cpu" else OTHER_DEVICE_TOLERANCE
-    if not difference <= tolerance:  # NaN is no match either
+    if not difference <= tolerance:  # so that NaN fails too
         raise ExportError(
             f"a bundle must give its checkpoint's scores within {tolerance:g}, but one differs by {difference:.3g}; "
             "the checkpoint is damaged, nothing was written"

@@ -1,4 +1,4 @@
-"""Write the card that lies in a bundle; pure text."""
+"""The model card in a bundle, as Markdown."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 
 def bundle_card(config: Mapping[str, Any], difference: float, images: int) -> str:
-    """Say what a model is, how to use it and how far to trust it.
+    """Return a model card: what the model is, how to use it and how well it does.
 
     Args:
-        config: the bundle's configuration.
-        difference: largest difference of a score after loading again.
-        images: validation images that was measured on.
+        config: The bundle's configuration.
+        difference: Largest difference of a score after loading again.
+        images: Number of validation images it was measured on.
     """
     origin, model = config["provenance"], config["architecture"]
     return f"""# {origin["study"]}, trial {origin["trial"]}
@@ -49,12 +49,14 @@ def _model(model: Mapping[str, Any]) -> str:
 
 
 def _classes(classes: list[str]) -> str:
-    return " and ".join([", ".join(f"`{one}`" for one in classes[:-1]), f"`{classes[-1]}`"])
+    return " and ".join([", ".join(f"`{name}`" for name in classes[:-1]), f"`{classes[-1]}`"])
 
 
 def _rows(metrics: Mapping[str, float]) -> str:
-    shown = {name: one for name, one in metrics.items() if name.startswith(("val_", "shifted.")) and _is_summary(name)}
-    return "\n".join(f"| {name} | {one:.5g} |" for name, one in shown.items())
+    shown = {
+        name: value for name, value in metrics.items() if name.startswith(("val_", "shifted.")) and _is_summary(name)
+    }
+    return "\n".join(f"| {name} | {value:.5g} |" for name, value in shown.items())
 
 
 def _is_summary(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Load a checkpoint's folder as an MLflow Python function; needs torch, but neither Ray nor Optuna nor MLflow."""
+"""The loader by which MLflow's `python_function` flavor reads a checkpoint's folder; imports no MLflow itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from study.training.evaluate import load_model
 
 
 class PyfuncModel:
-    """What ``mlflow.pyfunc.load_model`` asks for its predictions."""
+    """The model that ``mlflow.pyfunc.load_model`` wraps."""
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
@@ -25,8 +25,8 @@ class PyfuncModel:
         """Return scores in [0, 1]: of the positive class [N] for two classes, else of every class [N, K].
 
         Args:
-            model_input: [N, S, S, 3] RGB.
-            params: there are none; MLflow passes it.
+            model_input: uint8 RGB [N, S, S, 3].
+            params: Ignored; MLflow passes it.
 
         Raises:
             ExportError: the images have another shape or type.
@@ -38,7 +38,7 @@ class PyfuncModel:
 
 
 def load_checkpoint(folder: Path) -> Bundle:
-    """Load a selected checkpoint to use it, as it stands in its trial's folder.
+    """Load a selected checkpoint from its trial's folder.
 
     Raises:
         ExportError: it cannot be read, or its weights do not fit its architecture.
@@ -52,10 +52,10 @@ def load_checkpoint(folder: Path) -> Bundle:
 
 
 def outputs_of(card: CheckpointCard) -> int:
-    """Return how many logits a checkpoint's model has."""
+    """Return the number of logits of a checkpoint's model."""
     return 1 if len(card.classes) == 2 else len(card.classes)
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
-    """Be the loader module of an MLflow model."""
+    """Load a model; MLflow calls the function of this name in a flavor's loader module."""
     return PyfuncModel(load_checkpoint(Path(path)))

@@ -1,4 +1,4 @@
-"""Write a checkpoint as one graph that plain torch runs: pixels in, scores out."""
+"""Export a checkpoint as a `torch.export` graph from pixels to scores, which needs torch alone."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TOLERANCE = 1e-4
 _EXAMPLES = 2  # torch.export takes a batch of one for a constant
 
 
-class Scorer(nn.Module):
-    """A classifier with its normalisation before it and its probabilities behind it."""
+class ScoringModule(nn.Module):
+    """A classifier that normalizes its input and returns probabilities."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -54,7 +54,7 @@ def export_graph(checkpoint: Path, file: Path) -> str:
     size = steps["image_size_px"]
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (_EXAMPLES, size, size, 3), dtype=np.uint8)
-    scorer = Scorer(bundle.model, steps).eval().requires_grad_(False)
+    scorer = ScoringModule(bundle.model, steps).eval().requires_grad_(False)
     part = file.with_name(f".part-{file.name}")
     try:
         with torch.no_grad(), warnings.catch_warnings():
@@ -76,5 +76,5 @@ def _compare(file: Path, bundle: Bundle, images: np.ndarray[Any, np.dtype[np.uin
         warnings.simplefilter("ignore")
         again = torch.export.load(file).module()(torch.from_numpy(images)).numpy()
     difference = float(np.abs(again - bundle.scores(images)).max())
-    if not difference <= TOLERANCE:  # NaN is no match either
+    if not difference <= TOLERANCE:  # so that NaN fails too
         raise ExportError(f"a graph must give its checkpoint's scores, but one differs by {difference:.3g}")

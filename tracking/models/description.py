@@ -1,4 +1,4 @@
-"""Say what a version of a registered model is, and how far to trust it; pure text."""
+"""Tags and Markdown that describe a version of a registered model; pure text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from tracking.outbox.study_state import StudyProgress
 from tracking.tracking_uri import mask_uri
 
 MAX_CHARACTERS = 5000
-_TOLD_METRICS = ("val_auc", "val_accuracy", "val_f1", "val_loss")
+_SHOWN_METRICS = ("val_auc", "val_accuracy", "val_f1", "val_loss")
 
 
 @dataclass(frozen=True)
 class SelectedCheckpoint:
-    """The trial whose checkpoint was chosen, and why it.
+    """The trial whose checkpoint was chosen, and the reasons.
 
     ``candidates`` counts the checkpoints it was chosen among; ``verdict`` says how sure its lead is; ``look`` is what
     it scored on the test images and ``look_text`` how often those were looked at; ``configuration`` says by which mean
@@ -81,9 +81,9 @@ def version_text(
         "",
         _test(choice),
         "",
-        *_table("metric", {name: f"{one:.5g}" for name, one in _shown(record.metrics).items()}),
+        *_table("metric", {name: f"{value:.5g}" for name, value in _shown(record.metrics).items()}),
         "",
-        *_table("searched", {name: str(one) for name, one in record.params.items()}),
+        *_table("searched", {name: str(value) for name, value in record.params.items()}),
         "",
         f"Input: uint8 RGB [N, {study.data.image_size_px}, {study.data.image_size_px}, 3], 0 to 255. {_output(study)}",
         "",
@@ -93,7 +93,7 @@ def version_text(
 
 
 def run_link(tracking_uri: str, run: Run) -> str | None:
-    """Return where a browser finds a run, without credentials; None for a database, which serves no pages."""
+    """Return a run's URL for a browser, without credentials; None for a database, which serves no pages."""
     parts = urlsplit(mask_uri(tracking_uri))
     if parts.scheme not in ("http", "https"):
         return None
@@ -122,17 +122,17 @@ def _test(choice: SelectedCheckpoint) -> str:
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: metrics[name] for name in _TOLD_METRICS if name in metrics}
+    return {name: metrics[name] for name in _SHOWN_METRICS if name in metrics}
 
 
 def _table(title: str, values: Mapping[str, str]) -> list[str]:
     if not values:
         return []
-    return [f"| {title} | value |", "|---|---|", *(f"| `{name}` | {one} |" for name, one in values.items())]
+    return [f"| {title} | value |", "|---|---|", *(f"| `{name}` | {value} |" for name, value in values.items())]
 
 
 def _output(study: StudyStarted) -> str:
     classes = study.data.classes
     if len(classes) == 2:
         return f"Output: the score of `{classes[1]}` in [0, 1], [N]; the other class is `{classes[0]}`."
-    return f"Output: the scores in [0, 1] of {', '.join(f'`{one}`' for one in classes)}, [N, {len(classes)}]."
+    return f"Output: the scores in [0, 1] of {', '.join(f'`{name}`' for name in classes)}, [N, {len(classes)}]."

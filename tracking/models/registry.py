@@ -1,4 +1,4 @@
-"""Make a study's best checkpoint a version of a registered model, once, and point an alias at it."""
+"""Register a checkpoint as a version of a registered model, once, and point an alias at it."""
 
 from __future__ import annotations
 
@@ -48,17 +48,22 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """What MLflow loads it by."""
+        """The URI by which MLflow loads it."""
         return f"models:/{self.name}@{self.alias}"
 
 
 def require_names(name: str, alias: str) -> None:
-    """Make sure that MLflow takes the name of a model and its alias.
+    """Check the name of a registered model and its alias by MLflow's rules.
 
     Raises:
-        UsageError: it does not.
+        UsageError: MLflow would refuse one of them.
     """
-    plain = name.strip() and name == name.strip() and not any(one in name for one in "/:") and name not in (".", "..")
+    plain = (
+        name.strip()
+        and name == name.strip()
+        and not any(character in name for character in "/:")
+        and name not in (".", "..")
+    )
     if not plain or len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
         raise UsageError(
             f"--register needs a name of 1 to {MAX_NAME_CHARACTERS} characters without '/' and ':' and without spaces "
@@ -80,7 +85,7 @@ def register(
     weights: Callable[[], Path],
     export: Callable[[Path, Path], str],
 ) -> Registered:
-    """Make a checkpoint the version that an alias of a registered model means.
+    """Register a trial's checkpoint and point an alias at that version.
 
     Args:
         study: Whose outbox the server has.
@@ -131,7 +136,7 @@ def _self_contained(
     weights: Callable[[], Path],
     export: Callable[[Path, Path], str],
 ) -> LoggedModelInfo:
-    """Return the trial's logged model with a graph in it that needs nothing of this package."""
+    """Return the trial's logged model, with a graph in it that loads without this package."""
     known = next(iter(models.find().get(event.record.trial, ())), None)
     if known is not None and known.ready and known.tags.get(FLAVORS) == WITH_GRAPH:
         return known
@@ -142,7 +147,7 @@ def _self_contained(
     with tempfile.TemporaryDirectory(prefix=".graph-", dir=place and place.parent) as scratch:
         graph = Path(scratch) / GRAPH_FILE
         torch = export(checkpoint, graph)
-        size = graph.stat().st_size + sum((checkpoint / one).stat().st_size for one in (WEIGHTS, CARD))
+        size = graph.stat().st_size + sum((checkpoint / name).stat().st_size for name in (WEIGHTS, CARD))
         put_file(client, made.id, made.location, graph, GRAPH_FOLDER)
     card = read_card(checkpoint)
     write_model_files(client, ModelDescription(made.id, run.id, made.location, card, size, torch))
@@ -172,15 +177,15 @@ def _ensure_version(
     api = client.api
     with client.translated(f"cannot make a version of {name!r}"):
         of_run = api.search_model_versions(f"run_id = '{run.id}'")
-        known = [one for one in of_run if one.name == name and one.tags.get(_MODEL_ID) == made.id]
+        known = [version for version in of_run if version.name == name and version.tags.get(_MODEL_ID) == made.id]
         if known:
-            found = min(known, key=lambda one: int(one.version))
-            api.update_model_version(name, found.version, text)
+            oldest = min(known, key=lambda version: int(version.version))
+            api.update_model_version(name, oldest.version, text)
             for key, value in tags.items():
-                if found.tags.get(key) != value:
-                    api.set_model_version_tag(name, found.version, key, value)
-            _note_version(api, made, name, str(found.version))
-            return str(found.version), False
+                if oldest.tags.get(key) != value:
+                    api.set_model_version_tag(name, oldest.version, key, value)
+            _note_version(api, made, name, str(oldest.version))
+            return str(oldest.version), False
         link = run_link(api.tracking_uri, run)
         # Without a server MLflow would look for a model by its id in whatever database is this process's default.
         source = made.location if link is None else f"models:/{made.id}"
@@ -190,8 +195,8 @@ def _ensure_version(
 
 
 def _note_version(api: Any, made: LoggedModelInfo, name: str, version: str) -> None:
-    """Let the model say what it is registered as, the way MLflow's own functions do."""
+    """Note the registered version in the model's own tag, as MLflow's `log_model` does."""
     noted = json.loads(made.tags.get(VERSIONS) or "[]")
     own = {"name": name, "version": int(version)}
-    if all((one["name"], str(one["version"])) != (name, version) for one in noted):
+    if all((entry["name"], str(entry["version"])) != (name, version) for entry in noted):
         api.set_logged_model_tags(made.id, {VERSIONS: json.dumps([*noted, own])})
