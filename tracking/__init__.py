@@ -1,1 +1,1 @@
-"""MLflow's only home: outbox, mirror, query, provenance, UI server."""
+"""Everything that uses MLflow: outbox, exporter, client, reader, models and user interface."""

@@ -134,7 +134,7 @@ def test_a_page_whose_event_was_lost_is_recorded_on_resume(database: Backend) ->
     assert [_artifacts(database, trial) for trial in range(3)] == [["pictures.html"], ["pictures.html"], []]
 
 
-def test_door_uploads_under_the_files_own_name(remote: Backend, tmp_path: Path) -> None:
+def test_client_uploads_under_the_files_own_name(remote: Backend, tmp_path: Path) -> None:
     play(remote.open(), [Script().start(), Script().begin(0)])
     file = tmp_path / "pictures.html"
     file.write_text("page")

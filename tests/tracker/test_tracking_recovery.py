@@ -174,7 +174,7 @@ def test_two_drivers_may_create_one_experiment(database: Backend) -> None:
             outbox.append(event)
         outbox.close()
         drains.append(OutboxReader(study, default_tracking_uri(database.layout, None)))
-    threads = [threading.Thread(target=_drain_stubbornly, args=(drain,)) for drain in drains]
+    threads = [threading.Thread(target=_export_stubbornly, args=(drain,)) for drain in drains]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -272,7 +272,7 @@ def test_close_does_not_wait_for_a_dead_server(database: Backend, caplog: pytest
     assert database.runs()["faces"].status == "FINISHED"
 
 
-def _drain_stubbornly(drain: OutboxReader) -> None:
+def _export_stubbornly(drain: OutboxReader) -> None:
     for _ in range(5):
         try:
             drain.run()

@@ -199,7 +199,7 @@ def test_importing_the_tracker_does_not_import_mlflow() -> None:
     assert done.stdout.strip() == "False"
 
 
-class FakeDrain:
+class FakeReader:
     """A drain that does what a list of outcomes says, then succeeds."""
 
     def __init__(self, *outcomes: Exception | None, takes_s: float = 0.0) -> None:
@@ -219,14 +219,14 @@ class FakeDrain:
         self.closed.set()
 
 
-def _writer(drain: FakeDrain) -> ExporterThread:
+def _writer(drain: FakeReader) -> ExporterThread:
     writer = ExporterThread(drain, "somewhere")  # type: ignore[arg-type]
     writer.start()
     return writer
 
 
 def test_short_hiccup_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> None:
-    drain = FakeDrain(TrackingError("locked"))
+    drain = FakeReader(TrackingError("locked"))
     writer = _writer(drain)
     while drain.runs < 2:
         time.sleep(0.02)
@@ -236,7 +236,7 @@ def test_short_hiccup_is_not_worth_a_word(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_bug_of_the_tracker_stays_in_its_thread(caplog: pytest.LogCaptureFixture) -> None:
-    drain = FakeDrain(ValueError("a bug"))
+    drain = FakeReader(ValueError("a bug"))
     writer = _writer(drain)
     assert drain.closed.wait(5.0)
     writer.wake()
@@ -246,7 +246,7 @@ def test_bug_of_the_tracker_stays_in_its_thread(caplog: pytest.LogCaptureFixture
 
 
 def test_close_gives_up_after_its_time() -> None:
-    drain = FakeDrain(takes_s=1.5)
+    drain = FakeReader(takes_s=1.5)
     writer = _writer(drain)
     begin = time.perf_counter()
     assert not writer.close(0.1)
@@ -255,7 +255,7 @@ def test_close_gives_up_after_its_time() -> None:
 
 
 def test_what_arrives_just_before_close_is_still_sent() -> None:
-    drain = FakeDrain()
+    drain = FakeReader()
     writer = _writer(drain)
     while drain.runs < 1:
         time.sleep(0.01)
@@ -265,7 +265,7 @@ def test_what_arrives_just_before_close_is_still_sent() -> None:
 
 
 def test_idle_writer_sleeps() -> None:
-    drain = FakeDrain()
+    drain = FakeReader()
     writer = _writer(drain)
     writer.wake()
     time.sleep(0.8)
