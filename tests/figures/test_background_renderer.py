@@ -142,7 +142,7 @@ def test_a_page_that_cannot_be_made_is_said_and_skipped(
     recorder.close()
     assert _drawn(inner) == [3]
     assert [not layout.trial_pictures(trial).exists() for trial in range(4)] == [True, True, True, False]
-    said = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert [line[:7] for line in said] == ["trial 0", "trial 1", "trial 2"]
     assert all("could not be drawn" in line for line in said)
 

@@ -15,12 +15,12 @@ from study.figures import curves
 def test_roc_is_that_of_scikit_learn(seed: int, decimals: int) -> None:
     stream = np.random.default_rng(seed)
     scores, positive = np.round(stream.random(300), decimals), stream.random(300) < 0.3
-    found = curves.roc(scores, positive)
+    curve = curves.roc(scores, positive)
     x, y, _ = roc_curve(positive, scores, drop_intermediate=False)
-    assert found is not None
-    np.testing.assert_allclose(found.x, x)
-    np.testing.assert_allclose(found.y, y)
-    assert found.area == pytest.approx(roc_auc_score(positive, scores))
+    assert curve is not None
+    np.testing.assert_allclose(curve.x, x)
+    np.testing.assert_allclose(curve.y, y)
+    assert curve.area == pytest.approx(roc_auc_score(positive, scores))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -28,12 +28,12 @@ def test_roc_is_that_of_scikit_learn(seed: int, decimals: int) -> None:
 def test_precision_and_recall_are_those_of_scikit_learn(seed: int, decimals: int) -> None:
     stream = np.random.default_rng(seed)
     scores, positive = np.round(stream.random(300), decimals), stream.random(300) < 0.3
-    found = curves.precision_recall(scores, positive)
+    curve = curves.precision_recall(scores, positive)
     precision, recall, _ = precision_recall_curve(positive, scores)
-    assert found is not None
-    np.testing.assert_allclose(found.x, recall[::-1])
-    np.testing.assert_allclose(found.y, precision[::-1])
-    assert found.area == pytest.approx(average_precision_score(positive, scores))
+    assert curve is not None
+    np.testing.assert_allclose(curve.x, recall[::-1])
+    np.testing.assert_allclose(curve.y, precision[::-1])
+    assert curve.area == pytest.approx(average_precision_score(positive, scores))
 
 
 def test_a_missing_class_has_no_curve() -> None:
@@ -52,35 +52,38 @@ def test_confusion_is_that_of_scikit_learn(classes: int) -> None:
 
 
 def test_calibration_is_that_of_a_plain_loop() -> None:
-    one = judged(500)
-    scores = np.append(one.scores, [0.0, 1.0, 0.2, 0.4])  # edges of bins
-    right = np.append(one.labels == 1, [False, True, True, False])
-    found = curves.calibrate(scores, right)
+    evaluated = judged(500)
+    scores = np.append(evaluated.scores, [0.0, 1.0, 0.2, 0.4])  # edges of bins
+    right = np.append(evaluated.labels == 1, [False, True, True, False])
+    calibration = curves.calibrate(scores, right)
     error = 0.0
     for at in range(15):
         low, high = np.linspace(0, 1, 16)[at : at + 2]
         inside = [i for i, s in enumerate(scores) if (low < s <= high) or (at == 0 and s == 0)]
-        assert found.counts[at] == len(inside)
+        assert calibration.counts[at] == len(inside)
         if inside:
             score, share = np.mean([scores[i] for i in inside]), np.mean([float(right[i]) for i in inside])
-            assert (found.score[at], found.share[at]) == (pytest.approx(score), pytest.approx(share))
+            assert (calibration.score[at], calibration.share[at]) == (pytest.approx(score), pytest.approx(share))
             error += abs(score - share) * len(inside) / len(scores)
-    assert found.counts.sum() == len(scores)
-    assert found.error == pytest.approx(error)
+    assert calibration.counts.sum() == len(scores)
+    assert calibration.error == pytest.approx(error)
 
 
 def test_an_empty_bin_is_a_gap() -> None:
-    found = curves.calibrate(np.array([0.01, 0.99]), np.array([False, True]))
-    assert np.isnan(found.score[1:-1]).all()
-    assert found.error == pytest.approx(0.01)
+    calibration = curves.calibrate(np.array([0.01, 0.99]), np.array([False, True]))
+    assert np.isnan(calibration.score[1:-1]).all()
+    assert calibration.error == pytest.approx(0.01)
 
 
 def test_the_most_wrong_are_the_right_ones_in_order() -> None:
-    one = judged(300, 3)
-    losses = [(-np.log(row[label]), at) for at, (row, label) in enumerate(zip(one.scores, one.labels, strict=True))]
+    evaluated = judged(300, 3)
+    losses = [
+        (-np.log(row[label]), at)
+        for at, (row, label) in enumerate(zip(evaluated.scores, evaluated.labels, strict=True))
+    ]
     wanted = [at for _, at in sorted(losses, reverse=True)][:25]
-    assert curves.most_wrong(one.scores, one.labels, 25).tolist() == wanted
-    assert len(curves.most_wrong(one.scores[:4], one.labels[:4], 25)) == 4
+    assert curves.most_wrong(evaluated.scores, evaluated.labels, 25).tolist() == wanted
+    assert len(curves.most_wrong(evaluated.scores[:4], evaluated.labels[:4], 25)) == 4
 
 
 def test_ties_keep_their_order_and_zero_is_worst() -> None:
@@ -89,18 +92,18 @@ def test_ties_keep_their_order_and_zero_is_worst() -> None:
 
 
 def test_thinning_moves_the_curve_by_less_than_can_be_seen() -> None:
-    one = judged(20_000)
-    found = curves.roc(one.scores + 1e-4 * np.random.default_rng(1).random(20_000), one.labels == 1)
-    assert found is not None
-    assert len(found.x) > 2000
-    kept = curves.thin(found.x, found.y)
+    evaluated = judged(20_000)
+    curve = curves.roc(evaluated.scores + 1e-4 * np.random.default_rng(1).random(20_000), evaluated.labels == 1)
+    assert curve is not None
+    assert len(curve.x) > 2000
+    kept = curves.thin(curve.x, curve.y)
     assert len(kept) <= curves.MAX_POINTS
     assert kept[0] == 0
-    assert kept[-1] == len(found.x) - 1
+    assert kept[-1] == len(curve.x) - 1
     assert (np.diff(kept) > 0).all()
     # The distance of every point to the polyline that is drawn, measured along both axes: the smaller one counts.
-    drawn = found.x[kept], found.y[kept]
-    up, across = np.abs(np.interp(found.x, *drawn) - found.y), np.abs(np.interp(found.y, *drawn[::-1]) - found.x)
+    drawn = curve.x[kept], curve.y[kept]
+    up, across = np.abs(np.interp(curve.x, *drawn) - curve.y), np.abs(np.interp(curve.y, *drawn[::-1]) - curve.x)
     assert np.minimum(up, across).max() < 2 * curves.INVISIBLE
 
 

@@ -28,8 +28,8 @@ LOSS = Objective(metric="val_loss", mode="min")
 
 def trial(number: int, *values: float, state: TrialState = TrialState.COMPLETE, **params: object) -> TrialRecord:
     """Make a trial with these values of val_auc; its loss is what they lack to one."""
-    history = tuple(EpochMetrics(at, {"val_auc": one, "val_loss": 1 - one}) for at, one in enumerate(values, 1))
-    finite = [one for one in values if math.isfinite(one)]
+    history = tuple(EpochMetrics(at, {"val_auc": value, "val_loss": 1 - value}) for at, value in enumerate(values, 1))
+    finite = [value for value in values if math.isfinite(value)]
     params = params or {"learning_rate": 0.00123456, "optimizer": "adam"}
     return TrialRecord(
         "faces", number, state, params, {}, seed=1, value=max(finite, default=None), history=history  # type: ignore[arg-type]
@@ -37,39 +37,40 @@ def trial(number: int, *values: float, state: TrialState = TrialState.COMPLETE, 
 
 
 def panels(page: str) -> dict[str, dict[str, object]]:
-    found = re.search(r'<script type="application/json" id="panels">(.*?)</script>', page, re.DOTALL)
-    assert found is not None
-    read: dict[str, dict[str, object]] = json.loads(found[1])
+    panels = re.search(r'<script type="application/json" id="panels">(.*?)</script>', page, re.DOTALL)
+    assert panels is not None
+    read: dict[str, dict[str, object]] = json.loads(panels[1])
     return read
 
 
 def drawn(objective: Objective, *records: TrialRecord, metric: str = "val_auc") -> list[dict[str, object]]:
     """Return the lines of one figure, those on top last."""
-    page = study_page("faces", objective, [curves_of(one, objective) for one in records])
+    page = study_page("faces", objective, [curves_of(record, objective) for record in records])
     return panels(page)[f"all-{metric}"]["data"]  # type: ignore[return-value]
 
 
 def test_every_trial_is_a_line_with_its_values_the_best_on_top() -> None:
     lines = drawn(AUC, trial(0, 0.5, 0.7), trial(1, 0.5, 0.9, 0.8), trial(2, 0.6, state=TrialState.PRUNED))
-    assert [one["name"] for one in lines] == ["trial 2", "trial 0", "trial 1"]
+    assert [line["name"] for line in lines] == ["trial 2", "trial 0", "trial 1"]
     assert (lines[-1]["x"], lines[-1]["y"]) == ([1, 2, 3], [0.5, 0.9, 0.8])
     assert lines[-1]["text"] == "<b>trial 1</b>, COMPLETE<br>learning_rate: 0.001235<br>optimizer: adam"
 
 
 def test_a_metric_to_be_low_ranks_the_other_way_and_is_drawn_once() -> None:
     records = [
-        replace(one, value=min(e.values["val_loss"] for e in one.history)) for one in (trial(0, 0.9), trial(1, 0.5))
+        replace(record, value=min(e.values["val_loss"] for e in record.history))
+        for record in (trial(0, 0.9), trial(1, 0.5))
     ]
-    assert [one["name"] for one in drawn(LOSS, *records, metric="val_loss")] == ["trial 1", "trial 0"]
-    page = study_page("faces", LOSS, [curves_of(one, LOSS) for one in records])
+    assert [line["name"] for line in drawn(LOSS, *records, metric="val_loss")] == ["trial 1", "trial 0"]
+    page = study_page("faces", LOSS, [curves_of(record, LOSS) for record in records])
     assert list(panels(page)) == ["all-val_loss"]
 
 
 def test_what_is_not_finite_is_left_out_and_a_trial_without_epochs_too() -> None:
     lines = drawn(AUC, trial(0, math.nan, 0.7, math.inf), trial(1), trial(2, math.nan))
-    assert [(one["name"], one["x"], one["y"]) for one in lines] == [("trial 0", [2], [0.7])]
+    assert [(line["name"], line["x"], line["y"]) for line in lines] == [("trial 0", [2], [0.7])]
     assert "2 of 3 trials" in study_page(
-        "faces", AUC, [curves_of(one, AUC) for one in (trial(0, 0.7), trial(1), trial(2, 0.6))]
+        "faces", AUC, [curves_of(record, AUC) for record in (trial(0, 0.7), trial(1), trial(2, 0.6))]
     )
 
 
@@ -78,16 +79,16 @@ def test_of_very_many_trials_the_best_are_drawn_and_few_are_named() -> None:
     lines = drawn(AUC, *records)
     assert len(lines) == MAX_TRIALS
     assert lines[-1]["name"] == f"trial {MAX_TRIALS + 49}"
-    assert sum(bool(one["showlegend"]) for one in lines) == 10
-    assert {one["line"]["color"] for one in lines[:-10]} == {GREY}  # type: ignore[index]
+    assert sum(bool(line["showlegend"]) for line in lines) == 10
+    assert {line["line"]["color"] for line in lines[:-10]} == {GREY}  # type: ignore[index]
 
 
 def test_nothing_in_a_name_or_a_value_is_markup() -> None:
     hostile = "</script><script>alert(1)</script>"
-    one = curves_of(trial(0, 0.5, model=hostile), AUC)
-    page = study_page(hostile, AUC, [one])
+    hostile_curves = curves_of(trial(0, 0.5, model=hostile), AUC)
+    page = study_page(hostile, AUC, [hostile_curves])
     assert "alert(1)</script>" not in page
-    assert "&lt;/script&gt;" in one.about
+    assert "&lt;/script&gt;" in hostile_curves.about
 
 
 @pytest.fixture

@@ -65,19 +65,21 @@ def test_the_seed_decides_and_the_input_stays(text: str, layout: torch.memory_fo
     images, targets = noise(16, layout=layout), one_hot(16)
     before = images.clone(), targets.clone()
     augment = build_augmenter(text)
-    one, again, other = (augment(images, targets, seeded(seed)) for seed in (1, 1, 2))
-    assert torch.equal(one[0], again[0])
-    assert torch.equal(one[1], again[1])
-    assert not torch.equal(one[0], other[0])
+    first, again, other = (augment(images, targets, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[0], other[0])
     assert torch.equal(images, before[0])
     assert torch.equal(targets, before[1])
-    assert one[0].stride() == images.stride()
-    assert one[0].is_contiguous(memory_format=layout)
+    assert first[0].stride() == images.stride()
+    assert first[0].is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_the_layout_does_not_matter(text: str) -> None:
-    planes, channels_last = (build_augmenter(text)(noise(8, layout=one), one_hot(8), seeded()) for one in LAYOUTS)
+    planes, channels_last = (
+        build_augmenter(text)(noise(8, layout=memory_format), one_hot(8), seeded()) for memory_format in LAYOUTS
+    )
     assert torch.allclose(planes[0], channels_last[0], atol=1e-6)
     assert torch.equal(planes[1], channels_last[1])
 
@@ -88,10 +90,10 @@ def test_no_image_sees_another(text: str) -> None:
     changed = images.clone()
     changed[5] = 1 - changed[5]
     augment = build_augmenter(text)
-    one, two = augment(images, one_hot(12), seeded())[0], augment(changed, one_hot(12), seeded())[0]
+    first, second = augment(images, one_hot(12), seeded())[0], augment(changed, one_hot(12), seeded())[0]
     others = torch.arange(12) != 5
-    assert torch.equal(one[others], two[others])
-    assert not torch.equal(one[5], two[5])
+    assert torch.equal(first[others], second[others])
+    assert not torch.equal(first[5], second[5])
 
 
 @pytest.mark.parametrize("text", [text for text in TEXTS if text not in ("flip", *MIXING)])

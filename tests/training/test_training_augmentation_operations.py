@@ -140,8 +140,8 @@ def test_geometric_steps_in_a_row_are_one_resampling_in_their_order() -> None:
 
 
 def test_the_order_of_operations_counts() -> None:
-    one = compose([MATRICES["crop"], MATRICES["rotate"]])
-    assert not torch.allclose(one, compose([MATRICES["rotate"], MATRICES["crop"]]), atol=1e-2)
+    combined = compose([MATRICES["crop"], MATRICES["rotate"]])
+    assert not torch.allclose(combined, compose([MATRICES["rotate"], MATRICES["crop"]]), atol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,9 @@ def test_factors(ours, theirs) -> None:  # type: ignore[no-untyped-def]
 
 def test_blur() -> None:
     images, sigmas = pictures(), torch.tensor([0.3, 0.5, 1.0, 1.7, 2.0, 3.0])
-    expected = [reference.gaussian_blur(one, [13, 13], [float(by)] * 2) for one, by in zip(images, sigmas, strict=True)]
+    expected = [
+        reference.gaussian_blur(image, [13, 13], [float(by)] * 2) for image, by in zip(images, sigmas, strict=True)
+    ]
     assert torch.allclose(blur_by(images, sigmas, 6), torch.stack(expected), atol=EXACT)
 
 
@@ -180,7 +182,7 @@ def test_posterize(bits: int) -> None:
 
 def test_solarize() -> None:
     images, thresholds = pictures(), torch.tensor([0.0, 0.2, 0.5, 0.7, 0.99, 1.0])
-    expected = [reference.solarize(one, float(at)) for one, at in zip(images, thresholds, strict=True)]
+    expected = [reference.solarize(image, float(at)) for image, at in zip(images, thresholds, strict=True)]
     assert torch.equal(trivial.solarize(images, thresholds), torch.stack(expected))
 
 
@@ -221,12 +223,12 @@ def test_trivial_gives_each_operation_its_own_amount() -> None:
         ("saturation", reference.adjust_saturation),
         ("sharpness", reference.adjust_sharpness),
     ):
-        expected = [theirs(one, 1 + 0.99 * float(by)) for one, by in zip(images, amounts, strict=True)]
+        expected = [theirs(image, 1 + 0.99 * float(by)) for image, by in zip(images, amounts, strict=True)]
         assert torch.allclose(trivially(kind, amounts), torch.stack(expected), atol=EXACT), kind
-    turned = [reference.rotate(one, 135 * float(by), BILINEAR) for one, by in zip(images, amounts, strict=True)]
+    turned = [reference.rotate(image, 135 * float(by), BILINEAR) for image, by in zip(images, amounts, strict=True)]
     assert torch.allclose(trivially("rotate", amounts)[MIDDLE], torch.stack(turned)[MIDDLE], atol=1e-4)
     bits = [8 - round(6 * abs(float(by))) for by in amounts]
-    expected = [reference.posterize(one, by) for one, by in zip(images, bits, strict=True)]
+    expected = [reference.posterize(image, by) for image, by in zip(images, bits, strict=True)]
     assert torch.allclose(trivially("posterize", amounts), torch.stack(expected))
     inverted = trivially("solarize", amounts)
     assert torch.equal(inverted[[0, 5]], 1 - images[[0, 5]])

@@ -55,30 +55,30 @@ def states_of_an_epoch(learner: Learner, config: TrialConfig) -> list[dict[str, 
 def test_the_average_is_that_of_every_step_batch_norm_statistics_included(decay: float) -> None:
     config = short_trial(batch_size=4, ema_decay=decay, optimizer="sgd", learning_rate=0.05)
     learner = make_learner(config, DATA, CPU)
-    average = {name: one.double() for name, one in copy.deepcopy(learner.network.model.state_dict()).items()}
+    average = {name: tensor.double() for name, tensor in copy.deepcopy(learner.network.model.state_dict()).items()}
     states = states_of_an_epoch(learner, config)
     assert len(states) == 6
     for step, state in enumerate(states, start=1):
         kept = min(decay, (1 + step) / (10 + step))
-        average = {name: kept * average[name] + (1 - kept) * one.double() for name, one in state.items()}
-    judged = learner.evaluated_network.model
-    assert judged is not learner.network.model
-    for name, found in judged.state_dict().items():
+        average = {name: kept * average[name] + (1 - kept) * tensor.double() for name, tensor in state.items()}
+    evaluated = learner.evaluated_network.model
+    assert evaluated is not learner.network.model
+    for name, averaged in evaluated.state_dict().items():
         if name.endswith("num_batches_tracked"):
-            assert found.item() == 6
+            assert averaged.item() == 6
         else:
-            assert torch.allclose(found.double(), average[name], rtol=1e-4, atol=1e-6), name
+            assert torch.allclose(averaged.double(), average[name], rtol=1e-4, atol=1e-6), name
     last = states[-1]
-    assert not torch.allclose(judged.state_dict()["bn1.running_mean"], last["bn1.running_mean"], atol=1e-4)
-    assert not any(one.requires_grad for one in judged.parameters())
+    assert not torch.allclose(evaluated.state_dict()["bn1.running_mean"], last["bn1.running_mean"], atol=1e-4)
+    assert not any(tensor.requires_grad for tensor in evaluated.parameters())
 
 
 def test_the_average_changes_no_step() -> None:
-    found = []
+    states = []
     for decay in (None, 0.9):
         config = short_trial(batch_size=8, ema_decay=decay)
-        found.append(states_of_an_epoch(make_learner(config, DATA, CPU), config)[-1])
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+        states.append(states_of_an_epoch(make_learner(config, DATA, CPU), config)[-1])
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
 def test_the_checkpoint_holds_averaged_weights_and_their_scores(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_the_checkpoint_holds_averaged_weights_and_their_scores(tmp_path: Path) 
     learner = make_learner(config, DATA, CPU)
     train_epoch(learner, images_of(), image_order(config, DATA.train_labels, 1), config, 1)
     averaged, trained = learner.evaluated_network.model.state_dict(), learner.network.model.state_dict()
-    assert all(torch.equal(stored[name], one) for name, one in averaged.items())
+    assert all(torch.equal(stored[name], tensor) for name, tensor in averaged.items())
     assert not torch.equal(stored["conv1.weight"], trained["conv1.weight"])
 
     model = build_model(config)
@@ -125,7 +125,7 @@ def test_a_trial_with_everything_is_the_same_to_the_last_bit_however_interrupted
 
 
 def test_dropout_depends_on_the_seed() -> None:
-    found = []
+    heads = []
     for seed in (3, 3, 4):
         config = short_trial(batch_size=8, head_dropout=0.5, seed=seed, freeze="backbone")
         weights = make_learner(short_trial(), DATA, CPU).network.model.state_dict()
@@ -133,7 +133,7 @@ def test_dropout_depends_on_the_seed() -> None:
         model: Any = learner.network.model
         model.load_state_dict(weights)
         train_epoch(learner, images_of(), torch.arange(24), config, 1)
-        found.append(model.fc.weight.detach().clone())
+        heads.append(model.fc.weight.detach().clone())
         torch.rand(3)
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])

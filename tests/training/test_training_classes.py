@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from training_kit import CPU, first_images, plain_pixels, run, short_trial, three_stripes
 
 from study.metrics import EVALUATED, PER_CLASS
-from study.training import evaluate as judge
+from study.training import evaluate
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
 from study.training.learner import make_learner
 from study.training.models.architectures import build_model, predict
@@ -40,7 +40,7 @@ def logits_by_hand(folder: Path) -> np.ndarray:
 
 
 def selected(done: TrainingProgress) -> dict[str, float]:
-    return dict(next(one.values for one in done.history if one.epoch == done.best_epoch))
+    return dict(next(epoch.values for epoch in done.history if epoch.epoch == done.best_epoch))
 
 
 def test_there_is_a_logit_for_each_class() -> None:
@@ -53,7 +53,7 @@ def test_every_metric_of_three_classes_is_there(trained: tuple[TrainingProgress,
     expected |= {f"val_{kind}.{name}" for kind in PER_CLASS for name in DATA.classes}
     for epoch in trained[0].history:
         assert {name for name in epoch.values if name.startswith("val_")} == expected
-        assert all(np.isfinite(one) for one in epoch.values.values())
+        assert all(np.isfinite(value) for value in epoch.values.values())
 
 
 def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[TrainingProgress, Path]) -> None:
@@ -72,16 +72,16 @@ def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[TrainingProgre
 
 
 def test_the_judge_finds_what_validation_found(trained: tuple[TrainingProgress, Path], monkeypatch: Any) -> None:
-    monkeypatch.setattr(judge.devices, "pick_device", lambda: CPU)
+    monkeypatch.setattr(evaluate.devices, "pick_device", lambda: CPU)
     done, folder = trained
-    found = judge.evaluate_checkpoint(folder, DATA.val_images, DATA.val_labels)
+    results = evaluate.evaluate_checkpoint(folder, DATA.val_images, DATA.val_labels)
     values = selected(done)
-    assert {f"val_{name}" for name in found} == {name for name in values if name.startswith("val_")}
-    for name, value in found.items():
+    assert {f"val_{name}" for name in results} == {name for name in values if name.startswith("val_")}
+    for name, value in results.items():
         assert value == pytest.approx(values[f"val_{name}"], rel=1e-4, abs=1e-5), name
 
 
 def test_the_judge_scores_other_images_otherwise(trained: tuple[TrainingProgress, Path]) -> None:
-    found = judge.evaluate_checkpoint(trained[1], DATA.train_images, DATA.train_labels)
-    assert found["loss"] != selected(trained[0])["val_loss"]
+    results = evaluate.evaluate_checkpoint(trained[1], DATA.train_images, DATA.train_labels)
+    assert results["loss"] != selected(trained[0])["val_loss"]
     assert read_card(trained[1]).classes == ("top", "middle", "bottom")

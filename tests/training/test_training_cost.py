@@ -10,8 +10,7 @@ import pytest
 import torch
 from training_kit import CPU, MAX_AUC, first_images, noisy_halves, numbers, run, short_trial
 
-from study.training import evaluate as cost
-from study.training import trainer as loop
+from study.training import evaluate, trainer
 from study.training.checkpoint import best_folder, load_weights
 from study.training.evaluate import count_parameters, measure_latency_ms
 from study.training.learner import make_learner
@@ -31,12 +30,12 @@ def test_all_other_numbers_are_the_same_with_and_without(
 ) -> None:
     config = short_trial(**changed)
     measured = run(config, DATA, tmp_path / "measured")
-    monkeypatch.setattr(loop, "measure_latency_ms", lambda network, images: 1.0)
+    monkeypatch.setattr(trainer, "measure_latency_ms", lambda network, images: 1.0)
     plain = run(config, DATA, tmp_path / "plain")
-    assert [one.values["latency_ms"] for one in plain.history] == [1.0, 1.0]
+    assert [epoch.values["latency_ms"] for epoch in plain.history] == [1.0, 1.0]
     assert numbers(measured) == numbers(plain)
     assert measured.best_epoch is not None
-    ours, theirs = (load_weights(best_folder(tmp_path / one, measured.best_epoch)) for one in ("measured", "plain"))
+    ours, theirs = (load_weights(best_folder(tmp_path / name, measured.best_epoch)) for name in ("measured", "plain"))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
@@ -45,17 +44,17 @@ def test_a_measurement_changes_neither_random_state_nor_model() -> None:
     before, state = copy.deepcopy(network.model.state_dict()), torch.get_rng_state()
     assert measure_latency_ms(network, first_images(DATA, 4)) > 0
     assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(before[name], one) for name, one in network.model.state_dict().items())
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.model.state_dict().items())
 
 
 def test_it_is_measured_once_and_kept_over_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([3.5, 7.0])
-    monkeypatch.setattr(loop, "measure_latency_ms", lambda network, images: next(values))
+    monkeypatch.setattr(trainer, "measure_latency_ms", lambda network, images: next(values))
     config = short_trial(max_epochs=3)
     for _ in islice(train(config, DATA, MAX_AUC, tmp_path, device=CPU), 1):
         pass
     done = run(config, DATA, tmp_path)
-    assert [one.values["latency_ms"] for one in done.history] == [3.5] * 3
+    assert [epoch.values["latency_ms"] for epoch in done.history] == [3.5] * 3
     assert next(values) == 7.0, "nobody measured again"
 
 
@@ -66,7 +65,7 @@ def test_the_median_of_single_images_is_reported_after_a_warm_up(monkeypatch: py
         seen.append(image.shape)
         return [9.0, 9.0, 0.04, 0.05, 0.01, 0.2][len(seen) - 1]
 
-    monkeypatch.setattr(cost, "_time_s", fake)
+    monkeypatch.setattr(evaluate, "_time_s", fake)
     network = make_learner(short_trial(), DATA, CPU).network
     assert measure_latency_ms(network, first_images(DATA, 4)) == pytest.approx(45.0)
     assert seen == [(1, 3, 32, 32)] * 6
@@ -80,9 +79,9 @@ def test_no_more_images_are_timed_than_it_takes(monkeypatch: pytest.MonkeyPatch,
         seen.append(each_s)
         return each_s
 
-    monkeypatch.setattr(cost, "_time_s", fake)
+    monkeypatch.setattr(evaluate, "_time_s", fake)
     measure_latency_ms(make_learner(short_trial(), DATA, CPU).network, first_images(DATA, 1))
-    assert len(seen) == cost.WARM_UP + timed
+    assert len(seen) == evaluate.WARM_UP + timed
 
 
 def test_parameters_are_counted_frozen_ones_too(tmp_path: Path) -> None:

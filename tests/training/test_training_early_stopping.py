@@ -52,7 +52,7 @@ def test_it_is_keras_decision_after_every_epoch(
         max_epochs=99, early_stopping_metric=name, early_stopping_patience=patience, early_stopping_min_delta=min_delta
     )
     keras = EarlyStopping(mode, patience, min_delta)
-    values = [one / 8 for one in eighths]
+    values = [eighth / 8 for eighth in eighths]
     for epochs in range(1, len(values) + 1):
         ended = find_stop_reason(config, history_of(name, values[:epochs]))
         assert ended == (StopReason.EARLY_STOPPED if keras.stops_after(values[epochs - 1]) else None)
@@ -91,8 +91,8 @@ def stopping(**changed: object) -> TrialConfig:
 
 def test_a_trial_ends_early_and_says_so(tmp_path: Path) -> None:
     seen = list(train(stopping(), DATA, MAX_AUC, tmp_path, device=CPU))
-    assert [one.epoch for one in seen] == [1, 2, 3]
-    assert [one.ended for one in seen] == [None, None, StopReason.EARLY_STOPPED]
+    assert [progress.epoch for progress in seen] == [1, 2, 3]
+    assert [progress.ended for progress in seen] == [None, None, StopReason.EARLY_STOPPED]
     (again,) = train(stopping(), DATA, MAX_AUC, tmp_path, device=CPU)
     assert (again.ended, again.epoch) == (StopReason.EARLY_STOPPED, 3)
     assert again == seen[-1]
@@ -120,4 +120,4 @@ def test_somebodys_decision_to_prune_ends_a_trial(tmp_path: Path) -> None:
 
     config = short_trial(max_epochs=9, batch_size=16, optimizer="sgd", freeze="backbone")
     seen = list(train(config, DATA, MAX_AUC, tmp_path, device=CPU, pruned=pruned))
-    assert [(one.epoch, one.ended) for one in seen] == [(1, None), (2, None), (2, StopReason.PRUNED)]
+    assert [(progress.epoch, progress.ended) for progress in seen] == [(1, None), (2, None), (2, StopReason.PRUNED)]

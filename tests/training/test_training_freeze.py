@@ -59,7 +59,7 @@ def test_a_step_changes_what_is_not_frozen_and_nothing_else(family: str, depth: 
     for name, tensor in model.state_dict().items():
         kept = torch.equal(tensor, before[name])
         assert kept == (bool(frozen) and name.startswith(frozen)), name
-    held = {id(one) for group in learner.optimizer.param_groups for one in group["params"]}
+    held = {id(parameter) for group in learner.optimizer.param_groups for parameter in group["params"]}
     for name, parameter in model.named_parameters():
         of_frozen = bool(frozen) and name.startswith(frozen)
         assert (id(parameter) in held) == parameter.requires_grad == (not of_frozen), name
@@ -70,9 +70,9 @@ def remember(
     name: str,
     _: nn.Module,
     given: tuple[torch.Tensor],
-    found: torch.Tensor,
+    output: torch.Tensor,
 ) -> None:
-    seen[name] = (given[0].detach().clone(), found.detach().clone())  # the ReLU behind works in place
+    seen[name] = (given[0].detach().clone(), output.detach().clone())  # the ReLU behind works in place
 
 
 @pytest.mark.parametrize("policy", ["none", "stages<=2"])
@@ -90,11 +90,11 @@ def test_a_frozen_batch_norm_uses_its_own_statistics(policy: str) -> None:
     statistics = {name: (layer.running_mean.clone(), layer.running_var.clone()) for name, layer in layers.items()}
     one_step(learner, config)
     for name in layers:
-        given, found = seen[name]
+        given, output = seen[name]
         keeps = name == "frozen" and policy != "none"
         mean, var = statistics[name] if keeps else (given.mean((0, 2, 3)), given.var((0, 2, 3), unbiased=False))
         expected = (given - mean[:, None, None]) / (var[:, None, None] + 1e-5).sqrt()
-        assert torch.allclose(found, expected, atol=1e-4), name
+        assert torch.allclose(output, expected, atol=1e-4), name
 
 
 def test_a_frozen_backbone_trains_the_head_as_logistic_regression_does() -> None:
@@ -119,17 +119,17 @@ def test_dropout_is_for_training_alone(head: str, policy: str) -> None:
     learner = make_learner(config, DATA, CPU)
     model: Any = learner.network.model
     dropped: list[torch.Tensor] = []
-    (dropout,) = (one for one in model.modules() if isinstance(one, nn.Dropout))
-    dropout.register_forward_hook(lambda module, given, found: dropped.append((found, module.training)))
+    (dropout,) = (module for module in model.modules() if isinstance(module, nn.Dropout))
+    dropout.register_forward_hook(lambda module, given, output: dropped.append((output, module.training)))
     images = first_images(DATA, 8)
     first, again = predict(learner.evaluated_network, images), predict(learner.evaluated_network, images)
     assert first.tolist() == again.tolist()
     assert not any(training for _, training in dropped)
     dropped.clear()
     one_step(learner, config)
-    ((found, training),) = dropped
+    ((output, training),) = dropped
     assert training
-    assert 0.2 < (found == 0).double().mean() < 0.95  # some are zero behind the ReLU anyway
+    assert 0.2 < (output == 0).double().mean() < 0.95  # some are zero behind the ReLU anyway
 
 
 def test_two_epochs_drop_different_features() -> None:
@@ -137,7 +137,7 @@ def test_two_epochs_drop_different_features() -> None:
     learner = make_learner(config, DATA, CPU)
     masks: list[torch.Tensor] = []
     model: Any = learner.network.model
-    model.fc.dropout.register_forward_hook(lambda _, given, found: masks.append(found == 0))
+    model.fc.dropout.register_forward_hook(lambda _, given, output: masks.append(output == 0))
     for epoch in (1, 2, 1):
         one_step(learner, config, epoch)
     assert not torch.equal(masks[0], masks[1])

@@ -41,7 +41,7 @@ def go_on(name: str, folder: Path) -> list[TrainingProgress]:
 
 def contents(folder: Path, epoch: int) -> dict[str, bytes]:
     best = best_folder(folder, epoch)
-    assert {one.name for one in best.iterdir()} == {WEIGHTS, CARD, SCORES}
+    assert {path.name for path in best.iterdir()} == {WEIGHTS, CARD, SCORES}
     return {name: (best / name).read_bytes() for name in (WEIGHTS, CARD)}
 
 

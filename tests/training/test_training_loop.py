@@ -43,16 +43,16 @@ def test_an_epoch_reports_every_metric_the_study_file_may_name(tmp_path: Path) -
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_two_runs_are_equal_to_the_last_bit(tmp_path: Path, precision: str) -> None:
     config = short_trial(augmentation="flip+rotate", precision=precision, channels_last=precision == "bf16")
-    one, two = run(config, DATA, tmp_path / "1"), run(config, DATA, tmp_path / "2")
-    assert numbers(one) == numbers(two)
-    assert one.best_epoch is not None
-    weights = [load_weights(best_folder(tmp_path / name, one.best_epoch)) for name in "12"]
+    first, second = run(config, DATA, tmp_path / "1"), run(config, DATA, tmp_path / "2")
+    assert numbers(first) == numbers(second)
+    assert first.best_epoch is not None
+    weights = [load_weights(best_folder(tmp_path / name, first.best_epoch)) for name in "12"]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_another_seed_gives_other_numbers(tmp_path: Path) -> None:
-    one, two = (run(short_trial(seed=seed, max_epochs=1), DATA, tmp_path / str(seed)) for seed in (1, 2))
-    assert numbers(one) != numbers(two)
+    first, second = (run(short_trial(seed=seed, max_epochs=1), DATA, tmp_path / str(seed)) for seed in (1, 2))
+    assert numbers(first) != numbers(second)
 
 
 def test_what_ran_before_in_the_same_process_changes_nothing(tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_bf16_on_the_cpu_uses_small_convolutions_and_float32_does_not() -> None:
 def test_bf16_on_the_smallest_images_is_reproducible(tmp_path: Path) -> None:
     config = short_trial(precision="bf16", channels_last=True)
     data = noisy_halves(train=32, val=16, size=16)
-    one = run(config, data, tmp_path / "1")
+    first = run(config, data, tmp_path / "1")
     junk = [torch.full((512, 256, 3, 3), float("nan")) for _ in range(3)]  # what freed memory may hold
     del junk
-    assert numbers(run(config, data, tmp_path / "2")) == numbers(one)
+    assert numbers(run(config, data, tmp_path / "2")) == numbers(first)
 
 
 def test_files_follow_the_umask(tmp_path: Path) -> None:

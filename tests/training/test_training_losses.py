@@ -74,8 +74,8 @@ def test_both_classes_of_30_to_1_count_the_same_over_the_training_set() -> None:
     targets = functional.one_hot(torch.tensor([0] * 30 + [1]), 2).float()
     logits = torch.tensor([1.0] * 30 + [-2.0])
     each = functional.softplus(torch.tensor(1.0)), functional.softplus(torch.tensor(2.0))
-    found = criterion(class_weights="balanced")(logits, targets)
-    assert found.item() == pytest.approx(float(sum(each)) / 2, rel=1e-6)
+    computed = criterion(class_weights="balanced")(logits, targets)
+    assert computed.item() == pytest.approx(float(sum(each)) / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
@@ -111,10 +111,10 @@ def test_value_and_gradient_are_those_of_the_plain_formula(asked: dict[str, Any]
     expected = by_formula(exact, targets, asked)
     (slope,) = torch.autograd.grad(expected, exact)
     logits.requires_grad_()
-    found = criterion(classes, **asked)(logits, targets)
-    (ours,) = torch.autograd.grad(found, logits)
-    assert found.dtype == ours.dtype == torch.float32
-    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+    computed = criterion(classes, **asked)(logits, targets)
+    (ours,) = torch.autograd.grad(computed, logits)
+    assert computed.dtype == ours.dtype == torch.float32
+    assert computed.item() == pytest.approx(expected.item(), rel=1e-5)
     assert torch.allclose(ours.double(), slope, rtol=1e-3, atol=1e-6)
 
 
@@ -125,14 +125,14 @@ def test_extreme_logits_are_finite_and_so_are_their_gradients(asked: dict[str, A
     for soft in (False, True):
         logits, targets = drawn(classes, soft)
         logits = (size * logits.sign()).requires_grad_()
-        found = criterion(classes, **asked)(logits, targets)
-        (ours,) = torch.autograd.grad(found, logits)
-        assert found.isfinite()
+        computed = criterion(classes, **asked)(logits, targets)
+        (ours,) = torch.autograd.grad(computed, logits)
+        assert computed.isfinite()
         assert ours.isfinite().all()
         if asked["loss"] == "cross_entropy":
             exact = logits.detach().double().requires_grad_()
             expected = by_formula(exact, targets, asked)
-            assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+            assert computed.item() == pytest.approx(expected.item(), rel=1e-5)
             assert torch.allclose(ours.double(), torch.autograd.grad(expected, exact)[0], atol=1e-6)
 
 

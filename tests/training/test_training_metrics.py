@@ -51,60 +51,60 @@ def scored(case: Case) -> tuple[dict[str, float], NDArray[np.float64], NDArray[n
 @given(cases())
 def test_counts_are_scikit_learns(case: Case) -> None:
     _, labels, classes = case
-    found, _, called = scored(case)
+    results, _, called = scored(case)
     everything = {"labels": range(len(classes)), "zero_division": 0}
     by_class = reference.precision_recall_fscore_support(labels, called, **everything)[:3]
     macro = reference.precision_recall_fscore_support(labels, called, average="macro", zero_division=0)[:3]
     for kind, values, mean in zip(PER_CLASS, by_class, macro, strict=True):
-        assert [found[f"{kind}.{name}"] for name in classes] == pytest.approx(list(values), abs=1e-12)
-        assert found[f"macro_{kind}"] == pytest.approx(mean, abs=1e-12)
-    assert found["accuracy"] == pytest.approx(reference.accuracy_score(labels, called), abs=1e-12)
+        assert [results[f"{kind}.{name}"] for name in classes] == pytest.approx(list(values), abs=1e-12)
+        assert results[f"macro_{kind}"] == pytest.approx(mean, abs=1e-12)
+    assert results["accuracy"] == pytest.approx(reference.accuracy_score(labels, called), abs=1e-12)
     two = reference.f1_score(labels, called, zero_division=0) if len(classes) == 2 else macro[2]
-    assert found["f1"] == pytest.approx(two, abs=1e-12)
+    assert results["f1"] == pytest.approx(two, abs=1e-12)
     if len(set(labels)) == len(classes):
-        assert found["macro_recall"] == pytest.approx(reference.balanced_accuracy_score(labels, called), abs=1e-12)
+        assert results["macro_recall"] == pytest.approx(reference.balanced_accuracy_score(labels, called), abs=1e-12)
 
 
 @unhurried
 @given(cases())
 def test_auc_is_scikit_learns_and_left_out_without_a_class(case: Case) -> None:
     _, labels, classes = case
-    found, chances, _ = scored(case)
+    results, chances, _ = scored(case)
     if len(set(labels)) < len(classes):
-        assert not {"auc", "threshold"} & set(found)
+        assert not {"auc", "threshold"} & set(results)
         return
-    assert ("threshold" in found) is (len(classes) == 2)
+    assert ("threshold" in results) is (len(classes) == 2)
     if case[0].ndim == 1:
         chances = metrics.sigmoid(case[0])[:, None].repeat(2, axis=1)
     scores = chances[:, 1] if len(classes) == 2 else chances
     expected = reference.roc_auc_score(labels, scores, multi_class="ovr", average="macro")
-    assert found["auc"] == pytest.approx(expected, abs=1e-12)
+    assert results["auc"] == pytest.approx(expected, abs=1e-12)
 
 
 @unhurried
 @given(cases())
 def test_loss_is_scikit_learns(case: Case) -> None:
     logits, labels, classes = case
-    found, chances, _ = scored(case)
+    results, chances, _ = scored(case)
     if np.abs(logits).max() < 20:  # beyond, scikit-learn clips the probabilities
         expected = reference.log_loss(labels, chances, labels=range(len(classes)))
-        assert found["loss"] == pytest.approx(expected, rel=1e-9)
+        assert results["loss"] == pytest.approx(expected, rel=1e-9)
 
 
 @unhurried
 @given(cases())
 def test_calibration_error_is_that_of_a_plain_loop(case: Case) -> None:
     _, labels, _ = case
-    found, chances, called = scored(case)
+    results, chances, called = scored(case)
     bins: dict[int, list[tuple[bool, float]]] = {}
-    for chance, one, label in zip(chances, called, labels, strict=True):
-        place = next(at for at in range(1, 16) if chance[one] <= np.linspace(0, 1, 16)[at] + 1e-15)
-        bins.setdefault(place, []).append((one == label, float(chance[one])))
+    for chance, predicted, label in zip(chances, called, labels, strict=True):
+        place = next(at for at in range(1, 16) if chance[predicted] <= np.linspace(0, 1, 16)[at] + 1e-15)
+        bins.setdefault(place, []).append((predicted == label, float(chance[predicted])))
     expected = 0.0
     for rows in bins.values():
         right = sum(hit for hit, _ in rows) / len(rows)
         expected += len(rows) / len(labels) * abs(right - sum(chance for _, chance in rows) / len(rows))
-    assert found["ece"] == pytest.approx(expected, abs=1e-9)
+    assert results["ece"] == pytest.approx(expected, abs=1e-9)
 
 
 def test_a_confidence_at_the_edge_of_a_bin_belongs_below_it() -> None:
@@ -155,23 +155,23 @@ def test_threshold_of_neighbouring_floats_is_the_lower() -> None:
 @pytest.mark.parametrize("shape", [(6,), (6, 2), (6, 4)])
 def test_every_name_is_one_the_vocabulary_knows(shape: tuple[int, ...]) -> None:
     classes = NAMES[: 2 if len(shape) == 1 else shape[1]]
-    found = metrics.evaluate(np.arange(np.prod(shape)).reshape(shape) * 0.1, np.arange(6) % len(classes), classes)
+    results = metrics.evaluate(np.arange(np.prod(shape)).reshape(shape) * 0.1, np.arange(6) % len(classes), classes)
     by_class = {f"{kind}.{name}" for kind in PER_CLASS for name in classes}
-    assert set(found) == {*EVALUATED, *by_class} - ({"threshold"} if len(classes) > 2 else set())
-    assert all(metric_named(f"val_{name}") and metric_named(f"shifted.dark.{name}") for name in found)
-    assert all(type(value) is float for value in found.values())
+    assert set(results) == {*EVALUATED, *by_class} - ({"threshold"} if len(classes) > 2 else set())
+    assert all(metric_named(f"val_{name}") and metric_named(f"shifted.dark.{name}") for name in results)
+    assert all(type(value) is float for value in results.values())
 
 
 def test_two_columns_are_the_difference_in_one() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(size=(50, 2)).astype(np.float32), rng.integers(0, 2, 50)
-    one = logits[:, 1].astype(np.float64) - logits[:, 0]
-    assert metrics.evaluate(logits, labels, NAMES[:2]) == metrics.evaluate(one, labels, NAMES[:2])
+    difference = logits[:, 1].astype(np.float64) - logits[:, 0]
+    assert metrics.evaluate(logits, labels, NAMES[:2]) == metrics.evaluate(difference, labels, NAMES[:2])
 
 
 def test_a_score_of_one_half_is_negative() -> None:
-    found = metrics.evaluate(np.zeros(4), np.array([0, 0, 0, 1]), NAMES[:2])
-    assert (found["accuracy"], found["recall.a"], found["recall.b"], found["auc"]) == (0.75, 1, 0, 0.5)
+    results = metrics.evaluate(np.zeros(4), np.array([0, 0, 0, 1]), NAMES[:2])
+    assert (results["accuracy"], results["recall.a"], results["recall.b"], results["auc"]) == (0.75, 1, 0, 0.5)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -180,8 +180,8 @@ def test_extreme_logits_neither_overflow_nor_round_to_nothing(classes: int) -> N
     logits[:, 1] = 1000
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = metrics.evaluate(logits, np.array([0, 1]), NAMES[:classes])
-        assert found["loss"] == 1000
+        results = metrics.evaluate(logits, np.array([0, 1]), NAMES[:classes])
+        assert results["loss"] == 1000
         assert metrics.probabilities(logits).tolist() == [[0, 1, 0][:classes]] * 2
         assert metrics.log_loss(np.array([1000.0, -1000.0]), np.array([0, 0])) == 500
         assert metrics.probabilities(np.array([1000.0, -1000.0])).tolist() == [1, 0]

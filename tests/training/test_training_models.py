@@ -144,9 +144,9 @@ def test_a_trial_without_its_weights_says_so(tmp_path: Path) -> None:
 def test_weights_come_from_the_hub_folder(hub_folder: Path) -> None:
     given = made_up()
     torch.save(given, hub_folder / "resnet18-f37072fd.pth")
-    found = imagenet_weights("resnet", 18)
-    assert all(torch.equal(found[name], given[name]) for name in given)
-    model = make_learner(short_trial(depth=18, init="imagenet"), noisy_halves(), CPU, found).network.model
+    weights = imagenet_weights("resnet", 18)
+    assert all(torch.equal(weights[name], given[name]) for name in given)
+    model = make_learner(short_trial(depth=18, init="imagenet"), noisy_halves(), CPU, weights).network.model
     assert torch.equal(model.get_parameter("conv1.weight"), given["conv1.weight"])
 
 

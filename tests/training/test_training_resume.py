@@ -14,7 +14,7 @@ from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, sho
 
 from study.config.hyperparameters import TrialConfig
 from study.paths import LAST_CHECKPOINT, SCORES, WEIGHTS
-from study.training import trainer as loop
+from study.training import trainer
 from study.training.checkpoint import best_folder, load_weights
 from study.training.models.architectures import build_model
 from study.training.progress import TrainingProgress
@@ -48,13 +48,13 @@ def interrupted(config: TrialConfig, folder: Path, after: int) -> None:
         pass
 
 
-def assert_same(found: TrainingProgress, folder: Path, expected: tuple[TrainingProgress, Path]) -> None:
-    assert numbers(found) == numbers(expected[0])
-    assert (found.best_epoch, found.best_value) == (expected[0].best_epoch, expected[0].best_value)
-    assert found.best_epoch is not None
-    ours, theirs = (load_weights(best_folder(where, found.best_epoch)) for where in (folder, expected[1]))
+def assert_same(progress: TrainingProgress, folder: Path, expected: tuple[TrainingProgress, Path]) -> None:
+    assert numbers(progress) == numbers(expected[0])
+    assert (progress.best_epoch, progress.best_value) == (expected[0].best_epoch, expected[0].best_value)
+    assert progress.best_epoch is not None
+    ours, theirs = (load_weights(best_folder(where, progress.best_epoch)) for where in (folder, expected[1]))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert [path.name for path in folder.glob("*epoch-*")] == [f"epoch-{found.best_epoch:04d}"]
+    assert [path.name for path in folder.glob("*epoch-*")] == [f"epoch-{progress.best_epoch:04d}"]
 
 
 @pytest.mark.parametrize("name", list(TRIALS))
@@ -114,7 +114,7 @@ def test_a_finished_trial_is_replayed_not_trained(tmp_path: Path, monkeypatch: p
     def build(*_: object) -> None:
         raise AssertionError("nothing is left to train")
 
-    monkeypatch.setattr(loop, "make_learner", build)
+    monkeypatch.setattr(trainer, "make_learner", build)
     (again,) = train(config, DATA, MAX_AUC, tmp_path, device=CPU)
     assert again == done
 

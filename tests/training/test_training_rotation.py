@@ -63,8 +63,8 @@ def test_it_learns_which_way_up_images_are(backbone: PretrainedBackbone) -> None
 def test_images_without_an_up_teach_nothing() -> None:
     rng = np.random.default_rng(4)
     noise = rng.integers(0, 256, (40, 16, 16, 3)).astype(np.uint8)
-    found = pretrain(short_trial(), SETTINGS, noise[:16], noise[16:], seed=0, device=CPU)
-    assert found.accuracy == pytest.approx(0.25, abs=0.15)
+    result = pretrain(short_trial(), SETTINGS, noise[:16], noise[16:], seed=0, device=CPU)
+    assert result.accuracy == pytest.approx(0.25, abs=0.15)
 
 
 def test_its_accuracy_is_that_of_all_turned_validation_images(
@@ -84,7 +84,7 @@ def test_its_accuracy_is_that_of_all_turned_validation_images(
             right += int((model(torch.from_numpy(pixels)).argmax(1) == turn).sum())
     assert again.accuracy == right / 64 == backbone.accuracy
     assert again.weights.keys() == backbone.weights.keys()
-    assert all(torch.equal(again.weights[name], one) for name, one in backbone.weights.items())
+    assert all(torch.equal(again.weights[name], tensor) for name, tensor in backbone.weights.items())
 
 
 def test_the_head_and_dropout_of_trials_play_no_part() -> None:
@@ -93,12 +93,12 @@ def test_the_head_and_dropout_of_trials_play_no_part() -> None:
     other = pretrained(
         settings=ONE_EPOCH, head="mlp", head_width=8, head_dropout=0.5, optimizer="sgd", learning_rate=9.0
     )
-    assert all(torch.equal(other.weights[name], one) for name, one in expected.weights.items())
+    assert all(torch.equal(other.weights[name], tensor) for name, tensor in expected.weights.items())
 
 
 def test_another_seed_gives_other_weights() -> None:
-    one, other = (pretrained(seed, settings=ONE_EPOCH).weights["conv1.weight"] for seed in (0, 1))
-    assert not torch.equal(one, other)
+    first, other = (pretrained(seed, settings=ONE_EPOCH).weights["conv1.weight"] for seed in (0, 1))
+    assert not torch.equal(first, other)
 
 
 def test_a_trial_begins_with_all_of_it_but_the_head(backbone: PretrainedBackbone, tmp_path: Path) -> None:
@@ -111,11 +111,11 @@ def test_a_trial_begins_with_all_of_it_but_the_head(backbone: PretrainedBackbone
     config = short_trial(init="rotation", max_epochs=1, batch_size=8, freeze="backbone")
     fresh = make_learner(config, data, CPU, backbone.weights).network.model.state_dict()
     plain = make_learner(short_trial(), data, CPU).network.model.state_dict()
-    assert all(torch.equal(fresh[name], one) for name, one in backbone.weights.items())
+    assert all(torch.equal(fresh[name], tensor) for name, tensor in backbone.weights.items())
     assert fresh["fc.weight"].shape == plain["fc.weight"].shape
     *_, last = train(config, data, MAX_AUC, tmp_path, weights=backbone.weights, device=CPU)
     stored = load_weights(best_folder(tmp_path, last.best_epoch))
-    assert all(torch.equal(stored[name], one) for name, one in backbone.weights.items())
+    assert all(torch.equal(stored[name], tensor) for name, tensor in backbone.weights.items())
 
 
 def test_labels_are_never_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,6 @@ def test_labels_are_never_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
         return images, torch.full_like(targets, float("nan"))
 
     monkeypatch.setattr(rotation.DeviceImages, "take", poisoned)
-    found = pretrained(settings=ONE_EPOCH)
-    assert found.accuracy == expected.accuracy
-    assert all(torch.equal(found.weights[name], one) for name, one in expected.weights.items())
+    result = pretrained(settings=ONE_EPOCH)
+    assert result.accuracy == expected.accuracy
+    assert all(torch.equal(result.weights[name], tensor) for name, tensor in expected.weights.items())

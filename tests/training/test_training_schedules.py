@@ -58,7 +58,7 @@ def taken_rates(config: TrialConfig) -> tuple[list[float], list[float], list[flo
         train_epoch(learner, images, torch.arange(20), config, epoch)["learning_rate"]
         for epoch in range(1, config.max_epochs + 1)
     ]
-    return [one for one, _ in seen], [one for _, one in seen], metric
+    return [rate for rate, _ in seen], [rate for _, rate in seen], metric
 
 
 def torchs_rates(config: TrialConfig) -> list[float]:
@@ -69,12 +69,12 @@ def torchs_rates(config: TrialConfig) -> list[float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scheduler = torchs_scheduler(config, optimizer, steps, warm)
-        found = []
+        rates = []
         for _ in range(steps):
-            found.append(optimizer.param_groups[0]["lr"])
+            rates.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             scheduler.step()
-    return found
+    return rates
 
 
 def torchs_scheduler(config: TrialConfig, optimizer: torch.optim.Optimizer, steps: int, warm: int) -> Any:
@@ -86,7 +86,7 @@ def torchs_scheduler(config: TrialConfig, optimizer: torch.optim.Optimizer, step
     if config.schedule == "cosine":
         after: Any = lr_scheduler.CosineAnnealingLR(optimizer, steps - warm)
     else:
-        milestones = [one * STEPS_PER_EPOCH - warm for one in config.milestones]
+        milestones = [milestone * STEPS_PER_EPOCH - warm for milestone in config.milestones]
         after = lr_scheduler.MultiStepLR(optimizer, milestones, config.gamma)
     if not warm:
         return after
@@ -98,7 +98,7 @@ def torchs_scheduler(config: TrialConfig, optimizer: torch.optim.Optimizer, step
 @pytest.mark.parametrize(
     "schedule",
     [{"schedule": "multistep", "milestones": (2, 4), "gamma": 0.3}, {"schedule": "cosine"}, {"schedule": "one_cycle"}],
-    ids=lambda one: one["schedule"],
+    ids=lambda schedule: schedule["schedule"],
 )
 def test_every_step_of_a_trial_has_torchs_rate(schedule: dict[str, Any], warmup: float) -> None:
     config = trial(warmup_epochs=warmup, backbone_learning_rate_factor=0.25, **schedule)
@@ -106,7 +106,7 @@ def test_every_step_of_a_trial_has_torchs_rate(schedule: dict[str, Any], warmup:
     expected = torchs_rates(config)
     assert len(expected) == EPOCHS * STEPS_PER_EPOCH
     assert head == pytest.approx(expected, rel=1e-6, abs=RATE * 1e-9)
-    assert backbone == pytest.approx([one * 0.25 for one in expected], rel=1e-6, abs=RATE * 1e-9)
+    assert backbone == pytest.approx([rate * 0.25 for rate in expected], rel=1e-6, abs=RATE * 1e-9)
     assert metric == head[STEPS_PER_EPOCH - 1 :: STEPS_PER_EPOCH]
 
 
@@ -114,7 +114,7 @@ def test_a_milestone_within_the_warm_up_counts_from_its_epoch_on() -> None:
     config = trial(schedule="multistep", milestones=(1, 3), gamma=0.5, warmup_epochs=2.0)
     rise = [(step + 1) / 11 for step in range(10)] + [1.0] * 20
     fall = [1.0] * 5 + [0.5] * 10 + [0.25] * 15
-    expected = [RATE * one * other for one, other in zip(rise, fall, strict=True)]
+    expected = [RATE * rate * other for rate, other in zip(rise, fall, strict=True)]
     assert taken_rates(config)[1] == pytest.approx(expected)
 
 
@@ -132,7 +132,7 @@ def test_a_constant_rate_rises_and_stays() -> None:
 def test_the_factor_is_finite_and_in_0_to_1(schedule: str, epochs: int, steps: int, warmup: float) -> None:
     config = trial(schedule=schedule, warmup_epochs=warmup, milestones=(1, 2), max_epochs=epochs)
     factors = [learning_rate_factor(config, SchedulePosition(step, steps, epochs)) for step in range(epochs * steps)]
-    assert all(math.isfinite(one) and 0 < one <= 1 for one in factors)
+    assert all(math.isfinite(rate) and 0 < rate <= 1 for rate in factors)
 
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5, 1.0, 3.0])
@@ -140,7 +140,7 @@ def test_the_factor_is_finite_and_in_0_to_1(schedule: str, epochs: int, steps: i
 def test_one_cycle_of_one_epoch_is_torchs_or_still_rising(steps: int, warmup: float) -> None:
     config = trial(schedule="one_cycle", warmup_epochs=warmup, max_epochs=1)
     factors = [learning_rate_factor(config, SchedulePosition(step, steps, 1)) for step in range(steps)]
-    assert all(0 < one <= 1 for one in factors)
+    assert all(0 < rate <= 1 for rate in factors)
     if warmup > 1:
         assert factors == sorted(factors)
     elif warmup:
@@ -164,4 +164,4 @@ def test_a_resumed_trial_goes_on_at_the_right_rate(tmp_path: Path) -> None:
         pass
     history = run(config, DATA, tmp_path).history
     expected = torchs_rates(config)[STEPS_PER_EPOCH - 1 :: STEPS_PER_EPOCH]
-    assert [one.values["learning_rate"] for one in history] == pytest.approx(expected)
+    assert [epoch.values["learning_rate"] for epoch in history] == pytest.approx(expected)

@@ -16,8 +16,7 @@ from study.errors import NonFiniteLossError
 from study.metrics import EVALUATED, PER_CLASS
 from study.paths import SHIFTED_SCORES
 from study.records import StopReason
-from study.training import metrics
-from study.training import trainer as loop
+from study.training import metrics, trainer
 from study.training.checkpoint import best_folder, load_weights
 from study.training.dataset import LabelledImages, TrainingData
 from study.training.evaluate import evaluate_shifted
@@ -54,8 +53,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], Path]:
 
 def test_only_the_end_of_a_trial_meets_them(ended: tuple[list[Any], Path]) -> None:
     *before, last = ended[0]
-    assert not any(one.evaluation for one in before)
-    assert not any(name.startswith("shifted.") for one in last.history for name in one.values)
+    assert not any(progress.evaluation for progress in before)
+    assert not any(name.startswith("shifted.") for epoch in last.history for name in epoch.values)
     classes = {f"{kind}.{name}" for kind in PER_CLASS for name in DATA.classes}
     assert {name for name in last.evaluation if name.startswith("shifted.far.")} == {
         f"shifted.far.{name}" for name in set(EVALUATED) | classes
@@ -90,7 +89,7 @@ def test_an_ended_trial_is_evaluated_again_without_training(
     def refuse(*_: object) -> None:
         raise AssertionError("nothing is left to train")
 
-    monkeypatch.setattr(loop, "train_epoch", refuse)
+    monkeypatch.setattr(trainer, "train_epoch", refuse)
     (again,) = train(CONFIG, DATA, MAX_AUC, ended[1], device=CPU)
     assert again == ended[0][-1]
     assert (ended[1] / SHIFTED_SCORES).is_file()
@@ -107,7 +106,7 @@ def test_the_earlier_epoch_is_evaluated_where_it_is_the_selected_one(tmp_path: P
 def test_a_trial_that_is_steered_by_one_scores_it_after_every_epoch(tmp_path: Path) -> None:
     objective = Objective(metric="shifted.far.auc", mode="max")
     last = run(short_trial(max_epochs=2, batch_size=8), DATA, tmp_path, objective)
-    seen = [one.values["shifted.far.auc"] for one in last.history]
+    seen = [epoch.values["shifted.far.auc"] for epoch in last.history]
     assert last.best_value == max(seen)
     assert last.best_epoch == seen.index(max(seen)) + 1
     assert last.evaluation["shifted.far.auc"] == last.best_value
@@ -124,7 +123,7 @@ def test_early_stopping_by_one_scores_it_after_every_epoch_if_it_is_on(
 
 def test_a_pruned_trial_is_evaluated_too(tmp_path: Path) -> None:
     seen = list(train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda epoch: True))
-    assert [(one.epoch, one.ended) for one in seen] == [(1, None), (1, StopReason.PRUNED)]
+    assert [(progress.epoch, progress.ended) for progress in seen] == [(1, None), (1, StopReason.PRUNED)]
     scores = by_hand(tmp_path, 1, DATA.shifted["far"].images)
     assert seen[-1].evaluation["shifted.far.auc"] == metrics.roc_auc(scores, DATA.shifted["far"].labels)
     (again,) = train(CONFIG, DATA, MAX_AUC, tmp_path, device=CPU, pruned=lambda epoch: True)
@@ -132,12 +131,12 @@ def test_a_pruned_trial_is_evaluated_too(tmp_path: Path) -> None:
 
 
 def test_a_set_on_which_the_model_overflows_has_no_scores() -> None:
-    labels = {name: one.labels for name, one in DATA.shifted.items()}
+    labels = {name: images.labels for name, images in DATA.shifted.items()}
     name, *others = labels
-    logits = {one: np.linspace(-1, 1, len(of)) for one, of in labels.items()}
+    logits = {key: np.linspace(-1, 1, len(of)) for key, of in labels.items()}
     logits[name] = np.where(np.arange(len(labels[name])) == 0, np.inf, logits[name])
-    found = evaluate_shifted(logits, DATA)
-    assert not any(key.startswith(f"shifted.{name}.") for key in found)
-    assert all(f"shifted.{other}.loss" in found for other in others)
+    results = evaluate_shifted(logits, DATA)
+    assert not any(key.startswith(f"shifted.{name}.") for key in results)
+    assert all(f"shifted.{other}.loss" in results for other in others)
     with pytest.raises(NonFiniteLossError, match="logits of shifted set dark must be finite"):
         validate_logits(logits[name], "logits of shifted set dark")
