@@ -110,15 +110,15 @@ def register(
             f"{choice.trial} is not; `study sync` sends it, once the trial has ended"
         )
     models = LoggedModels(client, run.experiment_id, progress.study.study_id)
-    made = _self_contained(client, models, event, run, progress, weights, export)
-    tags = version_tags(choice, progress) | {_MODEL_ID: made.id}
+    model = _self_contained(client, models, event, run, progress, weights, export)
+    tags = version_tags(choice, progress) | {_MODEL_ID: model.id}
     parent = client.find_run(run.experiment_id, study_key(progress.study.study_id))
     text = version_text(choice, event.record, progress.study, run, parent)
     _ensure_registered(client, name)
-    version, is_new = _ensure_version(client, name, made, run, tags, text)
+    version, is_new = _ensure_version(client, name, model, run, tags, text)
     with client.translated(f"cannot set the alias {alias!r} of {name!r}"):
         client.api.set_registered_model_alias(name, alias, version)
-    return Registered(name, version, alias, made.id, run.id, mask_uri(tracking_uri), is_new)
+    return Registered(name, version, alias, model.id, run.id, mask_uri(tracking_uri), is_new)
 
 
 def _find_run(client: TrackingClient, progress: StudyProgress, trial: int) -> Run | None:
@@ -141,19 +141,19 @@ def _self_contained(
     if known is not None and known.ready and known.tags.get(FLAVORS) == WITH_GRAPH:
         return known
     checkpoint = weights()
-    made = models.ensure(known, event, run, progress, checkpoint)
+    model = models.ensure(known, event, run, progress, checkpoint)
     # Beside the model where that is a folder of this machine: then the graph is moved by a link and not copied.
-    place = local_path(made.location)
+    place = local_path(model.location)
     with tempfile.TemporaryDirectory(prefix=".graph-", dir=place and place.parent) as scratch:
         graph = Path(scratch) / GRAPH_FILE
         torch = export(checkpoint, graph)
         size = graph.stat().st_size + sum((checkpoint / name).stat().st_size for name in (WEIGHTS, CARD))
-        put_file(client, made.id, made.location, graph, GRAPH_FOLDER)
+        put_file(client, model.id, model.location, graph, GRAPH_FOLDER)
     card = read_card(checkpoint)
-    write_model_files(client, ModelDescription(made.id, run.id, made.location, card, size, torch))
-    with client.translated(f"cannot tag model {made.id}"):
-        client.api.set_logged_model_tags(made.id, {FLAVORS: WITH_GRAPH})
-    return made
+    write_model_files(client, ModelDescription(model.id, run.id, model.location, card, size, torch))
+    with client.translated(f"cannot tag model {model.id}"):
+        client.api.set_logged_model_tags(model.id, {FLAVORS: WITH_GRAPH})
+    return model
 
 
 def _ensure_registered(client: TrackingClient, name: str) -> None:
@@ -171,32 +171,32 @@ def _ensure_registered(client: TrackingClient, name: str) -> None:
 
 
 def _ensure_version(
-    client: TrackingClient, name: str, made: LoggedModelInfo, run: Run, tags: Mapping[str, str], text: str
+    client: TrackingClient, name: str, model: LoggedModelInfo, run: Run, tags: Mapping[str, str], text: str
 ) -> tuple[str, bool]:
     """Return the version of a model, with these tags and text, and whether it was made now."""
     api = client.api
     with client.translated(f"cannot make a version of {name!r}"):
         of_run = api.search_model_versions(f"run_id = '{run.id}'")
-        known = [version for version in of_run if version.name == name and version.tags.get(_MODEL_ID) == made.id]
+        known = [version for version in of_run if version.name == name and version.tags.get(_MODEL_ID) == model.id]
         if known:
             oldest = min(known, key=lambda version: int(version.version))
             api.update_model_version(name, oldest.version, text)
             for key, value in tags.items():
                 if oldest.tags.get(key) != value:
                     api.set_model_version_tag(name, oldest.version, key, value)
-            _note_version(api, made, name, str(oldest.version))
+            _note_version(api, model, name, str(oldest.version))
             return str(oldest.version), False
         link = run_link(api.tracking_uri, run)
         # Without a server MLflow would look for a model by its id in whatever database is this process's default.
-        source = made.location if link is None else f"models:/{made.id}"
-        new = api.create_model_version(name, source, run.id, dict(tags), link, text, model_id=made.id)
-        _note_version(api, made, name, str(new.version))
+        source = model.location if link is None else f"models:/{model.id}"
+        new = api.create_model_version(name, source, run.id, dict(tags), link, text, model_id=model.id)
+        _note_version(api, model, name, str(new.version))
         return str(new.version), True
 
 
-def _note_version(api: Any, made: LoggedModelInfo, name: str, version: str) -> None:
+def _note_version(api: Any, model: LoggedModelInfo, name: str, version: str) -> None:
     """Note the registered version in the model's own tag, as MLflow's `log_model` does."""
-    noted = json.loads(made.tags.get(VERSIONS) or "[]")
+    noted = json.loads(model.tags.get(VERSIONS) or "[]")
     own = {"name": name, "version": int(version)}
     if all((entry["name"], str(entry["version"])) != (name, version) for entry in noted):
-        api.set_logged_model_tags(made.id, {VERSIONS: json.dumps([*noted, own])})
+        api.set_logged_model_tags(model.id, {VERSIONS: json.dumps([*noted, own])})
