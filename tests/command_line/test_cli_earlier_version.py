@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import sqlite3
@@ -22,11 +23,13 @@ FINISHED = {0: 0.6851851851851852, 1: 0.6518518518518519}
 
 @pytest.fixture(scope="module")
 def results() -> Iterator[Path]:
-    shutil.rmtree(HOME, ignore_errors=True)
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(HOME.parent, filter="data")
-    yield HOME / "results"
-    shutil.rmtree(HOME)
+    with HOME.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests on this machine unpacks to the same place
+        shutil.rmtree(HOME, ignore_errors=True)
+        with tarfile.open(ARCHIVE) as archive:
+            archive.extractall(HOME.parent, filter="data")
+        yield HOME / "results"
+        shutil.rmtree(HOME)
 
 
 def ask(*arguments: object) -> Any:
