@@ -3,178 +3,24 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.config.study_config import DataSpec
+from study.data.class_names import (
+    LAYOUTS,
+    class_of,
+    require_class_number,
+    require_known_keys,
+    require_shifted_classes,
+    require_shifted_names,
+)
 from study.data.dataset import SHIFTED_PREFIX, SPLITS, require_classes, require_images
-from study.data.decode import SUFFIXES
+from study.data.image_files import ImageFile, find_images, subfolders
 from study.data.splits import assign_groups, assign_splits, require_unshared_groups
 from study.errors import DataError
-
-LEAST_CLASSES = 2
-MOST_CLASSES = 1000
-LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (test may be missing) or DIR/<class>/*"
-
-
-def class_of(folder: str, classes: Mapping[str, str]) -> str:
-    """Return the class of a folder: what ``data.classes`` says, else its own name."""
-    return classes.get(folder, folder)
-
-
-def require_known_keys(classes: Mapping[str, str], folders: Collection[str], what: str = "folder") -> None:
-    """Check that every key of ``data.classes`` is the name of a folder.
-
-    Raises:
-        DataError: names the keys that are not, and the folders there are.
-    """
-    if unknown := sorted(set(classes) - set(folders)):
-        existing = ", ".join(sorted(folders)[:20]) or "none"
-        raise DataError(
-            f"every key of data.classes must be a {what}, but there is no {', '.join(unknown)}; "
-            f"there are: {existing}. Correct or remove the key"
-        )
-
-
-def require_class_number(place: object, classes: Sequence[str]) -> None:
-    """Check that there are 2 to 1000 classes.
-
-    Raises:
-        DataError: there are fewer or more.
-    """
-    if LEAST_CLASSES <= len(classes) <= MOST_CLASSES:
-        return
-    shown = ", ".join(classes[:20]) or "none"
-    few = f"add a folder for each class, or map fewer of them to one class; {LAYOUTS}"
-    advice = few if len(classes) < LEAST_CLASSES else "merge some with data.classes"
-    raise DataError(
-        f"{place} must have {LEAST_CLASSES} to {MOST_CLASSES} classes, but has {len(classes)}: {shown}; {advice}"
-    )
-
-
-def require_shifted_classes(class_names: Mapping[str, Collection[str]], classes: Sequence[str]) -> None:
-    """Check that shifted sets have no class that training has not.
-
-    Args:
-        class_names: by set, "shifted/<name>".
-        classes: those of training.
-
-    Raises:
-        DataError: names every set and class that is unknown.
-    """
-    faults = [
-        f"{name} has {extra!r}"
-        for name, names in sorted(class_names.items())
-        for extra in sorted(set(names) - set(classes))
-    ]
-    if faults:
-        raise DataError(
-            f"a shifted set must have classes of training only ({', '.join(classes[:20])}), but {'; '.join(faults)}; "
-            "rename the folders or map them with data.classes"
-        )
-
-
-def require_shifted_names(names: Collection[str], taken: Collection[str]) -> None:
-    """Check the names given in ``data.shifted`` against those there are.
-
-    Raises:
-        DataError: a name is empty, holds "/" or ".", or is taken.
-    """
-    if wrong := [name for name in names if not name or set(name) & set("/.")]:
-        raise DataError(
-            f"a name in data.shifted must not be empty or hold / or ., but got {', '.join(map(repr, wrong))}; rename it"
-        )
-    if doubled := sorted(set(names) & set(taken)):
-        raise DataError(
-            f"a name in data.shifted must be new, but {', '.join(SHIFTED_PREFIX + name for name in doubled)} "
-            "is there already; choose another name"
-        )
-
-
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """One picture on disk; ``name`` is its path relative to the data folder, with ``/``, printable.
-
-    ``size_bytes`` is -1 for a link that leads nowhere.
-    """
-
-    path: Path
-    name: str
-    size_bytes: int
-    mtime_ns: int
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the visible folders in a folder, sorted by name, links to folders included."""
-    return [Path(entry.path) for entry in _entries(folder) if _is_visible(entry.name) and _is_folder(entry)]
-
-
-def find_images(folder: Path, root: Path, ignored: Counter[str]) -> list[ImageFile]:
-    """Return the pictures below a folder, sorted by name; every folder is entered once, so links cannot loop.
-
-    Args:
-        folder: where to look, at any depth.
-        root: what the names are relative to.
-        ignored: counts, by suffix or name, what is not a picture; added to.
-
-    Raises:
-        DataError: a folder cannot be read.
-    """
-    files = [_describe(path, root) for path in _walk(folder, set(), ignored)]
-    return sorted(files, key=lambda file: file.name)
-
-
-def _walk(folder: Path, entered: set[str], ignored: Counter[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in entered:
-        return
-    entered.add(real)
-    for entry in _entries(folder):
-        path = Path(entry.path)
-        if not _is_visible(entry.name):
-            ignored[entry.name] += 1
-        elif _is_folder(entry):
-            yield from _walk(path, entered, ignored)
-        elif path.suffix.lower() in SUFFIXES:
-            yield path
-        else:
-            ignored[path.suffix.lower() or entry.name] += 1
-
-
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except OSError as exc:
-        raise DataError(
-            f"cannot read the folder {folder}: {exc.strerror}; check that it exists and its permissions"
-        ) from exc
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    # os.path.isdir says no to a link that leads to itself, where DirEntry.is_dir raises.
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
-
-
-def _is_visible(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in IGNORED_NAMES
-
-
-def _describe(path: Path, root: Path) -> ImageFile:
-    # A file name need not be valid UTF-8; the name must be, to be printed and recorded.
-    name = path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
-    try:
-        stat = path.stat()
-    except OSError:
-        return ImageFile(path, name, -1, 0)
-    return ImageFile(path, name, stat.st_size, stat.st_mtime_ns)
-
 
 _log = logging.getLogger(__name__)
 

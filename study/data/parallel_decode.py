@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from study.data.dataset import ImageSet
 from study.data.decode import Resize, decode_image, picture_size, quiet_pillow
-from study.data.image_folder import FolderPlan, ImageFile, LabelledFile
+from study.data.image_files import ImageFile
+from study.data.image_folder import FolderPlan, LabelledFile
 from study.errors import DataError
 
 _log = logging.getLogger(__name__)

@@ -12,16 +12,10 @@ import PIL
 
 from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
+from study.data.class_names import require_class_number, require_known_keys, require_shifted_names
 from study.data.dataset import SHIFTED_PREFIX, SPLITS, ImageSet
 from study.data.decode import DECODER_VERSION
-from study.data.image_folder import (
-    FolderPlan,
-    plan_folder,
-    plan_shifted,
-    require_class_number,
-    require_known_keys,
-    require_shifted_names,
-)
+from study.data.image_folder import FolderPlan, plan_folder, plan_shifted
 from study.data.parallel_decode import read_plan
 from study.data.splits import split_sizes
 from study.data.synthetic_faces.vocabulary import KINDS, label_of

@@ -273,7 +273,7 @@ def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: 
             raise PermissionError(13, "Permission denied")
         return real(folder)
 
-    monkeypatch.setattr("study.data.image_folder.os.scandir", scandir)
+    monkeypatch.setattr("study.data.image_files.os.scandir", scandir)
     with pytest.raises(DataError, match=r"cannot read the folder .*/b: Permission denied"):
         load(tmp_path)
 
