@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -20,6 +22,26 @@ from study.config.search_config import (
 )
 from study.config.search_space import Constant, Parameter
 
+Source = Literal["faces", "folder"]
+
+
+@dataclass(frozen=True)
+class SourceKeys:
+    """Keys of ``data`` that only one source has, those it needs, and those that mean another thing for each source."""
+
+    own: tuple[str, ...]
+    required: Mapping[str, str] = field(default_factory=dict)
+    ambiguous: tuple[str, ...] = ("classes",)
+
+
+SOURCE_KEYS: Mapping[str, SourceKeys] = {
+    "faces": SourceKeys(own=("count",)),
+    "folder": SourceKeys(
+        own=("path", "group_by"), required={"path": "the directory of the images"}, ambiguous=("classes", "shifted")
+    ),
+}
+"""By source; of ``required`` the values say what a key holds."""
+
 
 class DataSpec(Frozen):
     """Where the images come from.
@@ -31,7 +53,7 @@ class DataSpec(Frozen):
     ``group_by`` is a regular expression whose first group, or whole match, in a file name keeps files in one split.
     """
 
-    source: Literal["faces", "folder"] = "faces"
+    source: Source = "faces"
     path: str | None = None
     image_size_px: Annotated[int, Field(ge=16, le=1024)] = 64
     count: Annotated[int, Field(ge=40, le=1_000_000)] = 2000

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Parameter, Uniform
-from study.config.study_config import StudySpec
+from study.config.study_config import SOURCE_KEYS, StudySpec
 from study.config_file.messages import show, unknown_key
 from study.config_file.schema_check import section_of
 from study.config_file.yaml_document import Report, Tree
@@ -91,21 +91,19 @@ def known_sets(study: Candidate) -> tuple[str, ...] | None:
 
 def _source(study: Candidate) -> None:
     source, report = study.value_of("data", "source"), study.report
-    foreign = {"faces": ("path", "group_by"), "folder": ("count",)}.get(source, ())
-    for key in foreign:
-        if study.tree.get("data", {}).get(key) is not None:
-            other = "folder" if source == "faces" else "faces"
+    if source not in SOURCE_KEYS:
+        return
+    given, mine = study.tree.get("data", {}), SOURCE_KEYS[source]
+    owner = {key: name for name, keys in SOURCE_KEYS.items() for key in keys.own if key not in mine.own}
+    for key, other in owner.items():
+        if given.get(key) is not None:
             rule = f"data.{key} belongs to source: {other}, but data.source is {source}"
             report.at_key(("data", key), f"{rule}; remove it or set source: {other}")
-    if source == "folder":
-        _folder(study)
-
-
-def _folder(study: Candidate) -> None:
-    path, report = study.value_of("data", "path"), study.report
-    if path is None:
-        report.at_value(("data", "source"), "data.path is missing; source: folder needs the directory of the images")
-    elif path is not UNKNOWN:
+    for key, what in mine.required.items():
+        if study.value_of("data", key) is None:
+            report.at_value(("data", "source"), f"data.{key} is missing; source: {source} needs {what}")
+    path = study.value_of("data", "path")
+    if source == "folder" and path is not None and path is not UNKNOWN:
         _directory(study, path, "path")
 
 

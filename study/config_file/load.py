@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config.study_config import StudySpec
+from study.config.study_config import SOURCE_KEYS, SourceKeys, StudySpec
 from study.config_file.conditions import link
 from study.config_file.cross_field import DATA_RULES, Candidate
 from study.config_file.domains import read_space
@@ -19,8 +19,6 @@ from study.config_file.training import TRAINING_RULES
 from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
 from study.errors import Fault, SpecError
 from study.utils.suggestions import nearest_name
-
-_SOURCE_KEYS = {"faces": ("count", "classes"), "folder": ("path", "group_by", "classes", "shifted")}
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], name: str | None, trials: int | None) -> None:
@@ -77,9 +75,11 @@ def _set(document: Document, path: list[str], value: Any, origin: str) -> None:
 def _remove_superseded(document: Document) -> None:
     """Remove what the file says that does not go with the source, the seeds or the design that an option chose."""
     data = document.value.get("data")
-    for source, keys in _SOURCE_KEYS.items() if _is_from_option(document, "data", "source") else ():
-        for key in keys if isinstance(data, dict) and data.get("source") != source else ():
-            _remove(document, "data", key)
+    if isinstance(data, dict) and _is_from_option(document, "data", "source"):
+        chosen = SOURCE_KEYS.get(str(data.get("source")), SourceKeys(own=()))
+        for keys in SOURCE_KEYS.values():
+            for key in {*keys.own, *keys.ambiguous} - {*chosen.own} if keys is not chosen else ():
+                _remove(document, "data", key)
     for given, other in (("count", "seeds"), ("seeds", "count")):
         if _is_from_option(document, "replicates", given):
             _remove(document, "replicates", other)

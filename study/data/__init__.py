@@ -1,4 +1,4 @@
-"""Images in: rendered or read, decoded once, as arrays."""
+"""A study's images: rendered or read, decoded once, as arrays."""
 
 from study.data.dataset import DataBundle, ImageSet, fingerprint
 from study.data.decode import decode_image

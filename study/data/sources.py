@@ -87,7 +87,7 @@ def folder_source(spec: DataSpec) -> DataPlan:
     )
 
 
-# A new source is a function above, a line here and its name in DataSpec.source; a test compares the two.
+# A new source is a function above, a line here, and its name and keys in Source and SOURCE_KEYS of study_config.py.
 SOURCES: Mapping[str, Callable[[DataSpec], DataPlan]] = {"faces": faces_source, "folder": folder_source}
 
 
