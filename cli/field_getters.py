@@ -10,7 +10,7 @@ from study.analysis.ranking import Configuration, has_checkpoint
 from study.analysis.trial_filter import OF_ONE_TRIAL, KnownNames, TrialFilter, Value, known_names, value_of
 from study.config.search_config import Mode, Objective
 from study.errors import UsageError
-from study.metrics import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
+from study.metric_catalog import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
 from study.records import TrialRecord
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cli.field_getters import Seeds, configuration_fields, mode_of, require_filter, require_metric, trial_fields
 from cli.server_queries import read_ranked
-from cli.studies import StudyHandle
+from cli.study_handle import StudyHandle
 from study.analysis.ranking import (
     Configuration,
     RankedTrial,
@@ -20,7 +20,7 @@ from study.analysis.ranking import (
 from study.analysis.trial_filter import TrialFilter
 from study.config.search_config import Mode, Objective
 from study.errors import StudyStorageError, UsageError
-from study.metrics import shifted_sets
+from study.metric_catalog import shifted_sets
 from study.records import FinalLook, TrialRecord
 
 if TYPE_CHECKING:

@@ -102,9 +102,9 @@ def _run_with_live_view(
     start: Callable[[RunContext], StudyEnded],
 ) -> None:
     """Run with a live view on the real screen; the output of everything else goes to the study's log."""
-    from cli.studies import checkpoints_by_run
+    from cli.study_handle import checkpoints_by_run
     from cli.views.live import open_view
-    from study.engine.process import quiet_output
+    from study.engine.driver_process import quiet_output
     from study.engine.run_context import RunContext
     from study.paths import Layout
     from tracking.exporter.recorder import open_recorder

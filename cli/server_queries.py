@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.field_getters import mode_of, require_filter, trial_fields
-from cli.studies import StudyHandle, StudyOnServer, open_study
+from cli.study_handle import StudyHandle, StudyOnServer, open_study
 from study.analysis.ranking import is_candidate
 from study.analysis.trial_filter import FIELDS, Comparison, TrialFilter
 from study.analysis.trial_filter.expression import And, Expression, LiteralValue, Name
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import UsageError
-from study.metrics import metric_named
+from study.metric_catalog import metric_named
 from study.records import TrialRecord, TrialState
 
 if TYPE_CHECKING:

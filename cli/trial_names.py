@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from cli.studies import resolve_name
+from cli.study_handle import resolve_name
 from study.errors import StudyStorageError, UsageError
 from study.paths import Layout
 

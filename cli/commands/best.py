@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
-from cli.output import number, print_json, short_path
-from cli.ranking import Ranking, rank_study, require_candidate, winner_of
-from cli.studies import open_study
-from cli.test_evaluation import (
+from cli.final_look import (
     describe_test_evaluations,
     evaluate_on_test,
     require_first_test_evaluation,
     weights_folder,
 )
+from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
+from cli.output import number, print_json, short_path
+from cli.ranking import Ranking, rank_study, require_candidate, winner_of
+from cli.study_handle import open_study
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from cli.views.tables import print_table
 from study.errors import UsageError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from study.analysis.ranking import Configuration, RankedTrial
     from study.analysis.significance import Verdict
     from study.records import FinalLook, TrialRecord
-    from tracking.models.registry import Registered
+    from tracking.models.model_registry import Registered
 
 Register = Annotated[
     str | None,
@@ -57,7 +57,7 @@ def best(
     if test and tracking_uri:
         raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
     if register is not None:
-        from tracking.models.registry import require_names
+        from tracking.models.model_registry import require_names
 
         require_names(register, alias)
     ranking = rank_study(results, tracking_uri, name, metric, top=1)
@@ -155,7 +155,7 @@ def register_best(
     from study.storage.lock import is_driven
     from tracking.exporter.sync import sync
     from tracking.models.description import SelectedCheckpoint
-    from tracking.models.registry import register
+    from tracking.models.model_registry import register
     from tracking.run_ids import tracking_uri_of
     from tracking.tracking_uri import default_tracking_uri
 

@@ -111,7 +111,7 @@ class Differences:
 
 def find_differences(first: RunDetails, second: RunDetails) -> Differences:
     """Compare two runs; what neither knows is not compared."""
-    from study.metrics import is_machine_metric
+    from study.metric_catalog import is_machine_metric
 
     metrics = _differing(first.record.metrics, second.record.metrics)
     return Differences(

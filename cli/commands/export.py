@@ -23,12 +23,12 @@ def export_best(
     json: Json = False,
 ) -> None:
     """Write the best checkpoint as a folder somebody can deploy, after loading it again and checking its scores."""
+    from cli.final_look import final_scores, weights_folder
     from cli.ranking import require_best
-    from cli.studies import open_study
-    from cli.test_evaluation import final_scores, weights_folder
+    from cli.study_handle import open_study
     from study.data import load_data
     from study.export import Provenance, export_checkpoint, require_empty_folder
-    from study.metrics import SHIFTED_PREFIX
+    from study.metric_catalog import SHIFTED_PREFIX
 
     require_empty_folder(out)
     ranking, winner = require_best(results, None, name, metric)

@@ -39,7 +39,7 @@ def extend(
 ) -> None:
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
     from cli.run_session import resume_with_live_view
-    from cli.studies import open_study
+    from cli.study_handle import open_study
     from study.config.diff import changes
     from study.storage.study_storage import StudyStorage
 

@@ -14,7 +14,7 @@ from cli.views.tables import make_table, print_table
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    from cli.studies import StudyInFolder
+    from cli.study_handle import StudyInFolder
     from study.engine.rerun import RerunResult
     from study.records import EpochMetrics, TrialRecord
 
@@ -61,7 +61,7 @@ def find_trial(results: Path, run: str) -> tuple[StudyInFolder, TrialRecord]:
         UsageError: it is neither.
         StudyStorageError: there is no such study, trial or run.
     """
-    from cli.studies import open_study
+    from cli.study_handle import open_study
     from cli.trial_names import requested_trial, require_trial
 
     name, trial = requested_trial(results, run)

@@ -89,7 +89,7 @@ def _absolute(path: str) -> str:
 def resume(name: Name = None, *, options: RunOptions) -> None:
     """Go on with a study that was interrupted or stopped; no trial is lost or run twice."""
     from cli.run_session import resume_with_live_view
-    from cli.studies import open_study
+    from cli.study_handle import open_study
 
     study = open_study(options.results, name)
     if study.state != "finished":
@@ -115,7 +115,7 @@ def stop(
     json: Json = False,
 ) -> None:
     """Stop a study that runs in another terminal: its trials end at their next epoch."""
-    from cli.studies import open_study
+    from cli.study_handle import open_study
     from study.engine.stopping import StopRequest, request_stop, stop_requested
     from study.storage.lock import is_driven
 

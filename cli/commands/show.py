@@ -14,7 +14,7 @@ from cli.views.tables import make_table, print_table
 from study.records import StudySummary
 
 if TYPE_CHECKING:
-    from cli.studies import DamagedStudy
+    from cli.study_handle import DamagedStudy
 
 
 _DAMAGED = "damaged"
@@ -22,7 +22,7 @@ _DAMAGED = "damaged"
 
 def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """List the studies, the newest first."""
-    from cli.studies import DamagedStudy, study_summaries
+    from cli.study_handle import DamagedStudy, study_summaries
 
     summaries = study_summaries(results, tracking_uri)
     if json:

@@ -16,7 +16,7 @@ from study.config.hyperparameters import in_use
 from study.records import EpochMetrics, TrialRecord
 
 if TYPE_CHECKING:
-    from cli.studies import StudyInFolder
+    from cli.study_handle import StudyInFolder
     from tracking.outbox.study_state import DriverSession
 
 
@@ -65,7 +65,7 @@ def local_run(results: Path, text: str) -> RunDetails:
         UsageError: the text names no run, or several.
         StudyStorageError: there is none of that name.
     """
-    from cli.studies import open_study
+    from cli.study_handle import open_study
     from cli.trial_names import requested_trial, require_trial
     from study.storage.reader import read_epochs
 

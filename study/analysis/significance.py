@@ -11,7 +11,7 @@ from scipy.special import stdtr, stdtrit
 
 from study.analysis.ranking import Configuration, RankedTrial
 from study.config.search_config import Mode
-from study.metrics import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
+from study.metric_catalog import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 
 
 def auc_standard_error(auc: float, positives: int, negatives: int) -> float:

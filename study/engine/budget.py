@@ -9,7 +9,7 @@ from typing import Any
 from study.best_epoch import is_better
 from study.config.search_config import Mode
 from study.config.study_config import StudySpec
-from study.metrics import metric_named
+from study.metric_catalog import metric_named
 from study.records import StopReason, TrialState
 from study.storage.study_storage import StudyStorage
 

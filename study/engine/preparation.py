@@ -28,7 +28,7 @@ from study.engine.weights.initial_weights import (
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
 from study.errors import DataError, StudyStorageError
-from study.metrics import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
+from study.metric_catalog import PER_CLASS, SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
 from study.paths import StudyLayout, encode_name
 from study.search.prior_trials import PriorTrial, prior_trials
 from study.search.space import admitted_values

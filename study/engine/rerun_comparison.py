@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.metrics import is_machine_metric
+from study.metric_catalog import is_machine_metric
 from study.records import EpochMetrics, TrialRecord
 
 Pair = tuple[int | None, float | None, float | None]

@@ -10,11 +10,11 @@ from ray import tune
 from study.config.diff import changes
 from study.config.study_config import StudySpec
 from study.designs import design_overview
+from study.engine.driver_process import stop_on_signals
 from study.engine.environment import describe_environment
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import TrialFiles, create_trial_files, open_trial_files
 from study.engine.preparation import PreparedStudy, prepare_study, prior_trials_of
-from study.engine.process import stop_on_signals
 from study.engine.ray.cluster import cluster
 from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
 from study.engine.ray.tuner import remove_scratch, run_trials

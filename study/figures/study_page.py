@@ -13,7 +13,7 @@ from study.config.search_config import Objective
 from study.figures.curves import MAX_POINTS, thin
 from study.figures.html import document
 from study.figures.plotly_panel import BLUE, GREEN, GREY, PURPLE, VERMILLION, Json, Panel, axis, label, layout, line
-from study.metrics import METRICS
+from study.metric_catalog import METRICS
 from study.records import TrialRecord, TrialState
 
 # name: (y axis, colour, dash); training is dashed, validation solid

@@ -16,7 +16,7 @@ from study.figures.evaluation_figures import calibration_figure, confusion_figur
 from study.figures.html import document
 from study.figures.plotly_panel import Panel
 from study.figures.study_page import learning_curves
-from study.metrics import METRICS
+from study.metric_catalog import METRICS
 from study.records import TrialRecord
 
 MOST_WRONG = 25

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from study.config.study_config import StudySpec
 from study.engine.environment import describe_environment
-from study.planning.calibration import calibrate, expected_s
 from study.planning.disk_usage import DiskUsage, TrialFileSizes, disk_usage, training_flops, trial_file_sizes
 from study.planning.schedule import Limit, Machine, Schedule, first_limit, inspect_machine, make_schedule
+from study.planning.speed_measurement import calibrate, expected_s
 from study.planning.throughput import Speed, complete_speeds, known_speeds, scores_shifted_each_epoch
 from study.planning.workload import ImageCounts, SpeedKey, TrialKind, Workload, count_images, speed_key, study_workload
 

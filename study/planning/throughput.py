@@ -12,7 +12,7 @@ from statistics import median
 
 from study.config.hyperparameters import TrialConfig
 from study.errors import StudyStorageError
-from study.metrics import SHIFTED_PREFIX
+from study.metric_catalog import SHIFTED_PREFIX
 from study.paths import Layout
 from study.planning.schedule import Machine
 from study.planning.workload import SpeedKey, speed_key

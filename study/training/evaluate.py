@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from study.config.hyperparameters import Hyperparameters
-from study.metrics import SHIFTED_PREFIX
+from study.metric_catalog import SHIFTED_PREFIX
 from study.paths import SHIFTED_SCORES, write_atomic
 from study.training import device as devices
 from study.training import metrics

@@ -18,7 +18,7 @@ _NOT_IN_NAMES = re.compile(r"[^\w.\- :]")
 
 
 def evaluate(logits: Floats, labels: Labels, classes: Sequence[str]) -> dict[str, float]:
-    """Return every metric of some images, by its name in ``study.metrics.EVALUATED``.
+    """Return every metric of some images, by its name in ``study.metric_catalog.EVALUATED``.
 
     Besides those, ``precision.<class>``, ``recall.<class>`` and ``f1.<class>``, 0 where they are undefined.
     The predicted class is the likeliest, of equals the first: a score of 0.5 is negative. Macro averages are

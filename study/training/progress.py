@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from study.best_epoch import best_epoch
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective
-from study.metrics import metric_named
+from study.metric_catalog import metric_named
 from study.records import EpochMetrics, StopReason
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import DataError, NonFiniteLossError
-from study.metrics import SHIFTED_PREFIX
+from study.metric_catalog import SHIFTED_PREFIX
 from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
@@ -26,7 +26,7 @@ from study.training.learner import Learner, image_order, make_learner, normaliza
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
 from study.training.progress import TrainingProgress, find_stop_reason
-from study.training.resume import read_last, save_epoch, training_identity
+from study.training.trial_resume import read_last, save_epoch, training_identity
 
 RESIZE_WORDS: Mapping[str, str] = {
     "crop": "shorter side, centre crop",

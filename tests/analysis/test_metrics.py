@@ -7,7 +7,7 @@ import pytest
 from cli.field_getters import mode_of
 from study.config.search_config import Objective
 from study.errors import UsageError
-from study.metrics import EVALUATED, METRICS, metric_named, shifted_sets
+from study.metric_catalog import EVALUATED, METRICS, metric_named, shifted_sets
 
 AUC = Objective(metric="val_auc", mode="max")
 

@@ -17,7 +17,7 @@ from study.config.search_config import ReplicatesSpec, SearchSpec
 from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
-from study.metrics import EVALUATED
+from study.metric_catalog import EVALUATED
 from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.ranking import rank_study, require_best
-from cli.studies import StudyInFolder
+from cli.study_handle import StudyInFolder
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
 from study.config.study_config import StudySpec
 from study.errors import StudyStorageError, UsageError

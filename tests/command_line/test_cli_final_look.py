@@ -15,9 +15,9 @@ from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
 from cli.field_getters import mode_of
+from cli.final_look import evaluate_on_test
 from cli.ranking import require_best
-from cli.studies import open_study
-from cli.test_evaluation import evaluate_on_test
+from cli.study_handle import open_study
 from study.analysis.ranking import rank_trials
 from study.config.search_config import Objective
 from study.data import load_data

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script, play
 
-from cli.test_evaluation import _send_to_mlflow, weights_folder
+from cli.final_look import _send_to_mlflow, weights_folder
 from study.errors import ExportError
 from study.events import FinalLookTaken
 from study.records import FinalLook, TrialRecord, TrialState

@@ -19,10 +19,10 @@ from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.config_file.domains import KINDS, STEPPED
 from study.config_file.messages import field_type, members, unwrap
-from study.config_file.objectives import unfit
+from study.config_file.objective_rules import unfit
 from study.config_file.schema_check import section_of
 from study.designs import count_points, design_notes
-from study.metrics import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
+from study.metric_catalog import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.training.dataset import FIXED_NORMALIZATIONS
 from study.training.models.architectures import ARCHITECTURES
 

@@ -14,7 +14,7 @@ from test_spec_faults import faults
 from study.config.hyperparameters import DEPTHS, Scalar
 from study.config.search_space import Choice, Condition, Parameter
 from study.config_file import load_spec
-from study.config_file.training import drawn_together
+from study.config_file.training_rules import drawn_together
 from study.designs.space import is_active
 
 HEAD = "name: x\nsearch: {trials: 1}\n"

@@ -17,9 +17,9 @@ from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine import preparation, runner
+from study.engine.driver_process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.gpu.packing import Packing
 from study.engine.preparation import PreparedStudy, prepare_study
-from study.engine.process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.ray.cluster import Slots, cluster
 from study.engine.run_context import RunCallbacks, RunContext
 from study.errors import DataError, EngineError, StudyStorageError

@@ -14,11 +14,11 @@ from study.config.search_space import Choice, Parameter
 from study.config.study_config import DataSpec, StudySpec
 from study.designs import planned_trials
 from study.paths import Layout
-from study.planning import calibration, plan_study
 from study.planning import plan as planning
+from study.planning import plan_study, speed_measurement
 from study.planning import throughput as history
-from study.planning.calibration import calibrate, measure
 from study.planning.schedule import Machine
+from study.planning.speed_measurement import calibrate, measure
 from study.planning.throughput import Speed
 from study.records import DataSummary, EpochMetrics, StopReason, TrialState
 from study.storage.study_storage import StudyStorage
@@ -39,7 +39,7 @@ SUMMARY = DataSummary("faces", "f" * 64, 16, ("no", "yes"), {"train": 100, "val"
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibration, "ENOUGH_S", 0.2)
+    monkeypatch.setattr(speed_measurement, "ENOUGH_S", 0.2)
 
 
 def test_a_model_is_measured_by_the_training_loop_itself() -> None:
@@ -58,10 +58,10 @@ def test_as_many_are_measured_at_once_as_would_run() -> None:
 
 
 def test_measuring_ends_in_time() -> None:
-    assert not calibration._is_enough(epochs=1, spent_s=10.0, first_s=10.0)
-    assert calibration._is_enough(epochs=1, spent_s=21.0, first_s=21.0)
-    assert not calibration._is_enough(epochs=3, spent_s=10.1, first_s=10.0)
-    assert calibration._is_enough(epochs=3, spent_s=10.3, first_s=10.0)
+    assert not speed_measurement._is_enough(epochs=1, spent_s=10.0, first_s=10.0)
+    assert speed_measurement._is_enough(epochs=1, spent_s=21.0, first_s=21.0)
+    assert not speed_measurement._is_enough(epochs=3, spent_s=10.1, first_s=10.0)
+    assert speed_measurement._is_enough(epochs=3, spent_s=10.3, first_s=10.0)
 
 
 def _earlier(results: Path, *, name: str = "earlier", image_size_px: int = 16) -> StudyStorage:

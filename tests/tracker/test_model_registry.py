@@ -19,7 +19,7 @@ from study.paths import WEIGHTS
 from study.records import FinalLook
 from tracking.models.description import MAX_CHARACTERS, SelectedCheckpoint
 from tracking.models.logged_models import VERSIONS
-from tracking.models.registry import Registered, register, require_names
+from tracking.models.model_registry import Registered, register, require_names
 
 if TYPE_CHECKING:
     from tracking_backends import Backend

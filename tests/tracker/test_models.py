@@ -16,8 +16,8 @@ from study.errors import TrackingError
 from study.events import Event
 from study.paths import CARD, WEIGHTS
 from study.records import StudyOutcome, TrialRecord
+from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import OutboxReader
 from tracking.models import logged_models as models
 from tracking.models import model_files as model_store
 from tracking.outbox.outbox import Outbox

@@ -20,9 +20,9 @@ from tracking.client.client import TrackingClient, split_batch
 from tracking.client.errors import LostError, RefusedError
 from tracking.content.tags_and_metrics import Batch, Point
 from tracking.exporter import run_registry as registry
+from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.run_writer import TrialRunWriter
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.outbox.provenance import collect_provenance
 from tracking.tracking_uri import default_tracking_uri

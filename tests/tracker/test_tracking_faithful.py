@@ -19,8 +19,8 @@ from study.records import FinalLook, StudyOutcome, TrialState
 from tracking.client.client import Run
 from tracking.content.encoding import plain_name
 from tracking.content.run_names import study_key, trial_key
+from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox
 from tracking.outbox.provenance import Provenance, collect_provenance
 from tracking.tracking_uri import default_tracking_uri

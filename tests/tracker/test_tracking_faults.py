@@ -12,9 +12,9 @@ from tracking_story import STATUSES, write_story
 
 from study.errors import TrackingError
 from study.paths import Layout
-from tracking.exporter import worker
+from tracking.exporter import outbox_sender
+from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import OutboxReader
 
 if TYPE_CHECKING:
     from tracking_backends import Backend
@@ -67,7 +67,7 @@ def _deliver(backend: Backend, proxy: FaultProxy) -> list[TrackingError]:
 def test_every_request_may_fail_in_every_way(
     remote: Backend, proxy: FaultProxy, undisturbed: dict[str, Any], offset: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "_LARGEST_CHUNK_BYTES", 1)  # else each attempt begins at the first event again
+    monkeypatch.setattr(outbox_sender, "_LARGEST_CHUNK_BYTES", 1)  # else each attempt begins at the first event again
     write_story(remote)
     proxy.script = twice_each(offset)
     wrong = _deliver(remote, proxy)

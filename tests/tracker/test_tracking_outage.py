@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from outage_kit import Absence, Server, endure
 
-from tracking.exporter import worker as writer
+from tracking.exporter import outbox_sender as writer
 
 pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")

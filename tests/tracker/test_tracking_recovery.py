@@ -18,8 +18,8 @@ from study.events import Event, StudyEnded
 from study.records import StudyOutcome, TrialState
 from tracking.client.client import TrackingClient
 from tracking.content.tags_and_metrics import Batch
+from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
 from tracking.run_ids import load_runs
 from tracking.tracking_uri import default_tracking_uri, mask_uri

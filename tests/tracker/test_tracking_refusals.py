@@ -18,10 +18,10 @@ from study.storage.lock import driver_lock
 from tracking.client.client import TrackingClient
 from tracking.client.errors import LostError, RefusedError, translate
 from tracking.content.tags_and_metrics import Batch, Point
-from tracking.exporter import worker as drain_module
+from tracking.exporter import outbox_sender as drain_module
+from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
 from tracking.exporter.run_registry import RunRegistry
 from tracking.exporter.sync import sync
-from tracking.exporter.worker import ExporterThread, OutboxReader
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import artifact_location, default_tracking_uri
 

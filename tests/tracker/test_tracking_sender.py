@@ -16,8 +16,8 @@ import pytest
 from recorders import Script, play
 
 from study.paths import Layout, StudyLayout
-from tracking.exporter import process
-from tracking.exporter.process import ExporterProcess
+from tracking.exporter import exporter_process
+from tracking.exporter.exporter_process import ExporterProcess
 from tracking.exporter.recorder import OutboxRecorder, open_recorder
 from tracking.outbox.outbox import Outbox
 from tracking.tracking_uri import own_tracking_uri
@@ -52,7 +52,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_a_killed_sender_is_started_again_and_signals_for_the_driver_do_not_end_it(
     database: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(exporter_process, "_PAUSES_S", (0.0, 0.0))
     events = list(Script().whole())
     recorder = open_recorder(database.layout, database.study(), database.uri, apart=True)
     first = _sender(recorder)
@@ -62,7 +62,7 @@ def test_a_killed_sender_is_started_again_and_signals_for_the_driver_do_not_end_
     os.kill(first, signal.SIGKILL)
     second = _sender(recorder, but=first)
     assert os.getsid(second) == second, "Ctrl-C reaches whoever is in the driver's session"
-    _until(lambda: "tracking.exporter.process" in _command_line(second) and _ignores(second, signal.SIGINT))
+    _until(lambda: "tracking.exporter.exporter_process" in _command_line(second) and _ignores(second, signal.SIGINT))
     os.kill(second, signal.SIGINT)
     os.kill(second, signal.SIGTERM)
     play(recorder, events[9:])
@@ -112,8 +112,8 @@ def test_a_password_is_in_no_command_line_and_a_server_that_is_away_holds_nobody
 def test_a_sender_that_always_crashes_is_given_up_with_a_word(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(process, "_PAUSES_S", (0.0, 0.0))
-    monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-c", "raise SystemExit(7)"))
+    monkeypatch.setattr(exporter_process, "_PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(exporter_process, "_COMMAND", (sys.executable, "-c", "raise SystemExit(7)"))
     study = StudyLayout(tmp_path)
     sender = ExporterProcess(study, "http://127.0.0.1:9")
     sender.start()
@@ -124,8 +124,8 @@ def test_a_sender_that_always_crashes_is_given_up_with_a_word(
 
 def test_words_of_the_sender_reach_the_log_of_the_driver(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("WARNING", "tracking")
-    process._log_line(json.dumps({"logger": "tracking", "level": logging.ERROR, "text": "100 % lost"}))
-    process._log_line('{"logger": "tra')
+    exporter_process._log_line(json.dumps({"logger": "tracking", "level": logging.ERROR, "text": "100 % lost"}))
+    exporter_process._log_line('{"logger": "tra')
     assert [(one.levelno, one.getMessage()) for one in caplog.records] == [(logging.ERROR, "100 % lost")]
 
 
@@ -133,7 +133,7 @@ def test_a_sender_whose_driver_died_before_its_first_word_ends(tmp_path: Path) -
     outbox = Outbox(tmp_path / "outbox.jsonl")
     outbox.append(Script().start())
     outbox.close()
-    done = subprocess.run(process._COMMAND, input="", capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(exporter_process._COMMAND, input="", capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (3, ""), done.stderr
     assert own_tracking_uri(Layout(tmp_path)).endswith("mlflow.db")
     assert not (tmp_path / "mlflow.db").exists()

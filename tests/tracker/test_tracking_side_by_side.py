@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from recorders import Script
 
-from study.engine.process import preserve_handlers
+from study.engine.driver_process import preserve_handlers
 from study.errors import TrackingError
 from tracking.client.client import TrackingClient
 from tracking.content.tags_and_metrics import Batch
+from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.run_writer import TrialRunWriter
-from tracking.exporter.worker import OutboxReader
 from tracking.outbox.outbox import Outbox
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import plain_name, safe_name
 from tracking.content.run_names import study_key, trial_key
 from tracking.content.ui_views import RANKING, study_views, view_path
-from tracking.exporter.worker import ExporterThread
+from tracking.exporter.outbox_sender import ExporterThread
 from tracking.outbox.provenance import collect_provenance
 from tracking.outbox.study_state import StudyProgress
 from tracking.run_ids import Runs, load_runs, save_runs, tracking_uri_of

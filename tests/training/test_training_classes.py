@@ -11,7 +11,7 @@ import torch
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 from training_kit import CPU, first_images, plain_pixels, run, short_trial, three_stripes
 
-from study.metrics import EVALUATED, PER_CLASS
+from study.metric_catalog import EVALUATED, PER_CLASS
 from study.training import evaluate
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
 from study.training.learner import make_learner

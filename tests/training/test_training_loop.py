@@ -14,7 +14,7 @@ from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, sho
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
-from study.metrics import METRICS, PER_CLASS
+from study.metric_catalog import METRICS, PER_CLASS
 from study.records import EpochMetrics
 from study.training import checkpoint, metrics
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card

@@ -14,7 +14,7 @@ from mlflow.utils.validation import _validate_metric_name
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from study.metrics import EVALUATED, PER_CLASS, metric_named
+from study.metric_catalog import EVALUATED, PER_CLASS, metric_named
 from study.training import metrics
 
 NAMES = ("a", "b", "c", "d", "e")

@@ -18,8 +18,8 @@ from study.training import trainer
 from study.training.checkpoint import best_folder, load_weights
 from study.training.models.architectures import build_model
 from study.training.progress import TrainingProgress
-from study.training.resume import read_last, training_identity
 from study.training.trainer import train
+from study.training.trial_resume import read_last, training_identity
 
 DATA = noisy_halves(train=32, val=24, contrast=6)
 TRIALS = {

@@ -13,7 +13,7 @@ from training_kit import CPU, MAX_AUC, noisy_halves, numbers, plain_pixels, run,
 
 from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
-from study.metrics import EVALUATED, PER_CLASS
+from study.metric_catalog import EVALUATED, PER_CLASS
 from study.paths import SHIFTED_SCORES
 from study.records import StopReason
 from study.training import metrics, trainer

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from study.config.hyperparameters import Setting, in_use
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
-from study.metrics import TEST_PREFIX
+from study.metric_catalog import TEST_PREFIX
 from study.records import DataSummary, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.content import mlflow_tags
 from tracking.content.encoding import as_ranges, renamed, safe_name, storable

@@ -10,8 +10,8 @@ from typing import Protocol
 from study.events import EpochEvents, Event, PicturesDrawn, StudyStarted, TrialFinished, TrialStarted
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
-from tracking.exporter.process import ExporterProcess
-from tracking.exporter.worker import ExporterThread, OutboxReader
+from tracking.exporter.exporter_process import ExporterProcess
+from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
 from tracking.outbox.outbox import Outbox, reported_epochs
 from tracking.outbox.provenance import collect_provenance
 from tracking.outbox.study_state import StudyProgress, read_progress

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from study.errors import TrackingError
 from study.paths import Layout, StudyLayout
 from tracking.client.errors import DeniedError, RateLimitedError
-from tracking.exporter.worker import BusyError, OutboxReader
+from tracking.exporter.outbox_sender import BusyError, OutboxReader
 from tracking.run_ids import point_to
 from tracking.tracking_uri import default_tracking_uri, mask_uri
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
 from study.events import StudyStarted
-from study.metrics import TEST_PREFIX
+from study.metric_catalog import TEST_PREFIX
 from study.records import FinalLook, TrialRecord
 from tracking.client.client import Run
 from tracking.content import tags_and_metrics as content

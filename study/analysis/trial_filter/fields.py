@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from study.analysis.trial_filter.expression import Value, present
 from study.config.hyperparameters import Setting, TrialConfig, is_in_use
-from study.metrics import metric_named
+from study.metric_catalog import metric_named
 from study.records import TrialRecord
 
 PARAMS, METRICS = "params.", "metrics."

@@ -13,7 +13,7 @@ import ray
 
 from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
-from study.engine.process import preserve_handlers, quit_on_signals
+from study.engine.driver_process import preserve_handlers, quit_on_signals
 from study.errors import EngineError
 
 RAY_ENVIRONMENT = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from study.config_file.cross_field import Candidate, Rule, known_sets
+from study.config_file.data_rules import Candidate, Rule, known_sets
 from study.config_file.messages import show
 from study.config_file.yaml_document import Loc, Tree, dotted
-from study.metrics import (
+from study.metric_catalog import (
     EVALUATED,
     METRICS,
     PER_CLASS,

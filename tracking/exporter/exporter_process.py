@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from study.paths import StudyLayout
-from tracking.exporter.worker import ExporterThread, OutboxReader
+from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
 from tracking.tracking_uri import mask_uri
 
 ALL_SENT: Final = 0
@@ -101,7 +101,7 @@ if __name__ == "__main__":
 _log = logging.getLogger("tracking")
 _ROOT = Path(__file__).resolve().parents[2]
 # -P: not a folder called tracking in the current one.
-_COMMAND = (sys.executable, "-P", "-m", "tracking.exporter.process")
+_COMMAND = (sys.executable, "-P", "-m", "tracking.exporter.exporter_process")
 _GRACE_S = 5.0
 _PAUSES_S = (1.0, 10.0, 60.0)
 """Before an exporter that crashed is started again; after the last it is not."""

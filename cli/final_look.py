@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.output import moment
-from cli.studies import StudyInFolder, open_study
+from cli.study_handle import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
 from study.records import FinalLook, TrialRecord
 
