@@ -46,7 +46,7 @@ Overrides = Annotated[
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class SharedRunOptions:
     """The options that `run`, `resume` and `extend` share; each field is one option."""
 
     address: Annotated[
@@ -73,17 +73,17 @@ class RunOptions:
 
 def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command one option for each field of RunOptions, in place of its last parameter ``options``."""
-    hints = get_type_hints(RunOptions, include_extras=True)
-    names = [field.name for field in fields(RunOptions)]
+    hints = get_type_hints(SharedRunOptions, include_extras=True)
+    names = [field.name for field in fields(SharedRunOptions)]
 
     @functools.wraps(command)
     def wrapper(**arguments: object) -> None:
         shared = {name: arguments.pop(name) for name in names}
-        command(**arguments, options=RunOptions(**shared))  # type: ignore[arg-type]
+        command(**arguments, options=SharedRunOptions(**shared))  # type: ignore[arg-type]
 
     *own, _ = inspect.signature(command, eval_str=True).parameters.values()
     keyword = inspect.Parameter.KEYWORD_ONLY
     shared = [inspect.Parameter(field.name, keyword, default=field.default, annotation=hints[field.name])
-              for field in fields(RunOptions)]  # fmt: skip
+              for field in fields(SharedRunOptions)]  # fmt: skip
     wrapper.__signature__ = inspect.Signature([*(each.replace(kind=keyword) for each in own), *shared])  # type: ignore[attr-defined]
     return wrapper

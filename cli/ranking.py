@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cli.field_getters import Seeds, configuration_fields, mode_of, require_filter, require_metric, trial_fields
 from cli.server_queries import read_ranked
@@ -22,9 +21,6 @@ from study.config.search_config import Mode, Objective
 from study.errors import StudyStorageError, UsageError
 from study.metric_catalog import shifted_sets
 from study.records import FinalLook, TrialRecord
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

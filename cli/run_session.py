@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.options import RunOptions
+from cli.options import SharedRunOptions
 from cli.output import print_json, quoted, results_option
 from study.events import EpochEvents, Event, Recorder
 from study.paths import StudyLayout
@@ -71,7 +71,7 @@ class WarningLines(logging.Handler):
 EXIT_INTERRUPTED = 130
 
 
-def start_with_live_view(layout: StudyLayout, spec: StudySpec, text: str, options: RunOptions) -> None:
+def start_with_live_view(layout: StudyLayout, spec: StudySpec, text: str, options: SharedRunOptions) -> None:
     """Run a new study; ``text`` is that of its file."""
 
     def start(context: RunContext) -> StudyEnded:
@@ -82,7 +82,9 @@ def start_with_live_view(layout: StudyLayout, spec: StudySpec, text: str, option
     _run_with_live_view(layout, spec, options, options.tracking_uri, start)
 
 
-def resume_with_live_view(layout: StudyLayout, spec: StudySpec, options: RunOptions, *, extended: bool = False) -> None:
+def resume_with_live_view(
+    layout: StudyLayout, spec: StudySpec, options: SharedRunOptions, *, extended: bool = False
+) -> None:
     """Go on with a stored study; ``extended`` says that its spec has more in it than what is stored."""
     from tracking.run_ids import tracking_uri_of
 
@@ -97,7 +99,7 @@ def resume_with_live_view(layout: StudyLayout, spec: StudySpec, options: RunOpti
 def _run_with_live_view(
     layout: StudyLayout,
     spec: StudySpec,
-    options: RunOptions,
+    options: SharedRunOptions,
     tracking_uri: str | None,
     start: Callable[[RunContext], StudyEnded],
 ) -> None:
@@ -134,7 +136,7 @@ def _run_with_live_view(
     _print_end(ended, spec, layout, options)
 
 
-def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options: RunOptions) -> None:
+def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options: SharedRunOptions) -> None:
     """Print how a study ended and which commands may come next.
 
     Raises:
@@ -161,7 +163,7 @@ def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options:
         )
 
 
-def reach_tracking(study: str, uri: str, options: RunOptions) -> bool:
+def reach_tracking(study: str, uri: str, options: SharedRunOptions) -> bool:
     """Return whether the tracking server can be used now; print why where it cannot.
 
     Raises:

@@ -25,7 +25,7 @@ def best_epoch(curve: Iterable[tuple[int, float]], mode: Mode) -> tuple[int, flo
     """Return the best epoch and its value, the earliest of equals; None where there is no epoch.
 
     Args:
-        curve: epochs with their values, in order; epochs that lie behind may be left out but for the best of them.
+        curve: epochs with their values, in order; of earlier epochs only the best need be there.
         mode: the better direction.
     """
     best: tuple[int, float] | None = None

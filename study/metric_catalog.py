@@ -23,7 +23,7 @@ class Metric:
 
 
 VAL_PREFIX = "val_"
-SHIFTED_PREFIX = "shifted."
+SHIFTED_METRIC_PREFIX = "shifted."
 TEST_PREFIX = "test."
 MACHINE_UNITS = ("s", "1/s", "byte", "ms")
 PER_CLASS = ("precision", "recall", "f1")
@@ -67,7 +67,7 @@ def metric_named(name: str) -> Metric | None:
     is one of EVALUATED or ``<PER_CLASS>.<class>``. Whether there is such a set or class is not known here.
     """
     if sets := shifted_sets(name):
-        bare = name.removeprefix(f"{SHIFTED_PREFIX}{sets[0]}.")
+        bare = name.removeprefix(f"{SHIFTED_METRIC_PREFIX}{sets[0]}.")
         metric, images = _evaluated(bare), f"the images of shifted set {sets[0]}"
     elif name.startswith(TEST_PREFIX):
         metric, images = _evaluated(name.removeprefix(TEST_PREFIX)), "the test images"
@@ -86,9 +86,9 @@ def is_machine_metric(name: str) -> bool:
 
 def shifted_sets(name: str) -> tuple[str, ...]:
     """Return the set a ``shifted.<set>.<name>`` is about, or each it may be where names have dots; else nothing."""
-    if not name.startswith(SHIFTED_PREFIX):
+    if not name.startswith(SHIFTED_METRIC_PREFIX):
         return ()
-    parts = name.removeprefix(SHIFTED_PREFIX).split(".")
+    parts = name.removeprefix(SHIFTED_METRIC_PREFIX).split(".")
     splits = ((".".join(parts[:at]), ".".join(parts[at:])) for at in range(1, len(parts)))
     return tuple(images for images, bare in splits if images and _evaluated(bare))
 

@@ -1,4 +1,4 @@
-"""Commands that hand something over: export-best, sync."""
+"""The command export-best: a bundle of the best checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export_best(
     from cli.study_handle import open_study
     from study.data import load_data
     from study.export import Provenance, export_checkpoint, require_empty_folder
-    from study.metric_catalog import SHIFTED_PREFIX
+    from study.metric_catalog import SHIFTED_METRIC_PREFIX
 
     require_empty_folder(out)
     ranking, winner = require_best(results, None, name, metric)
@@ -42,7 +42,7 @@ def export_best(
         study=ranking.study, study_id=study.view.study_id, trial=record.trial, run_id=record.run_id,
         ranked_by=ranking.metric, candidates=sum(row.rank is not None for row in ranking.rows),
     )  # fmt: skip
-    shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_PREFIX)}
+    shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_METRIC_PREFIX)}
     bundle = export_checkpoint(checkpoint, out, data.val.images, origin, test, shifted)
     if json:
         print_json({"out": str(out), "study": ranking.study, "trial": record.trial, "run_id": record.run_id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Name, RunOptions, takes_run_options
+from cli.options import Name, SharedRunOptions, takes_run_options
 from cli.output import quoted
 from study.errors import StudyStorageError, UsageError
 
@@ -35,7 +35,7 @@ def extend(
     ] = None,
     no_target: Annotated[bool, typer.Option("--no-target", help="Go on although the target is met.")] = False,
     *,
-    options: RunOptions,
+    options: SharedRunOptions,
 ) -> None:
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
     from cli.run_session import resume_with_live_view

@@ -17,7 +17,7 @@ from cli.options import (
     NewName,
     Overrides,
     Results,
-    RunOptions,
+    SharedRunOptions,
     StudyFile,
     Trials,
     takes_run_options,
@@ -34,7 +34,12 @@ STOP_POLL_S = 0.2
 
 @takes_run_options
 def run(
-    file: StudyFile, name: NewName = None, trials: Trials = None, overrides: Overrides = None, *, options: RunOptions
+    file: StudyFile,
+    name: NewName = None,
+    trials: Trials = None,
+    overrides: Overrides = None,
+    *,
+    options: SharedRunOptions,
 ) -> None:
     """Run a study file: trials in parallel, every run in MLflow; a file that only grew extends its study."""
     from cli.commands.extend import extension_of
@@ -86,7 +91,7 @@ def _absolute(path: str) -> str:
 
 
 @takes_run_options
-def resume(name: Name = None, *, options: RunOptions) -> None:
+def resume(name: Name = None, *, options: SharedRunOptions) -> None:
     """Go on with a study that was interrupted or stopped; no trial is lost or run twice."""
     from cli.run_session import resume_with_live_view
     from cli.study_handle import open_study

@@ -1,4 +1,4 @@
-"""Commands that only look: list, best, spaces."""
+"""Commands that only look: list, show, spaces."""
 
 from __future__ import annotations
 

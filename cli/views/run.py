@@ -33,8 +33,9 @@ PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
 class RunDetails:
     """A trial with its epochs, and what it ran on.
 
-    ``seed`` is that of its study file. ``data``, ``code``, ``machine`` and ``packages`` say what there is by name, and
-    ``installed`` all packages there were; what was not stored is left out. ``traceback`` is the file of a failed trial.
+    ``seed`` is that of its study file. ``data``, ``code``, ``machine`` and ``packages`` map names to
+    values, ``installed``
+    packages to versions; what was not stored is left out. ``traceback`` is the file of a failed trial.
     """
 
     record: TrialRecord

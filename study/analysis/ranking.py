@@ -161,9 +161,9 @@ def rank_configurations(
     Args:
         records: the trials of one study, or of several.
         objectives: what to rank by; with one, equals go by val_loss, then by point.
-        planned: replicates per point, by study where there are several; the most of any is what it takes to be whole.
-        by_pass: every point is run with the first seed, then every point with the second. Cut short, such a study
-            is judged by the seeds that each point has that was not stopped; else it takes all ``planned``.
+        planned: replicates per point, by study where there are several; a point is whole if it has the largest.
+        by_pass: every point is run with the first seed, then every point with the second. If such a study was cut
+            short, a point is whole that has as many seeds as every point that was not stopped.
     """
     groups: dict[tuple[str, int], list[TrialRecord]] = {}
     for record in records:

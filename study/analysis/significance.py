@@ -11,7 +11,7 @@ from scipy.special import stdtr, stdtrit
 
 from study.analysis.ranking import Configuration, RankedTrial
 from study.config.search_config import Mode
-from study.metric_catalog import SHIFTED_PREFIX, VAL_PREFIX, shifted_sets
+from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
 
 
 def auc_standard_error(auc: float, positives: int, negatives: int) -> float:
@@ -116,7 +116,7 @@ def has_formula(metric: str) -> bool:
 def _bare(metric: str) -> str:
     """Return the name of a metric without its image set."""
     if sets := shifted_sets(metric):
-        return metric.removeprefix(f"{SHIFTED_PREFIX}{sets[0]}.")
+        return metric.removeprefix(f"{SHIFTED_METRIC_PREFIX}{sets[0]}.")
     return metric.removeprefix(VAL_PREFIX) if metric.startswith(VAL_PREFIX) else ""
 
 

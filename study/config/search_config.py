@@ -13,8 +13,8 @@ from study.config.hyperparameters import Frozen, Scalar
 Mode = Literal["max", "min"]
 DesignKind = Literal["search", "grid", "one_factor", "factorial"]
 Fraction = Literal["regular", "plackett_burman"]
-Sampler = Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2"]
-Pruner = Literal["asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "none"]
+SamplerName = Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2"]
+PrunerName = Literal["asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "none"]
 
 MOST_POINTS = 100_000
 _PART = r"(\d+(?:\.\d+)?)\s*(s|min|h|d)"
@@ -93,10 +93,10 @@ class SearchSpec(Frozen):
     best one.
     """
 
-    sampler: Sampler = "tpe"
+    sampler: SamplerName = "tpe"
     trials: Annotated[int, Field(ge=1, le=MOST_POINTS)] = 16
     seed: Annotated[int, Field(ge=0)] = 0
-    pruner: Pruner | None = None
+    pruner: PrunerName | None = None
     min_epochs: Annotated[int, Field(ge=1)] = 1
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     percentile: Annotated[float, Field(gt=0, lt=100)] = 25.0

@@ -15,7 +15,7 @@ from study.config.search_config import (
     DesignSpec,
     KeepSpec,
     Objective,
-    Pruner,
+    PrunerName,
     ReplicatesSpec,
     ResourceSpec,
     SearchSpec,
@@ -124,7 +124,7 @@ class StudySpec(Frozen):
         return self.objectives or (self.objective,)
 
     @property
-    def pruner(self) -> Pruner:
+    def pruner(self) -> PrunerName:
         """The pruner, where none is named the one that suits the design."""
         plain_search = self.design.kind == "search" and len(self.objective_list) == 1
         return self.search.pruner or ("asha" if plain_search else "none")

@@ -11,7 +11,7 @@ from study.metric_catalog import (
     EVALUATED,
     METRICS,
     PER_CLASS,
-    SHIFTED_PREFIX,
+    SHIFTED_METRIC_PREFIX,
     TEST_PREFIX,
     VAL_PREFIX,
     metric_named,
@@ -22,7 +22,8 @@ from study.utils.suggestions import did_you_mean
 USABLE = tuple(name for name, metric in METRICS.items() if metric.mode)
 FAMILIES = (
     f"and by class {', '.join(f'{VAL_PREFIX}{kind}.<class>' for kind in PER_CLASS)}; of further images "
-    f"{SHIFTED_PREFIX}<set>.<name>, such as {SHIFTED_PREFIX}offcentre.auc or {SHIFTED_PREFIX}offcentre.recall.<class>"
+    f"{SHIFTED_METRIC_PREFIX}<set>.<name>, such as {SHIFTED_METRIC_PREFIX}offcentre.auc "
+    f"or {SHIFTED_METRIC_PREFIX}offcentre.recall.<class>"
 )
 
 
@@ -53,8 +54,8 @@ def unfit(name: str, use: str, sets: Collection[str] | None) -> str | None:
 
 def _unknown(name: str, sets: Collection[str]) -> str:
     bare = [*EVALUATED, *(f"{kind}.<class>" for kind in PER_CLASS)]
-    shifted = [f"{SHIFTED_PREFIX}{image_set}.{metric}" for image_set in sets for metric in bare]
-    meant = did_you_mean(name, shifted if name.startswith(SHIFTED_PREFIX) else METRICS, otherwise=".")
+    shifted = [f"{SHIFTED_METRIC_PREFIX}{image_set}.{metric}" for image_set in sets for metric in bare]
+    meant = did_you_mean(name, shifted if name.startswith(SHIFTED_METRIC_PREFIX) else METRICS, otherwise=".")
     return f"trials do not report a metric `{name}`{meant} Reported: {', '.join(METRICS)}; {FAMILIES}"
 
 
@@ -118,12 +119,12 @@ def _target(study: Candidate) -> None:
 
 def _measured_each_epoch(study: Candidate, name: str) -> bool:
     """Whether a metric is known after every epoch; those of shifted sets are where one steers the trial."""
-    if not name.startswith(SHIFTED_PREFIX):
+    if not name.startswith(SHIFTED_METRIC_PREFIX):
         return True
     several = study.tree.get("objectives")
     first = several[0] if several else study.tree.get("objective", {})
     stopping = study.possible_values("early_stopping_metric") if _stops_early(study) else ()
-    return any(str(metric).startswith(SHIFTED_PREFIX) for metric in (first.get("metric", ""), *(stopping or ())))
+    return any(str(metric).startswith(SHIFTED_METRIC_PREFIX) for metric in (first.get("metric", ""), *(stopping or ())))
 
 
 def _stops_early(study: Candidate) -> bool:

@@ -13,7 +13,7 @@ from study.config_file.messages import show, show_bare
 from study.config_file.objective_rules import unfit
 from study.config_file.yaml_document import Loc
 from study.designs.space import values_of
-from study.metric_catalog import SHIFTED_PREFIX, VAL_PREFIX
+from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
 
 Values = frozenset[tuple[bool, Scalar]]
 Way = Mapping[str, Values]
@@ -43,8 +43,8 @@ def drawn_together(
 def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar) -> list[tuple[Scalar, Way]]:
     """Return each value of a hyperparameter with what must hold for it.
 
-    It exists where all of its ancestors have the right values, which are independent of each other; it does not
-    where any one that exists has a wrong value.
+    The hyperparameter is active if all parameters it depends on have the required values; it is inactive if any of
+    them that is active itself has another value.
     """
     if name not in parameters:
         return [(fixed, {})]
@@ -67,7 +67,7 @@ def _comparable(values: Iterable[Scalar]) -> Values:
     return frozenset((isinstance(value, bool), value) for value in values)
 
 
-_STOPPING = (VAL_PREFIX, "train_", SHIFTED_PREFIX)
+_STOPPING = (VAL_PREFIX, "train_", SHIFTED_METRIC_PREFIX)
 
 
 def _home(study: Candidate, name: str) -> Loc:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from study.data.dataset import SHIFTED_PREFIX
+from study.data.dataset import SHIFTED_SET_PREFIX
 from study.errors import DataError
 
 LEAST_CLASSES = 2
@@ -81,6 +81,6 @@ def require_shifted_names(names: Collection[str], taken: Collection[str]) -> Non
         )
     if doubled := sorted(set(names) & set(taken)):
         raise DataError(
-            f"a name in data.shifted must be new, but {', '.join(SHIFTED_PREFIX + name for name in doubled)} "
+            f"a name in data.shifted must be new, but {', '.join(SHIFTED_SET_PREFIX + name for name in doubled)} "
             "is there already; choose another name"
         )

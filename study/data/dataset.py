@@ -14,7 +14,7 @@ from study.errors import DataError
 from study.records import DataSummary
 
 SPLITS = ("train", "val", "test")
-SHIFTED_PREFIX = "shifted/"
+SHIFTED_SET_PREFIX = "shifted/"
 FINGERPRINT_FORM = b"study-data-1"
 
 
@@ -72,7 +72,7 @@ def make_bundle(
     """Put the sets of a study together and summarise them.
 
     Args:
-        source: "faces" or "folder".
+        source: a data source, as in ``DataSpec.source``.
         image_size_px: side of every image.
         classes: name of each label.
         sets: by "train", "val", perhaps "test", and "shifted/<name>".
@@ -81,7 +81,7 @@ def make_bundle(
     Raises:
         DataError: train, val or test lacks a class, or a shifted set has no image at all.
     """
-    shifted_sizes = {name: len(images) for name, images in sets.items() if name.startswith(SHIFTED_PREFIX)}
+    shifted_sizes = {name: len(images) for name, images in sets.items() if name.startswith(SHIFTED_SET_PREFIX)}
     require_images(shifted_sizes)
     require_classes(
         {name: _count_classes(images, classes) for name, images in sets.items() if name not in shifted_sizes}
@@ -98,7 +98,9 @@ def make_bundle(
         skipped=skipped,
     )
     shifted = {
-        name.removeprefix(SHIFTED_PREFIX): images for name, images in ordered.items() if name.startswith(SHIFTED_PREFIX)
+        name.removeprefix(SHIFTED_SET_PREFIX): images
+        for name, images in ordered.items()
+        if name.startswith(SHIFTED_SET_PREFIX)
     }
     return DataBundle(ordered["train"], ordered["val"], ordered["test"], shifted, classes, summary)
 
@@ -106,7 +108,7 @@ def make_bundle(
 def all_sets(bundle: DataBundle) -> dict[str, ImageSet]:
     """Return the sets of a bundle by the names the summary uses, without an empty test set."""
     test = {"test": bundle.test} if len(bundle.test) else {}
-    shifted = {SHIFTED_PREFIX + name: images for name, images in bundle.shifted.items()}
+    shifted = {SHIFTED_SET_PREFIX + name: images for name, images in bundle.shifted.items()}
     return {"train": bundle.train, "val": bundle.val, **test, **shifted}
 
 

@@ -17,7 +17,7 @@ from study.data.class_names import (
     require_shifted_classes,
     require_shifted_names,
 )
-from study.data.dataset import SHIFTED_PREFIX, SPLITS, require_classes, require_images
+from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, require_classes, require_images
 from study.data.image_files import ImageFile, find_images, subfolders
 from study.data.splits import assign_groups, assign_splits, require_unshared_groups
 from study.errors import DataError
@@ -66,7 +66,7 @@ def plan_folder(spec: DataSpec) -> FolderPlan:
     ignored: Counter[str] = Counter()
     root, folders = _read_folder(spec, ignored)
     _log.log(logging.INFO if ignored else logging.DEBUG, "%s: %s", root, listed(ignored))
-    require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_PREFIX) for name in folders])
+    require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_SET_PREFIX) for name in folders])
     folders |= _read_shifted(spec.shifted, ignored)
     require_known_keys(spec.classes, {name for by_folder in folders.values() for name in by_folder})
     groups = {name: _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
@@ -104,7 +104,7 @@ def plan_shifted(spec: DataSpec, mapping: Mapping[str, str], classes: Sequence[s
     """Plan the sets of ``data.shifted`` alone, for images that come from elsewhere; None where there are none.
 
     Args:
-        spec: its ``shifted`` counts.
+        spec: only its ``shifted`` is used.
         mapping: class names by folder name.
         classes: those of training, sorted.
 
@@ -171,7 +171,7 @@ def _read_sets(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
     """Return the pictures by set and folder; all under UNSPLIT where the data folder has no splits of its own."""
     folders = subfolders(root)
     shifted = [inner for folder in folders if folder.name == SHIFTED_FOLDER for inner in subfolders(folder)]
-    places = _split_folders(root, folders) | {SHIFTED_PREFIX + folder.name: folder for folder in shifted}
+    places = _split_folders(root, folders) | {SHIFTED_SET_PREFIX + folder.name: folder for folder in shifted}
     groups = {
         name: {child.name: find_images(child, root, ignored) for child in subfolders(folder)}
         for name, folder in places.items()
@@ -188,7 +188,7 @@ def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str
     groups: dict[str, _ByClass] = {}
     for name, path in sorted(shifted.items()):
         root = _existing_folder(f"data.shifted.{name}", path)
-        prefix = SHIFTED_PREFIX + name
+        prefix = SHIFTED_SET_PREFIX + name
         groups[prefix] = {
             child.name: [replace(file, name=f"{prefix}/{file.name}") for file in find_images(child, root, ignored)]
             for child in subfolders(root)

@@ -13,7 +13,7 @@ import PIL
 from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
 from study.data.class_names import require_class_number, require_known_keys, require_shifted_names
-from study.data.dataset import SHIFTED_PREFIX, SPLITS, ImageSet
+from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, ImageSet
 from study.data.decode import DECODER_VERSION
 from study.data.image_folder import FolderPlan, plan_folder, plan_shifted
 from study.data.parallel_decode import read_plan
@@ -141,7 +141,7 @@ def _render_faces(
 
 
 def _set_name(split: str) -> str:
-    return SHIFTED_PREFIX + split if split in faces.SHIFTED_SETS else split
+    return SHIFTED_SET_PREFIX + split if split in faces.SHIFTED_SETS else split
 
 
 def _read_folder(

@@ -85,8 +85,8 @@ def count_grid(space: Sequence[Parameter]) -> int | None:
 class _GridCounter:
     """Count the points of a space parameter by parameter.
 
-    Of a parameter only the values that a condition or an exclusion names are told apart, and of the values known
-    only those that a later parameter asks for; so the work does not grow with the number of points.
+    Values that no condition and no exclusion names are counted together, and a value is remembered only as long as a
+    later parameter depends on it; so the work does not grow with the number of points.
     """
 
     def __init__(self, space: Sequence[Parameter]) -> None:

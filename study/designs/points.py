@@ -101,8 +101,8 @@ class TrialPlan:
         Args:
             dropped: replicates that are never begun because their points are settled; a search runs other points
                 instead, a listed design has fewer trials.
-            reachable: trials begun and to begin of the points that a search found, once it found that there are no
-                others; None as long as there may be.
+            reachable: trials of all points that a search can still run, begun or not, once its space is exhausted;
+                None before.
         """
         is_search, replicates = self.spec.design.kind == "search", len(self.spec.replicates.numbers)
         limits = (

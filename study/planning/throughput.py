@@ -12,7 +12,7 @@ from statistics import median
 
 from study.config.hyperparameters import TrialConfig
 from study.errors import StudyStorageError
-from study.metric_catalog import SHIFTED_PREFIX
+from study.metric_catalog import SHIFTED_METRIC_PREFIX
 from study.paths import Layout
 from study.planning.schedule import Machine
 from study.planning.workload import SpeedKey, speed_key
@@ -158,7 +158,7 @@ def _observed_in(
 
 def scores_shifted_each_epoch(objective: str, early_stopping_metric: str = "") -> bool:
     """Return whether objective or early stopping use shifted images, which then are scored in every epoch."""
-    return any(name.startswith(SHIFTED_PREFIX) for name in (objective, early_stopping_metric))
+    return any(name.startswith(SHIFTED_METRIC_PREFIX) for name in (objective, early_stopping_metric))
 
 
 def _observe(record: TrialRecord, ends: Sequence[float], train: int, scored: int) -> ObservedSpeed:

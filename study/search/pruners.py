@@ -28,8 +28,9 @@ WHOLE_TRIALS_FIRST = 5
 class Pruner(TrialListener):
     """Lets every trial run to its end; the base class of the others.
 
-    ``depends_on_others`` says at which epochs a decision is stored, because what other trials report later would change
-    it; ``settles`` ends the replicates of a configuration instead of a running trial.
+    Override ``stops`` to end a running trial, or ``settles`` to begin no further replicate of its configuration. Where
+    a decision depends on other trials, ``depends_on_others`` must be true for that epoch: the decision is then stored,
+    so that a resumed study does not decide again with what was reported since.
     """
 
     def depends_on_others(self, epoch: int) -> bool:
@@ -311,7 +312,7 @@ PRUNERS: dict[str, Callable[[StudySpec], Pruner]] = {
     "wilcoxon": lambda spec: Wilcoxon(spec.search.p_value, largest=_largest(spec)),
     "none": lambda spec: Pruner(),
 }
-"""To add a pruner, write its class above and its line here, and its name into ``Pruner`` of the configuration."""
+"""To add a pruner, write its class above, its line here, and its name to ``PrunerName`` (study/config/search_config.py)."""
 
 
 def build_pruner(spec: StudySpec) -> Pruner:

@@ -97,7 +97,7 @@ POPULATION = 20
 
 @dataclass(frozen=True)
 class Stream:
-    """A random stream: what a value's draw depends on besides what the sampler is shown.
+    """Names a random stream; with the observations it determines what a sampler draws.
 
     A sampler made again with the study's seed alone would repeat its first suggestions after a resume. ``redraw``
     counts the draws of a point before this one, which had been run already; ``parameter`` is empty for what is drawn
@@ -185,4 +185,4 @@ SAMPLERS: dict[str, SamplerEntry] = {
     "qmc": SamplerEntry(qmc, lambda spec: NoObservations()),
     "nsga2": SamplerEntry(nsga2, lambda spec: RecentObservations(count=None), keeps_attrs=True),
 }
-"""To add a sampler, write its function above and its line here, and its name into ``Sampler`` of the configuration."""
+"""To add a sampler, write its function above, its line here, and its name to ``SamplerName`` (search_config.py)."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from study.config.hyperparameters import Hyperparameters
-from study.metric_catalog import SHIFTED_PREFIX
+from study.metric_catalog import SHIFTED_METRIC_PREFIX
 from study.paths import SHIFTED_SCORES, write_atomic
 from study.training import device as devices
 from study.training import metrics
@@ -119,7 +119,7 @@ def evaluate_shifted(logits: Logits, data: TrainingData) -> dict[str, float]:
     for name, of_set in logits.items():
         if np.isfinite(of_set).all():
             values = metrics.evaluate(of_set, data.shifted[name].labels, data.classes)
-            results |= {f"{SHIFTED_PREFIX}{name}.{metric}": value for metric, value in values.items()}
+            results |= {f"{SHIFTED_METRIC_PREFIX}{name}.{metric}": value for metric, value in values.items()}
     return results
 
 

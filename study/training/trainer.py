@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import DataError, NonFiniteLossError
-from study.metric_catalog import SHIFTED_PREFIX
+from study.metric_catalog import SHIFTED_METRIC_PREFIX
 from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
@@ -53,7 +53,7 @@ class TrainingTask:
     def evaluates_shifted_each_epoch(self) -> bool:
         """Whether selection or early stopping uses the shifted sets; else only the selected checkpoint is scored."""
         stops = self.config.early_stopping_patience is not None and self.config.early_stopping_metric
-        return any(metric and metric.startswith(SHIFTED_PREFIX) for metric in (self.objective.metric, stops))
+        return any(metric and metric.startswith(SHIFTED_METRIC_PREFIX) for metric in (self.objective.metric, stops))
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Trials as they are stored and followed: serialization, index, queue."""
+"""Trials as they are stored and followed: serialization, listener, queue."""

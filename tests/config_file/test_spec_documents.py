@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from study.config.augmentation_spec import OPERATIONS, PRESETS, parse_augmentation
 from study.config.hyperparameters import DEPTHS, Hyperparameters, Normalization, PlainInit
-from study.config.search_config import DesignKind, Pruner, Sampler
+from study.config.search_config import DesignKind, PrunerName, SamplerName
 from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.config_file.domains import KINDS, STEPPED
@@ -132,7 +132,7 @@ def test_every_range_is_the_models() -> None:
 
 def test_every_sampler_and_pruner_is_explained() -> None:
     documented = tables()
-    for name, literal in (("sampler", Sampler), ("pruner", Pruner)):
+    for name, literal in (("sampler", SamplerName), ("pruner", PrunerName)):
         assert [row[name].strip("`") for row in documented[f"search/{name}"]] == list(get_args(literal))
 
 

@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from optuna.pruners import BasePruner, PercentilePruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from study.config.search_config import Objective, SearchSpec
-from study.config.search_config import Pruner as PrunerName
+from study.config.search_config import Objective, PrunerName, SearchSpec
 from study.config.search_space import Choice, Constant, Domain, Integer, Parameter
 from study.config.study_config import StudySpec
 from study.records import StopReason
@@ -27,7 +26,6 @@ from study.search.pruners import (
     AsynchronousHalving,
     Hyperband,
     Percentile,
-    Pruner,
     SignedRanks,
     build_pruner,
     longest,
@@ -42,7 +40,7 @@ CURVES = st.lists(st.lists(st.integers(0, 9), min_size=9, max_size=9), min_size=
 class Study:
     """Trials that report in any order, to one of our pruners and to an Optuna study beside it."""
 
-    def __init__(self, pruner: Pruner, *, largest: bool) -> None:
+    def __init__(self, pruner: PrunerName, *, largest: bool) -> None:
         self.pruner = pruner
         self.storage = optuna.storages.InMemoryStorage()
         self.optuna = optuna.create_study(storage=self.storage, direction="maximize" if largest else "minimize")

@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from study.config.search_config import Objective, Sampler
+from study.config.search_config import Objective, SamplerName
 from study.config.search_space import Choice, Condition, Exclusion, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
 from study.designs.space import is_active
@@ -29,7 +29,7 @@ from study.storage.study_storage import StudyStorage
 from study.trials.serialization import Assignment
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-EVERY = get_args(Sampler)
+EVERY = get_args(SamplerName)
 RICH = (
     *SPACE,
     Parameter(
@@ -86,7 +86,7 @@ def with_interrupted(layout: StudyLayout, count: int) -> StudyStorage:
     "sampler, replicates", [*((name, 1) for name in EVERY), *((name, 2) for name in EVERY if name != "gp")]
 )
 def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(
-    tmp_path: Path, sampler: Sampler, replicates: int
+    tmp_path: Path, sampler: SamplerName, replicates: int
 ) -> None:
     trials = {"nsga2": 36, "gp": 13}.get(sampler, 24)  # more than any begins with at random
     spec = make_spec(trials * replicates, sampler=sampler, pruner="none", space=RICH, replicates=replicates)
@@ -98,7 +98,7 @@ def test_a_resumed_study_suggests_what_an_uninterrupted_one_would(
 
 
 @pytest.mark.parametrize("sampler", EVERY)
-def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampler: Sampler) -> None:
+def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampler: SamplerName) -> None:
     trials = 14 if sampler == "gp" else 40
     spec = make_spec(trials, sampler=sampler, pruner="none", space=RICH)
     run(tmp_path / "s", spec, resumes=False)
@@ -114,7 +114,7 @@ def test_suggestions_keep_conditions_exclusions_and_ranges(tmp_path: Path, sampl
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes"])
-def test_samplers_that_learn_come_closer_than_chance(tmp_path: Path, sampler: Sampler) -> None:
+def test_samplers_that_learn_come_closer_than_chance(tmp_path: Path, sampler: SamplerName) -> None:
     space = (SPACE[2], Parameter(name="weight_decay", domain=Uniform(low=1e-6, high=1e-1, log=True)))
     trials = 18 if sampler == "gp" else 50
     storage, _ = make_storage(tmp_path / "s", make_spec(trials, sampler=sampler, pruner="none", space=space))
@@ -164,7 +164,7 @@ def stored(layout: StudyLayout) -> optuna.Study:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp", "qmc", "nsga2"])
-def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: Sampler) -> None:
+def test_several_objectives_have_all_their_values(tmp_path: Path, sampler: SamplerName) -> None:
     objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="train_loss", mode="min"))
     spec = make_spec(16, sampler=sampler, pruner="none", objectives=objectives)
     storage, layout = make_storage(tmp_path / "s", spec)
@@ -181,7 +181,9 @@ def test_every_sampler_of_the_study_file_exists() -> None:
     assert tuple(SAMPLERS) == EVERY
 
 
-def drawn(spec: StudySpec, sampler: Sampler, number: int, points: list[FrozenTrial] | None = None) -> dict[str, object]:
+def drawn(
+    spec: StudySpec, sampler: SamplerName, number: int, points: list[FrozenTrial] | None = None
+) -> dict[str, object]:
     """Draw a point as a searcher does."""
     storage = PointStorage()
     study = optuna.create_study(storage=storage, directions=study_directions(spec))
@@ -288,7 +290,7 @@ def test_the_recent_points_are_shown_in_order(count: int | None, shown: range) -
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp"])
-def test_a_sampler_looks_at_no_more_than_it_is_shown(sampler: Sampler) -> None:
+def test_a_sampler_looks_at_no_more_than_it_is_shown(sampler: SamplerName) -> None:
     spec = make_spec(space=SPACE[2:])
     points = [ended(number, number * 7 % 101 / 101, 10 ** -(1 + number * 3 / 400)) for number in range(400)]
     selection = SAMPLERS[sampler].observations(spec)

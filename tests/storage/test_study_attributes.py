@@ -11,7 +11,7 @@ import pytest
 from engine_fakes import DATA, SPACE, make_spec, make_storage, metrics, reopened
 
 from study.config.hyperparameters import Hyperparameters
-from study.config.search_config import Objective, Sampler
+from study.config.search_config import Objective, SamplerName
 from study.config.search_space import Choice, Constant, Parameter, Uniform
 from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialState
@@ -249,7 +249,9 @@ def test_what_is_fixed_in_one_study_and_searched_in_the_other_must_agree(tmp_pat
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "cmaes", "nsga2"])
-def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(tmp_path: Path, sampler: Sampler) -> None:
+def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(
+    tmp_path: Path, sampler: SamplerName
+) -> None:
     other, _ = make_storage(tmp_path / "other", make_spec(24, pruner="none", seed=9))
     for _ in range(24):
         assignment = other.ask()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.config.hyperparameters import Scalar
-from study.config.search_config import BudgetSpec, DesignSpec, Sampler
+from study.config.search_config import BudgetSpec, DesignSpec, SamplerName
 from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec, stable_seed
 from study.designs.grid import grid_points
@@ -135,8 +135,8 @@ def test_a_budget_of_trials_cuts_a_design_and_counts_what_is_run(tmp_path: Path)
     assert places(storage)[6:] == [(1, 1), (2, 1)], "what a pruned point frees goes to the next ones"
 
 
-@pytest.mark.parametrize("sampler", get_args(Sampler))
-def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Path, sampler: Sampler) -> None:
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+def test_a_search_of_a_finite_space_runs_every_point_once_and_ends(tmp_path: Path, sampler: SamplerName) -> None:
     space = (*FINITE, Parameter(name="head_dropout", domain=Uniform(low=0.0, high=0.1, step=0.05)))
     storage, layout = run_all(tmp_path / "s", make_spec(100, sampler=sampler, pruner="none", space=space))
     keys = [point_key(record.params) for record in storage.records()]

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
-from study.config.search_config import BudgetSpec, Objective, Pruner, ReplicatesSpec, Sampler, SearchSpec
+from study.config.search_config import BudgetSpec, Objective, PrunerName, ReplicatesSpec, SamplerName, SearchSpec
 from study.config.search_space import Choice, Condition, Parameter, Uniform
 from study.config.study_config import StudySpec
 from study.engine.trial_controller import TrialController
@@ -48,8 +48,8 @@ def make_spec(
     trials: int = 4,
     *,
     epochs: int = 3,
-    sampler: Sampler = "random",
-    pruner: Pruner = "asha",
+    sampler: SamplerName = "random",
+    pruner: PrunerName = "asha",
     seed: int = 3,
     replicates: int = 1,
     space: tuple[Parameter, ...] = SPACE,
@@ -71,8 +71,8 @@ def limited(
     *,
     epochs: int = 9,
     replicates: int = 1,
-    sampler: Sampler = "random",
-    pruner: Pruner = "none",
+    sampler: SamplerName = "random",
+    pruner: PrunerName = "none",
     **budget: object,
 ) -> StudySpec:
     """Return a study with a budget."""

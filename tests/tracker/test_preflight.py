@@ -173,13 +173,13 @@ def test_require_tracking_stops_before_anything_is_made(tmp_path: Path) -> None:
 
 
 def test_the_choice_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from cli.options import RunOptions
+    from cli.options import SharedRunOptions
     from cli.run_session import reach_tracking
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         uri = f"http://ann:s3cret@127.0.0.1:{probe.getsockname()[1]}"
-        assert not reach_tracking("my study", uri, RunOptions(results=tmp_path))
+        assert not reach_tracking("my study", uri, SharedRunOptions(results=tmp_path))
     (line,) = capsys.readouterr().err.splitlines()
     assert "s3cret" not in line
     assert "`study sync 'my study' --results" in line

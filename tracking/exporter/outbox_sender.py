@@ -249,7 +249,7 @@ class ExporterThread:
         elif self._failures:
             backoff = max(min(_FIRST_BACKOFF_S * 2 ** (self._failures - 1), _LAST_BACKOFF_S), self._retry_after_s)
             (self._abandoned if self._closing.is_set() else self._closing).wait(backoff)
-        elif not self._closing.is_set():  # what wakes for the closing may have been taken for what woke before
+        elif not self._closing.is_set():  # close() may have set _wake before this wait began
             self._wake.wait()
             self._closing.wait(min(max(_MIN_PAUSE_S, _PAUSE_PER_SENDING * self._spent_s), _MAX_PAUSE_S))
 

@@ -62,8 +62,8 @@ class OutboxRecorder:
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents = lambda trial: ()) -> int:
         """Record what is in the storage but not in the outbox; return how many ends of trials that were.
 
-        Such ends and pages are left by a driver killed between writing the storage and the outbox, such reports by a
-        power cut. Call this on resume, after StudyStarted.
+        A driver that is killed between the two writes leaves ends of trials and their pages unrecorded, a power cut
+        reports of epochs. Call this on resume, after StudyStarted.
         """
         known = read_progress(self._study.outbox)
         missed = [record for record in records if record.trial not in known.finished]

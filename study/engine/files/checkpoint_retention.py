@@ -1,6 +1,7 @@
 """Delete checkpoints that a study no longer needs, when a trial ended and when a study is resumed.
 
-While a trial runs, ``study.training.checkpoint`` replaces its previous best epoch; everything else is deleted here.
+While a trial runs, ``study.training.checkpoint`` replaces its previous best epoch, and ``working_directory`` repeats
+that in a remote store; everything else is deleted here.
 """
 
 from __future__ import annotations
