@@ -312,7 +312,7 @@ PRUNERS: dict[str, Callable[[StudySpec], Pruner]] = {
     "wilcoxon": lambda spec: Wilcoxon(spec.search.p_value, largest=_largest(spec)),
     "none": lambda spec: Pruner(),
 }
-"""To add a pruner, write its class above, its line here, and its name to ``PrunerName`` (study/config/search_config.py)."""
+"""To add a pruner, write its class above, its line here, and its name to ``PrunerName`` (search_config.py)."""
 
 
 def build_pruner(spec: StudySpec) -> Pruner:
