@@ -12,7 +12,7 @@ study: $(INSTALLED)
 	$(BIN)/study best ablation --metric val_auc
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Kills the driver of real studies at 50 random moments: about half an hour on two cores.
 crash-test: $(INSTALLED)
@@ -26,7 +26,7 @@ check-latest:
 	.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade -e ".[dev]"
 	.venv-latest/bin/python -m pip freeze --exclude-editable | diff constraints.txt - || true
 	.venv-latest/bin/mypy
-	.venv-latest/bin/python -m pytest -n 2 --dist loadfile
+	.venv-latest/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

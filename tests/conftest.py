@@ -6,6 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+# Folders whose files run whole studies: they begin first, so that no worker is left with one when the others are done.
+SLOW = ("command_line", "engine", "tracker", "ui")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.parent.name not in SLOW)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
