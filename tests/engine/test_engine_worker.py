@@ -203,7 +203,7 @@ def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
 
 def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> None:
     """Note what each trial makes that is large."""
-    make_learner, place_images = loop.make_learner, loop._place_images
+    make_learner, images_on = loop.make_learner, loop._images_on
 
     def made(*args: Any, **kwargs: Any) -> Any:
         learner = make_learner(*args, **kwargs)
@@ -212,12 +212,12 @@ def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> N
         return learner
 
     def placed(*args: Any, **kwargs: Any) -> Any:
-        images = place_images(*args, **kwargs)
+        images = images_on(*args, **kwargs)
         kept.extend(map(weakref.ref, [images, images.training, images.training._images]))
         return images
 
     monkeypatch.setattr(loop, "make_learner", made)
-    monkeypatch.setattr(loop, "_place_images", placed)
+    monkeypatch.setattr(loop, "_images_on", placed)
 
 
 @pytest.mark.parametrize("ending", ["left", "whole", "failed"])
