@@ -193,7 +193,14 @@ def test_names_stay_apart_and_most_stay_as_they_are() -> None:
 
 
 def test_importing_the_tracker_does_not_import_mlflow() -> None:
-    modules = "exporter.recorder", "exporter.sync", "exporter.process", "reader.queries", "ui.server", "models.registry"
+    modules = (
+        "exporter.recorder",
+        "exporter.sync",
+        "exporter.exporter_process",
+        "reader.queries",
+        "ui.server",
+        "models.model_registry",
+    )
     program = f"import sys; import {', '.join(f'tracking.{one}' for one in modules)}; print('mlflow' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
