@@ -8,13 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from study.utils.git import run_git
-
-if TYPE_CHECKING:
-    pass
-
 
 PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
 SWITCHES = (
