@@ -37,13 +37,22 @@ def single_fault(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     "design, expected",
     [
-        ("girid", '6:9: design.kind must be one of search, grid, one_factor, factorial, got "girid"; did you mean `gr'),
+        (
+            "girid",
+            '6:9: design.kind must be one of search, grid, one_factor, factorial, got "girid"; did you mean `gri',
+        ),
         ("[grid]", '6:9: design must be a mapping such as {kind: ...}, got ["grid"]'),
         ("{knd: grid}", "6:10: unknown key `knd` in design; did you mean `kind`? Known: kind, baseline, resolution, f"),
-        ("{kind: grid, baseline: {depth: 10}}", "6:22: design.baseline belongs to design one_factor, but design.kind "),
+        (
+            "{kind: grid, baseline: {depth: 10}}",
+            "6:22: design.baseline belongs to design one_factor, but design.kind i",
+        ),
         ("{kind: grid, resolution: 3}", "6:22: design.resolution belongs to design factorial, but design.kind is grid"),
         ("{kind: grid, fraction: plackett_burman}", "6:22: design.fraction belongs to design factorial, but design.ki"),
-        ("{resolution: 3}", "6:10: design.resolution belongs to design factorial, but design.kind is search; remove i"),
+        (
+            "{resolution: 3}",
+            "6:10: design.resolution belongs to design factorial, but design.kind is search; remove it",
+        ),
         ("{kind: factorial, fraction: plackett_burman}", "6:27: design.fraction needs a resolution, without which ev"),
         (
             "{kind: factorial, fraction: plackett_burman, resolution: 4}",
@@ -54,7 +63,10 @@ def single_fault(folder: Path, text: str) -> str:
             "{kind: factorial, resolution: 3}",
             "5:3: a fraction needs every factor in every point, but space.momentum has a `when`; remove it, or remove ",
         ),
-        ("one_factor", "6:9: design.baseline must give a value of depth (one of 10 or 18) and optimizer (one of adam "),
+        (
+            "one_factor",
+            "6:9: design.baseline must give a value of depth (one of 10 or 18) and optimizer (one of adam or sgd)",
+        ),
         ("{kind: one_factor, baseline: [1]}", "6:38: design.baseline must be a mapping from text to true or false or "),
         (
             "{kind: one_factor, baseline: {depth: 10, optimizer: adam}}",
@@ -80,7 +92,10 @@ def single_fault(folder: Path, text: str) -> str:
             "grid\nsearch: {trials: 3}",
             "7:10: search.trials belongs to design search, but design.kind is grid, which lists its points; remove it,",
         ),
-        ("grid\nwarm_start: [y]", "7:1: warm_start belongs to design search, but design.kind is grid, which lists its"),
+        (
+            "grid\nwarm_start: [y]",
+            "7:1: warm_start belongs to design search, but design.kind is grid, which lists its ",
+        ),
         (
             "grid\nsearch: {pruner: asha, min_epochs: 11}",
             "7:36: search.min_epochs must be <= max_epochs = 10 for pruner asha to ever act, got 11",

@@ -58,7 +58,10 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("replicates: {seeds: [0, 2, 0]}", "3:28: replicates.seeds must not repeat a seed, got 0 twice; remove one of"),
         ("replicates: {count: 0}", "3:21: replicates.count must be a whole number >= 1 and <= 1000, got 0"),
         ("replicates: {seeds: [0], count: 1}", "3:26: replicates must have seeds or count, not both; remove one, cou"),
-        ("search: {pruner: wilcoxon}", "3:18: pruner wilcoxon needs at least 5 replicates to act before the last at p"),
+        ("search: {pruner: wilcoxon}", (
+            "3:18: pruner wilcoxon needs at least 5 replicates to "
+            "act before the last at p_value 0.1, as n pairs of "
+        )),
         (
             "search: {pruner: wilcoxon, p_value: 0.01}\nreplicates: {count: 7}",
             "3:18: pruner wilcoxon needs at least 8 replicates to act before the last at p_value 0.01, as n pairs of ",
@@ -78,7 +81,10 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("search: {percentile: 100}", "3:22: search.percentile must be a number > 0 and < 100, got 100"),
         ("search: {p_value: 0.5}", "3:19: search.p_value must be a number > 0 and < 0.5, got 0.5"),
         ("search: {sampler: nsga3}", '3:19: search.sampler must be one of tpe, random, gp, cmaes, qmc, nsga2, got "n'),
-        ("search: {sampler: cmaes}", "3:19: search.sampler cmaes needs 2 numeric parameters without a `when`, got 0, "),
+        ("search: {sampler: cmaes}", (
+            "3:19: search.sampler cmaes needs 2 numeric parameters "
+            "without a `when`, got 0, and draws the others at ra"
+        )),
         ("warm_start: y", '3:13: warm_start must be a list, each text, got "y"'),
         ("warm_start: [x]", "3:14: warm_start must name other studies, got this one, x; remove it"),
         ("warm_start: [y, z, y]", "3:20: warm_start must not repeat a study, got y twice; remove one of them"),
@@ -93,7 +99,10 @@ NUMBERS = "name: x\nspace: {learning_rate: {loguniform: [0.001, 0.1]}, weight_de
         ("budget: {failures: 0}", "3:20: budget.failures must be a whole number >= 1, got 0"),
         ("budget: {target: 0.9}", "3:18: budget.target must be a mapping from text to a number, got 0.9"),
         ("budget: {target: {val_auc: high}}", '3:28: budget.target.val_auc must be a number, got "high"'),
-        ("budget: {target: {val_acu: 0.9}}", "3:19: trials do not report a metric `val_acu`; did you mean `val_auc`? "),
+        ("budget: {target: {val_acu: 0.9}}", (
+            "3:19: trials do not report a metric `val_acu`; did you "
+            "mean `val_auc`? Reported: train_loss, "
+        )),
         ("budget: {target: {learning_rate: 1}}", "3:19: learning_rate has no better direction, so it cannot be a targ"),
         ("budget: {target: {test.auc: 0.9}}", "3:19: test.auc cannot be a target: the test images are looked at once,"),
         ("budget: {target: {shifted.offcentre.auc: 0.9}}", "3:19: shifted.offcentre.auc cannot be a target: shifted s"),

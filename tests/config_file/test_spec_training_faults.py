@@ -49,11 +49,20 @@ def loads(folder: Path, body: str) -> None:
             "space: {optimizer: sgd, nesterov: {choice: [true, false]}, momentum: {choice: [0.0]}}",
             "3:25: space.nesterov needs a momentum > 0, but momentum is always 0",
         ),
-        ("trial: {milestones: [3, 5]}", "3:9: trial.milestones belongs to multistep, but schedule is always constant;"),
+        (
+            "trial: {milestones: [3, 5]}",
+            "3:9: trial.milestones belongs to multistep, but schedule is always constant; ",
+        ),
         ("trial: {gamma: 0.5, schedule: cosine}", "3:9: trial.gamma belongs to multistep, but schedule is always cosi"),
-        ("trial: {head_width: 8}", "3:9: trial.head_width belongs to mlp, but head is always linear; remove it or set"),
+        (
+            "trial: {head_width: 8}",
+            "3:9: trial.head_width belongs to mlp, but head is always linear; remove it or set ",
+        ),
         ("space: {focal_gamma: 3.0}", "3:9: space.focal_gamma belongs to focal, but loss is always cross_entropy; rem"),
-        ("space: {head_width: {int: [8, 64]}}", "3:9: space.head_width belongs to mlp, but head is always linear; rem"),
+        (
+            "space: {head_width: {int: [8, 64]}}",
+            "3:9: space.head_width belongs to mlp, but head is always linear; remo",
+        ),
         (
             "space: {head_width: {int: [8, 64]}, head: {choice: [linear, mlp]}}",
             "3:9: space.head_width belongs to mlp, but would be searched for linear too; add when: {head: mlp}",
@@ -92,7 +101,10 @@ def test_what_can_matter_is_allowed(tmp_path: Path, body: str) -> None:
 @pytest.mark.parametrize(
     "body, expected",
     [
-        ("trial: {family: wide_resnet}", "3:9: trial.family wide_resnet comes in depth 50 only, but would be run with"),
+        (
+            "trial: {family: wide_resnet}",
+            "3:9: trial.family wide_resnet comes in depth 50 only, but would be run with depth 18; set depth: 50",
+        ),
         (
             "trial: {depth: 34, family: resnet_v2}",
             "3:20: trial.family resnet_v2 comes in depth 50, 101, 152 only, but would be run with depth 34; set depth",
@@ -191,14 +203,32 @@ def test_pairs_are_those_of_every_possible_trial(space: tuple[Parameter, ...]) -
     "body, expected",
     [
         ("trial: {warmup_epochs: 10}", "3:24: trial.warmup_epochs must be < max_epochs = 10, got 10; shorten the warm"),
-        ("space: {warmup_epochs: 3}\ntrial: {max_epochs: 2}", "3:24: space.warmup_epochs must be < max_epochs = 2, go"),
-        ("trial: {schedule: multistep}", "3:9: trial.schedule multistep needs trial.milestones, the epochs after whic"),
+        (
+            "space: {warmup_epochs: 3}\ntrial: {max_epochs: 2}",
+            "3:24: space.warmup_epochs must be < max_epochs = 2, got",
+        ),
+        (
+            "trial: {schedule: multistep}",
+            "3:9: trial.schedule multistep needs trial.milestones, the epochs after which",
+        ),
         ("space: {schedule: {choice: [cosine, multistep]}}", "3:9: space.schedule multistep needs trial.milestones"),
-        ("trial: {schedule: multistep, milestones: [5, 3]}", "3:42: trial.milestones must ascend, got [5, 3]; write ["),
-        ("trial: {schedule: multistep, milestones: [3, 3]}", "3:42: trial.milestones must ascend, got [3, 3]; write ["),
-        ("trial: {schedule: multistep, milestones: [3, 5.0]}", "3:46: trial.milestones[1] must be a whole number >= 1"),
+        (
+            "trial: {schedule: multistep, milestones: [5, 3]}",
+            "3:42: trial.milestones must ascend, got [5, 3]; write [3,",
+        ),
+        (
+            "trial: {schedule: multistep, milestones: [3, 3]}",
+            "3:42: trial.milestones must ascend, got [3, 3]; write [3]",
+        ),
+        (
+            "trial: {schedule: multistep, milestones: [3, 5.0]}",
+            "3:46: trial.milestones[1] must be a whole number >= 1, ",
+        ),
         ("trial: {schedule: multistep, milestones: [0, 5]}", "3:43: trial.milestones[0] must be a whole number >= 1, "),
-        ("trial: {schedule: multistep, milestones: 5}", "3:42: trial.milestones must be a list of whole numbers >= 1,"),
+        (
+            "trial: {schedule: multistep, milestones: 5}",
+            "3:42: trial.milestones must be a list of whole numbers >= 1, g",
+        ),
         ("space: {milestones: {choice: [[1, 2]]}}", "3:9: milestones is a list of whole numbers >= 1, which cannot be"),
         ("space: {milestones: 3}", "3:9: milestones is a list of whole numbers >= 1, which cannot be searched; give"),
         ("data: {shifted: {dark: 3}}", '3:24: data.shifted.dark must be text, got 3; put it in quotes: "3"'),
