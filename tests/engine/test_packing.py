@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 import torch
-from test_engine_cluster import nodes
+from test_cluster import nodes
 
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective, ResourceSpec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_spec_faults import faults
+from test_section_faults import faults
 
 from study.config_file import load_spec
 

@@ -14,7 +14,7 @@ import ray
 from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
-from test_engine_packing import choice, few_images, study
+from test_packing import choice, few_images, study
 
 from study.config.search_config import ResourceSpec
 from study.engine.gpu import memory_probe as probe

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_spec_faults import faults
+from test_section_faults import faults
 
 from study.config.hyperparameters import DEPTHS, Scalar
 from study.config.search_space import Choice, Condition, Parameter

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_spec_faults import SPACE, faults
-from test_spec_file import load
+from test_section_faults import SPACE, faults
+from test_study_files import load
 
 from study.config.search_config import Objective
 from study.config.study_config import StudySpec

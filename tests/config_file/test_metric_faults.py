@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from test_spec_training_faults import faults_in, loads
+from test_training_faults import faults_in, loads
 
 
 @pytest.mark.parametrize(
