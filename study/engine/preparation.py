@@ -168,7 +168,8 @@ def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTr
             raise StudyStorageError(
                 f"warm_start must name studies of this results folder, got `{name}`; there are: {known}"
             )
-        points, left_out, why = prior_trials(spec, StudyStorage.open(other))
+        earlier = StudyStorage.open(other)
+        points, left_out, why = prior_trials(spec, earlier.spec, earlier.records())
         if not points:
             raise StudyStorageError(
                 f"warm_start: no finished trial of `{name}` fits this study{': ' + why if why else ''}; "

@@ -36,36 +36,25 @@ class ObservationPolicy(Protocol):
         """Return those to show, in any order."""
 
 
-class NoObservations:
-    """Shows nothing: for samplers that do not learn."""
-
-    def add(self, point: FrozenTrial) -> None:
-        """Ignore it."""
-
-    def shown(self) -> list[FrozenTrial]:
-        """Return none."""
-        return []
-
-
 class RecentObservations:
     """The points that ran to their end last, by number: for samplers that go from generation to generation.
 
     Args:
-        count: how many; two generations and the trials in flight must be among them. None shows all.
+        count: how many; two generations and the trials in flight must be among them. None shows all, 0 none.
     """
 
     def __init__(self, count: int | None) -> None:
-        self._count = count or 0
+        self._count = count
         self._points: list[FrozenTrial] = []
 
     def add(self, point: FrozenTrial) -> None:
         """Add a point that ended."""
-        if point.state is OptunaState.COMPLETE:
+        if point.state is OptunaState.COMPLETE and self._count != 0:
             insort(self._points, point, key=lambda known: known.number)
 
     def shown(self) -> list[FrozenTrial]:
         """Return the last ones."""
-        return self._points[-self._count :]
+        return self._points[-self._count :] if self._count else self._points
 
 
 class TopAndRandomSample:

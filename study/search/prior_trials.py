@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.distributions import FloatDistribution, IntDistribution
 
@@ -17,15 +17,6 @@ from study.config.study_config import StudySpec
 from study.designs.space import constants, is_active, without
 from study.records import StopReason, TrialRecord, TrialState
 from study.search.space import contains, distribution
-
-
-class EarlierStudy(Protocol):
-    """What is read of the other study's storage."""
-
-    spec: StudySpec
-
-    def records(self) -> Sequence[TrialRecord]:
-        """Return every trial."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +47,19 @@ class _MisfitError(Exception):
     """Why a point cannot be used."""
 
 
-def prior_trials(spec: StudySpec, other: EarlierStudy) -> tuple[tuple[PriorTrial, ...], int, str]:
+def prior_trials(
+    spec: StudySpec, earlier: StudySpec, records: Iterable[TrialRecord]
+) -> tuple[tuple[PriorTrial, ...], int, str]:
     """Return the points of another study that fit a new one's space, the number of those that do not, and why.
 
     A point fits if it has the parameters that are searched here, each with a value that may be chosen here; what was
     fixed there counts as its value, and what is fixed here but was searched there must have had that value. An epoch
     is selected anew by this study's objective. Points that run yet are not counted.
     """
-    searched = {parameter.name for parameter in other.spec.space}
+    searched = {parameter.name for parameter in earlier.space}
     priors: list[PriorTrial] = []
     misfits: Counter[str] = Counter()
-    for runs in _by_point(other.records()):
+    for runs in _by_point(records):
         try:
             priors.append(_fit(spec, runs, searched))
         except _MisfitError as misfit:

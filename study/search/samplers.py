@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler,
 from optuna.trial import FrozenTrial
 
 from study.config.study_config import StudySpec, stable_seed
-from study.search.observations import NoObservations, ObservationPolicy, RecentObservations, TopAndRandomSample
+from study.search.observations import ObservationPolicy, RecentObservations, TopAndRandomSample
 from study.search.space import SHORTER_LIST
 
 _MOST_DIMENSIONS = 21_201
@@ -178,11 +178,11 @@ class SamplerEntry:
 
 SAMPLERS: dict[str, SamplerEntry] = {
     "tpe": SamplerEntry(tpe, lambda spec: TopAndRandomSample(spec, best=50, others=200, pruned=True)),
-    "random": SamplerEntry(random, lambda spec: NoObservations()),
+    "random": SamplerEntry(random, lambda spec: RecentObservations(count=0)),
     # Its cost is cubic in the points shown; it has one best point, whatever the stream, and takes seconds to find it.
     "gp": SamplerEntry(gp, lambda spec: TopAndRandomSample(spec, best=30, others=70, pruned=False), redraws=3),
     "cmaes": SamplerEntry(cmaes, lambda spec: RecentObservations(count=500), keeps_attrs=True),
-    "qmc": SamplerEntry(qmc, lambda spec: NoObservations()),
+    "qmc": SamplerEntry(qmc, lambda spec: RecentObservations(count=0)),
     "nsga2": SamplerEntry(nsga2, lambda spec: RecentObservations(count=None), keeps_attrs=True),
 }
 """To add a sampler, write its function above, its line here, and its name to ``SamplerName`` (search_config.py)."""

@@ -4,45 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import Trial
 
 from study.config.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
 from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform, same_value
 from study.config.study_config import StudySpec, stable_seed
 from study.designs.space import constants, is_active, without
 
-
-class SuggestApi(Protocol):
-    """What suggests values one by one, such as an Optuna trial."""
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Suggest one of the choices."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Suggest a real number."""
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """Suggest an integer."""
-
-
 SHORTER_LIST = " without "
 """Between a parameter's name and the values taken out, in Optuna's name for a shorter list of choices."""
 
 
-def suggest(trial: SuggestApi, space: Sequence[Parameter]) -> dict[str, Scalar]:
-    """Suggest a value for every searched parameter that exists in this trial.
-
-    Args:
-        trial: an Optuna trial, or anything else that suggests.
-        space: ordered so that parents come before children, as in a StudySpec.
-
-    Returns:
-        The searched values in the order of the space; constants are not among them.
-    """
+def suggest(trial: Trial, space: Sequence[Parameter]) -> dict[str, Scalar]:
+    """Suggest a value for every searched parameter that exists in this trial, in the order of the space."""
     params: dict[str, Scalar] = {}
     known = constants(space)
     for parameter, name, asked in active_distributions(space, known):

@@ -1,4 +1,4 @@
-"""The durable state of a study: create, open, ask, report, tell, resume; on Optuna's journal storage."""
+"""Changes of a stored study: create, open, ask, report, tell, resume; on Optuna's journal storage."""
 
 from __future__ import annotations
 
@@ -15,12 +15,22 @@ from study.config.hyperparameters import TrialConfig
 from study.config.study_config import StudySpec
 from study.errors import StudyStorageError, damaged, missing
 from study.paths import StudyLayout
-from study.records import DataSummary, EpochMetrics, StopReason, TrialRecord, TrialState
+from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, TrialRecord, TrialState
 from study.search.optuna_adapter import study_directions
 from study.search.prior_trials import PriorTrial
 from study.storage.journal import BatchedJournalStorage, write_new_journal
-from study.storage.stored_trials import StoredTrials
-from study.storage.study_attributes import SESSIONS, refuse_existing
+from study.storage.stored_study import StoredStudy
+from study.storage.study_attributes import (
+    DROPPED_LINE,
+    DROPPED_PREFIX,
+    END_REASON,
+    ENDED_AT,
+    EXTENSIONS,
+    LOOKS,
+    SESSIONS,
+    SPEC,
+    refuse_existing,
+)
 from study.trials.serialization import (
     ALONE,
     ASKED,
@@ -43,7 +53,7 @@ TOLD: Mapping[TrialState, OptunaState] = {STATES[state]: state for state in Optu
 _DAMAGE = (OSError, LookupError, ValueError, TypeError, AttributeError, AssertionError, OptunaError)
 
 
-class StudyStorage(StoredTrials):
+class StudyStorage(StoredStudy):
     """The one durable state of a study.
 
     Only the driver that holds the study's lock writes; anybody may read what there was when they opened it.
@@ -240,8 +250,31 @@ class StudyStorage(StoredTrials):
 
     def extend(self, spec: StudySpec) -> None:
         """Continue by a larger spec; the caller made sure that it only adds to the one before."""
-        self._note_extension(spec)
+        changes = dict(_differences(self.spec.model_dump(mode="json"), spec.model_dump(mode="json")))
+        with self._storage.batch():
+            self._forget_end()
+            self._note(EXTENSIONS, [*self.extensions, {"at_s": time.time(), "changes": changes}])
+            self._note(SPEC, spec.model_dump_json())
+        self.spec = spec
         self._start_listening()
+
+    def record_test_evaluation(self, look: FinalLook) -> None:
+        """Store an evaluation on the test images; the caller holds the study's lock."""
+        self._note(LOOKS, [asdict(known) for known in (*self.looks, look)])
+
+    def note_end(self, reason: StopReason | None = None) -> None:
+        """Note that the study's end was recorded everywhere, and why it came before all planned trials ended, if so."""
+        with self._storage.batch():
+            self._note(END_REASON, None if reason is None else reason.value)
+            self._note(ENDED_AT, time.time())
+
+    def note_dropped(self, numbers: tuple[int, ...] | list[int]) -> None:
+        """Note that the weights of these trials were deleted."""
+        lines = {number // DROPPED_LINE for number in numbers}
+        with self._storage.batch():
+            for line in sorted(lines):
+                here = {number for number in numbers if number // DROPPED_LINE == line}
+                self._note(f"{DROPPED_PREFIX}{line}", sorted(here | set(self._dropped(line))))
 
     def _ask_again(self, number: int) -> None:
         trial = self._trial(number)
@@ -255,5 +288,26 @@ class StudyStorage(StoredTrials):
         values = [record.metrics.get(objective.metric, math.nan) for objective in self.spec.objective_list]
         return values if all(map(math.isfinite, values)) else None
 
+    def _forget_end(self) -> None:
+        self._note(END_REASON, None)
+        self._note(ENDED_AT, None)
+
+    def _note(self, key: str, value: object) -> None:
+        self._storage.set_study_user_attr(self._study_id, key, value)
+
     def _set(self, number: int, key: str, value: object) -> None:
         self._storage.set_trial_user_attr(number, key, value)
+
+
+def _differences(before: object, after: object, field: str = "") -> list[tuple[str, list[object]]]:
+    """Return every field of two JSON values that differs, with both values; lists are one field."""
+    if before == after:
+        return []
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return [(field, [before, after])]
+    names = dict.fromkeys((*before, *after))
+    return [
+        difference
+        for name in names
+        for difference in _differences(before.get(name), after.get(name), f"{field}.{name}" if field else str(name))
+    ]

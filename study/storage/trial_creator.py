@@ -10,12 +10,10 @@ from typing import Any
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from study.config.study_config import StudySpec
 from study.search.space import SHORTER_LIST, trial_config
 from study.search.suggest import Searcher, Suggestion, suggestion_from
 from study.storage.journal import BatchedJournalStorage
-from study.storage.stored_study import StoredStudy
-from study.storage.study_attributes import EXHAUSTED
+from study.storage.study_attributes import EXHAUSTED, StudyAttributes
 from study.trials.listener import replay_trials
 from study.trials.queue import TrialQueue
 from study.trials.serialization import ASKED, ATTEMPTS
@@ -30,18 +28,17 @@ class TrialCreator:
 
     def __init__(
         self,
-        spec: StudySpec,
+        study: StudyAttributes,
         storage: BatchedJournalStorage,
         study_id: int,
         queue: TrialQueue,
-        study: StoredStudy,
         trials: Callable[[], list[FrozenTrial]],
     ) -> None:
-        self._spec = spec
+        self._study = study
+        self._spec = study.spec
         self._storage = storage
         self._study_id = study_id
         self._queue = queue
-        self._study = study
         self._trials = trials
 
     @property

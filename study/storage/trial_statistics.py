@@ -30,11 +30,6 @@ class TrialStatistics(TrialListener):
         """How many trials there are in each state."""
         return {state: self._counts[state] for state in TrialState}
 
-    @property
-    def finished(self) -> int:
-        """How many trials ended."""
-        return sum(count for state, count in self._counts.items() if state.is_finished)
-
     def best(self, count: int) -> tuple[int, ...]:
         """Return the finished trials with the best values, the earlier one of equals."""
         return tuple(number for _, _, number in self._ranked[:count])

@@ -18,7 +18,7 @@ from points import POINTS
 
 from cli.main import app
 from cli.study_handle import open_study
-from study.search.observations import NoObservations
+from study.search.observations import RecentObservations
 from study.search.samplers import SAMPLERS, SamplerEntry
 
 STUDY_FILE = Path(__file__).with_name("study_way.yaml")
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=len(POINTS))
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    SAMPLERS["random"] = SamplerEntry(lambda stream: ListedPoints(), lambda spec: NoObservations())
+    SAMPLERS["random"] = SamplerEntry(lambda stream: ListedPoints(), lambda spec: RecentObservations(count=0))
     overrides = {
         "data.path": asked.data,
         "trial.max_epochs": asked.epochs,

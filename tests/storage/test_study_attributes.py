@@ -200,7 +200,7 @@ def earlier(root: Path, **fields: object) -> StudyStorage:
 
 def test_points_of_an_earlier_study_are_means_over_their_replicates(tmp_path: Path) -> None:
     other = earlier(tmp_path / "other", replicates=2)
-    points, left_out, why = prior_trials(make_spec(), other)
+    points, left_out, why = prior_trials(make_spec(), other.spec, other.records())
     by_point = {record.point: dict(record.params) for record in other.records()}
     assert len(by_point) == 7
     failed = next(record for record in other.records() if record.state is TrialState.FAILED)
@@ -216,13 +216,13 @@ def test_points_of_an_earlier_study_are_means_over_their_replicates(tmp_path: Pa
 def test_points_that_do_not_fit_are_counted_and_said(tmp_path: Path) -> None:
     other = earlier(tmp_path / "other")
     narrow = (*SPACE[:2], Parameter(name="learning_rate", domain=Uniform(low=1e-3, high=1e-2, log=True)))
-    points, left_out, why = prior_trials(make_spec(space=narrow), other)
+    points, left_out, why = prior_trials(make_spec(space=narrow), other.spec, other.records())
     assert points
     assert all(1e-3 <= float(point.params["learning_rate"]) <= 1e-2 for point in points)  # type: ignore[arg-type]
     assert len(points) + left_out == 12
     assert "learning_rate is outside 0.001..0.01" in why
     objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="latency_ms", mode="min"))
-    _, left_out, why = prior_trials(make_spec(pruner="none", objectives=objectives), other)
+    _, left_out, why = prior_trials(make_spec(pruner="none", objectives=objectives), other.spec, other.records())
     assert left_out == 12
     assert "has no latency_ms (9)" in why
 
@@ -231,19 +231,19 @@ def test_what_is_fixed_in_one_study_and_searched_in_the_other_must_agree(tmp_pat
     other = earlier(tmp_path / "other")
     adam = [record for record in other.records() if record.params["optimizer"] == "adam" and record.state.is_finished]
     fixed = (Parameter(name="optimizer", domain=Constant(value="adam")), SPACE[2])
-    points, _, why = prior_trials(make_spec(space=fixed), other)
+    points, _, why = prior_trials(make_spec(space=fixed), other.spec, other.records())
     usable = [point for point in adam if point.state is not TrialState.FAILED]
     assert [dict(point.params) for point in points] == [
         {"learning_rate": point.params["learning_rate"]} for point in usable
     ]
     assert "optimizer is fixed at 'adam' here" in why
     wider = (*SPACE, Parameter(name="depth", domain=Choice(values=(10, 18))))
-    points, _, _ = prior_trials(make_spec(space=wider), other)
+    points, _, _ = prior_trials(make_spec(space=wider), other.spec, other.records())
     assert {point.params["depth"] for point in points} == {18}, "what was fixed there counts as its value"
     elsewhere = make_spec(space=wider).model_copy(update={"trial": Hyperparameters(depth=34)})
-    assert len(prior_trials(elsewhere, other)[0]) == 11
+    assert len(prior_trials(elsewhere, other.spec, other.records())[0]) == 11
     narrower = (*SPACE, Parameter(name="depth", domain=Choice(values=(10, 34))))
-    points, left_out, why = prior_trials(make_spec(space=narrower), other)
+    points, left_out, why = prior_trials(make_spec(space=narrower), other.spec, other.records())
     assert (points, left_out) == ((), 12)
     assert "depth 18 is no choice here" in why
 
@@ -259,7 +259,7 @@ def test_a_sampler_knows_the_points_of_earlier_studies_though_they_are_gone(
         other.report(assignment.trial, metrics(1, 1.0 - abs(assignment.config.learning_rate - 0.05)))
         other.tell(assignment.trial, TrialState.COMPLETE, StopReason.FINISHED)
     spec = make_spec(3, sampler=sampler, pruner="none")
-    points, _, _ = prior_trials(spec, other)
+    points, _, _ = prior_trials(spec, other.spec, other.records())
     shutil.rmtree(tmp_path / "other")
 
     def params(folder: str, warm_start: tuple[PriorTrial, ...], *, resumes: bool) -> list[object]:
