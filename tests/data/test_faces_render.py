@@ -22,10 +22,9 @@ from study.data.synthetic_faces import (
     render_splits,
     sampling,
 )
-from study.data.synthetic_faces.mask_style import MaskLook
 from study.data.synthetic_faces.render import draw, frame_of, paint
 from study.data.synthetic_faces.sampling import describe
-from study.data.synthetic_faces.scene import FaceDescription
+from study.data.synthetic_faces.vocabulary import FaceDescription, MaskLook
 from study.errors import DataError
 
 ALL_SPLITS = ORDINARY_SPLITS + SHIFTED_SETS

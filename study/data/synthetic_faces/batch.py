@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from study.data.parallel_decode import available_cores
 from study.data.synthetic_faces.drawing import ByteArray
 from study.data.synthetic_faces.render import check_request, render_face
 from study.data.synthetic_faces.sampling import kind_at
@@ -34,13 +35,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class FaceSet:
-    """The images of one split.
-
-    Attributes:
-        images: uint8 [n, size, size, 3], RGB.
-        labels: int64 [n], indices into CLASSES.
-        kinds: n of unmasked, masked, nose or chin.
-    """
+    """The images of one split: uint8 RGB [n, size, size, 3], labels [n], indices into CLASSES, and kinds [n]."""
 
     images: ByteArray
     labels: npt.NDArray[np.int64]
@@ -90,12 +85,11 @@ def render_splits(
     chunks = list(chunked(seed, counts, size_px))
     for chunk, block in run_chunks(render_chunk, chunks, workers, on_progress):
         images[chunk.split][chunk.start : chunk.stop] = block
-    return {split: _face_set(seed, split, images[split]) for split in counts}
-
-
-def _face_set(seed: int, split: str, images: ByteArray) -> FaceSet:
-    kinds = tuple(kind_at(seed, split, index) for index in range(len(images)))
-    return FaceSet(images, np.array([label_of(kind) for kind in kinds], dtype=np.int64), kinds)
+    sets = {}
+    for split, of_split in images.items():
+        kinds = tuple(kind_at(seed, split, index) for index in range(len(of_split)))
+        sets[split] = FaceSet(of_split, np.array([label_of(kind) for kind in kinds], dtype=np.int64), kinds)
+    return sets
 
 
 def chunked(seed: int, counts: Mapping[str, int], size_px: int) -> Iterator[Chunk]:
@@ -117,13 +111,9 @@ def run_chunks(
     workers: int | None,
     on_progress: Progress | None = None,
 ) -> Iterator[tuple[Chunk, Result]]:
-    """Yield every chunk with its result in any order; an exception of a worker is raised here.
+    """Yield every chunk with the result of a module-level function, in any order; raises what a worker raised.
 
-    Args:
-        work: a module-level function.
-        chunks: what to work on.
-        workers: processes, None for one per usable core.
-        on_progress: called with images done and images wanted.
+    ``workers`` and ``on_progress`` are those of `render_splits`.
     """
     wanted = sum(chunk.stop - chunk.start for chunk in chunks)
     done = 0
@@ -141,7 +131,7 @@ def _worker_count(workers: int | None, images: int) -> int:
         return 1
     if workers is not None:
         return workers
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
 
 
 def _can_spawn() -> bool:

@@ -1,12 +1,63 @@
-"""Paint anti-aliased shapes and soft noise onto a float32 RGB picture in place."""
+"""Random draws that are the same in every process, colours, and anti-aliased shapes and noise on a float32 picture."""
 
 import math
+from collections.abc import Sequence
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from study.data.synthetic_faces.random_draws import Colour
+from study.data.synthetic_faces.vocabulary import RENDERER_VERSION, Colour
+
+T = TypeVar("T")
+
+
+def stream(*key: int) -> np.random.Generator:
+    """Return the generator that belongs to a key of non-negative integers."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((RENDERER_VERSION, *key))))
+
+
+def pick(rng: np.random.Generator, options: Sequence[T], weights: Sequence[float] | None = None) -> T:
+    """Draw one option; the weights need not sum to one."""
+    if weights is None:
+        return options[int(rng.random() * len(options))]
+    remaining = float(rng.random()) * sum(weights)
+    for option, weight in zip(options, weights, strict=True):
+        remaining -= weight
+        if remaining < 0:
+            return option
+    return options[-1]
+
+
+def between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a plain Python float, because NumPy scalars promote float32 images to float64."""
+    return low + (high - low) * float(rng.random())
+
+
+def happens(rng: np.random.Generator, probability: float) -> bool:
+    """Return True with the given probability; always uses up one draw."""
+    return float(rng.random()) < probability
+
+
+def mix(first: Colour, second: Colour, weight: float) -> Colour:
+    """Blend two colours; weight 0 is the first, 1 the second."""
+    red, green, blue = ((1 - weight) * a + weight * b for a, b in zip(first, second, strict=True))
+    return red, green, blue
+
+
+def scaled(colour: Colour, factor: float) -> Colour:
+    """Brighten or darken a colour, held within 0-255."""
+    red, green, blue = (min(255.0, channel * factor) for channel in colour)
+    return red, green, blue
+
+
+def any_colour(rng: np.random.Generator, saturation: float, low: float, high: float) -> Colour:
+    """Draw a colour of random hue whose brightest channel lies between low and high."""
+    value = between(rng, low, high)
+    channels = [value * (1 - saturation * float(rng.random())) for _ in range(3)]
+    return channels[0], channels[1], channels[2]
+
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -17,13 +68,7 @@ _CIRCLE = np.stack((np.cos(_ANGLES), np.sin(_ANGLES)), axis=1)
 
 
 def blend(canvas: FloatArray, alpha: FloatArray, paint: Colour | FloatArray) -> None:
-    """Lay paint over the canvas.
-
-    Args:
-        canvas: [H, W, 3], 0-255, changed in place.
-        alpha: [H, W], 0-1.
-        paint: one colour, or [H, W, 3].
-    """
+    """Lay one colour, or paint [H, W, 3], over the canvas [H, W, 3] in place; alpha is [H, W] in 0-1."""
     layer = np.asarray(paint, dtype=np.float32) - canvas
     layer *= alpha[..., None]
     canvas += layer
@@ -42,25 +87,12 @@ def coverage(distance_px: FloatArray, soft_px: float = 1.0) -> FloatArray:
 
 
 def fill(canvas: FloatArray, points: FloatArray, colour: Colour, opacity: float = 1.0, soft_px: float = 0.0) -> None:
-    """Fill a polygon.
-
-    Args:
-        canvas: [H, W, 3], changed in place.
-        points: [n, 2] x, y in pixels.
-        colour: RGB, 0-255.
-        opacity: 0-1.
-        soft_px: standard deviation of the edge, 0 for a crisp one.
-    """
+    """Fill a polygon of [n, 2] points x, y in pixels; ``soft_px`` is the standard deviation of the edge."""
     _stamp(canvas, points, colour, opacity, soft_px, width_px=0.0)
 
 
 def stroke(
-    canvas: FloatArray,
-    points: FloatArray,
-    colour: Colour,
-    width_px: float,
-    opacity: float = 1.0,
-    soft_px: float = 0.0,
+    canvas: FloatArray, points: FloatArray, colour: Colour, width_px: float, opacity: float = 1.0, soft_px: float = 0.0
 ) -> None:
     """Draw an open line through [n, 2] points; lines thinner than a pixel are fainter instead."""
     _stamp(canvas, points, colour, opacity * min(1.0, width_px), soft_px, width_px=max(1.0, width_px))

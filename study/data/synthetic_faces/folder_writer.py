@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from study.data.synthetic_faces.batch import Chunk, Progress, chunked, run_chunks
+from study.data.synthetic_faces.batch import Chunk, chunked, run_chunks
 from study.data.synthetic_faces.drawing import ByteArray
 from study.data.synthetic_faces.render import check_request, render_face
 from study.data.synthetic_faces.sampling import kind_at
@@ -26,19 +26,13 @@ _KIND_ROWS = ("unmasked", "unmasked", "masked", "masked", "nose", "chin")
 
 
 def contact_sheet(seed: int, counts: Mapping[str, int]) -> ByteArray:
-    """Return a sheet of the first images of every kind, uint8 [H, W, 3] RGB.
-
-    Args:
-        seed: of the data set.
-        counts: images of each split; the sheet shows none beyond them.
-    """
+    """Return a sheet of the first images of every kind, among those counted by split: uint8 RGB [H, W, 3]."""
     rows: list[ByteArray] = []
-    seen: dict[str, int] = {}
+    unseen: dict[str, list[int]] = {kind: [] for kind in _KIND_ROWS}
+    for index in range(counts["train"]):
+        unseen[kind_at(seed, "train", index)].append(index)
     for kind in _KIND_ROWS:
-        start = seen.get(kind, 0)
-        places = [index for index in range(counts["train"]) if kind_at(seed, "train", index) == kind]
-        chosen = places[start : start + _COLUMNS]
-        seen[kind] = start + _COLUMNS
+        chosen, unseen[kind] = unseen[kind][:_COLUMNS], unseen[kind][_COLUMNS:]
         if chosen:
             rows.append(_row(f"train / {kind}", seed, "train", chosen))
     for split in SHIFTED_SETS:
@@ -66,27 +60,17 @@ def _row(label: str, seed: int, split: str, indices: list[int]) -> ByteArray:
 
 
 _MIN_COUNT = 40
+_JPEG_QUALITY = 90
 _SHIFTED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class FolderSummary:
-    """What was written.
-
-    Attributes:
-        root: the folder.
-        counts: images by split and class; shifted sets by their plain names.
-        contact_sheet: a picture of a few images of every kind.
-    """
+    """What was written: images by split and class, shifted sets by their plain names, and a few of every kind."""
 
     root: Path
     counts: Mapping[str, Mapping[str, int]]
     contact_sheet: Path
-
-    @property
-    def total(self) -> int:
-        """All images, the shifted sets included."""
-        return sum(sum(classes.values()) for classes in self.counts.values())
 
 
 def split_counts(count: int) -> dict[str, int]:
@@ -96,15 +80,7 @@ def split_counts(count: int) -> dict[str, int]:
     return ordinary | dict.fromkeys(SHIFTED_SETS, max(_MIN_COUNT, round(_SHIFTED_SHARE * count)))
 
 
-def write_folder(
-    out: Path,
-    count: int,
-    seed: int = 0,
-    size_px: int = 112,
-    jpeg_quality: int = 90,
-    workers: int | None = None,
-    on_progress: Progress | None = None,
-) -> FolderSummary:
+def write_folder(out: Path, count: int, seed: int = 0, size_px: int = 112, workers: int | None = None) -> FolderSummary:
     """Write `OUT/{train,val,test}/<class>/NNNNN_<kind>.jpg`, `OUT/shifted/<name>/<class>/` and a contact sheet.
 
     Everything is written beside `out` and moved there when complete.
@@ -114,22 +90,22 @@ def write_folder(
         count: images of the ordinary splits together, at least 40.
         seed: of the data set, not negative.
         size_px: side of the pictures.
-        jpeg_quality: 1-100.
         workers: processes; None takes the cores this process may use.
-        on_progress: called with images done and images wanted.
 
     Raises:
         DataError: `out` is not empty, or an argument is out of range.
     """
-    _check(out, count, jpeg_quality)
+    _check(out, count)
     check_request(seed, ORDINARY_SPLITS[0], size_px)
     counts = split_counts(count)
     partial_out = out.with_name(f".{out.name}.partial-{os.getpid()}")
     try:
         _make_folders(partial_out, counts)
-        work = partial(_write_chunk, partial_out, jpeg_quality)
-        chunks = list(chunked(seed, counts, size_px))
-        written = _tally(counts, run_chunks(work, chunks, workers, on_progress))
+        written = {split: dict.fromkeys(CLASSES, 0) for split in counts}
+        work = partial(_write_chunk, partial_out)
+        for chunk, classes in run_chunks(work, list(chunked(seed, counts, size_px)), workers):
+            for class_name, images in classes.items():
+                written[chunk.split][class_name] += images
         write_contact_sheet(partial_out / "contact_sheet.png", seed, counts)
         if out.exists():
             out.rmdir()
@@ -140,20 +116,9 @@ def write_folder(
     return FolderSummary(out, written, out / "contact_sheet.png")
 
 
-def _tally(counts: Mapping[str, int], results: Iterable[tuple[Chunk, Counter[str]]]) -> dict[str, dict[str, int]]:
-    """Add up the images of each split and class; a class without images counts 0."""
-    written = {split: dict.fromkeys(CLASSES, 0) for split in counts}
-    for chunk, classes in results:
-        for class_name, images in classes.items():
-            written[chunk.split][class_name] += images
-    return written
-
-
-def _check(out: Path, count: int, jpeg_quality: int) -> None:
+def _check(out: Path, count: int) -> None:
     if count < _MIN_COUNT:
         raise DataError(f"`count` must be >= {_MIN_COUNT}, got {count}: fewer leave a class of a split without images")
-    if not 1 <= jpeg_quality <= 100:
-        raise DataError(f"`jpeg_quality` must be in 1-100, got {jpeg_quality}: 90 is a good choice")
     if out.exists() and not out.is_dir():
         raise DataError(f"the output must be a folder, but {out} is a file: name another place")
     if out.is_dir() and any(out.iterdir()):
@@ -174,13 +139,13 @@ def _make_folders(root: Path, counts: Mapping[str, int]) -> None:
         raise DataError(f"the output folder must be writable, but {root.parent} is not: {exc.strerror}") from exc
 
 
-def _write_chunk(root: Path, jpeg_quality: int, chunk: Chunk) -> Counter[str]:
+def _write_chunk(root: Path, chunk: Chunk) -> Counter[str]:
     """Render and write one chunk; return how many images went to each class."""
     classes: Counter[str] = Counter()
     for index in range(chunk.start, chunk.stop):
         face = render_face(chunk.seed, chunk.split, index, chunk.size_px)
         path = folder_of(root, chunk.split, CLASSES[face.label]) / f"{index:05d}_{face.kind}.jpg"
-        done, data = cv2.imencode(".jpg", face.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+        done, data = cv2.imencode(".jpg", face.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
         assert done, "OpenCV always encodes an 8-bit picture"
         try:
             path.write_bytes(data.tobytes())

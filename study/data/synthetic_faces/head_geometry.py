@@ -21,7 +21,7 @@ NOSE_HEIGHT = 0.60
 NOSE_LIFT = 0.30
 HEAD_RADIUS = 1.06
 USUAL_CHIN = 1.62
-# Beyond this the box bottom of a detector is a neck or a collar, and masks would flare.
+# Beyond this masks would flare.
 CHIN_LIMITS = (1.42, 1.76)
 CROWN = -1.42
 _JAW_START = 0.30
@@ -34,43 +34,19 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class FaceLandmarks:
-    """Where a face is in a picture, in pixels; right and left are those of the picture's viewer.
-
-    Attributes:
-        eyes: the eye on the viewer's left, then the other.
-        nose_tip: the tip of the nose.
-        mouth: the mouth corner on the viewer's left, then the other.
-        chin: the lowest point of the chin, or None when unknown.
-    """
+    """Where a face is in a picture, in pixels; of eyes and mouth corners the one on the viewer's left comes first."""
 
     eyes: tuple[Point, Point]
     nose_tip: Point
     mouth: tuple[Point, Point]
-    chin: Point | None = None
-
-    @classmethod
-    def from_points(cls, points: Sequence[Sequence[float]], bottom_y: float | None = None) -> "FaceLandmarks":
-        """Read the five points most detectors give: eye, eye, nose, mouth corner, mouth corner.
-
-        Args:
-            points: [5, 2] x, y in pixels; each pair in either order.
-            bottom_y: lower edge of the detection box, taken for the chin.
-        """
-        eye_a, eye_b, nose, mouth_a, mouth_b = ((float(x), float(y)) for x, y in points)
-        eyes = (eye_a, eye_b) if eye_a[0] <= eye_b[0] else (eye_b, eye_a)
-        mouth = (mouth_a, mouth_b) if mouth_a[0] <= mouth_b[0] else (mouth_b, mouth_a)
-        chin = None if bottom_y is None else (0.5 * (mouth_a[0] + mouth_b[0]), float(bottom_y))
-        return cls(eyes, nose, mouth, chin)
+    chin: Point
 
 
 class Surface(NamedTuple):
     """Head coordinates of a block of pixels, each [H, W].
 
-    Attributes:
-        edge_px: distance to the silhouette, positive inside.
-        sine: where between the left (-1) and right (1) silhouette.
-        azimuth: angle around the head in radians.
-        height: in head units.
+    ``edge_px`` is the distance to the silhouette, positive inside; ``sine`` says where between the left (-1) and right
+    (1) silhouette; ``azimuth`` is the angle around the head; ``height`` is in head units.
     """
 
     edge_px: FloatArray
@@ -96,14 +72,9 @@ class Box(NamedTuple):
 class HeadFrame:
     """A head as the camera sees it.
 
-    Attributes:
-        centre: pixel where the head's axis meets the eye line.
-        unit_px: distance from the eye line to the mouth line.
-        yaw_rad: positive when the nose points to the right of the picture.
-        roll_rad: positive when the head leans clockwise.
-        chin: height of the chin.
-        radius: half the width of the head.
-        jaw: 0 for a pointed chin, 1 for a square one.
+    ``centre`` is the pixel where the head's axis meets the eye line, ``unit_px`` the distance from there to the mouth
+    line; ``yaw_rad`` is positive when the nose points to the right, ``roll_rad`` when the head leans clockwise;
+    ``chin`` is the chin's height, ``radius`` half the head's width; ``jaw`` 0 is a pointed chin, 1 a square one.
     """
 
     centre: Point
@@ -148,9 +119,7 @@ class HeadFrame:
         high *= high * (np.float32(0.4) + np.float32(0.6) * high)
         return np.asarray(low + high, np.float32)
 
-    def surface(
-        self, box: Box, swell: float = 1.0, forward: float = 0.0, chin_drop: float = 0.0, heights: bool = True
-    ) -> Surface:
+    def surface(self, box: Box, swell: float = 1.0, forward: float = 0.0, chin_drop: float = 0.0) -> Surface:
         """Return head coordinates of a block of pixels.
 
         Args:
@@ -158,7 +127,6 @@ class HeadFrame:
             swell: widens the head, for hair or cloth that lies on it.
             forward: head units by which the surface stands out towards the nose.
             chin_drop: head units by which the surface hangs below the chin.
-            heights: False leaves the azimuth empty, where only the silhouette is wanted.
         """
         x, height = self.to_units(box)
         turn = math.sin(self.yaw_rad)
@@ -173,7 +141,7 @@ class HeadFrame:
         across = x * (np.float32(1.0) / radius)
         edge_px = (np.float32(1.0) - narrow - across * across) * np.float32(0.5 * self.radius * self.unit_px)
         sine = np.clip(across / width, -1.0, 1.0)
-        azimuth = np.arcsin(sine) - np.float32(self.yaw_rad) if heights else sine
+        azimuth = np.arcsin(sine) - np.float32(self.yaw_rad)
         return Surface(edge_px, sine, azimuth, height)
 
     @cached_property
@@ -183,12 +151,9 @@ class HeadFrame:
         return np.asarray(np.sqrt(np.maximum(1.0 - narrow, 0.01)), np.float64)
 
     def place(self, arc: npt.ArrayLike, height: npt.ArrayLike, lift: npt.ArrayLike = 0.0) -> FloatArray:
-        """Map points on the face to [n, 2] pixels.
+        """Map points on the face to [n, 2] pixels; all arguments are [n] or one number, in head units.
 
-        Args:
-            arc: [n] or one, distance from the nose line around the head, in head units.
-            height: [n] or one, in head units.
-            lift: [n] or one, how far the point stands out from the head, in head units.
+        ``arc`` is the distance from the nose line around the head, ``lift`` how far the point stands out from it.
         """
         sine = np.sin(np.asarray(arc) * (1.0 / self.radius) + self.yaw_rad)
         width = np.interp(np.asarray(height, np.float64), _TABLE_HEIGHTS, self._half_width)
@@ -235,8 +200,7 @@ class HeadFrame:
         turn = max(-1.0, min(1.0, offset / (HEAD_RADIUS + NOSE_LIFT - _MID_DEPTH)))
         yaw_rad = max(-_MAX_YAW_RAD, min(_MAX_YAW_RAD, math.asin(turn)))
         back = _MID_DEPTH * math.sin(yaw_rad) * unit_px
-        chin = USUAL_CHIN if marks.chin is None else along(marks.chin)[1]
-        chin = max(CHIN_LIMITS[0], min(CHIN_LIMITS[1], chin))
+        chin = max(CHIN_LIMITS[0], min(CHIN_LIMITS[1], along(marks.chin)[1]))
         return cls((eye[0] - back * cosine, eye[1] - back * sine), unit_px, yaw_rad, roll_rad, chin)
 
 

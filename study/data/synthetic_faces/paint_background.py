@@ -1,14 +1,22 @@
-"""Paint the bare head: ears, shaded skin and beard."""
+"""Paint the backdrop, the body and the bare head: ears, shaded skin and beard."""
 
 import math
 
 import cv2
 import numpy as np
 
-from study.data.synthetic_faces.drawing import FloatArray, blend, coverage, ellipse_points, fill, soft_noise
+from study.data.synthetic_faces.drawing import (
+    FloatArray,
+    between,
+    blend,
+    coverage,
+    ellipse_points,
+    fill,
+    scaled,
+    soft_noise,
+)
 from study.data.synthetic_faces.head_geometry import HeadFrame, Surface
-from study.data.synthetic_faces.random_draws import between, scaled
-from study.data.synthetic_faces.scene import Person, Scene
+from study.data.synthetic_faces.vocabulary import Person, Scene
 
 _EAR_AZIMUTH_RAD = 1.52
 

@@ -4,11 +4,19 @@ import math
 
 import numpy as np
 
-from study.data.synthetic_faces.drawing import FloatArray, blend, coverage, ellipse_points, fill, soft_noise, stroke
+from study.data.synthetic_faces.drawing import (
+    FloatArray,
+    blend,
+    coverage,
+    ellipse_points,
+    fill,
+    scaled,
+    soft_noise,
+    stroke,
+)
 from study.data.synthetic_faces.head_geometry import HeadFrame, Surface
 from study.data.synthetic_faces.paint_background import shading
-from study.data.synthetic_faces.random_draws import Colour, scaled
-from study.data.synthetic_faces.scene import Person, Scene
+from study.data.synthetic_faces.vocabulary import Colour, Person, Scene
 
 _STRANDS = 72
 

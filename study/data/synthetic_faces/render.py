@@ -7,17 +7,14 @@ from enum import IntEnum
 import cv2
 import numpy as np
 
-from study.data.synthetic_faces.drawing import ByteArray, FloatArray, blurred
+from study.data.synthetic_faces.drawing import ByteArray, FloatArray, blurred, stream
 from study.data.synthetic_faces.head_geometry import HeadFrame
+from study.data.synthetic_faces.mask import paint_mask
 from study.data.synthetic_faces.paint_background import paint_backdrop, paint_body, paint_ears, paint_skin
-from study.data.synthetic_faces.paint_face import paint_features, paint_glasses
+from study.data.synthetic_faces.paint_face import paint_distractor, paint_features, paint_glasses
 from study.data.synthetic_faces.paint_hair import paint_back_hair, paint_front_hair
-from study.data.synthetic_faces.paint_mask import paint_mask
-from study.data.synthetic_faces.paint_occluders import paint_distractor
-from study.data.synthetic_faces.random_draws import stream
 from study.data.synthetic_faces.sampling import describe
-from study.data.synthetic_faces.scene import Camera, FaceDescription
-from study.data.synthetic_faces.vocabulary import ALL_SPLITS, label_of
+from study.data.synthetic_faces.vocabulary import ALL_SPLITS, Camera, FaceDescription, label_of
 from study.errors import DataError
 
 _LUMA = np.array((0.299, 0.587, 0.114), np.float32)
@@ -25,16 +22,7 @@ _MIDDLE_GREY = 118.0
 
 
 def expose(canvas: FloatArray, camera: Camera, rng: np.random.Generator) -> ByteArray:
-    """Return the picture a camera would save.
-
-    Args:
-        canvas: float32 [size, size, 3], RGB 0-255; used up.
-        camera: what it does to pictures.
-        rng: of the noise.
-
-    Returns:
-        uint8 [size, size, 3].
-    """
+    """Return the picture a camera would save, uint8 [size, size, 3]; the canvas, RGB 0-255, is used up."""
     size_px = canvas.shape[0]
     picture = _lens(canvas, camera, size_px)
     light = np.array(camera.cast, np.float32) * np.float32(camera.gain)
@@ -96,13 +84,7 @@ class _Texture(IntEnum):
 
 @dataclass(frozen=True)
 class Face:
-    """One rendered picture.
-
-    Attributes:
-        image: uint8 [size, size, 3], RGB.
-        label: index into CLASSES.
-        kind: unmasked, masked, nose or chin.
-    """
+    """One rendered picture: uint8 RGB [size, size, 3], its index into CLASSES, and unmasked, masked, nose or chin."""
 
     image: ByteArray
     label: int

@@ -1,13 +1,13 @@
-"""Draw the description of a face for a place in a split; pure."""
+"""Draw the description of a face, and of its mask, for a place in a split; pure."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from study.data.synthetic_faces.mask_style import sample_mask_look
-from study.data.synthetic_faces.random_draws import Colour, any_colour, between, happens, mix, pick, scaled, stream
-from study.data.synthetic_faces.scene import Camera, Distractor, FaceDescription, Person, Pose, Scene
+from study.data.synthetic_faces.drawing import any_colour, between, happens, mix, pick, scaled, stream
 from study.data.synthetic_faces.vocabulary import (
     ALL_SPLITS,
     BACKDROPS,
@@ -15,9 +15,20 @@ from study.data.synthetic_faces.vocabulary import (
     HAIR_STYLES,
     HELD_OUT_PATTERNS,
     KIND_BLOCK,
+    MASK_KINDS,
     ORDINARY_PATTERNS,
+    Camera,
+    Colour,
+    Distractor,
+    FaceDescription,
     Kind,
+    MaskKind,
+    MaskLook,
     MaskMode,
+    MaskPattern,
+    Person,
+    Pose,
+    Scene,
 )
 
 _SKINS: tuple[Colour, ...] = (
@@ -140,19 +151,8 @@ def _camera(rng: np.random.Generator, low_light: bool) -> Camera:
     )
     if not low_light:
         return ordinary
-    return Camera(
-        gain=between(rng, 0.14, 0.40),
-        cast=ordinary.cast,
-        contrast=ordinary.contrast,
-        blur=ordinary.blur,
-        motion=ordinary.motion,
-        motion_rad=ordinary.motion_rad,
-        detail=ordinary.detail,
-        # Few photons: the noise hardly falls with the light.
-        noise=between(rng, 4.0, 13.0),
-        grey=ordinary.grey,
-        jpeg_quality=ordinary.jpeg_quality,
-    )
+    # Few photons: the noise hardly falls with the light.
+    return replace(ordinary, gain=between(rng, 0.14, 0.40), noise=between(rng, 4.0, 13.0))
 
 
 def _distractor(rng: np.random.Generator, kind: Kind, person: Person) -> Distractor | None:
@@ -170,3 +170,60 @@ def _distractor(rng: np.random.Generator, kind: Kind, person: Person) -> Distrac
         rise=between(rng, -0.12, 0.2),
         turn_rad=between(rng, -0.35, 0.35),
     )
+
+
+_SURGICAL: tuple[Colour, ...] = (
+    (142, 192, 214),
+    (150, 205, 225),
+    (232, 236, 238),
+    (160, 205, 190),
+    (226, 180, 194),
+    (44, 46, 52),
+    (104, 138, 178),
+)
+_RESPIRATOR: tuple[Colour, ...] = ((238, 238, 234), (226, 224, 218), (46, 47, 52), (170, 174, 178), (206, 190, 168))
+# Large motifs break up the outline of a mask, which is what makes the held-out patterns a shift.
+_USUAL_PITCH = (2.6, 5.2)
+_PITCHES: dict[MaskPattern, tuple[float, float]] = {"plaid": (1.1, 2.8), "floral": (1.3, 2.8)}
+
+
+def sample_mask_look(
+    rng: np.random.Generator, mode: MaskMode, patterns: Sequence[MaskPattern], skin: Colour | None = None
+) -> MaskLook:
+    """Draw a mask with one of the patterns; when skin is given, the cloth has about this colour."""
+    kind = pick(rng, MASK_KINDS)
+    pattern = _pattern(rng, kind, patterns)
+    colour = _cloth_colour(rng, kind, pattern)
+    if skin is not None:
+        colour = mix(skin, colour, 0.12)
+    accent = any_colour(rng, 0.75, 40, 235)
+    opposite: Colour = (245, 245, 240) if sum(colour) < 330 else (40, 40, 48)
+    contrast = mix(accent, opposite, between(rng, 0.15, 0.6))
+    return MaskLook(
+        kind=kind,
+        mode=mode,
+        pattern=pattern,
+        colour=colour,
+        print_colour=contrast if skin is None else mix(contrast, colour, 0.7),
+        pitch=between(rng, *_PITCHES.get(pattern, _USUAL_PITCH)),
+        turn_rad=between(rng, -0.9, 0.9),
+        drop=between(rng, -0.05, 0.07),
+        reach=between(rng, 0.92, 1.06),
+        seed=int(rng.integers(2**31)),
+    )
+
+
+def _pattern(rng: np.random.Generator, kind: MaskKind, patterns: Sequence[MaskPattern]) -> MaskPattern:
+    """Print mostly on cloth; where plain is not allowed, print on every cut."""
+    if "solid" not in patterns:
+        return pick(rng, patterns)
+    printed = [pattern for pattern in patterns if pattern != "solid"]
+    return pick(rng, printed) if printed and happens(rng, 0.62 if kind == "cloth" else 0.08) else "solid"
+
+
+def _cloth_colour(rng: np.random.Generator, kind: MaskKind, pattern: MaskPattern) -> Colour:
+    if kind == "cloth" or pattern != "solid":
+        # Saturated neon cloth is what a model would find without looking at the shape.
+        return any_colour(rng, 0.6, 55, 235)
+    base = pick(rng, _SURGICAL if kind == "surgical" else _RESPIRATOR)
+    return mix(base, any_colour(rng, 0.5, 60, 240), between(rng, 0.0, 0.18))
