@@ -12,6 +12,7 @@ from study.config.search_config import Mode, Objective
 from study.errors import UsageError
 from study.metric_catalog import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
 from study.records import TrialRecord
+from study.utils.suggestions import did_you_mean
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]
 """The seeds of each study's replicates, as its study file numbers them."""
@@ -91,8 +92,6 @@ def require_names(
     known = known_names(records)
     for name in asked:
         if name not in extra and not _has(known, name):
-            from study.utils.suggestions import did_you_mean
-
             meant = did_you_mean(name, [*known.metrics, *known.params, *known.fields, *extra], otherwise=".")
             raise UsageError(f"{option}: no trial reports `{name}`{meant} There are: {_listed(known)}")
     return asked
@@ -107,8 +106,6 @@ def require_metric(metric: str, records: Iterable[TrialRecord]) -> None:
     ended = [record for record in records if has_checkpoint(record)]
     if not ended or any(metric in record.metrics for record in ended):
         return
-    from study.utils.suggestions import did_you_mean
-
     names = sorted(known_names(ended).metrics)
     usable = [name for name in names if (known := metric_named(name)) is not None and known.mode is not None]
     meant = did_you_mean(metric, usable, otherwise=".")
@@ -131,8 +128,6 @@ def mode_of(metric: str, objectives: Sequence[Objective]) -> Mode:
             f"choose by validation, such as {VAL_PREFIX}{metric.removeprefix(TEST_PREFIX)}"
         )
     if known is None or known.mode is None:
-        from study.utils.suggestions import did_you_mean
-
         usable = [name for name, description in METRICS.items() if description.mode is not None]
         raise UsageError(
             f"--metric must be one a checkpoint can be ranked by, got `{metric}`{did_you_mean(metric, usable)}"

@@ -84,16 +84,9 @@ class Ranking:
 def rank_study(
     results: Path, tracking_uri: str | None, name: str | None, metric: str | None, top: int | None = None
 ) -> Ranking:
-    """Rank the trials of a study, from the results folder or from a server.
+    """Rank the trials of a study, from the results folder or from a server, which is read for the ``top`` ranks only.
 
     A metric ranks alone; without one all objectives of the study rank together.
-
-    Args:
-        results: the folder of all studies.
-        tracking_uri: a server to read instead.
-        name: the study; None means the newest.
-        metric: the metric to rank by; None means the objectives.
-        top: how many ranks are asked for, None for all; no more are read from a server.
 
     Raises:
         UsageError: no trial reports the metric.

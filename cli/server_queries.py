@@ -45,16 +45,7 @@ def read_ranked(
     """Read a study to rank, from the results folder or from a server; there no more than the first ``top`` ranks take.
 
     All trials are read where the server cannot rank them: by means over replicates, by several objectives, and when
-    no number is asked for.
-
-    Args:
-        results: the folder of all studies.
-        tracking_uri: a server or database to read instead.
-        name: the study; None means the newest.
-        metric: what to rank by; None means its objectives.
-        top: how many ranks are asked for; None means all.
-        where: what must hold of a trial.
-        trials: whether single trials are ranked although configurations have several.
+    no number is asked for. ``trials``: single trials are ranked although configurations have several.
 
     Raises:
         StudyStorageError, TrackingError: there is no such study, or the server is away.

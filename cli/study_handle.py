@@ -13,6 +13,7 @@ from study.config.search_config import Objective
 from study.errors import StudyStorageError, damaged
 from study.paths import Layout, StudyLayout
 from study.records import FinalLook, StudySummary, TrialRecord
+from study.utils.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     from study.storage.reader import StudyView
@@ -140,8 +141,6 @@ def resolve_name(results: Path, name: str | None) -> str:
     if name is None:
         raise StudyStorageError(f"no study in {results}; `study run FILE` makes one, --results DIR looks elsewhere")
     if name not in names:
-        from study.utils.suggestions import did_you_mean
-
         listed = ", ".join(names[:10]) or "none"
         raise StudyStorageError(f"no study `{name}` in {results}{did_you_mean(name, names)}; there are: {listed}")
     return name

@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cli.study_handle import resolve_name
+from cli.study_handle import open_study, resolve_name
 from study.errors import StudyStorageError, UsageError
 from study.paths import Layout
+from study.utils.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from cli.study_handle import StudyInFolder
+    from study.records import TrialRecord
 
 _SHOWN_RUNS = 10
 _FEWEST = 6
 _RUN_ID = re.compile(rf"[0-9a-f]{{{_FEWEST},64}}")
 _TRIAL = re.compile(r"(?P<name>.+)[/:](?P<trial>\d{1,9})", re.DOTALL)
 TRIAL_SYNTAX = f"a trial is STUDY/TRIAL such as ablation/3, or its MLflow run id (at least {_FEWEST} characters of it)"
+
+
+def find_trial(results: Path, text: str, *, epochs: bool = False) -> tuple[StudyInFolder, TrialRecord]:
+    """Return the study and the trial that a text names, with its epochs if they are asked for.
+
+    Raises:
+        UsageError: it is written otherwise, or begins several run ids.
+        StudyStorageError: there is no such study, trial or run.
+    """
+    name, trial = requested_trial(results, text)
+    study = open_study(results, name, epochs=epochs)
+    if trial >= len(study.records):
+        there = f"0 to {len(study.records) - 1}" if study.records else "none yet"
+        raise StudyStorageError(f"no trial {trial} in `{name}`; there are: {there}")
+    return study, study.records[trial]
 
 
 def requested_trial(results: Path, text: str) -> tuple[str, int]:
@@ -47,19 +68,7 @@ def is_run_id(text: str) -> bool:
     return _RUN_ID.fullmatch(text) is not None
 
 
-def require_trial(study: str, count: int, trial: int) -> None:
-    """Make sure that a study has a trial of this number.
-
-    Raises:
-        StudyStorageError: it has not.
-    """
-    if trial >= count:
-        there = f"0 to {count - 1}" if count else "none yet"
-        raise StudyStorageError(f"no trial {trial} in `{study}`; there are: {there}")
-
-
 def _find_run(results: Path, text: str) -> tuple[str, int]:
-    from study.utils.suggestions import did_you_mean
     from tracking.run_ids import load_runs
 
     resolve_name(results, None)  # raises where there is no study at all

@@ -12,6 +12,7 @@ import typer
 from cli.final_look import (
     describe_test_evaluations,
     evaluate_on_test,
+    look_at,
     require_first_test_evaluation,
     weights_folder,
 )
@@ -73,8 +74,7 @@ def best(
     winner = winner_of(ranking)
     verdict = _verdict(ranking)
     looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again)
-    own = next((look for look in looks if (look.trial, look.epoch) == (winner.record.trial, winner.record.epoch)), None)
-    done = None
+    own, done = look_at(looks, winner), None
     if register is not None:
         done = register_best(
             results, ranking, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
@@ -92,12 +92,10 @@ def best(
 
 
 def _verdict(ranking: Ranking) -> Verdict:
+    from study.analysis.significance import judge_best, judge_configurations
+
     if ranking.configurations:
-        from study.analysis.significance import judge_configurations
-
         return judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts)
-    from study.analysis.significance import judge_best
-
     return judge_best(ranking.rows, ranking.metric, ranking.class_counts)
 
 
@@ -135,17 +133,9 @@ def register_best(
     alias: str,
     tracking_uri: str | None,
 ) -> Registered:
-    """Send MLflow what it lacks of a study, and make its best checkpoint a version of a registered model.
+    """Send MLflow what it lacks of a study, and make its best checkpoint a version of the registered model ``name``.
 
-    Args:
-        results: the results folder.
-        ranking: the ranking.
-        winner: the trial that wins it.
-        verdict: how sure its lead is.
-        looks: the looks at the test images.
-        name: of the registered model.
-        alias: of the version.
-        tracking_uri: the server; None means that of the study.
+    ``verdict`` says how sure its lead is; without a ``tracking_uri`` the study's own server is used.
 
     Raises:
         ExportError: the weights were not kept, or are damaged.
@@ -164,7 +154,7 @@ def register_best(
     uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
     if not is_driven(study):  # the driver of a running study sends what there is itself
         sync(layout, study, uri)
-    own = next((look for look in looks if (look.trial, look.epoch) == (winner.record.trial, winner.record.epoch)), None)
+    own = look_at(looks, winner)
     assert winner.value is not None
     choice = SelectedCheckpoint(
         trial=winner.record.trial, metric=ranking.metric, value=winner.value,
@@ -241,11 +231,7 @@ def print_front(ranking: Ranking) -> None:
 def front_json(ranking: Ranking) -> list[dict[str, object]]:
     """Return the members of the front as JSON objects."""
     if ranking.configurations:
-        return [
-            configuration_json(ranking, configuration)
-            for configuration in ranking.configurations
-            if configuration.rank == 1
-        ]
+        return [configuration_json(ranking, each) for each in ranking.configurations if each.rank == 1]
     return [trial_json(ranking, row) for row in ranking.rows if row.rank == 1]
 
 

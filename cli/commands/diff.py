@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from cli.options import RESULTS, Json, ReadUri, Results
+from cli.options import RESULTS, Json, ReadUri, Results, Run
 from cli.output import number, print_json
 from cli.views.run import RunDetails, read_run
 from cli.views.tables import make_table, print_table
 from study.analysis.trial_filter import Value, value_of
 from study.config.hyperparameters import in_use
 
-Run = Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")]
 _DIGITS = 6
 _SHOWN = 60
 
@@ -33,7 +32,6 @@ def diff(
 
 
 def _print(first: RunDetails, second: RunDetails, differences: Differences) -> None:
-
     typer.echo(f"{first.label} against {second.label}: {_summary(first, second, differences)}")
     for section, part in differences.sections.items():
         more = difference if section == "metrics" else None

@@ -55,7 +55,6 @@ def plan(
     from study.planning import plan_study
 
     spec = load_spec(file, overrides or (), name=name, trials=trials).spec
-
     study_plan = plan_study(spec, results, measure=calibrate, say=lambda line: typer.echo(line, err=True))
     notes = design_notes(spec)
     if json:
@@ -79,8 +78,7 @@ def _as_json(plan: Plan, design_notes: tuple[str, ...]) -> dict[str, Any]:
             {**key._asdict(), "trials": count, **({} if timing is None else _speed(plan, key))}
             for key, count in plan.models.items()
         ],
-        "machine": {"cpus": machine.cores, "gpus": machine.gpus, "slots": machine.slots,
-                    "cpus_per_trial": machine.cpus_per_trial, "gpus_per_trial": machine.gpus_per_trial},
+        "machine": {"cpus": machine.cores, **_picked(machine, "gpus", "slots", "cpus_per_trial", "gpus_per_trial")},
         "time": None if timing is None else {
             "wall_s": timing.pretraining.wall_s + timing.trials.wall_s,
             "pretraining_s": timing.pretraining.wall_s,
@@ -91,11 +89,13 @@ def _as_json(plan: Plan, design_notes: tuple[str, ...]) -> dict[str, Any]:
         },
         "time_unknown": plan.unknown or None,
         "disk_bytes": needs.disk_bytes,
-        "disk": {"running_bytes": needs.running_bytes, "kept_bytes": needs.kept_bytes,
-                 "weights_bytes": needs.weights_bytes, "images_bytes": needs.images_bytes,
-                 "images_cached": needs.images_cached},
+        "disk": _picked(needs, "running_bytes", "kept_bytes", "weights_bytes", "images_bytes", "images_cached"),
         "memory_bytes": needs.memory_bytes,
     }  # fmt: skip
+
+
+def _picked(of: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}
 
 
 def _speed(plan: Plan, key: Any) -> dict[str, Any]:
@@ -180,11 +180,8 @@ def _print_time(plan: Plan) -> None:
     typer.echo(
         f"time    about {duration(wall_s)} with {_counted(machine.slots, 'trial')} at once on {on}{_beside(plan)}"
     )
-    share, what = (
-        (machine.gpus_per_trial, "accelerator-hours")
-        if machine.gpus_per_trial
-        else (machine.cpus_per_trial, "CPU-hours")
-    )
+    share = machine.gpus_per_trial or machine.cpus_per_trial
+    what = "accelerator-hours" if machine.gpus_per_trial else "CPU-hours"
     typer.echo(f"        {timing.busy_s * share / 3600:.2f} {what}; {_savings(plan)}")
     if timing.limit is not None:
         limit = timing.limit

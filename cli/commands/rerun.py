@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, Results
+from cli.options import RESULTS, Json, Results, Run
 from cli.output import number, print_json, short_path
 from cli.views.tables import make_table, print_table
 from study.errors import StudyError
 
 if TYPE_CHECKING:
-    from cli.study_handle import StudyInFolder
     from study.engine.rerun import RerunResult
-    from study.records import EpochMetrics, TrialRecord
+    from study.records import EpochMetrics
 
 
 def rerun(
-    run: Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an MLflow run id.", metavar="RUN")],
+    run: Run,
     save: Annotated[
         Path | None,
         typer.Option("--save", help="A new or empty folder for the selected checkpoint.", metavar="DIR"),
@@ -29,11 +28,12 @@ def rerun(
     json: Json = False,
 ) -> None:
     """Run a finished trial again and compare every metric to the last bit; say why where it is not the same."""
-    study, record = find_trial(results, run)
+    from cli.trial_names import find_trial
     from study.data import load_data
     from study.engine.rerun import require_rerunnable
     from study.engine.rerun import rerun as run_again
 
+    study, record = find_trial(results, run, epochs=True)
     require_rerunnable(record)
     objective = study.view.spec.objective.metric
     then = {metrics.epoch: metrics.values.get(objective) for metrics in record.history}
@@ -52,22 +52,6 @@ def rerun(
         _print(result)
     if not result.same:
         raise StudyError(_verdict(result))
-
-
-def find_trial(results: Path, run: str) -> tuple[StudyInFolder, TrialRecord]:
-    """Return the study and the trial that a run id or STUDY/TRIAL names.
-
-    Raises:
-        UsageError: it is neither.
-        StudyStorageError: there is no such study, trial or run.
-    """
-    from cli.study_handle import open_study
-    from cli.trial_names import requested_trial, require_trial
-
-    name, trial = requested_trial(results, run)
-    study = open_study(results, name, epochs=True)
-    require_trial(name, len(study.records), trial)
-    return study, study.records[trial]
 
 
 def _print(result: RerunResult) -> None:
@@ -123,13 +107,13 @@ def _as_json(result: RerunResult) -> dict[str, Any]:
         "same_weights": result.same_weights,
         "differences": [
             {
-                "metric": difference.metric,
-                "first_epoch": difference.epoch,
-                "then": difference.then,
-                "now": difference.now,
-                "largest": difference.largest,
+                "metric": each.metric,
+                "first_epoch": each.epoch,
+                "then": each.then,
+                "now": each.now,
+                "largest": each.largest,
             }
-            for difference in result.differences
+            for each in result.differences
         ],
         "reasons": [] if result.same else list(result.reasons),
         "saved": None if result.saved is None else str(result.saved),

@@ -13,6 +13,7 @@ from cli.output import duration, moment, number, short_path
 from cli.views.leaderboard import spent_s
 from cli.views.tables import make_table, print_table
 from study.config.hyperparameters import in_use
+from study.engine.environment import PACKAGES
 from study.records import EpochMetrics, TrialRecord
 
 if TYPE_CHECKING:
@@ -25,17 +26,14 @@ CHANGED = " with changes"
 FEW = ("val_loss", "val_accuracy", "train_loss", "learning_rate", "epoch_s")
 """Metrics that are enough to see how the epochs went, beside the objective."""
 FULL_ID = 32
-PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
-"""Those whose versions a storage knows."""
 
 
 @dataclass(frozen=True)
 class RunDetails:
     """A trial with its epochs, and what it ran on.
 
-    ``seed`` is that of its study file. ``data``, ``code``, ``machine`` and ``packages`` map names to
-    values, ``installed``
-    packages to versions; what was not stored is left out. ``traceback`` is the file of a failed trial.
+    ``seed`` is that of its study file; of ``data``, ``code``, ``machine`` and packages, what was not stored is left
+    out; ``traceback`` is the file of a failed trial.
     """
 
     record: TrialRecord
@@ -60,22 +58,13 @@ def read_run(results: Path, tracking_uri: str | None, text: str, metrics: Sequen
 
 
 def local_run(results: Path, text: str) -> RunDetails:
-    """Return a run of the results folder.
-
-    Raises:
-        UsageError: the text names no run, or several.
-        StudyStorageError: there is none of that name.
-    """
-    from cli.study_handle import open_study
-    from cli.trial_names import requested_trial, require_trial
+    """Return a run of the results folder; raises as ``find_trial`` does."""
+    from cli.trial_names import find_trial
     from study.storage.reader import read_epochs
 
-    name, trial = requested_trial(results, text)
-    study = open_study(results, name)
-    require_trial(name, len(study.records), trial)
-    epochs = tuple(epoch.metrics for epoch in read_epochs(study.layout, trial))
-    record = replace(study.records[trial], history=epochs)
-    error = study.layout.trial_error(trial)
+    study, record = find_trial(results, text)
+    record = replace(record, history=tuple(epoch.metrics for epoch in read_epochs(study.layout, record.trial)))
+    error = study.layout.trial_error(record.trial)
     return replace(_with_origin(study, record), traceback=error if error.exists() else None)
 
 

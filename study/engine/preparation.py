@@ -133,24 +133,14 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, 
     fetched = wait_for_fetch(fetching)
     left, dropped = without_missing(spec, fetched.missing)
     packing = pack_trials(left, slots, wait_for_probe(probing, say), data, trials)
-    notices = (*dropped, *_fewer(spec, left), *packing.notices)
-    notices = notices if resumed else (*notices, *_data_notices(data))
+    remain, duplicates = planned_trials(left), duplicate_notice(data)
+    fewer = [f"{trials - remain} trials are left out with that, {remain} remain"] if remain != trials else []
+    of_data = [] if resumed else [*(f"skipped {name}" for name in data.summary.skipped), *filter(None, [duplicates])]
+    notices = (*dropped, *fewer, *packing.notices, *of_data)
     for notice in notices:
         say(notice)
     learned = pretrain_by_rotation(spec, wanted, data, say, cpus=slots.cpus, gpus=slots.gpus)
     return PreparedStudy(data, {**kept, **fetched.weights, **learned}, left, packing, notices)
-
-
-def _fewer(spec: StudySpec, left: StudySpec) -> tuple[str, ...]:
-    """Return a notice if a design has fewer trials left."""
-    planned, remain = planned_trials(spec), planned_trials(left)
-    return () if remain == planned else (f"{planned - remain} trials are left out with that, {remain} remain",)
-
-
-def _data_notices(data: DataBundle) -> tuple[str, ...]:
-    """Return notices about the data: files left out, and validation images that are also training images."""
-    duplicates = duplicate_notice(data)
-    return (*(f"skipped {name}" for name in data.summary.skipped), *([duplicates] if duplicates else []))
 
 
 def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTrial, ...], tuple[str, ...]]:

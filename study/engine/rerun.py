@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
 from study.engine.rerun_comparison import Difference, changed_environment, compared_metrics, find_differences
 from study.errors import StudyError, StudyStorageError, WeightsError
+from study.paths import staged_folder
 from study.records import EpochMetrics, TrialRecord, TrialState
 from study.training.progress import TrainingProgress
 
@@ -186,19 +186,12 @@ def _save(directory: Path, now: TrainingProgress, out: Path) -> Path:
     from study.training.checkpoint import best_folder
 
     assert now.best_epoch is not None
-    out = out.resolve()
-    staging = out.with_name(f".{out.name}.part")
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.copytree(best_folder(directory, now.best_epoch), staging)
-        if out.exists():
-            out.rmdir()
-        os.replace(staging, out)
+        with staged_folder(out) as staging:
+            shutil.copytree(best_folder(directory, now.best_epoch), staging, dirs_exist_ok=True)
     except OSError as error:
         raise StudyError(f"cannot write {out}: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return out
+    return out.resolve()
 
 
 def read_checkpoint_card(record: TrialRecord) -> CheckpointCard | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from contextlib import suppress
 
@@ -22,7 +23,7 @@ from study.engine.run_context import RunContext
 from study.engine.stopping import clear_stop_request
 from study.engine.stored_events import summarize_study
 from study.engine.trial_controller import TrialController
-from study.engine.weights.initial_weights import delete_stored_weights, store_weights
+from study.engine.weights.initial_weights import store_weights
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
 from study.paths import StudyLayout, write_text_atomic
@@ -56,7 +57,7 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: 
         clear_stop_request(layout)
         trial_files = create_trial_files(layout, spec.name, context.storage)
         with cluster(context.address):
-            delete_stored_weights(layout)
+            shutil.rmtree(layout.pretrained, ignore_errors=True)  # of an earlier study of this name that never began
             prepared = prepare_study(spec, layout, context)
             write_text_atomic(layout.study_file, study_file)
             store_weights(layout, prepared.weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,6 @@ from study.config.hyperparameters import TrialConfig
 from study.engine.budget import BudgetLimits
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import default_trial_files
-from study.engine.retry import RetryQueue
 from study.engine.stopping import ErrorCapture, StopRequest, stop_requested
 from study.engine.stored_events import epoch_event, epoch_events, summarize_study, was_cut_short
 from study.engine.trial_result import Failure, TrialResult
@@ -74,7 +74,8 @@ class TrialController(ErrorCapture):
         self._retention = retention or CheckpointRetention(
             storage, default_trial_files(layout), layout, storage.spec.keep.per_study
         )
-        self._retries = RetryQueue()
+        self._retries: deque[int] = deque()  # trials to hand out before any new one
+        self._losses: Counter[int] = Counter()  # how often each did not reach its worker
         self._busy_s: dict[int, float] = {}  # last reported time since the worker took the trial
         self._started: set[int] = set()
         self._running: set[int] = set()
@@ -107,7 +108,7 @@ class TrialController(ErrorCapture):
         if self.interrupted:
             return None
         if self._retries:
-            return self._retry_assignment(self._retries.pop())
+            return self._retry_assignment(self._retries.popleft())
         if self._reason is StopReason.USER or (self._reason is not None and not self._unfinished):
             return None
         assignment = self._storage.ask()
@@ -130,7 +131,11 @@ class TrialController(ErrorCapture):
 
     def retry(self, trial: int, max_retries: int) -> bool:
         """Hand out a trial again that did not reach its worker; return False if that happened too often."""
-        return self._retries.add_lost(trial, max_retries)
+        self._losses[trial] += 1
+        if self._losses[trial] > max_retries:
+            return False
+        self._retries.append(trial)
+        return True
 
     def on_trial_started(self, trial: int) -> None:
         """Record that a worker has the trial, for the first time or after another worker died."""
@@ -231,7 +236,7 @@ class TrialController(ErrorCapture):
         elif not self._storage.should_prune(trial):
             return False
         if self._evaluates:
-            self._retries.add(trial)
+            self._retries.append(trial)
         else:
             self._end_stopped(trial)
         return True
@@ -276,7 +281,7 @@ class TrialController(ErrorCapture):
         assignment = self._storage.assignment(trial)
         if failure.memory and not assignment.alone and 0 < self._gpus_of(assignment.config.model_dump()) < 1:
             self._storage.place_alone(trial)
-            self._retries.add(trial)
+            self._retries.append(trial)
         elif failure.memory:
             hint = "lower batch_size or data.image_size_px"
             self.on_trial_failed(trial, replace(failure, summary=f"{failure.summary}; {hint}"))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +15,7 @@ from torch import nn
 
 from study.errors import ExportError
 from study.export.model_card import bundle_card
-from study.paths import WEIGHTS, write_atomic, write_text_atomic
+from study.paths import WEIGHTS, staged_folder, write_atomic, write_text_atomic
 from study.training.checkpoint import CheckpointCard, load_scores, load_weights, read_card
 from study.training.evaluate import ARCHITECTURE, compute_logits, load_model
 from study.training.metrics import probabilities
@@ -139,22 +137,16 @@ def export_checkpoint(
         weights = (checkpoint / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
         raise ExportError(f"cannot read the checkpoint in {checkpoint}: {error}") from error
-    staging = out.with_name(f".{out.name}.part")
     config = bundle_config(card, origin, test or FinalScores())
     config["metrics"] |= shifted or {}
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
-        write_text_atomic(staging / CONFIG, json.dumps(config, indent=2) + "\n")
-        difference = _max_score_difference(load_bundle(staging), card, scores, validation_images)
-        write_text_atomic(staging / CARD, bundle_card(config, difference, len(scores)))
-        if out.exists():
-            out.rmdir()
-        os.replace(staging, out)
+        with staged_folder(out) as staging:
+            write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
+            write_text_atomic(staging / CONFIG, json.dumps(config, indent=2) + "\n")
+            difference = _max_score_difference(load_bundle(staging), card, scores, validation_images)
+            write_text_atomic(staging / CARD, bundle_card(config, difference, len(scores)))
     except OSError as error:
         raise ExportError(f"cannot write {out}: {error}") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
     return ExportResult(tuple(sorted(out.iterdir())), difference)
 
 

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 import pytest
 from commands import study_without_root_rights
-from engine_fakes import DATA, check_whole, drive, make_spec, story
+from engine_fakes import DATA, CatchingUp, check_whole, drive, make_spec, story
 from faulty_files import FAULTS, FaultyDisk
 from recorders import Script
 
 from study.errors import StudyError, TrackingError
-from study.events import EpochEvents, EpochReported, Event, TrialFinished
+from study.events import EpochReported, Event, TrialFinished
 from study.paths import Layout, StudyLayout
 from study.records import TrialRecord
 from study.storage.lock import driver_lock
@@ -40,7 +40,7 @@ E = TypeVar("E")
 
 
 @dataclass
-class Mailer:
+class Mailer(CatchingUp):
     """A Recorder that writes to a real outbox, and remembers what it acknowledged."""
 
     path: Path
@@ -52,17 +52,6 @@ class Mailer:
     def record(self, event: Event) -> None:
         self._outbox.append(event)
         self.acknowledged.append(event)
-
-    def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
-        known = {one.record.trial for one in self.of(TrialFinished)}
-        for record in records:
-            heard = {one.metrics.epoch for one in self.of(EpochReported) if one.trial == record.trial}
-            missed = [] if record.trial in known else reports(record.trial)
-            for report in missed:
-                if report.metrics.epoch not in heard:
-                    self.record(report)
-            if record.state.is_finished and record.trial not in known:
-                self.record(TrialFinished(record, record.finished_at_s or at_s))
 
     def close(self) -> None:
         self._outbox.close()

@@ -135,7 +135,6 @@ def test_as_many_share_a_gpu_as_memory_cpus_and_trials_admit(
     assert packing.slots.gpus == share_of(expected)
     assert packing.slots.count == min(trials, int(node["CPU"]), expected * int(node["GPU"]))
     assert packing.gpus_for(config(spec)["trial"]) == share_of(expected)
-    assert packing.is_shared(config(spec)["trial"]) is (expected > 1)
     assert packing.notices[0].endswith(f"NVIDIA H100: {expected} at once on a GPU")
 
 
@@ -199,11 +198,6 @@ def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> N
         assert asked.required_resources == {"CPU": 2, "GPU": alone}
         assert Packing(Slots(2, gpus, 4)).resources_for(config(spec)).required_resources == {"CPU": 2, "GPU": gpus}
     assert Packing(Slots(2, 0.0, 4)).resources_for(config(spec, alone=True)).required_resources == {"CPU": 2}
-    assert [Packing(Slots(1, gpus, 1)).is_shared(config(spec)["trial"]) for gpus in (0.0, 0.5, 1.0)] == [
-        False,
-        True,
-        False,
-    ]
 
 
 @pytest.mark.parametrize(

@@ -229,7 +229,7 @@ def test_the_copies_of_dead_workers_are_deleted(tmp_path: Path, scratch: Path) -
 def test_a_study_remembers_its_storage(tmp_path: Path, form: str) -> None:
     layout, given = Layout(tmp_path / "results").study("a b"), form.format(tmp_path)
     storage = create_trial_files(layout, "a b", given)
-    assert storage.is_remote is ("://" in given)
+    assert ("://" in storage.root) is ("://" in given)
     assert storage.root.startswith(f"{given}/a-b-")
     assert open_trial_files(layout) == open_trial_files(layout, given) == storage
     assert storage.folder(7) == f"{storage.root}/00007"

@@ -9,7 +9,7 @@ from engine_fakes import Listener, make_spec, make_storage, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from study.engine.files.trial_files import default_trial_files
-from study.engine.ray.searcher import StorageSearcher
+from study.engine.ray.tuner import StorageSearcher
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import TrialResult
 from study.paths import StudyLayout

@@ -109,15 +109,14 @@ def learning_curve(config: TrialConfig, epoch: int) -> float:
     return 0.5 + 0.4 * math.sin(1e4 * config.learning_rate + 2.0 * epoch) * epoch / (epoch + 1)
 
 
-@dataclass
-class Listener:
-    """A Recorder whose events survive the driver, as an outbox does."""
-
-    events: list[Event] = field(default_factory=list)
-    on_record: Callable[[Callable[[], object]], None] = lambda append: append() and None
+class CatchingUp:
+    """What two Recorders share: after a crash they take the events that they do not have."""
 
     def record(self, event: Event) -> None:
-        self.on_record(lambda: self.events.append(event))
+        raise NotImplementedError
+
+    def of(self, kind: type[E]) -> list[E]:
+        raise NotImplementedError
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
         known = {one.record.trial for one in self.of(TrialFinished)}
@@ -129,6 +128,17 @@ class Listener:
                     self.record(report)
             if record.state.is_finished and record.trial not in known:
                 self.record(TrialFinished(record, record.finished_at_s or at_s))
+
+
+@dataclass
+class Listener(CatchingUp):
+    """A Recorder whose events survive the driver, as an outbox does."""
+
+    events: list[Event] = field(default_factory=list)
+    on_record: Callable[[Callable[[], object]], None] = lambda append: append() and None
+
+    def record(self, event: Event) -> None:
+        self.on_record(lambda: self.events.append(event))
 
     def close(self) -> None:
         """Nothing waits."""

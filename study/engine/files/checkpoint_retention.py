@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from study.engine.files.trial_files import TrialFiles, is_obsolete_after_end
 from study.errors import EngineError
 from study.paths import WEIGHTS, StudyLayout
 from study.records import TrialRecord
 
-
-class TrialSource(Protocol):
-    """The part of the study's storage that retention needs."""
-
-    def records(self) -> Sequence[TrialRecord]:
-        """Return every trial."""
-
-    def record(self, number: int) -> TrialRecord:
-        """Return one trial."""
-
-    def best_trials(self, count: int) -> Sequence[int]:
-        """Return the finished trials with the best values."""
-
-    def note_dropped(self, numbers: tuple[int, ...]) -> None:
-        """Store that weights are deleted, before they are."""
+if TYPE_CHECKING:
+    from study.storage.study_storage import StudyStorage
 
 
 class CheckpointRetention:
@@ -40,7 +27,7 @@ class CheckpointRetention:
     """
 
     def __init__(
-        self, storage: TrialSource, trial_files: TrialFiles, layout: StudyLayout, per_study: Literal["all"] | int
+        self, storage: StudyStorage, trial_files: TrialFiles, layout: StudyLayout, per_study: Literal["all"] | int
     ) -> None:
         self._storage, self._trial_files, self._layout = storage, trial_files, layout
         self._per_study = per_study

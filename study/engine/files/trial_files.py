@@ -21,11 +21,6 @@ class TrialFiles:
 
     root: str
 
-    @property
-    def is_remote(self) -> bool:
-        """Whether the files are accessed through pyarrow."""
-        return is_uri(self.root)
-
     @cached_property
     def store(self) -> FileStore:
         """The folder of all trials."""

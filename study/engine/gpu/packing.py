@@ -99,10 +99,6 @@ class Packing:
         tops = {name: top for name, top in self.tops.items() if getattr(own, name, None)}
         return self.shares.get(own) or self.shares.get(own._replace(**tops)) or 1.0
 
-    def is_shared(self, trial: Mapping[str, Any]) -> bool:
-        """Return whether a trial with these hyperparameters shares its GPU with others."""
-        return 0 < self.gpus_for(trial) < 1
-
 
 def pack_trials(
     spec: StudySpec, slots: Slots, results: Sequence[ProbeResult], data: DataBundle, trials: int

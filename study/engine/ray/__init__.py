@@ -1,1 +1,1 @@
-"""Everything that imports Ray Tune: cluster, searcher, scheduler, callbacks, trainable."""
+"""Everything that imports Ray Tune: cluster, tuner, trainable, reuse of workers."""

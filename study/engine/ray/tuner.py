@@ -1,25 +1,152 @@
-"""Run the trials of a study with Ray Tune."""
+"""Run the trials of a study with Ray Tune, whose searcher, scheduler, callback and stopper ask the controller."""
 
 from __future__ import annotations
 
 import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from typing import Any
 
 from ray import tune
+from ray.tune import Callback, Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
 from study.engine.files.trial_files import TrialFiles, default_trial_files
 from study.engine.ray.actor_reuse import mark_trial, patched_tune
-from study.engine.ray.callbacks import ControllerCallback, InterruptStopper
 from study.engine.ray.cluster import Slots
-from study.engine.ray.scheduler import PrunerScheduler
-from study.engine.ray.searcher import StorageSearcher
 from study.engine.trial_controller import TrialController
+from study.engine.trial_result import Failure
 from study.paths import StudyLayout
 
 SCRATCH = ".tune-"
+POLL_EVERY_S = 0.5
+
+
+class StorageSearcher(Searcher):
+    """Hands out the storage's trials; nothing that Tune itself keeps of them is needed later."""
+
+    def __init__(self, controller: TrialController, trial_files: TrialFiles) -> None:
+        super().__init__()
+        self._controller = controller
+        self._trial_files = trial_files
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """Return the next trial's configuration, None while one may come later, FINISHED if none will.
+
+        Tune never asks again after FINISHED.
+        """
+        assignment = None
+        with self._controller.capture_errors():
+            assignment = self._controller.next_assignment()
+        if assignment is None and self._controller.may_have_more():
+            return None
+        if assignment is None:
+            return Searcher.FINISHED  # type: ignore[return-value]  # Tune's own declaration leaves this value out
+        return {
+            "number": assignment.trial,
+            "trial": assignment.config.model_dump(),
+            "directory": self._trial_files.folder(assignment.trial),
+            "pruned": assignment.stop.epoch if assignment.stop else None,
+            "alone": assignment.alone,
+        }
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Do nothing: the scheduler and the callback report to the controller."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the storage is the only durable state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the storage is the only durable state."""
+
+
+class PrunerScheduler(FIFOScheduler):
+    """Starts trials in the order of their numbers; the controller decides which to stop."""
+
+    def __init__(self, controller: TrialController) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._controller = controller
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """Return the trial that waits longest; Tune's own method looks through all past trials at every step."""
+        # get_live_trials is a developer API of Tune: FIFOScheduler has no public way to see only unfinished trials.
+        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
+        return min(waiting, key=lambda trial: trial.config["number"], default=None)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Pass a worker's result to the controller; stop the trial also if that raised an error."""
+        stop = True
+        with self._controller.capture_errors():
+            stop = self._controller.on_trial_result(trial.config["number"], result["trial_result"])
+        return str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE)
+
+
+class ControllerCallback(Callback):
+    """Tells the controller what only Tune knows: trials that started, and workers that died."""
+
+    def __init__(self, controller: TrialController) -> None:
+        self._controller = controller
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle nothing, like the controller."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Tell the controller that a worker has the trial."""
+        with self._controller.capture_errors():
+            self._controller.on_trial_started(trial.config["number"])
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """Retry a trial, or fail it if its workers died more often than allowed.
+
+        Tune itself retries a trial whose worker died (``max_failures``), but gives up at once a trial that it handed
+        to an idle worker which was dead already; the controller hands that trial out again.
+        """
+        number = trial.config["number"]
+        if not self._controller.is_running(number):
+            return
+        with self._controller.capture_errors():
+            # should_recover and get_error are developer APIs of Tune; a callback gets no other account of the error.
+            if trial.should_recover() and self._controller.retry(number, trial.max_failures):
+                return
+            error = trial.get_error()
+            kind = type(error).__name__ if error is not None else "unknown"
+            failure = Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error))
+            self._controller.on_trial_failed(number, failure)
+
+
+class InterruptStopper(Stopper):
+    """Stops all trials when the run is interrupted; Tune asks between any two events."""
+
+    def __init__(self, controller: TrialController, on_interrupt: Callable[[], None]) -> None:
+        self._controller = controller
+        self._on_interrupt = on_interrupt
+        self._was_shown = False
+        self._polled_at_s = 0.0
+
+    def __getstate__(self) -> dict[str, object]:
+        """Pickle nothing, like the controller."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Return False: the scheduler stops single trials."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether the user asked to stop at once, or the study cannot go on."""
+        now_s = time.monotonic()
+        if now_s - self._polled_at_s >= POLL_EVERY_S:
+            self._polled_at_s = now_s
+            with self._controller.capture_errors():
+                self._controller.poll()
+        if self._controller.interrupted and not self._was_shown:
+            self._was_shown = True
+            self._on_interrupt()
+        return self._controller.interrupted
 
 
 def remove_scratch(layout: StudyLayout) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -236,11 +235,6 @@ def load_stored_weights(layout: StudyLayout, wanted: Sequence[WeightsKey]) -> di
                     f"{path} must hold the weights of init {key.init}, but is damaged: {error}"
                 ) from error
     return weights
-
-
-def delete_stored_weights(layout: StudyLayout) -> None:
-    """Delete the weights of an earlier study of this name that never began."""
-    shutil.rmtree(layout.pretrained, ignore_errors=True)
 
 
 def _write(path: Path, arrays: Arrays) -> None:
