@@ -14,7 +14,7 @@ from mlflow.utils import mlflow_tags as mlflow_names
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 
-from tracking.client import preflight_database
+from tracking.client import database
 from tracking.content import mlflow_tags
 from tracking.models.logged_models import VERSIONS
 
@@ -53,7 +53,7 @@ def test_mlflow_keeps_its_schema_where_the_check_before_a_study_looks() -> None:
     assert SqlExperiment.__tablename__ == "experiments", MLFLOW
     assert {"name", "lifecycle_stage", "experiment_id"} <= set(SqlExperiment.__table__.columns.keys()), MLFLOW
     scripts = (Path(mlflow.__file__).parent / "store/db_migrations/versions").glob("[0-9a-f]*.py")
-    revisions = [preflight_database._REVISION.findall(script.read_text()) for script in scripts]
+    revisions = [database._REVISION.findall(script.read_text()) for script in scripts]
     assert len(revisions) > 50, MLFLOW
     assert all(dict(found).get("revision") for found in revisions), MLFLOW
     assert re.fullmatch(r"\w+", dict(revisions[0])["revision"])

@@ -1,17 +1,36 @@
-"""The MLflow run ids of a study's trials on each server, kept in the study's folder (runs.json)."""
+"""What is kept in a study's folder for each server; among it the MLflow run ids of its trials (runs.json)."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from study.errors import TrackingError
 from study.paths import StudyLayout, write_text_atomic
 from tracking.tracking_uri import MASK, SQLITE, mask_uri
+
+Entry = TypeVar("Entry")
+
+
+def read_entries(path: Path, kind: TypeAdapter[Entry]) -> list[Entry]:
+    """Return what a file has of each server, the last used first; nothing where it cannot be read."""
+    try:
+        body = json.loads(path.read_text())
+        return [kind.validate_python(entry) for entry in (body, *body.pop("elsewhere", []))]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return []
+
+
+def write_entries(path: Path, kind: TypeAdapter[Entry], first: Entry, others: Iterable[Entry]) -> None:
+    """Write what there is of each server, the last used first, whole or not at all."""
+    body, *rest = (kind.dump_python(entry, mode="json") for entry in (first, *others))
+    write_text_atomic(path, json.dumps({**body, "elsewhere": rest} if rest else body, indent=1))
 
 
 @dataclass(frozen=True)
@@ -24,21 +43,23 @@ class Runs:
     trials: Mapping[int, str] = field(default_factory=dict)
 
 
+_RUNS = TypeAdapter(Runs)
+
+
 def load_runs(path: Path) -> Runs | None:
     """Return the run ids on the server the study was sent to last, None when there are none."""
-    return next(iter(_load_all(path)), None)
+    return next(iter(read_entries(path, _RUNS)), None)
 
 
 def load_runs_at(path: Path, tracking_uri: str) -> Runs:
     """Return the run ids on one of the servers the study was sent to; none for another server."""
-    return next((runs for runs in _load_all(path) if runs.tracking_uri == tracking_uri), Runs(tracking_uri))
+    return next((runs for runs in read_entries(path, _RUNS) if runs.tracking_uri == tracking_uri), Runs(tracking_uri))
 
 
 def save_runs(path: Path, runs: Runs) -> None:
     """Write the run ids atomically; those on other servers are kept after them."""
-    others = [_body(other) for other in _load_all(path) if other.tracking_uri != runs.tracking_uri and other.parent]
-    body = {**_body(runs), "elsewhere": others} if others else _body(runs)
-    write_text_atomic(path, json.dumps(body, indent=1))
+    known = read_entries(path, _RUNS)
+    write_entries(path, _RUNS, runs, (one for one in known if one.tracking_uri != runs.tracking_uri and one.parent))
 
 
 def point_to(path: Path, tracking_uri: str) -> None:
@@ -53,29 +74,6 @@ def point_to(path: Path, tracking_uri: str) -> None:
             save_runs(path, load_runs_at(path, tracking_uri))
         except OSError as exc:
             raise TrackingError(f"{path} must be writable, but: {exc.strerror or exc}") from exc
-
-
-def _load_all(path: Path) -> list[Runs]:
-    """Return the run ids on each server, the last used first."""
-    try:
-        body = json.loads(path.read_text())
-        return [_parse(body), *map(_parse, body.get("elsewhere", []))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
-
-
-def _parse(body: dict[str, Any]) -> Runs:
-    trials = {int(trial): run for trial, run in body["trials"].items()}
-    return Runs(body["tracking_uri"], body["experiment_id"], body["parent"], trials)
-
-
-def _body(runs: Runs) -> dict[str, object]:
-    return {
-        "tracking_uri": runs.tracking_uri,
-        "experiment_id": runs.experiment_id,
-        "parent": runs.parent,
-        "trials": {str(trial): run for trial, run in sorted(runs.trials.items())},
-    }
 
 
 def tracking_uri_of(study: StudyLayout, explicit: str | None) -> str | None:

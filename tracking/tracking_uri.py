@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from study.errors import TrackingError, UsageError
 from study.paths import Layout, encode_name
@@ -42,14 +42,13 @@ def require_uri(uri: str) -> None:
     Raises:
         UsageError: they cannot.
     """
-    is_server = uri.startswith(("http://", "https://"))
     try:
         parts = urlsplit(uri)
-        if not is_server or (parts.hostname and parts.port != 0):
+        if not is_server(uri) or (parts.hostname and parts.port != 0):
             return
     except ValueError:  # its message may contain the password
         pass
-    example = "http://HOST:5000" if is_server else "postgresql://USER:PASSWORD@HOST/DATABASE"
+    example = "http://HOST:5000" if is_server(uri) else "postgresql://USER:PASSWORD@HOST/DATABASE"
     raise UsageError(
         f"a tracking URI must be one such as {example}, got {mask_uri(uri)}; "
         "brackets stand around an IPv6 address only, and in a user or password [ ] / @ are %5B %5D %2F %40"
@@ -140,11 +139,6 @@ def mask_text(text: str, uri: str) -> str:
     return _ANY_PASSWORD.sub(rf"\1:{MASK}@", text) if password else text
 
 
-def has_secret(uri: str) -> bool:
-    """Whether the URI must not be shown as it is."""
-    return mask_uri(uri) != uri
-
-
 def _userinfo(uri: str) -> tuple[str, str] | None:
     """Return user and password, the password with any unquoted characters in it; None where there is neither."""
     _, slashes, rest = uri.partition("://")
@@ -159,6 +153,17 @@ def _userinfo(uri: str) -> tuple[str, str] | None:
     if "@" in user or "/" in user:  # a bare user: the colon belongs to something behind it
         return netloc.rpartition("@")[0], ""
     return user, password
+
+
+def is_server(uri: str) -> bool:
+    """Whether the URI means an MLflow server."""
+    return uri.startswith(("http://", "https://"))
+
+
+def server_address(uri: str) -> str:
+    """Return the address of a server without credentials, query and trailing slash."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")).rstrip("/")
 
 
 def is_database_server(uri: str) -> bool:

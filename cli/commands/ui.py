@@ -47,14 +47,14 @@ def ui(
 def _show_mlflow(results: Path, name: str, tracking_uri: str | None, host: str, port: int | None, json: bool) -> None:
     from study.paths import Layout
     from tracking.run_ids import load_runs_at, tracking_uri_of
-    from tracking.tracking_uri import default_tracking_uri, mask_uri
+    from tracking.tracking_uri import default_tracking_uri, is_server, mask_uri
     from tracking.ui.server import require_database, serve, server_page
 
     layout = Layout(results)
     study = layout.study(name)
     uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
     experiment = load_runs_at(study.runs, mask_uri(uri)).experiment_id
-    if uri.startswith(("http://", "https://")):
+    if is_server(uri):
         _say(server_page(uri, experiment), "a server runs already", json)
         return
     require_database(layout, uri)

@@ -54,12 +54,12 @@ def test_text_that_cannot_be_written_is_sent_later(tmp_path: Path) -> None:
 def test_diff_is_linked_near_and_cut_far(tmp_path: Path) -> None:
     diff, client = tmp_path / "code-0.diff", FakeDoor()
     with pytest.raises(RefusedError, match="is not there"):
-        store_diff(client, FAR, diff, diff.name)  # type: ignore[arg-type]
+        store_diff(client, FAR, diff)  # type: ignore[arg-type]
     diff.write_bytes(b"caf\xe9\n")
-    store_diff(client, FAR, diff, diff.name)  # type: ignore[arg-type]
+    store_diff(client, FAR, diff)  # type: ignore[arg-type]
     assert client.texts == {"code.diff": "caf\ufffd\n"}
     diff.write_text("x" * 100_000)
-    store_diff(client, FAR, diff, diff.name)  # type: ignore[arg-type]
+    store_diff(client, FAR, diff)  # type: ignore[arg-type]
     assert client.texts["code.diff"] == "x" * 65_536 + "\n# cut here: the study's run has all of it as code-0.diff\n"
-    store_diff(client, _run((tmp_path / "a").as_uri()), diff, diff.name)  # type: ignore[arg-type]
+    store_diff(client, _run((tmp_path / "a").as_uri()), diff)  # type: ignore[arg-type]
     assert os.path.samefile(tmp_path / "a" / "code.diff", diff)

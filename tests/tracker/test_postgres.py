@@ -17,9 +17,9 @@ from tracking_story import STATUSES, write_story
 from study.errors import TrackingError
 from study.paths import Layout
 from study.records import TrialState
+from tracking.client.database import _revisions
 from tracking.client.errors import DeniedError
 from tracking.client.preflight import preflight
-from tracking.client.preflight_database import _revisions
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox
 from tracking.ui.server import UiServer, serve

@@ -17,8 +17,8 @@ from fault_proxy import Fault, FaultProxy, between
 
 from study.errors import StudyError, TrackingError, UsageError
 from study.paths import Layout
+from tracking.client.database import _revisions
 from tracking.client.preflight import preflight
-from tracking.client.preflight_database import _revisions
 from tracking.ui.server import UiServer
 
 pytest_plugins = ("tracking_backends",)

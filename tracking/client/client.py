@@ -15,7 +15,7 @@ import requests
 
 from study.errors import TrackingError
 from study.records import DataSummary
-from tracking.client.database import ensure_database, require_reachable
+from tracking.client.database import ensure_database, require_schema
 from tracking.client.errors import (
     ExistsError,
     LostError,
@@ -29,7 +29,7 @@ from tracking.client.http import retry_after_s
 from tracking.content.encoding import storable
 from tracking.content.mlflow_tags import DATA_CONTEXT, EXPERIMENT_TAGS
 from tracking.content.tags_and_metrics import Batch
-from tracking.tracking_uri import mask_text, mask_uri
+from tracking.tracking_uri import is_server, mask_text, mask_uri
 
 _MAX_ENTRIES = 1000
 _MAX_PARAMS = 100
@@ -125,11 +125,10 @@ class TrackingClient:
 
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
-        self._is_server = tracking_uri.startswith(("http://", "https://"))
+        self._is_server = is_server(tracking_uri)
         with self.translated("cannot be opened"):
             self.mlflow = _load_mlflow()
-            if not self._is_server:
-                require_reachable(tracking_uri)
+            require_schema(tracking_uri)
             ensure_database(tracking_uri, self.mlflow.MlflowClient)
             self.api = self.mlflow.MlflowClient(tracking_uri)
 

@@ -8,21 +8,17 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
 import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
 
+from tracking.tracking_uri import server_address
+
 MAX_RETRY_AFTER_S = 600.0
 API = "/api/2.0/mlflow/"
 TIMEOUT_S = 30.0
-
-
-def server_address(tracking_uri: str) -> str:
-    """Return the address of a server without credentials, query and trailing slash."""
-    parts = urlsplit(tracking_uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")).rstrip("/")
 
 
 def open_session(tracking_uri: str, timeout_s: float = TIMEOUT_S) -> requests.Session:

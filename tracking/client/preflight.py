@@ -13,8 +13,8 @@ import requests
 from study.errors import StudyError, TrackingError, UsageError
 from study.paths import Layout
 from tracking.client.errors import CREDENTIALS, refuse_deleted
-from tracking.client.http import API, innermost_reason, open_session, server_address
-from tracking.tracking_uri import artifact_location, mask_text, mask_uri, sqlite_path
+from tracking.client.http import API, innermost_reason, open_session
+from tracking.tracking_uri import artifact_location, mask_text, mask_uri, server_address, sqlite_path
 
 TIMEOUT_S = 5.0
 _DATABASES = ("postgresql", "mysql", "mssql")
@@ -36,7 +36,7 @@ def preflight(layout: Layout, tracking_uri: str, study: str, timeout_s: float = 
     """
     scheme = _scheme(tracking_uri)
     if scheme == "sqlite":
-        from tracking.client.preflight_database import check_file
+        from tracking.client.database import check_file
 
         path = sqlite_path(tracking_uri)
         assert path is not None
@@ -45,7 +45,7 @@ def preflight(layout: Layout, tracking_uri: str, study: str, timeout_s: float = 
     if scheme in ("http", "https"):
         return _within(timeout_s, lambda: check_http(tracking_uri, study, timeout_s))
     if scheme in _DATABASES:
-        from tracking.client.preflight_database import check_server
+        from tracking.client.database import check_server
 
         artifact_location(tracking_uri, study, layout)  # raises if its URI is too long
         return _within(2 * timeout_s, lambda: check_server(tracking_uri, study, timeout_s))

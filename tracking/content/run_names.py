@@ -8,11 +8,6 @@ import re
 _QUOTABLE = re.compile(r"[\w.:@+-]{1,200}", re.ASCII)
 
 
-def study_run_name(study: str) -> str:
-    """Return the name of the parent run of a study."""
-    return study
-
-
 def trial_run_name(trial: int) -> str:
     """Return the name of a trial's run."""
     return f"trial {trial:04d}"

@@ -11,7 +11,7 @@ from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import LostError
 from tracking.content import tags_and_metrics as content
 from tracking.content.mlflow_tags import PARENT
-from tracking.content.run_names import study_key, study_run_name, trial_key, trial_run_name
+from tracking.content.run_names import study_key, trial_key, trial_run_name
 from tracking.outbox.study_state import StudyProgress
 from tracking.run_ids import Runs, load_runs_at, save_runs
 
@@ -32,7 +32,7 @@ class RunRegistry:
         experiment = self._client.ensure_experiment(event.study, location)
         known = self._find(experiment.id, study_key(event.study_id), self._saved.parent)
         start = content.time_ms(event.at_s)
-        self._parent = known or self._client.create_run(experiment.id, study_run_name(event.study), start, tags)
+        self._parent = known or self._client.create_run(experiment.id, event.study, start, tags)
         return self._parent, known is None
 
     def find_parent(self, study: StudyStarted | None) -> Run | None:
@@ -87,7 +87,7 @@ class RunRegistry:
         parent = self._parent
         if parent is None or not self._path.parent.is_dir():  # somebody may have deleted the study
             return
-        now = Runs(self._saved.tracking_uri, parent.experiment_id, parent.id, dict(self._trials))
+        now = Runs(self._saved.tracking_uri, parent.experiment_id, parent.id, dict(sorted(self._trials.items())))
         if now != self._saved:
             save_runs(self._path, now)
             self._saved = now

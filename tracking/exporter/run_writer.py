@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 
 from study.events import (
@@ -34,12 +33,8 @@ from tracking.outbox.study_state import StudyProgress
 _log = logging.getLogger("tracking")
 
 
-@dataclass(frozen=True, slots=True)
-class TrialUpdate:
-    """An event of a trial; ``code`` names the versions of the code that ran the trial until then."""
-
-    event: Event
-    code: tuple[str, ...] = ()
+TrialUpdate = tuple[Event, tuple[str, ...]]
+"""An event of a trial, and the versions of the code that ran the trial until then."""
 
 
 class TrialRunWriter:
@@ -65,10 +60,9 @@ class TrialRunWriter:
             LostError: the server lost what it had.
             TrackingError: not everything was sent.
         """
-        for update in updates:
-            event = update.event
+        for event, code in updates:
             if isinstance(event, TrialStarted):
-                self._start(event, update.code)
+                self._start(event, code)
             elif isinstance(event, EpochReported):
                 study = self._progress.study
                 first = None if study is None else study.spec.objective.metric
@@ -76,7 +70,8 @@ class TrialRunWriter:
             elif isinstance(event, TrialFinished):
                 self._finish(event)
             elif isinstance(event, PicturesDrawn):
-                self._store_pictures(Path(event.path))
+                _store_pictures(self._client, self._run(), event)
+                self._registry.release(self._trial)
         if self._batch != Batch():
             self._flush(self._run())
 
@@ -97,7 +92,7 @@ class TrialRunWriter:
             log_if_rejected(self._client.log_dataset, run.id, study.data)
         log_if_rejected(store_text, self._client, run, content.trial_config(record), "config.json")
         if origin is not None and origin.diff and (changes := self._layout.code_diff(origin.diff)).is_file():
-            log_if_rejected(store_diff, self._client, run, changes, changes.name)
+            log_if_rejected(store_diff, self._client, run, changes)
 
     def _finish(self, event: TrialFinished) -> None:
         record = event.record
@@ -128,14 +123,6 @@ class TrialRunWriter:
             self._client, run, self._layout.local_checkpoint(record.trial, record.checkpoint), without=(WEIGHTS,)
         )
         self._batch.tags["study.checkpoint"] = CHECKPOINT
-
-    def _store_pictures(self, file: Path) -> None:
-        run = self._run()
-        self._registry.release(self._trial)
-        if file.is_file():
-            log_if_rejected(store_file, self._client, run, file, file.name)
-        else:
-            _log.warning("trial %d: %s is gone and was left out", self._trial, file)
 
     def _run(self) -> Run:
         return self._registry.trial(self._progress.study, self._trial)
@@ -205,7 +192,7 @@ class RunExporter:
         if trial is None:
             self._export_study_event(event)
             return
-        self._updates.setdefault(trial, []).append(TrialUpdate(event, self._progress.code.get(trial, ())))
+        self._updates.setdefault(trial, []).append((event, self._progress.code.get(trial, ())))
         if isinstance(event, TrialFinished):
             self._points.extend(content.progress_points(self._progress, event.at_s))
 
@@ -257,17 +244,11 @@ class RunExporter:
         if isinstance(event, StudyStarted):
             self._parent_run.begin(event, self._progress, self._location(event.study))
         elif isinstance(event, PicturesDrawn):
-            self._store_pictures(Path(event.path))
+            _store_pictures(self._client, self._parent(), event)
         elif isinstance(event, FinalLookTaken):
             self._export_test_evaluation(event)
         elif isinstance(event, StudyEnded):
             self._end_study(event)
-
-    def _store_pictures(self, file: Path) -> None:
-        if file.is_file():
-            log_if_rejected(store_file, self._client, self._parent(), file, file.name)
-        else:
-            _log.warning("the study: %s is gone and was left out", file)
 
     def _export_test_evaluation(self, event: FinalLookTaken) -> None:
         run = self._registry.trial(self._progress.study, event.look.trial)
@@ -290,6 +271,14 @@ class RunExporter:
 
     def _parent(self) -> Run:
         return self._registry.parent(self._progress.study)
+
+
+def _store_pictures(client: TrackingClient, run: Run, event: PicturesDrawn) -> None:
+    if (file := Path(event.path)).is_file():
+        log_if_rejected(store_file, client, run, file)
+    else:
+        owner = "the study" if event.trial is None else f"trial {event.trial}"
+        _log.warning("%s: %s is gone and was left out", owner, file)
 
 
 def _trial_of(event: Event) -> int | None:

@@ -128,4 +128,4 @@ class StudyRunWriter:
                 log_if_rejected(store_text, self._client, run, text, name)
         if origin is not None and origin.diff:
             changes = self._layout.code_diff(origin.diff)
-            log_if_rejected(store_file, self._client, run, changes, changes.name)
+            log_if_rejected(store_file, self._client, run, changes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from study.events import StudyStarted
 from study.metric_catalog import TEST_PREFIX
@@ -13,8 +12,9 @@ from tracking.client.client import Run
 from tracking.content import tags_and_metrics as content
 from tracking.content.encoding import storable
 from tracking.content.run_names import study_key
+from tracking.content.ui_views import run_path
 from tracking.outbox.study_state import StudyProgress
-from tracking.tracking_uri import mask_uri
+from tracking.tracking_uri import is_server, server_address
 
 MAX_CHARACTERS = 5000
 _SHOWN_METRICS = ("val_auc", "val_accuracy", "val_f1", "val_loss")
@@ -94,15 +94,11 @@ def version_text(
 
 def run_link(tracking_uri: str, run: Run) -> str | None:
     """Return a run's URL for a browser, without credentials; None for a database, which serves no pages."""
-    parts = urlsplit(mask_uri(tracking_uri))
-    if parts.scheme not in ("http", "https"):
-        return None
-    address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
-    return f"{address}/{_path(run)}"
+    return f"{server_address(tracking_uri)}/{_path(run)}" if is_server(tracking_uri) else None
 
 
 def _path(run: Run) -> str:
-    return f"#/experiments/{run.experiment_id}/runs/{run.id}"
+    return run_path(run.experiment_id, run.id).removeprefix("/")
 
 
 def _links(run: Run, parent: Run | None) -> list[str]:

@@ -13,9 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from study.errors import TrackingError
 from study.paths import WEIGHTS
-from tracking.client.artifacts import link_file
+from tracking.client.artifacts import link_file, writing
 from tracking.client.client import TrackingClient
 from tracking.tracking_uri import local_path
 
@@ -144,10 +143,8 @@ def put_file(client: TrackingClient, model_id: str, location: str, file: Path, f
         fault = f"cannot upload {file} to model {model_id}"
         client.call(fault, client.api.log_model_artifact, model_id, str(file), folder or None)
         return
-    try:
+    with writing(file.name, f"model {model_id}"):
         link_file(file, target / folder / file.name)
-    except OSError as exc:
-        raise TrackingError(f"The file {file.name} of model {model_id} cannot be written: {exc}") from exc
 
 
 def fetch_weights(client: TrackingClient, run_id: str, folder: Path) -> Path:

@@ -28,8 +28,9 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.paths import sync_folder, write_text_atomic
+from study.paths import sync_folder
 from tracking.outbox.provenance import Provenance
+from tracking.run_ids import read_entries, write_entries
 
 _log = logging.getLogger("tracking")
 _KINDS: Final[dict[str, TypeAdapter[Any]]] = {
@@ -66,6 +67,9 @@ class Position:
     tracking_uri: str
     number: int = 0
     offset: int = 0
+
+
+_POSITION = TypeAdapter(Position)
 
 
 class Outbox:
@@ -185,7 +189,7 @@ def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
     A position that is not the end of the line it names means the beginning too: the outbox was cut and grew again.
     """
     start = Position(tracking_uri)
-    position = next((entry for entry in _positions(path) if entry.tracking_uri == tracking_uri), start)
+    position = next((entry for entry in read_entries(path, _POSITION) if entry.tracking_uri == tracking_uri), start)
     try:
         with outbox.open("rb") as file:
             end, last = _last_line(file.fileno(), position.offset)
@@ -197,17 +201,8 @@ def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
 
 def save_position(path: Path, position: Position) -> None:
     """Write the position, whole or not at all; those of other servers stay behind it."""
-    others = [vars(entry) for entry in _positions(path) if entry.tracking_uri != position.tracking_uri]
-    write_text_atomic(path, json.dumps({**vars(position), "elsewhere": others} if others else vars(position)))
-
-
-def _positions(path: Path) -> list[Position]:
-    """Return the position of each server, the last used first."""
-    try:
-        body = json.loads(path.read_text())
-        return [Position(**entry) for entry in (body, *body.pop("elsewhere", []))]
-    except (OSError, ValueError, TypeError, AttributeError):
-        return []
+    known = read_entries(path, _POSITION)
+    write_entries(path, _POSITION, position, (one for one in known if one.tracking_uri != position.tracking_uri))
 
 
 def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:

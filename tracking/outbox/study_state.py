@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from study.best_epoch import is_better
 from study.events import FinalLookTaken, PicturesDrawn, StudyEnded, StudyStarted, TrialFinished, TrialStarted
@@ -109,17 +111,8 @@ class StudyProgress:
 
     def copy(self) -> StudyProgress:
         """Return a copy whose updates do not change this."""
-        return replace(
-            self,
-            sessions=list(self.sessions),
-            finished_at_s=dict(self.finished_at_s),
-            started=set(self.started),
-            running=dict(self.running),
-            finished=dict(self.finished),
-            drawn=set(self.drawn),
-            looked=set(self.looked),
-            code=dict(self.code),
-        )
+        own: dict[str, Any] = {key: copy(value) for key, value in vars(self).items() if isinstance(value, Collection)}
+        return replace(self, **own)
 
     def _begin(self, event: StudyStarted, provenance: Provenance | None) -> None:
         self.study, self.outcome = event, None

@@ -11,8 +11,8 @@ import requests
 
 from tracking.client.client import Experiment, Run, TrackingClient, run_of
 from tracking.client.errors import LostError, refuse_deleted, translate
-from tracking.client.http import API, TIMEOUT_S, innermost_reason, open_session, server_address
-from tracking.tracking_uri import mask_text, mask_uri
+from tracking.client.http import API, TIMEOUT_S, innermost_reason, open_session
+from tracking.tracking_uri import is_server, mask_text, mask_uri, server_address
 
 _PAGE = 1000
 _NOT_MLFLOW = "the answer is not one of an MLflow server"
@@ -81,7 +81,7 @@ class RestReader:
     @staticmethod
     def supports(tracking_uri: str) -> bool:
         """Whether a URI is that of a server that can be read this way."""
-        return tracking_uri.startswith(("http://", "https://")) and not any(map(os.environ.get, _MLFLOW_ONLY_AUTH))
+        return is_server(tracking_uri) and not any(map(os.environ.get, _MLFLOW_ONLY_AUTH))
 
     def find_experiment(self, name: str) -> Experiment | None:
         """Return the experiment of that name, deleted ones refused."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
-
 from study.paths import StudyLayout
 from tracking.content.ui_views import run_path
 from tracking.run_ids import Runs, load_runs, load_runs_at
+from tracking.tracking_uri import is_server, server_address
 
 DEFAULT_UI = "http://127.0.0.1:5000"
 """Where `study ui` serves MLflow by default."""
@@ -36,13 +35,13 @@ class RunLinks:
     def address(self) -> str:
         """The server's address, without credentials."""
         runs = self._current()
-        return DEFAULT_UI if runs is None else page_address(runs.tracking_uri) or DEFAULT_UI
+        return server_address(runs.tracking_uri) if runs is not None and is_server(runs.tracking_uri) else DEFAULT_UI
 
     @property
     def need_serving(self) -> bool:
         """Whether the runs are in a database, which a browser cannot open."""
         runs = self._current()
-        return runs is not None and page_address(runs.tracking_uri) is None
+        return runs is not None and not is_server(runs.tracking_uri)
 
     def _current(self) -> Runs | None:
         try:
@@ -53,11 +52,3 @@ class RunLinks:
             self._runs = load_runs_at(self._path, self._uri) if self._uri else load_runs(self._path)
             self._changed_ns = changed_ns
         return self._runs
-
-
-def page_address(tracking_uri: str) -> str | None:
-    """Return a server's address for a browser, without the credentials its URI may have; None for a database."""
-    parts = urlsplit(tracking_uri)
-    if parts.scheme not in ("http", "https"):
-        return None
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")

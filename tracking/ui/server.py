@@ -22,8 +22,7 @@ from tracking.client.database import is_missing
 from tracking.client.http import innermost_reason
 from tracking.client.preflight import preflight
 from tracking.content.ui_views import RANKING, view_path
-from tracking.tracking_uri import mask_text, mask_uri
-from tracking.ui.links import page_address
+from tracking.tracking_uri import is_server, mask_text, mask_uri, server_address
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 10.0
@@ -96,7 +95,7 @@ def serve(
         StudyError: the port is taken.
         TrackingError: the server does not start.
     """
-    if tracking_uri.startswith(("http://", "https://")):
+    if is_server(tracking_uri):
         raise TrackingError(
             f"Only a database needs serving, but {mask_uri(tracking_uri)} is a server; open it directly"
         )
@@ -140,7 +139,7 @@ def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKIN
     Raises:
         TrackingError: nothing answers there.
     """
-    address = page_address(tracking_uri)
+    address = server_address(tracking_uri)
     try:
         requests.get(f"{address}/health", timeout=_ANSWER_TIMEOUT_S)  # any status will do: the server is there
     except requests.exceptions.SSLError:
