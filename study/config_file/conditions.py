@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeGuard
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Condition, Constant, Domain, Parameter, Uniform, same_value
 from study.config_file.domains import ParameterDraft
 from study.config_file.messages import show, show_bare
-from study.config_file.yaml_document import Loc, Report
-from study.designs.space import find_value, values_of
+from study.config_file.yaml_document import Loc, Report, dotted
+from study.designs.space import find_value, parents_first, values_of
 from study.utils.suggestions import did_you_mean
 
 Requirements = dict[str, tuple[Scalar, ...]]
@@ -26,10 +27,13 @@ def link(drafts: Sequence[ParameterDraft], trial: Mapping[str, object], report: 
     """
     by_name = {draft.name: draft for draft in drafts}
     by_parameter = {draft.name: _Reader(draft, by_name, trial, report).conditions() for draft in drafts}
-    if _report_cycles(by_parameter, report):
+    parents = {name: {condition.parameter for condition in read or ()} for name, read in by_parameter.items()}
+    ordered = parents_first(parents)
+    if len(ordered) < len(parents):
+        _report_cycles(parents, report)
         return ()
     linked: dict[str, Parameter] = {}
-    for name in _ordered(by_parameter):
+    for name in ordered:
         conditions, domain = by_parameter[name], by_name[name].domain
         lost = conditions is None or any(
             condition.parameter not in linked and by_name[condition.parameter].domain is not None
@@ -52,54 +56,60 @@ def requirements(name: str, parameters: Mapping[str, Parameter]) -> Requirements
     return needed
 
 
+@dataclass(frozen=True)
 class _Reader:
     """Read the conditions of one parameter."""
 
-    def __init__(
-        self, draft: ParameterDraft, drafts: Mapping[str, ParameterDraft], trial: Mapping[str, object], report: Report
-    ) -> None:
-        self._draft = draft
-        self._drafts = drafts
-        self._trial = trial
-        self._report = report
-        self._loc: Loc = ("space", draft.name, "when")
-        self._title = f"space.{draft.name}.when"
+    draft: ParameterDraft
+    drafts: Mapping[str, ParameterDraft]
+    trial: Mapping[str, object]
+    report: Report
+
+    @property
+    def loc(self) -> Loc:
+        """Where the conditions stand."""
+        return ("space", self.draft.name, "when")
+
+    @property
+    def title(self) -> str:
+        """What messages call them."""
+        return dotted(self.loc)
 
     def conditions(self) -> tuple[Condition, ...] | None:
         """Return the valid conditions; None where a command-line option made them impossible."""
-        when = self._draft.when
+        when = self.draft.when
         if when is None:
             return ()
         if not isinstance(when, dict) or not when:
-            rule = f"{self._title} must name a parent, such as {{optimizer: sgd}}"
-            self._report.at_value(self._loc, f"{rule}, got {show(when)}")
+            rule = f"{self.title} must name a parent, such as {{optimizer: sgd}}"
+            self.report.at_value(self.loc, f"{rule}, got {show(when)}")
             return ()
         read: list[Condition] = []
         for parent, wanted in when.items():
             values = self._values(parent, wanted)
             if values == () and self._overridden(parent):
                 return None
-            if values and not isinstance(self._drafts[parent].domain, Constant):
+            if values and not isinstance(self.drafts[parent].domain, Constant):
                 read.append(Condition(parameter=parent, values=values))
         return tuple(read)
 
     def _overridden(self, parent: str) -> bool:
         """Whether a command-line option narrowed the parent, so that a child may be left out."""
-        places = self._report.places
+        places = self.report.places
         return any(place.origin for loc, place in places.values.items() if loc[:2] == ("space", parent))
 
     def _values(self, parent: str, wanted: object) -> tuple[Scalar, ...]:
         """Return the wanted values that the parent can take, after reporting what is wrong with them."""
-        loc = (*self._loc, parent)
+        loc = (*self.loc, parent)
         if not self._is_parent(parent, loc):
             return ()
         values = wanted if isinstance(wanted, list) else [wanted]
         if not values:
-            self._report.at_value(loc, f"{self._title}.{parent} must list at least one value, got []")
-        domain = self._drafts[parent].domain
+            self.report.at_value(loc, f"{self.title}.{parent} must list at least one value, got []")
+        domain = self.drafts[parent].domain
         if isinstance(domain, Uniform):
-            message = f"{self._title} cannot ask for a value of `{parent}`: a continuous range has none to wait for"
-            self._report.at_key(loc, f"{message}; make `{parent}` a choice, or condition on another one")
+            message = f"{self.title} cannot ask for a value of `{parent}`: a continuous range has none to wait for"
+            self.report.at_key(loc, f"{message}; make `{parent}` a choice, or condition on another one")
             return ()
         if domain is None:
             return ()
@@ -108,18 +118,18 @@ class _Reader:
         return tuple(value for value in taken if value is not None)
 
     def _is_parent(self, parent: str, loc: Loc) -> bool:
-        if parent == self._draft.name:
-            self._report.at_key(loc, f"{self._title} must not ask for `{parent}` itself")
-        elif parent in self._drafts:
+        if parent == self.draft.name:
+            self.report.at_key(loc, f"{self.title} must not ask for `{parent}` itself")
+        elif parent in self.drafts:
             return True
         elif parent in Hyperparameters.model_fields:
             way = f"search it in space, or leave `{parent}` out of the condition"
-            fixed = f"it is {show(self._trial[parent])} in trial" if parent in self._trial else "it has its default"
-            self._report.at_key(loc, f"{self._title} asks for `{parent}`, which is not searched ({fixed}); {way}")
+            fixed = f"it is {show(self.trial[parent])} in trial" if parent in self.trial else "it has its default"
+            self.report.at_key(loc, f"{self.title} asks for `{parent}`, which is not searched ({fixed}); {way}")
         else:
-            known = [name for name in self._drafts if name != self._draft.name]
-            message = f"{self._title} asks for `{parent}`, which is not searched{did_you_mean(parent, known)}"
-            self._report.at_key(loc, f"{message} Searched: {', '.join(known) or 'nothing'}")
+            known = [name for name in self.drafts if name != self.draft.name]
+            message = f"{self.title} asks for `{parent}`, which is not searched{did_you_mean(parent, known)}"
+            self.report.at_key(loc, f"{message} Searched: {', '.join(known) or 'nothing'}")
         return False
 
     def _taken(self, parent: str, domain: Domain, value: object, loc: Loc) -> Scalar | None:
@@ -127,67 +137,32 @@ class _Reader:
         taken = find_value(domain, value)
         if taken is None and not self._overridden(parent):
             possible = values_of(domain)
-            near = did_you_mean(value, filter(_is_text, possible)) if isinstance(value, str) else ""
-            rule = f"{self._title}.{parent} must be a value it can take ({_listed(possible)})"
-            self._report.at_value(loc, f"{rule}, got {show(value)}{near}")
+            near = (
+                did_you_mean(value, [name for name in possible if isinstance(name, str)])
+                if isinstance(value, str)
+                else ""
+            )
+            shown = [show_bare(value) for value in possible[:10]]
+            more = f", ... {show_bare(possible[-1])}" if len(possible) > len(shown) else ""
+            rule = f"{self.title}.{parent} must be a value it can take ({', '.join(shown)}{more})"
+            self.report.at_value(loc, f"{rule}, got {show(value)}{near}")
         return taken
 
 
-def _is_text(value: Scalar) -> TypeGuard[str]:
-    return isinstance(value, str)
-
-
-def _listed(values: Sequence[Scalar]) -> str:
-    shown = [show_bare(value) for value in values[:10]]
-    return ", ".join(shown) + (f", ... {show_bare(values[-1])}" if len(values) > len(shown) else "")
-
-
-Conditions = Mapping[str, tuple[Condition, ...] | None]
-
-
-def _ordered(conditions: Conditions) -> list[str]:
-    """Sort parents before children, the first in the file first; children in a cycle are left out."""
-    done: list[str] = []
-    waiting = list(conditions)
-    while waiting:
-        ready = next(
-            (name for name in waiting if all(condition.parameter in done for condition in conditions[name] or ())), None
-        )
-        if ready is None:
-            break
-        done.append(ready)
-        waiting.remove(ready)
-    return done
-
-
-def _report_cycles(conditions: Conditions, report: Report) -> bool:
+def _report_cycles(parents: Mapping[str, set[str]], report: Report) -> None:
     """Report each cycle once, at its first parameter in the file."""
-    ordered = set(_ordered(conditions))
-    seen: set[str] = set()
-    for start in conditions:
-        cycle = _cycle(start, conditions) if start not in ordered | seen else []
-        if cycle and not seen & set(cycle):
-            way = " -> ".join((*cycle, start))
-            report.at_key(
-                ("space", start, "when"), f"space.{start}.when is a circle: {way}; remove one of these conditions"
-            )
-            seen |= set(cycle)
-    return bool(seen)
-
-
-def _cycle(start: str, conditions: Conditions) -> list[str]:
-    """Return the names from a parameter back to itself, or nothing."""
-    paths = [[start]]
-    visited: set[str] = set()
-    while paths:
-        path = paths.pop(0)
-        for condition in conditions[path[-1]] or ():
-            if condition.parameter == start:
-                return path
-            if condition.parameter not in visited:
-                visited.add(condition.parameter)
-                paths.append([*path, condition.parameter])
-    return []
+    in_file, left = list(parents), dict(parents)
+    while True:
+        try:
+            TopologicalSorter(left).prepare()
+            return
+        except CycleError as exc:
+            circle: list[str] = exc.args[1][:0:-1]
+        first = circle.index(min(circle, key=in_file.index))
+        circle = [*circle[first:], *circle[:first]]
+        loc, way = ("space", circle[0], "when"), " -> ".join((*circle, circle[0]))
+        report.at_key(loc, f"{dotted(loc)} is a circle: {way}; remove one of these conditions")
+        left = {name: needed - {*circle} for name, needed in left.items() if name not in circle}
 
 
 def _report_contradiction(name: str, linked: Mapping[str, Parameter], report: Report) -> None:

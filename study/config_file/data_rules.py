@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Parameter, Uniform
-from study.config.study_config import SOURCE_KEYS, StudySpec
+from study.config.study_config import SOURCE_KEYS
 from study.config_file.messages import show, unknown_key
-from study.config_file.schema_check import section_of
+from study.config_file.schema_check import DEFAULTS
 from study.config_file.yaml_document import Report, Tree
 from study.designs.space import values_of
 from study.paths import encode_name
@@ -36,10 +36,7 @@ class Candidate:
         """Return a value or its default; UNKNOWN, which equals nothing, where it has a fault."""
         if self.report.is_faulty(section, field):
             return UNKNOWN
-        model = section_of(StudySpec, section)
-        assert model is not None
-        default = model.model_fields[field].get_default(call_default_factory=True)
-        return self.tree.get(section, {}).get(field, default)
+        return self.tree.get(section, {}).get(field, getattr(getattr(DEFAULTS, section), field))
 
     def is_given(self, *loc: str) -> bool:
         """Whether the file gives this key at all, right or wrong."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -10,12 +11,12 @@ from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
 from study.config_file.messages import (
     admits,
+    alternatives,
     describe,
-    field_type,
-    is_list,
     listed_values,
-    numbers_of,
+    refusal,
     reject,
+    schema_at,
     show,
     unknown_key,
 )
@@ -46,27 +47,7 @@ def read_space(value: object, report: Report) -> list[ParameterDraft]:
     if not isinstance(value, dict):
         report.at_value(("space",), f"space must be a mapping from hyperparameter to domain, got {show(value)}")
         return []
-    return [_read_parameter(name, domain, report) for name, domain in value.items()]
-
-
-def _read_parameter(name: str, value: object, report: Report) -> ParameterDraft:
-    loc: Loc = ("space", name)
-    when = value.get("when") if isinstance(value, dict) else None
-    if name not in Hyperparameters.model_fields:
-        report.at_key(loc, unknown_key(name, "space", Hyperparameters.model_fields))
-        return ParameterDraft(name, None, when)
-    if is_list(kind := field_type(Hyperparameters, name)):
-        report.at_key(loc, f"{name} is {describe(kind)}, which cannot be searched; give trial.{name} instead")
-        return ParameterDraft(name, None, when)
-    reader = _DomainReader(name, report)
-    if not isinstance(value, dict):
-        return ParameterDraft(name, reader.constant(value))
-    for key in value:
-        if key not in (*KINDS, "step", "when"):
-            report.at_key((*loc, key), unknown_key(key, f"space.{name}", (*KINDS, "step", "when")))
-    if "when" in value and when is None:
-        report.at_value((*loc, "when"), f"space.{name}.when has no value; name a parent, such as {{optimizer: sgd}}")
-    return ParameterDraft(name, reader.domain(value), when)
+    return [_DomainReader(name, report).parameter(domain) for name, domain in value.items()]
 
 
 class _DomainReader:
@@ -76,27 +57,44 @@ class _DomainReader:
         self._name = name
         self._title = f"space.{name}"
         self._loc: Loc = ("space", name)
-        self._kind = field_type(Hyperparameters, name)
+        self._schema = schema_at(("trial", name)) or {}
+        self._numbers = {member.get("type") for member in alternatives(self._schema) if "enum" not in member}
         self._report = report
 
-    def constant(self, value: object) -> Domain | None:
-        """Read a plain value."""
+    def parameter(self, value: object) -> ParameterDraft:
+        """Read the parameter: a plain value, or a mapping that names its domain."""
+        if not self._schema:
+            self._report.at_key(self._loc, unknown_key(self._name, "space", Hyperparameters.model_fields))
+        elif self._schema.get("type") == "array":
+            rule = f"{self._name} is {describe(self._schema)}, which cannot be searched"
+            self._report.at_key(self._loc, f"{rule}; give trial.{self._name} instead")
+        elif not isinstance(value, dict):
+            return ParameterDraft(self._name, self._constant(value))
+        else:
+            return ParameterDraft(self._name, self._domain(value), value.get("when"))
+        return ParameterDraft(self._name, None, value.get("when") if isinstance(value, dict) else None)
+
+    def _constant(self, value: object) -> Domain | None:
         if isinstance(value, list):
             self._report.at_value(self._loc, f"{self._title} is a list; write {{choice: {show(value)}}}")
         elif value is None:
             self._report.at_value(self._loc, f"{self._title} has no value; give a constant or {_FORMS}")
-        elif not admits(self._kind, value):
-            self._report.at_value(self._loc, reject(self._title, self._kind, value))
-        else:
+        elif self._is_admitted(self._title, value, self._loc):
             return Constant(value=self._typed(value))
         return None
 
-    def domain(self, value: Tree) -> Domain | None:
+    def _domain(self, value: Tree) -> Domain | None:
         """Read the domain that a mapping names."""
+        known = (*KINDS, "step", "when")
+        for key in value:
+            if key not in known:
+                self._report.at_key((*self._loc, key), unknown_key(key, self._title, known))
+        if "when" in value and value["when"] is None:
+            rule = f"{self._title}.when has no value; name a parent, such as {{optimizer: sgd}}"
+            self._report.at_value((*self._loc, "when"), rule)
         kinds = [key for key in value if key in KINDS]
         if not kinds:
-            near = [key for key in value if did_you_mean(key, KINDS)]
-            if not near:
+            if not any(did_you_mean(key, KINDS) for key in value):
                 self._report.at_key(self._loc, f"{self._title} has no domain; give a constant or {_FORMS}")
             return None
         if len(kinds) > 1:
@@ -104,9 +102,8 @@ class _DomainReader:
             self._report.at_key((*self._loc, kinds[1]), message)
             return None
         if "step" in value and kinds[0] not in STEPPED:
-            self._report.at_key(
-                (*self._loc, "step"), f"{self._title}.step belongs to uniform and int, not to {kinds[0]}"
-            )
+            rule = f"{self._title}.step belongs to uniform and int, not to {kinds[0]}"
+            self._report.at_key((*self._loc, "step"), rule)
         return self._choice(value["choice"]) if kinds[0] == "choice" else self._range(kinds[0], value)
 
     def _choice(self, values: object) -> Domain | None:
@@ -118,19 +115,18 @@ class _DomainReader:
             self._report.at_value(loc, f"{self._title}.choice must have at least one value, got []")
             return None
         good = [self._choice_item(at, values) for at in range(len(values))]
-        return Choice(values=tuple(self._typed(item) for item in values)) if all(good) else None
+        return Choice(values=tuple(map(self._typed, values))) if all(good) else None
 
     def _choice_item(self, at: int, values: list[Any]) -> bool:
-        value, loc = values[at], (*self._loc, "choice", at)
+        value, loc, title = values[at], (*self._loc, "choice", at), f"{self._title}.choice"
+        if value is None:
+            self._report.at_value(loc, f"{title}[{at}] must be {describe(self._schema)}, got null")
         # Optuna compares choices by ==, for which 1, 1.0 and true are one value
-        first = next((item for item in values[:at] if not isinstance(item, list | dict) and item == value), None)
-        if value is None or not admits(self._kind, value):
-            self._report.at_value(loc, reject(f"{self._title}.choice[{at}]", self._kind, value))
-        elif first is not None:
+        elif (first := next((item for item in values[:at] if item == value), None)) is not None:
             same = "twice" if show(first) == show(value) else f"as {show(first)} and as {show(value)}"
-            self._report.at_value(loc, f"{self._title}.choice must not repeat a value, got {show(value)} {same}")
+            self._report.at_value(loc, f"{title} must not repeat a value, got {show(value)} {same}")
         else:
-            return True
+            return self._is_admitted(f"{title}[{at}]", value, loc)
         return False
 
     def _range(self, kind: str, value: Tree) -> Domain | None:
@@ -138,7 +134,7 @@ class _DomainReader:
         if not self._takes(kind, number) or (ends := self._ends(kind, value[kind], number, log)) is None:
             return None
         step = self._step(value, number, *ends) if kind in STEPPED else None
-        if not self._range_admitted(kind, *ends, step or 1):
+        if not self._is_range_admitted(kind, *ends, step or 1):
             return None
         if number is int:
             return Integer(low=ends[0], high=ends[1], step=step or 1, log=log)
@@ -146,13 +142,12 @@ class _DomainReader:
 
     def _takes(self, kind: str, number: type) -> bool:
         """Whether the hyperparameter can be drawn from a range of this kind at all."""
-        listed, numbers = listed_values(self._kind), numbers_of(self._kind)
-        if number is int and listed is not None and any(type(item) is int for item in listed):
+        if number is int and any(type(value) is int for value in listed_values(self._schema)):
             return True
-        if float in numbers or number in numbers:
+        if "number" in self._numbers or (number is int and "integer" in self._numbers):
             return True
-        way_out = "use int or logint" if int in numbers else "use choice"
-        message = f"{self._title} must be {describe(self._kind)}, so {kind} does not fit; {way_out}"
+        way_out = "use int or logint" if "integer" in self._numbers else "use choice"
+        message = f"{self._title} must be {describe(self._schema)}, so {kind} does not fit; {way_out}"
         self._report.at_key((*self._loc, kind), message)
         return False
 
@@ -162,7 +157,7 @@ class _DomainReader:
         if not isinstance(value, list) or len(value) != 2:
             self._report.at_value(loc, f"{self._title}.{kind} must be [low, high], got {show(value)}")
             return None
-        good = [self._number(f"{self._title}.{end}", number, value[at], (*loc, at)) for at, end in enumerate(_ENDS)]
+        good = [self._is_number(f"{self._title}.{end}", number, value[at], (*loc, at)) for at, end in enumerate(_ENDS)]
         if not all(good):
             return None
         low, high = value
@@ -173,24 +168,17 @@ class _DomainReader:
             self._report.at_value((*loc, 0), f"{self._title}.low must be > 0 when the scale is log, got {show(low)}")
         return (low, high) if low < high and (low > 0 or not log) else None
 
-    def _number(self, title: str, number: type, value: object, loc: Loc) -> bool:
-        if admits(number, value):
-            return True
-        self._report.at_value(loc, reject(title, number, value))
-        return False
-
-    def _range_admitted(self, kind: str, low: Any, high: Any, step: Any) -> bool:
+    def _is_range_admitted(self, kind: str, low: Any, high: Any, step: Any) -> bool:
         """Whether the hyperparameter admits both ends, and where it lists its values all that are drawn."""
-        if listed_values(self._kind) is None:
-            good = True
-            for at, (end, value) in enumerate(zip(_ENDS, (low, high), strict=True)):
-                if not admits(self._kind, value):
-                    self._report.at_value((*self._loc, kind, at), reject(f"{self._title}.{end}", self._kind, value))
-                    good = False
-            return good
-        refused = next((value for value in range(low, high + 1, step) if not admits(self._kind, value)), None)
+        if not listed_values(self._schema):
+            places = [(*self._loc, kind, at) for at in range(len(_ENDS))]
+            titles = [f"{self._title}.{end}" for end in _ENDS]
+            return all([self._is_admitted(*item) for item in zip(titles, (low, high), places, strict=True)])
+        refused = next(
+            (value for value in range(low, high + 1, step) if not admits(("trial", self._name), value)), None
+        )
         if refused is not None:
-            message = f"{self._title} must be {describe(self._kind)}, but {kind} gives {refused} too; use choice"
+            message = f"{self._title} must be {describe(self._schema)}, but {kind} gives {refused} too; use choice"
             self._report.at_value((*self._loc, kind), message)
         return refused is None
 
@@ -199,7 +187,7 @@ class _DomainReader:
         if "step" not in value:
             return None
         step, loc, title = value["step"], (*self._loc, "step"), f"{self._title}.step"
-        if not self._number(title, number, step, loc):
+        if not self._is_number(title, number, step, loc):
             return None
         if step <= 0:
             self._report.at_value(loc, f"{title} must be > 0, got {show(step)}")
@@ -211,9 +199,22 @@ class _DomainReader:
             return None
         return step
 
+    def _is_admitted(self, title: str, value: object, loc: Loc) -> bool:
+        message = reject(title, ("trial", self._name), value, self._report.written(loc))
+        if message:
+            self._report.at_value(loc, message)
+        return message is None
+
+    def _is_number(self, title: str, number: type, value: object, loc: Loc) -> bool:
+        def takes(candidate: object) -> bool:
+            return type(candidate) in (int, number) and math.isfinite(candidate)  # type: ignore[arg-type]
+
+        if not takes(value):
+            what = "a whole number" if number is int else "a number"
+            self._report.at_value(loc, refusal(title, what, value, takes, self._report.written(loc)))
+        return takes(value)
+
     def _typed(self, value: Any) -> Scalar:
-        """Return an int as a float where a real number is meant."""
-        if float in numbers_of(self._kind) and type(value) is int:
-            return float(value)
-        typed: Scalar = value
+        """Return a value as the hyperparameter has it, such as a whole number as a real one."""
+        typed: Scalar = getattr(Hyperparameters.model_validate({self._name: value}), self._name)
         return typed

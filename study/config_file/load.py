@@ -13,7 +13,7 @@ from study.config_file.data_rules import DATA_RULES, Candidate
 from study.config_file.domains import read_space
 from study.config_file.messages import show
 from study.config_file.objective_rules import OBJECTIVE_RULES
-from study.config_file.schema_check import check_model
+from study.config_file.schema_check import check_schema
 from study.config_file.search_rules import SEARCH_RULES
 from study.config_file.training_rules import TRAINING_RULES
 from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
@@ -133,7 +133,7 @@ def load_spec(
 
 
 def _check(document: Document, report: Report) -> StudySpec | None:
-    tree = check_model(StudySpec, document.value, (), report, skip=("space",))
+    tree = check_schema(document.value, report)
     drafts = read_space(document.value.get("space"), report)
     parameters = link(drafts, tree.get("trial", {}), report)
     candidate = Candidate(tree, document.value, {parameter.name: parameter for parameter in parameters}, report)

@@ -1,4 +1,4 @@
-"""Messages in plain words: what a field admits, what it got instead, and the way out."""
+"""What a key of a study file admits, in plain words, what it got instead, and the way out; from the models' schema."""
 
 from __future__ import annotations
 
@@ -6,224 +6,197 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterable
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from study.config.augmentation_spec import OPERATIONS, PRESETS, check_augmentation
+from study.config.augmentation_spec import OPERATIONS, PRESETS
 from study.config.hyperparameters import Scalar
+from study.config.study_config import StudySpec
+from study.config_file.yaml_document import Loc, Tree
 from study.utils.suggestions import did_you_mean
 
-_NOUNS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+Schema: TypeAlias = dict[str, Any]
+"""A JSON schema with its reference resolved."""
+
+_NOUNS = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
 _PLURALS = {"a whole number": "whole numbers", "a number": "numbers"}
-_BOUNDS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
-_VOCABULARY: dict[object, tuple[str, ...]] = {check_augmentation: (*PRESETS, *OPERATIONS)}
+_BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+_LONGEST_TUPLE = 3
 
 
 @functools.cache
-def field_type(model: type[BaseModel], name: str) -> Any:
-    """Return the type of a field with its bounds and description, as one annotation."""
-    field = model.model_fields[name]
-    metadata = [*field.metadata, *([FieldInfo(description=field.description)] if field.description else [])]
-    return Annotated[(field.annotation, *metadata)] if metadata else field.annotation
+def _root() -> Schema:
+    return StudySpec.model_json_schema()
 
 
-def unwrap(kind: Any) -> tuple[Any, dict[str, Any]]:
-    """Split an annotation into the bare type and its constraints by name.
-
-    The names are ge, gt, le, lt, min_length, max_length; description; func, which checks the value further.
-    """
-    if get_origin(kind) is not Annotated:
-        return kind, {}
-    core, *metadata = get_args(kind)
-    bounds: dict[str, Any] = {}
-    for item in metadata:
-        for constraint in (item, *item.metadata) if isinstance(item, FieldInfo) else [item]:
-            names = ("ge", "gt", "le", "lt", "min_length", "max_length", "description", "func")
-            bounds |= {name: limit for name in names if (limit := getattr(constraint, name, None)) is not None}
-    return core, bounds
-
-
-def members(kind: Any) -> tuple[Any, ...]:
-    """Return the alternatives of a union without null, or the type itself."""
-    core, _ = unwrap(kind)
-    if get_origin(core) in (Union, UnionType):
-        return tuple(member for member in get_args(core) if member is not NoneType)
-    return (kind,)
-
-
-def listed_values(kind: Any) -> tuple[Scalar, ...] | None:
-    """Return the values of a type that lists them all, None for one that does not."""
-    values: list[Scalar] = []
-    for member in members(kind):
-        core, _ = unwrap(member)
-        if get_origin(core) is not Literal:
+def schema_at(loc: Loc) -> Schema | None:
+    """Return the schema of a key or an item by its path, None where the models have none."""
+    schema = _root()
+    for part in loc:
+        if isinstance(part, int):
+            items = schema.get("prefixItems", ())
+            child = items[part] if part < len(items) else schema.get("items")
+        else:
+            child = schema.get("properties", {}).get(part) or schema.get("additionalProperties")
+        if not child:
             return None
-        values += get_args(core)
-    return tuple(values)
+        schema = _resolved(child)
+    return schema
 
 
-def numbers_of(kind: Any) -> frozenset[type]:
-    """Return which of int and float a type has among its alternatives."""
-    return frozenset(core for member in members(kind) if (core := unwrap(member)[0]) in (int, float))
+def _resolved(schema: Schema) -> Schema:
+    """Return a schema without a reference or a null beside a single alternative."""
+    schema = _root()["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return members[0] if len(members := alternatives(schema)) == 1 else schema
 
 
-def describe(kind: Any) -> str:
-    """Describe what a type admits: "a whole number >= 1 and <= 10000"."""
-    parts = members(kind)
-    if len(parts) > 1:
-        real = float in numbers_of(kind)
-        return " or ".join(describe(member) for member in parts if not (real and unwrap(member)[0] is int))
-    core, bounds = unwrap(parts[0])
-    if (model := model_of(core)) is not None:
-        return f"a mapping such as {example(model)}"
-    if (listed := listed_values(core)) is not None:
+def alternatives(schema: Schema) -> list[Schema]:
+    """Return the members of a union without null, or the schema itself."""
+    return [member for member in schema.get("anyOf", [schema]) if member.get("type") != "null"]
+
+
+def listed_values(schema: Schema) -> list[Scalar]:
+    """Return the values that a schema lists, beside whatever else it admits."""
+    return [
+        value
+        for member in alternatives(schema)
+        for value in member.get("enum", [member["const"]] if "const" in member else [])
+    ]
+
+
+def describe(schema: Schema) -> str:
+    """Describe what a schema admits: "a whole number >= 1 and <= 10000"."""
+    members = alternatives(schema)
+    if len(members) > 1:
+        is_real = any(member.get("type") == "number" for member in members)
+        return " or ".join(describe(member) for member in members if not (is_real and member.get("type") == "integer"))
+    schema, *_ = members
+    if "properties" in schema:
+        return f"a mapping such as {_example(schema)}"
+    if listed := listed_values(schema):
         return f"one of {', '.join(map(show_bare, listed))}" if len(listed) > 1 else show_bare(listed[0])
-    if "description" in bounds:
-        return str(bounds["description"])
-    if get_origin(core) is tuple:
-        return _describe_list(get_args(core))
-    if get_origin(core) is dict:
-        return f"a mapping from {' to '.join(map(describe, get_args(core)))}"
-    if "max_length" in bounds:
-        return f"text of {bounds.get('min_length', 0)} to {bounds['max_length']} characters"
-    limits = [f"{sign} {bounds[name]}" for name, sign in _BOUNDS if name in bounds]
-    return f"{_NOUNS.get(core, core)} {' and '.join(limits)}".rstrip()
+    if "description" in schema:
+        return str(schema["description"])
+    if schema["type"] == "array":
+        return _describe_list(schema)
+    if schema["type"] == "object":
+        return f"a mapping from text to {describe(schema['additionalProperties'])}"
+    if "maxLength" in schema:
+        return f"text of {schema['minLength']} to {schema['maxLength']} characters"
+    limits = [f"{sign} {schema[name]}" for name, sign in _BOUNDS if name in schema]
+    return f"{_NOUNS[schema['type']]} {' and '.join(limits)}".rstrip()
 
 
-def _describe_list(items: tuple[Any, ...]) -> str:
-    if Ellipsis not in items:
-        return f"a list of {len(items)} values"
-    item = describe(items[0])
+def _describe_list(schema: Schema) -> str:
+    if "prefixItems" in schema:
+        return f"a list of {len(schema['prefixItems'])} values"
+    item = describe(_resolved(schema["items"]))
     noun = next((noun for noun in _PLURALS if item.startswith(noun)), "")
     return f"a list of {_PLURALS[noun]}{item.removeprefix(noun)}" if noun else f"a list, each {item}"
 
 
-def parts_of(kind: Any, value: object) -> list[tuple[int | str, Any, Any]] | None:
-    """Return key, kind and value of each item of a list or mapping of the right form; None for anything else."""
-    alternatives = members(kind)
-    core, _ = unwrap(alternatives[0]) if len(alternatives) == 1 else (None, {})
-    origin, kinds = get_origin(core), get_args(core)
-    if origin is dict and isinstance(value, dict):
-        return [(key, kinds[1], item) for key, item in value.items()]
-    if origin is not tuple or not isinstance(value, list):
-        return None
-    if Ellipsis in kinds:
-        kinds = (kinds[0],) * len(value)
-    if len(kinds) != len(value):
-        return None
-    return [(at, item, element) for at, (item, element) in enumerate(zip(kinds, value, strict=True))]
+def _example(schema: Schema) -> str:
+    """Return an example of a mapping, with its required keys."""
+    return f"{{{', '.join(f'{name}: ...' for name in schema.get('required') or list(schema['properties'])[:1])}}}"
 
 
-def model_of(kind: Any) -> type[BaseModel] | None:
-    """Return the model that values of a type must look like, None for a plain type."""
-    alternatives = members(kind)
-    core, _ = unwrap(alternatives[0])
-    is_model = len(alternatives) == 1 and isinstance(core, type) and issubclass(core, BaseModel)
-    return core if is_model else None
-
-
-def example(model: type[BaseModel]) -> str:
-    """Return an example of a mapping that a model reads, with its required fields."""
-    required = [name for name, field in model.model_fields.items() if field.is_required()]
-    return f"{{{', '.join(f'{name}: ...' for name in required or list(model.model_fields)[:1])}}}"
-
-
-def is_list(kind: Any) -> bool:
-    """Whether a type admits lists only, so that no single value can be one of it."""
-    return get_origin(unwrap(kind)[0]) is tuple
-
-
-@functools.lru_cache(maxsize=256)
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
-
-
-def admits(kind: Any, value: object) -> bool:
-    """Whether a type takes a value as it is; an int is a real number too, true is no number."""
-    for member in members(kind):
-        core, _ = unwrap(member)
-        if get_origin(core) is Literal:
-            # pydantic's Literal takes 18.0 for 18 and 1 for true
-            if any(type(value) is type(listed) and value == listed for listed in get_args(core)):
-                return True
-        elif _validates(member, value):
-            return True
-    return value is None and NoneType in get_args(unwrap(kind)[0])
-
-
-def _validates(kind: Any, value: object) -> bool:
+def schema_errors(tree: Tree) -> list[ErrorDetails]:
+    """Return what pydantic finds in a whole document."""
     try:
-        _adapter(kind).validate_python(value)
-    except ValidationError:
-        return False
-    return True
-
-
-def reject(name: str, kind: Any, value: object) -> str:
-    """Return the message for a value that is not admitted, with the way out."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{name} must be finite, got {show(value)}"
-    if value is None and not admits(kind, value):
-        return f"{name} has no value; it must be {describe(kind)}"
-    if (own := _own_message(kind, value)) is not None:
-        return f"{name}: {own}{_nearest_word(kind, value) or _unit_way_out(kind, value)}"
-    return f"{name} must be {describe(kind)}, got {show(value)}{_way_out(kind, value)}"
-
-
-def _own_message(kind: Any, value: object) -> str | None:
-    """Return the message of a type's own check, None where it has none or is not reached."""
-    if "func" not in unwrap(members(kind)[0])[1]:
-        return None
-    try:
-        _adapter(kind).validate_python(value)
+        StudySpec.model_validate(tree)
     except ValidationError as exc:
-        raised = exc.errors()[0].get("ctx", {}).get("error")
-        return str(raised) if isinstance(raised, ValueError) else None
-    return None
+        return exc.errors(include_url=False)
+    return []
 
 
-def _nearest_word(kind: Any, value: object) -> str:
-    """Return a "did you mean" for the first word of a text that its vocabulary lacks."""
-    known = _VOCABULARY.get(unwrap(members(kind)[0])[1]["func"], ())
-    unknown = (word for word in re.findall(r"(?:^|\+)\s*([^\W\d]+)", str(value)) if word not in known)
-    return did_you_mean(next(unknown, ""), known)
+def _errors_at(loc: Loc, value: object) -> list[ErrorDetails]:
+    """Return what pydantic finds in the value of a key."""
+    loc = tuple(min(part, _LONGEST_TUPLE - 1) if isinstance(part, int) else part for part in loc)
+    tree: Any = value
+    for part in reversed(loc):
+        tree = {part: tree} if isinstance(part, str) else [tree] * (part + 1)
+    return [error for error in schema_errors(tree) if error["loc"][: len(loc)] == loc]
 
 
-def _way_out(kind: Any, value: object) -> str:
+def admits(loc: Loc, value: object) -> bool:
+    """Whether a key takes a value; an int is a real number too, true is no number."""
+    return not _errors_at(loc, value)
+
+
+def reject(title: str, loc: Loc, value: object, written: str = "") -> str | None:
+    """Return the message for a value that a key does not admit, with the way out; None for one that it does.
+
+    Args:
+        title: how the message calls the key.
+        loc: the key, by its path in a study file.
+        value: what it got.
+        written: a number as it stands in the file.
+    """
+    errors, schema = _errors_at(loc, value), schema_at(loc)
+    if not errors:
+        return None
+    assert schema is not None
+    if value is None:
+        return f"{title} has no value; it must be {describe(schema)}"
+    takes = functools.partial(admits, loc)
+    if own := next((error["ctx"]["error"] for error in errors if error["type"] == "value_error"), None):
+        return f"{title}: {own}{_nearest_augmentation(value) or _unit_way_out(takes, value)}"
+    return refusal(title, describe(schema), value, takes, written, listed_values(schema))
+
+
+def refusal(
+    title: str,
+    what: str,
+    value: object,
+    takes: Callable[[object], bool],
+    written: str = "",
+    listed: Iterable[Scalar] = (),
+) -> str:
+    """Return the message for a value that is not what it must be, with the way out."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{title} must be finite, got {show(value)}"
+    written = written or show_bare(value)
+    got = written if isinstance(value, int | float) else show(value)
+    return f"{title} must be {what}, got {got}{_way_out(takes, value, written, listed)}"
+
+
+def _way_out(takes: Callable[[object], bool], value: object, written: str, listed: Iterable[Scalar]) -> str:
     if isinstance(value, str):
-        for plain, known in (("true", True), ("false", False)):
-            if value == plain and admits(kind, known):
-                return "; remove the quotes"
-        if any(admits(kind, number) for number in _numbers(value)):
+        if any(takes(plain) for plain in _unquoted(value)):
             return "; remove the quotes"
-        listed = [choice for member in members(kind) for choice in listed_values(member) or ()]
         return did_you_mean(value, [choice for choice in listed if isinstance(choice, str)])
-    if isinstance(value, float) and value.is_integer() and admits(kind, int(value)):
+    if isinstance(value, float) and value.is_integer() and takes(int(value)):
         return f"; write {int(value)}"
-    if isinstance(value, int | float | bool) and admits(kind, show_bare(value)):
-        return f'; put it in quotes: "{show_bare(value)}"'
-    return _unit_way_out(kind, value)
+    if isinstance(value, int | float) and takes(written):
+        return f'; put it in quotes: "{written}"'
+    return _unit_way_out(takes, value)
 
 
-def _unit_way_out(kind: Any, value: object) -> str:
+def _unquoted(text: str) -> list[Scalar]:
+    """Return what a text could be without its quotes."""
+    read: list[Scalar] = [plain for name, plain in (("true", True), ("false", False)) if text == name]
+    for number in (int, float):
+        try:
+            read.append(number(text))
+        except ValueError:
+            continue
+    return read
+
+
+def _unit_way_out(takes: Callable[[object], bool], value: object) -> str:
     """Return how to write a bare number where a duration is meant."""
     plain = show_bare(value).strip()
-    is_meant = bool(_numbers(plain)) and admits(kind, f"{plain} min")
+    is_meant = bool(_unquoted(plain)) and takes(f"{plain} min")
     return f"; write {plain} s, {plain} min or {plain} h" if is_meant else ""
 
 
-def _numbers(text: str) -> list[int | float]:
-    numbers: list[int | float] = []
-    for read in (int, float):
-        try:
-            numbers.append(read(text))
-        except ValueError:
-            continue
-    return numbers
+def _nearest_augmentation(value: object) -> str:
+    known = (*PRESETS, *OPERATIONS)
+    unknown = (word for word in re.findall(r"(?:^|\+)\s*([^\W\d]+)", str(value)) if word not in known)
+    return did_you_mean(next(unknown, ""), known)
 
 
 def show(value: object) -> str:

@@ -2,89 +2,90 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
-from pydantic import BaseModel
-
+from study.config.hyperparameters import Frozen
 from study.config.study_config import StudySpec
-from study.config_file.messages import (
-    admits,
-    describe,
-    example,
-    field_type,
-    model_of,
-    parts_of,
-    reject,
-    show,
-    unknown_key,
-)
+from study.config_file.messages import describe, refusal, reject, schema_at, schema_errors, unknown_key
 from study.config_file.yaml_document import Loc, Report, Tree, dotted
 from study.utils.suggestions import nearest_name
 
-_MOVED = {("search.sampler", "grid"): "; a grid is a design now: remove it and write design: grid"}
+DEFAULTS = StudySpec(name="defaults")
+SECTIONS = {name: type(value) for name, value in DEFAULTS if isinstance(value, Frozen)}
 
 
-def check_model(model: type[BaseModel], value: object, loc: Loc, report: Report, skip: tuple[str, ...] = ()) -> Tree:
-    """Report the faults of a mapping and return its valid values, sections as nested dicts.
+def check_schema(document: Tree, report: Report) -> Tree:
+    """Report what of a document is not as the models have it, and return the rest.
 
-    Args:
-        model: what the mapping must look like.
-        value: the mapping; null counts as empty, as in a section whose lines are all commented out.
-        loc: where it stands.
-        report: takes the faults.
-        skip: keys that are checked elsewhere.
+    A section without a value counts as empty, as its lines may all be commented out. `space` is not checked here.
     """
-    if value is None:
-        value = {}
-    if not isinstance(value, dict):
-        report.at_value(loc, f"{dotted(loc)} must be a mapping such as {example(model)}, got {show(value)}")
-        return {}
-    for key in value:
-        if key not in model.model_fields:
-            report.at_key(
-                (*loc, key), unknown_key(key, dotted(loc) or "the study file", model.model_fields, _hint(key))
-            )
-    for name, field in model.model_fields.items():
-        if name not in value and field.is_required():
-            what = describe(field_type(model, name))
-            report.at_key((*loc, name), f"{dotted((*loc, name))} is missing; it must be {what}")
-    known = (name for name in model.model_fields if name in value and name not in skip)
-    sound = ((name, _check_value(field_type(model, name), value[name], (*loc, name), report)) for name in known)
-    return {name: checked for name, checked in sound if not isinstance(checked, _Invalid)}
+    tree = copy.deepcopy({name: value for name, value in document.items() if name != "space"})
+    for name, value in tree.items():
+        if value is None and "properties" in (schema_at((name,)) or {}):
+            tree[name] = {}
+    _take_out_grid(tree, report)
+    faulty = dict.fromkeys(_report(error["type"], error["loc"], tree, report) for error in schema_errors(tree))
+    for loc in faulty:
+        _drop(tree, loc)
+    return tree
 
 
-class _Invalid:
-    """Stands for a value with a fault."""
+def _report(kind: str, error_loc: Loc, tree: Tree, report: Report) -> Loc:
+    """Report one of pydantic's errors, each place once, and return the place."""
+    loc, value = _known_part(error_loc, tree)
+    lost = error_loc[: len(loc) + 1]
+    if kind == "missing" and isinstance(value, dict):
+        report.at_key(lost, f"{dotted(lost)} is missing; it must be {describe(schema_at(lost) or {})}")
+        return lost
+    if kind == "extra_forbidden":
+        *above, key = loc
+        names = (schema_at(tuple(above)) or {})["properties"]
+        where = dotted(tuple(above)) or "the study file"
+        report.at_key(loc, unknown_key(str(key), where, names, _section_with(str(key))))
+    elif not report.is_faulty(*loc) and (message := reject(dotted(loc), loc, value, report.written(loc))):
+        report.at_value(loc, message)
+    return loc
 
 
-def _check_value(kind: Any, value: object, loc: Loc, report: Report) -> Any:
-    """Return a value with sections as nested dicts, after reporting what is wrong in it."""
-    if (model := model_of(kind)) is not None:
-        return check_model(model, value, loc, report)
-    if (parts := parts_of(kind, value)) is not None:
-        checked = {key: _check_value(item, element, (*loc, key), report) for key, item, element in parts}
-        if any(isinstance(element, _Invalid) for element in checked.values()):
-            return _Invalid()
-        return checked if isinstance(value, dict) else list(checked.values())
-    if admits(kind, value):
-        return value
-    moved = _MOVED.get((dotted(loc), value), "") if isinstance(value, str) else ""
-    report.at_value(loc, reject(dotted(loc), kind, value) + moved)
-    return _Invalid()
+def _known_part(loc: Loc, tree: Any) -> tuple[Loc, Any]:
+    """Return the part of a pydantic path that the document and the models have, and the value there.
+
+    Pydantic adds the members of a union, and items that a list lacks.
+    """
+    for end, part in enumerate(loc):
+        here = isinstance(tree, dict) and part in tree
+        here = here or (isinstance(tree, list) and isinstance(part, int) and part < len(tree))
+        is_unknown_key = end + 1 == len(loc) and isinstance(tree, dict)
+        if not here or (schema_at(loc[: end + 1]) is None and not is_unknown_key):
+            return loc[:end], tree
+        tree = tree[part]
+    return loc, tree
 
 
-def section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
-    """Return the model of a field that is a section, None for a plain value."""
-    return model_of(field_type(model, name))
+def _drop(tree: Any, loc: Loc) -> None:
+    """Remove the innermost field that a faulty place belongs to."""
+    while len(loc) > 1 and "properties" not in (schema_at(loc[:-1]) or {}):
+        loc = loc[:-1]
+    for part in loc[:-1]:
+        tree = tree.get(part, {}) if isinstance(tree, dict) else tree[part]
+    tree.pop(loc[-1], None)
 
 
-def _hint(key: str) -> str:
-    """Return the section that has this key or the nearest one."""
-    sections = {name: section for name in StudySpec.model_fields if (section := section_of(StudySpec, name))}
-    if key in sections:
+def _take_out_grid(tree: Tree, report: Report) -> None:
+    """Report the grid that was a sampler once; the models still read it, for studies of then."""
+    search, loc = tree.get("search"), ("search", "sampler")
+    if isinstance(search, dict) and search.get("sampler") == "grid":
+        rule = refusal("search.sampler", describe(schema_at(loc) or {}), search.pop("sampler"), lambda value: False)
+        report.at_value(loc, f"{rule}; a grid is a design now: remove it and write design: grid")
+
+
+def _section_with(key: str) -> str:
+    """Return a hint at the section that has this key or the nearest one."""
+    if key in SECTIONS:
         return f"; `{key}` is a section of its own, at the left margin"
     for near in (False, True):
-        for name, section in sections.items():
+        for name, section in SECTIONS.items():
             field = nearest_name(key, section.model_fields) if near else key
             if field in section.model_fields and (not near or len(key) > 3):
                 return f"; did you mean `{name}.{field}`?"

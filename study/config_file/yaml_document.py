@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
@@ -24,11 +24,15 @@ _MOST_VALUES = 20_000
 
 @dataclass(frozen=True)
 class Place:
-    """Line and column count from 1; ``origin`` is the command-line option a value came from instead."""
+    """Line and column count from 1; ``origin`` is the command-line option a value came from instead.
+
+    ``written`` is a value without quotes as it stands there.
+    """
 
     line: int = 0
     column: int = 0
     origin: str = ""
+    written: str = ""
 
 
 @dataclass
@@ -99,6 +103,8 @@ class _NodeReader:
         """Return the value of a node and note its place."""
         self._document.places.values[loc] = _place(node.start_mark)
         if isinstance(node, ScalarNode):
+            if node.style is None:
+                self._document.places.values[loc] = replace(_place(node.start_mark), written=node.value)
             return self._scalar(node)
         if not self._enter(node):
             return None
@@ -218,6 +224,11 @@ class Report:
     def at_key(self, loc: Loc, message: str) -> None:
         """Add a fault of a key."""
         self._add(loc, self.places.key(loc), message)
+
+    def written(self, loc: Loc) -> str:
+        """Return a value without quotes as it stands in the file; nothing for any other."""
+        place = self.places.values.get(loc)
+        return place.written if place else ""
 
     def is_faulty(self, *loc: str | int) -> bool:
         """Whether there is a fault at this place, around it or below it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from decimal import Decimal
 
 from study.config.hyperparameters import Scalar
@@ -17,6 +17,15 @@ def constants(space: Iterable[Parameter]) -> dict[str, Scalar]:
 def searched(space: Iterable[Parameter]) -> tuple[Parameter, ...]:
     """Return the parameters that a space does not fix."""
     return tuple(parameter for parameter in space if not isinstance(parameter.domain, Constant))
+
+
+def parents_first(needs: Mapping[str, Set[str]]) -> list[str]:
+    """Return names after all they need, otherwise in order; those in a cycle, or behind one, are left out."""
+    waiting, ordered = list(needs), dict[str, None]()
+    while (name := next((name for name in waiting if needs[name] <= ordered.keys()), None)) is not None:
+        waiting.remove(name)
+        ordered[name] = None
+    return list(ordered)
 
 
 def is_active(parameter: Parameter, params: Mapping[str, Scalar]) -> bool:

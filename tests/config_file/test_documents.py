@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args, get_origin
+from typing import get_args
 
 import pytest
 from pydantic import BaseModel
@@ -18,9 +18,9 @@ from study.config.search_config import DesignKind, PrunerName, SamplerName
 from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.config_file.domains import KINDS, STEPPED
-from study.config_file.messages import field_type, members, unwrap
+from study.config_file.messages import listed_values, schema_at
 from study.config_file.objective_rules import unfit
-from study.config_file.schema_check import section_of
+from study.config_file.schema_check import SECTIONS
 from study.designs import count_points, design_notes
 from study.metric_catalog import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.training.dataset import FIXED_NORMALIZATIONS
@@ -57,10 +57,7 @@ def tables() -> dict[str, list[Row]]:
 
 def sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "Top level", StudySpec
-    for name in StudySpec.model_fields:
-        section = section_of(StudySpec, name)
-        if section is not None:
-            yield name, section
+    yield from ((name, SECTIONS[name]) for name in StudySpec.model_fields if name in SECTIONS)
 
 
 def shown_default(field: FieldInfo) -> str:
@@ -79,12 +76,6 @@ def shown_default(field: FieldInfo) -> str:
 def words_in(text: str) -> list[str]:
     """Return what stands in backticks."""
     return re.findall(r"`(.+?)`", text)
-
-
-def listed_among(kind: object) -> list[str]:
-    """Return the values that a type lists, beside whatever else it admits."""
-    literals = [core for member in members(kind) if get_origin(core := unwrap(member)[0]) is Literal]
-    return [value if isinstance(value, str) else json.dumps(value) for core in literals for value in get_args(core)]
 
 
 def bounds_in(text: str) -> list[str]:
@@ -122,8 +113,9 @@ def test_every_range_is_the_models() -> None:
     for heading, model in sections():
         for row in documented[f"{heading}/field"]:
             name = row["field"].strip("`")
-            if shown := listed_among(field_type(model, name)):
-                assert words_in(row["range"])[: len(shown)] == shown, name
+            listed = listed_values(schema_at((name,) if model is StudySpec else (heading, name)) or {})
+            shown = [value if isinstance(value, str) else json.dumps(value) for value in listed]
+            assert words_in(row["range"])[: len(shown)] == shown, name
             if bounds := shown_bounds(model, name):
                 assert bounds_in(row["range"]) == bounds, name
             if model.model_fields[name].annotation is bool:

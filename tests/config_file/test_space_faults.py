@@ -37,7 +37,7 @@ def space_faults(folder: Path, *lines: str) -> list[str]:
         ("momentum: {choice: [null]}", "3:23: space.momentum.choice[0] must be a number >= 0 and < 1, got null"),
         (
             "channels_last: {choice: [true, 1]}",
-            "3:34: space.channels_last.choice[1] must be one of auto, true, false, ",
+            "3:34: space.channels_last.choice must not repeat a value, got 1 as true and as 1",
         ),
         ("weight_decay: {uniform: [0.5, 0.1]}", "3:28: space.weight_decay: `low < high` must hold, but got (low=0.5, "),
         (

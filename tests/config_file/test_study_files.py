@@ -227,3 +227,12 @@ def test_a_spec_survives_json(tmp_path: Path) -> None:
     again = StudySpec.model_validate_json(spec.model_dump_json())
     assert again == spec
     assert again.model_dump_json() == spec.model_dump_json()
+
+
+def test_a_whole_number_may_be_written_with_a_point_where_values_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("name: x\ntrial: {channels_last: 1}\nspace: {depth: {choice: [18.0, 10]}}\n")
+    spec = load_spec(path).spec
+    (depth,) = spec.space
+    assert repr(depth.domain) == "Choice(kind='choice', values=(18, 10))"
+    assert spec.trial.channels_last is True
