@@ -171,12 +171,13 @@ class _DomainReader:
     def _is_range_admitted(self, kind: str, low: Any, high: Any, step: Any) -> bool:
         """Whether the hyperparameter admits both ends, and where it lists its values all that are drawn."""
         if not listed_values(self._schema):
-            places = [(*self._loc, kind, at) for at in range(len(_ENDS))]
-            titles = [f"{self._title}.{end}" for end in _ENDS]
-            return all([self._is_admitted(*item) for item in zip(titles, (low, high), places, strict=True)])
-        refused = next(
-            (value for value in range(low, high + 1, step) if not admits(("trial", self._name), value)), None
-        )
+            good = [
+                self._is_admitted(f"{self._title}.{end}", value, (*self._loc, kind, at))
+                for at, (end, value) in enumerate(zip(_ENDS, (low, high), strict=True))
+            ]
+            return all(good)
+        drawn = range(low, high + 1, step)
+        refused = next((value for value in drawn if not admits(("trial", self._name), value)), None)
         if refused is not None:
             message = f"{self._title} must be {describe(self._schema)}, but {kind} gives {refused} too; use choice"
             self._report.at_value((*self._loc, kind), message)

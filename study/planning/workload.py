@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from study.config.hyperparameters import Scalar, TrialConfig
 from study.config.search_space import Parameter
@@ -17,7 +16,8 @@ from study.data.loading import cache_entry
 from study.data.sources import plan_data
 from study.designs import count_points, listed_points, planned_trials
 from study.designs.space import constants
-from study.search.space import suggest, trial_config
+from study.search.samplers import value_at
+from study.search.space import active_distributions, exact_value, trial_config
 
 if TYPE_CHECKING:
     import torch
@@ -35,40 +35,17 @@ def sample_points(space: Sequence[Parameter], count: int, seed: int) -> list[dic
         count: how many points.
         seed: the same seed gives the same points.
     """
-    trial = _RandomTrial(random.Random(stable_seed(seed, "plan")))
+    rng = random.Random(stable_seed(seed, "plan"))
     points: dict[tuple[object, ...], dict[str, Scalar]] = {}
     in_vain = 0
     while len(points) < count and in_vain < PATIENCE:
-        point = suggest(cast(Any, trial), space)
+        point, known = dict[str, Scalar](), constants(space)
+        for parameter, _, asked in active_distributions(space, known):
+            point[parameter.name] = known[parameter.name] = exact_value(asked, value_at(asked, rng.random()))
         before = len(points)
         points.setdefault(tuple(point.items()), point)
         in_vain = 0 if len(points) > before else in_vain + 1
     return list(points.values())
-
-
-class _RandomTrial:
-    """The part of an Optuna trial that ``suggest`` uses, drawing at random."""
-
-    def __init__(self, rng: random.Random) -> None:
-        self._rng = rng
-
-    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        return self._rng.choice(choices)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        if log:
-            return min(high, max(low, round(self._from_log(low - 0.5, high + 0.5))))
-        return self._rng.randrange(low, high + 1, step)
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        if step is not None:
-            return low + step * self._rng.randrange(round((high - low) / step) + 1)
-        return self._from_log(low, high) if log else self._rng.uniform(low, high)
-
-    def _from_log(self, low: float, high: float) -> float:
-        return math.exp(self._rng.uniform(math.log(low), math.log(high)))
 
 
 CHANNELS = 3

@@ -12,7 +12,7 @@ from optuna.trial import Trial
 from study.config.hyperparameters import DEFAULT_SGD_MOMENTUM, Scalar, TrialConfig
 from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform, same_value
 from study.config.study_config import StudySpec, stable_seed
-from study.designs.space import constants, is_active, without
+from study.designs.space import constants, is_active, is_continuous, parents_first, values_of, without
 
 SHORTER_LIST = " without "
 """Between a parameter's name and the values taken out, in Optuna's name for a shorter list of choices."""
@@ -190,15 +190,9 @@ def admitted_values(spec: StudySpec, name: str) -> tuple[Scalar, ...]:
     fixed: Scalar = getattr(spec.trial, name)
     if searched is None:
         return (fixed,)
-    match searched.domain:
-        case Choice(values=values):
-            admitted: tuple[Scalar, ...] = values
-        case Constant(value=value):
-            admitted = (value,)
-        case Integer(low=low, high=high, step=step):
-            admitted = tuple(range(low, high + 1, step))
-        case _:
-            raise ValueError(f"{name} must have a list of values, but is searched over a continuous range")
+    if is_continuous(searched.domain):
+        raise ValueError(f"{name} must have a list of values, but is searched over a continuous range")
+    admitted = tuple(values_of(searched.domain))
     lacking = bool(searched.when) and not any(same_value(fixed, value) for value in admitted)
     return (*admitted, fixed) if lacking else admitted
 
@@ -221,24 +215,11 @@ def forbid(spec: StudySpec, name: str, value: Scalar, beside: str, beside_values
         return spec
     changed = searched.model_copy(update={"excluded": (*searched.excluded, excluded)})
     space = [changed if parameter.name == name else parameter for parameter in spec.space]
-    ordered = _in_order(space)
-    if ordered is None:  # the other parameter depends on this one, so it cannot be known first
+    by_name = {parameter.name: parameter for parameter in space}
+    ordered = parents_first({parameter.name: _needs(parameter) & by_name.keys() for parameter in space})
+    if len(ordered) < len(space):  # the other parameter depends on this one, so it cannot be known first
         return without_values(spec, name, [value])
-    return spec.model_copy(update={"space": ordered})
-
-
-def _in_order(space: Iterable[Parameter]) -> tuple[Parameter, ...] | None:
-    """Order parameters after all they depend on, else as they stand; None for a cycle."""
-    waiting = list(space)
-    names = {parameter.name for parameter in waiting}
-    done: dict[str, Parameter] = {}
-    while waiting:
-        ready = next((parameter for parameter in waiting if _needs(parameter) & names <= done.keys()), None)
-        if ready is None:
-            return None
-        waiting.remove(ready)
-        done[ready.name] = ready
-    return tuple(done.values())
+    return spec.model_copy(update={"space": tuple(by_name[name] for name in ordered)})
 
 
 def _needs(parameter: Parameter) -> set[str]:

@@ -15,10 +15,9 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from study.config.hyperparameters import Scalar
-from study.config.search_space import Choice, Constant, Integer
 from study.config.study_config import StudySpec, stable_seed
 from study.designs.grid import grid_points
-from study.designs.space import constants
+from study.designs.space import constants, is_continuous
 from study.records import TrialState
 from study.search.observations import ObservationHistory
 from study.search.optuna_adapter import PointStorage, StreamSampler, frozen_point, study_directions
@@ -28,12 +27,6 @@ from study.search.space import active_distributions, exact_value, suggest
 from study.trials.queue import PointKey, TrialQueue, point_key
 
 _FEWEST = 1024
-
-
-def is_finite(spec: StudySpec) -> bool:
-    """Whether a space has listed values only."""
-    domains = [parameter.domain for parameter in spec.space]
-    return all(isinstance(domain, Choice | Constant | Integer) or domain.step is not None for domain in domains)
 
 
 class UnvisitedPoints:
@@ -120,7 +113,8 @@ class Searcher:
         self._queue = queue
         self._study_attrs = study_attrs
         self._sampler = SAMPLERS[spec.search.sampler]
-        self._unvisited = UnvisitedPoints(spec) if is_finite(spec) else None
+        endless = any(is_continuous(parameter.domain) for parameter in spec.space)
+        self._unvisited = None if endless else UnvisitedPoints(spec)
         self._storage = PointStorage()
         self._study = create_study(storage=self._storage, directions=study_directions(spec))
         points = [self._prior_point(number, prior) for number, prior in enumerate(earlier)]
