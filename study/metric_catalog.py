@@ -7,6 +7,8 @@ and describe it in METRICS here. Objectives, budgets, reports, ranking and MLflo
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -27,6 +29,8 @@ SHIFTED_METRIC_PREFIX = "shifted."
 TEST_PREFIX = "test."
 MACHINE_UNITS = ("s", "1/s", "byte", "ms")
 PER_CLASS = ("precision", "recall", "f1")
+_LONGEST_SLUG = 150
+_NOT_IN_NAMES = re.compile(r"[^\w.\- :]")
 
 EVALUATED: Mapping[str, Metric] = {
     "loss": Metric("min", "nat", "mean cross-entropy"),
@@ -100,3 +104,12 @@ def _evaluated(bare: str) -> Metric | None:
         text = f"{'F1' if kind == 'f1' else kind} of class {of_class} against the rest"
         return Metric("max", "1", text)
     return EVALUATED.get(bare)
+
+
+def metric_slug(class_name: str) -> str:
+    """Return a class name as it stands in metric names, at most 150 characters long.
+
+    Letters and digits of any script, ``_``, ``.``, ``-``, ``:`` and blanks stay, the rest becomes ``_``. MLflow takes
+    ``/`` too, but only where the name is a tidy path, and 250 characters with the rest of the metric's name.
+    """
+    return _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", class_name))[:_LONGEST_SLUG] or "_"

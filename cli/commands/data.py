@@ -10,6 +10,7 @@ import typer
 from cli.options import Json
 from cli.output import print_json, short_path
 from cli.views.tables import make_table, print_table
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     from study.data.check import DuplicateCounts, FolderCheck
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN_BROKEN = 20
 SHOWN_SHEETS = 6
+SHOWN_CLASSES = 8
+EXIT_REFUSED = 1
 
 app = typer.Typer(help="Make and look at images.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -53,7 +56,8 @@ def check(
         int, typer.Option("--image-size-px", min=16, max=1024, help="Side that a study would train at.")
     ] = 64,
     group_by: Annotated[
-        str | None, typer.Option("--group-by", help="Regular expression of a group in file names.", metavar="RE")
+        str | None,
+        typer.Option("--group-by", help="Regular expression of a group in file paths below DIR.", metavar="RE"),
     ] = None,
     classes: Annotated[
         list[str] | None,
@@ -64,7 +68,7 @@ def check(
     ),
     json: Json = False,
 ) -> None:
-    """Look a folder of images over: counts, sizes, broken files, near-duplicates; changes nothing in it."""
+    """Look a folder of images over, and change nothing in it; exit code 1 where a study would refuse it."""
     from dataclasses import asdict
 
     from study.config.study_config import DataSpec
@@ -80,7 +84,13 @@ def check(
     report = check_folder(spec, out)
     if json:
         print_json(asdict(report))
-        return
+    else:
+        _print_report(report)
+    if report.refusal:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+def _print_report(report: FolderCheck) -> None:
     _print_counts(report)
     _print_faults(report)
     _print_likeness(report)
@@ -111,26 +121,32 @@ def _read_classes(given: list[str]) -> dict[str, str]:
 
 
 def _print_counts(report: FolderCheck) -> None:
-    read = report.total - len(report.broken)
-    typer.echo(f"{report.path}: {read} of {report.total} pictures can be read, {len(report.classes)} classes")
-    rows = [[name, *(str(of_set[label]) for label in report.classes)] for name, of_set in report.counts.items()]
+    read = f"{report.total - len(report.broken)} of {report.total} pictures can be read"
+    typer.echo(f"{printable(report.path)}: {read}, {len(report.classes)} classes")
+    columns = [printable(label) for label in report.classes]
+    rows = [[printable(name), *map(str, of_set.values())] for name, of_set in report.counts.items()]
     totals = [sum(of_set[label] for of_set in report.counts.values()) for label in report.classes]
-    if len(report.classes) <= 8:
-        print_table(make_table(["set", *report.classes], rows, right=report.classes))
+    if len(columns) <= SHOWN_CLASSES:
+        print_table(make_table(["set", *columns], rows, right=columns))
     else:
         for name, of_set in report.counts.items():
-            typer.echo(f"  {name:12s} {sum(of_set.values())}, {min(of_set.values())} to {max(of_set.values())} a class")
+            sizes = f"{min(of_set.values())} to {max(of_set.values())} a class"
+            typer.echo(f"  {printable(name):12s} {sum(of_set.values())}, {sizes}")
     ratio = "a class has none" if report.imbalance is None else f"{report.imbalance:.2f} : 1"
     typer.echo(f"balance      largest to smallest class {ratio} ({max(totals)} and {min(totals)} pictures)")
-    if (sizes := report.sizes) is not None:
-        low, middle, high = (f"{sizes.width_px[at]}x{sizes.height_px[at]}" for at in range(3))
-        smaller = f"{sizes.smaller} smaller than {sizes.target_px} px"
+    if (px := report.sizes) is not None:
+        low, middle, high = (f"{px.width_px[at]}x{px.height_px[at]}" for at in range(3))
+        smaller = f"{px.smaller} smaller than {px.target_px} px"
         typer.echo(f"size         least {low}, median {middle}, largest {high} (width x height); {smaller}")
 
 
 def _print_faults(report: FolderCheck) -> None:
+    from study.data.image_files import unread
+
     if report.refusal:
         typer.echo(f"refused      a study would not run on it: {report.refusal}")
+    for notice in report.notices:
+        typer.echo(f"note         {notice}")
     broken = len(report.broken)
     share = f" ({broken / report.total:.2%}; a study takes at most 1%)" if broken else ""
     typer.echo(f"broken       {broken}{share}")
@@ -138,27 +154,23 @@ def _print_faults(report: FolderCheck) -> None:
         typer.echo(f"  {line}")
     if broken > SHOWN_BROKEN:
         typer.echo(f"  and {broken - SHOWN_BROKEN} more")
-    kinds = ", ".join(
-        f"{kind} {count}" for kind, count in sorted(report.ignored.items(), key=lambda kind: -kind[1])[:10]
-    )
-    typer.echo(f"ignored      {sum(report.ignored.values())} files" + (f" ({kinds})" if kinds else ""))
+    typer.echo(f"not read     {unread(report.ignored) or '0'} files")
 
 
 def _print_likeness(report: FolderCheck) -> None:
     for pair in report.duplicates:
+        first, second = map(printable, pair.between)
         share = f" ({pair.count / pair.total:.2%})" if pair.count else ""
-        in_words = f"{pair.count} of {pair.total} in {pair.between[1]} are nearly in {pair.between[0]} too{share}"
-        typer.echo(f"duplicates   {in_words}")
+        typer.echo(f"duplicates   {pair.count} of {pair.total} in {second} are nearly in {first} too{share}")
         _print_examples(pair)
     if not report.conflicts:
         typer.echo("conflicts    no picture is nearly in two classes")
     for pair in report.conflicts:
-        typer.echo(
-            f"conflicts    {pair.count} of {pair.between[1]} are nearly in {pair.between[0]} too: one label is wrong"
-        )
+        first, second = map(printable, pair.between)
+        typer.echo(f"conflicts    {pair.count} of {second} are nearly in {first} too: one label is wrong")
         _print_examples(pair)
 
 
 def _print_examples(likeness: DuplicateCounts) -> None:
     for first, second in likeness.examples:
-        typer.echo(f"  {second} is like {first}")
+        typer.echo(f"  {printable(second)} is like {printable(first)}")

@@ -50,7 +50,8 @@ class DataSpec(Frozen):
     ``fractions`` are the shares of train, val and test in it, or in a folder that has no such sub-folders.
     ``classes`` maps folder names (of the built-in faces: masked, unmasked, nose, chin) to class names;
     ``shifted`` maps names to folders of further images that only score a trial's selected checkpoint;
-    ``group_by`` is a regular expression whose first group, or whole match, in a file name keeps files in one split.
+    ``group_by`` is a regular expression whose first group, or whole match, in a file's path below ``path`` keeps files
+    in one split.
     """
 
     source: Source = "faces"

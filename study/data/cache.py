@@ -77,6 +77,7 @@ def _read(entry: Path) -> DataBundle:
         tuple(manifest["classes"]),
         sets,
         skipped=tuple(manifest["skipped"]),
+        notices=tuple(manifest.get("notices", ())),
     )
     if bundle.summary.fingerprint != manifest["fingerprint"]:
         raise ValueError("the images do not fit their fingerprint")
@@ -99,6 +100,7 @@ def _write(folder: Path, bundle: DataBundle) -> None:
         "classes": list(bundle.classes),
         "names": {name: list(images.names) for name, images in sets.items()},
         "skipped": list(bundle.summary.skipped),
+        "notices": list(bundle.notices),
         "fingerprint": bundle.summary.fingerprint,
     }
     write_text_atomic(folder / MANIFEST, json.dumps({"sha256": _checksum(manifest), "manifest": manifest}))

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from study.config.study_config import DataSpec
+from study.data.class_names import case_notices
 from study.data.dataset import SPLITS
 from study.data.image_folder import FolderPlan, LabelledFile, survey_folder
 from study.data.near_duplicates import DuplicatePairs, duplicate_pairs_within
-from study.data.parallel_decode import Inspection, Progress, inspect_files
+from study.data.parallel_decode import DecodedFiles, Progress, decode_files, list_broken, require_readable
 from study.errors import DataError, UsageError
 from study.paths import encode_name, write_atomic
 
@@ -91,8 +92,8 @@ class FolderCheck:
     """What was found; ``refusal`` is why a study would not run on the folder.
 
     ``counts`` are the readable pictures by set and class; ``imbalance`` is the largest class over the smallest, None
-    where one is empty; ``broken`` has "name: reason"; ``ignored`` counts files by suffix; ``duplicates`` are of pairs
-    of splits, ``conflicts`` of pairs of classes.
+    where one is empty; ``broken`` has "name: reason"; ``ignored`` counts files by suffix or reason; ``duplicates`` are
+    of pairs of splits, ``conflicts`` of pairs of classes.
     """
 
     path: str
@@ -107,6 +108,7 @@ class FolderCheck:
     duplicates: tuple[DuplicateCounts, ...]
     conflicts: tuple[DuplicateCounts, ...]
     sheets: tuple[str, ...]
+    notices: tuple[str, ...] = ()
 
 
 def check_folder(
@@ -131,8 +133,13 @@ def check_folder(
     files = [file for files in plan.sets.values() for file in files]
     side = min(spec.image_size_px, LOOK_PX)
     on_disk = [labelled.file for labelled in files]
-    inspection = inspect_files(on_disk, side, resize=spec.resize, workers=workers, on_progress=on_progress)
-    pictures = _Pictures.of(plan, names, files, inspection)
+    decoded = decode_files(on_disk, side, resize=spec.resize, workers=workers, on_progress=on_progress)
+    if refusal is None:
+        try:
+            require_readable(plan, decoded.faults)
+        except DataError as exc:
+            refusal = str(exc)
+    pictures = _Pictures.of(plan, names, files, decoded)
     pairs = duplicate_pairs_within(pictures.images)
     counts = pictures.counts()
     return FolderCheck(
@@ -141,13 +148,14 @@ def check_folder(
         classes=plan.classes,
         counts=counts,
         imbalance=_imbalance(counts, plan.classes),
-        sizes=_sizes(inspection.sizes_px[inspection.whole()], spec.image_size_px),
+        sizes=_sizes(decoded.sizes_px[decoded.whole()], spec.image_size_px),
         total=len(files),
-        broken=tuple(sorted(f"{files[at].file.name}: {reason}" for at, reason in inspection.faults.items())),
+        broken=list_broken(on_disk, decoded.faults),
         ignored=dict(plan.ignored),
         duplicates=pictures.across_splits(pairs),
         conflicts=pictures.across_classes(pairs),
         sheets=tuple(map(str, write_sheets(out, pictures.images, pictures.labels, plan.classes))),
+        notices=(*case_notices(plan.classes), *([dark] if (dark := decoded.darkness_notice()) else [])),
     )
 
 
@@ -164,9 +172,9 @@ class _Pictures:
 
     @classmethod
     def of(
-        cls, plan: FolderPlan, set_of: Sequence[str], files: Sequence[LabelledFile], inspection: Inspection
+        cls, plan: FolderPlan, set_of: Sequence[str], files: Sequence[LabelledFile], decoded: DecodedFiles
     ) -> _Pictures:
-        whole = inspection.whole()
+        whole = decoded.whole()
         set_names = tuple(plan.sets)
         return cls(
             set_names,
@@ -174,7 +182,7 @@ class _Pictures:
             tuple(files[at].file.name for at in whole),
             np.array([set_names.index(set_of[at]) for at in whole], np.int64),
             np.array([files[at].label for at in whole], np.int64),
-            inspection.images[whole] if inspection.faults else inspection.images,
+            decoded.images[whole] if decoded.faults else decoded.images,
         )
 
     def counts(self) -> dict[str, dict[str, int]]:

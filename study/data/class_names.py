@@ -1,20 +1,18 @@
-"""Map folders to classes, and check the names of classes and shifted sets."""
+"""Check the names of classes and shifted sets."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
 from study.data.dataset import SHIFTED_SET_PREFIX
+from study.data.folder_layout import LAYOUTS
 from study.errors import DataError
+from study.metric_catalog import metric_slug
+from study.utils.text import printable
 
 LEAST_CLASSES = 2
 MOST_CLASSES = 1000
-LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (test may be missing) or DIR/<class>/*"
-
-
-def class_of(folder: str, classes: Mapping[str, str]) -> str:
-    """Return the class of a folder: what ``data.classes`` says, else its own name."""
-    return classes.get(folder, folder)
 
 
 def require_known_keys(classes: Mapping[str, str], folders: Collection[str], what: str = "folder") -> None:
@@ -24,7 +22,7 @@ def require_known_keys(classes: Mapping[str, str], folders: Collection[str], wha
         DataError: names the keys that are not, and the folders there are.
     """
     if unknown := sorted(set(classes) - set(folders)):
-        existing = ", ".join(sorted(folders)[:20]) or "none"
+        existing = ", ".join(map(printable, sorted(folders)[:20])) or "none"
         raise DataError(
             f"every key of data.classes must be a {what}, but there is no {', '.join(unknown)}; "
             f"there are: {existing}. Correct or remove the key"
@@ -39,11 +37,45 @@ def require_class_number(place: object, classes: Sequence[str]) -> None:
     """
     if LEAST_CLASSES <= len(classes) <= MOST_CLASSES:
         return
-    shown = ", ".join(classes[:20]) or "none"
+    shown = ", ".join(map(printable, classes[:20])) or "none"
     few = f"add a folder for each class, or map fewer of them to one class; {LAYOUTS}"
     advice = few if len(classes) < LEAST_CLASSES else "merge some with data.classes"
     raise DataError(
         f"{place} must have {LEAST_CLASSES} to {MOST_CLASSES} classes, but has {len(classes)}: {shown}; {advice}"
+    )
+
+
+def require_distinct_names(classes: Collection[str]) -> None:
+    """Check that no two classes have one name in another form, or are called the same in metrics.
+
+    Raises:
+        DataError: names the first two.
+    """
+    by_slug: dict[str, str] = {}
+    for name in sorted(classes):
+        other = by_slug.setdefault(metric_slug(name), name)
+        if other == name:
+            continue
+        way_out = "rename one folder, or give both one class with data.classes"
+        if unicodedata.normalize("NFC", other) == unicodedata.normalize("NFC", name):
+            raise DataError(
+                f"class names must differ, but {other!a} and {name!a} are one name in two Unicode forms and "
+                f"look alike; {way_out}"
+            )
+        raise DataError(
+            f"class names must differ in metric names, but {other!r} and {name!r} are both `{metric_slug(name)}` "
+            f"there; {way_out}"
+        )
+
+
+def case_notices(classes: Sequence[str]) -> tuple[str, ...]:
+    """Warn of classes that may be one."""
+    by_case: dict[str, str] = {}
+    pairs = [(by_case.setdefault(name.casefold(), name), name) for name in classes]
+    return tuple(
+        f"classes {printable(one)} and {printable(other)} differ in case alone; data.classes can make them one"
+        for one, other in pairs
+        if one != other
     )
 
 

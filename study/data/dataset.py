@@ -45,7 +45,10 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class DataBundle:
-    """Everything a study trains and is evaluated on; ``test`` is empty where a study has none."""
+    """Everything a study trains and is evaluated on; ``test`` is empty where a study has none.
+
+    ``notices`` say what a person should know of the images.
+    """
 
     train: ImageSet
     val: ImageSet
@@ -53,6 +56,7 @@ class DataBundle:
     shifted: dict[str, ImageSet]
     classes: tuple[str, ...]
     summary: DataSummary
+    notices: tuple[str, ...] = ()
 
 
 def empty_set(image_size_px: int) -> ImageSet:
@@ -68,6 +72,7 @@ def make_bundle(
     sets: Mapping[str, ImageSet],
     *,
     skipped: tuple[str, ...] = (),
+    notices: tuple[str, ...] = (),
 ) -> DataBundle:
     """Put the sets of a study together and summarise them.
 
@@ -77,6 +82,7 @@ def make_bundle(
         classes: name of each label.
         sets: by "train", "val", perhaps "test", and "shifted/<name>".
         skipped: "relative/path: reason" of every unreadable file.
+        notices: what a person should know of the images.
 
     Raises:
         DataError: train, val or test lacks a class, or a shifted set has no image at all.
@@ -102,7 +108,7 @@ def make_bundle(
         for name, images in ordered.items()
         if name.startswith(SHIFTED_SET_PREFIX)
     }
-    return DataBundle(ordered["train"], ordered["val"], ordered["test"], shifted, classes, summary)
+    return DataBundle(ordered["train"], ordered["val"], ordered["test"], shifted, classes, summary, notices)
 
 
 def all_sets(bundle: DataBundle) -> dict[str, ImageSet]:

@@ -6,18 +6,33 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError, features
 
 from study.errors import DataError
 
 DECODER_VERSION = 1
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+HAS_AVIF = bool(features.check("avif"))
+HAS_HEIF = find_spec("pillow_heif") is not None
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *["AVIF"] * HAS_AVIF, *["HEIF"] * HAS_HEIF)
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+SUFFIXES = frozenset({
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *[".avif"] * HAS_AVIF,
+    *(HEIF_SUFFIXES if HAS_HEIF else ()),
+})  # fmt: skip
+# How files of these formats begin; the brand of AVIF and HEIF stands at byte 8.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
+_BRANDS = {b"avif": HAS_AVIF, b"avis": HAS_AVIF} | dict.fromkeys((b"heic", b"heix", b"mif1", b"heim"), HAS_HEIF)
+SIGNATURE_BYTES = 12
+DARK_MAX = 63
+"""Of 255: what 14 bits in a picture of 16 bit come to, and as much as none of them may exceed to be called dark."""
 BACKGROUND = (255, 255, 255, 255)
 PAD_FILL = (0, 0, 0)
 # Twice the target keeps the antialiasing of the last step clean (Pillow's own choice for thumbnails).
@@ -36,7 +51,25 @@ TURNED = frozenset({5, 6, 7, 8})
 Resize = Literal["crop", "stretch", "pad"]
 
 
+if HAS_HEIF:
+    import_module("pillow_heif").register_heif_opener()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture: uint8 RGB [S, S, 3], the stored width and height, upright, and whether values had 16 bit."""
+
+    pixels: npt.NDArray[np.uint8]
+    size_px: tuple[int, int]
+    is_wide: bool
+
+
 def decode_image(source: Path | bytes, image_size_px: int, resize: Resize = "crop") -> npt.NDArray[np.uint8]:
+    """Return the pixels of `read_picture`, uint8 RGB [S, S, 3]."""
+    return read_picture(source, image_size_px, resize).pixels
+
+
+def read_picture(source: Path | bytes, image_size_px: int, resize: Resize = "crop") -> Picture:
     """Decode a picture, set it upright and make it a square.
 
     It is shrunk with an antialiasing Lanczos filter or enlarged with a bicubic one. Transparent parts lie on white.
@@ -47,9 +80,6 @@ def decode_image(source: Path | bytes, image_size_px: int, resize: Resize = "cro
         image_size_px: side S of the result.
         resize: "crop" keeps the central square as large as the shorter side; "stretch" brings both sides to S, which
             loses the aspect; "pad" brings the longer side to S, centred on black.
-
-    Returns:
-        uint8 RGB [S, S, 3].
 
     Raises:
         DataError: the picture cannot be read; the message is the reason, without the path.
@@ -64,15 +94,12 @@ def decode_image(source: Path | bytes, image_size_px: int, resize: Resize = "cro
         return _decode(contents, image_size_px, resize)
 
 
-def picture_size(contents: bytes) -> tuple[int, int]:
-    """Return width and height of an upright picture; reads its header only.
-
-    Raises:
-        DataError: see `decode_image`.
-    """
-    with _reasons(), Image.open(io.BytesIO(contents), formats=FORMATS) as image:
-        width, height = image.size
-        return (height, width) if _orientation(image) in TURNED else (width, height)
+def is_picture(beginning: bytes) -> bool:
+    """Whether a file begins as one of the formats that are read."""
+    riff = beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP"
+    return (
+        riff or beginning.startswith(_SIGNATURES) or (beginning[4:8] == b"ftyp" and _BRANDS.get(beginning[8:12], False))
+    )
 
 
 @contextmanager
@@ -99,21 +126,31 @@ def quiet_pillow() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def _decode(contents: bytes, size_px: int, resize: Resize) -> npt.NDArray[np.uint8]:
+def _decode(contents: bytes, size_px: int, resize: Resize) -> Picture:
     with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
         if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise Image.DecompressionBombError
         width, height = _inner_size(image.size, size_px) if resize == "pad" else (size_px, size_px)
+        stored, is_wide = image.size, _is_wide(image)
         # JPEG only: decode at 1/2, 1/4 or 1/8, both sides staying at least twice what they become.
         image.draft(None, (width * DRAFT_GAP, height * DRAFT_GAP))
         image.load()
         orientation = _orientation(image)
         upright = _set_upright(_flatten(image), orientation)
+    if orientation in TURNED:
+        stored, width, height = stored[::-1], height, width
     if resize == "pad":
-        return _pad(upright, (height, width) if orientation in TURNED else (width, height), size_px)
+        return Picture(_pad(upright, (width, height), size_px), stored, is_wide)
     left, top, right, bottom = _centre(upright.size) if resize == "crop" else (0, 0, *upright.size)
     square = _resize(upright, (size_px, size_px), (left, top, right, bottom))
-    return np.array(square.convert("RGB"), np.uint8)
+    return Picture(np.array(square.convert("RGB"), np.uint8), stored, is_wide)
+
+
+def _is_wide(image: Image.Image) -> bool:
+    """Whether the file holds 16 bit a value; ask before loading: Pillow keeps the upper 8 bit of colours."""
+    if image.format not in ("PNG", "TIFF"):
+        return False
+    return image.mode.startswith("I") or any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
 
 
 def _inner_size(size: tuple[int, int], size_px: int) -> tuple[int, int]:

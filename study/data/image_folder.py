@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from study.config.study_config import DataSpec
 from study.data.class_names import (
-    LAYOUTS,
-    class_of,
     require_class_number,
+    require_distinct_names,
     require_known_keys,
     require_shifted_classes,
     require_shifted_names,
 )
 from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, require_classes, require_images
-from study.data.image_files import ImageFile, find_images, subfolders
+from study.data.folder_layout import LAYOUTS, read_layout
+from study.data.image_files import ImageFile, find_images, subfolders, text_of, unread
 from study.data.splits import assign_groups, assign_splits, require_unshared_groups
 from study.errors import DataError
+from study.utils.text import printable
 
 _log = logging.getLogger(__name__)
 
-SPLIT_FOLDERS: Mapping[str, tuple[str, ...]] = {
-    "train": ("train",),
-    "val": ("val", "valid", "validation"),
-    "test": ("test",),
-}
-SHIFTED_FOLDER = "shifted"
 UNSPLIT = ""
 
 _ByClass = dict[str, list[ImageFile]]
@@ -47,7 +42,7 @@ class LabelledFile:
 class FolderPlan:
     """The pictures of each set ("train", "val", "test", "shifted/<name>"), sorted by name; no set is empty.
 
-    ``ignored`` counts what is no picture, by suffix or name.
+    ``ignored`` counts what is not read, by suffix or reason.
     """
 
     root: Path
@@ -65,7 +60,7 @@ def plan_folder(spec: DataSpec) -> FolderPlan:
     """
     ignored: Counter[str] = Counter()
     root, folders = _read_folder(spec, ignored)
-    _log.log(logging.INFO if ignored else logging.DEBUG, "%s: %s", root, listed(ignored))
+    _log.log(logging.INFO if ignored else logging.DEBUG, "%s: files ignored: %s", root, unread(ignored) or "0")
     require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_SET_PREFIX) for name in folders])
     folders |= _read_shifted(spec.shifted, ignored)
     require_known_keys(spec.classes, {name for by_folder in folders.values() for name in by_folder})
@@ -119,22 +114,18 @@ def plan_shifted(spec: DataSpec, mapping: Mapping[str, str], classes: Sequence[s
     return FolderPlan(Path(), tuple(classes), _label_shifted(groups, classes), ignored)
 
 
-def listed(ignored: Mapping[str, int]) -> str:
-    """Say how many files are ignored, and of which kinds."""
-    kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(ignored).most_common(10))
-    return f"files ignored: {sum(ignored.values())}" + (f" ({kinds})" if kinds else "")
-
-
 def _read_folder(spec: DataSpec, ignored: Counter[str]) -> tuple[Path, dict[str, _ByClass]]:
     root = _existing_folder("data.path", spec.path or "")
-    folders = _read_sets(root, ignored)
+    folders = _read_sets(root, spec.classes, ignored)
     if not any(files for by_folder in folders.values() for files in by_folder.values()):
-        raise DataError(f"no pictures found below {root} ({listed(ignored)}); {LAYOUTS}")
+        skipped = unread(ignored) or "0"
+        raise DataError(f"no pictures found below {printable(str(root))} (files ignored: {skipped}); {LAYOUTS}")
     return root, folders
 
 
 def _plan(root: Path, groups: Mapping[str, _ByClass], ignored: Mapping[str, int]) -> FolderPlan:
     ordinary = {name: group for name, group in groups.items() if name in SPLITS}
+    require_distinct_names({class_name for group in groups.values() for class_name in group})
     require_classes(
         {name: {class_name: len(files) for class_name, files in group.items()} for name, group in ordinary.items()}
     )
@@ -163,24 +154,23 @@ def _merge(by_folder: _ByClass, mapping: Mapping[str, str]) -> _ByClass:
     """Put the files of all folders of a class together, sorted by name."""
     by_class: _ByClass = {}
     for folder, files in by_folder.items():
-        by_class.setdefault(class_of(folder, mapping), []).extend(files)
+        by_class.setdefault(mapping.get(folder, folder), []).extend(files)
     return {class_name: sorted(files, key=lambda file: file.name) for class_name, files in by_class.items()}
 
 
-def _read_sets(root: Path, ignored: Counter[str]) -> dict[str, _ByClass]:
+def _read_sets(root: Path, declared: Collection[str], ignored: Counter[str]) -> dict[str, _ByClass]:
     """Return the pictures by set and folder; all under UNSPLIT where the data folder has no splits of its own."""
-    folders = subfolders(root)
-    shifted = [inner for folder in folders if folder.name == SHIFTED_FOLDER for inner in subfolders(folder)]
-    places = _split_folders(root, folders) | {SHIFTED_SET_PREFIX + folder.name: folder for folder in shifted}
-    groups = {
-        name: {child.name: find_images(child, root, ignored) for child in subfolders(folder)}
-        for name, folder in places.items()
+    layout = read_layout(root, declared)
+    layout.count_unread(root, ignored)
+    shifted = {SHIFTED_SET_PREFIX + text_of(name): folder for name, folder in layout.shifted.items()}
+    places = {**layout.splits, **shifted}
+    classes = {name: subfolders(folder) for name, folder in places.items()}
+    if not layout.splits:
+        classes[UNSPLIT] = list(layout.classes)
+    return {
+        name: {text_of(folder.name): find_images(folder, root, ignored) for folder in folders}
+        for name, folders in classes.items()
     }
-    if "train" not in groups:
-        groups[UNSPLIT] = {
-            child.name: find_images(child, root, ignored) for child in folders if child.name != SHIFTED_FOLDER
-        }
-    return groups
 
 
 def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str, _ByClass]:
@@ -189,9 +179,9 @@ def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str
     for name, path in sorted(shifted.items()):
         root = _existing_folder(f"data.shifted.{name}", path)
         prefix = SHIFTED_SET_PREFIX + name
+        found = {text_of(child.name): find_images(child, root, ignored) for child in subfolders(root)}
         groups[prefix] = {
-            child.name: [replace(file, name=f"{prefix}/{file.name}") for file in find_images(child, root, ignored)]
-            for child in subfolders(root)
+            folder: [replace(file, name=f"{prefix}/{file.name}") for file in files] for folder, files in found.items()
         }
     return groups
 
@@ -201,29 +191,6 @@ def _existing_folder(field: str, path: str) -> Path:
     if not root.is_dir():
         raise DataError(f"{field} must be an existing folder, but got {path!r}{_neighbours(root)}")
     return root
-
-
-def _split_folders(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
-    """Return the folder of each split, or nothing where the folders are classes."""
-    splits: dict[str, Path] = {}
-    for split, names in SPLIT_FOLDERS.items():
-        same = [folder for folder in folders if folder.name.lower() in names]
-        if len(same) > 1:
-            raise DataError(
-                f"{root} must have one {split} folder, but has {' and '.join(child.name for child in same)}"
-            )
-        if same:
-            splits[split] = same[0]
-    if not splits:
-        return {}
-    if lacking := next((split for split in ("train", "val") if split not in splits), None):
-        raise DataError(
-            f"{root} has {', '.join(child.name for child in splits.values())} but no {lacking} folder "
-            f"({' or '.join(SPLIT_FOLDERS[lacking])}); {LAYOUTS}"
-        )
-    if unused := [child.name for child in folders if child not in splits.values() and child.name != SHIFTED_FOLDER]:
-        _log.warning("%s: folders beside the splits are not used: %s", root, ", ".join(unused))
-    return splits
 
 
 def _deal_out(by_class: _ByClass, spec: DataSpec) -> dict[str, _ByClass]:
@@ -261,5 +228,5 @@ def _neighbours(root: Path) -> str:
         return ", which is a file"
     if not root.parent.is_dir():
         return f"; {root.parent} does not exist either"
-    names = [folder.name for folder in subfolders(root.parent)]
+    names = [printable(folder.name) for folder in subfolders(root.parent)]
     return f"; {root.parent} has the folders: {', '.join(names[:20]) or 'none'}"

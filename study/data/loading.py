@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from study.config.study_config import DataSpec
@@ -24,12 +25,11 @@ def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageP
     """
     plan = plan_data(spec)
     entry = cache_entry(spec, plan)
-    if (cached := load_entry(entry)) is not None:
-        return cached
-    sets, skipped = plan.read(workers, on_progress)
-    bundle = make_bundle(spec.source, spec.image_size_px, plan.classes, sets, skipped=skipped)
-    save_entry(entry, bundle)
-    return bundle
+    if (bundle := load_entry(entry)) is None:
+        sets, skipped, notices = plan.read(workers, on_progress)
+        bundle = make_bundle(spec.source, spec.image_size_px, plan.classes, sets, skipped=skipped, notices=notices)
+        save_entry(entry, bundle)
+    return replace(bundle, notices=(*plan.notices, *bundle.notices))
 
 
 def cache_entry(spec: DataSpec, plan: DataPlan) -> Path:

@@ -1,4 +1,4 @@
-"""Decode the pictures of a plan in parallel, listing the broken ones."""
+"""Decode pictures in parallel, and refuse a plan with too many broken ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from study.data.dataset import ImageSet
-from study.data.decode import Resize, decode_image, picture_size, quiet_pillow
+from study.data.dataset import SPLITS, ImageSet, require_classes
+from study.data.decode import DARK_MAX, Resize, quiet_pillow, read_picture
 from study.data.image_files import ImageFile
-from study.data.image_folder import FolderPlan, LabelledFile
+from study.data.image_folder import FolderPlan
 from study.errors import DataError
+from study.utils.text import printable
 
 _log = logging.getLogger(__name__)
 
@@ -28,51 +29,79 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class _Target:
-    """Where the pictures of one set are decoded to; ``faults`` holds the reason by place in ``files``."""
+class DecodedFiles:
+    """What pictures are like, by their place in the list that was asked for.
 
-    files: Sequence[LabelledFile]
+    ``images`` is uint8 RGB [N, S, S, 3] and ``sizes_px`` int64 [N, 2], the width and height as stored, upright; both
+    hold 0 for a broken picture, whose reason ``faults`` has by place. ``wide`` are the places of pictures of 16 bit.
+    """
+
     images: npt.NDArray[np.uint8]
-    resize: Resize
+    sizes_px: npt.NDArray[np.int64]
     faults: dict[int, str] = field(default_factory=dict)
+    wide: set[int] = field(default_factory=set)
+
+    def whole(self) -> npt.NDArray[np.int64]:
+        """Return the places of the pictures that can be read."""
+        return np.array([at for at in range(len(self.images)) if at not in self.faults], np.int64)
+
+    def darkness_notice(self) -> str | None:
+        """Warn where most pictures of 16 bit use only the lower ones, as those of 12-bit cameras do."""
+        brightest = {at: int(self.images[at].max()) for at in self.wide}
+        dark = [value for value in brightest.values() if value <= DARK_MAX]
+        if not dark or 2 * len(dark) < len(brightest):
+            return None
+        return (
+            f"{len(dark)} of {len(brightest)} pictures of 16 bit hold no value above {max(dark) * 257 + 128} of 65535, "
+            "as those of 10- to 14-bit cameras do, and come out nearly black; scale them to 16 bit before the study"
+        )
 
 
-def read_plan(
-    plan: FolderPlan,
+def decode_files(
+    files: Sequence[ImageFile],
     image_size_px: int,
     *,
     resize: Resize = "crop",
     workers: int | None = None,
     on_progress: Progress | None = None,
-) -> tuple[dict[str, ImageSet], tuple[str, ...]]:
-    """Decode every picture of a plan; the result does not depend on ``workers``.
+) -> DecodedFiles:
+    """Decode files, each once; the result does not depend on ``workers``.
 
     Threads, because Pillow lets go of the interpreter lock while it decodes and resizes: as fast as processes, with
     nothing to start and nothing to copy. As many pictures are in memory at full size as there are workers.
 
     Args:
-        plan: what to read.
-        image_size_px: side of every image.
-        resize: how a picture becomes a square, see `decode_image`.
+        files: the pictures.
+        image_size_px: side S of every image.
+        resize: how a picture becomes a square, see `read_picture`.
         workers: threads; None means one per available core.
         on_progress: called in this thread with (pictures done, pictures in all).
-
-    Returns:
-        The sets by name, and "relative/path: reason" of every broken picture.
-
-    Raises:
-        DataError: more than 1 % of the pictures are broken.
     """
-    shape = (image_size_px, image_size_px, 3)
-    targets = {
-        name: _Target(files, np.empty((len(files), *shape), np.uint8), resize) for name, files in plan.sets.items()
-    }
-    _decode_all(list(targets.values()), workers or available_cores(), on_progress)
-    total = sum(len(target.files) for target in targets.values())
-    broken = _list_broken(targets)
-    if len(broken) > MAX_BROKEN_FRACTION * total:
-        raise DataError(_too_many(broken, total))
-    return {name: _keep_whole(target) for name, target in targets.items()}, broken
+    shape = (len(files), image_size_px, image_size_px, 3)
+    decoded = DecodedFiles(np.zeros(shape, np.uint8), np.zeros((len(files), 2), np.int64))
+
+    def decode_chunk(start: int) -> int:
+        places = range(start, min(start + CHUNK_FILES, len(files)))
+        for at in places:
+            try:
+                picture = read_picture(files[at].path, image_size_px, resize)
+            except DataError as exc:
+                decoded.faults[at] = str(exc)
+                continue
+            decoded.images[at], decoded.sizes_px[at] = picture.pixels, picture.size_px
+            if picture.is_wide:
+                decoded.wide.add(at)
+        return len(places)
+
+    threads = workers or available_cores()
+    with warnings.catch_warnings(), ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        quiet_pillow()
+        done = 0
+        for count in pool.map(decode_chunk, range(0, len(files), CHUNK_FILES)):
+            done += count
+            if on_progress is not None:
+                on_progress(done, len(files))
+    return decoded
 
 
 def available_cores() -> int:
@@ -82,121 +111,70 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _decode_all(targets: Sequence[_Target], workers: int, on_progress: Progress | None) -> None:
-    chunks = [
-        (target, range(start, min(start + CHUNK_FILES, len(target.files))))
-        for target in targets
-        for start in range(0, len(target.files), CHUNK_FILES)
-    ]
-    total, done = sum(len(target.files) for target in targets), 0
-    with warnings.catch_warnings(), ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
-        quiet_pillow()
-        for count in pool.map(_decode_chunk, *zip(*chunks, strict=True)):
-            done += count
-            if on_progress is not None:
-                on_progress(done, total)
-
-
-def _decode_chunk(target: _Target, places: range) -> int:
-    for at in places:
-        try:
-            target.images[at] = decode_image(target.files[at].file.path, target.images.shape[1], target.resize)
-        except DataError as exc:
-            target.faults[at] = str(exc)
-    return len(places)
-
-
-def _list_broken(targets: Mapping[str, _Target]) -> tuple[str, ...]:
-    broken = sorted(
-        f"{target.files[at].file.name}: {reason}" for target in targets.values() for at, reason in target.faults.items()
-    )
-    for line in broken:
-        _log.warning("skipped %s", line)
-    return tuple(broken)
-
-
-def _keep_whole(target: _Target) -> ImageSet:
-    whole = [at for at in range(len(target.files)) if at not in target.faults]
-    for to, at in enumerate(whole):
-        if to < at:  # moved up in place: a copy without the broken ones would need the memory twice
-            target.images[to] = target.images[at]
-    images = target.images[: len(whole)]
-    labels = np.array([target.files[at].label for at in whole], np.int64)
-    return ImageSet(images, labels, tuple(target.files[at].file.name for at in whole))
-
-
-def _too_many(broken: Sequence[str], total: int) -> str:
-    shown = "\n".join(f"  {line}" for line in broken[:SHOWN_BROKEN])
-    more = f"\n  and {len(broken) - SHOWN_BROKEN} more" if len(broken) > SHOWN_BROKEN else ""
-    return (
-        f"at most {MAX_BROKEN_FRACTION:.0%} of the pictures may be broken, but {len(broken)} of {total} are:\n"
-        f"{shown}{more}\nrepair them or move them out of the data folder"
-    )
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What pictures are like, by their place in the list that was asked for.
-
-    ``images`` is uint8 RGB [N, S, S, 3] and ``sizes_px`` int64 [N, 2], the width and height as stored, upright; both
-    hold 0 for a broken picture, whose reason ``faults`` has by place.
-    """
-
-    images: npt.NDArray[np.uint8]
-    sizes_px: npt.NDArray[np.int64]
-    faults: dict[int, str]
-
-    def whole(self) -> npt.NDArray[np.int64]:
-        """Return the places of the pictures that can be read."""
-        return np.array([at for at in range(len(self.images)) if at not in self.faults], np.int64)
-
-
-def inspect_files(
-    files: Sequence[ImageFile],
+def read_plan(
+    plan: FolderPlan,
     image_size_px: int,
     *,
     resize: Resize = "crop",
     workers: int | None = None,
     on_progress: Progress | None = None,
-) -> Inspection:
-    """Decode files with threads; each is read once.
+) -> tuple[dict[str, ImageSet], tuple[str, ...], tuple[str, ...]]:
+    """Decode every picture of a plan; the other arguments are those of `decode_files`.
+
+    Returns:
+        The sets by name, "relative/path: reason" of every broken picture, and notices.
+
+    Raises:
+        DataError: see `require_readable`.
+    """
+    files = [labelled.file for of_set in plan.sets.values() for labelled in of_set]
+    decoded = decode_files(files, image_size_px, resize=resize, workers=workers, on_progress=on_progress)
+    broken = list_broken(files, decoded.faults)
+    for line in broken:
+        _log.warning("skipped %s", line)
+    require_readable(plan, decoded.faults)
+    notice, sets, start = decoded.darkness_notice(), {}, 0
+    for name, of_set in plan.sets.items():
+        whole = [at for at in range(start, start + len(of_set)) if at not in decoded.faults]
+        for to, at in enumerate(whole, start):
+            if to < at:  # moved up in place: a copy without the broken ones would need the memory twice
+                decoded.images[to] = decoded.images[at]
+        labels = np.array([of_set[at - start].label for at in whole], np.int64)
+        names = tuple(files[at].name for at in whole)
+        sets[name] = ImageSet(decoded.images[start : start + len(whole)], labels, names)
+        start += len(of_set)
+    return sets, broken, (notice,) if notice else ()
+
+
+def list_broken(files: Sequence[ImageFile], faults: Mapping[int, str]) -> tuple[str, ...]:
+    """Return "relative/path: reason" of every broken picture, sorted and printable."""
+    return tuple(sorted(f"{printable(files[at].name)}: {printable(reason)}" for at, reason in faults.items()))
+
+
+def require_readable(plan: FolderPlan, faults: Mapping[int, str]) -> None:
+    """Check what is left of a plan without its broken pictures: the rule of a run, and of a look before it.
 
     Args:
-        files: the pictures.
-        image_size_px: side S of every image.
-        resize: how a picture becomes a square, see `decode_image`.
-        workers: threads; None means one per available core.
-        on_progress: called in this thread with (pictures done, pictures in all).
+        plan: what was read.
+        faults: reasons by place, all sets one after the other.
+
+    Raises:
+        DataError: more than 1 % of the pictures are broken, or train, val or test has none left of a class.
     """
-    shape = (len(files), image_size_px, image_size_px, 3)
-    inspection = Inspection(np.zeros(shape, np.uint8), np.zeros((len(files), 2), np.int64), {})
-
-    def inspect_chunk(start: int) -> int:
-        places = range(start, min(start + CHUNK_FILES, len(files)))
-        for at in places:
-            try:
-                _inspect(inspection, at, files[at], resize)
-            except DataError as exc:
-                inspection.faults[at] = str(exc)
-        return len(places)
-
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(workers or available_cores(), thread_name_prefix="inspect") as pool,
-    ):
-        quiet_pillow()
-        done = 0
-        for count in pool.map(inspect_chunk, range(0, len(files), CHUNK_FILES)):
-            done += count
-            if on_progress is not None:
-                on_progress(done, len(files))
-    return inspection
-
-
-def _inspect(inspection: Inspection, at: int, file: ImageFile, resize: Resize) -> None:
-    try:
-        contents = file.path.read_bytes()
-    except OSError as exc:
-        raise DataError(exc.strerror or str(exc)) from exc
-    inspection.images[at] = decode_image(contents, inspection.images.shape[1], resize)
-    inspection.sizes_px[at] = picture_size(contents)
+    files = [labelled.file for of_set in plan.sets.values() for labelled in of_set]
+    if len(faults) > MAX_BROKEN_FRACTION * len(files):
+        broken = list_broken(files, faults)
+        shown = "\n".join(f"  {line}" for line in broken[:SHOWN_BROKEN])
+        more = f"\n  and {len(broken) - SHOWN_BROKEN} more" if len(broken) > SHOWN_BROKEN else ""
+        raise DataError(
+            f"at most {MAX_BROKEN_FRACTION:.0%} of the pictures may be broken, but {len(broken)} of {len(files)} are:\n"
+            f"{shown}{more}\nrepair them or move them out of the data folder"
+        )
+    counts, start = {}, 0
+    for name, of_set in plan.sets.items():
+        if name in SPLITS:
+            counts[name] = dict.fromkeys(plan.classes, 0)
+            for at, labelled in enumerate(of_set, start):
+                counts[name][plan.classes[labelled.label]] += at not in faults
+        start += len(of_set)
+    require_classes(counts)

@@ -12,9 +12,10 @@ import PIL
 
 from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
-from study.data.class_names import require_class_number, require_known_keys, require_shifted_names
+from study.data.class_names import case_notices, require_class_number, require_known_keys, require_shifted_names
 from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, ImageSet
 from study.data.decode import DECODER_VERSION
+from study.data.image_files import unread
 from study.data.image_folder import FolderPlan, plan_folder, plan_shifted
 from study.data.parallel_decode import read_plan
 from study.data.splits import split_sizes
@@ -25,7 +26,9 @@ MIN_SHIFTED = 40
 SHIFTED_SHARE = 0.1
 
 StageProgress = Callable[[str, int, int], None]
-ReadImages = Callable[[int | None, StageProgress | None], tuple[dict[str, ImageSet], tuple[str, ...]]]
+Images = tuple[dict[str, ImageSet], tuple[str, ...], tuple[str, ...]]
+"""Sets by name, "relative/path: reason" of every unreadable file, and notices."""
+ReadImages = Callable[[int | None, StageProgress | None], Images]
 
 
 @dataclass(frozen=True)
@@ -33,14 +36,15 @@ class DataPlan:
     """What a source will deliver, known before any image is rendered or decoded.
 
     ``sizes`` has the number of images by set ("train", "val", perhaps "test", "shifted/<name>"); ``key`` is everything
-    the decoded images depend on. ``read`` takes the number of workers and a callback for progress, and returns the sets
-    by name and "relative/path: reason" of every unreadable file.
+    the decoded images depend on. ``read`` takes the number of workers and a callback for progress. ``notices`` say what
+    is not read.
     """
 
     classes: tuple[str, ...]
     sizes: Mapping[str, int]
     key: tuple[object, ...]
     read: ReadImages
+    notices: tuple[str, ...] = ()
 
 
 def plan_data(spec: DataSpec) -> DataPlan:
@@ -63,14 +67,14 @@ def faces_source(spec: DataSpec) -> DataPlan:
         sizes |= {name: len(files) for name, files in shifted.sets.items()}
         key = (*key, *_folder_key(shifted, spec))
 
-    def read(workers: int | None, on_progress: StageProgress | None) -> tuple[dict[str, ImageSet], tuple[str, ...]]:
+    def read(workers: int | None, on_progress: StageProgress | None) -> Images:
         sets = _render_faces(spec, classes, workers, on_progress)
         if shifted is None:
-            return sets, ()
-        shifted_sets, skipped = _read_folder(shifted, spec, workers, on_progress)
-        return sets | shifted_sets, skipped
+            return sets, (), ()
+        shifted_sets, skipped, notices = _read_folder(shifted, spec, workers, on_progress)
+        return sets | shifted_sets, skipped, notices
 
-    return DataPlan(classes, sizes, key, read)
+    return DataPlan(classes, sizes, key, read, () if shifted is None else _unread_notices(shifted))
 
 
 def folder_source(spec: DataSpec) -> DataPlan:
@@ -84,6 +88,7 @@ def folder_source(spec: DataSpec) -> DataPlan:
         sizes,
         _folder_key(plan, spec),
         lambda workers, progress: _read_folder(plan, spec, workers, progress),
+        _unread_notices(plan),
     )
 
 
@@ -144,11 +149,14 @@ def _set_name(split: str) -> str:
     return SHIFTED_SET_PREFIX + split if split in faces.SHIFTED_SETS else split
 
 
-def _read_folder(
-    plan: FolderPlan, spec: DataSpec, workers: int | None, on_progress: StageProgress | None
-) -> tuple[dict[str, ImageSet], tuple[str, ...]]:
+def _read_folder(plan: FolderPlan, spec: DataSpec, workers: int | None, on_progress: StageProgress | None) -> Images:
     progress = _stage("decoding", on_progress)
     return read_plan(plan, spec.image_size_px, resize=spec.resize, workers=workers, on_progress=progress)
+
+
+def _unread_notices(plan: FolderPlan) -> tuple[str, ...]:
+    """Say which files a run leaves aside, and which classes may be one."""
+    return (*([f"files not read: {unread(plan.ignored)}"] if plan.ignored else []), *case_notices(plan.classes))
 
 
 def _folder_key(plan: FolderPlan, spec: DataSpec) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Keep files that belong together in one split, by a group key in their names; pure, no I/O."""
+"""Keep files that belong together in one split, by a group key in their paths; pure, no I/O."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from study.config.study_config import stable_seed
 from study.data.dataset import SPLITS
 from study.errors import DataError
+from study.utils.text import printable
 
 EXAMPLES = 3
 WAY_OUT = "correct data.group_by"
@@ -35,9 +36,9 @@ def group_keys(names: Sequence[str], pattern: str) -> dict[str, str]:
     matches = {name: search(name) for name in names}
     keys = {name: match[1] if match.re.groups else match[0] for name, match in matches.items() if match is not None}
     if keyless := [name for name in names if not keys.get(name)]:
-        shown = ", ".join(keyless[:EXAMPLES])
+        shown = ", ".join(map(printable, keyless[:EXAMPLES]))
         raise DataError(
-            f"data.group_by must find a group in every file name, but {pattern!r} finds none in {len(keyless)} of "
+            f"data.group_by must find a group in every file's path, but {pattern!r} finds none in {len(keyless)} of "
             f"{len(names)}: {shown}; {WAY_OUT} or move the files out"
         )
     return keys
@@ -47,7 +48,7 @@ def require_unshared_groups(names: Mapping[str, Sequence[str]], pattern: str) ->
     """Check that no group has files in two splits.
 
     Args:
-        names: file names by split.
+        names: file paths by split.
         pattern: see `group_keys`.
 
     Raises:
@@ -57,7 +58,9 @@ def require_unshared_groups(names: Mapping[str, Sequence[str]], pattern: str) ->
     for split, of_split in names.items():
         for key in group_keys(of_split, pattern).values():
             splits[key].add(split)
-    shared = [f"{key} ({', '.join(sorted(names))})" for key, names in sorted(splits.items()) if len(names) > 1]
+    shared = [
+        f"{printable(key)} ({', '.join(sorted(names))})" for key, names in sorted(splits.items()) if len(names) > 1
+    ]
     if shared:
         more = f" and {len(shared) - EXAMPLES} more" if len(shared) > EXAMPLES else ""
         raise DataError(
@@ -76,7 +79,7 @@ def assign_groups(
     most the squared distance to the wanted sizes, of the whole and, with ``stratify``, of each class.
 
     Args:
-        by_class: file names by class.
+        by_class: file paths by class.
         pattern: see `group_keys`.
         fractions: of train, val and test; 0 leaves a split out.
         seed: another seed deals otherwise.

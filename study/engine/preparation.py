@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from study.config.search_space import Integer
 from study.config.study_config import StudySpec
 from study.data import load_data
+from study.data.class_names import require_distinct_names
 from study.data.dataset import DataBundle, ImageSet
 from study.data.near_duplicates import duplicate_notice
 from study.designs import planned_trials
@@ -28,12 +29,16 @@ from study.engine.weights.initial_weights import (
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
 from study.errors import DataError, StudyStorageError
-from study.metric_catalog import PER_CLASS, SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
+from study.metric_catalog import PER_CLASS, SHIFTED_METRIC_PREFIX, VAL_PREFIX, metric_slug, shifted_sets
 from study.paths import StudyLayout, encode_name
+from study.records import DataSummary
 from study.search.prior_trials import PriorTrial, prior_trials
 from study.search.space import admitted_values
 from study.storage.study_storage import StudyStorage
-from study.training.metrics import metric_slug
+from study.utils.text import printable
+
+SHOWN_SKIPPED = 10
+SHOWN_CLASSES = 10
 
 
 def validate_data(spec: StudySpec, data: DataBundle) -> None:
@@ -43,7 +48,7 @@ def validate_data(spec: StudySpec, data: DataBundle) -> None:
         DataError: a batch is larger than the training set, a metric's image set or class is missing, or two
             classes have the same name in metrics.
     """
-    _require_distinct_names(data.classes)
+    require_distinct_names(data.classes)
     largest, images = _largest_batch(spec), len(data.train)
     if largest > images:
         raise DataError(
@@ -56,17 +61,6 @@ def validate_data(spec: StudySpec, data: DataBundle) -> None:
         _require_metric("budget.target", target, data)
     for name in admitted_values(spec, "early_stopping_metric"):
         _require_metric("early_stopping_metric", str(name), data)
-
-
-def _require_distinct_names(classes: tuple[str, ...]) -> None:
-    by_slug: dict[str, str] = {}
-    for name in classes:
-        other = by_slug.setdefault(metric_slug(name), name)
-        if other != name:
-            raise DataError(
-                f"class names must differ in metric names, but {other!r} and {name!r} are both `{metric_slug(name)}` "
-                "there; rename one with data.classes"
-            )
 
 
 def _largest_batch(spec: StudySpec) -> int:
@@ -133,14 +127,34 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, 
     fetched = wait_for_fetch(fetching)
     left, dropped = without_missing(spec, fetched.missing)
     packing = pack_trials(left, slots, wait_for_probe(probing, say), data, trials)
-    remain, duplicates = planned_trials(left), duplicate_notice(data)
+    remain = planned_trials(left)
     fewer = [f"{trials - remain} trials are left out with that, {remain} remain"] if remain != trials else []
-    of_data = [] if resumed else [*(f"skipped {name}" for name in data.summary.skipped), *filter(None, [duplicates])]
-    notices = (*dropped, *fewer, *packing.notices, *of_data)
-    for notice in notices:
-        say(notice)
+    notices = (*dropped, *fewer, *packing.notices, *(() if resumed else _data_notices(data)))
+    for line in (*class_lines(data.summary), *notices):
+        say(line)
     learned = pretrain_by_rotation(spec, wanted, data, say, cpus=slots.cpus, gpus=slots.gpus)
     return PreparedStudy(data, {**kept, **fetched.weights, **learned}, left, packing, notices)
+
+
+def _data_notices(data: DataBundle) -> tuple[str, ...]:
+    """Return notices about the data: files left out, and validation images that are also training images."""
+    duplicates, skipped = duplicate_notice(data), data.summary.skipped
+    more = [f"skipped {len(skipped) - SHOWN_SKIPPED} more pictures"] if len(skipped) > SHOWN_SKIPPED else []
+    shown = (f"skipped {name}" for name in skipped[:SHOWN_SKIPPED])
+    return (*data.notices, *shown, *more, *([duplicates] if duplicates else []))
+
+
+def class_lines(summary: DataSummary) -> Iterator[str]:
+    """Yield a line for each image set: its classes with their number of images, or how many there are of what size."""
+    for name, counts in summary.class_counts.items():
+        if not summary.sizes[name]:
+            continue
+        by_class = ", ".join(f"{printable(label)} {count}" for label, count in counts.items())
+        if len(counts) > SHOWN_CLASSES:
+            ends = (min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__))
+            fewest, most = (f"{counts[label]} ({printable(label)})" for label in ends)
+            by_class = f"{len(counts)} classes, from {fewest} to {most}"
+        yield f"{printable(name)}: {summary.sizes[name]} images: {by_class}"
 
 
 def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTrial, ...], tuple[str, ...]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from study.metric_catalog import metric_slug
+
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
 
 ECE_BINS = 15
-_LONGEST_SLUG = 150
-_NOT_IN_NAMES = re.compile(r"[^\w.\- :]")
 
 
 def evaluate(logits: Floats, labels: Labels, classes: Sequence[str]) -> dict[str, float]:
@@ -50,15 +48,6 @@ def evaluate(logits: Floats, labels: Labels, classes: Sequence[str]) -> dict[str
         **_confusion_metrics(predicted, labels, slugs),
         "ece": calibration_error(confidence, predicted == labels),
     }
-
-
-def metric_slug(class_name: str) -> str:
-    """Return a class name as it stands in metric names, at most 150 characters long.
-
-    Letters and digits of any script, ``_``, ``.``, ``-``, ``:`` and blanks stay, the rest becomes ``_``. MLflow takes
-    ``/`` too, but only where the name is a tidy path, and 250 characters with the rest of the metric's name.
-    """
-    return _NOT_IN_NAMES.sub("_", unicodedata.normalize("NFC", class_name))[:_LONGEST_SLUG] or "_"
 
 
 def _slugs(classes: Sequence[str]) -> list[str]:

@@ -20,6 +20,7 @@ import study.data.parallel_decode
 from study.config.study_config import DataSpec
 from study.data import DataBundle, load_data
 from study.data.cache import load_entry, save_entry
+from study.data.decode import Picture
 
 SIZE = 16
 
@@ -44,13 +45,13 @@ def spec(tmp_path: Path) -> DataSpec:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """List every file that is decoded."""
     files: list[Path] = []
-    real = study.data.parallel_decode.decode_image
+    real = study.data.parallel_decode.read_picture
 
-    def decode_image(path: Path, *how: object) -> np.ndarray:
+    def read_picture(path: Path, *how: object) -> Picture:
         files.append(path)
         return real(path, *how)
 
-    monkeypatch.setattr(study.data.parallel_decode, "decode_image", decode_image)
+    monkeypatch.setattr(study.data.parallel_decode, "read_picture", read_picture)
     return files
 
 

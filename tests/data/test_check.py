@@ -48,14 +48,18 @@ def test_everything_is_counted(photos: Path, tmp_path: Path) -> None:
     before = listing(photos)
     found = check_folder(spec(photos), tmp_path / "out", workers=2)
     assert listing(photos) == before
-    assert found.refusal is None
+    assert found.refusal == (
+        "at most 1% of the pictures may be broken, but 1 of 49 are:\n"
+        "  train/dog/3.png: not a picture in one of the formats JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF\n"
+        "repair them or move them out of the data folder"
+    )
     assert found.counts == {
         "train": {"cat": 12, "dog": 11},
         "val": {"cat": 7, "dog": 6},
         "test": {"cat": 6, "dog": 6},
     }
     assert found.imbalance == pytest.approx(25 / 23)
-    assert found.broken == ("train/dog/3.png: not a picture in one of the formats JPEG, PNG, WEBP, BMP, TIFF, GIF",)
+    assert found.broken == (found.refusal.splitlines()[1].strip(),)
     assert found.ignored == {".txt": 1}
     assert found.sizes is not None
     assert (found.sizes.width_px, found.sizes.height_px, found.sizes.smaller) == ((40, 80, 80), (50, 90, 90), 1)
@@ -106,10 +110,14 @@ def test_the_command_prints_and_exits_as_it_should(photos: Path, tmp_path: Path)
     (photos / "val/dog/0.png").write_bytes(b"broken")
     out = tmp_path / "out"
     shown = study("data", "check", photos, "--out", out)
-    assert shown.returncode == 0, shown.stderr
+    assert shown.returncode == 1, shown.stderr
+    assert "refused      a study would not run on it: at most 1% of the pictures may be broken" in shown.stdout
     assert "47 of 48 pictures can be read, 2 classes" in shown.stdout
     assert "broken       1 (2.08%; a study takes at most 1%)\n  val/dog/0.png: not a picture" in shown.stdout
+    (photos / "val/dog/0.png").unlink()
     machine = study("data", "check", photos, "--out", out, "--classes", "dog=animal", "--json")
+    assert machine.returncode == 0, machine.stderr
+    assert json.loads(machine.stdout)["refusal"] is None
     assert json.loads(machine.stdout)["classes"] == ["animal", "cat"]
     assert (out / "animal.png").is_file()
     assert study("data", "check", tmp_path / "nowhere", "--out", out).returncode == 1

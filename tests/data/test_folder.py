@@ -205,7 +205,7 @@ def test_exactly_one_percent_broken_is_allowed_and_more_is_not(tmp_path: Path) -
     with pytest.raises(DataError, match=r"at most 1% .* but 12 of 200 are") as caught:
         load(tmp_path)
     lines = str(caught.value).splitlines()
-    assert lines[1] == "  train/a/000.png: not a picture in one of the formats JPEG, PNG, WEBP, BMP, TIFF, GIF"
+    assert lines[1] == "  train/a/000.png: not a picture in one of the formats JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF"
     assert lines[11:] == ["  and 2 more", "repair them or move them out of the data folder"]
 
 

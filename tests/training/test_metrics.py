@@ -14,7 +14,7 @@ from mlflow.utils.validation import _validate_metric_name
 from numpy.typing import NDArray
 from sklearn import metrics as reference
 
-from study.metric_catalog import EVALUATED, PER_CLASS, metric_named
+from study.metric_catalog import EVALUATED, PER_CLASS, metric_named, metric_slug
 from study.training import metrics
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -219,13 +219,13 @@ def test_what_does_not_fit_is_refused(
     ],
 )
 def test_a_class_name_in_a_metric_name(name: str, expected: str) -> None:
-    assert metrics.metric_slug(name) == expected
+    assert metric_slug(name) == expected
 
 
 @unhurried
 @given(st.text(max_size=300))
 def test_mlflow_takes_every_class_name(name: str) -> None:
-    _validate_metric_name(f"shifted.{'s' * 80}.precision.{metrics.metric_slug(name)}")
+    _validate_metric_name(f"shifted.{'s' * 80}.precision.{metric_slug(name)}")
 
 
 def test_two_classes_of_one_name_are_refused() -> None:
