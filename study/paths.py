@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -125,6 +126,14 @@ class StudyLayout:
         """Figures of a finished trial, as one HTML page."""
         return self.trial(number) / "pictures.html"
 
+    def needs_pictures(self, number: int, checkpoint: str | None) -> bool:
+        """Return whether a finished trial has scores to draw, but no page yet."""
+        if checkpoint is None:
+            return False
+        scores = self.local_checkpoint(number, checkpoint) / SCORES
+        # os.path.exists: Path.exists raises in a folder without permission
+        return os.path.exists(scores) and not os.path.exists(self.trial_pictures(number))
+
     @property
     def learning_curves(self) -> Path:
         """Learning curves of all trials as one HTML page, as of the study's last end."""
@@ -154,6 +163,9 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ray-study"
 
 
+_PARTIAL_FILE = re.compile(r"\..*\.[0-9a-f]{32}\.part")
+
+
 def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool = True) -> None:
     """Write a file whole or not at all: temporary sibling, flush, fsync, replace."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +182,14 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool 
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Remove the temporary files of writers that were killed, below a folder that nobody else writes to."""
+    for part in folder.rglob(".*.part"):
+        if _PARTIAL_FILE.fullmatch(part.name):
+            with suppress(OSError):
+                part.unlink()
 
 
 @contextmanager

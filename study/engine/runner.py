@@ -26,7 +26,7 @@ from study.engine.trial_controller import TrialController
 from study.engine.weights.initial_weights import store_weights
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
-from study.paths import StudyLayout, write_text_atomic
+from study.paths import StudyLayout, remove_partial_files, write_text_atomic
 from study.records import StudyOutcome
 from study.storage.lock import driver_lock
 from study.storage.study_attributes import refuse_existing
@@ -93,7 +93,7 @@ def resume_study(layout: StudyLayout, context: RunContext, *, extended: StudySpe
         trial_files = open_trial_files(layout, context.storage)
         wanted = _extended(storage, extended)
         if wanted == storage.spec and storage.is_finished:
-            return summarize_study(storage, StudyOutcome.FINISHED, storage.end_reason)
+            return _finish_pages(storage, layout, trial_files, context)
         trial_files.require_writable()
         with cluster(context.address):
             prepared = prepare_study(wanted, layout, context, resumed=True)
@@ -105,6 +105,20 @@ def resume_study(layout: StudyLayout, context: RunContext, *, extended: StudySpe
             if wanted != storage.spec:
                 storage.extend(wanted)
             return _run(storage, layout, trial_files, prepared, context, resumed=True)
+
+
+def _finish_pages(
+    storage: StudyStorage, layout: StudyLayout, trial_files: TrialFiles, context: RunContext
+) -> StudyEnded:
+    """Draw what a driver left that was killed after the last trial's end; nothing of a finished study may fail."""
+    ended = summarize_study(storage, StudyOutcome.FINISHED, storage.end_reason)
+    remove_partial_files(layout.root)
+    if any(layout.needs_pictures(trial.trial, trial.checkpoint) for trial in storage.records()):
+        with suppress(StudyError), cluster(context.address):
+            prepared = prepare_study(storage.spec, layout, context, resumed=True)
+            storage.require_data(prepared.data.summary.fingerprint)
+            return _run(storage, layout, trial_files, prepared, context, resumed=True)
+    return ended
 
 
 def _extended(storage: StudyStorage, extended: StudySpec | None) -> StudySpec:
@@ -138,6 +152,7 @@ def _run(
         retention=CheckpointRetention(storage, trial_files, layout, storage.spec.keep.per_study),
     )
     remove_scratch(layout)  # also if no trial is left to run
+    remove_partial_files(layout.root)
     try:
         storage.begin_session(time.time())
         with stop_on_signals(controller.interrupt):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -72,8 +71,7 @@ class FigureRenderer:
             self._inner.catch_up(records, at_s, reports)
         for record in (record for record in records if record.state.is_finished):
             self._add_curves(record)
-            # os.path.exists: Path.exists raises in a folder without permission
-            if record.checkpoint is not None and not os.path.exists(self._layout.trial_pictures(record.trial)):
+            if self._layout.needs_pictures(record.trial, record.checkpoint):
                 self._enqueue(record)
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import pytest
 from engine_fakes import Listener, drive, make_spec, make_storage
 
 from study.config.hyperparameters import Hyperparameters
-from study.config.study_config import DataSpec
+from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
 from study.engine import preparation, runner
 from study.engine.driver_process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
@@ -23,7 +23,7 @@ from study.engine.preparation import PreparedStudy, prepare_study
 from study.engine.ray.cluster import Slots, cluster
 from study.engine.run_context import RunCallbacks, RunContext
 from study.errors import DataError, EngineError, StudyStorageError
-from study.paths import StudyLayout
+from study.paths import SCORES, StudyLayout
 from study.records import StudyOutcome
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
@@ -34,6 +34,12 @@ SILENT = RunCallbacks(lambda line: None, lambda name, ready, total: None, lambda
 @contextmanager
 def no_cluster(address: str | None) -> Iterator[None]:
     yield
+
+
+def prepared(spec: StudySpec) -> PreparedStudy:
+    few = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
+    data = make_bundle("folder", 16, ("no", "yes"), {"train": few, "val": few})
+    return PreparedStudy(data, {}, spec, Packing(Slots(1, 0, 1)), ())
 
 
 def never(data: DataBundle) -> Listener:
@@ -79,16 +85,40 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     left.mkdir(parents=True)
     monkeypatch.undo()
 
-    few = ImageSet(np.zeros((2, 16, 16, 3), np.uint8), np.array([0, 1], np.int64), ("a", "b"))
-    data = make_bundle("folder", 16, ("no", "yes"), {"train": few, "val": few})
     monkeypatch.setattr(runner, "cluster", no_cluster)
     monkeypatch.setattr(StudyStorage, "require_data", lambda storage, fingerprint: None)
     monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
-    ready = PreparedStudy(data, {}, make_spec(pruner="none"), Packing(Slots(1, 0, 1)), ())
-    monkeypatch.setattr(runner, "prepare_study", lambda *args, **named: ready)
+    monkeypatch.setattr(runner, "prepare_study", lambda spec, *args, **named: prepared(spec))
     event = runner.resume_study(layout, RunContext(lambda data: Listener(), SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert not left.parent.exists()
+
+
+@pytest.mark.parametrize("data_is_there", [True, False])
+def test_a_page_that_a_killed_driver_did_not_finish_is_drawn_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_is_there: bool
+) -> None:
+    _, layout = make_storage(tmp_path / "study", make_spec(pruner="none"))
+    drive(layout, Listener())
+    scores = layout.local_checkpoint(0, StudyStorage.open(layout).record(0).checkpoint or "") / SCORES
+    scores.parent.mkdir(parents=True)
+    scores.write_bytes(b"scores")
+    part = layout.trial(0) / f".pictures.html.{'0a' * 16}.part"
+    part.write_text("<html")
+
+    def prepare(spec: StudySpec, *arguments: object, resumed: bool) -> PreparedStudy:
+        if not data_is_there:
+            raise DataError("the images are gone")
+        return prepared(spec)
+
+    monkeypatch.setattr(runner, "cluster", no_cluster)
+    monkeypatch.setattr(runner, "prepare_study", prepare)
+    monkeypatch.setattr(StudyStorage, "require_data", lambda *fingerprint: None)
+    listener = Listener()
+    event = runner.resume_study(layout, RunContext(lambda data: listener, SILENT))
+    assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
+    assert not part.exists()
+    assert bool(listener.events) == data_is_there, "a renderer is told of the trials it has to draw"
 
 
 def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
