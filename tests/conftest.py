@@ -1,24 +1,64 @@
-"""Keep every test's caches and settings away from the user's own."""
+"""Keep every test's caches and settings away from the user's own; start what many tests share."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 
-# Folders whose files run whole studies: they begin first, so that no worker is left with one when the others are done.
+# The longest files begin first, then the folders that start processes, so that no worker is left with one when the
+# others are done.
+LONGEST = (
+    "test_crash_resume", "test_outage", "test_recipes", "test_cluster_nodes", "test_whole_study", "test_final_look",
+    "test_preparation", "test_earlier_version", "test_rerun_command", "test_precision",
+)  # fmt: skip
 SLOW = ("command_line", "engine", "tracker", "ui")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.parent.name not in SLOW)
+    def turn(item: pytest.Item) -> tuple[int, bool]:
+        name = item.path.stem
+        return LONGEST.index(name) if name in LONGEST else len(LONGEST), item.path.parent.name not in SLOW
+
+    items.sort(key=turn)
 
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Render and decode into a folder of this test run, shared by its tests and the processes they start."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STUDY_CACHE", str(tmp_path_factory.mktemp("cache")))
-        for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI"):
+        patch.setenv("STUDY_CACHE", str(shared / "cache"))
+        for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_node(own_cache: None) -> Iterator[str]:
+    """Start a cluster of one node without GPUs; yield its address."""
+    from ray.cluster_utils import Cluster
+
+    from study.engine.ray.cluster import RAY_ENVIRONMENT
+
+    with pytest.MonkeyPatch.context() as patch:
+        # Workers that import beforehand would do so twice in every study, and most need one.
+        for key, value in {**RAY_ENVIRONMENT, "RAY_preload_python_modules": ""}.items():
+            patch.setenv(key, value)
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        node = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=node)
+        yield str(cluster.address)
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(ray_node: str) -> Iterator[None]:
+    """Let the studies of a module join a cluster that is there, instead of each starting its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ADDRESS", ray_node)
         yield

@@ -48,7 +48,7 @@ def test_what_it_finished_is_read_as_it_was(results: Path) -> None:
     assert Path(best["checkpoint"], "model.safetensors").exists()
 
 
-def test_it_is_resumed_and_exported(results: Path, tmp_path: Path) -> None:
+def test_it_is_resumed_and_exported(results: Path, tmp_path: Path, shared_cluster: None) -> None:
     done = study("resume", "before", "--results", results)
     assert done.returncode == 0, done.stderr
     rows = ask("compare", "before", "--trials", "--results", results)

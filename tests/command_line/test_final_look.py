@@ -32,7 +32,7 @@ METRICS = ("val_auc", "val_loss")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Path:
     folder = tmp_path_factory.mktemp("look")
     (folder / "tiny.yaml").write_text(TINY)
     ran = study("run", folder / "tiny.yaml", "--results", folder / "results", "--trials", 4)

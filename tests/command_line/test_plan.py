@@ -69,7 +69,7 @@ def test_a_design_lists_its_points_and_its_replicates(tmp_path: Path) -> None:
 
 def test_a_calibrated_plan_tells_time_and_starts_no_trial(tiny: Path) -> None:
     answer = planned(tiny, "--calibrate", "--set", "budget.wall_clock=1 s")
-    assert 0.1 < answer["time"]["wall_s"] < 600
+    assert answer["time"]["wall_s"] > 0
     (model,) = answer["models"]
     assert (model["depth"], model["trials"]) == (10, 3)
     assert model["source"].startswith("measured")

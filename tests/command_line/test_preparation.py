@@ -26,7 +26,7 @@ rotation: {{epochs: 1}}
 space:
   optimizer: {{choice: [adamw, rmsprop]}}
 design: grid
-resources: {{gpus_per_trial: 0}}
+resources: {{gpus_per_trial: 0, max_concurrent_trials: 1}}
 """
 
 
@@ -48,7 +48,7 @@ def lay_out(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Path:
     made = tmp_path_factory.mktemp("training")
     lay_out(made)
     (made / "three.yaml").write_text(STUDY.format(folder=made / "pictures", dark=made / "dark"))

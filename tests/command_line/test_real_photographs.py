@@ -15,11 +15,11 @@ trial: {depth: 10, max_epochs: 5, batch_size: 20, augmentation: flip}
 space:
   learning_rate: {loguniform: [5e-4, 2e-3]}
 search: {sampler: random, trials: 2, seed: 0, pruner: none}
-resources: {cpus_per_trial: 1, gpus_per_trial: auto}
+resources: {cpus_per_trial: 1, gpus_per_trial: auto, max_concurrent_trials: 1}
 """
 
 
-def test_a_short_study_on_real_photographs_reaches_its_auc(tmp_path: Path) -> None:
+def test_a_short_study_on_real_photographs_reaches_its_auc(tmp_path: Path, shared_cluster: None) -> None:
     photos = write_lfw_folder(tmp_path / "photos")
     (tmp_path / "study.yaml").write_text(STUDY.replace("PHOTOS", str(photos)))
     ran = study("run", tmp_path / "study.yaml", "--results", tmp_path / "results", "--json")

@@ -12,8 +12,10 @@ from commands import ROOT, study
 from study.config_file import load_spec
 from study.data.synthetic_faces import write_folder
 
+pytestmark = pytest.mark.usefixtures("shared_cluster")
 RECIPES = sorted((ROOT / "search_spaces" / "recipes").glob("*.yaml"))
-SMALL = ("--set", "trial.max_epochs=1", "--set", "data.image_size_px=32")
+SETTINGS = ("trial.max_epochs=1", "data.image_size_px=32", "resources.max_concurrent_trials=1")
+SMALL = tuple(word for setting in SETTINGS for word in ("--set", setting))
 
 
 def trials_of(results: Path) -> list[dict[str, Any]]:
@@ -58,7 +60,7 @@ def test_a_recipe_runs_on_the_built_in_faces(path: Path, tmp_path: Path) -> None
 
 def test_a_recipe_runs_on_a_folder_with_improper_masks_and_photos_by_hand(tmp_path: Path) -> None:
     made = tmp_path / "faces"
-    write_folder(made, 120, seed=1, size_px=32)
+    write_folder(made, 60, seed=1, size_px=32)
     pictures, by_hand = tmp_path / "masks", tmp_path / "by_hand"
     for folder in ("wearing_mask", "not_wearing_mask", "improper"):
         (pictures / folder).mkdir(parents=True)

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from commands import TINY, study
 
-pytestmark = pytest.mark.timeout(900)  # every command imports torch, which takes long on a busy machine
-
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Path:
     """Run one small study, with a pruner and two threads a trial."""
     folder = tmp_path_factory.mktemp("rerun")
     text = TINY.replace("pruner: none", "pruner: asha").replace("max_epochs: 2", "max_epochs: 3")

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import TINY, study
+from commands import TINY, study, study_process
 
 from study.export import load_bundle
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run one tiny study; the tests below only look at it."""
+    """Run one tiny study as a user does; the tests below only look at it."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "tiny.yaml").write_text(TINY)
-    ran = study("run", folder / "tiny.yaml", "--results", folder / "results")
+    ran = study_process("run", folder / "tiny.yaml", "--results", folder / "results")
     assert ran.returncode == 0, ran.stderr
     (folder / "screen.txt").write_text(ran.stdout)
     return folder / "results"
@@ -154,7 +154,8 @@ def test_a_name_that_is_taken_is_refused_with_both_ways_on(results: Path) -> Non
     ],
 )
 def test_a_command_that_cannot_be_says_so(results: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
-    done = study(*arguments, "--results", results) if arguments[0] != "rnu" else study(*arguments)
+    run = study_process if arguments[0] == "resume" else study
+    done = run(*arguments, *(() if arguments[0] == "rnu" else ("--results", results)))
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr

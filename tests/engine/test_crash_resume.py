@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from commands import study
 from crash_checks import Ended, check
 from crash_kit import Blow, Driver, Tally, strike, torment, workers
 
@@ -32,7 +33,7 @@ data: {source: faces, image_size_px: 24, count: 60}
 trial: {depth: 10, max_epochs: 12, batch_size: 8, optimizer: sgd}
 space: {learning_rate: {choice: [0.001, 1.0e+30]}}
 search: {sampler: random, trials: 4, seed: 0, pruner: none}
-resources: {gpus_per_trial: 0}
+resources: {gpus_per_trial: 0, max_concurrent_trials: 1}
 """
 
 
@@ -71,20 +72,18 @@ def check_files(layout: StudyLayout, records: list[TrialRecord]) -> None:
         assert {one.name for one in folder.iterdir()} == {"model.safetensors", "checkpoint.json", "validation.npz"}
 
 
-BLOWS = (
-    Blow("driver", at_s=2.0),
-    Blow("write", writes=0),
-    Blow("all", writes=2),
-    Blow("write", writes=1),
-    Blow("all", writes=0),
-)
+# Before there is a trial; at the second write of a checkpoint; inside one, with the worker.
+BLOWS = (Blow("driver", at_s=2.0), Blow("write", writes=1), Blow("all", writes=0))
 
 
-@pytest.mark.timeout(600)
-def test_a_study_survives_five_kills_and_a_ctrl_c(tmp_path: Path, launch: Callable[..., Driver]) -> None:
+def test_a_study_survives_three_kills_and_a_ctrl_c(
+    tmp_path: Path, launch: Callable[..., Driver], shared_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "calm").mkdir()
-    calm = torment(write(tmp_path / "calm", STUDY), tmp_path / "calm", "crash", lambda: None, Tally())
-    undisturbed = Ended.read(tmp_path / "calm", "crash", calm).records
+    calm = study("run", write(tmp_path / "calm", STUDY), "--results", tmp_path / "calm")
+    assert calm.returncode == 0, calm.stderr
+    undisturbed = Ended.read(tmp_path / "calm", "crash").records
+    monkeypatch.delenv("RAY_ADDRESS")  # each driver starts a cluster of its own, and takes it with it
 
     layout, tally, drivers = Layout(tmp_path).study("crash"), Tally(), []
     for blow in BLOWS:
@@ -105,8 +104,9 @@ def test_a_study_survives_five_kills_and_a_ctrl_c(tmp_path: Path, launch: Callab
     check_files(layout, [one for one in end.records if one.kept])
 
 
-@pytest.mark.timeout(300)
-def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(tmp_path: Path, launch: Callable[..., Driver]) -> None:
+def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(
+    tmp_path: Path, launch: Callable[..., Driver], shared_cluster: None
+) -> None:
     layout = Layout(tmp_path).study("faulty")
     driver = launch("run", write(tmp_path, FAULTY))
     victims: list[tuple[int, Path]] = []

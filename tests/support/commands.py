@@ -1,11 +1,18 @@
-"""Call the command line as a user does: in a process of its own."""
+"""Call the command line: in this process, which saves its imports, or in one of its own, as a user does."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import subprocess
 import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[2]
 TINY = """\
@@ -17,12 +24,50 @@ space:
   momentum:      {uniform: [0.0, 0.9], when: {optimizer: sgd}}
   learning_rate: {loguniform: [1e-3, 1e-2]}
 search: {sampler: tpe, trials: 3, seed: 0, pruner: none}
-resources: {cpus_per_trial: 1, gpus_per_trial: 0}
+resources: {cpus_per_trial: 1, gpus_per_trial: 0, max_concurrent_trials: 1}
 """
 
 
-def study(*arguments: object, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end and return what it printed."""
+def study(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run one command in this process to its end and return what it printed.
+
+    A study that it runs joins the cluster of the fixture ``shared_cluster``, where that is used.
+    """
+    from cli.main import main
+
+    command = ["study", *map(str, arguments)]
+    with _redirected(1) as out, _redirected(2) as err, warnings.catch_warnings(), contextlib.chdir(ROOT):
+        warnings.simplefilter("ignore")
+        with mock.patch("sys.argv", command), mock.patch("os.execve", side_effect=AssertionError("use study_process")):
+            try:
+                code: Any = main()
+            except SystemExit as end:
+                code = end.code
+    return subprocess.CompletedProcess(command, code or 0, out(), err())
+
+
+# Log handlers keep the stream of the moment in which a library is imported, so that these two are never closed.
+_STREAMS = {number: os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2)}
+
+
+@contextlib.contextmanager
+def _redirected(number: int) -> Iterator[Callable[[], str]]:
+    """Redirect standard output (1) or error (2), file descriptor and stream; yield what returns all that came."""
+    stream, saved, text = _STREAMS[number], os.dup(number), ""
+    with tempfile.TemporaryFile() as file, mock.patch.object(sys, ("stdout", "stderr")[number - 1], stream):
+        os.dup2(file.fileno(), number)
+        try:
+            yield lambda: text
+        finally:
+            stream.flush()
+            os.dup2(saved, number)
+            os.close(saved)
+            file.seek(0)
+            text = file.read().decode()
+
+
+def study_process(*arguments: object, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run one command in a process of its own to its end and return what it printed."""
     command = [sys.executable, "-m", "cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False, cwd=ROOT)
 

@@ -22,7 +22,7 @@ from tracking.content.tags_and_metrics import STATUS
 from tracking.tracking_uri import own_tracking_uri
 
 MEASURED = ("epoch_s", "images_per_s", "peak_memory_bytes", "latency_ms")
-GOODBYE_S = 30.0
+GOODBYE_S = 200.0
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from study.paths import Layout, StudyLayout
 
 Aim = Literal["driver", "write", "all", "told"]
 AIMS: tuple[Aim, ...] = ("driver", "write", "all", "told")
-LONGEST_STUDY_S = 300.0
+LONGEST_STUDY_S = 600.0
 AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "/ray/dashboard/agent.py", "/runtime_env/agent/main.py")
 
 
@@ -39,7 +39,7 @@ class Driver:
     def is_over(self) -> bool:
         return self._process.poll() is not None
 
-    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 120) -> None:
+    def wait_until(self, holds: Callable[[], bool], timeout_s: float = 400) -> None:
         until = time.monotonic() + timeout_s
         while not holds():
             if self.is_over():
@@ -59,7 +59,7 @@ class Driver:
         os.killpg(self._process.pid, signal.SIGINT)
         return self.end()
 
-    def end(self, timeout_s: float = 200) -> tuple[int, str]:
+    def end(self, timeout_s: float = 400) -> tuple[int, str]:
         output, _ = self._process.communicate(timeout=timeout_s)
         return self._process.returncode, output
 
