@@ -129,7 +129,7 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, 
     packing = pack_trials(left, slots, wait_for_probe(probing, say), data, trials)
     remain = planned_trials(left)
     fewer = [f"{trials - remain} trials are left out with that, {remain} remain"] if remain != trials else []
-    notices = (*dropped, *fewer, *packing.notices, *(() if resumed else _data_notices(data)))
+    notices = (*fetched.notices, *dropped, *fewer, *packing.notices, *(() if resumed else _data_notices(data)))
     for line in (*class_lines(data.summary), *notices):
         say(line)
     learned = pretrain_by_rotation(spec, wanted, data, say, cpus=slots.cpus, gpus=slots.gpus)

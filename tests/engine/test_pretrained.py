@@ -27,7 +27,7 @@ from study.paths import StudyLayout
 from study.training.checkpoint import best_folder, load_weights
 from study.training.models.architectures import build_model
 from study.training.models.initialization import initialize
-from study.training.models.pretrained_weights import read_weights
+from study.training.models.weights_file import read_weights
 
 INIT = Parameter(name="init", domain=Choice(values=("kaiming", "imagenet")))
 DEPTH = Parameter(name="depth", domain=Choice(values=(10, 18)))
@@ -80,7 +80,7 @@ def test_a_family_without_weights_loses_imagenet_and_the_others_keep_it() -> Non
 
 def test_paths_and_runs_are_located_before_any_work(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
-    file.touch()
+    torch.save({"fc.bias": torch.zeros(1)}, file)
     wanted = [key(18, init=f"checkpoint:{file}"), key(18, init="run:abc")]
     with pytest.raises(WeightsError, match=r"init run:abc .* weights were kept, .*`study rerun abc` makes them again"):
         locate_weights(wanted, {"abc": str(tmp_path)})
@@ -138,7 +138,7 @@ def test_a_warm_start_takes_every_weight_head_included(tmp_path: Path, trial_fol
         path = tmp_path / "w.pth"
         torch.save({"state_dict": {f"module.{name}": one for name, one in weights.items()}}, path)
     model = build_model(short_trial())
-    initialize(model, f"checkpoint:{path}", 1, read_weights(path))
+    initialize(model, f"checkpoint:{path}", 1, read_weights(path).tensors)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
 
 
@@ -148,14 +148,15 @@ def test_a_worker_reads_half_precision_parameters_and_turned_tensors(tmp_path: P
     given["fc.weight"] = torch.nn.Parameter(weights["fc.weight"].t().contiguous().t())
     torch.save(given, tmp_path / "w.pt")
     one = key(10, init="checkpoint:w.pt")
-    found = _read(one, {one.init: tmp_path / "w.pt"})
+    found, note = _read(one, {one.init: tmp_path / "w.pt"})
+    assert note == "bfloat16 becomes float32"
     assert np.array_equal(found["fc.weight"], weights["fc.weight"].numpy())
     assert found["fc.weight"].flags.c_contiguous
     assert np.array_equal(found["conv1.weight"], weights["conv1.weight"].bfloat16().float().numpy())
 
 
 def test_a_head_that_does_not_fit_is_drawn_anew_and_nothing_else(trial_folder: Path) -> None:
-    weights = read_weights(trial_folder)
+    weights = read_weights(trial_folder).tensors
     model, drawn = (build_model(short_trial(), outputs=3) for _ in range(2))
     initialize(model, "run:abc", 1, weights)
     initialize(drawn, "kaiming", 1)
@@ -167,7 +168,7 @@ def test_a_head_that_does_not_fit_is_drawn_anew_and_nothing_else(trial_folder: P
 def test_another_model_s_weights_name_the_layers_that_do_not_fit(trial_folder: Path) -> None:
     model = build_model(Hyperparameters(depth=50))
     with pytest.raises(WeightsError, match=r"layer `layer1.0.conv1.weight` must have shape .* family and depth"):
-        initialize(model, "checkpoint:x", 1, read_weights(trial_folder))
+        initialize(model, "checkpoint:x", 1, read_weights(trial_folder).tensors)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights"])

@@ -20,7 +20,9 @@ from study.config.study_config import StudySpec
 from study.errors import EngineError, StudyError, WeightsError
 from study.paths import WEIGHTS, StudyLayout, write_atomic
 from study.search.space import admitted_values, forbid
+from study.training.models.weights_file import FoundWeights, read_weights, require_weights_file
 from study.utils.remote_files import download_checkpoint
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +42,11 @@ CHECKPOINT, RUN = "checkpoint:", "run:"
 
 @dataclass(frozen=True)
 class FetchResult:
-    """The weights fetched, why others are missing, and the error that must stop the study."""
+    """The weights fetched, why others are missing, what was changed in some, and the error that must stop the study."""
 
     weights: Mapping[WeightsKey, Arrays] = field(default_factory=dict)
     missing: Mapping[WeightsKey, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
     error: str | None = None
 
 
@@ -68,7 +71,8 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dic
         runs: paths or URIs of checkpoints by MLflow run id.
 
     Raises:
-        WeightsError: a path does not exist, or a run is unknown, has no checkpoint or lost its weights.
+        WeightsError: a path does not exist or holds something else, or a run is unknown, has no checkpoint or lost its
+            weights.
         StorageError: a checkpoint cannot be copied here.
     """
     located: dict[str, Path] = {}
@@ -76,7 +80,11 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dic
         if key.init.startswith(CHECKPOINT):
             path = Path(key.init.removeprefix(CHECKPOINT)).expanduser().absolute()
             if not path.exists():
-                raise WeightsError(f"init {key.init} must be an existing file or folder, but {path} does not exist")
+                shown = printable(str(path))
+                raise WeightsError(
+                    f"init {printable(key.init)} must be an existing file or folder, but {shown} does not exist"
+                )
+            require_weights_file(path)
             located[key.init] = path
         elif key.init.startswith(RUN):
             run = key.init.removeprefix(RUN)
@@ -112,7 +120,8 @@ def wait_for_fetch(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
     try:
         result: FetchResult = ray.get(fetching)
     except RayError as error:
-        raise EngineError(f"no worker could fetch the weights: {error}") from error
+        cause = str(getattr(error, "cause", error)).strip().splitlines() or [type(error).__name__]
+        raise EngineError(f"no worker could fetch the weights: {cause[-1]}") from error
     if result.error is not None:
         raise WeightsError(result.error)
     return result
@@ -125,30 +134,36 @@ def _fetch(wanted: tuple[WeightsKey, ...], located: Mapping[str, Path]) -> Fetch
 
     weights: dict[WeightsKey, Arrays] = {}
     missing: dict[WeightsKey, str] = {}
+    notices: dict[str, None] = {}
     try:
         for key in wanted:
             try:
-                weights[key] = _read(key, located)
+                weights[key], note = _read(key, located)
+                notices |= {f"init {printable(key.init)}: of the weights {note}": None} if note else {}
             except MissingWeightsError as error:
                 missing[key] = error.why
     except StudyError as error:
         return FetchResult(error=str(error))
-    return FetchResult(weights, missing)
+    return FetchResult(weights, missing, tuple(notices))
 
 
-def _read(key: WeightsKey, located: Mapping[str, Path]) -> Arrays:
+def _read(key: WeightsKey, located: Mapping[str, Path]) -> tuple[Arrays, str]:
+    """Return weights that fit a model, and what was changed in them."""
     import torch
 
     from study.config.hyperparameters import Hyperparameters
     from study.training.models.architectures import build_model
     from study.training.models.initialization import validate_weights
-    from study.training.models.pretrained_weights import imagenet_weights, read_weights
+    from study.training.models.pretrained_weights import imagenet_weights
 
-    tensors = read_weights(located[key.init]) if key.init in located else imagenet_weights(key.family, key.depth)
     with torch.device("meta"):
         model = build_model(Hyperparameters.model_validate({"family": key.family, "depth": key.depth}))
-    validate_weights(model, key.init, tensors)
-    return {name: _as_array(tensor) for name, tensor in tensors.items()}
+    if key.init in located:
+        found = read_weights(located[key.init], model.state_dict())
+    else:
+        found = FoundWeights(imagenet_weights(key.family, key.depth))
+    validate_weights(model, key.init, found.tensors)
+    return {name: _as_array(tensor) for name, tensor in found.tensors.items()}, found.note
 
 
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:

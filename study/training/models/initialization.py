@@ -11,10 +11,13 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from study.errors import WeightsError
 from study.training.models.architectures import HEAD
+from study.utils.text import printable
 
 Weights = Mapping[str, torch.Tensor]
 WARM_STARTS = ("checkpoint:", "run:")
 SHOWN_LAYERS = 3
+FOREIGN_HEADS = (HEAD, "classifier.", "head.", "last_linear.", "backbone.head.")
+"""How the layers behind a backbone are called, in our models and in others."""
 
 
 def kaiming(model: nn.Module) -> None:
@@ -87,22 +90,36 @@ def initialize(model: nn.Module, init: str, seed: int, weights: Weights | None =
 
 
 def validate_weights(model: nn.Module, init: str, weights: Weights) -> None:
-    """Raise a WeightsError that names the backbone's layers the weights do not fit; the model may be on ``meta``."""
+    """Raise a WeightsError that names the layers of a backbone that differ; the model may be on ``meta``.
+
+    A head, and layers that the model lacks, count only for weights somebody else made: published ones are known.
+    """
+    own = {name: tensor for name, tensor in model.state_dict().items() if _is_compared(name)}
     faults = []
-    for name, tensor in model.state_dict().items():
+    for name, tensor in own.items():
         given = weights.get(name)
-        counter = name.endswith("num_batches_tracked")  # files from before torch 0.4.1 have none
-        if not counter and not name.startswith(HEAD) and (given is None or given.shape != tensor.shape):
+        if given is None or given.shape != tensor.shape:
             shape = "nothing" if given is None else f"shape {list(given.shape)}"
             faults.append(f"layer `{name}` must have shape {list(tensor.shape)}, but the weights hold {shape}")
+        elif not given.is_floating_point():
+            faults.append(f"layer `{name}` must hold floating-point numbers, but the weights hold {given.dtype}")
+    is_warm_start = init.startswith(WARM_STARTS)
+    if is_warm_start:
+        extra = [name for name in weights if name not in own and _is_compared(name)]
+        faults += [f"layer `{printable(name)}` of the weights is none of the model" for name in extra]
     if faults:
         more = f" (and {len(faults) - SHOWN_LAYERS} more layers)" if len(faults) > SHOWN_LAYERS else ""
         way_out = (
             "give family and depth of the model they were trained as"
-            if init.startswith(WARM_STARTS)
+            if is_warm_start
             else "remove the damaged file from the download cache and try again"
         )
         raise WeightsError(f"init {init}: {'; '.join(faults[:SHOWN_LAYERS])}{more}; {way_out}")
+
+
+def _is_compared(name: str) -> bool:
+    """Whether a layer belongs to the backbone; files from before torch 0.4.1 have no counters of batches."""
+    return not name.startswith(FOREIGN_HEADS) and not name.endswith("num_batches_tracked")
 
 
 def head_fits(model: nn.Module, weights: Weights) -> bool:

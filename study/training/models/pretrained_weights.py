@@ -1,4 +1,4 @@
-"""Weights to start from: files of state dicts, and published ImageNet weights from torch's hub cache or the network."""
+"""Published ImageNet weights from torch's hub cache or the network."""
 
 from __future__ import annotations
 
@@ -15,52 +15,7 @@ from safetensors.torch import load_file
 from torch import hub
 
 from study.errors import WeightsError
-from study.paths import WEIGHTS
 from study.training.models.architectures import ARCHITECTURES
-
-FORMS = "a checkpoint's folder, a trial's folder, an exported bundle, or a .safetensors, .pt or .pth file"
-
-
-def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Read a state dict.
-
-    Args:
-        path: a folder that holds ``model.safetensors`` itself or in its newest ``epoch-*``, or a file; a .pt file may
-            hold the state dict as it is or under the key ``state_dict`` or ``model``.
-
-    Raises:
-        WeightsError: there are no weights, or they cannot be read.
-    """
-    file = find_weights(path)
-    try:
-        state = load_file(file) if file.suffix == ".safetensors" else _read_pickled(file)
-    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
-        raise WeightsError(f"{file} cannot be read as weights: {error}") from error
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
-
-
-def find_weights(path: Path) -> Path:
-    """Return the file with the weights, without opening it.
-
-    Raises:
-        WeightsError: there is none.
-    """
-    candidates = [path, path / WEIGHTS, *(folder / WEIGHTS for folder in sorted(path.glob("epoch-*"), reverse=True))]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise WeightsError(f"{path} must be {FORMS}, but there is no {WEIGHTS} in it; check the path")
-
-
-def _read_pickled(file: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(file, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError("it must hold a state dict: names and tensors")
-    return state
-
 
 TIMEOUT_S = 30.0
 """Of each connection and read; torch's hub has no time limit of its own."""
