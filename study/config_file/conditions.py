@@ -9,10 +9,10 @@ from graphlib import CycleError, TopologicalSorter
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Condition, Constant, Domain, Parameter, Uniform, same_value
 from study.config_file.domains import ParameterDraft
-from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc, Report, dotted
 from study.designs.space import find_value, parents_first, values_of
 from study.utils.suggestions import did_you_mean
+from study.utils.text import show, show_bare
 
 Requirements = dict[str, tuple[Scalar, ...]]
 

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Parameter, Uniform
 from study.config.study_config import SOURCE_KEYS
-from study.config_file.messages import show, unknown_key
-from study.config_file.schema_check import DEFAULTS
+from study.config_file.messages import DEFAULTS, unknown_key
 from study.config_file.yaml_document import Report, Tree
 from study.designs.space import values_of
 from study.paths import encode_name
+from study.utils.text import show
 
 _LONGEST_FOLDER = 200
 UNKNOWN = object()

@@ -17,11 +17,11 @@ from study.config_file.messages import (
     refusal,
     reject,
     schema_at,
-    show,
     unknown_key,
 )
 from study.config_file.yaml_document import Loc, Report, Tree
 from study.utils.suggestions import did_you_mean
+from study.utils.text import show
 
 KINDS = ("choice", "uniform", "loguniform", "int", "logint")
 STEPPED = ("uniform", "int")
@@ -88,7 +88,7 @@ class _DomainReader:
         known = (*KINDS, "step", "when")
         for key in value:
             if key not in known:
-                self._report.at_key((*self._loc, key), unknown_key(key, self._title, known))
+                self._report.at_key((*self._loc, key), unknown_key(key, self._title, known, alone=True))
         if "when" in value and value["when"] is None:
             rule = f"{self._title}.when has no value; name a parent, such as {{optimizer: sgd}}"
             self._report.at_value((*self._loc, "when"), rule)

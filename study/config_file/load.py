@@ -11,7 +11,6 @@ from study.config.study_config import SOURCE_KEYS, SourceKeys, StudySpec
 from study.config_file.conditions import link
 from study.config_file.data_rules import DATA_RULES, Candidate
 from study.config_file.domains import read_space
-from study.config_file.messages import show
 from study.config_file.objective_rules import OBJECTIVE_RULES
 from study.config_file.schema_check import check_schema
 from study.config_file.search_rules import SEARCH_RULES
@@ -19,6 +18,7 @@ from study.config_file.training_rules import TRAINING_RULES
 from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
 from study.errors import Fault, SpecError
 from study.utils.suggestions import nearest_name
+from study.utils.text import show
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], name: str | None, trials: int | None) -> None:

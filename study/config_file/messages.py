@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import re
 from collections.abc import Callable, Iterable
@@ -13,14 +12,17 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from study.config.augmentation_spec import OPERATIONS, PRESETS
-from study.config.hyperparameters import Scalar
+from study.config.hyperparameters import Frozen, Scalar
 from study.config.study_config import StudySpec
 from study.config_file.yaml_document import Loc, Tree
-from study.utils.suggestions import did_you_mean
+from study.utils.suggestions import did_you_mean, nearest_name, usual_name
+from study.utils.text import shorten, show, show_bare
 
 Schema: TypeAlias = dict[str, Any]
 """A JSON schema with its reference resolved."""
 
+DEFAULTS = StudySpec(name="defaults")
+SECTIONS = {name: type(value) for name, value in DEFAULTS if isinstance(value, Frozen)}
 _NOUNS = {"integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false"}
 _PLURALS = {"a whole number": "whole numbers", "a number": "numbers"}
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
@@ -199,28 +201,30 @@ def _nearest_augmentation(value: object) -> str:
     return did_you_mean(next(unknown, ""), known)
 
 
-def show(value: object) -> str:
-    """Write a value as in the study file, cut short; text stands in quotes."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return show_bare(value)
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, float):
-        return repr(value)
-    written = json.dumps(value, ensure_ascii=False, default=str)
-    return written if len(written) <= 60 else f"{written[:57]}..."
+def unknown_key(key: str, where: str, known: Iterable[str], *, alone: bool = False) -> str:
+    """Return the message for an unknown key, with the one that is meant and all there are.
 
-
-def show_bare(value: object) -> str:
-    """Write a scalar without quotes."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
-    return value if isinstance(value, str) else show(value)
-
-
-def unknown_key(key: str, where: str, known: Iterable[str], hint: str = "") -> str:
-    """Return the message for an unknown key, with the nearest name and all of them."""
+    Args:
+        key: as written.
+        where: what lacks it.
+        known: the keys it has.
+        alone: whether no other section can be meant.
+    """
     names = list(known)
-    meant = did_you_mean(key, names) or hint
+    usual, near = usual_name(key, names), nearest_name(key, names)
+    if usual or (near and alone):
+        meant = f"; did you mean `{usual or near}`?"
+    else:
+        meant = "" if alone else _section_with(key, usual_name) or did_you_mean(key, names) or _section_with(key)
     stop = "" if meant.endswith("?") else "."
-    return f"unknown key `{key}` in {where}{meant}{stop} Known: {', '.join(names)}"
+    return f"unknown key `{shorten(key)}` in {where}{meant}{stop} Known: {', '.join(names)}"
+
+
+def _section_with(key: str, find: Callable[[str, Iterable[str]], str | None] = nearest_name) -> str:
+    """Return a hint at the section that has this key or the one that is meant."""
+    if key in SECTIONS:
+        return f"; `{key}` is a section of its own, at the left margin"
+    fields = {name: section.model_fields for name, section in SECTIONS.items()}
+    exact = ((name, key) for name, known in fields.items() if key in known)
+    meant = ((name, find(key, known)) for name, known in fields.items() if len(key) > 3 or find is usual_name)
+    return next((f"; did you mean `{name}.{field}`?" for name, field in (*exact, *meant) if field), "")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from study.config_file.data_rules import Candidate, Rule, known_sets
-from study.config_file.messages import show
 from study.config_file.yaml_document import Loc, Tree, dotted
 from study.metric_catalog import (
     EVALUATED,
@@ -18,6 +17,7 @@ from study.metric_catalog import (
     shifted_sets,
 )
 from study.utils.suggestions import did_you_mean
+from study.utils.text import show
 
 USABLE = tuple(name for name, metric in METRICS.items() if metric.mode)
 FAMILIES = (

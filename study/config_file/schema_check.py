@@ -5,14 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from study.config.hyperparameters import Frozen
-from study.config.study_config import StudySpec
 from study.config_file.messages import describe, refusal, reject, schema_at, schema_errors, unknown_key
 from study.config_file.yaml_document import Loc, Report, Tree, dotted
-from study.utils.suggestions import nearest_name
-
-DEFAULTS = StudySpec(name="defaults")
-SECTIONS = {name: type(value) for name, value in DEFAULTS if isinstance(value, Frozen)}
 
 
 def check_schema(document: Tree, report: Report) -> Tree:
@@ -42,7 +36,7 @@ def _report(kind: str, error_loc: Loc, tree: Tree, report: Report) -> Loc:
         *above, key = loc
         names = (schema_at(tuple(above)) or {})["properties"]
         where = dotted(tuple(above)) or "the study file"
-        report.at_key(loc, unknown_key(str(key), where, names, _section_with(str(key))))
+        report.at_key(loc, unknown_key(str(key), where, names))
     elif not report.is_faulty(*loc) and (message := reject(dotted(loc), loc, value, report.written(loc))):
         report.at_value(loc, message)
     return loc
@@ -78,15 +72,3 @@ def _take_out_grid(tree: Tree, report: Report) -> None:
     if isinstance(search, dict) and search.get("sampler") == "grid":
         rule = refusal("search.sampler", describe(schema_at(loc) or {}), search.pop("sampler"), lambda value: False)
         report.at_value(loc, f"{rule}; a grid is a design now: remove it and write design: grid")
-
-
-def _section_with(key: str) -> str:
-    """Return a hint at the section that has this key or the nearest one."""
-    if key in SECTIONS:
-        return f"; `{key}` is a section of its own, at the left margin"
-    for near in (False, True):
-        for name, section in SECTIONS.items():
-            field = nearest_name(key, section.model_fields) if near else key
-            if field in section.model_fields and (not near or len(key) > 3):
-                return f"; did you mean `{name}.{field}`?"
-    return ""

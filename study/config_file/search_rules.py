@@ -8,11 +8,11 @@ from typing import Any
 from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.search_space import Constant, Integer, Uniform
 from study.config_file.data_rules import UNKNOWN, Candidate, Rule
-from study.config_file.messages import show, show_bare
 from study.config_file.yaml_document import Loc
 from study.designs.points import form_objections, points_in, space_objections
 from study.designs.space import searched
 from study.utils.suggestions import did_you_mean
+from study.utils.text import show, show_bare
 
 _WITHOUT_EPOCHS = ("none", "wilcoxon")
 _LEAST_NUMBERS = 2

@@ -9,11 +9,11 @@ from study.config.hyperparameters import BELONGS, DEPTHS, Hyperparameters, Scala
 from study.config.search_space import Constant, Parameter
 from study.config_file.conditions import requirements
 from study.config_file.data_rules import Candidate, Rule, known_sets
-from study.config_file.messages import show, show_bare
 from study.config_file.objective_rules import unfit
 from study.config_file.yaml_document import Loc
 from study.designs.space import values_of
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
+from study.utils.text import show, show_bare
 
 Values = frozenset[tuple[bool, Scalar]]
 Way = Mapping[str, Values]

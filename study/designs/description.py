@@ -8,10 +8,10 @@ from itertools import islice
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
 from study.config.study_config import StudySpec
-from study.designs.formatting import format_conditions, format_value
-from study.designs.points import distinct_points, listed_points, planned_trials
-from study.designs.registry import DESIGNS
+from study.designs.formatting import format_conditions
+from study.designs.points import DESIGNS, distinct_points, listed_points, planned_trials
 from study.designs.space import constants, searched
+from study.utils.text import show_bare
 
 
 def design_notes(spec: StudySpec) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ def _incomplete(spec: StudySpec) -> Iterator[str]:
     whole, rest = divmod(planned, points)
     yield f"budget.trials cuts {points * len(seeds)} trials to {planned}"
     if rest:
-        yield f"seed {format_value(seeds[whole])} is run for the first {rest} of {points} points"
+        yield f"seed {show_bare(seeds[whole])} is run for the first {rest} of {points} points"
 
 
 MOST_POINTS_SHOWN = 1000
@@ -106,16 +106,14 @@ def _settings(spec: StudySpec) -> Iterator[str]:
     if design.resolution is not None:
         yield f"A {design.fraction} fraction of resolution {design.resolution}."
     if fixed := constants(spec.space):
-        yield f"Fixed: {', '.join(f'{name} = {format_value(value)}' for name, value in fixed.items())}."
+        yield f"Fixed: {', '.join(f'{name} = {show_bare(value)}' for name, value in fixed.items())}."
 
 
 def _points(spec: StudySpec, points: Iterable[dict[str, Scalar]]) -> Iterator[str]:
     names = [parameter.name for parameter in searched(spec.space)]
     points = iter(points)
     shown = islice(points, MOST_POINTS_SHOWN)
-    yield from _table(
-        names, ([format_value(point[name]) if name in point else "" for name in names] for point in shown)
-    )
+    yield from _table(names, ([show_bare(point[name]) if name in point else "" for name in names] for point in shown))
     if more := sum(1 for _ in points):
         yield ""
         yield f"{more} more points follow."
@@ -129,9 +127,9 @@ def _space(spec: StudySpec) -> Iterator[str]:
 def _values(domain: Domain) -> str:
     match domain:
         case Choice(values=values):
-            return ", ".join(map(format_value, values))
+            return ", ".join(map(show_bare, values))
         case Constant(value=value):
-            return f"{format_value(value)} (fixed)"
+            return f"{show_bare(value)} (fixed)"
         case Integer() | Uniform():
             step = f" in steps of {domain.step}" if domain.step not in (None, 1) else ""
             kind = "whole numbers from " if isinstance(domain, Integer) else ""

@@ -9,7 +9,7 @@ from study.config.hyperparameters import Scalar
 from study.config.search_config import MOST_POINTS, DesignSpec
 from study.config.search_space import Parameter, same_value
 from study.designs.design import Design, Objection, Point, continuous_ranges
-from study.designs.formatting import format_domain, format_settings, format_value, join_words
+from study.designs.formatting import format_domain, format_settings, join_words
 from study.designs.space import (
     constants,
     excluded_values,
@@ -19,6 +19,7 @@ from study.designs.space import (
     searched,
     values_of,
 )
+from study.utils.text import show_bare
 
 
 class OneFactor(Design):
@@ -134,7 +135,7 @@ def _baseline_values(design: DesignSpec, space: Sequence[Parameter]) -> Iterator
         if value is None or is_continuous(parameter.domain) or find_value(parameter.domain, value) is not None:
             continue
         admitted = format_domain(parameter.domain)
-        rule = f"design.baseline.{parameter.name} must be {admitted}, as in space, got {format_value(value)}"
+        rule = f"design.baseline.{parameter.name} must be {admitted}, as in space, got {show_bare(value)}"
         yield Objection(("design", "baseline", parameter.name), rule)
 
 
@@ -164,5 +165,5 @@ def _refused(variant: Variant, space: Sequence[Parameter]) -> str:
     excluded = next(parameter for parameter in space if parameter.name == name).excluded
     beside = {item.beside.parameter for item in excluded}
     others = format_settings({other: value for other, value in variant.params.items() if other in beside})
-    rule = f"design.baseline.{name}={format_value(variant.params[name])} cannot be run beside {others}"
+    rule = f"design.baseline.{name}={show_bare(variant.params[name])} cannot be run beside {others}"
     return f"{rule}; choose another baseline"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from study.config.search_config import MOST_POINTS, DesignSpec
+from study.config.search_config import MOST_POINTS, DesignKind, DesignSpec
 from study.config.search_space import Parameter
 from study.config.study_config import StudySpec
-from study.designs.design import Objection, Point
-from study.designs.grid import count_grid
-from study.designs.registry import DESIGNS
+from study.designs.design import Design, Objection, Point
+from study.designs.factorial import Factorial
+from study.designs.grid import Grid, count_grid
+from study.designs.one_factor import OneFactor
 from study.designs.space import searched
 from study.errors import DesignError
+
+DESIGNS: Mapping[DesignKind, Design] = {"grid": Grid(), "one_factor": OneFactor(), "factorial": Factorial()}
+"""Every design that lists its points; with ``search`` a sampler chooses them."""
 
 
 def form_objections(design: DesignSpec) -> Iterator[Objection]:

@@ -1,7 +1,9 @@
-"""Names and values from elsewhere as text that a terminal, a table or a page can show."""
+"""Names and values as text that a message, a table or a page can show."""
 
 from __future__ import annotations
 
+import json
+import math
 import unicodedata
 
 
@@ -16,6 +18,32 @@ def printable(text: str) -> str:
     return "".join(
         character if _prints(character) else character.encode("unicode_escape").decode("ascii") for character in text
     )
+
+
+def shorten(text: str, most: int = 60) -> str:
+    """Return text that prints, cut where it is longer."""
+    shown = printable(text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def show(value: object) -> str:
+    """Write a value as in a study file, cut short; text stands in quotes."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, float):
+        return show_bare(value)
+    return shorten(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def show_bare(value: object) -> str:
+    """Write a single value as in a study file, text without quotes."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, float):
+        return (
+            repr(value) if math.isfinite(value) else ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
+        )
+    return show(value)
 
 
 def _prints(character: str) -> bool:

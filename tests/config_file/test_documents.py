@@ -18,9 +18,8 @@ from study.config.search_config import DesignKind, PrunerName, SamplerName
 from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.config_file.domains import KINDS, STEPPED
-from study.config_file.messages import listed_values, schema_at
+from study.config_file.messages import SECTIONS, listed_values, schema_at
 from study.config_file.objective_rules import unfit
-from study.config_file.schema_check import SECTIONS
 from study.designs import count_points, design_notes
 from study.metric_catalog import EVALUATED, METRICS, PER_CLASS, VAL_PREFIX, metric_named
 from study.training.dataset import FIXED_NORMALIZATIONS

@@ -11,7 +11,7 @@ from engine_fakes import Listener, drive, make_spec, make_storage
 from study.config.search_config import DesignKind, DesignSpec
 from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
 from study.designs.grid import grid_points
-from study.designs.registry import DESIGNS
+from study.designs.points import DESIGNS
 from study.storage.study_storage import StudyStorage
 
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))
