@@ -18,9 +18,12 @@ StudyError                  exit code 1: one message, no traceback
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.paths import StudyLayout
+from study.utils.text import printable, shorten
+
+_LONGEST_MESSAGE = 1500
 
 
 class StudyError(Exception):
@@ -49,19 +52,20 @@ class Fault:
 
 
 class SpecError(StudyError):
-    """Every fault of a study file at once, each as ``file:line:column: message``."""
+    """Every fault of a study file at once, each as ``file:line:column: message`` on a line of its own."""
 
     exit_code = 2
 
     def __init__(self, path: str, faults: Sequence[Fault]) -> None:
         self.path = path
-        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+        shown = (replace(fault, message=shorten(fault.message, _LONGEST_MESSAGE)) for fault in faults)
+        self.faults = tuple(sorted(shown, key=lambda fault: (fault.line, fault.column)))
         super().__init__("\n".join(_located(path, fault) for fault in self.faults))
 
 
 def _located(path: str, fault: Fault) -> str:
     place = f"{path}:{fault.line}:{fault.column}" if fault.line else path
-    return f"{place}: {fault.message}"
+    return f"{printable(place)}: {fault.message}"
 
 
 class DataError(StudyError):

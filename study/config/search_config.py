@@ -17,6 +17,7 @@ SamplerName = Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2"]
 PrunerName = Literal["asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "none"]
 
 MOST_POINTS = 100_000
+MOST_TRIALS = 1_000_000
 _PART = r"(\d+(?:\.\d+)?)\s*(s|min|h|d)"
 _SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 

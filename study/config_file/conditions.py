@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Condition, Constant, Domain, Parameter, Uniform, same_value
@@ -12,7 +13,7 @@ from study.config_file.domains import ParameterDraft
 from study.config_file.yaml_document import Loc, Report, dotted
 from study.designs.space import find_value, parents_first, values_of
 from study.utils.suggestions import did_you_mean
-from study.utils.text import show, show_bare
+from study.utils.text import shorten, show, show_bare
 
 Requirements = dict[str, tuple[Scalar, ...]]
 
@@ -47,13 +48,15 @@ def link(drafts: Sequence[ParameterDraft], trial: Mapping[str, object], report: 
 
 def requirements(name: str, parameters: Mapping[str, Parameter]) -> Requirements:
     """Return what each ancestor must be where this parameter exists; an empty tuple is a contradiction."""
-    needed: Requirements = {}
-    for condition in parameters[name].when:
-        above = requirements(condition.parameter, parameters) if condition.parameter in parameters else {}
-        for parent, values in (*above.items(), (condition.parameter, condition.values)):
-            before = needed.get(parent, values)
-            needed[parent] = tuple(value for value in before if any(same_value(value, allowed) for allowed in values))
-    return needed
+    known: dict[str, Requirements] = {}
+    for parameter in parameters.values():  # parents come first
+        needed = known[parameter.name] = {}
+        for condition in parameter.when:
+            above = known.get(condition.parameter, {})
+            for parent, values in (*above.items(), (condition.parameter, condition.values)):
+                before = needed.get(parent, values)
+                needed[parent] = tuple(value for value in before if any(same_value(value, other) for other in values))
+    return known[name]
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class _Reader:
 
     def _is_parent(self, parent: str, loc: Loc) -> bool:
         if parent == self.draft.name:
-            self.report.at_key(loc, f"{self.title} must not ask for `{parent}` itself")
+            self.report.at_key(loc, f"{self.title} must not ask for `{shorten(parent)}` itself")
         elif parent in self.drafts:
             return True
         elif parent in Hyperparameters.model_fields:
@@ -128,8 +131,8 @@ class _Reader:
             self.report.at_key(loc, f"{self.title} asks for `{parent}`, which is not searched ({fixed}); {way}")
         else:
             known = [name for name in self.drafts if name != self.draft.name]
-            message = f"{self.title} asks for `{parent}`, which is not searched{did_you_mean(parent, known)}"
-            self.report.at_key(loc, f"{message} Searched: {', '.join(known) or 'nothing'}")
+            message = f"{self.title} asks for `{shorten(parent)}`, which is not searched{did_you_mean(parent, known)}"
+            self.report.at_key(loc, f"{message} Searched: {', '.join(map(shorten, known)) or 'nothing'}")
         return False
 
     def _taken(self, parent: str, domain: Domain, value: object, loc: Loc) -> Scalar | None:
@@ -137,14 +140,11 @@ class _Reader:
         taken = find_value(domain, value)
         if taken is None and not self._overridden(parent):
             possible = values_of(domain)
-            near = (
-                did_you_mean(value, [name for name in possible if isinstance(name, str)])
-                if isinstance(value, str)
-                else ""
-            )
-            shown = [show_bare(value) for value in possible[:10]]
+            names = [name for name in possible if isinstance(name, str)] if isinstance(possible, tuple) else []
+            near = did_you_mean(value, names) if isinstance(value, str) else ""
+            shown = [show_bare(value) for value in islice(possible, 10)]
             more = f", ... {show_bare(possible[-1])}" if len(possible) > len(shown) else ""
-            rule = f"{self.title}.{parent} must be a value it can take ({', '.join(shown)}{more})"
+            rule = f"{self.title}.{shorten(parent)} must be a value it can take ({', '.join(shown)}{more})"
             self.report.at_value(loc, f"{rule}, got {show(value)}{near}")
         return taken
 

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from study.config.hyperparameters import Scalar
-from study.config.search_space import Parameter, Uniform
+from study.config.search_space import Parameter
 from study.config.study_config import SOURCE_KEYS
 from study.config_file.messages import DEFAULTS, unknown_key
 from study.config_file.yaml_document import Report, Tree
-from study.designs.space import values_of
+from study.designs.space import is_continuous, values_of
 from study.paths import encode_name
 from study.utils.text import show
 
 _LONGEST_FOLDER = 200
+_MOST_LISTED = 10_000
+_LEAST_GPU = 1e-4
 UNKNOWN = object()
 
 
@@ -48,7 +50,7 @@ class Candidate:
         return True
 
     def possible_values(self, name: str) -> tuple[Scalar, ...] | None:
-        """Return every value a discrete hyperparameter can have; None where a fault or a continuous range hides it."""
+        """Return every value a hyperparameter can have; None where a fault, or too many to list, hide them."""
         if self.report.is_faulty("space", name) or self.report.is_faulty("trial", name):
             return None
         parameter = self.parameters.get(name)
@@ -57,7 +59,9 @@ class Candidate:
             return None if lost else (self.value_of("trial", name),)
         domain = parameter.domain
         default = () if not parameter.when else (self.value_of("trial", name),)
-        return None if isinstance(domain, Uniform) else (*values_of(domain), *default)
+        if is_continuous(domain) or len(values_of(domain)) > _MOST_LISTED:
+            return None
+        return (*values_of(domain), *default)
 
 
 Rule: TypeAlias = Callable[[Candidate], None]
@@ -105,9 +109,12 @@ def _source(study: Candidate) -> None:
 
 
 def _directory(study: Candidate, path: str, *loc: str) -> None:
-    if Path(path).is_dir():
-        return
-    state = "is not a directory" if Path(path).exists() else "does not exist"
+    try:
+        if Path(path).is_dir():
+            return
+        state = "is not a directory" if Path(path).exists() else "does not exist"
+    except OSError as exc:
+        state = f"cannot be read: {exc.strerror}"
     way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
     way_out = "" if Path(path).is_absolute() else f"; {way_out}"
     rule = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {state}{way_out}"
@@ -179,6 +186,9 @@ def _fractions(study: Candidate) -> None:
 
 def _gpus(study: Candidate) -> None:
     gpus = study.value_of("resources", "gpus_per_trial")
+    if isinstance(gpus, float) and 0 < gpus < _LEAST_GPU:
+        rule = f"resources.gpus_per_trial must be 0 or at least {_LEAST_GPU}, got {show(gpus)}"
+        study.report.at_value(("resources", "gpus_per_trial"), rule)
     if isinstance(gpus, int | float) and gpus > 1 and gpus != int(gpus):
         rule = f"resources.gpus_per_trial must be whole when it is > 1, got {show(gpus)}"
         study.report.at_value(("resources", "gpus_per_trial"), f"{rule}; write {int(gpus)} or {int(gpus) + 1}")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from pydantic import ValidationError
+
 from study.config.hyperparameters import Hyperparameters, Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Uniform
 from study.config_file.messages import (
@@ -16,6 +18,7 @@ from study.config_file.messages import (
     listed_values,
     refusal,
     reject,
+    repeated,
     schema_at,
     unknown_key,
 )
@@ -25,6 +28,7 @@ from study.utils.text import show
 
 KINDS = ("choice", "uniform", "loguniform", "int", "logint")
 STEPPED = ("uniform", "int")
+MOST_STEPS = 1_000_000_000
 _ENDS = ("low", "high")
 _FORMS = (
     "{choice: [...]}, {uniform: [low, high]}, {loguniform: [low, high]}, {int: [low, high]} or {logint: [low, high]}"
@@ -114,20 +118,21 @@ class _DomainReader:
         if not values:
             self._report.at_value(loc, f"{self._title}.choice must have at least one value, got []")
             return None
-        good = [self._choice_item(at, values) for at in range(len(values))]
-        return Choice(values=tuple(map(self._typed, values))) if all(good) else None
-
-    def _choice_item(self, at: int, values: list[Any]) -> bool:
-        value, loc, title = values[at], (*self._loc, "choice", at), f"{self._title}.choice"
-        if value is None:
-            self._report.at_value(loc, f"{title}[{at}] must be {describe(self._schema)}, got null")
-        # Optuna compares choices by ==, for which 1, 1.0 and true are one value
-        elif (first := next((item for item in values[:at] if item == value), None)) is not None:
+        title, again = f"{self._title}.choice", repeated(values)  # for Optuna 1, 1.0 and true are one value, too
+        good = [
+            self._is_choice(f"{title}[{at}]", item, (*loc, at)) for at, item in enumerate(values) if at not in again
+        ]
+        for at, first in again.items():
+            value = values[at]
             same = "twice" if show(first) == show(value) else f"as {show(first)} and as {show(value)}"
-            self._report.at_value(loc, f"{title} must not repeat a value, got {show(value)} {same}")
-        else:
-            return self._is_admitted(f"{title}[{at}]", value, loc)
-        return False
+            self._report.at_value((*loc, at), f"{title} must not repeat a value, got {show(value)} {same}")
+        return Choice(values=tuple(map(self._typed, values))) if all(good) and not again else None
+
+    def _is_choice(self, title: str, value: object, loc: Loc) -> bool:
+        if value is None:
+            self._report.at_value(loc, f"{title} must be {describe(self._schema)}, got null")
+            return False
+        return self._is_admitted(title, value, loc)
 
     def _range(self, kind: str, value: Tree) -> Domain | None:
         log, number = kind.startswith("log"), int if "int" in kind else float
@@ -198,13 +203,20 @@ class _DomainReader:
             # in decimals, as people write them: in binary 0.0351 - 0.0001 is less than 0.035
             self._report.at_value(loc, f"{title} must be <= high - low = {last - first}, got {show(step)}")
             return None
+        if (last - first) / by > MOST_STEPS:
+            rule = f"{title} must make at most {MOST_STEPS:,} steps from low to high, got {show(step)}"
+            self._report.at_value(loc, f"{rule}; take a larger one, or none")
+            return None
         return step
 
     def _is_admitted(self, title: str, value: object, loc: Loc) -> bool:
-        message = reject(title, ("trial", self._name), value, self._report.written(loc))
-        if message:
-            self._report.at_value(loc, message)
-        return message is None
+        try:
+            self._typed(value)
+        except ValidationError:
+            message = reject(title, ("trial", self._name), value, self._report.written(loc))
+            self._report.at_value(loc, message or "")
+            return False
+        return True
 
     def _is_number(self, title: str, number: type, value: object, loc: Loc) -> bool:
         def takes(candidate: object) -> bool:

@@ -15,10 +15,24 @@ from study.config_file.objective_rules import OBJECTIVE_RULES
 from study.config_file.schema_check import check_schema
 from study.config_file.search_rules import SEARCH_RULES
 from study.config_file.training_rules import TRAINING_RULES
-from study.config_file.yaml_document import Document, Place, Report, Tree, dotted, parse
+from study.config_file.yaml_document import (
+    MOST_FAULTS,
+    Document,
+    Place,
+    Report,
+    TooManyFaultsError,
+    Tree,
+    dotted,
+    parse,
+)
 from study.errors import Fault, SpecError
 from study.utils.suggestions import nearest_name
 from study.utils.text import show
+
+_MOST_BYTES = 1_000_000
+_MOST_NAMED = 10
+_OPEN_FILES = ("/dev/", "/proc/")
+"""Where a shell puts the pipes of `<(...)`."""
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], name: str | None, trials: int | None) -> None:
@@ -126,9 +140,13 @@ def load_spec(
     apply_overrides(document, overrides, name, trials)
     _spell_out_design(document)
     report = Report(document.places, document.faults)
-    spec = _check(document, report)
+    try:
+        spec = _check(document, report)
+    except TooManyFaultsError:
+        spec = None
     if spec is None:
-        raise SpecError(str(path), report.faults)
+        more = [Fault(f"has more faults than these {MOST_FAULTS}")] if len(report.faults) >= MOST_FAULTS else []
+        raise SpecError(str(path), [*more, *report.faults[:MOST_FAULTS]])
     return LoadedSpec(spec, text, path)
 
 
@@ -165,7 +183,13 @@ def _check_root(path: Path, document: Document) -> None:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        if path.is_fifo() and not str(path).startswith(_OPEN_FILES):
+            raise OSError(None, "it is a named pipe, which may never end")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise OSError(None, f"it has more than {_MOST_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         before = exc.object[: exc.start]
         column = exc.start - before.rfind(b"\n")
@@ -175,8 +199,8 @@ def _read_text(path: Path) -> str:
         fault = Fault(f"does not exist; {_neighbours(path)}")
     except IsADirectoryError:
         fault = Fault(f"is a directory; {_neighbours(path / 'study.yaml')}")
-    except OSError as exc:
-        fault = Fault(f"cannot be read: {exc.strerror}")
+    except (OSError, ValueError) as exc:
+        fault = Fault(f"cannot be read: {getattr(exc, 'strerror', None) or exc}")
     raise SpecError(str(path), [fault])
 
 
@@ -187,4 +211,5 @@ def _neighbours(path: Path) -> str:
         return f"{path.parent} has no study file (*.yaml)"
     near = nearest_name(path.name, names)
     meant = f"did you mean {path.parent / near}? " if near else ""
-    return f"{meant}{path.parent} has {', '.join(names)}"
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return f"{meant}{path.parent} has {', '.join(names[:_MOST_NAMED])}{more}"

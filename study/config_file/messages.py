@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from pydantic import ValidationError
@@ -27,6 +27,7 @@ _NOUNS = {"integer": "a whole number", "number": "a number", "string": "text", "
 _PLURALS = {"a whole number": "whole numbers", "a number": "numbers"}
 _BOUNDS = (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
 _LONGEST_TUPLE = 3
+_MOST_EXACT = 2**53
 
 
 @functools.cache
@@ -170,7 +171,7 @@ def _way_out(takes: Callable[[object], bool], value: object, written: str, liste
         if any(takes(plain) for plain in _unquoted(value)):
             return "; remove the quotes"
         return did_you_mean(value, [choice for choice in listed if isinstance(choice, str)])
-    if isinstance(value, float) and value.is_integer() and takes(int(value)):
+    if isinstance(value, float) and value.is_integer() and abs(value) < _MOST_EXACT and takes(int(value)):
         return f"; write {int(value)}"
     if isinstance(value, int | float) and takes(written):
         return f'; put it in quotes: "{written}"'
@@ -199,6 +200,18 @@ def _nearest_augmentation(value: object) -> str:
     known = (*PRESETS, *OPERATIONS)
     unknown = (word for word in re.findall(r"(?:^|\+)\s*([^\W\d]+)", str(value)) if word not in known)
     return did_you_mean(next(unknown, ""), known)
+
+
+def repeated(values: Sequence[object]) -> dict[int, object]:
+    """Return the places of values that are equal to an earlier one, with that one; lists and mappings are none."""
+    first: dict[Hashable, object] = {}
+    places: dict[int, object] = {}
+    for at, value in enumerate(values):
+        if isinstance(value, Hashable) and value in first:
+            places[at] = first[value]
+        elif isinstance(value, Hashable):
+            first[value] = value
+    return places
 
 
 def unknown_key(key: str, where: str, known: Iterable[str], *, alone: bool = False) -> str:

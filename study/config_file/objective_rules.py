@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from study.config_file.data_rules import Candidate, Rule, known_sets
+from study.config_file.messages import repeated
 from study.config_file.yaml_document import Loc, Tree, dotted
 from study.metric_catalog import (
     EVALUATED,
@@ -74,8 +75,9 @@ def _objectives(study: Candidate) -> None:
         rule = f"objectives must have at least {_LEAST_OBJECTIVES}, got {len(given)}"
         study.report.at_value(("objectives",), f"{rule}; for one, write objective: {{metric: val_auc, mode: max}}")
     names = [objective["metric"] for objective in given]
+    again = repeated(names)
     for at, objective in enumerate(given):
-        if objective["metric"] in names[:at]:
+        if at in again:
             rule = f"objectives must differ, got {objective['metric']} twice"
             study.report.at_value(("objectives", at, "metric"), f"{rule}; remove one of them")
         else:
@@ -128,7 +130,8 @@ def _measured_each_epoch(study: Candidate, name: str) -> bool:
 
 
 def _stops_early(study: Candidate) -> bool:
-    return any(patience is not None for patience in study.possible_values("early_stopping_patience") or ())
+    patiences = study.possible_values("early_stopping_patience")
+    return patiences is None or any(patience is not None for patience in patiences)
 
 
 def _measured_late(use: str, name: str) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from math import floor, log2
 from typing import Any
 
-from study.config.search_config import MOST_POINTS, DesignSpec
+from study.config.search_config import MOST_POINTS, MOST_TRIALS, DesignSpec
 from study.config.search_space import Constant, Integer, Uniform
 from study.config_file.data_rules import UNKNOWN, Candidate, Rule
+from study.config_file.messages import repeated
 from study.config_file.yaml_document import Loc
 from study.designs.points import form_objections, points_in, space_objections
 from study.designs.space import searched
 from study.utils.suggestions import did_you_mean
-from study.utils.text import show, show_bare
+from study.utils.text import shorten, show
 
 _WITHOUT_EPOCHS = ("none", "wilcoxon")
 _LEAST_NUMBERS = 2
@@ -34,9 +35,19 @@ def _design(study: Candidate) -> None:
         at_value = len(objection.loc) > 1 and objection.loc[0] == "design" and objection.loc != ("design", "baseline")
         (report.at_value if at_value else report.at_key)(objection.loc, objection.message)
     points = None if objections else points_in(design, space)
-    if points is not None and points > MOST_POINTS:
-        rule = f"design {design.kind} would run {points} points, and at most {MOST_POINTS} are"
-        report.at_value(("design", "kind"), f"{rule}; list fewer values, or use design search")
+    if points is not None:
+        _few_enough(study, design.kind, points)
+
+
+def _few_enough(study: Candidate, kind: str, points: int) -> None:
+    """Report a design with more points, or more trials, than a study can have."""
+    seeds, most, loc = _seeds(study), study.value_of("budget", "trials"), ("design", "kind")
+    if points > MOST_POINTS:
+        rule = f"design {kind} would run {points} points, and at most {MOST_POINTS} are"
+        study.report.at_value(loc, f"{rule}; list fewer values, or use design search")
+    elif most is None and seeds is not None and points * seeds > MOST_TRIALS:
+        rule = f"design {kind} would run {points * seeds} trials ({points} points x {seeds} seeds)"
+        study.report.at_value(loc, f"{rule}, and at most {MOST_TRIALS} are; list fewer values or seeds")
 
 
 def _baseline_names(study: Candidate, design: DesignSpec) -> None:
@@ -85,10 +96,9 @@ def _replicates(study: Candidate) -> None:
     seeds = given.get("seeds")
     if seeds == []:
         report.at_value(("replicates", "seeds"), "replicates.seeds must have at least one seed, got []; write [0]")
-    for at, seed in enumerate(seeds or ()):
-        if seed in seeds[:at]:
-            rule = f"replicates.seeds must not repeat a seed, got {seed} twice; remove one of them"
-            report.at_value(("replicates", "seeds", at), rule)
+    for at, seed in repeated(seeds or ()).items():
+        rule = f"replicates.seeds must not repeat a seed, got {seed} twice; remove one of them"
+        report.at_value(("replicates", "seeds", at), rule)
 
 
 def _seeds(study: Candidate) -> int | None:
@@ -178,14 +188,15 @@ def _cmaes(study: Candidate) -> None:
 
 def _warm_start(study: Candidate) -> None:
     names, report = study.tree.get("warm_start", ()), study.report
+    again = repeated(names)
     for at, name in enumerate(names):
         loc = ("warm_start", at)
         if not name.strip():
             report.at_value(loc, f"warm_start[{at}] must name an earlier study, got {show(name)}")
         elif name == study.tree.get("name"):
-            report.at_value(loc, f"warm_start must name other studies, got this one, {show_bare(name)}; remove it")
-        elif name in names[:at]:
-            report.at_value(loc, f"warm_start must not repeat a study, got {show_bare(name)} twice; remove one of them")
+            report.at_value(loc, f"warm_start must name other studies, got this one, {shorten(name)}; remove it")
+        elif at in again:
+            report.at_value(loc, f"warm_start must not repeat a study, got {shorten(name)} twice; remove one of them")
 
 
 SEARCH_RULES: tuple[Rule, ...] = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from study.config.hyperparameters import BELONGS, DEPTHS, Hyperparameters, Scalar
 from study.config.search_space import Constant, Parameter
@@ -53,9 +53,17 @@ def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar) -> list
     for value in values_of(parameters[name].domain):
         ways.append((value, {**needed, name: _comparable([value])}))
     for parent, right in needed.items():
-        if wrong := _comparable(values_of(parameters[parent].domain)) - right:
+        if wrong := _told_apart(parent, parameters) - right:
             ways.append((fixed, {**_needed(parent, parameters), parent: wrong}))
     return [(value, way) for value, way in ways if all(way.values())]
+
+
+def _told_apart(name: str, parameters: Mapping[str, Parameter]) -> Values:
+    """Return the values of a parameter that some condition names, and one that stands for all others."""
+    named = {value for child in parameters for value in _needed(child, parameters).get(name, ())}
+    values = values_of(parameters[name].domain)
+    some = _comparable(islice(values, len(named) + 1))
+    return frozenset((*some, *named))
 
 
 def _needed(name: str, parameters: Mapping[str, Parameter]) -> dict[str, Values]:

@@ -12,6 +12,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from study.errors import Fault
+from study.utils.text import shorten, show
 
 Loc: TypeAlias = tuple[str | int, ...]
 Tree: TypeAlias = dict[str, Any]
@@ -20,6 +21,10 @@ _MERGE = "tag:yaml.org,2002:merge"
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
 _PLAIN_TAGS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _MOST_VALUES = 20_000
+_MOST_DEPTH = 20
+_MOST_CHARACTERS = 10_000
+_MOST_BITS = 63
+MOST_FAULTS = 100
 
 
 @dataclass(frozen=True)
@@ -81,13 +86,13 @@ def parse(text: str) -> Document:
         document.faults.append(_syntax_fault(exc, text))
     except RecursionError:
         document.faults.append(Fault("is nested too deep for a study file", 1, 1))
-    except _TooLargeError:
-        document.faults.append(Fault(f"must have at most {_MOST_VALUES} values once its aliases are expanded", 1, 1))
+    except _TooLargeError as exc:
+        document.faults.append(Fault(str(exc), 1, 1))
     return document
 
 
 class _TooLargeError(Exception):
-    """The document has more values than any study file needs."""
+    """The document has more values, or deeper ones, than any study file needs."""
 
 
 class _NodeReader:
@@ -101,6 +106,7 @@ class _NodeReader:
 
     def read(self, node: Node, loc: Loc) -> Any:
         """Return the value of a node and note its place."""
+        self._count(loc)
         self._document.places.values[loc] = _place(node.start_mark)
         if isinstance(node, ScalarNode):
             if node.style is None:
@@ -117,10 +123,14 @@ class _NodeReader:
         finally:
             self._open.discard(id(node))
 
-    def _enter(self, node: Node) -> bool:
+    def _count(self, loc: Loc = ()) -> None:
         self._seen += 1
         if self._seen > _MOST_VALUES:
-            raise _TooLargeError
+            raise _TooLargeError(f"must have at most {_MOST_VALUES} values once its aliases are expanded")
+        if len(loc) > _MOST_DEPTH:
+            raise _TooLargeError("is nested too deep for a study file")
+
+    def _enter(self, node: Node) -> bool:
         if id(node) in self._open:
             self._fault(node, "an alias must not contain itself")
             return False
@@ -128,20 +138,37 @@ class _NodeReader:
         return True
 
     def _scalar(self, node: ScalarNode) -> Any:
-        self._seen += 1
-        if self._seen > _MOST_VALUES:
-            raise _TooLargeError
         if node.tag == _TIMESTAMP:
-            return node.value  # YAML 1.2's core schema knows no dates
+            return self._text(node)  # YAML 1.2's core schema knows no dates
         try:
             value = self._constructor.construct_object(node, deep=True)
         except (YAMLError, ValueError, LookupError, OverflowError):
-            self._fault(node, f"{node.value!r} cannot be read as {_short(node.tag)}; put it in quotes if it is text")
+            way_out = "put it in quotes if it is text"
+            self._fault(node, f"{show(node.value)} cannot be read as {_short(node.tag)}; {way_out}")
             return None
-        if value is None or isinstance(value, bool | int | float | str):
+        if isinstance(value, str):
+            return self._text(node)
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            self._fault(node, f"a whole number must be between -2^63 and 2^63, got {shorten(node.value)}")
+            return None
+        if value is None or isinstance(value, bool | int | float):
             return value
         self._fault(node, f"tag {_short(node.tag)} is not understood; leave it out")
         return None
+
+    def _text(self, node: ScalarNode) -> str | None:
+        r"""Return the text of a node; two surrogates, such as ``\ud83d\ude42`` in JSON, are one character."""
+        text = str(node.value)
+        try:
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError:
+            self._fault(node, f"a text must not hold half a character, got {show(text)}; write the whole character")
+            return None
+        if "\0" in text or len(text) > _MOST_CHARACTERS:
+            rule = f"a text must have at most {_MOST_CHARACTERS} characters, none of them NUL"
+            self._fault(node, f"{rule}, got {show(text)}")
+            return None
+        return text
 
     def _mapping(self, node: Node, loc: Loc) -> Tree:
         result: Tree = {}
@@ -158,13 +185,17 @@ class _NodeReader:
         own: dict[str, tuple[str, Node, Node]] = {}
         merges: list[Node] = []
         for key_node, value_node in node.value:
+            self._count()
             if not isinstance(key_node, ScalarNode):
                 self._fault(key_node, "a key must be text, not a list or a mapping")
             elif key_node.tag == _MERGE:
                 merges.append(value_node)
-            elif (key := str(key_node.value)) in own:
+            elif (key := self._text(key_node)) is None:
+                continue
+            elif key in own:
                 first = _place(own[key][1].start_mark)
-                self._fault(key_node, f"duplicate key `{key}`: it is already on line {first.line}; keep one of them")
+                rule = f"duplicate key `{shorten(key)}`: it is already on line {first.line}"
+                self._fault(key_node, f"{rule}; keep one of them")
             else:
                 own[key] = (key, key_node, value_node)
         for merged in merges:
@@ -195,7 +226,7 @@ def _place(mark: StringMark) -> Place:
 
 
 def _short(tag: str | None) -> str:
-    return str(tag).replace("tag:yaml.org,2002:", "!!")
+    return shorten(str(tag).replace("tag:yaml.org,2002:", "!!"))
 
 
 def _syntax_fault(exc: YAMLError, text: str) -> Fault:
@@ -205,12 +236,19 @@ def _syntax_fault(exc: YAMLError, text: str) -> Fault:
     if isinstance(exc, ReaderError):
         before = text[: exc.position]
         column = exc.position - (before.rfind("\n") + 1) + 1
-        return Fault(f"is not YAML: character {exc.character!r} is not allowed", before.count("\n") + 1, column)
+        return Fault(f"is not YAML: character {show(exc.character)} is not allowed", before.count("\n") + 1, column)
     return Fault(f"is not YAML: {exc}", 1, 1)
 
 
+class TooManyFaultsError(Exception):
+    """There are more faults than anybody reads at once."""
+
+
 class Report:
-    """The faults reported so far, each at the place of a value or of a key."""
+    """The faults reported so far, each at the place of a value or of a key.
+
+    After the first ``MOST_FAULTS`` a further one raises ``TooManyFaultsError``.
+    """
 
     def __init__(self, places: Places, faults: list[Fault]) -> None:
         self.places = places
@@ -235,6 +273,8 @@ class Report:
         return any(faulty[: len(loc)] == loc[: len(faulty)] for faulty in self._locs)
 
     def _add(self, loc: Loc, place: Place, message: str) -> None:
+        if len(self.faults) >= MOST_FAULTS:
+            raise TooManyFaultsError
         self._locs.append(loc)
         text = f"{place.origin}: {message}" if place.origin else message
         self.faults.append(Fault(text, place.line, place.column))
@@ -244,5 +284,5 @@ def dotted(loc: Loc) -> str:
     """Return a place as text, such as ``space.depth.choice[1]``."""
     text = ""
     for part in loc:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{shorten(part)}" if text else shorten(part)
     return text

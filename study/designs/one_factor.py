@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from study.config.hyperparameters import Scalar
 from study.config.search_config import MOST_POINTS, DesignSpec
@@ -81,11 +81,21 @@ def variants(space: Sequence[Parameter], baseline: Mapping[str, Scalar]) -> Iter
     usual = _usual(space, baseline)
     first = _variant(space, usual, None)
     yield first
+    asked = {
+        rule.parameter
+        for parameter in space
+        for rule in (*parameter.when, *(item.beside for item in parameter.excluded))
+    }
     for factor in searched(space):
         if factor.name not in first.params:
             continue
+        alone = factor.name not in asked and not factor.excluded
         for value in values_of(factor.domain):
-            if not same_value(value, usual[factor.name]):
+            if same_value(value, usual[factor.name]):
+                continue
+            if alone:
+                yield replace(first, params={**first.params, factor.name: value}, changed=factor.name)
+            else:
                 yield _variant(space, {**usual, factor.name: value}, factor.name)
 
 

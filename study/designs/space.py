@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from decimal import Decimal
+from math import isfinite
 
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Choice, Constant, Domain, Integer, Parameter, Uniform, same_value
@@ -85,9 +86,12 @@ def find_value(domain: Domain, value: object) -> Scalar | None:
     values = values_of(domain)
     if isinstance(values, tuple):
         return next((candidate for candidate in values if same_value(candidate, value)), None)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value not in values:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return None
-    return type(values[0])(value)
+    if isinstance(values, range):  # which looks for an int at once, for 2.0 one by one
+        value = int(value) if value == int(value) else value
+        return value if isinstance(value, int) and value in values else None
+    return float(value) if value in values else None
 
 
 def excluded_values(parameter: Parameter, known: Mapping[str, Scalar]) -> list[Scalar]:

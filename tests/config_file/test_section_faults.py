@@ -83,7 +83,7 @@ def single_fault(folder: Path, body: str) -> str:
         ),
         ("trial: {init: kaiming, init: xavier}", "3:24: duplicate key `init`: it is already on line 3; keep one of"),
         ("trial: !fast {init: kaiming}", "3:8: tag !fast is not understood; leave it out"),
-        ("trial: {init: !!int x}", "3:15: 'x' cannot be read as !!int; put it in quotes if it is text"),
+        ("trial: {init: !!int x}", '3:15: "x" cannot be read as !!int; put it in quotes if it is text'),
         ("trial: {[1]: 2}", "3:9: a key must be text, not a list or a mapping"),
         ("trial: {<<: 3}", "3:13: `<<` must merge a mapping or a list of mappings, written as an alias such as *base"),
     ],
