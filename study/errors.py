@@ -18,12 +18,9 @@ StudyError                  exit code 1: one message, no traceback
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from study.paths import StudyLayout
-from study.utils.text import printable, shorten
-
-_LONGEST_MESSAGE = 1500
 
 
 class StudyError(Exception):
@@ -58,14 +55,13 @@ class SpecError(StudyError):
 
     def __init__(self, path: str, faults: Sequence[Fault]) -> None:
         self.path = path
-        shown = (replace(fault, message=shorten(fault.message, _LONGEST_MESSAGE)) for fault in faults)
-        self.faults = tuple(sorted(shown, key=lambda fault: (fault.line, fault.column)))
+        self.faults = tuple(sorted(faults, key=lambda fault: (fault.line, fault.column)))
         super().__init__("\n".join(_located(path, fault) for fault in self.faults))
 
 
 def _located(path: str, fault: Fault) -> str:
     place = f"{path}:{fault.line}:{fault.column}" if fault.line else path
-    return f"{printable(place)}: {fault.message}"
+    return f"{place}: {fault.message}"
 
 
 class DataError(StudyError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from study.config_file.yaml_document import (
 )
 from study.errors import Fault, SpecError
 from study.utils.suggestions import nearest_name
-from study.utils.text import show
+from study.utils.text import printable, shorten, show
 
 _MOST_BYTES = 1_000_000
 _MOST_NAMED = 10
+_LONGEST_MESSAGE = 1500
 _OPEN_FILES = ("/dev/", "/proc/")
 """Where a shell puts the pipes of `<(...)`."""
 
@@ -145,9 +146,15 @@ def load_spec(
     except TooManyFaultsError:
         spec = None
     if spec is None:
-        more = [Fault(f"has more faults than these {MOST_FAULTS}")] if len(report.faults) >= MOST_FAULTS else []
-        raise SpecError(str(path), [*more, *report.faults[:MOST_FAULTS]])
+        raise _refusal(path, report.faults)
     return LoadedSpec(spec, text, path)
+
+
+def _refusal(path: Path, faults: Sequence[Fault]) -> SpecError:
+    """Return the first faults of a file as one error, in text that any terminal can show."""
+    shown = [replace(fault, message=shorten(fault.message, _LONGEST_MESSAGE)) for fault in faults[:MOST_FAULTS]]
+    more = [Fault(f"has more faults than these {MOST_FAULTS}")] if len(faults) >= MOST_FAULTS else []
+    return SpecError(printable(str(path)), [*more, *shown])
 
 
 def _check(document: Document, report: Report) -> StudySpec | None:
@@ -172,13 +179,13 @@ def _spell_out_design(document: Document) -> None:
 
 def _check_root(path: Path, document: Document) -> None:
     if document.value is None and not document.faults:
-        raise SpecError(str(path), [Fault("is empty; the least a study file needs is a name and a space", 1, 1)])
+        raise _refusal(path, [Fault("is empty; the least a study file needs is a name and a space", 1, 1)])
     if document.value is not None and not isinstance(document.value, dict):
         place = document.places.value(())
         message = f"must be a mapping that begins like `name: ablation`, got {show(document.value)}"
         document.faults.append(Fault(message, place.line, place.column))
     if not isinstance(document.value, dict):
-        raise SpecError(str(path), document.faults)
+        raise _refusal(path, document.faults)
 
 
 def _read_text(path: Path) -> str:
@@ -201,7 +208,7 @@ def _read_text(path: Path) -> str:
         fault = Fault(f"is a directory; {_neighbours(path / 'study.yaml')}")
     except (OSError, ValueError) as exc:
         fault = Fault(f"cannot be read: {getattr(exc, 'strerror', None) or exc}")
-    raise SpecError(str(path), [fault])
+    raise _refusal(path, [fault])
 
 
 def _neighbours(path: Path) -> str:

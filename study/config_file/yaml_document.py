@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from ruamel.yaml import YAML
+from ruamel.yaml.composer import Composer
 from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
@@ -25,6 +27,7 @@ _MOST_DEPTH = 20
 _MOST_CHARACTERS = 10_000
 _MOST_BITS = 63
 MOST_FAULTS = 100
+_TOO_MANY = f"must have at most {_MOST_VALUES} values once its aliases are expanded"
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,10 @@ def parse(text: str) -> Document:
     """Parse a YAML 1.2 document; faults of the text are in the result, not raised."""
     document = Document()
     yaml = YAML(typ="safe", pure=True)
+    yaml.Composer = _Composer
     try:
-        node = yaml.compose(text)
+        with warnings.catch_warnings(action="ignore"):  # an anchor may be used again
+            node = yaml.compose(text)
         if node is not None:
             document.value = _NodeReader(yaml.constructor, document).read(node, ())
     except YAMLError as exc:
@@ -93,6 +98,19 @@ def parse(text: str) -> Document:
 
 class _TooLargeError(Exception):
     """The document has more values, or deeper ones, than any study file needs."""
+
+
+class _Composer(Composer):
+    """Stop reading a document that has too many nodes."""
+
+    _seen = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Read one node and all below it."""
+        self._seen += 1
+        if self._seen > _MOST_VALUES:
+            raise _TooLargeError(_TOO_MANY)
+        return super().compose_node(parent, index)
 
 
 class _NodeReader:
@@ -126,7 +144,7 @@ class _NodeReader:
     def _count(self, loc: Loc = ()) -> None:
         self._seen += 1
         if self._seen > _MOST_VALUES:
-            raise _TooLargeError(f"must have at most {_MOST_VALUES} values once its aliases are expanded")
+            raise _TooLargeError(_TOO_MANY)
         if len(loc) > _MOST_DEPTH:
             raise _TooLargeError("is nested too deep for a study file")
 
