@@ -40,7 +40,7 @@ def extend(
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
     from cli.run_session import resume_with_live_view
     from cli.study_handle import open_study
-    from study.config.diff import changes
+    from study.designs.changes import changes
     from study.storage.study_storage import StudyStorage
 
     study = open_study(options.results, name)
@@ -63,14 +63,14 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
     Raises:
         StudyStorageError: the file says the same as before, or changes what has been run.
     """
-    from study.config.diff import changes
+    from study.designs.changes import changes, with_levels
     from study.storage.study_attributes import refuse_existing
     from study.storage.study_storage import StudyStorage
 
     storage = StudyStorage.open(layout)
-    differences = changes(
-        _with_sections(storage.given, storage.spec), spec
-    )  # as the file gave it, and extensions since
+    known = _with_sections(storage.given, storage.spec)  # as the file gave it, and extensions since
+    known = known.model_copy(update={"space": with_levels(known.space, storage.spec.space)})
+    differences = changes(known, spec)
     if not differences:
         refuse_existing(layout, spec.name)
     if not all(difference.extends for difference in differences):
@@ -81,6 +81,8 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
             "another"
         )
     extended = _with_sections(storage.spec, spec)
+    space = with_levels(extended.space, spec.space, known.space)
+    extended = extended.model_copy(update={"space": space})
     require_effect(storage, extended)
     return extended
 
@@ -173,7 +175,7 @@ def require_effect(storage: StudyStorage, extended: StudySpec) -> None:
     Raises:
         UsageError: what ended it is still in force, or its space has no further point.
     """
-    from study.config.diff import changes
+    from study.designs.changes import changes
     from study.records import StopReason
 
     options = {

@@ -44,8 +44,8 @@ def run(
     """Run a study file: trials in parallel, every run in MLflow; a file that only grew extends its study."""
     from cli.commands.extend import extension_of
     from cli.run_session import resume_with_live_view, start_with_live_view
-    from study.config.diff import changes
     from study.config_file import load_spec
+    from study.designs.changes import changes
     from study.errors import DataError, WeightsError
     from study.paths import Layout
     from study.storage.study_storage import StudyStorage

@@ -8,9 +8,9 @@ from contextlib import suppress
 
 from ray import tune
 
-from study.config.diff import changes
 from study.config.study_config import StudySpec
 from study.designs import design_overview
+from study.designs.changes import changes
 from study.engine.driver_process import stop_on_signals
 from study.engine.environment import describe_environment
 from study.engine.files.checkpoint_retention import CheckpointRetention

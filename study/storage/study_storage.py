@@ -12,7 +12,9 @@ from optuna.exceptions import OptunaError
 from optuna.trial import TrialState as OptunaState
 
 from study.config.hyperparameters import TrialConfig
+from study.config.search_space import Parameter
 from study.config.study_config import StudySpec
+from study.designs.formatting import format_parameter
 from study.errors import StudyStorageError, damaged, missing
 from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, TrialRecord, TrialState
@@ -250,7 +252,10 @@ class StudyStorage(StoredStudy):
 
     def extend(self, spec: StudySpec) -> None:
         """Continue by a larger spec; the caller made sure that it only adds to the one before."""
-        changes = dict(_differences(self.spec.model_dump(mode="json"), spec.model_dump(mode="json")))
+        before, after = (
+            {**version.model_dump(mode="json"), "space": _formatted(version.space)} for version in (self.spec, spec)
+        )
+        changes = dict(_differences(before, after))
         with self._storage.batch():
             self._forget_end()
             self._note(EXTENSIONS, [*self.extensions, {"at_s": time.time(), "changes": changes}])
@@ -297,6 +302,10 @@ class StudyStorage(StoredStudy):
 
     def _set(self, number: int, key: str, value: object) -> None:
         self._storage.set_trial_user_attr(number, key, value)
+
+
+def _formatted(space: Sequence[Parameter]) -> dict[str, str]:
+    return {parameter.name: format_parameter(parameter) for parameter in space}
 
 
 def _differences(before: object, after: object, field: str = "") -> list[tuple[str, list[object]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from typing import TYPE_CHECKING
 
 from study.config.hyperparameters import Scalar
@@ -65,6 +66,7 @@ class TrialQueue(TrialListener):
         self._open: dict[int, None] = {}  # points of which replicates are to be begun
         self._asked = 0
         self._freed = 0  # replicates of settled points that are not begun
+        self._unread: set[int] = set()  # points that an earlier version left without their values
         self._skipped_to = 0  # how many (replicate, point) of a listed design were handed out or skipped
 
     @property
@@ -88,9 +90,9 @@ class TrialQueue(TrialListener):
 
     def next_listed(self) -> tuple[int, int, dict[str, Scalar]] | None:
         """Return point, replicate and values of the next trial of a listed design, None after the last."""
-        count = len(self._points_listed())
-        while self._asked < self.planned and self._skipped_to < count * self.replicates:
-            replicate, point = divmod(self._skipped_to, count)
+        points = len(self._points_listed())
+        while self._asked < self.planned and self._skipped_to < points * self.replicates:
+            replicate, point = divmod(self._skipped_to, points)
             known = self.points.get(point)
             if known is None or (not known.is_settled and replicate not in known.trials):
                 return point, replicate, self.listed(point)
@@ -118,6 +120,8 @@ class TrialQueue(TrialListener):
         point = self.points.get(number)
         if point is None:
             point = self.points[number] = Point(number, trial.user_attrs.get(ASKED, {}).get("params", {}))
+            if ASKED not in trial.user_attrs:
+                self._unread.add(number)
             self.keys.add(point_key(point.params))
         if point.is_settled:
             self._freed -= 1
@@ -142,6 +146,7 @@ class TrialQueue(TrialListener):
         """Set the values of a trial that an earlier version left without them."""
         point = self.points[replicate_of(trial)[0]]
         point.params = trial.user_attrs[ASKED]["params"]
+        self._unread.discard(point.number)
         self.keys.add(point_key(point.params))
 
     def _reopen(self, point: Point) -> None:
@@ -151,8 +156,14 @@ class TrialQueue(TrialListener):
             self._open.pop(point.number, None)
 
     def _points_listed(self) -> list[dict[str, Scalar]]:
+        """Return the points of a listed design by number: those begun keep theirs, whatever was added to the design."""
         if self._listed is None:
-            self._listed = list(listed_points(self._spec) or ())
+            begun = {number: point.params for number, point in self.points.items() if number not in self._unread}
+            keys = {point_key(params) for params in begun.values()}
+            left = (point for point in listed_points(self._spec) or () if point_key(point) not in keys)
+            numbers = (number for number in count() if number not in begun)
+            numbered = {**begun, **dict(zip(numbers, left, strict=False))}
+            self._listed = [dict(numbered[number]) for number in range(len(numbered))]
         return self._listed
 
     @cached_property

@@ -8,12 +8,15 @@ import pytest
 from engine_fakes import make_spec, make_storage
 
 from cli.commands.extend import Additions, extend_study, extension_of, require_effect
-from study.config.diff import changes
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, ReplicatesSpec, ResourceSpec
-from study.config.search_space import Choice, Parameter
+from study.config.search_space import Choice, Condition, Constant, Domain, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec
+from study.designs.changes import changes
+from study.designs.formatting import format_parameter
 from study.errors import StudyStorageError, UsageError
+from study.paths import StudyLayout
 from study.records import StopReason
+from study.storage.study_storage import StudyStorage
 
 BASE = make_spec(trials=4)
 
@@ -156,3 +159,84 @@ def test_an_extension_that_changes_nothing_of_what_ended_the_study_is_refused(tm
     with pytest.raises(UsageError, match=r"target reached, which still holds; add --no-target"):
         require_effect(storage, extend_study(storage.spec, Additions(trials=1)))
     require_effect(storage, extend_study(storage.spec, Additions(trials=1, no_target=True)))
+
+
+DEPTH = Parameter(name="depth", domain=Choice(values=(10, 18)))
+SGD = Condition(parameter="optimizer", values=("sgd",))
+
+
+def listed(kind: str, *space: Parameter, **design: object) -> StudySpec:
+    return altered(design=DesignSpec.model_validate({"kind": kind, **design}), space=space)
+
+
+@pytest.mark.parametrize(
+    ("kind", "domain", "said", "extends"),
+    [
+        ("grid", Choice(values=(10, 18, 34)), "space.depth: {choice: [10, 18]} -> {choice: [10, 18, 34]}", True),
+        ("grid", Choice(values=(34, 18, 10)), "space.depth: {choice: [10, 18]} -> {choice: [34, 18, 10]}", True),
+        ("grid", Choice(values=(18, 10)), None, True),
+        ("one_factor", Choice(values=(10, 18, 34)), "space.depth: {choice: [10, 18]} -> {choice: [10, 18, 34]}", True),
+        ("factorial", Choice(values=(10, 18, 34)), "space.depth: {choice: [10, 18]} -> {choice: [10, 18, 34]}", True),
+        ("grid", Choice(values=(10, 34)), "space.depth: {choice: [10, 18]} -> {choice: [10, 34]}", False),
+        ("grid", Constant(value=18), "space.depth: {choice: [10, 18]} -> 18", False),
+        ("grid", Integer(low=10, high=18, step=8), None, True),
+        ("grid", Integer(low=10, high=34, step=8), "space.depth: {choice: [10, 18]} -> {int: [10, 34], step: 8}", True),
+        ("search", Choice(values=(10, 18, 34)), "space.depth: {choice: [10, 18]} -> {choice: [10, 18, 34]}", False),
+    ],
+)
+def test_a_further_level_extends_a_complete_design(kind: str, domain: Domain, said: str | None, extends: bool) -> None:
+    before, after = (listed(kind, parameter) for parameter in (DEPTH, DEPTH.model_copy(update={"domain": domain})))
+    differences = changes(before, after)
+    assert [str(change) for change in differences] == ([said] if said else [])
+    assert all(change.extends for change in differences) is extends
+
+
+def test_another_factor_or_condition_and_a_level_of_a_fraction_are_no_extension() -> None:
+    other = Parameter(name="batch_size", domain=Choice(values=(8, 16)))
+    (added,) = changes(listed("grid", DEPTH), listed("grid", DEPTH, other))
+    assert (str(added), added.extends) == ("space.batch_size: nothing -> {choice: [8, 16]}", False)
+    (removed,) = changes(listed("grid", DEPTH, other), listed("grid", DEPTH))
+    assert not removed.extends
+    conditional = DEPTH.model_copy(update={"when": (SGD,)})
+    (moved,) = changes(listed("grid", DEPTH), listed("grid", conditional))
+    assert (moved.extends, str(moved)) == (
+        False,
+        "space.depth: {choice: [10, 18]} -> {choice: [10, 18], when: {optimizer: [sgd]}}",
+    )
+    more = DEPTH.model_copy(update={"domain": Choice(values=(10, 18, 34))})
+    (level,) = changes(listed("factorial", DEPTH, resolution=3), listed("factorial", more, resolution=3))
+    assert not level.extends
+
+
+@pytest.mark.parametrize(
+    ("parameter", "text"),
+    [
+        (Parameter(name="lr", domain=Uniform(low=1e-4, high=0.1, log=True)), "{loguniform: [0.0001, 0.1]}"),
+        (Parameter(name="lr", domain=Uniform(low=0, high=1, step=0.25)), "{uniform: [0.0, 1.0], step: 0.25}"),
+        (Parameter(name="x", domain=Integer(low=2, high=64, log=True)), "{logint: [2, 64]}"),
+        (Parameter(name="x", domain=Constant(value=True)), "true"),
+        (
+            Parameter(name="x", domain=Choice(values=("flip+rotate(15)", "a, b", "\x1b[m", False))),
+            '{choice: [flip+rotate(15), "a, b", "\\u001b[m", false]}',
+        ),
+    ],
+)
+def test_a_parameter_is_shown_as_the_study_file_writes_it(parameter: Parameter, text: str) -> None:
+    assert format_parameter(parameter) == text
+
+
+def test_a_level_is_added_once_to_what_is_really_run(tmp_path: Path) -> None:
+    """What could not be run stays out; a file that says again what was added is no further extension."""
+    wanted = listed("grid", DEPTH.model_copy(update={"domain": Choice(values=(10, 18, 50))}))
+    run = wanted.model_copy(update={"space": (DEPTH,)})
+    layout = StudyLayout(tmp_path)
+    data = make_storage(tmp_path / "other", run)[0].data
+    StudyStorage.create(layout, run, "name: crash\n", given=wanted, data=data)
+    more = listed("grid", DEPTH.model_copy(update={"domain": Choice(values=(34, 10, 18, 50))}))
+    extended = extension_of(layout, more)
+    assert extended.space == (DEPTH.model_copy(update={"domain": Choice(values=(10, 18, 34))}),)
+    StudyStorage.open(layout).extend(extended)
+    with pytest.raises(StudyStorageError, match="exists"):
+        extension_of(layout, more)
+    (extension,) = StudyStorage.open(layout).extensions
+    assert extension["changes"] == {"space.depth": ["{choice: [10, 18]}", "{choice: [10, 18, 34]}"]}

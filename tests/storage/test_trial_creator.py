@@ -17,10 +17,12 @@ from study.config.hyperparameters import Scalar
 from study.config.search_config import BudgetSpec, DesignSpec, SamplerName
 from study.config.search_space import Choice, Condition, Integer, Parameter, Uniform
 from study.config.study_config import StudySpec, stable_seed
+from study.designs import listed_points
 from study.designs.grid import grid_points
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.search.suggest import UnvisitedPoints
+from study.storage.reader import read_study
 from study.storage.study_storage import StudyStorage
 from study.trials.queue import point_key
 
@@ -238,3 +240,59 @@ def test_a_search_in_an_infinite_space_has_no_end_of_its_own(tmp_path: Path) -> 
     storage, _ = run_all(tmp_path / "s", make_spec(30, pruner="none", space=(OPTIMIZER, SPACE[1])))
     assert len({point_key(record.params) for record in storage.records()}) == 30
     assert sum(record.params["optimizer"] == "adam" for record in storage.records()) == 1
+
+
+def with_depths(*depths: int) -> tuple[Parameter, ...]:
+    return (OPTIMIZER, Parameter(name="depth", domain=Choice(values=depths)), MOMENTUM)
+
+
+@pytest.mark.parametrize("kind", ["grid", "one_factor", "factorial"])
+@pytest.mark.parametrize("begun", [0, 1, 3, 5, 20])
+@pytest.mark.parametrize("killed_after", [0, 1, 2])
+def test_a_further_level_runs_only_its_new_points(tmp_path: Path, kind: str, begun: int, killed_after: int) -> None:
+    """Whatever had run before, and after a kill in between, each point is run once per seed and none is renumbered."""
+    baseline = {"optimizer": "sgd", "depth": 18, "momentum": 0.9} if kind == "one_factor" else {}
+    design = DesignSpec.model_validate({"kind": kind, "baseline": baseline})
+    spec = make_spec(1, pruner="none", space=with_depths(18, 34), design=design, replicates=2)
+    wider = spec.model_copy(update={"space": with_depths(10, 18, 34)})
+    storage, layout = make_storage(tmp_path / "s", spec)
+    for _ in zip(range(begun), take(storage), strict=False):
+        pass
+    before = storage.records()
+    assert len(before) == min(begun, storage.planned)
+    storage.extend(wider)
+    for _ in zip(range(killed_after), take(storage), strict=False):
+        pass
+    storage.ask()  # the driver is killed amid this trial
+    storage = reopened(layout)
+    for _ in take(storage):
+        pass
+    records = storage.records()
+    points = {point_key(point) for point in listed_points(wider) or ()}
+    assert [(record.point, record.replicate, record.config) for record in records[: len(before)]] == [
+        (record.point, record.replicate, record.config) for record in before
+    ]
+    assert Counter((point_key(record.params), record.replicate) for record in records) == Counter(
+        (point, replicate) for point in points for replicate in range(2)
+    )
+    assert {record.point: point_key(record.params) for record in records}.keys() == set(range(len(points)))
+    assert len({(record.point, point_key(record.params)) for record in records}) == len(points)
+    assert len({record.config["seed"] for record in records}) == 2, "one per replicate, as before"
+    assert len(records) == storage.planned == len(points) * 2
+    assert read_study(layout).planned == storage.planned
+    storage.note_end()
+    assert storage.is_finished
+
+
+def test_optunas_own_readers_take_a_study_with_a_further_level(tmp_path: Path) -> None:
+    spec = make_spec(1, pruner="none", space=with_depths(18, 34), design=GRID)
+    storage, layout = run_all(tmp_path / "s", spec)
+    storage.extend(spec.model_copy(update={"space": with_depths(10, 18, 34)}))
+    for _ in take(storage):
+        pass
+    study = optuna.load_study(
+        study_name=None,
+        storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(layout.journal))),
+    )
+    assert len(study.trials_dataframe()) == 9
+    assert set(optuna.importance.get_param_importances(study)) <= {"optimizer", "depth", "momentum"}

@@ -16,13 +16,13 @@ from typing import Any, get_args
 from ruamel.yaml import YAML
 
 from cli.commands.run import with_absolute_paths
-from study.config.diff import changes
 from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import DesignKind
 from study.config.study_config import StudySpec
 from study.config_file import load_spec
 from study.config_file.messages import SECTIONS, alternatives, listed_values, schema_at
 from study.designs import design_notes, design_overview, planned_trials, trials_in_words
+from study.designs.changes import changes
 from study.errors import StudyError
 from study.metric_catalog import METRICS
 from study.planning.workload import study_workload
