@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: study test crash-test check check-latest lint format clean
+.PHONY: study test crash-test honesty check check-latest lint format clean
 
 study: $(INSTALLED)
 	@if [ -e results/studies/ablation/ledger.journal ]; then $(BIN)/study resume ablation; \
@@ -17,6 +17,10 @@ test: $(INSTALLED)
 # Kills the driver of real studies at 50 random moments: about half an hour on two cores.
 crash-test: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/crash_test.py --kills 50
+
+# Simulates studies whose truth is known and counts wrong answers: hours on one core; tables in results/reference/.
+honesty: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/honesty.py
 
 check: lint test
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import typer
 
-from cli.commands import best, compare, data, diff, export, extend, plan, rerun, run, show, sync, ui
+from cli.commands import best, compare, data, diff, export, extend, judge, plan, rerun, run, show, sync, ui
 from cli.password_masking import hide_passwords
 from study.errors import SpecError, StudyError
 
@@ -32,6 +32,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "spaces": show.spaces,
     "compare": compare.compare,
     "diff": diff.diff,
+    "judge": judge.judge,
     "rerun": rerun.rerun,
     "export-best": export.export_best,
     "sync": sync.sync,

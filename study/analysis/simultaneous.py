@@ -1,0 +1,128 @@
+"""Statements about many configurations at once: those that may be the best, ranks, rows against a baseline."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from study.analysis.contrast import LEVEL, ErrorModel
+
+Floats = NDArray[np.float64]
+
+DRAWS = 10_000
+
+
+@functools.lru_cache(maxsize=4)
+def normal_draws(draws: int, size: int) -> Floats:
+    """Return [draws, size] standard normal numbers, always the same."""
+    return np.random.default_rng(20_14).standard_normal((draws, size))
+
+
+@dataclass(frozen=True)
+class JointErrors:
+    """Draws of the errors of all means together, and the half widths that make pairs comparable.
+
+    Attributes:
+        draws: [draws, configurations], errors of the means.
+        scales: [configurations, configurations], the 95 % half width of each difference by itself; infinite where
+            nothing is known, as of predictions that never differ.
+        draw_scales: the same for differences of ``draws``, in which each has not yet been regularized.
+    """
+
+    draws: Floats
+    scales: Floats
+    draw_scales: Floats
+
+
+def joint_errors(model: ErrorModel, draws: int = DRAWS) -> JointErrors:
+    """Draw the errors of all means: images by their influence, seeds by the chi-square of their variance."""
+    size = len(model.runs.counts)
+    units = model.runs.mean_units
+    values, vectors = np.linalg.eigh(units @ units.T)
+    errors = normal_draws(draws, 2 * size)[:, :size] @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    if model.spread is not None:
+        errors = errors + normal_draws(draws, 2 * size)[:, size:] * np.sqrt(np.maximum(model.nodes(draws), 0))
+    return JointErrors(errors, *_scales(model))
+
+
+def _scales(model: ErrorModel) -> tuple[Floats, Floats]:
+    """Return the half width of each pair, by Satterthwaite's degrees of freedom, which suffice to make pairs alike."""
+    size = len(model.runs.counts)
+    if not model.known:
+        return np.full((size, size), np.inf), np.full((size, size), np.inf)
+    plain, images = model.pair_variances
+    seeds, squares = np.zeros((2, size, size))
+    if model.spread is not None:
+        each, df, own = model.spread.of_means(), model.spread.df, model.spread.own
+        seeds = each[:, None] + each
+        shared = ~(own[:, None] | own)
+        squares = np.where(shared, seeds**2 / df, each[:, None] ** 2 / df[:, None] + each**2 / df)
+    variances = images + seeds
+    degrees = variances**2 / np.maximum(squares, 1e-6 * variances**2 + np.finfo(float).tiny)
+    half = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - LEVEL / 2)
+    drawn = half * np.sqrt((plain + seeds) / np.where(variances > 0, variances, 1))
+    unknown = (images <= 0) | np.eye(size, dtype=np.bool_)
+    return np.where(unknown, np.inf, half), np.where(unknown, np.inf, drawn)
+
+
+def may_be_best(means: Floats, errors: JointErrors, level: float = LEVEL / 2) -> NDArray[np.bool_]:
+    """Return [configurations], whether each may be the best: no other is surely better.
+
+    Source: multiple comparisons with the best, Hsu 1984, in the unconstrained form with estimated covariances.
+    """
+    result = np.ones(len(means), np.bool_)
+    for k in range(len(means)):
+        ratios = ((errors.draws - errors.draws[:, [k]]) * (1 / errors.draw_scales[k])).max(axis=1)
+        behind = ((means - means[k]) / errors.scales[k]).max()
+        result[k] = behind <= max(1.0, float(np.quantile(ratios, 1 - level)))
+    return result
+
+
+def rank_intervals(means: Floats, errors: JointErrors, level: float = LEVEL) -> NDArray[np.int64]:
+    """Return [configurations, 2], the lowest and the highest rank that each may have, 1 being the best.
+
+    Source: Mogstad, Romano, Shaikh & Wilhelm 2024, the marginal interval of each rank.
+    """
+    ranks = np.empty((len(means), 2), np.int64)
+    for k in range(len(means)):
+        ratios = np.abs((errors.draws - errors.draws[:, [k]]) * (1 / errors.draw_scales[k])).max(axis=1)
+        bound = max(1.0, float(np.quantile(ratios, 1 - level)))
+        ahead = (means - means[k]) / errors.scales[k]
+        ranks[k] = 1 + (ahead > bound).sum(), len(means) - (ahead < -bound).sum()
+    return ranks
+
+
+def simultaneous_half_widths(errors: JointErrors, baseline: int, level: float = LEVEL) -> Floats:
+    """Return [configurations], half widths of the differences to a baseline that all hold together.
+
+    Infinite for itself and where nothing is known.
+
+    Source: the idea of Dunnett 1955, with the maximum of joint draws, because all share images and seeds.
+    """
+    scales = errors.scales[baseline]
+    ratios = np.abs((errors.draws - errors.draws[:, [baseline]]) / errors.draw_scales[baseline]).max(axis=1)
+    wider = max(1.0, float(np.quantile(ratios, 1 - level)))
+    widths: Floats = scales * wider
+    return widths
+
+
+def picked_half_widths(errors: JointErrors, leader: int, level: float = LEVEL) -> Floats:
+    """Return [configurations], half widths of the leader's differences that allow for its having been picked.
+
+    Infinite for itself and where nothing is known.
+
+    If all were equal, so many of the intervals between the leader and another would hold on average.
+
+    Source: the false coverage rate of Benjamini & Yekutieli 2005, found from the joint draws.
+    """
+    draws, size = errors.draws, len(errors.scales)
+    first = draws.argmax(axis=1)
+    ratios = (draws[np.arange(len(draws)), first][:, None] - draws) / errors.draw_scales[first]
+    others = ratios[np.arange(size) != first[:, None]]
+    wider = max(1.0, float(np.quantile(others, 1 - level)))
+    widths: Floats = errors.scales[leader] * wider
+    return widths
