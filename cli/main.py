@@ -9,7 +9,9 @@ import typer
 
 from cli.commands import best, compare, data, diff, export, extend, judge, plan, rerun, run, show, sync, ui
 from cli.password_masking import hide_passwords
+from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
+from study.utils.streams import guard_standard_streams
 
 app = typer.Typer(
     name="study",
@@ -38,6 +40,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "sync": sync.sync,
     "ui": ui.ui,
 }
+_OF_A_DRIVER = (["run"], ["resume"], ["extend"])
 for name, command in _COMMANDS.items():
     app.command(name)(command)
 app.add_typer(data.app, name="data")
@@ -45,13 +48,21 @@ app.add_typer(data.app, name="data")
 
 def main() -> None:
     """Run a command; a StudyError is one message and its exit code, a bug keeps its traceback."""
+    guard_standard_streams()
     try:
         hide_passwords()
-        app()
+        if sys.argv[1:2] in _OF_A_DRIVER:
+            supervise()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except StudyError as error:
         # Located faults stand as they are, so that editors can jump to them.
         print(error if isinstance(error, SpecError) else f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    finally:
+        say_goodbye()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +17,21 @@ STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNI
 
 
 def print_json(value: object) -> None:
-    """Print strict JSON; a number JSON has no form for becomes null.
+    """Print strict JSON; a number JSON has no form for becomes null, and what does not print is escaped.
 
     It is flushed, so that a pipe has it at once although the command may go on.
     """
-    print(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    print(_escaped(text, "utf" in (sys.stdout.encoding or "utf-8").lower()), flush=True)
+
+
+def _escaped(json_text: str, is_unicode: bool) -> str:
+    def escape(character: str) -> str:
+        stays = character == "\n" or (character.isprintable() and (is_unicode or character.isascii()))
+        return character if stays else json.dumps(character)[1:-1]
+
+    plain = json_text.replace("\n", "").isprintable() and (is_unicode or json_text.isascii())
+    return json_text if plain else "".join(map(escape, json_text))
 
 
 def number(value: object, digits: int = 4) -> str:

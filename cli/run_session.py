@@ -11,6 +11,7 @@ import typer
 
 from cli.options import SharedRunOptions
 from cli.output import print_json, quoted, results_option
+from cli.supervisor import leave_last_words
 from study.events import EpochEvents, Event, Recorder
 from study.paths import StudyLayout
 from study.records import TrialRecord
@@ -126,6 +127,10 @@ def _run_with_live_view(
             tracker = open_recorder(results, layout, uri, apart=True, known_away=is_away)
             return RecorderGroup([with_figures(tracker, layout, data.classes, data.val.images, data.val.names), view])
 
+        leave_last_words(
+            f"every finished epoch of {spec.name} is stored; go on with: study resume {quoted(spec.name)}"
+            f"{results_option(options.results)} (log: {layout.log})"
+        )
         handler = WarningLines(view.say)
         logging.getLogger("tracking").addHandler(handler)
         try:

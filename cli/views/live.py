@@ -12,6 +12,8 @@ from study.config.study_config import StudySpec
 from study.events import EpochEvents, EpochReported, Event, TrialFinished, TrialStarted
 from study.paths import StudyLayout
 from study.records import TrialRecord
+from study.utils.streams import PlainText, styled
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,7 +37,7 @@ class LiveView:
 
     def say(self, line: str) -> None:
         """Show one line."""
-        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._console.print(printable(line), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def callbacks(self) -> RunCallbacks:
         """Return what the engine calls while it prepares and when it is interrupted."""
@@ -74,14 +76,14 @@ class LiveView:
 
 
 @contextmanager
-def open_view(spec: StudySpec, layout: StudyLayout, screen: TextIO) -> Iterator[LiveView]:
+def open_view(spec: StudySpec, layout: StudyLayout, screen: TextIO | PlainText) -> Iterator[LiveView]:
     """Open the view on a screen."""
     from rich.console import Console
     from rich.live import Live
 
-    console, status = Console(file=screen), LiveStatus(spec)
-    if not console.is_terminal:
-        yield LiveView(status, layout, Console(file=screen, width=200), None)
+    console, status = Console(file=styled(screen)), LiveStatus(spec)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield LiveView(status, layout, Console(file=styled(screen), width=200), None)
         return
     # Standard output and error are the log file now: redirecting them would bring their lines back to the screen.
     with Live(

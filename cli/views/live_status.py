@@ -25,6 +25,7 @@ from study.events import (
     TrialStarted,
 )
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -258,4 +259,4 @@ class LiveStatus:
 
 
 def _params(record: TrialRecord) -> str:
-    return " ".join(f"{key}={number(value)}" for key, value in record.params.items())
+    return printable(" ".join(f"{key}={number(value)}" for key, value in record.params.items()))

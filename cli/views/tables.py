@@ -6,12 +6,15 @@ import csv
 import io
 import math
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from cli.output import number
+from study.utils.streams import styled
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -76,8 +79,8 @@ def print_table(table: TableModel) -> None:
     """Print a table; no part of a number is ever left out, so a narrow terminal may have to break lines."""
     from rich.console import Console
 
-    console = Console(highlight=False)
-    table = TableModel(_flat_text(table.title), [_flat(column) for column in table.shown])
+    console = Console(file=styled(sys.stdout), highlight=False)
+    table = TableModel(printable(table.title), [_flat(column) for column in table.shown])
     if console.is_terminal and max((len(column.values) for column in table.columns), default=0) <= _MOST_RICH:
         _print_rich(table, console)
     else:
@@ -144,12 +147,7 @@ def _padded(text: str, width: int, *, right: bool) -> str:
 
 def _flat(column: Column) -> Column:
     text = column.text
-    return replace(column, heading=_flat_text(column.heading), text=lambda value: _flat_text(text(value)))
-
-
-def _flat_text(text: str) -> str:
-    """Return a text on one line, without what a terminal would obey."""
-    return text if text.isprintable() else "".join(character if character.isprintable() else " " for character in text)
+    return replace(column, heading=printable(column.heading), text=lambda value: printable(text(value)))
 
 
 class Format(StrEnum):

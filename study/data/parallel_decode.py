@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from study.data.decode import DARK_MAX, Resize, quiet_pillow, read_picture
 from study.data.image_files import ImageFile
 from study.data.image_folder import FolderPlan
 from study.errors import DataError
+from study.utils.cpus import available_cores
 from study.utils.text import printable
 
 _log = logging.getLogger(__name__)
@@ -102,13 +102,6 @@ def decode_files(
             if on_progress is not None:
                 on_progress(done, len(files))
     return decoded
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def read_plan(

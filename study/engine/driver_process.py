@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from study.errors import EngineError
+from study.utils.streams import PlainText, open_output
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -22,8 +24,8 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class OutputRedirect:
     """The terminal's streams before their file descriptors were redirected."""
 
-    out: TextIO
-    err: TextIO
+    out: PlainText
+    err: PlainText
 
 
 @contextmanager
@@ -42,7 +44,9 @@ def quiet_output(log: Path) -> Iterator[OutputRedirect]:
     with log.open("ab") as file, _python_log(log):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-        out, err = (os.fdopen(os.dup(number), "w", encoding="utf-8", errors="replace", buffering=1) for number in saved)
+        # The study goes on when its terminal or pipe is gone; its log and its storage have everything.
+        streams = zip(saved, (sys.stdout, sys.stderr), strict=True)
+        out, err = (open_output(number, stream.encoding, lambda error: None) for number, stream in streams)
         try:
             yield OutputRedirect(out, err)
         finally:
@@ -51,8 +55,6 @@ def quiet_output(log: Path) -> Iterator[OutputRedirect]:
             for number, old in zip((1, 2), saved, strict=True):
                 os.dup2(old, number)
                 os.close(old)
-            out.close()
-            err.close()
 
 
 def _make_writable(log: Path) -> None:
@@ -81,8 +83,11 @@ def _python_log(log: Path) -> Iterator[None]:
         handler.close()
 
 
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Ray replaces the handler of SIGTERM and Tune that of SIGUSR1 without restoring them.
-_REPLACED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_REPLACED = (*_STOPPING, signal.SIGUSR1)
+SAME_SIGNAL_S = 0.3
+"""Within this time a signal is the one before once more: a batch system or a shell may send it to every process."""
 
 
 @contextmanager
@@ -101,7 +106,7 @@ def preserve_handlers() -> Iterator[None]:
 
 
 def quit_on_signals() -> None:
-    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, so that everything is shut down in order."""
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP as on Ctrl-C, so that everything is shut down in order."""
     _install(signal.default_int_handler)
 
 
@@ -111,9 +116,12 @@ def stop_on_signals(stop: Callable[[], bool]) -> Iterator[None]:
 
     ``stop`` may run between any two instructions, so it must only set a flag.
     """
+    stopped_at_s = -math.inf
 
     def handle(signum: int, frame: object) -> None:
-        if stop():
+        nonlocal stopped_at_s
+        before_s, stopped_at_s = stopped_at_s, time.monotonic()
+        if stopped_at_s - before_s > SAME_SIGNAL_S and stop():
             raise KeyboardInterrupt
 
     with preserve_handlers():
@@ -123,5 +131,6 @@ def stop_on_signals(stop: Callable[[], bool]) -> Iterator[None]:
 
 def _install(handler: Callable[..., object]) -> None:
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, handler)
-        signal.signal(signal.SIGTERM, handler)
+        for number in _STOPPING:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+                signal.signal(number, handler)

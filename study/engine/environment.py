@@ -9,6 +9,7 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from study.utils.cpus import available_cores
 from study.utils.git import run_git
 
 PACKAGES = ("ray-study", "torch", "torchvision", "timm", "numpy")
@@ -32,7 +33,7 @@ def describe_environment() -> dict[str, str]:
         "cpu": _cpu_name(cpu),
         "instructions": " ".join(name for name in INSTRUCTIONS if name in _flags(cpu)),
         "machine": platform.machine(),
-        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1),
+        "cores": str(available_cores()),
         "gpu": _gpus(),
         "libc": " ".join(platform.libc_ver()),
         "python": platform.python_version(),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from study.config.search_config import ResourceSpec
-from study.data.parallel_decode import available_cores
+from study.utils.cpus import available_cores
 
 if TYPE_CHECKING:
     import torch

@@ -124,5 +124,5 @@ def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path, nodes:
 def test_an_address_that_nobody_listens_at_is_refused_at_once(tmp_path: Path) -> None:
     done = study("run", write(tmp_path), "--results", tmp_path, "--address", "127.0.0.1:1")
     assert done.returncode == 1, done.stdout
-    assert "cannot reach or start the Ray cluster at 127.0.0.1:1" in done.stderr
+    assert "a Ray cluster must answer at 127.0.0.1:1, which --address names" in done.stderr
     assert "Traceback" not in done.stderr

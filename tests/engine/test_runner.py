@@ -16,7 +16,7 @@ from engine_fakes import Listener, drive, make_spec, make_storage
 from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import DataBundle, ImageSet, make_bundle
-from study.engine import preparation, runner
+from study.engine import driver_process, preparation, runner
 from study.engine.driver_process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.gpu.packing import Packing
 from study.engine.preparation import PreparedStudy, prepare_study
@@ -49,7 +49,7 @@ def never(data: DataBundle) -> Listener:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_an_address_that_does_not_answer_is_said_within_seconds(address: str) -> None:
     began = time.monotonic()
-    with pytest.raises(EngineError, match=f"cannot reach or start the Ray cluster at {address}"), cluster(address):
+    with pytest.raises(EngineError, match=f"a Ray cluster must answer at {address}, which --address names"), cluster(address):
         raise AssertionError("somebody answered")
     assert time.monotonic() - began < 60, "Ray itself would try for two minutes"
 
@@ -141,7 +141,8 @@ def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
         runner.resume_study(layout, RunContext(never, SILENT))
 
 
-def test_the_first_signal_stops_and_the_second_quits() -> None:
+def test_the_first_signal_stops_and_the_second_quits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver_process, "SAME_SIGNAL_S", 0.0)
     said: list[bool] = []
 
     def stop() -> bool:
@@ -150,11 +151,28 @@ def test_the_first_signal_stops_and_the_second_quits() -> None:
 
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     with stop_on_signals(stop):
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGHUP)
         assert said == [True]
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_a_signal_that_comes_twice_at_once_is_one_signal() -> None:
+    said: list[bool] = []
+    with stop_on_signals(lambda: said.append(True) or len(said) > 1):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+    assert said == [True]
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signals(lambda: pytest.fail("nohup ignores it")):
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_that_others_take_are_given_back() -> None:

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from study.data.parallel_decode import available_cores
 from study.data.synthetic_faces.drawing import ByteArray
 from study.data.synthetic_faces.render import check_request, render_face
 from study.data.synthetic_faces.sampling import kind_at
 from study.data.synthetic_faces.vocabulary import label_of
 from study.errors import DataError
+from study.utils.cpus import available_cores
 
 Progress = Callable[[int, int], None]
 Result = TypeVar("Result")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 
@@ -15,6 +17,7 @@ from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
 from study.engine.driver_process import preserve_handlers, quit_on_signals
 from study.errors import EngineError
+from study.utils.cpus import available_cores
 
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,7 +32,15 @@ RAY_ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+LOCAL = "local"
 ANSWER_TIMEOUT_S = 5.0
+LAST_PORT = 65535
+OTHER_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+"""Where Ray's files go when TMPDIR does not serve."""
+MOST_SOCKET_BYTES = 107
+LONGEST_SOCKET = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+"""What Ray appends to the folder of its files."""
+_log = logging.getLogger(__name__)
 RESOLUTION = 10_000
 """Ray counts resources in ten-thousandths."""
 ACCELERATOR = "accelerator_type:"
@@ -49,29 +60,20 @@ class Slots:
 def cluster(address: str | None) -> Iterator[None]:
     """Join the cluster at ``address``, or start one on this machine and shut it down afterwards.
 
-    Without an address RAY_ADDRESS is used, which a submitted job has.
+    Without an address RAY_ADDRESS is used, which a submitted job has. A cluster that is started has as many CPUs as
+    this process may use.
 
     Raises:
-        EngineError: the address does not answer.
+        EngineError: the address does not answer, or Ray cannot start here.
     """
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    where = "a Ray cluster on this machine" if address == "local" else f"the Ray cluster at {address}"
     with preserve_handlers():
-        try:
-            _require_answer(address)
-            # Not None, which would join whatever cluster somebody else started on this machine.
-            ray.init(
-                address=address,
-                include_dashboard=False if address == "local" else None,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
-        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
-            raise EngineError(
-                f"cannot reach or start {where}: {error}; see `ray status`, or leave --address out"
-            ) from error
+        # Never without an address, which would join whatever cluster somebody else started on this machine.
+        if (joined := address or os.environ.get("RAY_ADDRESS") or LOCAL) == LOCAL:
+            _start_here()
+        else:
+            _join(joined, "--address" if address else "RAY_ADDRESS in the environment")
         quit_on_signals()
         try:
             yield
@@ -79,11 +81,99 @@ def cluster(address: str | None) -> Iterator[None]:
             ray.shutdown()
 
 
+def _start_here() -> None:
+    """Start a cluster on this machine.
+
+    Raises:
+        EngineError: there is no place for Ray's files, or it does not start.
+    """
+    os.environ["RAY_TMPDIR"] = folder = _choose_folder()
+    # Ray would look for a cluster there, and tell its own processes of it.
+    os.environ.pop("RAY_ADDRESS", None)
+    try:
+        ray.init(
+            address=LOCAL,
+            num_cpus=available_cores(),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise EngineError(
+            f"cannot start Ray on this machine: {_one_line(error)}; its logs are in {folder}/ray/session_latest/logs, "
+            "RAY_TMPDIR takes another folder for its files"
+        ) from error
+
+
+def _join(address: str, named_by: str) -> None:
+    """Join a running cluster.
+
+    Raises:
+        EngineError: the address has another form, or no cluster answers there.
+    """
+    way_out = "leave --address out" if named_by == "--address" else "unset RAY_ADDRESS"
+    try:
+        if address != "auto":
+            _require_answer(address)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise EngineError(
+            f"a Ray cluster must answer at {address}, which {named_by} names, but: {_one_line(error)}; "
+            f"start one there with `ray start --head`, or {way_out} to run on this machine alone"
+        ) from error
+
+
 def _require_answer(address: str) -> None:
-    """Raise OSError unless something listens at the address; Ray itself would try for two minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdigit():
+    """Raise an error unless something listens at HOST:PORT; Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal() and 0 < int(port) <= LAST_PORT):
+        raise ValueError("an address is HOST:PORT, such as 10.0.0.1:6379, ray://HOST:PORT or auto")
+    try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_TIMEOUT_S).close()
+    except UnicodeError as error:  # a part of the name is empty or too long
+        raise ValueError(f"{host!r} is no name of a host") from error
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".;") if lines else type(error).__name__
+
+
+def _choose_folder() -> str:
+    """Return a folder for Ray's files that it can write, and in which the paths of its sockets are not too long.
+
+    Raises:
+        EngineError: there is none.
+    """
+    asked = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    refused: dict[str, str] = {}
+    for folder in dict.fromkeys((asked, *OTHER_FOLDERS, f"/run/user/{os.getuid()}", str(Path.cwd()))):
+        if (why := _unfit(Path(folder))) is None:
+            if refused:
+                reasons = "; ".join(f"{other} {reason}" for other, reason in refused.items())
+                _log.warning("Ray keeps its files in %s, because %s", folder, reasons)
+            return folder
+        refused[folder] = why
+    reasons = "; ".join(f"{folder} {why}" for folder, why in refused.items())
+    raise EngineError(f"Ray needs a folder with a short path for its files, but {reasons}; RAY_TMPDIR names another")
+
+
+def _unfit(folder: Path) -> str | None:
+    """Return why Ray cannot keep its files in a folder, None if it can."""
+    if not folder.is_absolute():
+        return "is no absolute path"
+    if len(os.fsencode(folder)) + LONGEST_SOCKET > MOST_SOCKET_BYTES:
+        return "is too long for the names of sockets"
+    shared = folder / "ray"
+    try:
+        with suppress(FileExistsError):
+            shared.mkdir(parents=True)
+            shared.chmod(0o777)  # as Ray does: other users come here too
+        probe = Path(tempfile.mkdtemp(prefix=".study-", dir=shared))
+    except OSError as error:
+        return f"cannot be written ({error.strerror})"
+    probe.rmdir()
+    return None
 
 
 def plan_slots(resources: ResourceSpec, trials: int) -> Slots:
