@@ -135,7 +135,8 @@ def _require_answer(address: str) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = (isinstance(error, OSError) and error.strerror) or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0].rstrip(".;") if lines else type(error).__name__
 
 
