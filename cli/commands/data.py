@@ -154,7 +154,7 @@ def _print_faults(report: FolderCheck) -> None:
         typer.echo(f"  {line}")
     if broken > SHOWN_BROKEN:
         typer.echo(f"  and {broken - SHOWN_BROKEN} more")
-    typer.echo(f"not read     {unread(report.ignored) or '0'} files")
+    typer.echo(f"not read     {unread(report.ignored) or '0'}")
 
 
 def _print_likeness(report: FolderCheck) -> None:

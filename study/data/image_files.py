@@ -14,7 +14,7 @@ from study.errors import DataError
 from study.utils.text import printable
 
 IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
-HIDDEN, NO_EXTENSION, UNSORTED = "hidden", "no extension", "in no class folder"
+HIDDEN, NO_EXTENSION, NO_FILE, UNSORTED = "hidden", "no extension", "pipe or device", "in no class folder"
 SHOWN_KINDS = 10
 
 
@@ -112,7 +112,8 @@ def _walk(folder: Path, entered: set[str], ignored: Counter[str]) -> Iterator[Pa
         elif _is_picture(entry):
             yield path
         else:
-            ignored[printable(text_of(_suffix(entry.name))) or NO_EXTENSION] += 1
+            suffix = _suffix(entry.name)
+            ignored[NO_FILE if suffix in SUFFIXES else printable(text_of(suffix)) or NO_EXTENSION] += 1
 
 
 def _suffix(name: str) -> str:

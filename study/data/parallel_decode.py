@@ -52,8 +52,8 @@ class DecodedFiles:
         if not dark or 2 * len(dark) < len(brightest):
             return None
         return (
-            f"{len(dark)} of {len(brightest)} pictures of 16 bit hold no value above {max(dark) * 257 + 128} of 65535, "
-            "as those of 10- to 14-bit cameras do, and come out nearly black; scale them to 16 bit before the study"
+            f"{len(dark)} of {len(brightest)} pictures of 16 bit come out nearly black, at most {max(dark)} of 255, as "
+            "those of 10- to 14-bit cameras do, which use the lower values alone; scale them to 16 bit before the study"
         )
 
 

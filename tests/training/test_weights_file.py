@@ -121,7 +121,7 @@ def test_archives_that_torch_save_did_not_write_are_told(tmp_path: Path) -> None
         require_weights_file(tmp_path / "s.pt")
     with zipfile.ZipFile(tmp_path / "z.pt", "w") as archive:
         archive.writestr("a.txt", "a")
-    with pytest.raises(WeightsError, match="it is a ZIP archive, but none that torch.save wrote"):
+    with pytest.raises(WeightsError, match=r"it is a ZIP archive, but none that torch.save wrote"):
         require_weights_file(tmp_path / "z.pt")
 
 
@@ -139,7 +139,7 @@ def test_nothing_but_tensors_is_unpickled(tmp_path: Path, legacy: bool) -> None:
         assert "\n" not in str(caught.value)
         assert "weights_only" not in str(caught.value)
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Bomb(trace)))
-    with pytest.raises(WeightsError, match="cannot be read as weights: it "):
+    with pytest.raises(WeightsError, match=r"cannot be read as weights: it "):
         read(tmp_path / "plain.pt")
     assert not trace.exists()
 
