@@ -91,7 +91,8 @@ def check(
 
 
 def _print_report(report: FolderCheck) -> None:
-    _print_counts(report)
+    if report.total:
+        _print_counts(report)
     _print_faults(report)
     _print_likeness(report)
     if report.sheets:

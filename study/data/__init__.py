@@ -2,6 +2,6 @@
 
 from study.data.dataset import DataBundle, ImageSet, fingerprint
 from study.data.decode import decode_image
-from study.data.loading import load_data
+from study.data.sources import load_data
 
 __all__ = ["DataBundle", "ImageSet", "decode_image", "fingerprint", "load_data"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,9 @@ from PIL import Image
 from study.config.study_config import DataSpec
 from study.data.class_names import case_notices
 from study.data.dataset import SPLITS
-from study.data.image_folder import FolderPlan, LabelledFile, survey_folder
+from study.data.image_folder import FolderPlan, survey_folder
 from study.data.near_duplicates import DuplicatePairs, duplicate_pairs_within
-from study.data.parallel_decode import DecodedFiles, Progress, decode_files, list_broken, require_readable
+from study.data.parallel_decode import Progress, decode_files, list_broken, require_readable
 from study.errors import DataError, UsageError
 from study.paths import encode_name, write_atomic
 
@@ -129,104 +130,72 @@ def check_folder(
     """
     plan, refusal = survey_folder(spec.model_copy(update={"shifted": {}}))
     _require_outside(out, plan.root)
-    names = [name for name, files in plan.sets.items() for _ in files]
-    files = [file for files in plan.sets.values() for file in files]
-    side = min(spec.image_size_px, LOOK_PX)
-    on_disk = [labelled.file for labelled in files]
-    decoded = decode_files(on_disk, side, resize=spec.resize, workers=workers, on_progress=on_progress)
+    labelled = [file for files in plan.sets.values() for file in files]
+    files, side = [file.file for file in labelled], min(spec.image_size_px, LOOK_PX)
+    decoded = decode_files(files, side, resize=spec.resize, workers=workers, on_progress=on_progress)
     if refusal is None:
         try:
             require_readable(plan, decoded.faults)
         except DataError as exc:
             refusal = str(exc)
-    pictures = _Pictures.of(plan, names, files, decoded)
-    pairs = duplicate_pairs_within(pictures.images)
-    counts = pictures.counts()
+    whole = decoded.whole()
+    sets = np.repeat(np.arange(len(plan.sets)), [len(of_set) for of_set in plan.sets.values()])[whole]
+    labels = np.array([labelled[at].label for at in whole], np.int64)
+    images = decoded.images[whole] if decoded.faults else decoded.images
+    table = np.zeros((len(plan.sets), len(plan.classes)), np.int64)
+    np.add.at(table, (sets, labels), 1)
+    splits, conflicts = _duplicates(plan, tuple(files[at].name for at in whole), sets, labels, images)
+    counts = {
+        name: dict(zip(plan.classes, row.tolist(), strict=True)) for name, row in zip(plan.sets, table, strict=True)
+    }
     return FolderCheck(
         path=str(plan.root),
         refusal=refusal,
         classes=plan.classes,
         counts=counts,
         imbalance=_imbalance(counts, plan.classes),
-        sizes=_sizes(decoded.sizes_px[decoded.whole()], spec.image_size_px),
+        sizes=_sizes(decoded.sizes_px[whole], spec.image_size_px),
         total=len(files),
-        broken=list_broken(on_disk, decoded.faults),
+        broken=list_broken(files, decoded.faults),
         ignored=dict(plan.ignored),
-        duplicates=pictures.across_splits(pairs),
-        conflicts=pictures.across_classes(pairs),
-        sheets=tuple(map(str, write_sheets(out, pictures.images, pictures.labels, plan.classes))),
+        duplicates=splits,
+        conflicts=conflicts,
+        sheets=tuple(map(str, write_sheets(out, images, labels, plan.classes))),
         notices=(*case_notices(plan.classes), *([dark] if (dark := decoded.darkness_notice()) else [])),
     )
 
 
-@dataclass(frozen=True)
-class _Pictures:
-    """The readable pictures: sets and labels are int64 [N], places in ``set_names`` and ``classes``."""
+def _duplicates(
+    plan: FolderPlan,
+    names: Sequence[str],
+    sets: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64],
+    images: npt.NDArray[np.uint8],
+) -> tuple[tuple[DuplicateCounts, ...], tuple[DuplicateCounts, ...]]:
+    """Count near-duplicates between splits, and between classes; of these only in splits.
 
-    set_names: tuple[str, ...]
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    sets: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    images: npt.NDArray[np.uint8]
+    A shifted set may hold the same pictures on purpose. All arguments but the plan are [N]; sets and labels are places.
+    """
+    if not len(images):
+        return (), ()
+    pairs, set_names = duplicate_pairs_within(images), tuple(plan.sets)
 
-    @classmethod
-    def of(
-        cls, plan: FolderPlan, set_of: Sequence[str], files: Sequence[LabelledFile], decoded: DecodedFiles
-    ) -> _Pictures:
-        whole = decoded.whole()
-        set_names = tuple(plan.sets)
-        return cls(
-            set_names,
-            plan.classes,
-            tuple(files[at].file.name for at in whole),
-            np.array([set_names.index(set_of[at]) for at in whole], np.int64),
-            np.array([files[at].label for at in whole], np.int64),
-            decoded.images[whole] if decoded.faults else decoded.images,
-        )
-
-    def counts(self) -> dict[str, dict[str, int]]:
-        table = np.zeros((len(self.set_names), len(self.classes)), np.int64)
-        np.add.at(table, (self.sets, self.labels), 1)
-        return {
-            name: dict(zip(self.classes, row.tolist(), strict=True))
-            for name, row in zip(self.set_names, table, strict=True)
-        }
-
-    def across_splits(self, pairs: DuplicatePairs) -> tuple[DuplicateCounts, ...]:
-        splits = (("train", "val"), ("train", "test"), ("val", "test"))
-        return tuple(
-            self._likeness(pairs, self.sets, between, self.set_names)
-            for between in splits
-            if set(between) <= set(self.set_names)
-        )
-
-    def across_classes(self, pairs: DuplicatePairs) -> tuple[DuplicateCounts, ...]:
-        """Only splits count: a shifted set may hold the same pictures on purpose."""
-        ordinary = np.array([name in SPLITS or name == "all" for name in self.set_names])
-        kept = ordinary[self.sets[pairs.first]] & ordinary[self.sets[pairs.second]]
-        pairs = DuplicatePairs(pairs.first[kept], pairs.second[kept])
-        labels = np.sort(np.stack([self.labels[pairs.first], self.labels[pairs.second]], axis=1), axis=1)
-        between = np.unique(labels[labels[:, 0] != labels[:, 1]], axis=0)
-        return tuple(
-            self._likeness(pairs, self.labels, (self.classes[first], self.classes[second]), self.classes)
-            for first, second in between.tolist()
-        )
-
-    def _likeness(
-        self, pairs: DuplicatePairs, of: npt.NDArray[np.int64], between: tuple[str, str], words: tuple[str, ...]
-    ) -> DuplicateCounts:
-        left, right = map(words.index, between)
+    def counted(pairs: DuplicatePairs, of: npt.NDArray[np.int64], left: int, right: int) -> DuplicateCounts:
         ahead = (of[pairs.first] == left) & (of[pairs.second] == right)
         behind = (of[pairs.second] == left) & (of[pairs.first] == right)
         first = np.concatenate([pairs.first[ahead], pairs.second[behind]])
-        second = np.concatenate([pairs.second[ahead], pairs.first[behind]])
-        places, where = np.unique(second, return_index=True)
-        examples = [
-            (self.names[first[pair]], self.names[at])
-            for at, pair in zip(places[:EXAMPLES], where[:EXAMPLES], strict=True)
-        ]
-        return DuplicateCounts(between, len(places), int((of == right).sum()), tuple(examples))
+        places, where = np.unique(np.concatenate([pairs.second[ahead], pairs.first[behind]]), return_index=True)
+        examples = tuple((names[first[pair]], names[at]) for at, pair in zip(places[:EXAMPLES], where, strict=False))
+        words = set_names if of is sets else plan.classes
+        return DuplicateCounts((words[left], words[right]), len(places), int((of == right).sum()), examples)
+
+    between = combinations([split for split in SPLITS if split in set_names], 2)
+    splits = [counted(pairs, sets, *map(set_names.index, of_two)) for of_two in between]
+    ordinary = np.array([name in SPLITS or name == "all" for name in set_names])[sets]
+    kept = ordinary[pairs.first] & ordinary[pairs.second] & (labels[pairs.first] != labels[pairs.second])
+    pairs = DuplicatePairs(pairs.first[kept], pairs.second[kept])
+    mixed = sorted({tuple(sorted(pair)) for pair in zip(labels[pairs.first], labels[pairs.second], strict=True)})
+    return tuple(splits), tuple(counted(pairs, labels, int(left), int(right)) for left, right in mixed)
 
 
 def _require_outside(out: Path, root: Path) -> None:

@@ -27,10 +27,6 @@ SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *[".avif"] * HAS_AVIF,
     *(HEIF_SUFFIXES if HAS_HEIF else ()),
 })  # fmt: skip
-# How files of these formats begin; the brand of AVIF and HEIF stands at byte 8.
-_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
-_BRANDS = {b"avif": HAS_AVIF, b"avis": HAS_AVIF} | dict.fromkeys((b"heic", b"heix", b"mif1", b"heim"), HAS_HEIF)
-SIGNATURE_BYTES = 12
 DARK_MAX = 63
 """Of 255: what 14 bits in a picture of 16 bit come to, and as much as none of them may exceed to be called dark."""
 BACKGROUND = (255, 255, 255, 255)
@@ -94,12 +90,13 @@ def read_picture(source: Path | bytes, image_size_px: int, resize: Resize = "cro
         return _decode(contents, image_size_px, resize)
 
 
-def is_picture(beginning: bytes) -> bool:
-    """Whether a file begins as one of the formats that are read."""
-    riff = beginning[:4] == b"RIFF" and beginning[8:12] == b"WEBP"
-    return (
-        riff or beginning.startswith(_SIGNATURES) or (beginning[4:8] == b"ftyp" and _BRANDS.get(beginning[8:12], False))
-    )
+def is_picture(path: str) -> bool:
+    """Whether a file begins as one of the formats that are read, whatever it is called."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except Exception:  # a damaged file can raise anything out of a decoder
+        return False
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from study.data.decode import HEIF_SUFFIXES, SIGNATURE_BYTES, SUFFIXES, is_picture
+from study.data.decode import HEIF_SUFFIXES, SUFFIXES, is_picture
 from study.errors import DataError
 from study.utils.text import printable
 
@@ -130,13 +130,7 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
     is_file = os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()
     if suffix:  # a link that leads nowhere counts as broken; a folder is none, nor is a pipe, which would block
         return is_file or (entry.is_symlink() and not os.path.exists(entry.path))
-    if not is_file:
-        return False
-    try:
-        with open(entry.path, "rb") as file:
-            return is_picture(file.read(SIGNATURE_BYTES))
-    except OSError:
-        return False
+    return is_file and is_picture(entry.path)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

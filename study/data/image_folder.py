@@ -59,8 +59,12 @@ def plan_folder(spec: DataSpec) -> FolderPlan:
             files have no group or a group is in two splits, or what ``classes`` or ``shifted`` name is not there.
     """
     ignored: Counter[str] = Counter()
-    root, folders = _read_folder(spec, ignored)
+    root = _existing_folder("data.path", spec.path or "")
+    folders = _read_sets(root, spec.classes, ignored)
     _log.log(logging.INFO if ignored else logging.DEBUG, "%s: files ignored: %s", root, unread(ignored) or "0")
+    if not any(files for by_folder in folders.values() for files in by_folder.values()):
+        skipped = unread(ignored) or "0"
+        raise DataError(f"no pictures found below {printable(str(root))} (files ignored: {skipped}); {LAYOUTS}")
     require_shifted_names(spec.shifted, [name.removeprefix(SHIFTED_SET_PREFIX) for name in folders])
     folders |= _read_shifted(spec.shifted, ignored)
     require_known_keys(spec.classes, {name for by_folder in folders.values() for name in by_folder})
@@ -78,17 +82,20 @@ def survey_folder(spec: DataSpec) -> tuple[FolderPlan, str | None]:
 
     Returns:
         The plan, and why a study would refuse it: then its sets are the folder as it stands, "all" where it has no
-        splits of its own, and may lack classes.
+        splits of its own, and may lack classes; there are none where its layout cannot be told.
 
     Raises:
-        DataError: the folder is missing or unreadable, or has no pictures or no layout that can be told.
+        DataError: the folder is missing.
     """
+    root, ignored = _existing_folder("data.path", spec.path or ""), Counter[str]()
     try:
         return plan_folder(spec), None
     except DataError as exc:
         refusal = str(exc)
-    ignored: Counter[str] = Counter()
-    root, folders = _read_folder(spec, ignored)
+    try:
+        folders = _read_sets(root, spec.classes, ignored)
+    except DataError:
+        return FolderPlan(root, (), {}, ignored), refusal
     groups = {name or "all": _merge(by_folder, spec.classes) for name, by_folder in folders.items()}
     classes = tuple(sorted({name for group in groups.values() for name in group}))
     sets = {name: files for name, group in groups.items() if (files := _label(group, classes))}
@@ -112,15 +119,6 @@ def plan_shifted(spec: DataSpec, mapping: Mapping[str, str], classes: Sequence[s
     folders = _read_shifted(spec.shifted, ignored)
     groups = {name: _merge(by_folder, mapping) for name, by_folder in folders.items()}
     return FolderPlan(Path(), tuple(classes), _label_shifted(groups, classes), ignored)
-
-
-def _read_folder(spec: DataSpec, ignored: Counter[str]) -> tuple[Path, dict[str, _ByClass]]:
-    root = _existing_folder("data.path", spec.path or "")
-    folders = _read_sets(root, spec.classes, ignored)
-    if not any(files for by_folder in folders.values() for files in by_folder.values()):
-        skipped = unread(ignored) or "0"
-        raise DataError(f"no pictures found below {printable(str(root))} (files ignored: {skipped}); {LAYOUTS}")
-    return root, folders
 
 
 def _plan(root: Path, groups: Mapping[str, _ByClass], ignored: Mapping[str, int]) -> FolderPlan:

@@ -1,9 +1,9 @@
-"""Where a study's images come from: one function per data source, and the registry of them."""
+"""Where a study's images come from: one function per data source, their registry, and the cache before them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -12,18 +12,17 @@ import PIL
 
 from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
+from study.data.cache import cache_key, load_entry, save_entry
 from study.data.class_names import case_notices, require_class_number, require_known_keys, require_shifted_names
-from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, ImageSet
+from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, DataBundle, ImageSet, make_bundle
 from study.data.decode import DECODER_VERSION
 from study.data.image_files import unread
 from study.data.image_folder import FolderPlan, plan_folder, plan_shifted
 from study.data.parallel_decode import read_plan
 from study.data.splits import split_sizes
-from study.data.synthetic_faces.vocabulary import KINDS, label_of
+from study.data.synthetic_faces.vocabulary import KINDS, label_of, shifted_count
 from study.errors import DataError
-
-MIN_SHIFTED = 40
-SHIFTED_SHARE = 0.1
+from study.paths import cache_dir
 
 StageProgress = Callable[[str, int, int], None]
 Images = tuple[dict[str, ImageSet], tuple[str, ...], tuple[str, ...]]
@@ -99,8 +98,7 @@ SOURCES: Mapping[str, Callable[[DataSpec], DataPlan]] = {"faces": faces_source, 
 def face_counts(spec: DataSpec) -> dict[str, int]:
     """Return how many faces each split gets: ``count`` divided by ``fractions``, and each built-in shifted set."""
     sizes = zip(SPLITS, split_sizes(spec.count, spec.fractions), strict=True)
-    shifted = max(MIN_SHIFTED, round(SHIFTED_SHARE * spec.count))
-    return {name: size for name, size in sizes if size} | dict.fromkeys(faces.SHIFTED_SETS, shifted)
+    return {name: size for name, size in sizes if size} | dict.fromkeys(faces.SHIFTED_SETS, shifted_count(spec.count))
 
 
 def class_of_kind(spec: DataSpec) -> dict[str, str]:
@@ -175,3 +173,28 @@ def _stage(name: str, on_progress: StageProgress | None) -> Callable[[int, int],
     if on_progress is None:
         return None
     return lambda done, total: on_progress(name, done, total)
+
+
+def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageProgress | None = None) -> DataBundle:
+    """Return the images a study runs on; the same data gives the same bundle, whatever the number of workers.
+
+    Args:
+        spec: which data.
+        workers: processes or threads for rendering or decoding; None means one per available core.
+        on_progress: called with (stage, images done, images in all); never called when the cache has the data.
+
+    Raises:
+        DataError: the images cannot be found, read or split.
+    """
+    plan = plan_data(spec)
+    entry = cache_entry(spec, plan)
+    if (bundle := load_entry(entry)) is None:
+        sets, skipped, notices = plan.read(workers, on_progress)
+        bundle = make_bundle(spec.source, spec.image_size_px, plan.classes, sets, skipped=skipped, notices=notices)
+        save_entry(entry, bundle)
+    return replace(bundle, notices=(*plan.notices, *bundle.notices))
+
+
+def cache_entry(spec: DataSpec, plan: DataPlan) -> Path:
+    """Return where the cache keeps a study's images, whether or not they are there."""
+    return cache_dir() / "data" / cache_key(spec.source, *plan.key)

@@ -41,23 +41,30 @@ def learning_curves(record: TrialRecord) -> Panel | None:
 
 def _learning_trace(record: TrialRecord, name: str) -> Json | None:
     reported = [(metrics.epoch, metrics.values[name]) for metrics in record.history if name in metrics.values]
-    finite = [(epoch, value) for epoch, value in reported if np.isfinite(value)]
-    if not finite:
-        return None
-    # float: thinning measures distances; epochs go back to whole numbers below
-    x, y = np.array(finite, dtype=np.float64).T
-    kept = thin(x, y) if len(x) > MAX_POINTS else np.arange(len(x))
     axis_name, colour, dash = _SERIES[name]
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(kept) <= 30 else "lines",
+    epochs, values = np.array(reported, dtype=np.float64).reshape(-1, 2).T
+    return _curve(epochs, values, {
         "name": name,
-        "x": [int(epoch) for epoch in x[kept]],
-        "y": [float(f"{value:.6g}") for value in y[kept]],
         "yaxis": axis_name,
         "line": {"color": colour, "dash": dash, "width": 1.5 if axis_name == "y3" else 2},
         "marker": {"size": 4},
         "hovertemplate": "%{y:.4g}",
+    })  # fmt: skip
+
+
+def _curve(epochs: NDArray[np.float64], values: NDArray[np.float64], style: Json) -> Json | None:
+    """Return a line of at most `MAX_POINTS` points that looks like the finite values; None where there are none."""
+    known = np.isfinite(values)
+    x, y = epochs[known], values[known]
+    if not len(x):
+        return None
+    kept = thin(x, y) if len(x) > MAX_POINTS else np.arange(len(x))
+    return {
+        "type": "scatter",
+        "mode": "lines+markers" if len(kept) <= 30 else "lines",
+        "x": [int(epoch) for epoch in x[kept]],
+        "y": [float(f"{value:.6g}") for value in y[kept]],
+        **style,
     }
 
 
@@ -79,18 +86,8 @@ def _layout(record: TrialRecord) -> Json:
     )
     body["margin"] = {**body["margin"], "t": 40}
     if record.epoch is not None:
-        body["shapes"] = [
-            {
-                "type": "line",
-                "xref": "x",
-                "x0": record.epoch,
-                "x1": record.epoch,
-                "yref": "paper",
-                "y0": 0,
-                "y1": 1,
-                "line": {"color": GREY, "width": 1.5, "dash": "dot"},
-            }
-        ]
+        ends = {"xref": "x", "x0": record.epoch, "x1": record.epoch, "yref": "paper", "y0": 0, "y1": 1}
+        body["shapes"] = [{"type": "line", **ends, "line": {"color": GREY, "width": 1.5, "dash": "dot"}}]
     return body
 
 
@@ -165,26 +162,16 @@ def _panel(metric: str, drawn: Sequence[TrialCurves]) -> Panel | None:
 
 def _trace(trial: TrialCurves, metric: str, at: int) -> Json | None:
     """Return the line of the ``at``-th best trial."""
-    values = trial.curves[metric].astype(np.float64)
-    known = np.isfinite(values)
-    if not known.any():
-        return None
-    x, y = trial.epochs.astype(np.float64)[known], values[known]
-    kept = thin(x, y) if len(x) > MAX_POINTS else np.arange(len(x))
     named = at < _NAMED
-    return {
-        "type": "scatter",
-        "mode": "lines+markers" if len(kept) <= 30 else "lines",
+    return _curve(trial.epochs.astype(np.float64), trial.curves[metric].astype(np.float64), {
         "name": f"trial {trial.trial}",
         "showlegend": named,
-        "x": [int(epoch) for epoch in x[kept]],
-        "y": [float(f"{value:.6g}") for value in y[kept]],
         "line": line(at) if named else {"color": GREY, "width": 1},
         "opacity": 1 if named else 0.45,
         "marker": {"size": 4 if named else 3},
         "text": trial.about,
         "hovertemplate": "%{text}<br>epoch %{x}: %{y:.4g}<extra></extra>",
-    }
+    })  # fmt: skip
 
 
 def _sort_key(trial: TrialCurves, objective: Objective) -> tuple[bool, float, int]:

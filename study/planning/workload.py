@@ -12,8 +12,7 @@ from study.config.hyperparameters import Scalar, TrialConfig
 from study.config.search_space import Parameter
 from study.config.study_config import DataSpec, StudySpec, stable_seed
 from study.data.dataset import SPLITS
-from study.data.loading import cache_entry
-from study.data.sources import plan_data
+from study.data.sources import cache_entry, plan_data
 from study.designs import count_points, listed_points, planned_trials
 from study.designs.space import constants
 from study.search.samplers import value_at

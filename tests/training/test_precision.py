@@ -7,7 +7,7 @@ from pathlib import Path
 from training_kit import run, short_trial
 
 from study.config.study_config import DataSpec
-from study.data.loading import load_data
+from study.data.sources import load_data
 from study.training.dataset import TrainingData
 
 BUILT_IN = DataSpec(count=800, fractions=(0.6, 0.4, 0.0), image_size_px=32)

@@ -6,8 +6,8 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -140,7 +140,7 @@ def _can_spawn() -> bool:
     return not multiprocessing.current_process().daemon and (main_file is None or os.path.exists(main_file))
 
 
-def _results(work: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: int) -> Iterator[tuple[Chunk, Result]]:
+def _results(work: Callable[[Chunk], Result], chunks: list[Chunk], workers: int) -> Iterator[tuple[Chunk, Result]]:
     if workers == 1:
         for chunk in chunks:
             with _single_threaded_opencv():
@@ -152,11 +152,8 @@ def _results(work: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: 
     # Forking a process that already has threads (OpenCV, BLAS) can hang, so the workers start afresh.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
-        waiting: dict[Future[Result], Chunk] = {pool.submit(work, chunk): chunk for chunk in chunks}
         try:
-            while waiting:
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    yield waiting.pop(future), future.result()
+            yield from zip(chunks, pool.map(work, chunks), strict=True)
         except BrokenProcessPool as exc:
             raise DataError(
                 f"a rendering process was ended from outside, with {workers} at work; too little memory is the usual "

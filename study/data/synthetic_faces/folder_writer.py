@@ -15,7 +15,7 @@ from study.data.synthetic_faces.batch import Chunk, chunked, run_chunks
 from study.data.synthetic_faces.drawing import ByteArray
 from study.data.synthetic_faces.render import check_request, render_face
 from study.data.synthetic_faces.sampling import kind_at
-from study.data.synthetic_faces.vocabulary import CLASSES, ORDINARY_SPLITS, SHIFTED_SETS
+from study.data.synthetic_faces.vocabulary import CLASSES, MIN_COUNT, ORDINARY_SPLITS, SHIFTED_SETS, shifted_count
 from study.errors import DataError
 
 _COLUMNS = 12
@@ -59,9 +59,7 @@ def _row(label: str, seed: int, split: str, indices: list[int]) -> ByteArray:
     return row
 
 
-_MIN_COUNT = 40
 _JPEG_QUALITY = 90
-_SHIFTED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def split_counts(count: int) -> dict[str, int]:
     """Divide `count` images 60:20:20 and add a tenth, at least 40, for each shifted set."""
     held_out = round(0.2 * count)
     ordinary = dict(zip(ORDINARY_SPLITS, (count - 2 * held_out, held_out, held_out), strict=True))
-    return ordinary | dict.fromkeys(SHIFTED_SETS, max(_MIN_COUNT, round(_SHIFTED_SHARE * count)))
+    return ordinary | dict.fromkeys(SHIFTED_SETS, shifted_count(count))
 
 
 def write_folder(out: Path, count: int, seed: int = 0, size_px: int = 112, workers: int | None = None) -> FolderSummary:
@@ -117,8 +115,8 @@ def write_folder(out: Path, count: int, seed: int = 0, size_px: int = 112, worke
 
 
 def _check(out: Path, count: int) -> None:
-    if count < _MIN_COUNT:
-        raise DataError(f"`count` must be >= {_MIN_COUNT}, got {count}: fewer leave a class of a split without images")
+    if count < MIN_COUNT:
+        raise DataError(f"`count` must be >= {MIN_COUNT}, got {count}: fewer leave a class of a split without images")
     if out.exists() and not out.is_dir():
         raise DataError(f"the output must be a folder, but {out} is a file: name another place")
     if out.is_dir() and any(out.iterdir()):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 RENDERER_VERSION: Final[int] = 1
+MIN_COUNT: Final[int] = 40
 
 Colour = tuple[float, float, float]
 """RGB, 0-255."""
@@ -43,6 +44,11 @@ DistractorKind = Literal["hand", "book", "scarf", "cup"]
 HAIR_STYLES: Final[tuple[HairStyle, ...]] = ("short", "long", "bald", "afro", "cap", "hijab", "bun")
 DISTRACTOR_KINDS: Final[tuple[DistractorKind, ...]] = ("hand", "book", "scarf", "cup")
 BACKDROPS: Final[tuple[Backdrop, ...]] = ("plain", "clouds", "shapes", "bands")
+
+
+def shifted_count(count: int) -> int:
+    """Return how many images each shifted set has beside ``count`` ordinary ones: a tenth, at least 40."""
+    return max(MIN_COUNT, round(0.1 * count))
 
 
 def label_of(kind: str) -> int:
