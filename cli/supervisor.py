@@ -27,10 +27,11 @@ _report: int | None = None
 def supervise() -> None:
     """Go on in a child; this process waits for it, passes signals on and ends as it does.
 
-    The child dies with this process. Does nothing on a system without what that takes.
+    The child dies with this process. Does nothing on another system than Linux, nor in a process with other threads,
+    which a child would lack.
     """
     global _report
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or len(os.listdir("/proc/self/task")) > 1:
         return
     for stream in (sys.stdout, sys.stderr):
         stream.flush()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TINY, study
+from commands import ROOT, TINY, study_process
 
 BEGIN = """
 import os, signal, sys, time
@@ -166,7 +166,7 @@ def test_where_ray_loses_a_process_of_its_own_the_way_on_is_said(tmp_path: Path)
     assert errors.startswith("error: Ray ended the study's process")
     assert f"go on with: study resume tiny --results {tmp_path}/results" in errors
     until(lambda: not any(b"ray::T" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _session(process.pid)))
-    ended = study("resume", "tiny", "--results", tmp_path / "results")
+    ended = study_process("resume", "tiny", "--results", tmp_path / "results")
     assert ended.returncode == 0, ended.stderr
     assert "2 COMPLETE" in ended.stdout
 

@@ -38,7 +38,9 @@ def study(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = ["study", *map(str, arguments)]
     with _redirected(1) as out, _redirected(2) as err, warnings.catch_warnings(), contextlib.chdir(ROOT):
         warnings.simplefilter("ignore")
-        with mock.patch("sys.argv", command), mock.patch("os.execve", side_effect=AssertionError("use study_process")):
+        # A command that would go on in another process must be called in one.
+        execve = mock.patch("os.execve", side_effect=AssertionError("use study_process"))
+        with mock.patch("sys.argv", command), execve, mock.patch("cli.main.supervise"):
             try:
                 code: Any = main()
             except SystemExit as end:
