@@ -1,10 +1,12 @@
-"""The path of every file of a results folder, and atomic writes."""
+"""The path of every file of a results folder, safe reads in it, and atomic writes."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +19,16 @@ LAST_CHECKPOINT = "last.pt"
 WEIGHTS, CARD, SCORES = "model.safetensors", "checkpoint.json", "validation.npz"
 """The files of a selected checkpoint's folder."""
 SHIFTED_SCORES = "shifted.npz"
+STUDIES = "studies"
+_EPOCH_FOLDER = re.compile(r"epoch-\d{1,9}")
+_OWN_CHECKPOINT = re.compile(r"(?:(?:^|/)trials|.*/studies/[^/]+/trials)/\d+/epoch-\d+")
+
+
+class OutsideError(OSError):
+    """A file of a results folder that links, or its name, lead out of it, or that is no plain file."""
+
+    def __init__(self, path: Path, law: str) -> None:
+        super().__init__(errno.EPERM, law, str(path))
 
 
 @dataclass(frozen=True)
@@ -36,14 +48,14 @@ class Layout:
         return self.results / "mlartifacts"
 
     def study(self, name: str) -> StudyLayout:
-        """Return the paths of one study."""
-        return StudyLayout(self.results / "studies" / encode_name(name))
+        """Return the paths of one study; its folder names it, wherever it was copied or moved from."""
+        return StudyLayout(self.results / STUDIES / encode_name(name))
 
     def studies(self) -> Iterator[tuple[str, StudyLayout]]:
         """Yield every study that has a journal, the most recently written first."""
-        layouts = [StudyLayout(path.parent) for path in self.results.glob("studies/*/ledger.journal")]
+        layouts = [StudyLayout(path.parent) for path in self.results.glob(f"{STUDIES}/*/ledger.journal")]
         for layout in sorted(layouts, key=lambda layout: layout.journal.stat().st_mtime, reverse=True):
-            yield unquote(layout.root.name), layout
+            yield layout.name, layout
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,20 @@ class StudyLayout:
     """Every path of one study."""
 
     root: Path
+
+    @property
+    def name(self) -> str:
+        """The study's name: that of its folder."""
+        return unquote(self.root.name)
+
+    def name_of(self, stored: str) -> str:
+        """Return the name of a study that began as another: its folder's, unless it is not in a results folder."""
+        return self.name if self.root.absolute().parent.name == STUDIES else stored
+
+    @property
+    def results(self) -> Path:
+        """The results folder."""
+        return self.root.absolute().parents[1]
 
     @property
     def journal(self) -> Path:
@@ -110,9 +136,33 @@ class StudyLayout:
         """Folder of one trial: checkpoints, validation scores, traceback."""
         return self.root / "trials" / f"{number:05d}"
 
+    def checkpoint(self, number: int, stored: str) -> str:
+        """Return where a trial's selected checkpoint is, from what was stored of it.
+
+        What was in the folder of a study, here or where the folder was before, is in this one; a path or URI elsewhere
+        is of a storage (``storage.json``).
+        """
+        name = checkpoint_name(stored)
+        is_own = not is_uri(stored) and _OWN_CHECKPOINT.fullmatch(stored) and _EPOCH_FOLDER.fullmatch(name)
+        return str(self.trial(number).absolute() / name) if is_own else stored
+
+    def stored_checkpoint(self, checkpoint: str) -> str:
+        """Return what is stored of a checkpoint's place: a path relative to the study's folder if it is there."""
+        root = self.root.absolute()
+        inside = not is_uri(checkpoint) and Path(checkpoint).is_relative_to(root)
+        return Path(checkpoint).relative_to(root).as_posix() if inside else checkpoint
+
     def local_checkpoint(self, number: int, checkpoint: str) -> Path:
-        """Folder where a trial's selected checkpoint can be read on this machine, possibly without its weights."""
-        return self.trial(number) / checkpoint_name(checkpoint) if is_uri(checkpoint) else Path(checkpoint)
+        """Folder where a trial's selected checkpoint can be read on this machine, possibly without its weights.
+
+        Raises:
+            OutsideError: a URI does not end with the name of a checkpoint.
+        """
+        if not is_uri(checkpoint):
+            return Path(self.checkpoint(number, checkpoint))
+        if not _EPOCH_FOLDER.fullmatch(name := checkpoint_name(checkpoint)):
+            raise OutsideError(Path(name), "the last part of a checkpoint's URI must be as epoch-0001")
+        return self.trial(number) / name
 
     def last_checkpoint(self, number: int) -> Path:
         """From which an interrupted trial is resumed; deleted when it ends."""
@@ -148,6 +198,61 @@ def is_uri(place: str) -> bool:
 def checkpoint_name(place: str) -> str:
     """Return the last part of a path or URI."""
     return place.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+def expand_home(path: str | Path) -> Path:
+    """Return a path with ``~`` or ``~user`` at its beginning replaced by that home."""
+    return Path(os.path.expanduser(path))
+
+
+def require_inside(path: Path, root: Path) -> Path:
+    """Return a path, which need not exist, if it is in a folder even after every link is followed.
+
+    Raises:
+        OutsideError: it is not.
+    """
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(os.path.realpath(root)):
+        raise OutsideError(path, f"a file of {root} must lie in it, but this one is {real}")
+    return path
+
+
+def open_inside(path: Path, root: Path) -> BinaryIO:
+    """Open a plain file in a folder for reading; neither a link out of it nor a pipe or device is opened.
+
+    Raises:
+        OutsideError: it is one of these.
+        OSError: it cannot be read.
+    """
+    require_inside(path, root)
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OutsideError(path, "it must be a plain file")
+
+
+def read_inside(path: Path, root: Path) -> bytes:
+    """Read a file as ``open_inside`` opens it."""
+    with open_inside(path, root) as file:
+        return file.read()
+
+
+def refuse_links(root: Path, results: Path) -> None:
+    """Make sure before writing that nothing in a study's folder leads out of the results folder.
+
+    Raises:
+        OutsideError: a link does, or there is a pipe, a socket or a device.
+    """
+    require_inside(root, results)
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISLNK(mode):
+                require_inside(path, results)
+            elif not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+                raise OutsideError(path, "it must be a plain file or a folder")
 
 
 def encode_name(name: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from study.config.study_config import StudySpec
 from study.designs import TrialPlan
 from study.errors import damaged, missing
-from study.paths import StudyLayout
+from study.paths import StudyLayout, read_inside
 from study.records import TrialState
 from study.storage.journal_format import Operation, parse_line, split_lines
 from study.storage.study_attributes import DROPPED_PREFIX, EXHAUSTED, SPEC, StudyAttributes
@@ -97,13 +97,14 @@ class JournalReplay:
 class StudyView(StudyAttributes):
     """A study as it stood when it was read: the same answers as the storage's, but it cannot be changed."""
 
-    def __init__(self, replay: JournalReplay, run_ids: Mapping[int, str], *, epochs: bool) -> None:
-        self.spec = StudySpec.model_validate_json(replay.attrs[SPEC])
+    def __init__(self, layout: StudyLayout, replay: JournalReplay, run_ids: Mapping[int, str], *, epochs: bool) -> None:
+        spec = StudySpec.model_validate_json(replay.attrs[SPEC])
+        self.spec = spec.model_copy(update={"name": layout.name_of(replay.name)})
         self._replay = replay
         dropped = {number for key, line in self._attrs.items() if key.startswith(DROPPED_PREFIX) for number in line}
         self.records = [
             to_record(
-                self.name, trial, self.spec.objective,
+                layout, self.name, trial, self.spec.objective,
                 kept=trial.number not in dropped, run_id=run_ids.get(trial.number), epochs=epochs,
             )
             for trial in replay.trials
@@ -113,7 +114,7 @@ class StudyView(StudyAttributes):
     @property
     def name(self) -> str:
         """The study's name."""
-        return self._replay.name
+        return self.spec.name
 
     @cached_property
     def counts(self) -> Mapping[TrialState, int]:
@@ -157,8 +158,8 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
     replay = JournalReplay()
     try:
         with _no_garbage_collection():
-            replay.apply(split_lines(layout.journal.read_bytes()))
-            view = StudyView(replay, run_ids, epochs=epochs)
+            replay.apply(split_lines(read_inside(layout.journal, layout.results)))
+            view = StudyView(layout, replay, run_ids, epochs=epochs)
             if not 0 <= view.created_at_s < YEAR_5138_S:
                 raise ValueError(f"`created_at_s` must be seconds since 1970, but is {view.created_at_s}")
             return view
@@ -177,7 +178,7 @@ def read_epochs(layout: StudyLayout, number: int) -> list[StoredEpoch]:
     attrs: dict[str, Any] = {}
     part = f'"trial_id":{number},'.encode()
     try:
-        for line in split_lines(layout.journal.read_bytes()):
+        for line in split_lines(read_inside(layout.journal, layout.results)):
             if part in line:
                 log = parse_line(line)
                 if log["op_code"] == Operation.SET_TRIAL_USER_ATTR and log["trial_id"] == number:

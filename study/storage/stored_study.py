@@ -9,6 +9,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from study.config.study_config import StudySpec
+from study.paths import StudyLayout
 from study.records import TrialRecord, TrialState
 from study.search.pruners import Pruner, build_pruner
 from study.storage.journal import BatchedJournalStorage
@@ -35,19 +36,20 @@ class StoredStudy(StudyAttributes):
     The storage's trial ids are the trials' numbers: a journal has one study.
     """
 
-    def __init__(self, storage: BatchedJournalStorage) -> None:
+    def __init__(self, layout: StudyLayout, storage: BatchedJournalStorage) -> None:
         (study,) = storage.get_all_studies()
+        self._layout = layout
         self._storage = storage
-        self._name = study.study_name
-        self._study_id = storage.get_study_id_from_name(self._name)
-        self.spec = StudySpec.model_validate_json(self._attrs[SPEC])
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+        spec = StudySpec.model_validate_json(self._attrs[SPEC])
+        self.spec = spec.model_copy(update={"name": layout.name_of(study.study_name)})
         self._requeued: list[int] = []
         self._start_listening()
 
     @property
     def name(self) -> str:
         """The study's name."""
-        return self._name
+        return self.spec.name
 
     @property
     def planned(self) -> int:
@@ -157,7 +159,7 @@ class StoredStudy(StudyAttributes):
         return attrs
 
     def _to_record(self, trial: FrozenTrial) -> TrialRecord:
-        return to_record(self.name, trial, self.spec.objective, kept=self._is_kept(trial.number))
+        return to_record(self._layout, self.name, trial, self.spec.objective, kept=self._is_kept(trial.number))
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._storage.get_trial(number)

@@ -16,7 +16,7 @@ from study.config.search_space import Parameter
 from study.config.study_config import StudySpec
 from study.designs.formatting import format_parameter
 from study.errors import StudyStorageError, damaged, missing
-from study.paths import StudyLayout
+from study.paths import StudyLayout, open_inside
 from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, TrialRecord, TrialState
 from study.search.optuna_adapter import study_directions
 from study.search.prior_trials import PriorTrial
@@ -119,7 +119,8 @@ class StudyStorage(StoredStudy):
         if not layout.journal.exists():
             raise missing(layout)
         try:
-            storage = cls(BatchedJournalStorage(layout.journal))
+            open_inside(layout.journal, layout.results).close()
+            storage = cls(layout, BatchedJournalStorage(layout.journal))
         except _DAMAGE as error:
             raise damaged(layout, error) from error
         storage.requeue_interrupted()
@@ -176,7 +177,8 @@ class StudyStorage(StoredStudy):
         known = trial.user_attrs.get(key, {})
         if known.get("values") == dict(metrics.values) and metrics.epoch in trial.intermediate_values:
             return False
-        epoch = StoredEpoch(metrics, time.time(), checkpoint, busy_s + known.get("busy_s", 0.0))
+        place = None if checkpoint is None else self._layout.stored_checkpoint(checkpoint)
+        epoch = StoredEpoch(metrics, time.time(), place, busy_s + known.get("busy_s", 0.0))
         with self._storage.batch():
             self._set(number, key, epoch.as_json())
             value = metrics.values[self.spec.objective.metric]

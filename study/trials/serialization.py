@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from study.best_epoch import selected_epoch
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
+from study.paths import StudyLayout
 from study.records import EpochMetrics, StopReason, TrialRecord, TrialState
 
 ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
@@ -121,6 +122,7 @@ def is_settled(trial: StoredTrial) -> bool:
 
 
 def to_record(
+    layout: StudyLayout,
     study: str,
     trial: StoredTrial,
     objective: Objective,
@@ -137,6 +139,7 @@ def to_record(
     history = tuple(epoch.metrics for epoch in stored)
     best = selected_epoch(history, objective)
     has_checkpoint = state in (TrialState.COMPLETE, TrialState.PRUNED)
+    checkpoint = stored[-1].checkpoint if has_checkpoint and stored else None
     point, replicate = replicate_of(trial)
     return TrialRecord(
         study=study,
@@ -153,7 +156,7 @@ def to_record(
         epochs_run=history[-1].epoch if history else 0,
         metrics={} if best is None else {**best.values, **attrs.get(EVALUATION, {})},
         history=history if epochs else (),
-        checkpoint=stored[-1].checkpoint if has_checkpoint and stored else None,
+        checkpoint=None if checkpoint is None else layout.checkpoint(trial.number, checkpoint),
         kept=kept,
         busy_s=sum(epoch.busy_s for epoch in stored),
         run_id=run_id,
