@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.output import moment
+from cli.output import moment, quoted, results_option
 from cli.study_handle import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
+from study.paths import is_uri
 from study.records import FinalLook, TrialRecord
 
 if TYPE_CHECKING:
@@ -48,13 +49,20 @@ def require_first_test_evaluation(looks: Sequence[FinalLook], winner: RankedTria
         )
 
 
-def weights_folder(record: TrialRecord) -> Path:
+def weights_folder(study: StudyInFolder, record: TrialRecord, storage: str | None = None) -> Path:
     """Return the selected checkpoint of a trial as a folder of this machine that holds its weights.
 
+    Args:
+        study: the trial's.
+        record: the trial.
+        storage: what the user gave for --storage.
+
     Raises:
-        ExportError: the weights were not kept.
-        StorageError: they cannot be copied here.
+        ExportError: the weights were not kept, are gone or damaged, or are those of another trial.
+        EngineError: they are in a storage that the user never named, or cannot be copied here.
     """
+    from study.checkpoint_card import checkpoint_fault
+    from study.engine.files.trial_files import open_trial_files
     from study.utils.remote_files import download_checkpoint
 
     assert record.checkpoint is not None
@@ -64,7 +72,33 @@ def weights_folder(record: TrialRecord) -> Path:
             f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "
             "`keep: {per_study: all}` in a study file keeps those of every trial"
         )
-    return download_checkpoint(record.checkpoint)
+    place = open_trial_files(study.layout, storage).checkpoint(record.trial, record.checkpoint)
+    folder = download_checkpoint(place)
+    if fault := checkpoint_fault(folder, record, study.fingerprint):
+        raise ExportError(describe_fault(study, record, place, fault))
+    return folder
+
+
+def describe_fault(study: StudyInFolder, record: TrialRecord, place: str, fault: str) -> str:
+    """Return in words what is wrong with a trial's checkpoint, and the way out."""
+    again = f"study rerun {quoted(f'{study.name}/{record.trial}')}{results_option(study.layout.results)} --save DIR"
+    return f"the checkpoint of trial {record.trial} of `{study.name}`, {place}, {fault}; `{again}` makes it again"
+
+
+def fault_of_checkpoint(study: StudyInFolder, record: TrialRecord) -> str | None:
+    """Return what is wrong with a trial's checkpoint here, None where it is whole, remote or was not kept."""
+    from study.checkpoint_card import checkpoint_fault
+    from study.engine.files.trial_files import open_trial_files
+    from study.errors import EngineError
+
+    if record.checkpoint is None or record.kept is False:
+        return None
+    try:
+        place = open_trial_files(study.layout).checkpoint(record.trial, record.checkpoint)
+    except EngineError as error:
+        return str(error)
+    fault = None if is_uri(place) else checkpoint_fault(Path(place), record, study.fingerprint)
+    return fault and describe_fault(study, record, place, fault)
 
 
 def evaluate_on_test(
@@ -76,6 +110,7 @@ def evaluate_on_test(
     labels: NDArray[np.int64],
     *,
     again: bool,
+    storage: str | None = None,
 ) -> FinalLook:
     """Score the chosen checkpoint on the test images and remember it; a checkpoint is scored once.
 
@@ -96,18 +131,18 @@ def evaluate_on_test(
         raise StudyStorageError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
     record = winner.record
     assert record.epoch is not None
-    folder = weights_folder(record)
+    folder = weights_folder(study, record, storage)
     with driver_lock(study.layout):
-        storage = StudyStorage.open(study.layout)  # another command may have scored while the images were read
-        if (known := look_at(storage.looks, winner)) is not None:
+        stored = StudyStorage.open(study.layout)  # another command may have scored while the images were read
+        if (known := look_at(stored.looks, winner)) is not None:
             return known
-        require_first_test_evaluation(storage.looks, winner, again=again)
+        require_first_test_evaluation(stored.looks, winner, again=again)
         try:
             values = evaluate_checkpoint(folder, images, labels)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, ranking.metric, time.time(), values)
-        storage.record_test_evaluation(new)
+        stored.record_test_evaluation(new)
         _send_to_mlflow(results, study, new)
     return new
 
@@ -147,6 +182,7 @@ def final_scores(
     labels: NDArray[np.int64],
     *,
     again: bool,
+    storage: str | None = None,
 ) -> FinalScores:
     """Return what a bundle says of the test images; where they must not be looked at, it says why."""
     from study.export import FinalScores
@@ -154,7 +190,7 @@ def final_scores(
     if len(labels) == 0:
         return FinalScores("the study keeps none")
     try:
-        own = evaluate_on_test(results, study, ranking, winner, images, labels, again=again)
+        own = evaluate_on_test(results, study, ranking, winner, images, labels, again=again, storage=storage)
     except StudyStorageError as refused:
         return FinalScores(f"not scored: {refused}")
     return FinalScores(describe_test_evaluations(open_study(results, study.name).looks, own), own.metrics)

@@ -36,6 +36,11 @@ LookAgain = Annotated[
     typer.Option("--look-again", help="Score the test images although another checkpoint was scored on them before."),
 ]
 
+StorageOf = Annotated[
+    str | None,
+    typer.Option("--storage", help="The study's storage; to be named once for a moved folder.", metavar="PATH_OR_URI"),
+]
+
 StudyFile = Annotated[Path, typer.Argument(help="A study file, see search_spaces/README.md.", metavar="FILE")]
 NewName = Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Another number of trials.", metavar="N")]

@@ -85,4 +85,4 @@ def quoted(name: str) -> str:
 
 def results_option(results: Path) -> str:
     """Return the option that names a results folder, nothing for the usual one."""
-    return "" if results == RESULTS else f" --results {quoted(str(results))}"
+    return "" if results.absolute() == RESULTS.absolute() else f" --results {quoted(str(results))}"

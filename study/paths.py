@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
@@ -27,8 +28,11 @@ _OWN_CHECKPOINT = re.compile(r"(?:(?:^|/)trials|.*/studies/[^/]+/trials)/\d+/epo
 class OutsideError(OSError):
     """A file of a results folder that links, or its name, lead out of it, or that is no plain file."""
 
-    def __init__(self, path: Path, law: str) -> None:
-        super().__init__(errno.EPERM, law, str(path))
+    def __init__(self, law: str) -> None:
+        super().__init__(errno.EPERM, law)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,11 @@ class StudyLayout:
         """Where trials keep their files if not in this folder, as JSON."""
         return self.root / "storage.json"
 
+    @property
+    def pictures(self) -> Path:
+        """A short digest of every picture the study began on, as JSON."""
+        return self.root / "pictures.json"
+
     def code_diff(self, digest: str) -> Path:
         """Difference of the code that ran from its commit, named by the beginning of its SHA-256."""
         return self.root / f"code-{digest}.diff"
@@ -161,7 +170,7 @@ class StudyLayout:
         if not is_uri(checkpoint):
             return Path(self.checkpoint(number, checkpoint))
         if not _EPOCH_FOLDER.fullmatch(name := checkpoint_name(checkpoint)):
-            raise OutsideError(Path(name), "the last part of a checkpoint's URI must be as epoch-0001")
+            raise OutsideError(f"a checkpoint's URI must end as epoch-0001, but ends with {name!r}")
         return self.trial(number) / name
 
     def last_checkpoint(self, number: int) -> Path:
@@ -213,11 +222,11 @@ def require_inside(path: Path, root: Path) -> Path:
     """
     real = Path(os.path.realpath(path))
     if not real.is_relative_to(os.path.realpath(root)):
-        raise OutsideError(path, f"a file of {root} must lie in it, but this one is {real}")
+        raise OutsideError(f"what is in {root} must not lead out of it, but {path} is {real}")
     return path
 
 
-def open_inside(path: Path, root: Path) -> BinaryIO:
+def open_inside(path: Path, root: Path) -> BufferedReader:
     """Open a plain file in a folder for reading; neither a link out of it nor a pipe or device is opened.
 
     Raises:
@@ -229,7 +238,7 @@ def open_inside(path: Path, root: Path) -> BinaryIO:
     if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         return file
     file.close()
-    raise OutsideError(path, "it must be a plain file")
+    raise OutsideError(f"{path} must be a plain file")
 
 
 def read_inside(path: Path, root: Path) -> bytes:
@@ -252,7 +261,7 @@ def refuse_links(root: Path, results: Path) -> None:
             if stat.S_ISLNK(mode):
                 require_inside(path, results)
             elif not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-                raise OutsideError(path, "it must be a plain file or a folder")
+                raise OutsideError(f"{path} must be a plain file or a folder")
 
 
 def encode_name(name: str) -> str:

@@ -33,6 +33,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         shared = shared.parent
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_CACHE", str(shared / "cache"))
+        patch.setenv("XDG_CONFIG_HOME", str(shared / "config"))
         for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
         yield

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,11 +12,12 @@ import typer
 from cli.final_look import (
     describe_test_evaluations,
     evaluate_on_test,
+    fault_of_checkpoint,
     look_at,
     require_first_test_evaluation,
     weights_folder,
 )
-from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
+from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results, StorageOf
 from cli.output import number, print_json, short_path
 from cli.ranking import Ranking, rank_study, require_candidate, winner_of
 from cli.study_handle import open_study
@@ -25,6 +26,7 @@ from cli.views.tables import print_table
 from study.errors import UsageError
 
 if TYPE_CHECKING:
+    from cli.study_handle import StudyInFolder
     from study.analysis.ranking import Configuration, RankedTrial
     from study.analysis.significance import Verdict
     from study.records import FinalLook, TrialRecord
@@ -51,9 +53,13 @@ def best(
     alias: Alias = "champion",
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
+    storage: StorageOf = None,
     json: Json = False,
 ) -> None:
-    """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front."""
+    """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front.
+
+    Where the checkpoint it names is gone or damaged, it says so and ends with exit code 1.
+    """
     registry_uri, tracking_uri = (None, tracking_uri) if register is None else (tracking_uri, None)
     if test and tracking_uri:
         raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
@@ -70,25 +76,55 @@ def best(
                         "front": front_json(ranking), "certainty": {"text": front_certainty(ranking)}})  # fmt: skip
         else:
             print_front(ranking)
+        if not tracking_uri:
+            _require_whole(open_study(results, ranking.study), front_records(ranking))
         return
     winner = winner_of(ranking)
     verdict = _verdict(ranking)
-    looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again)
+    looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again, storage=storage)
     own, done = look_at(looks, winner), None
     if register is not None:
         done = register_best(
-            results, ranking, winner, verdict.text, looks, name=register, alias=alias, tracking_uri=registry_uri
+            results,
+            ranking,
+            winner,
+            verdict.text,
+            looks,
+            name=register,
+            alias=alias,
+            tracking_uri=registry_uri,
+            storage=storage,
         )
+    fault = None if tracking_uri else fault_of_checkpoint(open_study(results, ranking.study), winner.record)
     if json:
         first = ranking.configurations[0] if ranking.configurations else None
         row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
         print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
-                    "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done)})  # fmt: skip
+                    "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done),
+                    "checkpoint_fault": fault})  # fmt: skip
+        _warn_of(fault)
         return
     print_best(ranking, winner, verdict.text)
     _print_looks(looks, own)
     if done is not None:
         typer.echo(describe_registered(done))
+    _warn_of(fault)
+
+
+def _warn_of(fault: str | None) -> None:
+    """Print what is wrong with the checkpoint that was named, and end with exit code 1.
+
+    Raises:
+        typer.Exit: something is wrong.
+    """
+    if fault is not None:
+        typer.echo(f"warning: {fault}", err=True)
+        raise typer.Exit(1)
+
+
+def _require_whole(study: StudyInFolder, records: Sequence[TrialRecord]) -> None:
+    faults = [fault for record in records if (fault := fault_of_checkpoint(study, record)) is not None]
+    _warn_of("\nwarning: ".join(faults) or None)
 
 
 def _verdict(ranking: Ranking) -> Verdict:
@@ -107,7 +143,9 @@ def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
         typer.echo(f"  test images  scored for trial {looks[-1].trial}, not for this one")
 
 
-def _looks(results: Path, ranking: Ranking, winner: RankedTrial, *, score: bool, again: bool) -> tuple[FinalLook, ...]:
+def _looks(
+    results: Path, ranking: Ranking, winner: RankedTrial, *, score: bool, again: bool, storage: str | None
+) -> tuple[FinalLook, ...]:
     """Return the looks at the test images, after one at the winner if asked."""
     if not score:
         return ranking.looks
@@ -115,10 +153,12 @@ def _looks(results: Path, ranking: Ranking, winner: RankedTrial, *, score: bool,
     study = open_study(results, ranking.study)
     require_first_test_evaluation(study.looks, winner, again=again)
     from study.data import load_data
+    from study.storage.data_changes import require_same_data
 
     data = load_data(study.view.spec.data)
-    study.view.require_data(data.summary.fingerprint)
-    evaluate_on_test(results, study, ranking, winner, data.test.images, data.test.labels, again=again)
+    require_same_data(study.view, study.layout, data)
+    images, labels = data.test.images, data.test.labels
+    evaluate_on_test(results, study, ranking, winner, images, labels, again=again, storage=storage)
     return open_study(results, ranking.study).looks
 
 
@@ -132,6 +172,7 @@ def register_best(
     name: str,
     alias: str,
     tracking_uri: str | None,
+    storage: str | None = None,
 ) -> Registered:
     """Send MLflow what it lacks of a study, and make its best checkpoint a version of the registered model ``name``.
 
@@ -161,7 +202,15 @@ def register_best(
         candidates=sum(row.rank is not None for row in ranking.rows), verdict=verdict,
         configuration=_configuration(ranking), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
     )  # fmt: skip
-    return register(study, uri, name, alias, choice, lambda: weights_folder(winner.record), _export)
+    return register(
+        study,
+        uri,
+        name,
+        alias,
+        choice,
+        lambda: weights_folder(open_study(results, ranking.study), winner.record, storage),
+        _export,
+    )
 
 
 def describe_registered(done: Registered) -> str:
@@ -208,16 +257,23 @@ def print_best(ranking: Ranking, winner: RankedTrial, verdict: str) -> None:
     typer.echo(f"  certain?     {verdict}")
 
 
+def front_records(ranking: Ranking) -> list[TrialRecord]:
+    """Return the trials whose checkpoints stand for the members of the front."""
+    if not ranking.configurations:
+        return [row.record for row in ranking.rows if row.rank == 1]
+    front = [configuration for configuration in ranking.configurations if configuration.rank == 1]
+    return [configuration.best for configuration in front if configuration.best is not None]
+
+
 def print_front(ranking: Ranking) -> None:
     """Print the Pareto front; there is no single winner."""
     if ranking.configurations:
         front = [configuration for configuration in ranking.configurations if configuration.rank == 1]
         print_table(configuration_table(ranking, front, []))
-        records = [configuration.best for configuration in front if configuration.best is not None]
     else:
         rows = [row for row in ranking.rows if row.rank == 1]
         print_table(trial_table(ranking, rows, []))
-        records = [row.record for row in rows]
+    records = front_records(ranking)
     lost = [record for record in records if record.kept is False]
     if lost:
         numbers = ", ".join(str(record.trial) for record in lost)

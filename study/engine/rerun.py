@@ -14,18 +14,19 @@ from study.config.hyperparameters import TrialConfig
 from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
 from study.engine.rerun_comparison import Difference, changed_environment, compared_metrics, find_differences
-from study.errors import StudyError, StudyStorageError, WeightsError
+from study.errors import StudyError, WeightsError
 from study.paths import staged_folder
 from study.records import EpochMetrics, TrialRecord, TrialState
+from study.storage.data_changes import require_same_data
 from study.training.progress import TrainingProgress
 
 if TYPE_CHECKING:
     import torch
 
+    from study.checkpoint_card import CheckpointCard
     from study.data.dataset import DataBundle
     from study.paths import StudyLayout
     from study.storage.study_attributes import StudyAttributes
-    from study.training.checkpoint import CheckpointCard
     from study.training.models.initialization import Weights
 
 
@@ -96,7 +97,7 @@ def rerun(
         StudyError: the trial has nothing to compare, its data changed, its weights are gone, or ``save`` holds files.
     """
     require_rerunnable(record)
-    _require_data(storage, data)
+    require_same_data(storage, layout, data)
     if save is not None:
         _require_empty(save)
     card = read_checkpoint_card(record)
@@ -152,15 +153,6 @@ def _train(
     )
 
 
-def _require_data(storage: StudyAttributes, data: DataBundle) -> None:
-    known, present = storage.data.fingerprint, data.summary.fingerprint
-    if known != present:
-        raise StudyStorageError(
-            f"a trial can be run again on the same images only, but `{storage.name}` ran on {known[:12]} and the data "
-            f"is now {present[:12]}; put the pictures back"
-        )
-
-
 def _require_empty(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise StudyError(f"--save needs a new or empty folder, but {folder} is not; name another")
@@ -196,7 +188,7 @@ def _save(directory: Path, now: TrainingProgress, out: Path) -> Path:
 
 def read_checkpoint_card(record: TrialRecord) -> CheckpointCard | None:
     """Return the card of a trial's selected checkpoint, None if it cannot be read."""
-    from study.training.checkpoint import read_card
+    from study.checkpoint_card import read_card
 
     try:
         return read_card(Path(record.checkpoint)) if record.checkpoint else None

@@ -28,6 +28,7 @@ from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
 from study.paths import StudyLayout, remove_partial_files, write_text_atomic
 from study.records import StudyOutcome
+from study.storage.data_changes import note_pictures, require_same_data
 from study.storage.lock import driver_lock
 from study.storage.study_attributes import refuse_existing
 from study.storage.study_storage import StudyStorage
@@ -61,6 +62,7 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: 
             prepared = prepare_study(spec, layout, context)
             write_text_atomic(layout.study_file, study_file)
             store_weights(layout, prepared.weights)
+            note_pictures(layout, prepared.data)
             storage = StudyStorage.create(
                 layout,
                 prepared.spec,
@@ -97,7 +99,7 @@ def resume_study(layout: StudyLayout, context: RunContext, *, extended: StudySpe
         trial_files.require_writable()
         with cluster(context.address):
             prepared = prepare_study(wanted, layout, context, resumed=True)
-            storage.require_data(prepared.data.summary.fingerprint)
+            require_same_data(storage, layout, prepared.data)
             if prepared.spec != wanted:
                 raise WeightsError(
                     f"a study's space must stay the same, but since it began {'; '.join(prepared.notices)}"

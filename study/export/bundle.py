@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from study.checkpoint_card import CheckpointCard, read_card
 from study.errors import ExportError
 from study.export.model_card import bundle_card
 from study.paths import WEIGHTS, staged_folder, write_atomic, write_text_atomic
-from study.training.checkpoint import CheckpointCard, load_scores, load_weights, read_card
+from study.training.checkpoint import load_scores, load_weights
 from study.training.evaluate import ARCHITECTURE, compute_logits, load_model
 from study.training.metrics import probabilities
 
@@ -67,6 +68,8 @@ THRESHOLD = 0.5
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-3, "bf16": 5e-2}
 # A GPU sums in another order, and its fp32 convolutions round their inputs to TF32: single scores near 0.5 move more.
 OTHER_DEVICE_TOLERANCE = 0.2
+STORED_TOLERANCE = 1e-4
+"""Of an accuracy that the trial computed from logits, before they became probabilities."""
 
 
 @dataclass(frozen=True)
@@ -91,10 +94,10 @@ class FinalScores:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A finished bundle."""
+    """A finished bundle; without the difference where the pictures were not there to score again."""
 
     files: tuple[Path, ...]
-    max_score_difference: float
+    max_score_difference: float | None
 
 
 def require_empty_folder(out: Path) -> None:
@@ -110,7 +113,7 @@ def require_empty_folder(out: Path) -> None:
 def export_checkpoint(
     checkpoint: Path,
     out: Path,
-    validation_images: NDArray[np.uint8],
+    validation_images: NDArray[np.uint8] | None,
     origin: Provenance,
     test: FinalScores | None = None,
     shifted: Mapping[str, float] | None = None,
@@ -120,7 +123,8 @@ def export_checkpoint(
     Args:
         checkpoint: The checkpoint's folder.
         out: A new or empty folder.
-        validation_images: [M, S, S, 3], those the checkpoint was selected on, in the same order.
+        validation_images: [M, S, S, 3], those the checkpoint was selected on, in the same order. Without them the
+            stored scores are checked against the stored metrics, and the model on noise.
         origin: Where it comes from.
         test: Its scores on the test images.
         shifted: Its metrics on evaluation-only image sets, as ``shifted.<set>.<metric>``.
@@ -133,7 +137,7 @@ def export_checkpoint(
     require_empty_folder(out)
     try:
         card = read_card(checkpoint)
-        scores, _ = load_scores(checkpoint)
+        scores, labels = load_scores(checkpoint)
         weights = (checkpoint / WEIGHTS).read_bytes()
     except (OSError, ValueError) as error:
         raise ExportError(f"cannot read the checkpoint in {checkpoint}: {error}") from error
@@ -143,7 +147,11 @@ def export_checkpoint(
         with staged_folder(out) as staging:
             write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
             write_text_atomic(staging / CONFIG, json.dumps(config, indent=2) + "\n")
-            difference = _max_score_difference(load_bundle(staging), card, scores, validation_images)
+            bundle, difference = load_bundle(staging), None
+            if validation_images is None:
+                _check_stored_scores(bundle, card, scores, labels)
+            else:
+                difference = _max_score_difference(bundle, card, scores, validation_images)
             write_text_atomic(staging / CARD, bundle_card(config, difference, len(scores)))
     except OSError as error:
         raise ExportError(f"cannot write {out}: {error}") from error
@@ -177,6 +185,24 @@ def bundle_config(card: CheckpointCard, origin: Provenance, test: FinalScores) -
             "data_fingerprint": card.data_fingerprint,
         },
     }
+
+
+def _check_stored_scores(
+    bundle: Bundle, card: CheckpointCard, scores: NDArray[np.float64], labels: NDArray[np.int64]
+) -> None:
+    """Check that stored scores give the card's accuracy and that the loaded model scores noise with finite numbers."""
+    if len(scores) != len(labels) or not len(scores) or not np.isfinite(scores).all():
+        raise ExportError("a checkpoint's scores must be a finite number for every label; they are damaged")
+    chosen = (scores > THRESHOLD).astype(np.int64) if scores.ndim == 1 else scores.argmax(axis=1)
+    accuracy, stored = float((chosen == labels).mean()), card.metrics.get("val_accuracy")
+    if stored is not None and abs(accuracy - stored) > STORED_TOLERANCE:
+        raise ExportError(
+            f"a checkpoint's scores must give its accuracy {stored:.5f}, but give {accuracy:.5f}; they are damaged"
+        )
+    size = bundle.config["preprocessing"]["image_size_px"]
+    noise = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    if not np.isfinite(bundle.scores(noise, card.precision)).all():
+        raise ExportError("a model must give finite scores, but this one does not; its weights are damaged")
 
 
 def _max_score_difference(

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def bundle_card(config: Mapping[str, Any], difference: float, images: int) -> str:
+def bundle_card(config: Mapping[str, Any], difference: float | None, images: int) -> str:
     """Return a model card: what the model is, how to use it and how well it does.
 
     Args:
         config: The bundle's configuration.
-        difference: Largest difference of a score after loading again.
+        difference: Largest difference of a score after loading again, None where the pictures were not there.
         images: Number of validation images it was measured on.
     """
     origin, model = config["provenance"], config["architecture"]
@@ -37,9 +37,15 @@ shrunk with Lanczos or grown with bicubic filtering, and made square: {config["p
 | model.safetensors | float32 weights |
 | config.json | architecture, preprocessing, classes, threshold, metrics, provenance |
 
-Loaded again after writing: the scores of {images} validation images differ by at most {difference:.2g}.
+{_parity(difference, images)}
 Data fingerprint {origin["data_fingerprint"][:16]}, MLflow run {origin["run_id"] or "not sent"}.
 """
+
+
+def _parity(difference: float | None, images: int) -> str:
+    if difference is None:
+        return f"The pictures were gone: parity was checked on the stored scores of {images} validation images only."
+    return f"Loaded again after writing: the scores of {images} validation images differ by at most {difference:.2g}."
 
 
 def _model(model: Mapping[str, Any]) -> str:

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from study.checkpoint_card import CheckpointCard, read_card
 from study.errors import ExportError
 from study.export.bundle import Bundle
-from study.training.checkpoint import CheckpointCard, load_weights, read_card
+from study.training.checkpoint import load_weights
 from study.training.evaluate import load_model
 
 

@@ -10,6 +10,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from statistics import median
 
+from study.checkpoint_card import read_card
 from study.config.hyperparameters import TrialConfig
 from study.errors import StudyStorageError
 from study.metric_catalog import SHIFTED_METRIC_PREFIX
@@ -18,7 +19,6 @@ from study.planning.schedule import Machine
 from study.planning.workload import SpeedKey, speed_key
 from study.records import TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
-from study.training.checkpoint import read_card
 
 BATCH_WEIGHT = 0.25
 """Weight of a different batch size against a different model size in choosing the known speed to scale from."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from study.errors import StudyStorageError
-from study.paths import StudyLayout
+from study.paths import StudyLayout, refuse_links
 from study.storage.journal_format import whole_length
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def driver_lock(layout: StudyLayout) -> Iterator[None]:
     """
     try:
         layout.root.mkdir(parents=True, exist_ok=True)
+        refuse_links(layout.root, layout.results)
         file = layout.lock.open("a+")
     except OSError as error:
         raise StudyStorageError(f"{layout.root} must be writable, but: {error.strerror or error}") from error

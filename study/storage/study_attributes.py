@@ -96,17 +96,17 @@ class StudyAttributes(ABC):
         reason = self._attrs.get(END_REASON)
         return None if reason is None else StopReason(reason)
 
-    def require_data(self, fingerprint: str) -> None:
-        """Make sure that the data is what the study began on.
+    def require_data(self, fingerprint: str, changes: str = "") -> None:
+        """Make sure that the data is what the study began on: the same pixels and labels, in whatever folder.
 
         Raises:
-            StudyStorageError: it changed.
+            StudyStorageError: it changed; the message has ``changes``.
         """
         known = self.data.fingerprint
         if known != fingerprint:
             raise StudyStorageError(
-                f"a study's data must stay the same, but `{self.name}` began on {known[:12]} "
-                f"and the data is now {fingerprint[:12]}; put it back, or start another study with --name"
+                f"a study's data must stay the same, but `{self.name}` began on {known[:12]} and the data is now "
+                f"{fingerprint[:12]}{changes}; put it back, or start another study with --name"
             )
 
     def _has_ended(self, counts: Mapping[TrialState, int], planned: int) -> bool:

@@ -1,16 +1,14 @@
-"""The selected checkpoint of a trial: a folder of weights, validation scores and a card that describes them."""
+"""Write and read the selected checkpoint of a trial: weights, validation scores and a card that describes them."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,35 +18,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 
-from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, sync_folder, write_atomic, write_text_atomic
-
-FORMAT = 1
-
-
-@dataclass(frozen=True)
-class CheckpointCard:
-    """The description of a selected checkpoint, so that it can be used without its study.
-
-    ``preprocessing`` holds image_size_px, resize (in words), resize_mode, mean and std; ``metrics`` are those of
-    ``epoch``; ``precision`` and ``device`` (cpu or cuda) produced its validation scores; ``weights_sha256`` is empty in
-    cards of versions that had none.
-    """
-
-    depth: int
-    classes: tuple[str, ...]
-    preprocessing: Mapping[str, Any]
-    epoch: int
-    metrics: Mapping[str, float]
-    config: Mapping[str, Any]
-    data_fingerprint: str
-    precision: str
-    device: str = "cpu"
-    weights_sha256: str = ""
-    format: int = FORMAT
-
-    def as_json(self) -> str:
-        """Return the card as JSON."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+from study.checkpoint_card import CheckpointCard, read_card
+from study.paths import (
+    CARD,
+    LAST_CHECKPOINT,
+    SCORES,
+    WEIGHTS,
+    open_inside,
+    read_inside,
+    sync_folder,
+    write_atomic,
+    write_text_atomic,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -88,32 +69,6 @@ def save_best(directory: Path, selected: SelectedCheckpoint) -> Path:
     return folder
 
 
-def read_card(folder: Path) -> CheckpointCard:
-    """Read the card of a selected checkpoint.
-
-    Raises:
-        OSError: the folder is missing or not readable.
-        ValueError: the card is damaged, or has another format.
-    """
-    return parse_card((folder / CARD).read_text(encoding="utf-8"), str(folder / CARD))
-
-
-def parse_card(text: str, name: str) -> CheckpointCard:
-    """Parse a card's JSON.
-
-    Raises:
-        ValueError: it is damaged, or has another format.
-    """
-    card = json.loads(text)
-    card_format = card.get("format") if isinstance(card, dict) else None
-    if card_format != FORMAT:
-        raise ValueError(f"checkpoint format must be {FORMAT}, but {name} says {card_format}")
-    try:
-        return CheckpointCard(**{**card, "classes": tuple(card["classes"])})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{name} is damaged: {error}") from error
-
-
 def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     """Read the weights of a folder, such as that of a selected checkpoint, onto the CPU.
 
@@ -121,7 +76,7 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
         OSError: they are missing or not readable.
         ValueError: they are damaged.
     """
-    weights = (folder / WEIGHTS).read_bytes()
+    weights = read_inside(folder / WEIGHTS, folder)
     expected = read_card(folder).weights_sha256 if (folder / CARD).exists() else ""
     if expected and hashlib.sha256(weights).hexdigest() != expected:
         raise ValueError(f"{folder / WEIGHTS} is damaged: its bytes are not those that were written")
@@ -139,7 +94,7 @@ def load_scores(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         ValueError: they are damaged.
     """
     try:
-        with (folder / SCORES).open("rb") as file, np.load(file) as stored:
+        with open_inside(folder / SCORES, folder) as file, np.load(file) as stored:
             return stored["scores"], stored["labels"]
     except (BadZipFile, EOFError, KeyError, TypeError, zlib.error) as error:
         raise ValueError(f"{folder / SCORES} is damaged: {error}") from error

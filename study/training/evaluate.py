@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from study.checkpoint_card import read_card
 from study.config.hyperparameters import Hyperparameters
 from study.metric_catalog import SHIFTED_METRIC_PREFIX
 from study.paths import SHIFTED_SCORES, write_atomic
 from study.training import device as devices
 from study.training import metrics
-from study.training.checkpoint import load_weights, read_card
+from study.training.checkpoint import load_weights
 from study.training.dataset import DeviceImages, LabelledImages, TrainingData
 from study.training.models.architectures import Network, build_model, predict, to_device
 

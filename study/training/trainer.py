@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from study.checkpoint_card import CheckpointCard
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import DataError, NonFiniteLossError
@@ -19,7 +20,7 @@ from study.metric_catalog import SHIFTED_METRIC_PREFIX
 from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
-from study.training.checkpoint import CheckpointCard, SelectedCheckpoint
+from study.training.checkpoint import SelectedCheckpoint
 from study.training.dataset import DeviceImages, TrainingData
 from study.training.evaluate import count_parameters, evaluate_shifted, measure_latency_ms, predict_sets, save_scores
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import torch
 
+from study.checkpoint_card import parse_card
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.paths import LAST_CHECKPOINT, write_atomic
@@ -20,7 +21,6 @@ from study.training.checkpoint import (
     best_folder,
     delete_obsolete,
     is_complete,
-    parse_card,
     save_best,
 )
 from study.training.learner import Learner

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,18 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from study.errors import EngineError, StorageError
-from study.paths import CARD, LAST_CHECKPOINT, SCORES, StudyLayout, checkpoint_name, is_uri, write_text_atomic
+from study.paths import (
+    CARD,
+    LAST_CHECKPOINT,
+    SCORES,
+    StudyLayout,
+    checkpoint_name,
+    expand_home,
+    is_uri,
+    read_inside,
+    write_text_atomic,
+)  # fmt: skip
+from study.utils.named_places import is_in_named_place, remember_place
 from study.utils.remote_files import UNFINISHED, FileStore, join_location, open_remote_store, open_store
 
 
@@ -29,6 +41,10 @@ class TrialFiles:
     def folder(self, trial: int) -> str:
         """Return the path or URI of a trial's folder."""
         return join_location(self.root, f"{trial:05d}")
+
+    def checkpoint(self, trial: int, stored: str) -> str:
+        """Return the path or URI of a trial's selected checkpoint, of which only the name is taken as stored."""
+        return join_location(self.folder(trial), checkpoint_name(stored))
 
     def require_writable(self) -> None:
         """Raise an error unless trials will be able to write.
@@ -97,6 +113,7 @@ def create_trial_files(layout: StudyLayout, name: str, given: str | None) -> Tri
     # A name is unique in one results folder only; the files of a namesake would be deleted as obsolete.
     storage = TrialFiles(join_location(place, f"{re.sub('[^A-Za-z0-9_-]', '-', name)}-{uuid4().hex[:8]}"))
     storage.require_writable()
+    remember_place(layout.results, place)
     write_text_atomic(layout.storage, json.dumps({"given": place, "root": storage.root}) + "\n")
     return storage
 
@@ -104,22 +121,45 @@ def create_trial_files(layout: StudyLayout, name: str, given: str | None) -> Tri
 def open_trial_files(layout: StudyLayout, given: str | None = None) -> TrialFiles:
     """Return where the trials of a study keep their files.
 
+    A storage that was in the results folder is taken in it again, wherever that was moved.
+
     Raises:
-        EngineError: another place is given than the study began with, or its record is damaged.
+        EngineError: another place is given than the study began with, its record is damaged, or the user never named
+            the place for this results folder, which may be somebody else's.
     """
     root, began = default_trial_files(layout).root, None
     if layout.storage.exists():
         try:
-            known = json.loads(layout.storage.read_text(encoding="utf-8"))
-            root, began = str(known["root"]), str(known["given"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            known = json.loads(read_inside(layout.storage, layout.results))
+            root, began = _in_results(layout.results, str(known["root"])), str(known["given"])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise EngineError(f"{layout.storage} must say where trials keep their files, but: {error}") from error
+    if began is not None and given is not None and _normalized(given) == began:
+        remember_place(layout.results, began)
+    if not is_in_named_place(layout.results, root):
+        if began is None:
+            raise EngineError(f"the trials of `{layout.name}` must be in {layout.results}, but a link leads away")
+        if given is None:
+            raise EngineError(
+                f"a storage outside the results folder must be named once by whoever uses it, but that of "
+                f"`{layout.name}`, {began}, is only named in its folder, which may be a copy or somebody else's; if it "
+                f"is yours, give --storage {shlex.quote(began)}"
+            )
     if given is not None and _normalized(given) != began:
         raise EngineError(
             f"a study's storage must stay the same, but this one began with {began or 'its own folder'} and "
             f"--storage is {given}; leave it out"
         )
     return TrialFiles(root)
+
+
+def _in_results(results: Path, root: str) -> str:
+    """Return a storage in a results folder that was moved as it is now, any other one as it was."""
+    if is_uri(root) or is_in_named_place(results, root):
+        return root
+    parts = Path(root).parts[1:]
+    candidates = (results.joinpath(*parts[at:]) for at in range(1, len(parts)) if ".." not in parts)
+    return next((str(candidate.absolute()) for candidate in candidates if candidate.is_dir()), root)
 
 
 def is_obsolete_after_end(name: str) -> bool:
@@ -135,7 +175,7 @@ def _normalized(given: str) -> str:
         EngineError: the URI contains a password, which every record would show.
     """
     if not is_uri(given):
-        return str(Path(given).expanduser().absolute())
+        return str(expand_home(given).absolute())
     if urlsplit(given).password is not None:
         raise EngineError(
             "--storage must not hold a password, because every record shows it; leave it in the environment "
