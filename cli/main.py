@@ -11,6 +11,7 @@ from cli.commands import best, compare, data, diff, export, extend, judge, plan,
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
+from study.paths import OutsideError
 from study.utils.streams import guard_standard_streams
 
 app = typer.Typer(
@@ -57,6 +58,9 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()
+    except OutsideError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(StudyError.exit_code)
     except StudyError as error:
         # Located faults stand as they are, so that editors can jump to them.
         print(error if isinstance(error, SpecError) else f"error: {error}", file=sys.stderr)

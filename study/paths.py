@@ -129,7 +129,7 @@ class StudyLayout:
 
     def code_diff(self, digest: str) -> Path:
         """Difference of the code that ran from its commit, named by the beginning of its SHA-256."""
-        return self.root / f"code-{digest}.diff"
+        return self.root / f"code-{quote(digest, safe='')}.diff"
 
     @property
     def log(self) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,10 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from study.errors import TrackingError
-from study.paths import StudyLayout, write_text_atomic
-from tracking.tracking_uri import MASK, SQLITE, mask_uri
+from study.paths import Layout, StudyLayout, read_inside, write_text_atomic
+from study.utils.named_places import is_named_place, remember_place
+from tracking.moved_database import is_own, stored_uri, uri_here
+from tracking.tracking_uri import MASK, default_tracking_uri, mask_uri, own_tracking_uri, sqlite_path
 
 Entry = TypeVar("Entry")
 
@@ -21,15 +24,21 @@ Entry = TypeVar("Entry")
 def read_entries(path: Path, kind: TypeAdapter[Entry]) -> list[Entry]:
     """Return what a file has of each server, the last used first; nothing where it cannot be read."""
     try:
-        body = json.loads(path.read_text())
-        return [kind.validate_python(entry) for entry in (body, *body.pop("elsewhere", []))]
-    except (OSError, ValueError, TypeError, AttributeError):
+        body = json.loads(read_inside(path, path.parent))
+        entries = (body, *body.pop("elsewhere", []))
+        study = StudyLayout(path.parent)
+        return [
+            kind.validate_python({**entry, "tracking_uri": uri_here(study, entry["tracking_uri"])}) for entry in entries
+        ]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return []
 
 
 def write_entries(path: Path, kind: TypeAdapter[Entry], first: Entry, others: Iterable[Entry]) -> None:
     """Write what there is of each server, the last used first, whole or not at all."""
-    body, *rest = (kind.dump_python(entry, mode="json") for entry in (first, *others))
+    study = StudyLayout(path.parent)
+    bodies = [kind.dump_python(entry, mode="json") for entry in (first, *others)]
+    body, *rest = ({**entry, "tracking_uri": stored_uri(study, entry["tracking_uri"])} for entry in bodies)
     write_text_atomic(path, json.dumps({**body, "elsewhere": rest} if rest else body, indent=1))
 
 
@@ -68,7 +77,9 @@ def point_to(path: Path, tracking_uri: str) -> None:
     Raises:
         TrackingError: the disk refuses.
     """
-    current = load_runs(path)
+    current, study = load_runs(path), StudyLayout(path.parent)
+    if not is_own(study, tracking_uri):
+        remember_place(study.results, tracking_uri)
     if current is None or current.tracking_uri != tracking_uri:
         try:
             save_runs(path, load_runs_at(path, tracking_uri))
@@ -80,16 +91,24 @@ def tracking_uri_of(study: StudyLayout, explicit: str | None) -> str | None:
     """Return the explicit URI, else that of the server the study's runs are on; None where there is none or it is gone.
 
     Raises:
-        TrackingError: that URI had a password, which is stored nowhere.
+        TrackingError: that URI had a password, which is stored nowhere, or it is of a server or a database outside the
+            results folder that this user never named for it: the folder may be a copy, or somebody else's.
     """
     runs = load_runs(study.runs)
     if explicit or runs is None:
         return explicit
-    known = runs.tracking_uri
-    if MASK not in known:
-        database = Path(known.removeprefix(SQLITE).partition("?")[0])
-        return None if known.startswith(SQLITE) and not database.exists() else known
-    given = os.environ.get("MLFLOW_TRACKING_URI")
-    if given is None or mask_uri(given) != known:
+    known, given = runs.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI")
+    if given is not None and mask_uri(default_tracking_uri(Layout(study.results), given)) == known:
+        return given
+    if MASK in known:
         raise TrackingError(f"The study's runs are at {known} and its password is stored nowhere; give --tracking-uri")
-    return given
+    if (database := sqlite_path(known)) is not None and not database.exists():
+        return None
+    if not is_own(study, known) and not is_named_place(study.results, known):
+        raise TrackingError(
+            f"MLflow outside the results folder must be named by whoever sends to it, but only the files of "
+            f"{study.name!r} name {known}: the folder may be a copy, or somebody else's; if it is meant, give "
+            f"--tracking-uri {shlex.quote(known)}, else another, such as "
+            f"--tracking-uri {shlex.quote(own_tracking_uri(Layout(study.results)))}"
+        )
+    return known

@@ -62,6 +62,11 @@ def own_tracking_uri(layout: Layout) -> str:
         TrackingError: the path cannot be written as a database URI.
     """
     path = layout.mlflow_db.resolve()
+    if path.parent != layout.results.resolve():
+        raise TrackingError(
+            f"the database of a results folder must be in it, but {layout.mlflow_db} is a link to {path}; if it is "
+            f"meant, give --tracking-uri {SQLITE}{path}"
+        )
     if "?" in str(path):
         raise TrackingError(
             f"The results folder of a sqlite tracker must have no '?' in its path, but it is {path.parent}; "

@@ -54,11 +54,12 @@ def best(
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
     storage: StorageOf = None,
+    path: Annotated[bool, typer.Option("--path", help="Print the path of the checkpoint, nothing else.")] = False,
     json: Json = False,
 ) -> None:
     """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front.
 
-    Where the checkpoint it names is gone or damaged, it says so and ends with exit code 1.
+    Where the checkpoint it names is gone or damaged, it says so; with --path it then ends with exit code 1.
     """
     registry_uri, tracking_uri = (None, tracking_uri) if register is None else (tracking_uri, None)
     if test and tracking_uri:
@@ -69,7 +70,7 @@ def best(
         require_names(register, alias)
     ranking = rank_study(results, tracking_uri, name, metric, top=1)
     require_candidate(ranking)
-    if ranking.objective_list and not test and register is None:
+    if ranking.objective_list and not test and register is None and not path:
         if json:
             objectives = [objective.model_dump() for objective in ranking.objective_list]
             print_json({"study": ranking.study, "objectives": objectives,
@@ -77,7 +78,7 @@ def best(
         else:
             print_front(ranking)
         if not tracking_uri:
-            _require_whole(open_study(results, ranking.study), front_records(ranking))
+            _warn_of_lost(open_study(results, ranking.study), front_records(ranking))
         return
     winner = winner_of(ranking)
     verdict = _verdict(ranking)
@@ -96,6 +97,10 @@ def best(
             storage=storage,
         )
     fault = None if tracking_uri else fault_of_checkpoint(open_study(results, ranking.study), winner.record)
+    if path:
+        typer.echo(winner.record.checkpoint)
+        _warn_of(fault)
+        raise typer.Exit(fault is not None)
     if json:
         first = ranking.configurations[0] if ranking.configurations else None
         row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
@@ -112,19 +117,13 @@ def best(
 
 
 def _warn_of(fault: str | None) -> None:
-    """Print what is wrong with the checkpoint that was named, and end with exit code 1.
-
-    Raises:
-        typer.Exit: something is wrong.
-    """
     if fault is not None:
         typer.echo(f"warning: {fault}", err=True)
-        raise typer.Exit(1)
 
 
-def _require_whole(study: StudyInFolder, records: Sequence[TrialRecord]) -> None:
-    faults = [fault for record in records if (fault := fault_of_checkpoint(study, record)) is not None]
-    _warn_of("\nwarning: ".join(faults) or None)
+def _warn_of_lost(study: StudyInFolder, records: Sequence[TrialRecord]) -> None:
+    for record in records:
+        _warn_of(fault_of_checkpoint(study, record))
 
 
 def _verdict(ranking: Ranking) -> Verdict:

@@ -46,6 +46,7 @@ def ui(
 
 def _show_mlflow(results: Path, name: str, tracking_uri: str | None, host: str, port: int | None, json: bool) -> None:
     from study.paths import Layout
+    from tracking.moved_database import require_own_artifacts
     from tracking.run_ids import load_runs_at, tracking_uri_of
     from tracking.tracking_uri import default_tracking_uri, is_server, mask_uri
     from tracking.ui.server import require_database, serve, server_page
@@ -58,6 +59,8 @@ def _show_mlflow(results: Path, name: str, tracking_uri: str | None, host: str, 
         _say(server_page(uri, experiment), "a server runs already", json)
         return
     require_database(layout, uri)
+    if tracking_uri is None:
+        require_own_artifacts(uri)
     chosen = _choose_port(host, port, MLFLOW_PORT)
     server = serve(uri, layout.mlflow_artifacts, host=host, port=chosen, experiment_id=experiment)
     try:

@@ -16,7 +16,7 @@ from torch import nn
 from study.checkpoint_card import CheckpointCard, read_card
 from study.errors import ExportError
 from study.export.model_card import bundle_card
-from study.paths import WEIGHTS, staged_folder, write_atomic, write_text_atomic
+from study.paths import WEIGHTS, read_inside, staged_folder, write_atomic, write_text_atomic
 from study.training.checkpoint import load_scores, load_weights
 from study.training.evaluate import ARCHITECTURE, compute_logits, load_model
 from study.training.metrics import probabilities
@@ -138,7 +138,7 @@ def export_checkpoint(
     try:
         card = read_card(checkpoint)
         scores, labels = load_scores(checkpoint)
-        weights = (checkpoint / WEIGHTS).read_bytes()
+        weights = read_inside(checkpoint / WEIGHTS, checkpoint)
     except (OSError, ValueError) as error:
         raise ExportError(f"cannot read the checkpoint in {checkpoint}: {error}") from error
     config = bundle_config(card, origin, test or FinalScores())

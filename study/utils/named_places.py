@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from study.paths import is_uri, write_text_atomic
+from study.paths import OutsideError, StudyLayout, is_uri, write_text_atomic
 
 
 def _file() -> Path:
@@ -45,6 +45,18 @@ def is_in_named_place(results: Path, place: str) -> bool:
     real = Path(os.path.realpath(place))
     local = [str(results), *(root for root in named if not is_uri(root))]
     return any(real.is_relative_to(os.path.realpath(root)) for root in local)
+
+
+def checkpoint_folder(layout: StudyLayout, trial: int, checkpoint: str) -> Path:
+    """Return the folder where a trial's selected checkpoint can be read on this machine.
+
+    Raises:
+        OutsideError: it is neither in the results folder nor in a storage that the user named.
+    """
+    folder = layout.local_checkpoint(trial, checkpoint)
+    if not is_in_named_place(layout.results, str(folder)):
+        raise OutsideError(f"a checkpoint must be in {layout.results} or in a storage that you named, but is {folder}")
+    return folder
 
 
 def _key(results: Path) -> str:

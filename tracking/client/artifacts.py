@@ -14,7 +14,6 @@ from study.paths import write_atomic
 from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError
 from tracking.content.encoding import storable
-from tracking.tracking_uri import local_path
 
 CHECKPOINT = "checkpoint"
 DIFF = "code.diff"
@@ -34,12 +33,13 @@ def store_folder(
         raise RefusedError(f"A checkpoint to be kept must be a folder, but {folder} is not there")
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in without)
     files = {path.relative_to(folder): path for path in paths}
-    if (root := local_path(run.artifact_uri)) is None:
+    if (root := client.local_path(run.artifact_uri)) is None:
         for relative, path in files.items():  # one by one: a failure costs one file
             client.log_file(run.id, path, (name / relative.parent).as_posix())
         return
     with writing(name, f"run {run.id}"):
         for relative, path in files.items():
+            client.local_path(run.artifact_uri, (Path(name) / relative).as_posix())
             link_file(path, root / name / relative)
         for path in list((root / name).rglob("*")):
             if path.is_file() and path.relative_to(root / name) not in files:
@@ -55,11 +55,11 @@ def store_file(client: TrackingClient, run: Run, file: Path, name: str | None = 
     """
     if not file.is_file():
         raise RefusedError(f"An artifact must be a file, but {file} is not there")
-    if (root := local_path(run.artifact_uri)) is None:
+    if (target := client.local_path(run.artifact_uri, name or file.name)) is None:
         client.log_file(run.id, file)
         return
     with writing(file.name, f"run {run.id}"):
-        link_file(file, root / (name or file.name))
+        link_file(file, target)
 
 
 def store_text(client: TrackingClient, run: Run, text: str, name: str) -> None:
@@ -68,10 +68,10 @@ def store_text(client: TrackingClient, run: Run, text: str, name: str) -> None:
     Raises:
         TrackingError: the store cannot be written.
     """
-    if (root := local_path(run.artifact_uri)) is None:
+    if (file := client.local_path(run.artifact_uri, name)) is None:
         client.log_text(run.id, name, text)
         return
-    data, file = storable(text).encode(), root / name
+    data = storable(text).encode()
     with writing(name, f"run {run.id}"):
         if not file.is_file() or file.read_bytes() != data:
             write_atomic(file, lambda part: part.write(data), sync=False)
@@ -84,7 +84,7 @@ def store_diff(client: TrackingClient, run: Run, file: Path) -> None:
         RefusedError: the file does not exist.
         TrackingError: the store cannot be written.
     """
-    if local_path(run.artifact_uri) is not None or not file.is_file():
+    if client.local_path(run.artifact_uri) is not None or not file.is_file():
         store_file(client, run, file, DIFF)
         return
     text = file.read_bytes().decode(errors="replace")

@@ -14,9 +14,11 @@ from typing import Any, ParamSpec, TypeVar
 import requests
 
 from study.errors import TrackingError
+from study.paths import OutsideError
 from study.records import DataSummary
 from tracking.client.database import ensure_database, require_schema
 from tracking.client.errors import (
+    DeniedError,
     ExistsError,
     LostError,
     RateLimitedError,
@@ -29,6 +31,7 @@ from tracking.client.http import retry_after_s
 from tracking.content.encoding import storable
 from tracking.content.mlflow_tags import DATA_CONTEXT, EXPERIMENT_TAGS
 from tracking.content.tags_and_metrics import Batch
+from tracking.moved_database import artifact_folder
 from tracking.tracking_uri import is_server, mask_text, mask_uri
 
 _MAX_ENTRIES = 1000
@@ -136,6 +139,17 @@ class TrackingClient:
     def concurrency(self) -> int:
         """How many requests to make at a time: as many as `mlflow server` has workers, one for a database."""
         return _SERVER_WORKERS if self._is_server else 1
+
+    def local_path(self, location: str, name: str = "") -> Path | None:
+        """Return the folder of this machine that an artifact's location names, or a file in it; None for a remote one.
+
+        Raises:
+            DeniedError: the database of a results folder names a place outside that.
+        """
+        try:
+            return artifact_folder(self._uri, location, name)
+        except OutsideError as exc:
+            raise DeniedError(str(exc)) from exc
 
     def call(
         self, fault: str, function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs

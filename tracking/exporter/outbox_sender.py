@@ -11,10 +11,11 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from study.errors import TrackingError
-from study.paths import Layout, StudyLayout
+from study.paths import Layout, StudyLayout, refuse_links
 from tracking.client.client import TrackingClient
 from tracking.client.errors import DeniedError, LostError, RateLimitedError
 from tracking.exporter.run_writer import RunExporter
+from tracking.moved_database import mend_locations
 from tracking.outbox.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.outbox.study_state import fold
 from tracking.tracking_uri import artifact_location, mask_uri
@@ -97,6 +98,7 @@ class OutboxReader:
     def _ready(self) -> RunExporter:
         self._acquire()
         if self._client is None:
+            mend_locations(self._uri)
             self._client = TrackingClient(self._uri)
         if self._exporter is None:
             self._position = self._load_position()
@@ -110,6 +112,7 @@ class OutboxReader:
         if self._lock is not None:
             return
         try:
+            refuse_links(self._study.root, self._study.results)
             handle = os.open(self._study.outbox, os.O_RDONLY | os.O_CREAT, 0o644)
         except OSError as exc:
             raise TrackingError(f"{self._study.outbox} must be readable, but: {exc.strerror or exc}") from exc

@@ -29,6 +29,9 @@ class RunRegistry:
 
     def open_parent(self, event: StudyStarted, location: str | None, tags: Mapping[str, str]) -> tuple[Run, bool]:
         """Return the study's run, and whether it was created now."""
+        if self._client.find_experiment(event.study) is None and (known := self._find_renamed(event)) is not None:
+            self._parent = known
+            return known, False
         experiment = self._client.ensure_experiment(event.study, location)
         known = self._find(experiment.id, study_key(event.study_id), self._saved.parent)
         start = content.time_ms(event.at_s)
@@ -37,8 +40,11 @@ class RunRegistry:
 
     def find_parent(self, study: StudyStarted | None) -> Run | None:
         """Return the study's run if the server has it."""
-        if self._parent is None and study is not None and (experiment := self._client.find_experiment(study.study)):
-            self._parent = self._find(experiment.id, study_key(study.study_id), self._saved.parent)
+        if self._parent is None and study is not None:
+            experiment = self._client.find_experiment(study.study)
+            key = study_key(study.study_id)
+            found = None if experiment is None else self._find(experiment.id, key, self._saved.parent)
+            self._parent = found or self._find_renamed(study)
         return self._parent
 
     def parent(self, study: StudyStarted | None) -> Run:
@@ -91,6 +97,11 @@ class RunRegistry:
         if now != self._saved:
             save_runs(self._path, now)
             self._saved = now
+
+    def _find_renamed(self, study: StudyStarted) -> Run | None:
+        """Return the study's run in the experiment where it was, whatever the study is called now."""
+        known = self._saved.experiment_id
+        return None if known is None else self._find(known, study_key(study.study_id), self._saved.parent)
 
     def _find(self, experiment_id: str, key: str, known: str | None) -> Run | None:
         """Return the run with a key; where a late answer made two, the one known before, else the oldest."""

@@ -17,11 +17,12 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.paths import WEIGHTS, StudyLayout
+from study.paths import WEIGHTS, OutsideError, StudyLayout
 from study.records import TrialRecord, TrialState
+from study.utils.named_places import checkpoint_folder, is_in_named_place
 from tracking.client.artifacts import CHECKPOINT, store_diff, store_file, store_folder, store_text
 from tracking.client.client import Run, TrackingClient
-from tracking.client.errors import log_if_rejected
+from tracking.client.errors import RefusedError, log_if_rejected
 from tracking.content import tags_and_metrics as content
 from tracking.content.tags_and_metrics import Batch, Point
 from tracking.exporter.run_registry import RunRegistry
@@ -70,7 +71,7 @@ class TrialRunWriter:
             elif isinstance(event, TrialFinished):
                 self._finish(event)
             elif isinstance(event, PicturesDrawn):
-                _store_pictures(self._client, self._run(), event)
+                _store_pictures(self._client, self._layout, self._run(), event)
                 self._registry.release(self._trial)
         if self._batch != Batch():
             self._flush(self._run())
@@ -118,10 +119,12 @@ class TrialRunWriter:
 
     def _store_checkpoint(self, run: Run, record: TrialRecord) -> None:
         assert record.checkpoint is not None
+        try:
+            folder = checkpoint_folder(self._layout, record.trial, record.checkpoint)
+        except OutsideError as exc:
+            raise RefusedError(f"{exc}; it is left out") from exc
         # The weights of most trials are deleted in the end, and a link to them would keep them on the disk.
-        store_folder(
-            self._client, run, self._layout.local_checkpoint(record.trial, record.checkpoint), without=(WEIGHTS,)
-        )
+        store_folder(self._client, run, folder, without=(WEIGHTS,))
         self._batch.tags["study.checkpoint"] = CHECKPOINT
 
     def _run(self) -> Run:
@@ -244,7 +247,7 @@ class RunExporter:
         if isinstance(event, StudyStarted):
             self._parent_run.begin(event, self._progress, self._location(event.study))
         elif isinstance(event, PicturesDrawn):
-            _store_pictures(self._client, self._parent(), event)
+            _store_pictures(self._client, self._layout, self._parent(), event)
         elif isinstance(event, FinalLookTaken):
             self._export_test_evaluation(event)
         elif isinstance(event, StudyEnded):
@@ -273,8 +276,11 @@ class RunExporter:
         return self._registry.parent(self._progress.study)
 
 
-def _store_pictures(client: TrackingClient, run: Run, event: PicturesDrawn) -> None:
-    if (file := Path(event.path)).is_file():
+def _store_pictures(client: TrackingClient, layout: StudyLayout, run: Run, event: PicturesDrawn) -> None:
+    file = Path(event.path)
+    if not is_in_named_place(layout.results, event.path):  # the folder was moved, or is somebody else's
+        file = layout.learning_curves if event.trial is None else layout.trial_pictures(event.trial)
+    if file.is_file():
         log_if_rejected(store_file, client, run, file)
     else:
         owner = "the study" if event.trial is None else f"trial {event.trial}"

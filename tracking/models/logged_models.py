@@ -11,7 +11,8 @@ from typing import Any
 
 from study.errors import StorageError
 from study.events import StudyEnded, StudyStarted, TrialFinished
-from study.paths import CARD, WEIGHTS, StudyLayout, is_uri
+from study.paths import CARD, WEIGHTS, OutsideError, StudyLayout, is_uri
+from study.utils.named_places import checkpoint_folder, is_in_named_place
 from study.utils.remote_files import download_checkpoint
 from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError, log_if_rejected
@@ -220,16 +221,25 @@ def keep_models(
         event, first = summary.finish_event(trial), next(iter(known.get(trial, ())), None)
         if event is None or event.record.checkpoint is None or (first is not None and first.ready):
             continue
-        checkpoint = _with_weights(layout.local_checkpoint(trial, event.record.checkpoint), event.record.checkpoint)
+        try:
+            checkpoint = _with_weights(layout, trial, event.record.checkpoint)
+        except OutsideError as exc:
+            _log.error("trial %d: %s; it is no MLflow model", trial, exc)
+            continue
         if first is None and not checkpoint.is_dir():
             _log.warning("trial %d: its checkpoint %s is gone and is no MLflow model", trial, checkpoint)
         else:
             log_if_rejected(models.ensure, first, event, run_of(trial), summary, checkpoint)
 
 
-def _with_weights(near: Path, checkpoint: str) -> Path:
-    """Return the local folder of a checkpoint, with a copy of its weights where they are in a remote storage."""
-    if not is_uri(checkpoint) or (near / WEIGHTS).exists():
+def _with_weights(layout: StudyLayout, trial: int, checkpoint: str) -> Path:
+    """Return the local folder of a checkpoint, with a copy of its weights where they are in a remote storage.
+
+    Raises:
+        OutsideError: it is neither in the results folder nor in a storage that the user named.
+    """
+    near = checkpoint_folder(layout, trial, checkpoint)
+    if not is_uri(checkpoint) or not is_in_named_place(layout.results, checkpoint) or (near / WEIGHTS).exists():
         return near
     try:
         return download_checkpoint(checkpoint)

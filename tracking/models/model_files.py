@@ -16,7 +16,6 @@ from typing import Any
 from study.paths import WEIGHTS
 from tracking.client.artifacts import link_file, writing
 from tracking.client.client import TrackingClient
-from tracking.tracking_uri import local_path
 
 _log = logging.getLogger("tracking")
 
@@ -139,12 +138,12 @@ def put_file(client: TrackingClient, model_id: str, location: str, file: Path, f
     Raises:
         TrackingError: the store cannot be written.
     """
-    if (target := local_path(location)) is None:
+    if (target := client.local_path(location, f"{folder}/{file.name}" if folder else file.name)) is None:
         fault = f"cannot upload {file} to model {model_id}"
         client.call(fault, client.api.log_model_artifact, model_id, str(file), folder or None)
         return
     with writing(file.name, f"model {model_id}"):
-        link_file(file, target / folder / file.name)
+        link_file(file, target)
 
 
 def fetch_weights(client: TrackingClient, run_id: str, folder: Path) -> Path:
@@ -163,6 +162,7 @@ def fetch_weights(client: TrackingClient, run_id: str, folder: Path) -> Path:
                     raise
                 continue
             if model.status.value == "READY":
+                client.local_path(model.artifact_location, f"{CHECKPOINT_FOLDER}/{WEIGHTS}")
                 weights = f"{model.artifact_location}/{CHECKPOINT_FOLDER}/{WEIGHTS}"
                 client.mlflow.artifacts.download_artifacts(
                     weights, dst_path=str(folder), tracking_uri=client.api.tracking_uri
@@ -173,8 +173,8 @@ def fetch_weights(client: TrackingClient, run_id: str, folder: Path) -> Path:
 def remove_file(client: TrackingClient, location: str, name: str) -> None:
     """Delete a file of a model if its store can delete files."""
     try:
-        if (target := local_path(location)) is not None:
-            (target / name).unlink(missing_ok=True)
+        if (target := client.local_path(location, name)) is not None:
+            target.unlink(missing_ok=True)
             return
         # Undocumented: no public function of MLflow deletes a single file. `delete_logged_model` keeps all of them.
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository

@@ -25,8 +25,10 @@ from tracking.models.model_files import (
     put_file,
     write_model_files,
 )
+from tracking.moved_database import mend_locations
 from tracking.outbox.study_state import StudyProgress, read_progress
-from tracking.tracking_uri import local_path, mask_uri
+from tracking.run_ids import load_runs_at
+from tracking.tracking_uri import mask_uri
 
 MAX_NAME_CHARACTERS = 250
 _ALIAS = re.compile(r"[\w-]{1,250}", re.ASCII)
@@ -101,9 +103,11 @@ def register(
         StudyError: whatever ``weights`` and ``export`` raise.
     """
     require_names(name, alias)
+    mend_locations(tracking_uri)
     client, progress = TrackingClient(tracking_uri), read_progress(study.outbox, whole_records=True)
     event = progress.finish_event(choice.trial)
-    run = None if event is None else _find_run(client, progress, choice.trial)
+    known = load_runs_at(study.runs, mask_uri(tracking_uri)).experiment_id
+    run = None if event is None else _find_run(client, progress, choice.trial, known)
     if event is None or run is None or progress.study is None:
         raise TrackingError(
             f"A trial's run must be known to MLflow at {mask_uri(tracking_uri)} before its model, but that of trial "
@@ -121,10 +125,13 @@ def register(
     return Registered(name, version, alias, model.id, run.id, mask_uri(tracking_uri), is_new)
 
 
-def _find_run(client: TrackingClient, progress: StudyProgress, trial: int) -> Run | None:
+def _find_run(client: TrackingClient, progress: StudyProgress, trial: int, known: str | None) -> Run | None:
+    """Return a trial's run, in the experiment of the study's name or in the one known from before it was renamed."""
     assert progress.study is not None
     experiment = client.find_experiment(progress.study.study)
-    return None if experiment is None else client.find_run(experiment.id, trial_key(progress.study.study_id, trial))
+    key = trial_key(progress.study.study_id, trial)
+    places = dict.fromkeys(place for place in (experiment and experiment.id, known) if place)
+    return next((run for place in places if (run := client.find_run(place, key)) is not None), None)
 
 
 def _self_contained(
@@ -143,7 +150,7 @@ def _self_contained(
     checkpoint = weights()
     model = models.ensure(known, event, run, progress, checkpoint)
     # Beside the model where that is a folder of this machine: then the graph is moved by a link and not copied.
-    place = local_path(model.location)
+    place = client.local_path(model.location)
     with tempfile.TemporaryDirectory(prefix=".graph-", dir=place and place.parent) as scratch:
         graph = Path(scratch) / GRAPH_FILE
         torch = export(checkpoint, graph)

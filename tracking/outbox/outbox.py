@@ -28,7 +28,7 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.paths import sync_folder
+from study.paths import open_inside, sync_folder
 from tracking.outbox.provenance import Provenance
 from tracking.run_ids import read_entries, write_entries
 
@@ -145,7 +145,7 @@ def read_lines(path: Path, offset: int = 0, *, reports: bool = True, only: type[
     if not path.exists():
         return
     wanted = f'"kind":"{only.__name__}"'.encode() if only else b""
-    with path.open("rb") as file:
+    with open_inside(path, path.parent) as file:
         file.seek(offset)
         for raw in file:
             if not raw.endswith(b"\n"):
@@ -165,7 +165,7 @@ def count_lines(path: Path, offset: int = 0) -> int:
     """Return how many whole lines follow a byte offset."""
     if not path.exists():
         return 0
-    with path.open("rb") as file:
+    with open_inside(path, path.parent) as file:
         file.seek(offset)
         return sum(block.count(b"\n") for block in iter(lambda: file.read(_TAIL_BLOCK_BYTES), b""))
 
@@ -175,7 +175,7 @@ def reported_epochs(path: Path, trials: Collection[int]) -> dict[int, set[int]]:
     epochs: dict[int, set[int]] = {trial: set() for trial in trials}
     if not epochs or not path.exists():
         return epochs
-    with path.open("rb") as file:
+    with open_inside(path, path.parent) as file:
         for raw in file:
             match = _REPORT_OF_TRIAL.search(raw) if _is_report(raw) else None
             if match is not None and (trial := int(match[1])) in epochs:
@@ -191,7 +191,7 @@ def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
     start = Position(tracking_uri)
     position = next((entry for entry in read_entries(path, _POSITION) if entry.tracking_uri == tracking_uri), start)
     try:
-        with outbox.open("rb") as file:
+        with open_inside(outbox, outbox.parent) as file:
             end, last = _last_line(file.fileno(), position.offset)
         number = json.loads(last)["n"] if last else 0
     except (OSError, ValueError, TypeError, KeyError):

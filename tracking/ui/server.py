@@ -22,6 +22,7 @@ from tracking.client.database import is_missing
 from tracking.client.http import innermost_reason
 from tracking.client.preflight import preflight
 from tracking.content.ui_views import RANKING, view_path
+from tracking.moved_database import mend_locations
 from tracking.tracking_uri import is_server, mask_text, mask_uri, server_address
 
 _START_TIMEOUT_S = 60.0
@@ -131,6 +132,7 @@ def require_database(layout: Layout, tracking_uri: str) -> None:
     """
     if (fault := preflight(layout, tracking_uri, study="")) is not None:
         raise TrackingError(f"MLflow's database must be within reach, but {mask_uri(tracking_uri)} is not: {fault}")
+    mend_locations(tracking_uri)
 
 
 def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKING) -> str:
