@@ -11,11 +11,19 @@ from typing import Annotated, get_type_hints
 
 import typer
 
+from study.paths import expand_home
+from tracking.tracking_uri import expand_database
+
 RESULTS = Path("results")
 """The results folder when no other is named."""
 
+folder_option = functools.partial(typer.Option, metavar="DIR", parser=expand_home)
+folder_argument = functools.partial(typer.Argument, metavar="DIR", parser=expand_home)
+"""Options and arguments that are paths, in which ~ is the home."""
+
 Results = Annotated[
-    Path, typer.Option("--results", help="Folder of all studies.", envvar="STUDY_RESULTS", metavar="DIR")
+    Path,
+    typer.Option("--results", help="Folder of all studies.", envvar="STUDY_RESULTS", metavar="DIR", parser=expand_home),
 ]
 TrackingUri = Annotated[
     str | None,
@@ -25,7 +33,12 @@ TrackingUri = Annotated[
 ]
 ReadUri = Annotated[
     str | None,
-    typer.Option("--tracking-uri", help="Read an MLflow server or database instead of the results folder."),
+    typer.Option(
+        "--tracking-uri",
+        help="Read an MLflow server or database instead of the results folder.",
+        parser=expand_database,
+        metavar="TEXT",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 Metric = Annotated[str | None, typer.Option("--metric", help="Rank by this metric; default: the study's objective.")]
@@ -41,7 +54,9 @@ StorageOf = Annotated[
     typer.Option("--storage", help="The study's storage; to be named once for a moved folder.", metavar="PATH_OR_URI"),
 ]
 
-StudyFile = Annotated[Path, typer.Argument(help="A study file, see search_spaces/README.md.", metavar="FILE")]
+StudyFile = Annotated[
+    Path, typer.Argument(help="A study file, see search_spaces/README.md.", metavar="FILE", parser=expand_home)
+]
 NewName = Annotated[str | None, typer.Option("--name", help="Another name for the study than the file's.")]
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Another number of trials.", metavar="N")]
 Overrides = Annotated[

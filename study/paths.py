@@ -273,8 +273,8 @@ def encode_name(name: str) -> str:
 def cache_dir() -> Path:
     """Return the folder for rendered and decoded data; STUDY_CACHE moves it."""
     if own := os.environ.get("STUDY_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ray-study"
+        return expand_home(own)
+    return expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ray-study"
 
 
 _PARTIAL_FILE = re.compile(r"\..*\.[0-9a-f]{32}\.part")

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from study.errors import TrackingError, UsageError
-from study.paths import Layout, encode_name
+from study.paths import Layout, encode_name, expand_home
 
 MASK = "***"
 SQLITE = "sqlite:///"
@@ -28,12 +28,18 @@ def default_tracking_uri(layout: Layout, explicit: str | None) -> str:
     Raises:
         UsageError: it is no URI.
     """
-    chosen = explicit or os.environ.get("MLFLOW_TRACKING_URI") or own_tracking_uri(layout)
+    chosen = expand_database(explicit or os.environ.get("MLFLOW_TRACKING_URI") or own_tracking_uri(layout))
     require_uri(chosen)
     if sqlite_path(chosen) is None:
         return chosen
     file, mark, query = chosen.removeprefix(SQLITE).partition("?")
     return f"{SQLITE}{os.path.abspath(file)}{mark}{query}"
+
+
+def expand_database(uri: str) -> str:
+    """Return a URI with ``~`` at the beginning of a sqlite file's path replaced by the home."""
+    file = uri.removeprefix(SQLITE)
+    return f"{SQLITE}{expand_home(file)}" if uri.startswith(SQLITE) and file.startswith("~") else uri
 
 
 def require_uri(uri: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, folder_argument, folder_option
 from cli.output import print_json, short_path
 from cli.views.tables import make_table, print_table
 from study.utils.text import printable
@@ -31,7 +31,7 @@ def data() -> None:
 
 @app.command("faces")
 def faces(
-    out: Annotated[Path, typer.Argument(help="A new or empty folder.", metavar="OUT")],
+    out: Annotated[Path, folder_argument(help="A new or empty folder.", metavar="OUT")],
     count: Annotated[int, typer.Option("--count", help="Images of train, val and test together.", metavar="N")] = 2000,
     size_px: Annotated[int, typer.Option("--size", min=16, max=1024, help="Width and height in pixels.")] = 112,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed gives other faces.")] = 0,
@@ -51,7 +51,7 @@ def faces(
 
 @app.command("check")
 def check(
-    folder: Annotated[Path, typer.Argument(help="A folder of images, with or without splits.", metavar="DIR")],
+    folder: Annotated[Path, folder_argument(help="A folder of images, with or without splits.")],
     image_size_px: Annotated[
         int, typer.Option("--image-size-px", min=16, max=1024, help="Side that a study would train at.")
     ] = 64,
@@ -63,9 +63,7 @@ def check(
         list[str] | None,
         typer.Option("--classes", help="Name the class of a folder; repeatable.", metavar="FOLDER=CLASS"),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", help="Where the contact sheets go; not in DIR.", metavar="DIR")] = Path(
-        "data-check"
-    ),
+    out: Annotated[Path, folder_option("--out", help="Where the contact sheets go; not in DIR.")] = Path("data-check"),
     json: Json = False,
 ) -> None:
     """Look a folder of images over, and change nothing in it; exit code 1 where a study would refuse it."""

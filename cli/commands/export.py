@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, LookAgain, Metric, Name, Results, StorageOf
+from cli.options import RESULTS, Json, LookAgain, Metric, Name, Results, StorageOf, folder_option
 from cli.output import print_json
-from study.paths import expand_home
 
 if TYPE_CHECKING:
     from cli.study_handle import StudyInFolder
@@ -20,11 +19,10 @@ if TYPE_CHECKING:
 def export_best(
     name: Name = None,
     metric: Metric = None,
-    out: Annotated[Path, typer.Option("--out", help="A new or empty folder for the bundle.", metavar="DIR")] = Path(
-        "bundle"
-    ),
+    out: Annotated[Path, folder_option("--out", help="A new or empty folder for the bundle.")] = Path("bundle"),
     data: Annotated[
-        Path | None, typer.Option("--data", help="Where the study's pictures are now, if elsewhere.", metavar="DIR")
+        Path | None,
+        folder_option("--data", help="Where the study's pictures are now, if elsewhere."),
     ] = None,
     look_again: LookAgain = False,
     storage: StorageOf = None,
@@ -41,7 +39,6 @@ def export_best(
     from study.export import FinalScores, Provenance, export_checkpoint, require_empty_folder
     from study.metric_catalog import SHIFTED_METRIC_PREFIX
 
-    out = expand_home(out)
     require_empty_folder(out)
     ranking, winner = require_best(results, None, name, metric)
     study = open_study(results, ranking.study)
@@ -91,7 +88,7 @@ def _pictures(study: StudyInFolder, folder: Path | None) -> tuple[DataBundle | N
 
     spec = study.view.spec.data
     if folder is not None:
-        spec = spec.model_copy(update={"path": str(expand_home(folder).absolute())})
+        spec = spec.model_copy(update={"path": str(folder.absolute())})
     try:
         pictures = load_data(spec)
     except DataError as error:

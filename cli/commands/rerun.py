@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import RESULTS, Json, Results, Run
+from cli.options import RESULTS, Json, Results, Run, folder_option
 from cli.output import number, print_json, short_path
 from cli.views.tables import make_table, print_table
 from study.errors import StudyError
@@ -22,7 +22,7 @@ def rerun(
     run: Run,
     save: Annotated[
         Path | None,
-        typer.Option("--save", help="A new or empty folder for the selected checkpoint.", metavar="DIR"),
+        folder_option("--save", help="A new or empty folder for the selected checkpoint."),
     ] = None,
     results: Results = RESULTS,
     json: Json = False,

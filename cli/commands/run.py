@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +23,7 @@ from cli.options import (
 )
 from cli.output import print_json, quoted
 from study.errors import StudyStorageError
+from study.paths import expand_home
 
 if TYPE_CHECKING:
     from study.config.study_config import StudySpec
@@ -87,7 +87,7 @@ def with_absolute_paths(spec: StudySpec) -> StudySpec:
 
 
 def _absolute(path: str) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(expand_home(path).absolute())
 
 
 @takes_run_options

@@ -16,7 +16,7 @@ from study.config.study_config import SOURCE_KEYS
 from study.config_file.messages import DEFAULTS, unknown_key
 from study.config_file.yaml_document import Report, Tree
 from study.designs.space import is_continuous, values_of
-from study.paths import encode_name
+from study.paths import encode_name, expand_home
 from study.utils.text import show
 
 _LONGEST_FOLDER = 200
@@ -109,14 +109,14 @@ def _source(study: Candidate) -> None:
 
 
 def _directory(study: Candidate, path: str, *loc: str) -> None:
+    folder = expand_home(path)
     try:
-        if Path(path).is_dir():
+        if folder.is_dir():
             return
-        state = "is not a directory" if Path(path).exists() else "does not exist"
+        state = "is not a directory" if folder.exists() else "does not exist"
     except OSError as exc:
         state = f"cannot be read: {exc.strerror}"
-    way_out = "write the home directory in full" if path.startswith("~") else f"it is looked up in {Path.cwd()}"
-    way_out = "" if Path(path).is_absolute() else f"; {way_out}"
+    way_out = "" if folder.is_absolute() else f"; it is looked up in {Path.cwd()}"
     rule = f"data.{'.'.join(loc)} must be a directory, but {show(path)} {state}{way_out}"
     study.report.at_value(("data", *loc), rule)
 

@@ -21,6 +21,7 @@ from study.data.folder_layout import LAYOUTS, read_layout
 from study.data.image_files import ImageFile, find_images, subfolders, text_of, unread
 from study.data.splits import assign_groups, assign_splits, require_unshared_groups
 from study.errors import DataError
+from study.paths import expand_home
 from study.utils.text import printable
 
 _log = logging.getLogger(__name__)
@@ -185,7 +186,7 @@ def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str
 
 
 def _existing_folder(field: str, path: str) -> Path:
-    root = Path(path).expanduser()
+    root = expand_home(path)
     if not root.is_dir():
         raise DataError(f"{field} must be an existing folder, but got {path!r}{_neighbours(root)}")
     return root

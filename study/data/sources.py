@@ -22,7 +22,7 @@ from study.data.parallel_decode import read_plan
 from study.data.splits import split_sizes
 from study.data.synthetic_faces.vocabulary import KINDS, label_of, shifted_count
 from study.errors import DataError
-from study.paths import cache_dir
+from study.paths import cache_dir, expand_home
 
 StageProgress = Callable[[str, int, int], None]
 Images = tuple[dict[str, ImageSet], tuple[str, ...], tuple[str, ...]]
@@ -163,7 +163,7 @@ def _folder_key(plan: FolderPlan, spec: DataSpec) -> tuple[object, ...]:
         for name, files in plan.sets.items()
         for labelled in files
     )
-    shifted = sorted((name, str(Path(path).expanduser().resolve())) for name, path in spec.shifted.items())
+    shifted = sorted((name, str(expand_home(path).resolve())) for name, path in spec.shifted.items())
     splits = spec.fractions, spec.seed, spec.stratify, spec.group_by, sorted(spec.classes.items())
     code = (DECODER_VERSION, PIL.__version__)
     return str(plan.root.resolve()), files, spec.image_size_px, spec.resize, splits, shifted, code

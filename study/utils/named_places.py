@@ -10,12 +10,11 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from study.paths import OutsideError, StudyLayout, is_uri, write_text_atomic
+from study.paths import OutsideError, StudyLayout, expand_home, is_uri, write_text_atomic
 
 
 def _file() -> Path:
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return Path(home) / "ray-study" / "named_places.json"
+    return expand_home(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "ray-study" / "named_places.json"
 
 
 def remember_place(results: Path, place: str) -> None:

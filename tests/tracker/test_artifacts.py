@@ -11,6 +11,7 @@ from study.errors import TrackingError
 from tracking.client.artifacts import store_diff, store_text
 from tracking.client.client import Run
 from tracking.client.errors import RefusedError
+from tracking.moved_database import artifact_folder
 
 
 class FakeDoor:
@@ -21,6 +22,9 @@ class FakeDoor:
 
     def log_text(self, run_id: str, name: str, text: str) -> None:
         self.texts[name] = text
+
+    def local_path(self, location: str, name: str = "") -> Path | None:
+        return artifact_folder("http://localhost:5000", location, name)
 
 
 def _run(artifact_uri: str) -> Run:

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file, save
 from study.config.hyperparameters import DEPTHS
 from study.config.study_config import StudySpec
 from study.errors import EngineError, StudyError, WeightsError
-from study.paths import WEIGHTS, StudyLayout, write_atomic
+from study.paths import WEIGHTS, StudyLayout, expand_home, write_atomic
 from study.search.space import admitted_values, forbid
 from study.training.models.weights_file import FoundWeights, read_weights, require_weights_file
 from study.utils.remote_files import download_checkpoint
@@ -78,7 +78,7 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dic
     located: dict[str, Path] = {}
     for key in wanted:
         if key.init.startswith(CHECKPOINT):
-            path = Path(key.init.removeprefix(CHECKPOINT)).expanduser().absolute()
+            path = expand_home(key.init.removeprefix(CHECKPOINT)).absolute()
             if not path.exists():
                 shown = printable(str(path))
                 raise WeightsError(
