@@ -80,11 +80,16 @@ def point_to(path: Path, tracking_uri: str) -> None:
     current, study = load_runs(path), StudyLayout(path.parent)
     if not is_own(study, tracking_uri):
         remember_place(study.results, tracking_uri)
-    if current is None or current.tracking_uri != tracking_uri:
+    if current is None or current.tracking_uri != tracking_uri or _stored(path) != stored_uri(study, tracking_uri):
         try:
             save_runs(path, load_runs_at(path, tracking_uri))
         except OSError as exc:
             raise TrackingError(f"{path} must be writable, but: {exc.strerror or exc}") from exc
+
+
+def _stored(path: Path) -> str:
+    """Return the first URI as it is in the file: earlier versions stored the absolute path of a database."""
+    return str(json.loads(path.read_text())["tracking_uri"])
 
 
 def tracking_uri_of(study: StudyLayout, explicit: str | None) -> str | None:
