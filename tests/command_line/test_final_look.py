@@ -91,8 +91,7 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     scores = load_bundle(bundle).scores(data.test.images, config["provenance"]["precision"])
     assert roc_auc_score(data.test.labels, scores) == pytest.approx(answer["test"]["metrics"]["auc"], abs=0.02)
 
-    uri = json.loads(Layout(results).study("tiny").runs.read_text())["tracking_uri"]
-    with closing(sqlite3.connect(uri.removeprefix("sqlite:///"))) as database:
+    with closing(sqlite3.connect(Layout(results).mlflow_db)) as database:
         of_run = (answer["run_id"],)
         metrics = dict(database.execute("select key, value from latest_metrics where run_uuid = ?", of_run))
         tags = dict(database.execute("select key, value from tags where run_uuid = ?", of_run))
@@ -158,6 +157,6 @@ def test_a_checkpoint_that_cannot_be_read_is_said_and_is_no_look(results: Path) 
     finally:
         aside.rename(kept)
     assert done.returncode == 1
-    assert "cannot score the checkpoint in" in done.stderr
+    assert f"the checkpoint of trial {trial} of `tiny`, {checkpoint}, is gone" in done.stderr
     assert "Traceback" not in done.stderr
     assert best(results)["test_looks"] == []

@@ -16,6 +16,7 @@ from study.errors import TrackingError
 from study.events import Event
 from study.paths import CARD, WEIGHTS
 from study.records import StudyOutcome, TrialRecord
+from study.utils.named_places import remember_place
 from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
 from tracking.models import logged_models as models
@@ -252,6 +253,7 @@ def test_weights_that_lie_in_a_storage_become_models_when_it_can_be_read(
     finished = local.script.finish(0)
     record = replace(finished.record, checkpoint=store.as_uri())
     local.records.append(record)
+    remember_place(local.backend.study().results, (tmp_path / "store").as_uri())
     told = [local.script.start(), local.script.begin(0), local.script.report(0, 1), replace(finished, record=record)]
     local.play([*told, replace(local.script.end(StudyOutcome.FINISHED, record), kept=(0,))])
     (model,) = local.models()

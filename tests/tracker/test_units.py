@@ -28,7 +28,7 @@ from tracking.content.ui_views import RANKING, study_views, view_path
 from tracking.exporter.outbox_sender import ExporterThread
 from tracking.outbox.provenance import collect_provenance
 from tracking.outbox.study_state import StudyProgress
-from tracking.run_ids import Runs, load_runs, save_runs, tracking_uri_of
+from tracking.run_ids import Runs, load_runs, point_to, save_runs, tracking_uri_of
 from tracking.tracking_uri import (
     artifact_location,
     default_tracking_uri,
@@ -286,6 +286,9 @@ def test_a_study_goes_on_at_the_server_its_runs_are_on(tmp_path: Path, monkeypat
     study = StudyLayout(tmp_path)
     assert tracking_uri_of(study, None) is None
     save_runs(study.runs, Runs("http://server:5000"))
+    with pytest.raises(TrackingError, match="--tracking-uri http://server:5000"):
+        tracking_uri_of(study, None)  # only the folder names it, which may be somebody else's
+    point_to(study.runs, "http://server:5000")
     assert tracking_uri_of(study, None) == "http://server:5000"
     assert tracking_uri_of(study, "http://other") == "http://other"
     save_runs(study.runs, Runs(f"sqlite:///{tmp_path / 'gone.db'}"))
