@@ -27,7 +27,7 @@ SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *[".avif"] * HAS_AVIF,
     *(HEIF_SUFFIXES if HAS_HEIF else ()),
 })  # fmt: skip
-DARK_MAX = 63
+DARK_MAX = 64
 """Of 255: what 14 bits in a picture of 16 bit come to, and as much as none of them may exceed to be called dark."""
 BACKGROUND = (255, 255, 255, 255)
 PAD_FILL = (0, 0, 0)

@@ -89,7 +89,7 @@ def read_layout(root: Path, declared: Collection[str] = (), depth: int = 0) -> F
         return FolderLayout(
             {split: levels[several[0]] for split, several in by_split.items() if several}, (), shifted, unused
         )
-    _require_classes(root, others, named, levels)
+    _require_classes(root, others, named, levels, [folder for folder in folders if folder not in filled])
     classes = tuple(folder for folder in folders if sets is None or folder.name != SHIFTED_FOLDER)
     return FolderLayout({}, classes, shifted)
 
@@ -150,7 +150,7 @@ def _level(folder: Path, split: str) -> Path | None:
 
 
 def _require_classes(
-    root: Path, folders: Sequence[Path], named: Mapping[str, str], levels: Mapping[Path, Path]
+    root: Path, folders: Sequence[Path], named: Mapping[str, str], levels: Mapping[Path, Path], empty: Sequence[Path]
 ) -> None:
     """Refuse folders that look like splits but make no split layout; the others are classes."""
     ordinary = [folder for folder in folders if folder.name not in named]
@@ -174,6 +174,8 @@ def _require_classes(
     flat = [folder for folder in folders if folder.name in named and folder not in levels]
     beside = f" (beside {_listed(ordinary)})" if ordinary else ""
     without = f"; {_listed(flat)} has pictures but no class folders" if flat else ""
+    idle = split_names([folder.name for folder in empty])
+    without += f"; {_listed([folder for folder in empty if folder.name in idle])} has no pictures" if idle else ""
     deal = f", or set data.path to {printable(str(levels[trains[0]]))} to have it dealt out" if trains else ""
     raise DataError(
         f"{printable(str(root))} has {_listed(list(levels))} but no {lacking} folder "

@@ -16,11 +16,10 @@ from study.config.search_config import Objective
 from study.events import EpochEvents, Event, PicturesDrawn, Recorder, StudyEnded, StudyStarted, TrialFinished
 from study.figures.study_page import TrialCurves, curves_of, study_page
 from study.figures.trial_page import trial_page
-from study.paths import StudyLayout, write_text_atomic
+from study.paths import SCORES, StudyLayout, write_text_atomic
 from study.records import TrialRecord
 
 _log = logging.getLogger(__name__)
-SCORES = "validation.npz"
 CLOSE_TIMEOUT_S = 30.0
 
 

@@ -111,6 +111,13 @@ def test_what_cannot_be_told_is_refused(tmp_path: Path, folders: tuple[str, ...]
         sizes(make(tmp_path, *folders))
 
 
+def test_an_empty_split_folder_is_named(tmp_path: Path) -> None:
+    make(tmp_path, "train/cat", "train/dog")
+    (tmp_path / "Validation" / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"has train but no val folder .*; Validation has no pictures"):
+        sizes(tmp_path)
+
+
 def test_a_declared_class_is_one_whatever_its_name(tmp_path: Path) -> None:
     make(tmp_path, "train/a", "train/b", "test")
     found, classes = sizes(tmp_path, classes={"train": "train", "test": "no train"})
