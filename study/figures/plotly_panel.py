@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from study.utils.text import printable
+
 Json = dict[str, Any]
 
 # Okabe & Ito 2008, without the yellow that is lost on white; distinguishable for colour-blind readers.
@@ -83,7 +85,8 @@ def line(at: int, *, width: float = 2) -> Json:
 
 
 def label(name: str) -> str:
-    """Return a name shortened and escaped, as plotly reads markup."""
+    """Return a name that prints, shortened and escaped, as plotly reads markup."""
+    name = printable(name)
     cut = name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 1] + "…"
     return escape(cut, quote=False)
 

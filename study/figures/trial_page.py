@@ -18,6 +18,7 @@ from study.figures.plotly_panel import Panel
 from study.figures.study_page import learning_curves
 from study.metric_catalog import METRICS
 from study.records import TrialRecord
+from study.utils.text import printable
 
 MOST_WRONG = 25
 _MAX_SIDE_PX = 160
@@ -100,10 +101,11 @@ def trial_page(
         ValueError: lengths differ, or a score or label is out of range.
     """
     both = class_scores(scores)  # [M] -> [M, K]
+    classes, names = list(map(printable, classes)), list(map(printable, names))
     _check(both, labels, classes, images, names)
     panels = trial_panels(record, both, labels, classes)
     worst = most_wrong_section(both, labels, classes, images, names)
-    title = f"{escape(record.study)}, trial {record.trial}"
+    title = f"{escape(printable(record.study))}, trial {record.trial}"
     return document(title, _header(record, title), panels, worst)
 
 
@@ -154,7 +156,7 @@ def _duration(record: TrialRecord) -> str:
 def _facts(style: str, facts: dict[str, str]) -> str:
     pairs = (
         f'<div><dt title="{escape(METRICS[name].text) if name in METRICS else ""}">{escape(name)}</dt>'
-        f"<dd>{escape(value)}</dd></div>"
+        f"<dd>{escape(printable(value))}</dd></div>"
         for name, value in facts.items()
     )
     return f'<dl class="{style}">{"".join(pairs)}</dl>'

@@ -222,6 +222,15 @@ def test_hostile_names_stay_text() -> None:
     assert "Größe ü 日本: AUC" in panels["roc"]["data"][0]["name"]
 
 
+def test_names_that_do_not_print_are_escaped() -> None:
+    one = judged(30)
+    record = replace(one.record, params={"init": "checkpoint:a\x1b[31m"})
+    odd = replace(one, record=record, classes=("a\u202eb", "c\nd"), names=[f"{at}\x1b.png" for at in range(30)])
+    text = _page(odd)
+    assert not set(text) & set("\x1b\u202e")
+    assert all(shown in text for shown in (r"a\u202eb", r"c\nd", r"\x1b.png", r"checkpoint:a\x1b[31m"))
+
+
 def test_no_text_ends_the_script_it_stands_in() -> None:
     text = inert({"name": "</script><!--&"})
     assert not set("<>&") & set(text)

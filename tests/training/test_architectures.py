@@ -160,7 +160,7 @@ def test_a_damaged_file_is_to_be_deleted(hub_folder: Path) -> None:
     path = hub_folder / "resnet18-f37072fd.pth"
     for content in (b"", b"<html>not found</html>", b"PK\x03\x04 cut off"):
         path.write_bytes(content)
-        with pytest.raises(WeightsError, match=r"is damaged .* delete that file") as error:
+        with pytest.raises(WeightsError, match=r"cannot be read as weights: it is .*; delete that file") as error:
             imagenet_weights("resnet", 18)
         assert str(path) in str(error.value)
 

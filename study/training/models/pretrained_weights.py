@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import hub
 
 from study.errors import WeightsError
 from study.training.models.architectures import ARCHITECTURES
+from study.training.models.weights_file import read_weights
 
 TIMEOUT_S = 30.0
 """Of each connection and read; torch's hub has no time limit of its own."""
 
-_DAMAGE = (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError, SafetensorError)
+_HASH = re.compile(r"-([0-9a-f]{8,})\.pth$")
+"""Of the contents, in the names of torchvision's files."""
 
 
 class MissingWeightsError(WeightsError):
@@ -42,16 +42,22 @@ def imagenet_weights(family: str, depth: int) -> dict[str, torch.Tensor]:
     if url is None:
         raise MissingWeightsError(family, depth, "nobody publishes any we know of")
     cached = cached_file(url)
-    damaged = cached.exists()
+    if not cached.exists():
+        expected = match[1] if (match := _HASH.search(cached.name)) else None
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            with _network_timeout(TIMEOUT_S):
+                hub.download_url_to_file(url, str(cached), expected, progress=False)
+        except (OSError, HTTPException, RuntimeError) as error:
+            cause = str(getattr(error, "reason", None) or f"{type(error).__name__}: {error}").splitlines()[0]
+            why = f"not in {cached.parent} and not to be downloaded ({cause})"
+            raise MissingWeightsError(family, depth, why, f"; put the file at {cached}") from error
     try:
-        with _network_timeout(TIMEOUT_S):
-            return _timm_state(url, cached) if url.endswith(".safetensors") else _torchvision_state(url)
-    except _DAMAGE as error:
-        cause = str(getattr(error, "reason", None) or f"{type(error).__name__}: {error}").splitlines()[0]
-        if damaged:
-            raise MissingWeightsError(family, depth, f"{cached} is damaged ({cause})", "; delete that file") from error
-        why = f"not in {cached.parent} and not to be downloaded ({cause})"
-        raise MissingWeightsError(family, depth, why, f"; put the file at {cached}") from error
+        tensors = read_weights(cached).tensors
+    except WeightsError as error:
+        raise MissingWeightsError(family, depth, str(error), "; delete that file") from error
+    prefix = "backbone." if url.endswith(".safetensors") else ""  # timm's names are those of the backbone alone
+    return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
 def cached_file(url: str) -> Path:
@@ -59,19 +65,6 @@ def cached_file(url: str) -> Path:
     parts = url.split("/")
     name = f"{parts[4]}.safetensors" if url.endswith(".safetensors") else parts[-1]
     return Path(hub.get_dir()) / "checkpoints" / name
-
-
-def _torchvision_state(url: str) -> dict[str, torch.Tensor]:
-    return dict(
-        hub.load_state_dict_from_url(url, map_location="cpu", progress=False, check_hash=True, weights_only=True)
-    )
-
-
-def _timm_state(url: str, cached: Path) -> dict[str, torch.Tensor]:
-    if not cached.exists():
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        hub.download_url_to_file(url, str(cached), progress=False)
-    return {f"backbone.{name}": tensor for name, tensor in load_file(cached).items()}
 
 
 @contextmanager
