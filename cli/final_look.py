@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.output import moment, quoted, results_option
+from cli.output import moment
 from cli.study_handle import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
 from study.paths import is_uri
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from cli.ranking import Ranking
     from study.analysis.ranking import RankedTrial
     from study.export import FinalScores
-
-SEND_TIMEOUT_S = 20.0
 
 
 def look_at(looks: Sequence[FinalLook], winner: RankedTrial) -> FinalLook | None:
@@ -81,7 +79,7 @@ def weights_folder(study: StudyInFolder, record: TrialRecord, storage: str | Non
 
 def describe_fault(study: StudyInFolder, record: TrialRecord, place: str, fault: str) -> str:
     """Return in words what is wrong with a trial's checkpoint, and the way out."""
-    again = f"study rerun {quoted(f'{study.name}/{record.trial}')}{results_option(study.layout.results)} --save DIR"
+    again = f"{study.layout.command('rerun', record.trial)} --save DIR"
     return f"the checkpoint of trial {record.trial} of `{study.name}`, {place}, {fault}; `{again}` makes it again"
 
 
@@ -152,25 +150,26 @@ def _send_to_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None
     from study.errors import TrackingError
     from study.events import FinalLookTaken
     from study.paths import Layout
-    from tracking.exporter.recorder import open_recorder
+    from tracking.exporter.recorder import OutboxRecorder
     from tracking.outbox.outbox import Outbox, read_lines
     from tracking.outbox.study_state import fold
     from tracking.run_ids import tracking_uri_of
+    from tracking.tracking_uri import default_tracking_uri
 
     state = fold(read_lines(study.layout.outbox, reports=False))
     if state.study is None or (new.trial, new.epoch) in state.looked:
         return
     try:
-        uri = tracking_uri_of(study.layout, None)
+        uri = default_tracking_uri(Layout(results), tracking_uri_of(study.layout, None))
     except TrackingError as no_password:
         outbox = Outbox(study.layout.outbox)
         outbox.append(FinalLookTaken(study.name, new))
         outbox.close()
-        typer.echo(f"the test scores wait for `study sync`: {no_password}", err=True)
+        typer.echo(f"the test scores wait for `{study.layout.command('sync')}`: {no_password}", err=True)
         return
-    recorder = open_recorder(Layout(results), study.layout, uri)
+    recorder = OutboxRecorder(study.layout, uri)
     recorder.record(FinalLookTaken(study.name, new))
-    recorder.close(SEND_TIMEOUT_S)
+    recorder.close()
 
 
 def final_scores(

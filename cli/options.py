@@ -88,6 +88,15 @@ class SharedRunOptions:
             "--require-tracking", help="Do not begin while MLflow cannot be reached; else `study sync` sends later."
         ),
     ] = False
+    tracking_wait_s: Annotated[
+        float,
+        typer.Option(
+            "--tracking-wait",
+            min=0,
+            help="How many seconds to wait at the end for an MLflow that does not answer; `study sync` sends the rest.",
+            metavar="SECONDS",
+        ),
+    ] = 10.0
     json: Json = False
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from cli.options import RESULTS
 
 STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -76,13 +73,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
     return value
-
-
-def quoted(name: str) -> str:
-    """Return a name quoted for a shell."""
-    return shlex.quote(name)
-
-
-def results_option(results: Path) -> str:
-    """Return the option that names a results folder, nothing for the usual one."""
-    return "" if results.absolute() == RESULTS.absolute() else f" --results {quoted(str(results))}"

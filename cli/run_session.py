@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.options import SharedRunOptions
-from cli.output import print_json, quoted, results_option
+from cli.output import print_json
 from cli.supervisor import leave_last_words
 from study.events import EpochEvents, Event, Recorder
 from study.paths import StudyLayout
@@ -110,7 +110,7 @@ def _run_with_live_view(
     from study.engine.driver_process import quiet_output
     from study.engine.run_context import RunContext
     from study.paths import Layout
-    from tracking.exporter.recorder import open_recorder
+    from tracking.exporter.recorder import OutboxRecorder
     from tracking.run_ids import point_to
     from tracking.tracking_uri import default_tracking_uri, mask_uri
 
@@ -124,12 +124,13 @@ def _run_with_live_view(
 
         def recorder(data: DataBundle) -> Recorder:
             point_to(layout.runs, mask_uri(uri))
-            tracker = open_recorder(results, layout, uri, apart=True, known_away=is_away)
+            tracker = OutboxRecorder(
+                layout, uri, apart=True, known_away=is_away, close_timeout_s=options.tracking_wait_s
+            )
             return RecorderGroup([with_figures(tracker, layout, data.classes, data.val.images, data.val.names), view])
 
         leave_last_words(
-            f"every finished epoch of {spec.name} is stored; go on with: study resume {quoted(spec.name)}"
-            f"{results_option(options.results)} (log: {layout.log})"
+            f"every finished epoch of {spec.name} is stored; go on with: {layout.command('resume')} (log: {layout.log})"
         )
         handler = WarningLines(view.say)
         logging.getLogger("tracking").addHandler(handler)
@@ -151,11 +152,10 @@ def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options:
     from study.errors import EngineError
     from study.records import StudyOutcome
 
-    name, option = quoted(spec.name), results_option(options.results)
     if ended.outcome in (StudyOutcome.INTERRUPTED, StudyOutcome.STOPPED):
-        typer.echo(f"stopped; go on with: study resume {name}{option}", err=options.json)
+        typer.echo(f"stopped; go on with: {layout.command('resume')}", err=options.json)
     elif not options.json and ended.best is not None:
-        typer.echo(f"next: study best {name}{option}   study compare {name}{option}   study ui{option}")
+        typer.echo("next: " + "   ".join(map(layout.command, ("best", "compare", "ui"))))
     if options.json:
         print_json(
             {"study": ended.study, "outcome": ended.outcome.value, "counts": ended.counts, "log": str(layout.log)}
@@ -164,7 +164,7 @@ def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options:
         raise typer.Exit(EXIT_INTERRUPTED)
     if ended.best is None and ended.outcome is not StudyOutcome.STOPPED:
         raise EngineError(
-            f"a study needs a trial that ends with a checkpoint, but all failed; `study show {name}{option}` says why"
+            f"a study needs a trial that ends with a checkpoint, but all failed; `{layout.command('show')}` says why"
         )
 
 
@@ -182,9 +182,9 @@ def reach_tracking(study: str, uri: str, options: SharedRunOptions) -> bool:
 
     if (fault := preflight(Layout(options.results), uri, study)) is None:
         return True
+    sync = Layout(options.results).study(study).command("sync")
     reason = f"MLflow at {mask_uri(uri)} cannot be used now: {fault}"
     if options.require_tracking:
-        raise TrackingError(f"{reason}; without --require-tracking the study goes on and `study sync` sends it later")
-    sync = f"study sync {quoted(study)}{results_option(options.results)}"
+        raise TrackingError(f"{reason}; without --require-tracking the study goes on and `{sync}` sends it later")
     typer.echo(f"{reason}; the study goes on offline, `{sync}` sends it later, --require-tracking stops here", err=True)
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -67,6 +68,13 @@ class StudyLayout:
     """Every path of one study."""
 
     root: Path
+
+    def command(self, verb: str, trial: int | None = None) -> str:
+        """Return the command line that does something with this study or a trial of it, quoted for a shell."""
+        what = self.name if trial is None else f"{self.name}/{trial}"
+        is_usual = self.results == Path("results").absolute()
+        option = "" if is_usual else f" --results {shlex.quote(str(self.root.parents[1]))}"
+        return f"study {verb} {shlex.quote(what)}{option}"
 
     @property
     def name(self) -> str:

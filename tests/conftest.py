@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+pytest_plugins = ("tracking_backends",)
 # The longest files begin first, then the folders that start processes, so that no worker is left with one when the
 # others are done.
 LONGEST = (

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import re
+import shlex
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
@@ -135,6 +136,11 @@ def mask_uri(uri: str) -> str:
         return uri
     shown = [(key, MASK if _is_secret(key) else value) for key, value in pairs]
     return f"{before}{mark}{urlencode(shown, safe='*/:')}{hash_mark}{fragment}"
+
+
+def quoted_uri(uri: str) -> str:
+    """Return the masked URI quoted for a shell, as the place in a command where the user puts the password back."""
+    return shlex.quote(mask_uri(uri))
 
 
 def mask_text(text: str, uri: str) -> str:

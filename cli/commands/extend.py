@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import Name, SharedRunOptions, takes_run_options
-from cli.output import quoted
 from study.errors import StudyStorageError, UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
         listed = "\n".join(f"  {difference}" for difference in differences)
         raise StudyStorageError(
             f"a study's file must stay the same or only add to it, but `{spec.name}` exists and differs:\n{listed}\n"
-            f"`study resume {quoted(spec.name)}` goes on with it as it is, `study run FILE --name OTHER` starts "
-            "another"
+            f"`{layout.command('resume')}` goes on with it as it is, `study run FILE --name OTHER` starts another"
         )
     extended = _with_sections(storage.spec, spec)
     space = with_levels(extended.space, spec.space, known.space)

@@ -21,7 +21,7 @@ from cli.options import (
     Trials,
     takes_run_options,
 )
-from cli.output import print_json, quoted
+from cli.output import print_json
 from study.errors import StudyStorageError
 from study.paths import expand_home
 
@@ -103,10 +103,9 @@ def resume(name: Name = None, *, options: SharedRunOptions) -> None:
         print_json({"study": study.name, "outcome": study.state, "log": str(study.layout.log)})
     else:
         reason = f" ({study.view.end_reason.value})" if study.view.end_reason else ""
-        shell_name = quoted(study.name)
         typer.echo(
-            f"{study.name} is finished already{reason}; `study compare {shell_name}` ranks its trials, "
-            f"`study extend {shell_name}` gives it more"
+            f"{study.name} is finished already{reason}; `{study.layout.command('compare')}` ranks its trials, "
+            f"`{study.layout.command('extend')}` gives it more"
         )
 
 
@@ -140,4 +139,4 @@ def stop(
     if json:
         print_json({"study": study.name, "state": state})
     elif wait:
-        typer.echo(f"{study.name} has stopped; `study resume` goes on with what is left")
+        typer.echo(f"{study.name} has stopped; `{study.layout.command('resume')}` goes on with what is left")

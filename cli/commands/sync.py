@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cli.options import RESULTS, Json, Name, Results, TrackingUri
-from cli.output import print_json, quoted
+from cli.output import print_json
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
 
@@ -33,20 +33,23 @@ def sync(
     from tracking.run_ids import tracking_uri_of
     from tracking.tracking_uri import default_tracking_uri, mask_uri
 
-    layout = Layout(results)
-    study = resolve_name(results, name)
-    uri = default_tracking_uri(layout, tracking_uri_of(layout.study(study), tracking_uri))
-    if fault := preflight(layout, uri, study):
-        raise TrackingError(f"MLflow at {mask_uri(uri)} cannot be used now: {fault}; the events keep, sync again later")
-    was_left_open = end_if_left_open(layout.study(study))
-    report = send(layout, layout.study(study), uri, everything=everything)
+    layout, name = Layout(results), resolve_name(results, name)
+    study = layout.study(name)
+    uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
+    if fault := preflight(layout, uri, name):
+        raise TrackingError(
+            f"MLflow at {mask_uri(uri)} cannot be used now: {fault}; the events keep, `{study.command('sync')}` sends "
+            "them later"
+        )
+    was_left_open = end_if_left_open(study)
+    report = send(layout, study, uri, everything=everything)
     if json:
-        print_json({"study": study, "tracking_uri": report.tracking_uri, "sent": report.sent,
+        print_json({"study": name, "tracking_uri": report.tracking_uri, "sent": report.sent,
                     "was_left_open": was_left_open})  # fmt: skip
         return
     if was_left_open:
-        typer.echo(f"{study}: its driver was killed, so its runs end there; `study resume {quoted(study)}` goes on")
-    typer.echo(f"{study}: sent {report.sent} events to {report.tracking_uri}")
+        typer.echo(f"{name}: its driver was killed, so its runs end there; `{study.command('resume')}` goes on")
+    typer.echo(f"{name}: sent {report.sent} events to {report.tracking_uri}")
 
 
 def end_if_left_open(study: StudyLayout) -> bool:

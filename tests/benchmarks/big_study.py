@@ -83,7 +83,7 @@ def _metrics(value: float, chance: random.Random) -> dict[str, float]:
 def write_runs(layout: Layout, study: StudyLayout, storage: StudyStorage, database: Path) -> str:
     """Put the study's runs into an MLflow database, as the tracker would have, and return the experiment's id."""
     from tracking.client.client import TrackingClient
-    from tracking.exporter.recorder import open_recorder
+    from tracking.exporter.recorder import OutboxRecorder
     from tracking.run_ids import load_runs
 
     uri = f"sqlite:///{database}"
@@ -93,7 +93,7 @@ def write_runs(layout: Layout, study: StudyLayout, storage: StudyStorage, databa
         len(records),
     )  # fmt: skip
     counts = {state.value: count for state, count in storage.counts().items() if count}
-    recorder = open_recorder(layout, study, uri)
+    recorder = OutboxRecorder(study, uri)
     recorder.record(started)
     recorder.record(StudyEnded(storage.name, StudyOutcome.FINISHED, None, counts, _BEGAN_S + 1))
     recorder.close()

@@ -26,19 +26,21 @@ CLOSE_TIMEOUT_S = 1800.0
 def tracked(asked: argparse.Namespace, folder: Path, figures: dict[str, Any]) -> Iterator[Any]:
     """Open the recorder of a way; close it at the end and note what that took."""
     from study.paths import Layout
-    from tracking.exporter.recorder import open_recorder
+    from tracking.exporter.recorder import OutboxRecorder
 
     if asked.way == "off":
         yield Silence()
         return
     layout = Layout(folder)
-    recorder = open_recorder(layout, layout.study(STUDY), asked.address, apart=asked.way == "on")
+    recorder = OutboxRecorder(
+        layout.study(STUDY), asked.address, apart=asked.way == "on", close_timeout_s=CLOSE_TIMEOUT_S
+    )
     yield recorder
     figures["waiting_at_the_end"] = recorder._reader.pending()
     if pid := getattr(recorder._exporter, "pid", None):
         figures |= {"sender_rss_mib": rss_mib(pid), "sender_cpu_s": cpu_s_of(pid)}
     began = time.perf_counter()
-    recorder.close(CLOSE_TIMEOUT_S)
+    recorder.close()
     figures["drain_s"] = time.perf_counter() - began
     figures["outbox_mib"] = layout.study(STUDY).outbox.stat().st_size / 2**20
 

@@ -81,10 +81,10 @@ def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from recorders import Script
 
     from study.paths import Layout
-    from tracking.exporter.recorder import open_recorder
+    from tracking.exporter.recorder import OutboxRecorder
 
     layout, script, calls, memory = Layout(folder), Script(STUDY, planned=asked.trials), Calls(), []
-    recorder = open_recorder(layout, layout.study(STUDY), NOBODY, apart=True)
+    recorder = OutboxRecorder(layout.study(STUDY), NOBODY, apart=True)
     recorder.record(script.start())
     for number in range(asked.away):
         trial, epoch = number % asked.trials, number // asked.trials + 1

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script, play
+from tracking_backends import Backend
 
 from cli.final_look import _send_to_mlflow, weights_folder
 from study.errors import ExportError
@@ -18,11 +18,6 @@ from tracking.outbox.outbox import read_lines
 from tracking.run_ids import Runs, save_runs
 from tracking.tracking_uri import mask_uri
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 LOOK = FinalLook(0, 2, "val_auc", 1_700_000_000.0, {"auc": 0.75})
 
 
@@ -50,7 +45,7 @@ def test_a_look_waits_for_the_password_of_its_server(
     save_runs(database.study().runs, Runs(mask_uri("http://ann:secret@127.0.0.1:9"), "1", "abc"))
     study = SimpleNamespace(name="faces", layout=database.study())
     _send_to_mlflow(database.layout.results, study, LOOK)  # type: ignore[arg-type]
-    assert "wait for `study sync`" in capsys.readouterr().err
+    assert "wait for `study sync faces --results" in capsys.readouterr().err
     assert told(database) == [LOOK]
     sync(database.layout, database.study(), database.uri)
     assert database.runs()["trial 0000"].metrics["test.auc"] == 0.75

@@ -7,11 +7,12 @@ import io
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from reading_kit import DATA, begin, run_one
 from recorders import Script, play
+from tracking_backends import Backend
 from typer.testing import CliRunner, Result
 
 from cli.main import app
@@ -19,11 +20,6 @@ from study.config.search_config import Objective, ReplicatesSpec, SearchSpec
 from study.errors import TrackingError, UsageError
 from study.paths import Layout
 from study.records import TrialState
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +173,6 @@ def test_configurations_are_asked_for_what_their_trials_share(asked: Any, call: 
     assert len(of_seed) == 2
 
 
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_a_server_gives_the_same_ranking(remote: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("_MIN_FETCHED", 3), ("_FETCHED_PER_TRIAL", 1)):
         monkeypatch.setattr(f"tracking.reader.top_trials.{name}", value)

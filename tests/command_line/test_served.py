@@ -25,7 +25,6 @@ from tracking.reader import queries as query
 from tracking.reader.study import ServedStudy, _setting
 from tracking.tracking_uri import default_tracking_uri
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 GRID = (
     Parameter(name="optimizer", domain=Choice(values=("sgd", "adam"))),
     Parameter(name="depth", domain=Choice(values=(10, 18))),
@@ -234,8 +233,11 @@ def test_a_foreign_run_below_a_study_is_none_of_its_trials(results: Path) -> Non
     try:
         here, there = (told(done) for done in both(results, "compare", "rep", "--json"))
         assert [row["trials"] for row in there] == [row["trials"] for row in here]
-        assert [record.trial for record in query.trials(uri, "rep")] == list(range(12))
-        assert [record.trial for record in query.trials(uri, "rep", top=2)] == [0, 1]  # the foreign one began first
+        assert [record.trial for record in query.open_study(uri, "rep").trials()] == list(range(12))
+        assert [record.trial for record in query.open_study(uri, "rep").trials(limit=2)] == [
+            0,
+            1,
+        ]  # the foreign one began first
     finally:
         TrackingClient(uri).api.delete_run(foreign.id)
 

@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from reading_kit import DATA, begin, run_one, values_of
 from recorders import Script
+from tracking_backends import Backend
 from typer.testing import CliRunner
 
 from cli.commands.diff import find_differences
@@ -23,10 +24,6 @@ from tracking.outbox.outbox import Outbox
 from tracking.outbox.provenance import Provenance
 from tracking.run_ids import Runs, save_runs
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
 IDS = {0: "abcdef0123456789abcdef0123456789", 1: "abcdef9876543210abcdef9876543210", 3: "f" * 32}
 
 
@@ -163,7 +160,6 @@ def test_each_part_is_compared_and_what_nobody_kept_is_not(results: Path) -> Non
     assert find_differences(run, bare).code == {}
 
 
-@pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 def test_a_server_is_asked_for_runs_too(played: Backend) -> None:
     uri, runs = played.client()._uri, played.runs()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from commands import study
 from engine_fakes import Listener, drive
 from played_study import play_study
@@ -18,8 +17,6 @@ from study.storage.lock import driver_lock
 from tracking.client.client import TrackingClient
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import default_tracking_uri
-
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 def ends(layout: StudyLayout) -> list[StudyEnded]:

@@ -17,8 +17,6 @@ from study.records import StopReason, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
 from study.training.checkpoint import best_folder
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-
 STUDY = """\
 name: crash
 data: {source: faces, image_size_px: 32, count: 60}

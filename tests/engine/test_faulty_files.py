@@ -28,7 +28,6 @@ from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import own_tracking_uri
 
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 SPEC = make_spec(trials=3, epochs=2, seed=1)
 MESSAGES = {
     "full": os.strerror(errno.ENOSPC),

@@ -49,7 +49,10 @@ def never(data: DataBundle) -> Listener:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_an_address_that_does_not_answer_is_said_within_seconds(address: str) -> None:
     began = time.monotonic()
-    with pytest.raises(EngineError, match=f"a Ray cluster must answer at {address}, which --address names"), cluster(address):
+    with (
+        pytest.raises(EngineError, match=f"a Ray cluster must answer at {address}, which --address names"),
+        cluster(address),
+    ):
         raise AssertionError("somebody answered")
     assert time.monotonic() - began < 60, "Ray itself would try for two minutes"
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 from recorders import Script
+from tracking_backends import until
 
 from study.events import Event
 from study.paths import Layout
 from tracking.client.client import TrackingClient
-from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.exporter.recorder import OutboxRecorder
 from tracking.outbox.outbox import read_lines
 from tracking.ui.server import UiServer, serve
 
@@ -106,12 +108,12 @@ def endure(
     """
     layout = Layout(results)
     study = layout.study("faces")
-    story = Story(open_recorder(layout, study, server.address), Script(), 4)
+    story = Story(OutboxRecorder(study, server.address), Script(), 4)
     calm_s, away_s, trials = story.start(), [], 0
     while trials < calm_trials:
         calm_s += _paced(story.trial(trials), pause_s)
         trials += 1
-    _until(lambda: not story.recorder._reader.pending())
+    until(lambda: not story.recorder._reader.pending(), PATIENCE_S)
     server.leave(how)
     began, known = time.monotonic(), trials
     while trials < known + 2 or not is_long_enough(story.recorder):
@@ -120,7 +122,7 @@ def endure(
     lasted_s = time.monotonic() - began
     server.come_back(how)
     back = time.monotonic()
-    _until(lambda: not story.recorder._reader.pending())
+    until(lambda: not story.recorder._reader.pending(), PATIENCE_S)
     caught_up_s = time.monotonic() - back
     story.end()
     events = len(list(read_lines(study.outbox)))
@@ -146,7 +148,12 @@ def check_everything_arrived(address: str, trials: int, epochs: int) -> None:
     """Check that the server has each trial once, ended, with each epoch once."""
     import mlflow
 
-    client, api = TrackingClient(address), mlflow.MlflowClient(address)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)  # brief for a server that hangs
+        _check_runs(TrackingClient(address), mlflow.MlflowClient(address), trials, epochs)
+
+
+def _check_runs(client: TrackingClient, api: Any, trials: int, epochs: int) -> None:
     experiment = client.find_experiment("faces")
     assert experiment is not None
     runs = list(client.search([experiment.id], ""))
@@ -161,10 +168,3 @@ def check_everything_arrived(address: str, trials: int, epochs: int) -> None:
 
 def _summary(spent_s: list[float]) -> dict[str, float]:
     return {"median": round(1000 * statistics.median(spent_s), 2), "longest": round(1000 * max(spent_s), 2)}
-
-
-def _until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not holds():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)

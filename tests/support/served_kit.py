@@ -18,7 +18,7 @@ from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished,
 from study.paths import Layout, StudyLayout
 from study.records import DataSummary, EpochMetrics, StopReason, StudyOutcome, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
-from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.exporter.recorder import OutboxRecorder
 from tracking.tracking_uri import default_tracking_uri
 
 DATA = DataSummary(
@@ -40,7 +40,7 @@ class TwoPlaces:
     ) -> None:  # fmt: skip
         self.layout: StudyLayout = Layout(results).study(name)
         self.storage: StudyStorage = begin(self.layout, data=DATA, **spec)
-        self._recorder: OutboxRecorder = open_recorder(Layout(results), self.layout, None)
+        self._recorder: OutboxRecorder = OutboxRecorder(self.layout, default_tracking_uri(Layout(results), None))
         self._values, self._dropped, self._failing = values, dropped, failing
 
     def run(self, *, resumed: bool = False) -> None:

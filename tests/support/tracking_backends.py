@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,19 @@ from recorders import Script, play, write_checkpoint
 
 from study.paths import Layout, StudyLayout
 from tracking.client.client import Run, TrackingClient
-from tracking.exporter.recorder import OutboxRecorder, open_recorder
+from tracking.exporter.recorder import OutboxRecorder
 from tracking.tracking_uri import default_tracking_uri
 from tracking.ui.server import UiServer, serve
 
 PLAYED = "played"
+
+
+def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -35,7 +44,7 @@ class Backend:
         return self.layout.study(self.name)
 
     def open(self) -> OutboxRecorder:
-        return open_recorder(self.layout, self.study(), self.uri)
+        return OutboxRecorder(self.study(), default_tracking_uri(self.layout, self.uri))
 
     def client(self) -> TrackingClient:
         return TrackingClient(default_tracking_uri(self.layout, self.uri))
@@ -169,9 +178,3 @@ def _pump(source: socket.socket, sink: socket.socket) -> None:
     finally:
         for end in (source, sink):
             end.close()
-
-
-@pytest.fixture
-def forwarding() -> type[Forwarder]:
-    """The class itself; importing this module beside the plugin would load it twice."""
-    return Forwarder

@@ -5,28 +5,27 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from fault_proxy import FaultProxy, between
 from recorders import play
+from tracking_backends import Backend
 from tracking_story import STATUSES, write_story
 
+from study.errors import TrackingError
+from study.paths import Layout
+from tracking.client.client import TrackingClient
 from tracking.client.errors import DeniedError, RateLimitedError
+from tracking.client.http import proxy_note
 from tracking.client.preflight import preflight
-from tracking.exporter.recorder import open_recorder
+from tracking.exporter.recorder import OutboxRecorder
 from tracking.exporter.sync import MAX_FAILURES, sync
 from tracking.outbox.outbox import read_lines
+from tracking.reader import queries
 from tracking.run_ids import load_runs
 from tracking.tracking_uri import mask_text
+from tracking.ui.server import UiServer, server_page
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-    from tracking.ui.server import UiServer
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 PASSWORD, TOKEN = "s3cret&pass", "t0ken-of-mine"
 BASIC = "Basic " + base64.standard_b64encode(f"ann:{PASSWORD}".encode()).decode()
 
@@ -77,13 +76,13 @@ def test_wrong_credentials_are_said_once_and_the_study_runs_on(
     assert said is not None
     assert "refuses the credentials (HTTP 401); give the right MLFLOW_TRACKING_USERNAME" in said
     events = write_story(remote)
-    recorder = open_recorder(remote.layout, remote.study(), proxy.address)
+    recorder = OutboxRecorder(remote.study(), proxy.address)
     play(recorder, [])
     assert len(proxy.requests) <= 4, "a server that lets nobody in is not asked for ever"
     assert len(list(read_lines(remote.study().outbox))) == len(events)
     assert caplog.text.count("does not let us in; the study goes on") == 1
     assert caplog.text.count("MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN") == 1
-    with pytest.raises(DeniedError, match="study sync"):
+    with pytest.raises(DeniedError, match="MLFLOW_TRACKING_PASSWORD"):
         sync(remote.layout, remote.study(), proxy.address)
     _no_secret_in(remote.layout.results, caplog.text, said)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
@@ -126,8 +125,40 @@ def test_an_outage_that_was_said_at_the_start_is_not_said_again(
     proxy.wanted = None
     proxy.script = lambda request: "500" if request.number < 8 else None
     write_story(remote)
-    recorder = open_recorder(remote.layout, remote.study(), proxy.address, known_away=True)
+    recorder = OutboxRecorder(remote.study(), proxy.address, known_away=True)
     play(recorder, [])
     assert "is away" not in caplog.text
     assert caplog.text.count("is back; everything that waited was sent") == 1
     assert {name: run.status for name, run in remote.runs().items()} == STATUSES
+
+
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_proxy_in_the_way_is_named_with_how_to_go_past_it(
+    server: UiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("http_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("NO_PROXY", "intranet")
+    monkeypatch.setenv(variable, "http://ann:s3cret@127.0.0.1:9")
+    said = [preflight(Layout(tmp_path), server.address, "faces")]
+    for ask in (lambda: queries.studies(server.address), lambda: TrackingClient(server.address).experiments(),
+                lambda: server_page(server.address, None)):  # fmt: skip
+        with pytest.raises(TrackingError) as found:
+            ask()
+        said.append(str(found.value))
+    for text in said:
+        assert text is not None
+        assert f"through the proxy http://ann:***@127.0.0.1:9 of the variable {variable}" in text
+        assert "s3cret" not in text
+    (command,) = {text.split("`")[1] for text in said if text}
+    name, _, value = command.removeprefix("export ").partition("=")
+    monkeypatch.setenv(name, value)
+    assert preflight(Layout(tmp_path), server.address, "faces") is None
+    assert proxy_note(server.address) == ""
+
+
+def test_the_proxy_is_that_of_the_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "ann:s3cret@proxy:3128")
+    assert "the proxy http://ann:***@proxy:3128 of the variable HTTPS_PROXY" in proxy_note("https://host/ml")
+    assert proxy_note("http://host/ml") == ""

@@ -8,10 +8,10 @@ import os
 import sys
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script, play
+from tracking_backends import Backend
 
 from study.errors import TrackingError
 from study.events import EpochReported, StudyStarted
@@ -26,12 +26,6 @@ from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.outbox.provenance import collect_provenance
 from tracking.tracking_uri import default_tracking_uri
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 def test_reports_only_the_storage_knows_are_caught_up_in_the_words_of_then(database: Backend) -> None:

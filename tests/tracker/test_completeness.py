@@ -9,10 +9,11 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from recorders import Script, write_checkpoint
+from tracking_backends import Backend
 
 from study.events import Event, FinalLookTaken
 from study.records import FinalLook, StudyOutcome, TrialState
@@ -25,11 +26,6 @@ from tracking.outbox.outbox import Outbox
 from tracking.outbox.provenance import Provenance, collect_provenance
 from tracking.tracking_uri import default_tracking_uri
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 NOTE = "mlflow.note.content"
 
 

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import MemoryRecorder, Script, play
+from tracking_backends import Backend
 
 from study.config.study_config import StudySpec
 from study.events import Event, Recorder, TrialFinished, TrialStarted
 from study.records import TrialState
 from tracking.exporter.sync import sync
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 States = dict[int, str]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from fault_proxy import FAULTS, FaultProxy, between, every, first, twice_each
+from tracking_backends import Backend
 from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
@@ -15,14 +16,8 @@ from study.paths import Layout
 from tracking.exporter import outbox_sender
 from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
+from tracking.ui.server import UiServer
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-    from tracking.ui.server import UiServer
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 MOST_ATTEMPTS = 500
 
 
@@ -35,7 +30,7 @@ def proxy(server: UiServer) -> Iterator[FaultProxy]:
 @pytest.fixture(scope="module")
 def undisturbed(server: UiServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the server tells of the study when nothing goes wrong."""
-    from tracking_backends import Backend, _forget_everything
+    from tracking_backends import _forget_everything
 
     backend = Backend("http", Layout(tmp_path_factory.mktemp("undisturbed")), server.address)
     write_story(backend)

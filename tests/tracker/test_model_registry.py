@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
 from model_kit import load_elsewhere, real_checkpoint, stored_scores
 from recorders import Script, play, write_checkpoint
+from tracking_backends import Backend
 
 from study.errors import ExportError, TrackingError, UsageError
 from study.export import export_graph
@@ -21,10 +22,6 @@ from tracking.models.description import MAX_CHARACTERS, SelectedCheckpoint
 from tracking.models.logged_models import VERSIONS
 from tracking.models.model_registry import Registered, register, require_names
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
 pytestmark = pytest.mark.filterwarnings(
     "ignore:The ``noload`` loader strategy is deprecated", "ignore::DeprecationWarning", "ignore::FutureWarning"
 )
@@ -165,7 +162,7 @@ def test_weights_that_were_not_kept_are_said_and_leave_no_version(local: Studied
 
 
 def test_a_trial_the_server_does_not_know_is_said_with_the_way_out(local: Studied) -> None:
-    with pytest.raises(TrackingError, match=r"that of trial 7 is not; `study sync` sends it"):
+    with pytest.raises(TrackingError, match=r"that of trial 7 is not; `study sync faces --results .*` sends it"):
         local.register(7)
 
 

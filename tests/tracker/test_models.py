@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from recorders import Script, play, write_checkpoint
+from tracking_backends import Backend
 
 from study.errors import TrackingError
 from study.events import Event
@@ -22,12 +23,6 @@ from tracking.exporter.sync import sync
 from tracking.models import logged_models as models
 from tracking.models import model_files as model_store
 from tracking.outbox.outbox import Outbox
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 class Study:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import _thread
 import signal
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script
+from tracking_backends import Backend
 
 from study.engine.driver_process import preserve_handlers
 from study.errors import TrackingError
@@ -18,11 +18,6 @@ from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.run_writer import TrialRunWriter
 from tracking.outbox.outbox import Outbox
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 TOGETHER_S = 20.0
 
 

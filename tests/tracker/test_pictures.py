@@ -5,22 +5,16 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script, play
+from tracking_backends import Backend
 
 from study.events import PicturesDrawn
 from tracking.client.client import TrackingClient
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.outbox.study_state import fold
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 def _write(backend: Backend, trial: int, text: str) -> Path:

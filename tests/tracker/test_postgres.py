@@ -6,11 +6,11 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from postgres_kit import Postgres, find_binaries, postgres
 from recorders import Script
+from tracking_backends import Backend
 from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
@@ -24,10 +24,6 @@ from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox
 from tracking.ui.server import UiServer, serve
 
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
 BINARIES = find_binaries()
 pytestmark = [
     pytest.mark.skipif(BINARIES is None, reason="PostgreSQL is not installed: apt-get install postgresql"),
@@ -51,7 +47,6 @@ def served(running: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def _at(layout: Layout, uri: str) -> Backend:
-    from tracking_backends import Backend
 
     return Backend("postgres", layout, uri)
 

@@ -21,9 +21,6 @@ from tracking.client.database import _revisions
 from tracking.client.preflight import preflight
 from tracking.ui.server import UiServer
 
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-
 
 @pytest.fixture
 def proxy(server: UiServer) -> Iterator[FaultProxy]:
@@ -164,7 +161,7 @@ def test_require_tracking_stops_before_anything_is_made(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
         "error: MLflow at http://127.0.0.1:9 cannot be used now: Connection refused; without --require-tracking the "
-        "study goes on and `study sync` sends it later\n"
+        f"study goes on and `study sync tiny --results {results}` sends it later\n"
     )
     done = study("run", file, "--results", results, "--tracking-uri", "nonsense")
     assert done.returncode == 2

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script, play
+from tracking_backends import Backend
 
+from study.config.search_config import Mode
 from study.errors import StudyError, TrackingError
-from study.records import StopReason, StudyOutcome, TrialState
+from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 from tracking.reader import queries as query
 from tracking.reader import study as served
 from tracking.tracking_uri import default_tracking_uri
 from tracking.ui.server import UiServer, serve
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 @pytest.fixture
@@ -35,15 +30,19 @@ def test_studies_are_summed_up(uri: str) -> None:
     assert found.created_at_s == Script().start().at_s
 
 
+def _trials(uri: str, metric: str | None = None, mode: Mode = "max", limit: int | None = None) -> list[TrialRecord]:
+    return list(query.open_study(uri, "played").trials(metric, mode, limit=limit))
+
+
 def test_trials_come_in_the_servers_order_and_no_more_than_asked(uri: str) -> None:
-    assert [one.trial for one in query.trials(uri, "played", "val_auc")] == [3, 1, 0, 2]
-    assert [one.trial for one in query.trials(uri, "played", "val_auc", "min")] == [0, 1, 3, 2]
-    assert [one.trial for one in query.trials(uri, "played", "val_auc", top=2)] == [3, 1]
-    assert [one.trial for one in query.trials(uri, "played")] == [0, 1, 2, 3]
+    assert [one.trial for one in _trials(uri, "val_auc")] == [3, 1, 0, 2]
+    assert [one.trial for one in _trials(uri, "val_auc", "min")] == [0, 1, 3, 2]
+    assert [one.trial for one in _trials(uri, "val_auc", limit=2)] == [3, 1]
+    assert [one.trial for one in _trials(uri)] == [0, 1, 2, 3]
 
 
 def test_records_come_back_as_they_were(uri: str, played: Backend) -> None:
-    first, pruned, failed, _ = query.trials(uri, "played")
+    first, pruned, failed, _ = _trials(uri)
     script = Script("played")
     told = script.finish(0).record
     assert first.params == told.params
@@ -58,20 +57,18 @@ def test_records_come_back_as_they_were(uri: str, played: Backend) -> None:
     assert failed.value is None
 
 
-def test_checkpoint_can_be_fetched_from_anywhere(uri: str, tmp_path: Path) -> None:
-    first, pruned, *_ = query.trials(uri, "played")
+def test_a_record_says_where_its_checkpoint_is(uri: str) -> None:
+    first, pruned, *_ = _trials(uri)
     assert pruned.checkpoint is None
     assert first.checkpoint is not None
-    assert first.run_id is not None
-    fetched = query.fetch_checkpoint(uri, first.run_id, tmp_path)
-    assert (fetched / "model.safetensors").read_bytes() == b"weights" * 1000
+    assert first.checkpoint == f"runs:/{first.run_id}/checkpoint" or Path(first.checkpoint).is_dir()
 
 
 def test_interrupted_trials_wait(database: Backend) -> None:
     script = Script()
     play(database.open(), [script.start(), script.begin(0), script.end(StudyOutcome.INTERRUPTED)])
     uri = default_tracking_uri(database.layout, None)
-    assert [one.state for one in query.trials(uri, "faces")] == [TrialState.WAITING]
+    assert [one.state for one in query.open_study(uri, "faces").trials()] == [TrialState.WAITING]
     assert query.studies(uri)[0].state == "interrupted"
 
 
@@ -84,7 +81,7 @@ def test_running_study_counts_its_running_trials(database: Backend) -> None:
 
 def test_unknown_study_lists_what_there_is(uri: str) -> None:
     with pytest.raises(TrackingError, match=r"'nope' is not; there are: .*played"):
-        query.trials(uri, "nope")
+        query.open_study(uri, "nope")
 
 
 def test_dead_server_is_a_tracking_error() -> None:

@@ -8,10 +8,10 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from recorders import Script, play, write_checkpoint
+from tracking_backends import Backend, Forwarder, until
 
 from study.errors import TrackingError
 from study.events import Event, StudyEnded
@@ -23,14 +23,7 @@ from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
 from tracking.run_ids import load_runs
 from tracking.tracking_uri import default_tracking_uri, mask_uri
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend, Forwarder
-
-    from tracking.ui.server import UiServer
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+from tracking.ui.server import UiServer
 
 
 def _content(backend: Backend) -> dict[str, object]:
@@ -109,7 +102,7 @@ def test_interruption_leaves_nothing_running_and_resume_reuses_the_runs(backend:
     recorder = backend.open()
     recorder.record(script.start(resumed=True, finished=1))
     recorder.record(script.begin(1, attempt=2))
-    _until(lambda: backend.runs()["trial 0001"].tags["study.state"] == "RUNNING")
+    until(lambda: backend.runs()["trial 0001"].tags["study.state"] == "RUNNING")
     running = backend.runs()
     assert running["faces"].status == "RUNNING"
     assert running["trial 0001"].status == "RUNNING"
@@ -126,7 +119,7 @@ def test_killed_driver_is_tidied_up_by_the_next_start(database: Backend) -> None
     recorder = database.open()
     for event in (script.start(), script.begin(0), script.begin(1)):
         recorder.record(event)
-    _until(lambda: _acknowledged(database).number == 3)
+    until(lambda: _acknowledged(database).number == 3)
     recorder.close()
     assert {run.status for run in database.runs().values()} == {"RUNNING"}
     recorder = database.open()
@@ -202,7 +195,7 @@ def test_wiped_server_gets_everything_again(database: Backend, empty_database: P
 def test_one_process_at_a_time_sends(database: Backend) -> None:
     recorder = database.open()
     recorder.record(Script().start())
-    _until(lambda: _acknowledged(database).number == 1)
+    until(lambda: _acknowledged(database).number == 1)
     with pytest.raises(TrackingError, match="One process at a time"):
         sync(database.layout, database.study())
     recorder.close()
@@ -230,7 +223,7 @@ def test_checkpoint_is_linked_not_copied_and_a_missing_one_is_said(
 
 
 def test_server_that_is_away_and_comes_back_gets_everything(
-    remote: Backend, server: UiServer, forwarding: type[Forwarder], caplog: pytest.LogCaptureFixture
+    remote: Backend, server: UiServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("WARNING", "tracking")
     with socket.socket() as probe:
@@ -246,9 +239,9 @@ def test_server_that_is_away_and_comes_back_gets_everything(
         slowest_s = max(slowest_s, time.perf_counter() - begin)
     assert isinstance(events[-1], StudyEnded)
     assert slowest_s < 1.0
-    _until(lambda: "is away" in caplog.text)
-    forwarder = forwarding(port, int(server.address.rpartition(":")[2]))
-    _until(lambda: "is back" in caplog.text)
+    until(lambda: "is away" in caplog.text)
+    forwarder = Forwarder(port, int(server.address.rpartition(":")[2]))
+    until(lambda: "is back" in caplog.text)
     recorder.close()
     remote.uri = server.address
     forwarder.close()
@@ -267,6 +260,7 @@ def test_close_does_not_wait_for_a_dead_server(database: Backend, caplog: pytest
     play(recorder, Script().whole())
     assert time.perf_counter() - begin < 10
     assert "18 events could not be sent" in caplog.text
+    assert f"`study sync faces --results {database.layout.results}` sends them" in caplog.text
     database.uri = None
     assert sync(database.layout, database.study()).sent == 18
     assert database.runs()["faces"].status == "FINISHED"
@@ -280,11 +274,3 @@ def _export_stubbornly(drain: OutboxReader) -> None:
         except TrackingError:
             time.sleep(0.3)
     drain.close()
-
-
-def _until(condition: object, timeout_s: float = 60.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.1)

@@ -6,13 +6,15 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from recorders import Script, play
+from tracking_backends import Backend
 
 from cli.commands.run import remove_if_nothing_began
 from study.errors import TrackingError
+from study.events import Event
 from study.paths import Layout
 from study.storage.lock import driver_lock
 from tracking.client.client import TrackingClient
@@ -24,14 +26,6 @@ from tracking.exporter.run_registry import RunRegistry
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import artifact_location, default_tracking_uri
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-    from study.events import Event
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 class AnswerError(Exception):

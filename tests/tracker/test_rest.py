@@ -9,11 +9,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from commands import ROOT
 from recorders import Script, play
+from tracking_backends import Backend
 
 from study.errors import TrackingError
 from study.records import TrialState
@@ -21,12 +22,6 @@ from tracking.client.errors import DeniedError
 from tracking.reader import queries as query
 from tracking.reader.rest_client import RestReader, open_reader
 from tracking.reader.study import ServerFilter
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 
 class Fake:

@@ -6,10 +6,11 @@ import json
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from recorders import Script, play
+from tracking_backends import Backend
 from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
 
@@ -18,14 +19,7 @@ from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, Position, load_position, save_position
 from tracking.run_ids import Runs, load_runs, load_runs_at, point_to, save_runs, tracking_uri_of
 from tracking.tracking_uri import own_tracking_uri
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-    from tracking.ui.server import UiServer
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+from tracking.ui.server import UiServer
 
 
 def _at(backend: Backend, uri: str | None) -> dict[str, Any]:
@@ -116,14 +110,12 @@ def test_every_server_has_a_position_of_its_own(tmp_path: Path) -> None:
 def test_two_drivers_of_one_name_at_one_moment_keep_apart(backend: Backend, tmp_path: Path) -> None:
     import threading
 
-    from tracking_backends import Backend as Place
-
     if backend.uri is None:
         backend.layout.mlflow_db.unlink()  # both make it
         uri = own_tracking_uri(backend.layout)
     else:
         uri = backend.uri
-    drivers = [Place(backend.kind, Layout(tmp_path / f"results {number}"), uri) for number in range(2)]
+    drivers = [Backend(backend.kind, Layout(tmp_path / f"results {number}"), uri) for number in range(2)]
     gate = threading.Barrier(2)
 
     def drive(number: int) -> None:

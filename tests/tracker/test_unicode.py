@@ -7,12 +7,13 @@ import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorders import Script
+from tracking_backends import Backend
 
 from study.config_file import load_spec
 from study.errors import SpecError
@@ -21,12 +22,6 @@ from tracking.content.encoding import storable
 from tracking.content.tags_and_metrics import MAX_PARAM_CHARACTERS, cut
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox
-
-if TYPE_CHECKING:
-    from tracking_backends import Backend
-
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 NAMES = [
     "🙂", "e\u0301 combining", "\u05e9\u05dc\u05d5\u05dd", ".hidden", "a/b", "../up", "it's \"quoted\" `so`",
@@ -82,7 +77,6 @@ def _is_kept(stored: float, given: float) -> bool:
 def test_whatever_a_study_file_may_say_is_stored_in_sqlite(
     empty_database: Path, name: str, config: dict[str, Any], values: dict[str, float]
 ) -> None:
-    from tracking_backends import Backend
 
     if _spec_of(name) is None:
         return

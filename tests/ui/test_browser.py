@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from browser_walks import (
     NAMES,
     axes,
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
     from browser_kit import Served
     from playwright.sync_api import Page
 
-pytest_plugins = ("browser_kit", "tracking_backends")
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
+pytest_plugins = ("browser_kit",)
 
 COLUMNS = ["Run Name", "Created", "best.val_auc", "study.state", *SEARCHED]
 

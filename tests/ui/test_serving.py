@@ -31,9 +31,6 @@ from tracking.ui import server as ui
 from tracking.ui.links import DEFAULT_UI, RunLinks
 from tracking.ui.server import _access_settings, require_database, server_page
 
-pytest_plugins = ("tracking_backends",)
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-
 
 @pytest.fixture
 def taken() -> Iterator[int]:

@@ -16,7 +16,7 @@ import requests
 from study.errors import TrackingError
 from study.paths import OutsideError
 from study.records import DataSummary
-from tracking.client.database import ensure_database, require_schema
+from tracking.client.database import ensure_database, require_schema, sqlite_uri
 from tracking.client.errors import (
     DeniedError,
     ExistsError,
@@ -27,12 +27,12 @@ from tracking.client.errors import (
     refuse_deleted,
     translate,
 )
-from tracking.client.http import retry_after_s
+from tracking.client.http import proxy_note, retry_after_s
 from tracking.content.encoding import storable
 from tracking.content.mlflow_tags import DATA_CONTEXT, EXPERIMENT_TAGS
 from tracking.content.tags_and_metrics import Batch
 from tracking.moved_database import artifact_folder
-from tracking.tracking_uri import is_server, mask_text, mask_uri
+from tracking.tracking_uri import is_server, mask_text, mask_uri, sqlite_path
 
 _MAX_ENTRIES = 1000
 _MAX_PARAMS = 100
@@ -122,18 +122,24 @@ class Run:
 class TrackingClient:
     """An MLflow server or database; every method raises TrackingError and nothing else for MLflow's faults.
 
+    A sqlite file is made if it does not exist, but with ``read_only`` it is refused and never written.
+
     ``mlflow`` is the package and ``api`` its client, for what has no method here; use them through ``call`` or inside
-    ``translated``.
+    ``translated``. ``answers`` counts the requests that succeeded.
     """
 
-    def __init__(self, tracking_uri: str) -> None:
+    def __init__(self, tracking_uri: str, *, read_only: bool = False) -> None:
         self._uri = tracking_uri
         self._is_server = is_server(tracking_uri)
+        self.answers = 0
         with self.translated("cannot be opened"):
-            self.mlflow = _load_mlflow()
-            require_schema(tracking_uri)
+            self.mlflow = load_mlflow()
+            require_schema(tracking_uri, to_read=read_only)
             ensure_database(tracking_uri, self.mlflow.MlflowClient)
-            self.api = self.mlflow.MlflowClient(tracking_uri)
+            is_file = sqlite_path(tracking_uri) is not None
+            self.api = self.mlflow.MlflowClient(
+                sqlite_uri(tracking_uri, "ro") if read_only and is_file else tracking_uri
+            )
 
     @property
     def concurrency(self) -> int:
@@ -156,13 +162,7 @@ class TrackingClient:
     ) -> _Result:
         """Call a function of ``api``; one that fails is called once more, unless the server is slow or said no.
 
-        Only for requests that have the same effect when they are made twice.
-
-        Args:
-            fault: What could not be done, for the error's message.
-            function: Of MLflow's client.
-            *args: Its arguments.
-            **kwargs: Its arguments.
+        Only for requests that have the same effect when they are made twice. ``fault`` says what could not be done.
         """
         try:
             with self.translated(fault):
@@ -179,6 +179,7 @@ class TrackingClient:
         """Raise MLflow's errors as TrackingError, whose message says what could not be done."""
         try:
             yield
+            self.answers += 1
         except (TrackingError, ExistsError):
             raise
         # MLflow lets the errors of its database, HTTP and storage libraries through as they are.
@@ -186,6 +187,8 @@ class TrackingClient:
             message = f"MLflow at {mask_uri(self._uri)} {fault}: {mask_text(str(exc), self._uri)}"
             if self._is_server and is_rate_limit(exc):
                 raise RateLimitedError(message, retry_after_s(self._uri)) from exc
+            if self._is_server and not isinstance(exc, self.mlflow.exceptions.RestException):
+                message += proxy_note(self._uri)
             raise translate(exc, message) from exc
 
     def find_experiment(self, name: str) -> Experiment | None:
@@ -194,7 +197,7 @@ class TrackingClient:
         experiment = self.call(fault, self.api.get_experiment_by_name, name)
         if experiment is None:
             return None
-        refuse_deleted(name, experiment.experiment_id, experiment.lifecycle_stage)
+        refuse_deleted(name, experiment.experiment_id, experiment.lifecycle_stage, self._uri)
         return Experiment(experiment.experiment_id, experiment.name, dict(experiment.tags))
 
     def ensure_experiment(self, name: str, artifact_location: str | None) -> Experiment:
@@ -318,7 +321,8 @@ class TrackingClient:
         return Path(self.call(fault, self.api.download_artifacts, run_id, name, str(into)))
 
 
-def _load_mlflow() -> Any:
+def load_mlflow() -> Any:
+    """Import MLflow, which takes seconds, with settings for a client that retries by itself."""
     os.environ.update(_FIXED_SETTINGS)
     for name, value in _DEFAULT_SETTINGS.items():
         os.environ.setdefault(name, value)

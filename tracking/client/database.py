@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import sqlite3
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -16,7 +18,7 @@ from urllib.parse import quote
 from study.errors import TrackingError, UsageError
 from study.paths import sync_folder
 from tracking.client.errors import CREDENTIALS, refuse_deleted, refuses_password
-from tracking.tracking_uri import SQLITE, is_database, mask_text, mask_uri, sqlite_path
+from tracking.tracking_uri import SQLITE, is_database, mask_text, mask_uri, quoted_uri, sqlite_path
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -33,30 +35,39 @@ def is_missing(tracking_uri: str) -> bool:
     return path is not None and not path.exists()
 
 
-def require_schema(tracking_uri: str) -> None:
-    """Connect to a database once and check its schema; a sqlite file that is missing and any other URI are taken.
+def require_schema(tracking_uri: str, *, to_read: bool = False) -> None:
+    """Connect to a database once and check its schema; to be read it must exist. Any other URI is taken.
 
     MLflow itself would try one that is away for a minute and a half, and upgrade one that lacks tables.
 
     Raises:
-        TrackingError: its schema is another.
+        TrackingError: its schema is another, or there is nothing to read.
         SQLAlchemyError: it cannot be reached.
     """
-    if is_database(tracking_uri) and not is_missing(tracking_uri):
+    if not is_database(tracking_uri) or (is_missing(tracking_uri) and not to_read):
+        return
+    state = "is not there"
+    if not is_missing(tracking_uri):
         with _connected(tracking_uri, _OPEN_TIMEOUT_S) as connection:
-            _check_contents(connection, tracking_uri)
+            tables = _check_contents(connection, tracking_uri)
+            # MLflow's client would make its experiment 0.
+            query = "SELECT experiment_id FROM experiments WHERE experiment_id = 0"
+            if not to_read or ("experiments" in tables and connection.exec_driver_sql(query).first()):
+                return
+        state = "has nothing in it"
+    raise TrackingError(
+        f"A tracking database must exist to be read, but {mask_uri(tracking_uri)} {state}; name another with "
+        f"--tracking-uri, or send a study to it: `study sync NAME --tracking-uri {quoted_uri(tracking_uri)}`"
+    )
 
 
 def check_file(path: Path, study: str, *, own: bool) -> None:
     """Check that a sqlite file can be tracked to, or made where it does not exist.
 
-    Args:
-        path: The file.
-        study: The experiment of that name must not be deleted.
-        own: Whether it is the results folder's own, whose folder is made when need be.
+    ``own`` says that it is the results folder's own, whose folder is made when need be.
 
     Raises:
-        TrackingError: it cannot.
+        TrackingError: it cannot, or the experiment ``study`` is deleted.
     """
     if not path.parent.is_dir():
         if own:
@@ -140,7 +151,8 @@ def sqlite_uri(tracking_uri: str, mode: Literal["ro", "rw"]) -> str:
     return f"{SQLITE}file:{quote(os.fsencode(path), safe='')}?mode={mode}&uri=true"
 
 
-def _check_contents(connection: Connection, tracking_uri: str, study: str | None = None) -> None:
+def _check_contents(connection: Connection, tracking_uri: str, study: str | None = None) -> Collection[str]:
+    """Check the schema, and that the experiment of a study is not deleted; return the tables."""
     import sqlalchemy
 
     tables = set(sqlalchemy.inspect(connection).get_table_names())
@@ -151,7 +163,8 @@ def _check_contents(connection: Connection, tracking_uri: str, study: str | None
     if study is not None and "experiments" in tables:
         query = sqlalchemy.text("SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = :name")
         for number, stage in connection.execute(query, {"name": study}):
-            refuse_deleted(study, str(number), stage)
+            refuse_deleted(study, str(number), stage, tracking_uri)
+    return tables
 
 
 def _explain(words: str, tracking_uri: str) -> str:
@@ -184,12 +197,21 @@ def _check_schema(tables: Collection[str], revision: str | None, uri: str) -> No
     if revision in known:
         raise TrackingError(
             f"A tracking database must have the schema of the installed {installed}, but that of {shown} is older "
-            f"({revision}, not {newest}); make a copy of it, then run `mlflow db upgrade '{shown}'`"
+            f"({revision}, not {newest}); {_upgrade(uri)}"
         )
     raise TrackingError(
         f"A tracking database must have the schema of the installed {installed}, but that of {shown} ({revision}) "
         "is unknown to it and so newer; install the MLflow that wrote it, or name another with --tracking-uri"
     )
+
+
+def _upgrade(uri: str) -> str:
+    """Return how to upgrade a database."""
+    command = f"mlflow db upgrade {quoted_uri(uri)}"
+    if (path := sqlite_path(uri)) is None:
+        return f"make a copy of it, then run `{command}`"
+    copy = shlex.join(["cp", str(path), f"{path}.{time.strftime('%Y-%m-%d')}"])
+    return f"this keeps a copy and upgrades it: `{copy} && {command}`"
 
 
 def _revisions() -> tuple[frozenset[str], str | None]:
@@ -217,9 +239,7 @@ def _unwritable(path: Path, why: str) -> TrackingError:
 def ensure_database(tracking_uri: str, make: Callable[[str], object]) -> None:
     """Create the sqlite file of a URI unless it exists; several processes at once create one.
 
-    Args:
-        tracking_uri: Any; nothing is done for one that is not of a file.
-        make: Makes MLflow create its tables in the database of a URI.
+    ``make`` makes MLflow create its tables in the database of a URI.
     """
     path = sqlite_path(tracking_uri)
     if path is None or path.exists():

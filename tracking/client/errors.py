@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import ParamSpec
 
 from study.errors import TrackingError
+from tracking.tracking_uri import quoted_uri
 
 _REFUSALS = ("INVALID_PARAMETER_VALUE", "MALFORMED_REQUEST", "INVALID_STATE")
 # MLflow calls most faults of its database a bad request, also those that pass: a failover, a pool that is empty, two
@@ -21,7 +22,7 @@ _DENIALS = ("PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED", "UNAUTHENTICATED")
 _DATABASE_DENIALS = ("password authentication failed", "no password supplied", "Access denied for user")
 CREDENTIALS = (
     "give the right MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN "
-    "(for a database the password in its URI), then `study sync`"
+    "(for a database the password in its URI)"
 )
 
 
@@ -75,7 +76,7 @@ def refuses_password(words: str) -> bool:
     return any(denial in words for denial in _DATABASE_DENIALS)
 
 
-def refuse_deleted(name: str, experiment_id: str, stage: str) -> None:
+def refuse_deleted(name: str, experiment_id: str, stage: str, tracking_uri: str) -> None:
     """Check that an experiment is there to be used.
 
     Raises:
@@ -83,9 +84,9 @@ def refuse_deleted(name: str, experiment_id: str, stage: str) -> None:
     """
     if stage != "active":
         raise TrackingError(
-            f"MLflow's experiment {name!r} must not be deleted, but it is; restore it "
-            f"(`mlflow experiments restore --experiment-id {experiment_id}`), run under another --name, "
-            "or track elsewhere with --tracking-uri"
+            f"MLflow's experiment {name!r} must not be deleted, but it is; restore it (`MLFLOW_TRACKING_URI="
+            f"{quoted_uri(tracking_uri)} mlflow experiments restore --experiment-id {experiment_id}`), run under "
+            "another --name, or track elsewhere with --tracking-uri"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import configparser
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 import requests
 import urllib3
 from requests.auth import HTTPBasicAuth
+from requests.utils import get_environ_proxies
 
-from tracking.tracking_uri import server_address
+from tracking.tracking_uri import mask_uri, server_address
 
 MAX_RETRY_AFTER_S = 600.0
 API = "/api/2.0/mlflow/"
@@ -25,10 +27,6 @@ def open_session(tracking_uri: str, timeout_s: float = TIMEOUT_S) -> requests.Se
     """Return a session for requests below ``server_address``; proxies and certificates are those of the environment.
 
     Credentials are those of the URI, else of ~/.netrc, else of MLflow's environment variables or its file.
-
-    Args:
-        tracking_uri: Of a server.
-        timeout_s: For each request that names none.
     """
     session = _Session(timeout_s)
     parts = urlsplit(tracking_uri)
@@ -82,6 +80,22 @@ def retry_after_s(tracking_uri: str) -> float:
         return 0.0 if wait is None else min(urllib3.Retry().parse_retry_after(wait), MAX_RETRY_AFTER_S)
     except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError):
         return 0.0
+
+
+def proxy_note(tracking_uri: str) -> str:
+    """Return which proxy of the environment a server is asked through and how to go past it; nothing without one."""
+    address = server_address(tracking_uri)
+    host, scheme = urlsplit(address).hostname, urlsplit(address).scheme
+    proxies = get_environ_proxies(address)
+    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
+        if proxies and host and (proxy := os.environ.get(name)):
+            shown = mask_uri(proxy if "://" in proxy else f"http://{proxy}")
+            past = ",".join(filter(None, (os.environ.get("no_proxy") or os.environ.get("NO_PROXY"), host)))
+            return (
+                f"; it is asked through the proxy {shown} of the variable {name}, "
+                f"`export no_proxy={shlex.quote(past)}` asks it directly"
+            )
+    return ""
 
 
 def innermost_reason(exc: BaseException) -> str:

@@ -13,7 +13,7 @@ import requests
 from study.errors import StudyError, TrackingError, UsageError
 from study.paths import Layout
 from tracking.client.errors import CREDENTIALS, refuse_deleted
-from tracking.client.http import API, innermost_reason, open_session
+from tracking.client.http import API, innermost_reason, open_session, proxy_note
 from tracking.tracking_uri import artifact_location, mask_text, mask_uri, server_address, sqlite_path
 
 TIMEOUT_S = 5.0
@@ -24,11 +24,7 @@ _EXAMPLES = "http://host:5000, sqlite:////folder/mlflow.db or postgresql://user@
 def preflight(layout: Layout, tracking_uri: str, study: str, timeout_s: float = TIMEOUT_S) -> str | None:
     """Return why the server cannot be used now, though later it may; None when it can.
 
-    Args:
-        layout: Its own database need not be there yet.
-        tracking_uri: An MLflow server or database.
-        study: The name of its experiment, which need not be there either.
-        timeout_s: The time a server has to answer.
+    The experiment ``study`` need not be there yet, nor the results folder's own database.
 
     Raises:
         UsageError: the URI cannot mean a place to track to.
@@ -43,7 +39,8 @@ def preflight(layout: Layout, tracking_uri: str, study: str, timeout_s: float = 
         check_file(path, study, own=path == layout.mlflow_db.resolve())
         return None
     if scheme in ("http", "https"):
-        return _within(timeout_s, lambda: check_http(tracking_uri, study, timeout_s))
+        fault = _within(timeout_s, lambda: check_http(tracking_uri, study, timeout_s))
+        return fault and fault + proxy_note(tracking_uri)
     if scheme in _DATABASES:
         from tracking.client.database import check_server
 
@@ -129,7 +126,7 @@ def check_http(tracking_uri: str, study: str, timeout_s: float) -> str | None:
     experiment = body.get("experiment")
     if not isinstance(experiment, dict):
         raise _not_mlflow(tracking_uri, "with something else than an experiment")
-    refuse_deleted(study, str(experiment.get("experiment_id")), str(experiment.get("lifecycle_stage")))
+    refuse_deleted(study, str(experiment.get("experiment_id")), str(experiment.get("lifecycle_stage")), tracking_uri)
     return None
 
 
@@ -147,7 +144,7 @@ def _explain(status: int, body: dict[str, object], tracking_uri: str) -> str | N
 def _not_mlflow(tracking_uri: str, answer: str) -> TrackingError:
     return TrackingError(
         f"--tracking-uri must be the address of an MLflow server, but {mask_uri(tracking_uri)} answers {answer} "
-        "where MLflow tells an experiment; look at the host, the port and the path"
+        f"where MLflow tells an experiment; look at the host, the port and the path{proxy_note(tracking_uri)}"
     )
 
 

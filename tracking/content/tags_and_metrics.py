@@ -121,12 +121,10 @@ def trial_tags(record: TrialRecord, attempt: int, study: StudyStarted, origin: P
 
 
 def session_tags(origin: Provenance | None, code: Sequence[str] = (), *, again: bool = False) -> dict[str, str]:
-    """Return the tags about the code and the machine.
+    """Return the tags about the code and the machine of the session that started the study or the trial last.
 
-    Args:
-        origin: of the session that started the study or the trial last.
-        code: every version of the code that ran the trial, if it was interrupted.
-        again: whether they replace those of an earlier session; then empty ones are needed too.
+    ``code`` is every version of the code that ran a trial that was interrupted. Where they replace the tags of an
+    earlier session (``again``), empty ones are needed too.
     """
     if origin is None:
         return {}
@@ -168,12 +166,7 @@ def trial_config(record: TrialRecord) -> str:
 
 
 def report_points(event: EpochReported, first: str | None = None) -> list[Point]:
-    """Return the metrics of one epoch; the step is the epoch.
-
-    Args:
-        event: The epoch.
-        first: The metric to begin with, as MLflow's comparison of runs then does too.
-    """
+    """Return the metrics of one epoch, ``first`` before the others, as MLflow shows them; the step is the epoch."""
     at, values = time_ms(event.at_s), event.metrics.values
     names = sorted(values, key=lambda name: name != first)
     return [Point(safe_name(name), values[name], at, event.metrics.epoch) for name in names]

@@ -26,10 +26,6 @@ def study_views(spec: StudySpec, at_s: float = 0.0) -> dict[str, str]:
     MLflow lists them by name in the menu "Views" of the experiment, whoever opens it. ``TREE`` nests trials under
     their study, the newest first; MLflow nests only rows in their order of creation. ``RANKING`` lists the trials,
     the best first.
-
-    Args:
-        spec: Its searched parameters and objectives become columns, axes and charts.
-        at_s: When the views were made.
     """
     columns = _columns(spec)
     layout = {"selectedColumns": columns, "columnOrder": columns, "runsHiddenMode": "FIRST_20_RUNS", **_charts(spec)}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from study.paths import StudyLayout
-from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
+from tracking.exporter.outbox_sender import LONGEST_CLOSE_S, ExporterThread, OutboxReader
 from tracking.tracking_uri import mask_uri
 
 ALL_SENT: Final = 0
@@ -111,7 +111,7 @@ class ExporterProcess:
     """Starts the exporter process, logs its messages, and starts it again if it crashes."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str, *, known_away: bool = False) -> None:
-        self._outbox = study.outbox
+        self._study = study
         # The URI may have a password, and a command line is readable by everybody.
         arguments = {"study": str(study.root.absolute()), "tracking_uri": tracking_uri, "known_away": known_away}
         self._lines = [json.dumps(arguments)]
@@ -134,15 +134,17 @@ class ExporterProcess:
         """Do nothing: the process watches the file."""
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, within a time, and return whether everything was sent."""
+        """Send what is left and return whether everything was sent; Ctrl-C ends the process at once."""
         with self._lock:
             self._lines.append(str(timeout_s))
             if self._process is not None:
                 _write_lines(self._process, self._lines[-1:])
         self._closing.set()
-        self._thread.join(timeout_s + _GRACE_S)
-        if self._thread.is_alive() and self._process is not None:
-            self._process.kill()
+        try:
+            self._thread.join(max(timeout_s, LONGEST_CLOSE_S) + _GRACE_S)
+        finally:
+            if self._thread.is_alive() and self._process is not None:
+                self._process.kill()
         return self._status == ALL_SENT
 
     def _supervise(self) -> None:
@@ -156,8 +158,8 @@ class ExporterProcess:
                 return
         _log.warning(
             "MLflow's sender ended %d times by itself, the last time with status %s; the study goes on and its events "
-            "wait in %s for `study sync`",
-            len(_PAUSES_S) + 1, self._status, self._outbox,
+            "wait in %s, `%s` sends them",
+            len(_PAUSES_S) + 1, self._status, self._study.outbox, self._study.command("sync"),
         )  # fmt: skip
 
     def _run(self) -> int:

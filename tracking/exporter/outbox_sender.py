@@ -12,7 +12,7 @@ from itertools import takewhile
 
 from study.errors import TrackingError
 from study.paths import Layout, StudyLayout, refuse_links
-from tracking.client.client import TrackingClient
+from tracking.client.client import TrackingClient, load_mlflow
 from tracking.client.errors import DeniedError, LostError, RateLimitedError
 from tracking.exporter.run_writer import RunExporter
 from tracking.moved_database import mend_locations
@@ -34,7 +34,7 @@ class OutboxReader:
     """Reads one study's outbox and exports it; opened at its first use, which takes seconds."""
 
     def __init__(self, study: StudyLayout, tracking_uri: str) -> None:
-        self._study = study
+        self.study = study
         self._uri = tracking_uri
         self._masked = mask_uri(tracking_uri)
         self._lock: int | None = None
@@ -46,16 +46,13 @@ class OutboxReader:
         """How many events were acknowledged so far, in runs that then failed too."""
 
     def run(self, is_cancelled: Callable[[], bool] = lambda: False) -> int:
-        """Send everything that is there and not acknowledged, and return the number of events sent.
-
-        Args:
-            is_cancelled: Whether to stop after what is acknowledged.
+        """Send everything that is there and not acknowledged, or until cancelled; return the number of events sent.
 
         Raises:
             TrackingError: the server is away, or another process sends this outbox; run again later.
         """
         sent, restarted, exporter, known = 0, False, self._ready(), self.sent
-        end = self._study.outbox.stat().st_size
+        end = self.study.outbox.stat().st_size
         while not is_cancelled() and self._position.offset < end and (lines := self._chunk()):
             try:
                 exporter.export(lines)
@@ -82,12 +79,17 @@ class OutboxReader:
         """
         self._acquire()
         self._exporter = None
-        save_position(self._study.outbox_position, Position(self._masked))
+        save_position(self.study.outbox_position, Position(self._masked))
 
     def pending(self) -> int:
         """Return how many events are not acknowledged; an outbox nobody opened yet is read from its last position."""
         position = self._position if self._exporter else self._load_position()
-        return count_lines(self._study.outbox, position.offset)
+        return count_lines(self.study.outbox, position.offset)
+
+    @property
+    def answers(self) -> int:
+        """How many requests the server has answered."""
+        return 0 if self._client is None else self._client.answers
 
     def close(self) -> None:
         """Release the outbox to other processes."""
@@ -112,36 +114,36 @@ class OutboxReader:
         if self._lock is not None:
             return
         try:
-            refuse_links(self._study.root, self._study.results)
-            handle = os.open(self._study.outbox, os.O_RDONLY | os.O_CREAT, 0o644)
+            refuse_links(self.study.root, self.study.results)
+            handle = os.open(self.study.outbox, os.O_RDONLY | os.O_CREAT, 0o644)
         except OSError as exc:
-            raise TrackingError(f"{self._study.outbox} must be readable, but: {exc.strerror or exc}") from exc
+            raise TrackingError(f"{self.study.outbox} must be readable, but: {exc.strerror or exc}") from exc
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             os.close(handle)
             raise BusyError(
-                f"One process at a time sends {self._study.outbox}, and another one is doing so; wait for it to end"
+                f"One process at a time sends {self.study.outbox}, and another one is doing so; wait for it to end"
             ) from exc
         self._lock = handle
 
     def _load_position(self) -> Position:
-        return load_position(self._study.outbox_position, self._masked, self._study.outbox)
+        return load_position(self.study.outbox_position, self._masked, self.study.outbox)
 
     def _make_exporter(self, client: TrackingClient) -> RunExporter:
         offset = self._position.offset
-        prefix = takewhile(lambda line: line.end <= offset, read_lines(self._study.outbox, reports=False))
-        return RunExporter(client, self._study, self._masked, self._locate, fold(prefix))
+        prefix = takewhile(lambda line: line.end <= offset, read_lines(self.study.outbox, reports=False))
+        return RunExporter(client, self.study, self._masked, self._locate, fold(prefix))
 
     def _locate(self, study: str) -> str | None:
-        return artifact_location(self._uri, study, Layout(self._study.root.parents[1]))
+        return artifact_location(self._uri, study, Layout(self.study.root.parents[1]))
 
     def _restart(self, exc: LostError) -> RunExporter:
         if self._position.offset == 0:
             raise TrackingError(str(exc)) from exc
         _log.warning("%s; everything is sent again", exc)
         self._position = Position(self._masked)
-        save_position(self._study.outbox_position, self._position)
+        save_position(self.study.outbox_position, self._position)
         assert self._client is not None
         self._exporter = self._make_exporter(self._client)
         return self._exporter
@@ -149,7 +151,7 @@ class OutboxReader:
     def _chunk(self) -> list[Line]:
         """Return the next events, on disk for good before anything of them is sent."""
         begin, lines = self._position.offset, []
-        for line in read_lines(self._study.outbox, begin):
+        for line in read_lines(self.study.outbox, begin):
             lines.append(line)
             if line.end - begin >= self._chunk_bytes:
                 break
@@ -160,8 +162,8 @@ class OutboxReader:
 
     def _acknowledge(self, last: Line) -> None:
         self._position = Position(self._masked, last.number, last.end)
-        if self._study.outbox.exists():  # a study that somebody deletes meanwhile must not come back as a folder
-            save_position(self._study.outbox_position, self._position)
+        if self.study.outbox.exists():  # a study that somebody deletes meanwhile must not come back as a folder
+            save_position(self.study.outbox_position, self._position)
 
 
 _FIRST_BACKOFF_S = 0.5
@@ -169,6 +171,11 @@ _LAST_BACKOFF_S = 30.0
 _DENIED_BACKOFF_S = 600.0
 _FAILURES_BEFORE_WARNING = 2
 _LAST_ATTEMPTS = 3  # of sending the last events
+LONGEST_CLOSE_S = 60.0
+"""How long the last events are sent to a server that answers."""
+_SILENT_S = 3.0
+_SAY_EVERY_S = 10.0
+_POLL_S = 0.1
 _MIN_PAUSE_S = 0.2
 _MAX_PAUSE_S = 10.0
 _PAUSE_PER_SENDING = 10  # a server beside the trials then takes about a tenth of one processor from them
@@ -180,6 +187,8 @@ class ExporterThread:
     def __init__(self, reader: OutboxReader, where: str, *, known_away: bool = False) -> None:
         self._reader = reader
         self._where = where
+        self._last_attempts = 0
+        self._loaded = threading.Event()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
@@ -200,22 +209,40 @@ class ExporterThread:
         self._wake.set()
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, within a time, and return whether everything was sent."""
+        """Send what is left and return whether everything was sent; say what it waits for.
+
+        It gives up when the server has answered nothing for ``timeout_s``, at the latest after ``LONGEST_CLOSE_S``.
+        """
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout_s)
-        self._abandoned.set()
+        began = since = time.monotonic()
+        said, answers = began + _SILENT_S - _SAY_EVERY_S, self._reader.answers
+        try:
+            while self._thread.is_alive():
+                now = time.monotonic()
+                if (latest := self._reader.answers) != answers or not self._loaded.is_set():
+                    answers, since = latest, now
+                left_s = min(since + timeout_s, began + max(timeout_s, LONGEST_CLOSE_S)) - now
+                if left_s <= 0:
+                    break
+                if now - said >= _SAY_EVERY_S:
+                    said = now
+                    self._say_what_is_left(left_s)
+                self._thread.join(min(left_s, _POLL_S))
+        finally:
+            self._abandoned.set()
         return not self._thread.is_alive() and self._failures == 0
 
     def _work(self) -> None:
-        last_attempts = 0
         try:
+            load_mlflow()
+            self._loaded.set()
             while True:
                 # Counted before draining: events that arrive with the closing are then not missed.
-                last_attempts += self._closing.is_set()
+                self._last_attempts += self._closing.is_set()
                 if self._attempt():
-                    last_attempts = 0
-                is_last = last_attempts >= (1 if not self._failures or self._denied else _LAST_ATTEMPTS)
+                    self._last_attempts = 0
+                is_last = self._last_attempts >= (1 if not self._failures or self._denied else _LAST_ATTEMPTS)
                 if self._abandoned.is_set() or (is_last and not self._busy):
                     return
                 self._pause()
@@ -250,11 +277,20 @@ class ExporterThread:
         if self._denied:
             self._closing.wait(_DENIED_BACKOFF_S)  # the credentials of a process do not change, those it needs may
         elif self._failures:
-            backoff = max(min(_FIRST_BACKOFF_S * 2 ** (self._failures - 1), _LAST_BACKOFF_S), self._retry_after_s)
+            failures = self._last_attempts or self._failures
+            backoff = max(min(_FIRST_BACKOFF_S * 2 ** (failures - 1), _LAST_BACKOFF_S), self._retry_after_s)
             (self._abandoned if self._closing.is_set() else self._closing).wait(backoff)
         elif not self._closing.is_set():  # close() may have set _wake before this wait began
             self._wake.wait()
             self._closing.wait(min(max(_MIN_PAUSE_S, _PAUSE_PER_SENDING * self._spent_s), _MAX_PAUSE_S))
+
+    def _say_what_is_left(self, left_s: float) -> None:
+        until = time.strftime("%H:%M:%S", time.localtime(time.time() + left_s))
+        _log.warning(
+            "waiting for MLflow at %s to take the last %d events, until %s if it does not answer; Ctrl-C leaves, and "
+            "`%s` sends the rest later",
+            self._where, self._reader.pending(), until, self._reader.study.command("sync"),
+        )  # fmt: skip
 
     def _warn_of_outage(self, exc: Exception) -> None:
         if not self._warned and (self._denied or self._failures >= _FAILURES_BEFORE_WARNING):

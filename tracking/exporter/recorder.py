@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from study.events import EpochEvents, Event, PicturesDrawn, StudyStarted, TrialFinished, TrialStarted
-from study.paths import Layout, StudyLayout
+from study.paths import StudyLayout
 from study.records import TrialRecord
 from tracking.exporter.exporter_process import ExporterProcess
 from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
 from tracking.outbox.outbox import Outbox, reported_epochs
 from tracking.outbox.provenance import collect_provenance
 from tracking.outbox.study_state import StudyProgress, read_progress
-from tracking.tracking_uri import default_tracking_uri, mask_uri
+from tracking.tracking_uri import mask_uri
 
 _log = logging.getLogger("tracking")
-CLOSE_TIMEOUT_S = 60.0
+CLOSE_TIMEOUT_S = 10.0
+"""How long to wait at the end for a server that does not answer."""
 
 
 class Exporter(Protocol):
@@ -31,15 +32,28 @@ class Exporter(Protocol):
         """Announce that the outbox has grown; returns at once."""
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, within a time, and return whether everything was sent."""
+        """Send what is left and return whether everything was sent; give up after a time without an answer."""
 
 
 class OutboxRecorder:
-    """A Recorder that writes to the outbox, from which an exporter sends in the background."""
+    """A Recorder that writes to the outbox, from which an exporter sends in the background.
 
-    def __init__(self, study: StudyLayout, tracking_uri: str, *, apart: bool = False, known_away: bool = False) -> None:
+    ``apart`` exports in a process of its own, so that MLflow, which needs seconds to start, takes neither time nor
+    memory of this one; ``known_away`` says that the user was warned already that the server is away.
+    """
+
+    def __init__(
+        self,
+        study: StudyLayout,
+        tracking_uri: str,
+        *,
+        apart: bool = False,
+        known_away: bool = False,
+        close_timeout_s: float = CLOSE_TIMEOUT_S,
+    ) -> None:
         self.tracking_uri = tracking_uri
         self._study = study
+        self._close_timeout_s = close_timeout_s
         self._provenance = collect_provenance(keep_in=study)
         self._outbox = Outbox(study.outbox)
         self._reader = OutboxReader(study, tracking_uri)
@@ -81,14 +95,17 @@ class OutboxRecorder:
                 self.record(PicturesDrawn(record.study, record.trial, str(page.absolute()), at_s))
         return sum(record.state.is_finished for record in missed)
 
-    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Send what is left, within a time; the rest stays in the outbox for ``study sync``."""
+    def close(self) -> None:
+        """Send what is left; what the server does not take, or Ctrl-C prevents, stays for ``study sync``."""
         self._outbox.close()
-        complete = self._exporter.close(timeout_s)
+        try:
+            complete = self._exporter.close(self._close_timeout_s)
+        except KeyboardInterrupt:  # only of the waiting: everything is on disk
+            complete = False
         if not complete and (left := self._reader.pending()):
             _log.warning(
-                "%d events could not be sent to MLflow at %s; they wait in %s for `study sync`",
-                left, mask_uri(self.tracking_uri), self._study.outbox,
+                "%d events could not be sent to MLflow at %s; they wait in %s, `%s` sends them",
+                left, mask_uri(self.tracking_uri), self._study.outbox, self._study.command("sync"),
             )  # fmt: skip
 
     def _record_start(self, record: TrialRecord, at_s: float, known: StudyProgress) -> None:
@@ -96,20 +113,3 @@ class OutboxRecorder:
         if record.trial not in known.started:
             known.started.add(record.trial)
             self.record(TrialStarted(record, record.attempts, at_s))
-
-
-def open_recorder(
-    layout: Layout, study: StudyLayout, tracking_uri: str | None, *, apart: bool = False, known_away: bool = False
-) -> OutboxRecorder:
-    """Open the recorder of a study; MLflow itself is opened in the background.
-
-    Args:
-        layout: The results folder, home of the default database and its artifacts.
-        study: The study's own folder; its driver lock is held by the caller.
-        tracking_uri: None means MLFLOW_TRACKING_URI or the default database.
-        apart: Whether to export in a process of its own, so that MLflow takes neither time nor memory of this one; it
-            needs seconds to start.
-        known_away: Whether the user was warned already that the server is away.
-    """
-    uri = default_tracking_uri(layout, tracking_uri)
-    return OutboxRecorder(study, uri, apart=apart, known_away=known_away)

@@ -32,7 +32,6 @@ from tracking.outbox.study_state import StudyProgress, read_progress
 
 _log = logging.getLogger("tracking")
 
-
 MAX_MODELS = 100
 MODEL_TYPE = "image classifier"
 FLAVORS, KEPT = "study.flavors", "study.kept"
@@ -103,12 +102,7 @@ class LoggedModels:
     ) -> LoggedModelInfo:
         """Return the model of a trial's selected checkpoint, made or completed if need be.
 
-        Args:
-            known: The model the server has.
-            event: How the trial ended.
-            run: Of the trial.
-            summary: The study the trial belongs to.
-            checkpoint: Its folder; without weights in it the model stays pending.
+        Without weights in the folder of the checkpoint it stays pending.
 
         Raises:
             RefusedError: the checkpoint's card cannot be read.
@@ -191,13 +185,6 @@ def keep_models(
     """Create the logged models of the trials that a study has kept, and retire all others.
 
     Does nothing for an end that is not the last one in the outbox.
-
-    Args:
-        client: Where they are.
-        layout: The study's.
-        experiment_id: The study's.
-        ended: The end.
-        run_of: Finds the run of a trial.
 
     Raises:
         TrackingError: not everything was done; do it again.

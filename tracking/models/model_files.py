@@ -13,7 +13,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from study.paths import WEIGHTS
 from tracking.client.artifacts import link_file, writing
 from tracking.client.client import TrackingClient
 
@@ -144,30 +143,6 @@ def put_file(client: TrackingClient, model_id: str, location: str, file: Path, f
         return
     with writing(file.name, f"model {model_id}"):
         link_file(file, target)
-
-
-def fetch_weights(client: TrackingClient, run_id: str, folder: Path) -> Path:
-    """Download the weights of a run's checkpoint into a folder, if the server has a model of it; return the folder.
-
-    Raises:
-        TrackingError: the server is away or does not know the run.
-    """
-    with client.translated(f"cannot download the weights of run {run_id}"):
-        outputs = client.api.get_run(run_id).outputs
-        for output in () if outputs is None else outputs.model_outputs:
-            try:
-                model = client.api.get_logged_model(output.model_id)
-            except client.mlflow.MlflowException as exc:
-                if exc.error_code != "RESOURCE_DOES_NOT_EXIST":  # a run still names a model that was deleted
-                    raise
-                continue
-            if model.status.value == "READY":
-                client.local_path(model.artifact_location, f"{CHECKPOINT_FOLDER}/{WEIGHTS}")
-                weights = f"{model.artifact_location}/{CHECKPOINT_FOLDER}/{WEIGHTS}"
-                client.mlflow.artifacts.download_artifacts(
-                    weights, dst_path=str(folder), tracking_uri=client.api.tracking_uri
-                )
-    return folder
 
 
 def remove_file(client: TrackingClient, location: str, name: str) -> None:

@@ -87,16 +87,10 @@ def register(
     weights: Callable[[], Path],
     export: Callable[[Path, Path], str],
 ) -> Registered:
-    """Register a trial's checkpoint and point an alias at that version.
+    """Register a trial's checkpoint and point an alias at that version; the model of the name is made if need be.
 
-    Args:
-        study: Whose outbox the server has.
-        tracking_uri: The server.
-        name: Of the registered model, made if need be.
-        alias: Of the version.
-        choice: The trial, and why it.
-        weights: Returns the checkpoint's folder with its weights; called only if the server does not have all.
-        export: Writes the graph of a checkpoint into a file and returns the version of torch that wrote it.
+    ``weights`` returns the checkpoint's folder with its weights, and is called only if the server does not have all.
+    ``export`` writes the graph of a checkpoint into a file and returns the version of torch that wrote it.
 
     Raises:
         TrackingError: the server is away or does not know the trial.
@@ -111,7 +105,7 @@ def register(
     if event is None or run is None or progress.study is None:
         raise TrackingError(
             f"A trial's run must be known to MLflow at {mask_uri(tracking_uri)} before its model, but that of trial "
-            f"{choice.trial} is not; `study sync` sends it, once the trial has ended"
+            f"{choice.trial} is not; `{study.command('sync')}` sends it, once the trial has ended"
         )
     models = LoggedModels(client, run.experiment_id, progress.study.study_id)
     model = _self_contained(client, models, event, run, progress, weights, export)

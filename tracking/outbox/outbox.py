@@ -28,7 +28,7 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.paths import open_inside, sync_folder
+from study.paths import StudyLayout, open_inside, sync_folder
 from tracking.outbox.provenance import Provenance
 from tracking.run_ids import read_entries, write_entries
 
@@ -115,7 +115,8 @@ class Outbox:
                 os.ftruncate(self._file, self._size)
             raise TrackingError(
                 f"An event must be on disk before it is sent, but {self._path} cannot be written: "
-                f"{exc.strerror or exc}; what it had is safe: mend this and go on with `study resume`"
+                f"{exc.strerror or exc}; what it had is safe: mend this and go on with "
+                f"`{StudyLayout(self._path.parent).command('resume')}`"
             ) from exc
         self._number += 1
         self._size += len(line)

@@ -25,16 +25,9 @@ _DIFF = (
 
 
 def keep_diff(folder: Path | None, study: StudyLayout) -> str | None:
-    """Write the changes since the last commit, staged or not, and return the key of the file.
+    """Write the changes since the last commit, staged or not; return their key for ``StudyLayout.code_diff``.
 
-    Untracked files are listed at the top, in comments that ``git apply`` ignores.
-
-    Args:
-        folder: in the repository; None for the current one.
-        study: whose folder keeps them.
-
-    Returns:
-        The argument of ``StudyLayout.code_diff``, None where git fails.
+    Untracked files are listed at the top, in comments that ``git apply`` ignores. Where git fails there is no key.
 
     Raises:
         OSError: the file cannot be written.
@@ -106,9 +99,7 @@ class Provenance:
 def collect_provenance(folder: Path | None = None, keep_in: StudyLayout | None = None) -> Provenance:
     """Return the state of a folder's git repository, the packages and the machine; never fails.
 
-    Args:
-        folder: default: the current one.
-        keep_in: the study whose folder keeps the diff of changed code; without one there is no diff.
+    ``keep_in`` is the study whose folder keeps the diff of changed code; without one there is no diff.
     """
     commit = run_git(folder, "rev-parse", "HEAD")
     changes = None if commit is None else run_git(folder, "status", "--porcelain", "--untracked-files=no")

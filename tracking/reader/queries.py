@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from study.config.search_config import Mode
 from study.errors import TrackingError
 from study.records import EpochMetrics, StudySummary, TrialRecord
-from tracking.client.artifacts import CHECKPOINT
-from tracking.client.client import Experiment, Run, TrackingClient
+from tracking.client.client import Experiment, Run
 from tracking.client.errors import LostError
 from tracking.content.encoding import plain_name, safe_name
-from tracking.models.model_files import fetch_weights
 from tracking.reader.rest_client import Reader, open_reader
 from tracking.reader.study import ServedStudy, ServerFilter
-from tracking.tracking_uri import mask_uri
+from tracking.tracking_uri import mask_uri, quoted_uri
 
 _STUDIES = "tags.`study.kind` = 'study'"
 _NEWEST_FIRST = ("attributes.start_time DESC",)
@@ -57,26 +53,6 @@ def open_study(tracking_uri: str, name: str | None = None) -> ServedStudy:
     )
 
 
-def trials(
-    tracking_uri: str, study: str, metric: str | None = None, mode: Mode | None = None, top: int | None = None
-) -> list[TrialRecord]:
-    """Return trials of the newest study of a name, without their epochs.
-
-    Args:
-        tracking_uri: The server or database.
-        study: The study's name.
-        metric: Order by its value at the selected epoch, trials without one last; None orders by start.
-        mode: Whether more or less is better; None means the study's own for its objective, else more.
-        top: How many at most; None means all.
-
-    Raises:
-        TrackingError: the server cannot be reached or has no such study.
-    """
-    served = open_study(tracking_uri, study)
-    own = next((objective.mode for objective in served.objective_list if objective.metric == metric), None)
-    return list(served.trials(metric, mode or own, limit=top))
-
-
 def find_run(tracking_uri: str, run_id: str) -> str:
     """Return the full id of the run whose id begins with ``run_id``.
 
@@ -111,11 +87,8 @@ def trial(
 ) -> tuple[TrialRecord, Run, Run]:
     """Return the record of a trial, its run, and the run of its study.
 
-    Args:
-        tracking_uri: The server or database.
-        run_id: The trial's run.
-        metrics: Metrics whose epochs are read too, one request each; None means all.
-        objective: Whether to read the epochs of the objective as well.
+    The epochs of ``metrics`` (None: of all) are read too, one request each, and with ``objective`` those of the first
+    objective.
 
     Raises:
         TrackingError: the server cannot be reached, has no such run, or it is not a trial's.
@@ -123,7 +96,10 @@ def trial(
     reader = open_reader(tracking_uri)
     run = reader.run(run_id)
     if run.tags.get("study.kind") != "trial":
-        raise TrackingError(f"run {run_id} must be that of a trial to be shown as one, but it is not; see `study list`")
+        raise TrackingError(
+            f"run {run_id} must be that of a trial to be shown as one, but it is not; "
+            f"`study list --tracking-uri {quoted_uri(tracking_uri)}` shows the studies"
+        )
     try:
         parent = ServedStudy(reader, reader.run(run.tags.get("mlflow.parentRunId", "")))
     except LostError as exc:
@@ -133,16 +109,6 @@ def trial(
     if objective and metrics is not None:
         metrics = (objective_metric, *metrics)
     return _with_epochs(reader, record, run, metrics), run, parent.parent
-
-
-def fetch_checkpoint(tracking_uri: str, run_id: str, into: Path) -> Path:
-    """Download a run's checkpoint below a folder and return its path.
-
-    Raises:
-        TrackingError: the server cannot be reached, or the run has no checkpoint.
-    """
-    client = TrackingClient(tracking_uri)
-    return fetch_weights(client, run_id, client.download(run_id, CHECKPOINT, into))
 
 
 def _with_epochs(reader: Reader, record: TrialRecord, run: Run, metrics: Sequence[str] | None) -> TrialRecord:

@@ -11,7 +11,7 @@ import requests
 
 from tracking.client.client import Experiment, Run, TrackingClient, run_of
 from tracking.client.errors import LostError, refuse_deleted, translate
-from tracking.client.http import API, TIMEOUT_S, innermost_reason, open_session
+from tracking.client.http import API, TIMEOUT_S, innermost_reason, open_session, proxy_note
 from tracking.tracking_uri import is_server, mask_text, mask_uri, server_address
 
 _PAGE = 1000
@@ -49,7 +49,9 @@ def open_reader(tracking_uri: str) -> Reader:
     Raises:
         TrackingError: it cannot be opened.
     """
-    return RestReader(tracking_uri) if RestReader.supports(tracking_uri) else _ClientReader(tracking_uri)
+    if RestReader.supports(tracking_uri):
+        return RestReader(tracking_uri)
+    return _ClientReader(tracking_uri, read_only=True)
 
 
 class _ClientReader(TrackingClient):
@@ -93,7 +95,7 @@ class RestReader:
         with self._parsing(purpose):
             entry = answer["experiment"]
             experiment, stage = _experiment(entry), entry.get("lifecycle_stage", "active")
-        refuse_deleted(name, experiment.id, stage)
+        refuse_deleted(name, experiment.id, stage, self._uri)
         return experiment
 
     def experiments(self) -> list[Experiment]:
@@ -175,8 +177,9 @@ class RestReader:
             raise self._translated(ValueError(_NOT_MLFLOW), purpose) from exc
 
     def _translated(self, exc: Exception, purpose: str) -> Exception:
-        reason = str(exc) if isinstance(exc, ServerError) else innermost_reason(exc)
-        return translate(exc, f"MLflow at {mask_uri(self._uri)} {purpose}: {mask_text(reason, self._uri)}")
+        reason = mask_text(str(exc) if isinstance(exc, ServerError) else innermost_reason(exc), self._uri)
+        note = "" if isinstance(exc, ServerError) and exc.error_code else proxy_note(self._uri)
+        return translate(exc, f"MLflow at {mask_uri(self._uri)} {purpose}: {reason}{note}")
 
 
 def _timeout_s() -> float:

@@ -129,14 +129,10 @@ class ServedStudy:
         wanted: Sequence[ServerFilter] = (),
         limit: int | None = None,
     ) -> Iterator[TrialRecord]:
-        """Yield its trials without their epochs, fetched page by page.
+        """Yield its trials that meet conditions, without their epochs, fetched page by page.
 
-        Args:
-            metric: Order by its value at the selected epoch, ties by val_loss, trials without it last; None orders by
-                start.
-            mode: Whether more or less of it is better.
-            wanted: Conditions that all of them meet.
-            limit: How many at most.
+        They are ordered by a metric at the selected epoch, ties by val_loss, trials without it last; by their start if
+        it is None.
         """
         order = [_OLDEST_FIRST]
         if metric is not None:
@@ -162,14 +158,9 @@ class ServedStudy:
         is_ranked: Callable[[TrialRecord], bool],
         wanted: Sequence[ServerFilter] = (),
     ) -> list[TrialRecord]:
-        """Return trials that include the best ones, in no order; all of them where fewer are ranked than are wanted.
+        """Return trials that include the ``count`` best ones that meet conditions, in no order.
 
-        Args:
-            metric: Compared at the selected epoch.
-            mode: Whether more or less of it is better.
-            count: How many.
-            is_ranked: Whether a trial is ranked at all.
-            wanted: Conditions that all of them meet.
+        Where fewer are ranked it returns all of them.
         """
 
         def fetch(bound: float | None, limit: int | None) -> Iterator[TrialRecord]:
@@ -202,14 +193,7 @@ def seeds_of(parent: Run) -> tuple[int, ...]:
 
 
 def record_of(run: Run, study: str, objective: str, kept: frozenset[int] | None = None) -> TrialRecord:
-    """Return the record of a trial from its run, as far as MLflow has it.
-
-    Args:
-        run: The trial's run.
-        study: The study's name.
-        objective: The metric that selects epochs.
-        kept: Trials whose weights were kept, None where that is not known.
-    """
+    """Return the record of a trial from its run, as far as MLflow has it; ``kept`` are trials that have weights."""
     tags, searched = run.tags, run.tags.get("study.searched", "").split()
     config = {plain_name(name): _setting(text) for name, text in run.params.items()}
     best = {plain_name(key.removeprefix(BEST)): value for key, value in run.metrics.items() if key.startswith(BEST)}
@@ -250,7 +234,7 @@ def _state(text: str) -> TrialState:
 
 
 def _checkpoint(run: Run) -> str | None:
-    """Return the checkpoint's folder, or a ``runs:/`` URI for ``fetch_checkpoint`` if it is on another machine."""
+    """Return the checkpoint's folder, or MLflow's URI of it if it is on another machine."""
     if run.tags.get("study.checkpoint") is None:
         return None
     folder = local_path(run.artifact_uri)

@@ -47,11 +47,7 @@ class TopQuery:
 def top_trials(query: TopQuery, fetch: Fetch, total: int, best: float | None) -> list[TrialRecord]:
     """Return trials that include the best ones, in no order; all trials where fewer are ranked than are wanted.
 
-    Args:
-        query: Which trials.
-        fetch: Sends a request.
-        total: About how many trials there are.
-        best: The best value of all trials, where it is known.
+    ``total`` is about how many trials there are, ``best`` the best value of all, where it is known.
     """
     limit = max(_MIN_FETCHED, _FETCHED_PER_TRIAL * query.count)
     if total <= limit:
@@ -104,12 +100,10 @@ class _BoundSearch:
                 self._step = math.inf
 
     def tighten(self, scores: Sequence[float], count: int, fetched: int) -> bool:
-        """Raise the bound, by the scores of some trials that pass it; return whether that is possible.
+        """Raise the bound so that about ``count`` trials pass it; return whether that is possible.
 
-        Args:
-            scores: Of the ranked trials, the best first; at least ``count``.
-            count: How many are wanted.
-            fetched: How many trials the server returned, ranked or not.
+        ``scores`` are those of the ranked ones of ``fetched`` trials that pass the bound, the best first, at least
+        ``count``.
         """
         place = count
         if self._passing is not None:

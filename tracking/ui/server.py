@@ -17,9 +17,8 @@ import requests
 from study.errors import TrackingError
 from study.paths import Layout
 from study.utils import network
-from tracking.client.client import TrackingClient
-from tracking.client.database import is_missing
-from tracking.client.http import innermost_reason
+from tracking.client.database import require_schema
+from tracking.client.http import innermost_reason, proxy_note
 from tracking.client.preflight import preflight
 from tracking.content.ui_views import RANKING, view_path
 from tracking.moved_database import mend_locations
@@ -81,16 +80,11 @@ def serve(
     experiment_id: str | None = None,
     view: str = RANKING,
 ) -> UiServer:
-    """Start `mlflow server` on a database and return once it answers.
+    """Start `mlflow server` on a database and return once it answers; port 0 takes a free one.
 
-    Args:
-        tracking_uri: A database; a server's URI needs no serving, open it in a browser.
-        artifacts: Where experiments made through this server keep their artifacts.
-        host: Any other than 127.0.0.1 lets other machines in; MLflow's check of the Host header stays on and accepts
-            this machine's names and addresses, or what MLFLOW_SERVER_ALLOWED_HOSTS names.
-        port: Where to listen; 0 takes a free one.
-        experiment_id: What the URL opens; None opens the list of experiments.
-        view: One of the table views in ``tracking.content.ui_views``.
+    Any other host than 127.0.0.1 lets other machines in; MLflow's check of the Host header stays on and accepts this
+    machine's names and addresses, or what MLFLOW_SERVER_ALLOWED_HOSTS names. Experiments that are made through this
+    server keep their files in ``artifacts``. Without ``experiment_id`` the URL opens the list of experiments.
 
     Raises:
         StudyError: the port is taken.
@@ -102,8 +96,6 @@ def serve(
         )
     port = network.free_port(host, port)
     address = network.local_url(host, port)
-    if is_missing(tracking_uri):
-        TrackingClient(tracking_uri)
     log = tempfile.TemporaryFile()  # noqa: SIM115 - the server goes on writing, and `stop` closes it
     try:
         process = _launch(tracking_uri, artifacts, host, port, log)
@@ -128,10 +120,12 @@ def require_database(layout: Layout, tracking_uri: str) -> None:
     """Check that MLflow can serve a database.
 
     Raises:
-        TrackingError: it cannot be reached, has another schema, or is read-only: MLflow's server writes to it.
+        TrackingError: it does not exist, cannot be reached, has another schema, or is read-only: MLflow's server
+            writes to it.
     """
     if (fault := preflight(layout, tracking_uri, study="")) is not None:
         raise TrackingError(f"MLflow's database must be within reach, but {mask_uri(tracking_uri)} is not: {fault}")
+    require_schema(tracking_uri, to_read=True)
     mend_locations(tracking_uri)
 
 
@@ -149,7 +143,7 @@ def server_page(tracking_uri: str, experiment_id: str | None, view: str = RANKIN
     except (requests.RequestException, ValueError) as exc:
         raise TrackingError(
             f"MLflow's server must answer at {address}, but: {innermost_reason(exc)}; start it, or give another "
-            "--tracking-uri"
+            f"--tracking-uri{proxy_note(tracking_uri)}"
         ) from exc
     return f"{address}{view_path(experiment_id, view)}"
 

@@ -12,12 +12,7 @@ _STOP_TIMEOUT_S = 10.0
 
 
 def main(parent: str, *command: str) -> int:
-    """Run a command in this process's group and return its exit status.
-
-    Args:
-        parent: The id of the process that started this one. When it ends, however it ends, so does the command.
-        command: The program and its arguments.
-    """
+    """Run a command in this process's group and return its exit status; it ends when the process ``parent`` does."""
     # A handler, not SIG_IGN, which the command would inherit: the group's SIGTERM ends the command, then this process.
     signal.signal(signal.SIGTERM, lambda *_: None)
     process = subprocess.Popen(command)
