@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorders import Script
+from recorders import Script, play
 from tracking_backends import Backend
 
 from study.config_file import load_spec
 from study.errors import SpecError
 from study.paths import Layout
-from tracking.content.encoding import storable
+from study.records import TrialState
+from tracking.content.encoding import displayable
+from tracking.content.leaderboard import CSV, TABLE
 from tracking.content.tags_and_metrics import MAX_PARAM_CHARACTERS, cut
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox
@@ -62,7 +64,7 @@ def _store(backend: Backend, config: dict[str, Any], values: dict[str, float]) -
 
 
 def _expected(config: dict[str, Any]) -> dict[str, str]:
-    return {key: storable(cut(str(value), MAX_PARAM_CHARACTERS)) for key, value in config.items()}
+    return {key: displayable(cut(str(value), MAX_PARAM_CHARACTERS)) for key, value in config.items()}
 
 
 def _is_kept(stored: float, given: float) -> bool:
@@ -110,6 +112,30 @@ def test_every_odd_name_and_value_is_stored_over_http(remote: Backend) -> None:
     for name in names[1:6]:
         remote.name = name
         _store(remote, {}, {})
+
+
+def test_no_character_that_does_not_print_reaches_mlflow(database: Backend) -> None:
+    odd, script = "a\x1b[31m\u202eb\tc", Script("faces\x1b")
+    database.name = script.name
+    begun, ended = script.start(), script.finish(0, TrialState.FAILED)
+    data = replace(begun.data, classes=(odd, "plain"), sizes={odd: 1}, class_counts={odd: {odd: 1}})
+    failed = replace(
+        ended.record, error=f"RuntimeError: {odd}.png", params={"optimizer": odd}, metrics={f"recall.{odd}": 0.5}
+    )
+    seen = script.finish(1)
+    events = [replace(begun, data=data, notices=(odd,), device=odd), script.begin(0), replace(ended, record=failed)]
+    play(database.open(), [*events, seen, script.end(best=seen.record)])
+    client = database.client()
+    (experiment,) = [entry for entry in client.experiments() if entry.id != "0"]
+    texts = [experiment.name, *experiment.tags.values()]
+    for run in client.search([experiment.id], ""):
+        texts += [run.name, *(text for pairs in (run.tags, run.params) for pair in pairs.items() for text in pair)]
+        if run.tags["study.kind"] == "study":
+            texts += [client.download(run.id, name, database.layout.results).read_text() for name in (CSV, TABLE)]
+        else:
+            texts += run.metrics
+    assert sum("\\x1b[31m\\u202eb\\tc" in text for text in texts) > 5
+    assert [text for text in texts if not text.replace("\n", "").isprintable()] == []
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from tracking.client.errors import (
     translate,
 )
 from tracking.client.http import proxy_note, retry_after_s
-from tracking.content.encoding import storable
+from tracking.content.encoding import displayable, storable
 from tracking.content.mlflow_tags import DATA_CONTEXT, EXPERIMENT_TAGS
 from tracking.content.tags_and_metrics import Batch
 from tracking.moved_database import artifact_folder
@@ -194,7 +194,7 @@ class TrackingClient:
     def find_experiment(self, name: str) -> Experiment | None:
         """Return the experiment of that name, deleted ones refused."""
         fault = f"cannot find experiment {name!r}"
-        experiment = self.call(fault, self.api.get_experiment_by_name, name)
+        experiment = self.call(fault, self.api.get_experiment_by_name, displayable(name))
         if experiment is None:
             return None
         refuse_deleted(name, experiment.experiment_id, experiment.lifecycle_stage, self._uri)
@@ -205,7 +205,7 @@ class TrackingClient:
         experiment = self.find_experiment(name)
         if experiment is None:
             with contextlib.suppress(ExistsError), self.translated(f"cannot create experiment {name!r}"):
-                self.api.create_experiment(name, artifact_location=artifact_location, tags=dict(EXPERIMENT_TAGS))
+                self.api.create_experiment(displayable(name), artifact_location, dict(EXPERIMENT_TAGS))
             experiment = self.find_experiment(name)
         if experiment is None:
             raise LostError(f"MLflow created experiment {name!r} and does not know it")
@@ -258,9 +258,10 @@ class TrackingClient:
 
     def create_run(self, experiment_id: str, name: str, start_ms: int, tags: Mapping[str, str]) -> Run:
         """Create a run."""
-        texts = {key: storable(value) for key, value in tags.items()}
+        texts = {key: displayable(value) for key, value in tags.items()}
         with self.translated(f"cannot create run {name!r}"):
-            return run_of(self.api.create_run(experiment_id, start_time=start_ms, tags=texts, run_name=storable(name)))
+            shown = displayable(name)
+            return run_of(self.api.create_run(experiment_id, start_time=start_ms, tags=texts, run_name=shown))
 
     def log_batch(self, run_id: str, batch: Batch) -> None:
         """Log a batch, in one request unless MLflow's limits force more.

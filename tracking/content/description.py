@@ -9,6 +9,7 @@ from study.analysis.ranking import Configuration
 from study.config.study_config import StudySpec
 from study.events import StudyStarted
 from study.records import TrialRecord
+from study.utils.text import printable
 from tracking.content.leaderboard import Entry, leaders
 from tracking.content.tags_and_metrics import COUNTED, MAX_TAG_CHARACTERS, cut
 from tracking.outbox.study_state import StudyProgress
@@ -20,7 +21,7 @@ _BETWEEN_LETTERS = re.compile(r"(?<=\w)&#95;(?=\w)")
 
 def plain(value: object, most: int = _MOST_CHARACTERS) -> str:
     """Return a value as Markdown that shows it literally, in one line, shortened where it is long."""
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     if len(text) > most:
         text = f"{text[: most - 1]}…"
     # Entities mean the same to every renderer; backslashes do not, least of all before a pipe in a table.
@@ -178,4 +179,4 @@ def _values(entry: Entry, metrics: list[str]) -> list[float]:
 
 def _name(text: str) -> str:
     """Return a name as code, unless it would end the code itself."""
-    return plain(text, 120) if set(text) & set("`|\n") else f"`{text}`"
+    return plain(text, 120) if set(text) & set("`|\n") else f"`{printable(text)}`"

@@ -7,6 +7,8 @@ import posixpath
 import re
 from collections.abc import Iterable
 
+from study.utils.text import printable
+
 MAX_NAME_CHARACTERS = 250
 _REFUSED = re.compile(r"[^/\w.\- ]")
 _LOOKS_ESCAPED = re.compile(r"_(?=u[0-9a-f]+_)")
@@ -70,6 +72,11 @@ def of_ranges(text: str) -> frozenset[int]:
     """Return the numbers that ``as_ranges`` was given."""
     pairs = (part.partition("-") for part in text.split())
     return frozenset(number for first, _, last in pairs for number in range(int(first), int(last or first) + 1))
+
+
+def displayable(text: str) -> str:
+    """Return a name, tag, param or description whose characters, but for line ends, print; others are escaped."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def storable(text: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from study.analysis.ranking import Configuration, RankedTrial, rank_configurations, rank_trials
 from study.records import TrialRecord
+from study.utils.text import printable
 from tracking.content.mlflow_tags import LOGGED_ARTIFACTS
 from tracking.content.tags_and_metrics import INTERRUPTED
 from tracking.outbox.study_state import StudyProgress
@@ -69,7 +70,7 @@ def as_table(lines: Lines) -> str:
     """Return the table as ``mlflow.log_table`` writes one; numbers that a browser would change become a text."""
     headings, rows = lines
     cells = [[_lasting(cell) for cell in row] for row in rows]
-    return json.dumps({"columns": headings, "data": cells}, ensure_ascii=False, allow_nan=False)
+    return json.dumps({"columns": [*map(printable, headings)], "data": cells}, ensure_ascii=False, allow_nan=False)
 
 
 def as_csv(lines: Lines) -> str:
@@ -77,8 +78,8 @@ def as_csv(lines: Lines) -> str:
     headings, rows = lines
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
+    writer.writerow(map(printable, headings))
+    writer.writerows([printable(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return text.getvalue()
 
 
@@ -104,6 +105,8 @@ def _trial(record: TrialRecord, progress: StudyProgress, metrics: list[str], nam
 
 
 def _lasting(cell: Cell) -> Cell:
+    if isinstance(cell, str):
+        return printable(cell)
     is_infinite = isinstance(cell, float) and not math.isfinite(cell)
     is_long = isinstance(cell, int) and abs(cell) > _MOST_EXACT
     return str(cell) if is_infinite or is_long else cell

@@ -12,7 +12,7 @@ from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.metric_catalog import TEST_PREFIX
 from study.records import DataSummary, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.content import mlflow_tags
-from tracking.content.encoding import as_ranges, renamed, safe_name, storable
+from tracking.content.encoding import as_ranges, displayable, renamed, safe_name
 from tracking.content.run_names import study_key, trial_key
 from tracking.outbox.provenance import Provenance
 from tracking.outbox.study_state import StudyProgress
@@ -192,7 +192,7 @@ def finish_tags(record: TrialRecord) -> dict[str, str]:
     reason = record.stop_reason or (StopReason.ERROR if record.state is TrialState.FAILED else StopReason.FINISHED)
     last = (record.error or "").strip().rpartition("\n")[2]
     return {
-        **({"study.error": cut(storable(last), _MAX_ERROR_CHARACTERS)} if last else {}),
+        **({"study.error": cut(displayable(last), _MAX_ERROR_CHARACTERS)} if last else {}),
         "study.state": record.state.value,
         "study.stop_reason": reason.value,
         "study.attempts": str(record.attempts),
@@ -258,12 +258,12 @@ def _renamed_tags(event: StudyStarted) -> dict[str, str]:
 
 
 def _cut_tags(tags: Mapping[str, str], owner: str) -> dict[str, str]:
-    texts = {key: storable(value) for key, value in tags.items() if value}
+    texts = {key: displayable(value) for key, value in tags.items() if value}
     return _cut(texts, MAX_TAG_CHARACTERS, "tag", owner)
 
 
 def _texts(values: Mapping[str, Setting], owner: str) -> dict[str, str]:
-    texts = {safe_name(key): storable(str(value)) for key, value in values.items() if value is not None}
+    texts = {safe_name(key): displayable(str(value)) for key, value in values.items() if value is not None}
     return _cut(texts, MAX_PARAM_CHARACTERS, "parameter", owner)
 
 

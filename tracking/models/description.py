@@ -10,7 +10,7 @@ from study.metric_catalog import TEST_PREFIX
 from study.records import FinalLook, TrialRecord
 from tracking.client.client import Run
 from tracking.content import tags_and_metrics as content
-from tracking.content.encoding import storable
+from tracking.content.encoding import displayable
 from tracking.content.run_names import study_key
 from tracking.content.ui_views import run_path
 from tracking.outbox.study_state import StudyProgress
@@ -64,7 +64,7 @@ def version_tags(choice: SelectedCheckpoint, progress: StudyProgress) -> dict[st
     }
     if origin is not None and origin.commit is not None:
         tags |= {"study.git_commit": origin.commit, "study.git_dirty": str(bool(origin.dirty)).lower()}
-    return {key: content.cut(storable(value), MAX_CHARACTERS) for key, value in tags.items() if value}
+    return {key: content.cut(displayable(value), MAX_CHARACTERS) for key, value in tags.items() if value}
 
 
 def version_text(
@@ -89,7 +89,7 @@ def version_text(
         "",
         " · ".join(_links(run, parent)),
     ]
-    return content.cut(storable("\n".join(lines)), MAX_CHARACTERS)
+    return content.cut(displayable("\n".join(lines)), MAX_CHARACTERS)
 
 
 def run_link(tracking_uri: str, run: Run) -> str | None:

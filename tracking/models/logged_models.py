@@ -17,7 +17,7 @@ from study.utils.remote_files import download_checkpoint
 from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError, log_if_rejected
 from tracking.content import tags_and_metrics as content
-from tracking.content.encoding import storable
+from tracking.content.encoding import displayable
 from tracking.content.run_names import study_key
 from tracking.models.model_files import (
     CHECKPOINT_FOLDER,
@@ -149,8 +149,8 @@ class LoggedModels:
             FLAVORS: PLAIN,
             KEPT: "true",
         }
-        own = {key: storable(text) for key, text in tags.items() if not key.startswith("mlflow.")}
-        params = {key: storable(text) for key, text in content.trial_params(record).items()}
+        own = {key: displayable(text) for key, text in tags.items() if not key.startswith("mlflow.")}
+        params = {key: displayable(text) for key, text in content.trial_params(record).items()}
         with self._client.translated(f"cannot create the model of trial {record.trial}"):
             return _model_info(
                 self._client.api.create_logged_model(self._experiment_id, run.name, run.id, own, params, MODEL_TYPE)
