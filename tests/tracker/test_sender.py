@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,9 +20,12 @@ from recorders import Script, play
 from tracking_backends import Backend, until
 
 from study.paths import Layout, StudyLayout
-from tracking.exporter import exporter_process
+from tracking.client.client import TrackingClient
+from tracking.content.tags_and_metrics import Batch
+from tracking.exporter import exporter_process, outbox_sender
 from tracking.exporter.exporter_process import ExporterProcess
 from tracking.exporter.recorder import OutboxRecorder
+from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox
 from tracking.tracking_uri import own_tracking_uri
 
@@ -103,6 +110,61 @@ def test_a_password_is_in_no_command_line_and_a_server_that_is_away_holds_nobody
     assert "1 events could not be sent" in caplog.text
     assert "ann:***@" in caplog.text
     assert "s3cret" not in caplog.text
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The address of a server that takes requests and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_the_last_events_wait_a_told_time_for_a_server_that_does_not_answer(
+    tmp_path: Path, hanging: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(outbox_sender, "_SILENT_S", 0.5)
+    monkeypatch.setattr(outbox_sender, "_SAY_EVERY_S", 0.5)
+    study = Layout(tmp_path).study("faces")
+    recorder = OutboxRecorder(study, hanging, close_timeout_s=2.0)
+    recorder.record(Script().start())
+    began = time.monotonic()
+    recorder.close()
+    assert 2 <= time.monotonic() - began < 4
+    told = [line for line in caplog.messages if line.startswith("waiting for MLflow")]
+    assert 2 <= len(told) <= 4
+    assert re.match(rf"waiting for MLflow at {hanging} to take the last 1 events, until \d\d:\d\d:\d\d if", told[0])
+    assert "Ctrl-C leaves" in told[0]
+    assert f"`{study.command('sync')}` sends them" in caplog.messages[-1]
+
+
+def test_a_server_that_answers_is_waited_for_longer(
+    database: Backend, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_batch = TrackingClient.log_batch
+
+    def slow(client: TrackingClient, run_id: str, batch: Batch) -> None:
+        time.sleep(0.3)
+        log_batch(client, run_id, batch)
+
+    monkeypatch.setattr(TrackingClient, "log_batch", slow)
+    recorder = OutboxRecorder(database.study(), own_tracking_uri(database.layout), close_timeout_s=1.0)
+    play(recorder, Script().whole())
+    assert {name: run.status for name, run in database.runs().items()} == ENDED
+
+
+def test_ctrl_c_leaves_at_once_and_loses_nothing(
+    database: Backend, hanging: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorder = OutboxRecorder(database.study(), hanging, apart=True, close_timeout_s=60.0)
+    recorder.record(Script().start())
+    pid = _sender(recorder)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    began = time.monotonic()
+    recorder.close()
+    assert time.monotonic() - began < 5
+    assert "1 events could not be sent" in caplog.text
+    until(lambda: not Path(f"/proc/{pid}").exists())
+    assert sync(database.layout, database.study()).sent == 1
 
 
 def test_a_sender_that_always_crashes_is_given_up_with_a_word(

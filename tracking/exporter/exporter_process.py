@@ -117,6 +117,7 @@ class ExporterProcess:
         self._lines = [json.dumps(arguments)]
         self._lock = threading.Lock()  # of the lines for the process and the process
         self._closing = threading.Event()
+        self._ended = threading.Event()
         self._process: subprocess.Popen[str] | None = None
         self._status: int | None = None
         self._thread = threading.Thread(target=self._supervise, name="tracking-exporter", daemon=True)
@@ -141,14 +142,20 @@ class ExporterProcess:
                 _write_lines(self._process, self._lines[-1:])
         self._closing.set()
         try:
-            self._thread.join(max(timeout_s, LONGEST_CLOSE_S) + _GRACE_S)
+            self._ended.wait(max(timeout_s, LONGEST_CLOSE_S) + _GRACE_S)  # after Ctrl-C a join would take it for dead
         finally:
-            if self._thread.is_alive() and self._process is not None:
+            if not self._ended.is_set() and self._process is not None:
                 self._process.kill()
         return self._status == ALL_SENT
 
     def _supervise(self) -> None:
         """Run the process, again after a crash, until it ends properly."""
+        try:
+            self._run_until_done()
+        finally:
+            self._ended.set()
+
+    def _run_until_done(self) -> None:
         for pause_s in (*_PAUSES_S, None):
             try:
                 self._status = self._run()
