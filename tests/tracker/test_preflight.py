@@ -68,7 +68,7 @@ def _older(path: Path) -> None:
 
 FAULTY: dict[str, tuple[Callable[[Path], object], str]] = {
     "deleted experiment": (_delete, "mlflow experiments restore --experiment-id"),
-    "older": (_older, "mlflow db upgrade 'sqlite:///"),
+    "older": (_older, "mlflow db upgrade sqlite:///"),
     "newer": (lambda path: _set(path, "UPDATE alembic_version SET version_num = 'ffffffffffff'"), "so newer; install"),
     "another program's": (lambda path: _set(path, "DROP TABLE experiments"), "tables of another program"),
     "no database": (lambda path: path.write_text("no database" * 99), "file is not a database"),

@@ -178,7 +178,7 @@ def test_a_study_that_was_deleted_stays_deleted(tmp_path: Path) -> None:
 class Idle:
     """A drain with nothing to send."""
 
-    sent = 0
+    sent = answers = 0
 
     def run(self, is_cancelled: object) -> int:
         return 0

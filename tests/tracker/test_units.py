@@ -212,7 +212,7 @@ class FakeReader:
     def __init__(self, *outcomes: Exception | None, takes_s: float = 0.0) -> None:
         self.outcomes = list(outcomes)
         self.takes_s = takes_s
-        self.runs = self.sent = 0
+        self.runs = self.sent = self.answers = 0
         self.closed = threading.Event()
 
     def run(self, is_cancelled: object) -> int:
