@@ -19,7 +19,7 @@ from study.designs.space import is_continuous, values_of
 from study.paths import encode_name, expand_home
 from study.utils.text import show
 
-_LONGEST_FOLDER = 200
+LONGEST_FOLDER = 200
 _MOST_LISTED = 10_000
 _LEAST_GPU = 1e-4
 UNKNOWN = object()
@@ -78,8 +78,8 @@ def _name(study: Candidate) -> None:
         report.at_value(("name",), f"name must not begin or end with a blank, got {show(name)}")
     elif not name.strip("."):
         report.at_value(("name",), f"name must not be dots only, got {show(name)}")
-    elif (length := len(encode_name(name))) > _LONGEST_FOLDER:
-        rule = f"name must take at most {_LONGEST_FOLDER} characters as a folder, got {length}"
+    elif (length := len(encode_name(name))) > LONGEST_FOLDER:
+        rule = f"name must take at most {LONGEST_FOLDER} characters as a folder, got {length}"
         report.at_value(("name",), f"{rule}; shorten it, letters other than a-z take several each")
 
 

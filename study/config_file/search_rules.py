@@ -7,11 +7,12 @@ from typing import Any
 
 from study.config.search_config import MOST_POINTS, MOST_TRIALS, DesignSpec
 from study.config.search_space import Constant, Integer, Uniform
-from study.config_file.data_rules import UNKNOWN, Candidate, Rule
+from study.config_file.data_rules import LONGEST_FOLDER, UNKNOWN, Candidate, Rule
 from study.config_file.messages import repeated
 from study.config_file.yaml_document import Loc
 from study.designs.points import form_objections, points_in, space_objections
 from study.designs.space import searched
+from study.paths import encode_name
 from study.utils.suggestions import did_you_mean
 from study.utils.text import shorten, show
 
@@ -191,7 +192,7 @@ def _warm_start(study: Candidate) -> None:
     again = repeated(names)
     for at, name in enumerate(names):
         loc = ("warm_start", at)
-        if not name.strip():
+        if not name.strip() or len(encode_name(name)) > LONGEST_FOLDER:
             report.at_value(loc, f"warm_start[{at}] must name an earlier study, got {show(name)}")
         elif name == study.tree.get("name"):
             report.at_value(loc, f"warm_start must name other studies, got this one, {shorten(name)}; remove it")

@@ -170,16 +170,16 @@ def prior_trials_of(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTr
         if not other.journal.exists():
             known = ", ".join(sorted(path.parent.name for path in layout.root.parent.glob("*/ledger.journal"))[:10])
             raise StudyStorageError(
-                f"warm_start must name studies of this results folder, got `{name}`; there are: {known}"
+                f"warm_start must name studies of this results folder, got `{printable(name)}`; there are: {known}"
             )
         earlier = StudyStorage.open(other)
         points, left_out, why = prior_trials(spec, earlier.spec, earlier.records())
         if not points:
             raise StudyStorageError(
-                f"warm_start: no finished trial of `{name}` fits this study{': ' + why if why else ''}; "
+                f"warm_start: no finished trial of `{printable(name)}` fits this study{': ' + why if why else ''}; "
                 "remove it or widen the space"
             )
         priors += points
         beside = f"; {left_out} left out: {why}" if left_out else ""
-        notices.append(f"warm start: the sampler knows {len(points)} points of `{name}`{beside}")
+        notices.append(f"warm start: the sampler knows {len(points)} points of `{printable(name)}`{beside}")
     return tuple(priors), tuple(notices)

@@ -1,9 +1,10 @@
 """What becomes of study files made at random, whole and broken: accepted, refused in plain words, or a defect.
 
-Each file is one of those in search_spaces/ or one of a grammar, with mutations of its structure and of its bytes. It is
-loaded as `study run` and `study plan` load it, up to where work would start: with its design, its counts, the trials
-that would be planned and the paths it names. A traceback, a control character in a message, a message of more than
-2,000 characters and more than 2 s of CPU time are defects. The same seed makes the same files.
+Each file is one of those in search_spaces/ or one of a grammar, with mutations of its structure and of its bytes, and
+some get `--set` options. It is loaded as `study run` and `study plan` load it, up to where work would start: with its
+design, its counts, the trials that would be planned and the paths it names. A traceback, a control character in a
+message, a message of more than 2,000 characters and more than 2 s of CPU time are defects. The same seed makes the
+same files.
 
     .venv/bin/python tests/benchmarks/fuzz_study_files.py --count 50000 --seed 0 --out FILE
 
@@ -23,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "support"))
 
 from machine import commit_of, describe_machine
-from study_file_fuzzer import Outcome, attempt, file_bytes
+from study_file_fuzzer import Outcome, attempt, file_bytes, overrides
 
 KINDS = ("traceback", "control character", "long message", "empty message", "slow", "hang")
 MOST_KEPT = 20
@@ -41,9 +42,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.yaml"
         for number in range(given.count):
-            content = file_bytes(random.Random(f"{given.seed}:{number}"))
+            rng = random.Random(f"{given.seed}:{number}")
+            content, options = file_bytes(rng), overrides(rng)
             path.write_bytes(content)
-            outcome = attempt(path)
+            outcome = attempt(path, options)
             slowest_s = max(slowest_s, outcome.spent_s)
             counts += _count(outcome)
             if outcome.faults:

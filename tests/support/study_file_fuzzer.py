@@ -23,8 +23,11 @@ from study.config_file import load_spec
 from study.config_file.messages import SECTIONS, alternatives, listed_values, schema_at
 from study.designs import design_notes, design_overview, planned_trials, trials_in_words
 from study.designs.changes import changes
+from study.engine.preparation import prior_trials_of
+from study.engine.weights.initial_weights import locate_weights, required_weights
 from study.errors import StudyError
 from study.metric_catalog import METRICS
+from study.paths import StudyLayout
 from study.planning.workload import study_workload
 from study.utils.text import printable
 
@@ -76,6 +79,15 @@ def file_bytes(rng: random.Random) -> bytes:
     for _ in range(rng.choice((0, 0, 0, 0, 1, 2, 5))):
         content = _mutated_bytes(rng, content)
     return content
+
+
+def overrides(rng: random.Random) -> list[str]:
+    """Return the values of a few ``--set`` options, none for most files."""
+    if rng.random() < 0.85:
+        return []
+    known = [(name, field) for name, section in SECTIONS.items() for field in section.model_fields]
+    keys = (*known, *(("space", name) for name in Hyperparameters.model_fields), ("name",), ("x", ""), ("design",))
+    return [f"{'.'.join(rng.choice(keys))}={rng.choice(ODD)}" for _ in range(rng.randint(1, 2))]
 
 
 def _mutated_bytes(rng: random.Random, content: bytes) -> bytes:
@@ -369,6 +381,8 @@ def attempt(path: Path, overrides: Sequence[str] = ()) -> Outcome:
 
 def _before_work(path: Path, overrides: Sequence[str]) -> Iterator[str]:
     spec = with_absolute_paths(load_spec(path, overrides).spec)
+    locate_weights(required_weights(spec), {})
+    prior_trials_of(spec, StudyLayout(path.parent / "studies" / "this"))
     yield f"{spec.name}: {planned_trials(spec)} trials"
     yield trials_in_words(spec)
     yield from design_notes(spec)

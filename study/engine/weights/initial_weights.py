@@ -22,7 +22,7 @@ from study.paths import WEIGHTS, StudyLayout, expand_home, write_atomic
 from study.search.space import admitted_values, forbid
 from study.training.models.weights_file import FoundWeights, read_weights, require_weights_file
 from study.utils.remote_files import download_checkpoint
-from study.utils.text import printable
+from study.utils.text import printable, shorten
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +38,7 @@ class WeightsKey(NamedTuple):
 
 Arrays = Mapping[str, NDArray[Any]]
 CHECKPOINT, RUN = "checkpoint:", "run:"
+LONGEST_PATH = 500
 
 
 @dataclass(frozen=True)
@@ -79,25 +80,29 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dic
     for key in wanted:
         if key.init.startswith(CHECKPOINT):
             path = expand_home(key.init.removeprefix(CHECKPOINT)).absolute()
-            if not path.exists():
-                shown = printable(str(path))
-                raise WeightsError(
-                    f"init {printable(key.init)} must be an existing file or folder, but {shown} does not exist"
-                )
+            try:
+                state = "" if path.exists() else "does not exist"
+            except OSError as error:
+                state = f"cannot be read: {error.strerror}"
+            if state:
+                shown = shorten(str(path), LONGEST_PATH)
+                rule = f"init {shorten(key.init, LONGEST_PATH)} must be an existing file or folder"
+                raise WeightsError(f"{rule}, but {shown} {state}")
             require_weights_file(path)
             located[key.init] = path
         elif key.init.startswith(RUN):
             run = key.init.removeprefix(RUN)
             if run not in runs:
                 raise WeightsError(
-                    f"init {key.init} must be the run of a trial in this results folder that ended with a checkpoint, "
-                    "but there is none; `study best` names one, checkpoint:PATH takes any file of weights"
+                    f"init {printable(key.init)} must be the run of a trial in this results folder that ended with a "
+                    "checkpoint, but there is none; `study best` names one, checkpoint:PATH takes any file of weights"
                 )
             folder = located[key.init] = download_checkpoint(runs[run])
             if not (folder / WEIGHTS).is_file():
                 raise WeightsError(
-                    f"init {key.init} must be the run of a trial whose weights were kept, but {runs[run]} has none any "
-                    f"more; `study rerun {run}` makes them again, `keep: {{per_study: all}}` keeps those of every trial"
+                    f"init {printable(key.init)} must be the run of a trial whose weights were kept, but {runs[run]} "
+                    f"has none any more; `study rerun {run}` makes them again, `keep: {{per_study: all}}` keeps those of "
+                    "every trial"
                 )
     return located
 
