@@ -75,7 +75,8 @@ def play_study(
     with driver_lock(layout):
         about = {"torch": "2.9", "device": "cpu"}
         storage = StudyStorage.create(layout, spec, f"name: {name}\n", data=DATA, environment=about)
-        tracker = _Patient(layout, default_tracking_uri(Layout(results), tracking_uri))
+        uri = default_tracking_uri(Layout(results), tracking_uri)
+        tracker = OutboxRecorder(layout, uri, close_timeout_s=3600.0)  # however slow the machine is
         data = judged(400)
         recorder = with_figures(tracker, layout, CLASSES, data.images, data.names) if pages else tracker
         try:
@@ -83,13 +84,6 @@ def play_study(
         finally:
             recorder.close()
     return layout
-
-
-class _Patient(OutboxRecorder):
-    """A recorder that waits until MLflow has everything, however slow the machine is."""
-
-    def close(self, timeout_s: float = 3600.0) -> None:
-        super().close(timeout_s)
 
 
 def _drive(storage: StudyStorage, layout: StudyLayout, recorder: Recorder, until: int | None) -> None:

@@ -156,8 +156,13 @@ def run_ui(monkeypatch: pytest.MonkeyPatch, results: Path, *arguments: object) -
     return left.value.code, printed.getvalue()
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, empty_database: Path, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make_storage(tmp_path / "studies" / "crash")
+    assert "A tracking database must exist to be read" in run_ui(monkeypatch, tmp_path)[1]
+    assert not (tmp_path / "mlflow.db").exists()
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     for arguments, status, words in (
         (("nope",), 1, "no study `nope`"),
         (("--port", taken), 1, f"127.0.0.1:{taken} is not"),
