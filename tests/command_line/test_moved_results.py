@@ -101,7 +101,8 @@ def test_a_database_outside_is_only_used_once_it_was_named(command: list[str], m
     runs = moved / "studies" / STUDY / "runs.json"
     runs.write_text(runs.read_text().replace(f"{OLD_PLACE}/mlflow.db", str(outside)))
     before = outside.read_bytes()
-    done = study(command[0], STUDY, *command[1:], "--results", moved)
+    call = study_process if command == ["resume"] else study
+    done = call(command[0], STUDY, *command[1:], "--results", moved)
     assert done.returncode == 1
     assert f"--tracking-uri sqlite:///{outside}" in done.stderr
     assert "may be a copy" in done.stderr

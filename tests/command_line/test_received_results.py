@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import study
+from commands import study, study_process
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout, StudyLayout
@@ -78,7 +78,8 @@ def text_below(results: Path) -> bytes:
 
 def run(command: str, layout: StudyLayout, out: Path) -> subprocess.CompletedProcess[str]:
     more = ["--out", out / "bundle"] if command == "export-best" else ["--all"] if command == "sync" else []
-    return study(command, STUDY, *more, "--results", layout.results)
+    call = study_process if command == "resume" else study
+    return call(command, STUDY, *more, "--results", layout.results)
 
 
 def name_a_key_as_picture(layout: StudyLayout, home: Path) -> None:
