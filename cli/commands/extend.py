@@ -80,7 +80,8 @@ def extension_of(layout: StudyLayout, spec: StudySpec) -> StudySpec:
         )
     extended = _with_sections(storage.spec, spec)
     space = with_levels(extended.space, spec.space, known.space)
-    extended = extended.model_copy(update={"space": space})
+    places = {"path": spec.data.path, "shifted": spec.data.shifted}
+    extended = extended.model_copy(update={"space": space, "data": extended.data.model_copy(update=places)})
     require_effect(storage, extended)
     return extended
 

@@ -17,6 +17,7 @@ _ALWAYS_EXTEND = ("resources.max_concurrent_trials", "resources.worker_retries")
 _IGNORED = ("name", "objectives")
 _MISSING = "nothing"
 _SPACE = "space."
+_SHIFTED = "data.shifted."
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def _extends(field: str, old: Mapping[str, Any], new: Mapping[str, Any], gains: 
     after: Any = new.get(field)
     if field in _ALWAYS_EXTEND:
         return True
+    if field == "data.path" or field.startswith(_SHIFTED):
+        return before is not None and after is not None  # whether it has the same pictures is seen when they are read
     if field.startswith(_SPACE):
         return gains and before is not None and after is not None and _has_all_levels(after, before)
     if field == "keep.per_study":

@@ -168,3 +168,14 @@ def test_a_folder_that_cannot_be_written_is_an_error(checkpoint: Path, tmp_path:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ExportError, match="cannot write"):
         export_checkpoint(checkpoint, tmp_path / "file" / "bundle", DATA.val_images, ORIGIN)
+
+
+def test_without_the_pictures_the_stored_scores_are_checked(checkpoint: Path, tmp_path: Path) -> None:
+    done = export_checkpoint(checkpoint, tmp_path / "bundle", None, ORIGIN)
+    assert done.max_score_difference is None
+    assert "stored scores of 24 validation images only" in (tmp_path / "bundle" / "README.md").read_text()
+    scores, labels = load_scores(checkpoint)
+    np.savez(checkpoint / SCORES, scores=1.0 - scores, labels=labels)
+    with pytest.raises(ExportError, match="must give its accuracy"):
+        export_checkpoint(checkpoint, tmp_path / "other", None, ORIGIN)
+    assert not (tmp_path / "other").exists()
