@@ -11,10 +11,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from commands import invoke
 from ranking_kit import F, P, record, table
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cli.main import app
 from cli.ranking import rank_study, require_best
 from cli.study_handle import StudyInFolder
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
@@ -51,10 +51,7 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
 
 
 def call(*arguments: str) -> Result:
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done
+    return invoke(*arguments, columns=200)
 
 
 def asked(*arguments: str) -> Any:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import invoke
 from reading_kit import DATA, begin, run_one
 from recorders import Script, play
 from tracking_backends import Backend
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cli.main import app
 from study.config.search_config import Objective, ReplicatesSpec, SearchSpec
 from study.errors import TrackingError, UsageError
 from study.paths import Layout
@@ -42,13 +42,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def call(results: Path) -> Any:
-    def run(*arguments: str) -> Result:
-        done = CliRunner().invoke(app, [*arguments, "--results", str(results)], env={"COLUMNS": "250"})
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done
-
-    return run
+    return lambda *arguments: invoke(*arguments, "--results", str(results))
 
 
 @pytest.fixture
@@ -187,10 +181,7 @@ def test_a_server_gives_the_same_ranking(remote: Backend, monkeypatch: pytest.Mo
         client.api.set_tag(run.id, "study.checkpoint", "checkpoint")
 
     def ask(*words: str) -> Any:
-        done = CliRunner().invoke(app, [*words, "--tracking-uri", str(remote.uri), "--json"])
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return json.loads(done.stdout)
+        return json.loads(invoke(*words, "--tracking-uri", str(remote.uri), "--json").stdout)
 
     def trials(*words: str) -> list[int]:
         return [row["trial"] for row in ask("compare", "faces", *words)]

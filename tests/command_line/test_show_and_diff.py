@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import invoke
 from reading_kit import DATA, begin, run_one, values_of
 from recorders import Script
 from tracking_backends import Backend
-from typer.testing import CliRunner
 
 from cli.commands.diff import find_differences
-from cli.main import app
 from cli.views.run import RunDetails, local_run
 from study.errors import StudyStorageError, TrackingError, UsageError
 from study.paths import Layout
@@ -52,13 +51,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def call(results: Path) -> Callable[..., str]:
-    def run(*arguments: str) -> str:
-        done = CliRunner().invoke(app, [*arguments, "--results", str(results)], env={"COLUMNS": "250"})
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.stdout
-
-    return run
+    return lambda *arguments: invoke(*arguments, "--results", str(results)).stdout
 
 
 def test_one_run_is_shown_whole(call: Callable[..., str]) -> None:
@@ -164,10 +157,7 @@ def test_a_server_is_asked_for_runs_too(played: Backend) -> None:
     uri, runs = played.client()._uri, played.runs()
 
     def ask(*words: str) -> Any:
-        done = CliRunner().invoke(app, [*words, "--tracking-uri", uri], env={"COLUMNS": "250"})
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.stdout
+        return invoke(*words, "--tracking-uri", uri).stdout
 
     screen = ask("show", runs["trial 0000"].id)
     assert "trial 0 of played: COMPLETE, finished" in screen

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from typer.testing import CliRunner, Result
+
 ROOT = Path(__file__).parents[2]
 TINY = """\
 name: tiny
@@ -66,6 +68,16 @@ def _redirected(number: int) -> Iterator[Callable[[], str]]:
             os.close(saved)
             file.seek(0)
             text = file.read().decode()
+
+
+def invoke(*arguments: str, columns: int = 250) -> Result:
+    """Run one command by its function alone, without `main`; what it raises is raised."""
+    from cli.main import app
+
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)})
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done
 
 
 def study_process(*arguments: object, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
