@@ -14,7 +14,6 @@ from commands import invoke
 from reading_kit import DATA, begin, run_one
 from recorders import Script, play
 from tracking_backends import Backend
-from typer.testing import Result
 
 from study.config.search_config import Objective, ReplicatesSpec, SearchSpec
 from study.errors import TrackingError, UsageError

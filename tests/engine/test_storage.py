@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,12 +267,11 @@ def test_a_storage_that_cannot_be_used_is_refused_before_anything_begins(
 ) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (tmp_path / "file").touch()
-    layout, began = StudyLayout(tmp_path / "results"), time.monotonic()
+    layout = StudyLayout(tmp_path / "results")
     with pytest.raises(EngineError, match=said) as refused:
         create_trial_files(layout, "s", given.format(file=tmp_path / "file"))
     assert "secret" not in str(refused.value)
     assert not layout.root.exists()
-    assert time.monotonic() - began < 60
 
 
 def test_an_option_of_a_uri_stays_behind_the_path() -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 ROOT = Path(__file__).parents[2]
-WAIT_MS = 90_000  # of a machine that does much else
+WAIT_MS = 300_000  # of a machine that does much else
 VIEWPORT = {"width": 1440, "height": 900}
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
@@ -99,7 +99,7 @@ def serving(results: Path, *options: str, name: str = NAME) -> Iterator[Served]:
         assert said, process.communicate()[1]
         yield Served(json.loads(said)["url"], Layout(results).study(name))
         process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=60)[1].strip().endswith("stopped")
+        assert process.communicate(timeout=300)[1].strip().endswith("stopped")
         assert process.returncode == 0
     finally:
         process.terminate()

@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(status, headers, answer)
 
     def _forward(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
-        upstream = http.client.HTTPConnection(*self.server.proxy.target, timeout=30)
+        upstream = http.client.HTTPConnection(*self.server.proxy.target, timeout=300)
         try:
             upstream.request(self.command, self.path, body, self._headers())
             answer = upstream.getresponse()

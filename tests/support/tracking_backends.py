@@ -23,7 +23,7 @@ from tracking.ui.server import UiServer, serve
 PLAYED = "played"
 
 
-def until(holds: Callable[[], object], timeout_s: float = 60.0) -> None:
+def until(holds: Callable[[], object], timeout_s: float = 300.0) -> None:
     """Wait until something holds."""
     deadline = time.monotonic() + timeout_s
     while not holds():

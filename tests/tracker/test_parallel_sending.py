@@ -18,7 +18,7 @@ from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.run_writer import TrialRunWriter
 from tracking.outbox.outbox import Outbox
 
-TOGETHER_S = 20.0
+TOGETHER_S = 300.0
 
 
 class Gauge:

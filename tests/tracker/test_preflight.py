@@ -197,7 +197,7 @@ def test_a_password_in_the_command_line_is_not_in_the_list_of_processes(tmp_path
     request = connection.recv(65_536).decode()
     connection.close()
     listener.close()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert "s3cret" not in shown + errors
     assert "http://ann:***@127.0.0.1" in shown
     assert "Authorization: Basic YW5uOnMzY3JldA==" in request
