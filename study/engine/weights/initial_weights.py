@@ -101,8 +101,8 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dic
             if not (folder / WEIGHTS).is_file():
                 raise WeightsError(
                     f"init {printable(key.init)} must be the run of a trial whose weights were kept, but {runs[run]} "
-                    f"has none any more; `study rerun {run}` makes them again, `keep: {{per_study: all}}` keeps those of "
-                    "every trial"
+                    f"has none any more; `study rerun {run}` makes them again, `keep: {{per_study: all}}` keeps those "
+                    "of every trial"
                 )
     return located
 
