@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -128,11 +127,11 @@ def fingerprint(sets: Mapping[str, ImageSet], classes: tuple[str, ...]) -> str:
         64 hexadecimal digits of SHA-256.
     """
     total = hashlib.sha256(FINGERPRINT_FORM)
-    _add_parts(total, *(name.encode("utf-8", "surrogatepass") for name in classes))
+    total.update(_framed(*(name.encode("utf-8", "surrogatepass") for name in classes)))
     for name in sorted(sets):
         images = sets[name]
         shape = ",".join(map(str, images.images.shape))
-        _add_parts(total, name.encode("utf-8", "surrogatepass"), shape.encode(), *sorted(_image_digests(images)))
+        total.update(_framed(name.encode("utf-8", "surrogatepass"), shape.encode(), *sorted(_image_digests(images))))
     return total.hexdigest()
 
 
@@ -185,13 +184,6 @@ def _image_digests(images: ImageSet) -> list[bytes]:
     ]
 
 
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
-
-
-def _add_parts(total: _Hash, *parts: bytes) -> None:
-    """Add parts with their lengths, so that no two lists of parts give the same bytes."""
-    total.update(len(parts).to_bytes(8, "big"))
-    for part in parts:
-        total.update(len(part).to_bytes(8, "big"))
-        total.update(part)
+def _framed(*parts: bytes) -> bytes:
+    """Join parts with their lengths, so that no two lists of parts give the same bytes."""
+    return b"".join([len(parts).to_bytes(8, "big"), *(len(part).to_bytes(8, "big") + part for part in parts)])

@@ -56,23 +56,8 @@ class DuplicatePairs:
         return len(self.first)
 
 
-def near_duplicates(train: Bytes, val: Bytes) -> npt.NDArray[np.bool_]:
-    """Tell which validation images have a near-duplicate in training.
-
-    Args:
-        train: uint8 RGB [N, S, S, 3].
-        val: uint8 RGB [M, S, S, 3].
-
-    Returns:
-        bool [M].
-    """
-    duplicated = np.zeros(len(val), np.bool_)
-    duplicated[duplicate_pairs(train, val).second] = True
-    return duplicated
-
-
 def duplicate_pairs(first: Bytes, second: Bytes) -> DuplicatePairs:
-    """Return every pair of nearly equal images, one of each set; see `near_duplicates`."""
+    """Return every pair of nearly equal images, one of each set [N, S, S, 3] and [M, S, S, 3]."""
     assert first.shape[1:] == second.shape[1:]
     return _pairs(_Album.of(first), _Album.of(second), within=False)
 

@@ -14,9 +14,16 @@ from study.config.study_config import DataSpec
 from study.data import DataBundle, ImageSet, load_data
 from study.data.dataset import make_bundle
 from study.data.image_hash import grey_of, perceptual_hashes, reduce_images
-from study.data.near_duplicates import duplicate_notice, duplicate_pairs, duplicate_pairs_within, near_duplicates
+from study.data.near_duplicates import duplicate_notice, duplicate_pairs, duplicate_pairs_within
 
 COPIES = 100
+
+
+def near_duplicates(train: np.ndarray, val: np.ndarray) -> np.ndarray:
+    """Tell which validation images have a near-duplicate in training: bool [M]."""
+    duplicated = np.zeros(len(val), np.bool_)
+    duplicated[duplicate_pairs(train, val).second] = True
+    return duplicated
 
 
 @pytest.fixture(scope="module", params=[64, 48, 32])

@@ -53,21 +53,24 @@ def read(path: Path) -> FoundWeights:
     [
         (LAYERS, ""),
         (OrderedDict(under("module.")), "the prefix `module.` of all names is left out"),
-        ({"model_state_dict": LAYERS, "epoch": 3}, "they lie under `model_state_dict`"),
+        ({"model_state_dict": LAYERS, "epoch": 3}, "the weights lie under `model_state_dict`"),
         (
             {"state_dict": under("model."), "pytorch-lightning_version": "2.5", "loops": {}},
-            "they lie under `state_dict`, the prefix `model.` of all names is left out",
+            "the weights lie under `state_dict`, the prefix `model.` of all names is left out",
         ),
         (
             {"model": {"state_dict": under("module._orig_mod.")}, "optimizer": {"state": {0: {"step": torch.ones(1)}}}},
-            "they lie under `model.state_dict`, the prefix `module._orig_mod.` of all names is left out",
+            "the weights lie under `model.state_dict`, the prefix `module._orig_mod.` of all names is left out",
         ),
         (under("_orig_mod.module.net."), "the prefix `_orig_mod.module.net.` of all names is left out"),
-        ({"net": under("resnet."), "acc": 0.9}, "they lie under `net`, the prefix `resnet.` of all names is left out"),
-        ({"ema": LAYERS}, "they lie under `ema`"),
-        ({"ema": under("x."), "model": LAYERS}, "they lie under `model`"),
-        ({"model": LAYERS, "args": Namespace(lr=1)}, "they lie under `model`"),
-        ({"student": LAYERS, "lr": 0.1}, "they lie under `student`"),
+        (
+            {"net": under("resnet."), "acc": 0.9},
+            "the weights lie under `net`, the prefix `resnet.` of all names is left out",
+        ),
+        ({"ema": LAYERS}, "the weights lie under `ema`"),
+        ({"ema": under("x."), "model": LAYERS}, "the weights lie under `model`"),
+        ({"model": LAYERS, "args": Namespace(lr=1)}, "the weights lie under `model`"),
+        ({"student": LAYERS, "lr": 0.1}, "the weights lie under `student`"),
         ({**under("module."), "n_averaged": torch.tensor(3)}, "the prefix `module.` of all names is left out"),
         ({**LAYERS, "epoch": 3}, ""),
     ],
@@ -181,7 +184,7 @@ def test_weights_must_have_the_model_s_layers_and_no_others() -> None:
         deeper = resnet34().state_dict()
     validate_weights(model, "checkpoint:x", {**OWN, "classifier.weight": torch.ones(1)})
     with pytest.raises(
-        WeightsError, match=r"layer `layer1.2.conv1.weight` of the weights is none of the model.*more lay"
+        WeightsError, match=r"hold 80 layers that the model lacks: layer1.2.conv1.weight, .* and 77 more; give"
     ):
         validate_weights(model, "checkpoint:x", deeper)
     with pytest.raises(

@@ -144,7 +144,7 @@ def _fetch(wanted: tuple[WeightsKey, ...], located: Mapping[str, Path]) -> Fetch
         for key in wanted:
             try:
                 weights[key], note = _read(key, located)
-                notices |= {f"init {printable(key.init)}: of the weights {note}": None} if note else {}
+                notices |= {f"init {printable(key.init)}: {note}": None} if note else {}
             except MissingWeightsError as error:
                 missing[key] = error.why
     except StudyError as error:

@@ -103,18 +103,21 @@ def validate_weights(model: nn.Module, init: str, weights: Weights) -> None:
             faults.append(f"layer `{name}` must have shape {list(tensor.shape)}, but the weights hold {shape}")
         elif not given.is_floating_point():
             faults.append(f"layer `{name}` must hold floating-point numbers, but the weights hold {given.dtype}")
+    if len(faults) > SHOWN_LAYERS:
+        faults[SHOWN_LAYERS:] = [f"and {len(faults) - SHOWN_LAYERS} more layers"]
     is_warm_start = init.startswith(WARM_STARTS)
-    if is_warm_start:
-        extra = [name for name in weights if name not in own and _is_compared(name)]
-        faults += [f"layer `{printable(name)}` of the weights is none of the model" for name in extra]
+    extra = [printable(name) for name in weights if name not in own and _is_compared(name)] if is_warm_start else []
+    if extra:
+        more = f" and {len(extra) - SHOWN_LAYERS} more" if len(extra) > SHOWN_LAYERS else ""
+        shown = ", ".join(extra[:SHOWN_LAYERS]) + more
+        faults.append(f"the weights hold {len(extra)} layer{'s' * (len(extra) > 1)} that the model lacks: {shown}")
     if faults:
-        more = f" (and {len(faults) - SHOWN_LAYERS} more layers)" if len(faults) > SHOWN_LAYERS else ""
         way_out = (
             "give family and depth of the model they were trained as"
             if is_warm_start
             else "remove the damaged file from the download cache and try again"
         )
-        raise WeightsError(f"init {init}: {'; '.join(faults[:SHOWN_LAYERS])}{more}; {way_out}")
+        raise WeightsError(f"init {init}: {'; '.join(faults)}; {way_out}")
 
 
 def _is_compared(name: str) -> bool:

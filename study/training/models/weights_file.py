@@ -91,7 +91,7 @@ def read_weights(path: Path, layers: Collection[str] = ()) -> FoundWeights:
     floats = {tensor.dtype for tensor in tensors.values() if tensor.is_floating_point() and tensor.element_size() != 4}
     others = " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in floats))
     changes = (
-        f"they lie under `{'.'.join(place)}`" if place else "",
+        f"the weights lie under `{'.'.join(place)}`" if place else "",
         f"the prefix `{prefix}` of all names is left out" if prefix else "",
         f"{others} becomes float32" if others else "",
     )
