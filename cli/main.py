@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable
 
@@ -12,7 +14,7 @@ from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
 from study.paths import OutsideError
-from study.utils.streams import guard_standard_streams
+from study.utils.streams import guard_standard_streams, plain_text
 
 app = typer.Typer(
     name="study",
@@ -41,6 +43,11 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "sync": sync.sync,
     "ui": ui.ui,
 }
+_OF_THE_SYSTEM = (
+    errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO,
+    errno.EMFILE, errno.ENFILE, errno.ESTALE,
+)  # fmt: skip
+"""Faults of files that are no fault of ours, wherever they come from."""
 _OF_A_DRIVER = (["run"], ["resume"], ["extend"])
 for name, command in _COMMANDS.items():
     app.command(name)(command)
@@ -59,12 +66,18 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except OutsideError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(plain_text(f"error: {error}"), file=sys.stderr)
         sys.exit(StudyError.exit_code)
     except StudyError as error:
         # Located faults stand as they are, so that editors can jump to them.
-        print(error if isinstance(error, SpecError) else f"error: {error}", file=sys.stderr)
+        print(plain_text(str(error) if isinstance(error, SpecError) else f"error: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _OF_THE_SYSTEM:
+            raise
+        where = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+        print(plain_text(f"error: the system refuses a file or folder, {error.strerror}{where}"), file=sys.stderr)
+        sys.exit(1)
     finally:
         say_goodbye()
 

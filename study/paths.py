@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -282,7 +283,12 @@ def cache_dir() -> Path:
     """Return the folder for rendered and decoded data; STUDY_CACHE moves it."""
     if own := os.environ.get("STUDY_CACHE"):
         return expand_home(own)
-    return expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ray-study"
+    if given := os.environ.get("XDG_CACHE_HOME"):
+        return expand_home(given) / "ray-study"
+    try:
+        return Path.home() / ".cache" / "ray-study"
+    except RuntimeError:  # no HOME, and no entry in the list of users
+        return Path(tempfile.gettempdir()) / f"ray-study-{os.getuid()}" / "cache"
 
 
 _PARTIAL_FILE = re.compile(r"\..*\.[0-9a-f]{32}\.part")

@@ -56,7 +56,7 @@ class PlainText(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write text, escaped where it does not print."""
-        return self.styled.write(text if text.isprintable() else _plain(text))
+        return self.styled.write(plain_text(text))
 
     def flush(self) -> None:
         """Write what is buffered."""
@@ -71,7 +71,10 @@ class PlainText(io.TextIOBase):
         return self.styled.fileno()
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """Return text of one or several lines with every character escaped that does not print."""
+    if text.isprintable():
+        return text
     lines = text.split("\n")
     ends = [line.endswith("\r") for line in lines[:-1]] + [False]  # CSV ends its lines with CR LF
     return "\n".join(

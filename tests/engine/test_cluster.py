@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import ray
 
 from study.config.search_config import BudgetSpec, ResourceSpec
 from study.config.study_config import StudySpec
-from study.engine.ray.cluster import Slots, accelerator_types, plan_slots, require_accelerators
+from study.engine.ray import cluster as module
+from study.engine.ray.cluster import Slots, accelerator_types, cluster, plan_slots, require_accelerators
 from study.errors import EngineError
 
 
@@ -111,3 +116,94 @@ print("quiet")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "quiet\n", done.stderr
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """What Ray was started with; nothing is really started."""
+    asked: list[dict[str, object]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: asked.append(options))
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(module, "available_cores", lambda: 3)
+    for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.setenv(name, "")
+    return asked
+
+
+def test_ray_gets_the_cpus_that_this_process_may_use(started: list[dict[str, object]]) -> None:
+    with cluster(None):
+        pass
+    assert (started[0]["address"], started[0]["num_cpus"]) == ("local", 3)
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+@pytest.mark.parametrize("kind", ["long", "missing", "file", "relative", "usable"])
+def test_ray_keeps_its_files_where_its_sockets_fit(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str, kind: str
+) -> None:
+    short = Path(tempfile.mkdtemp(prefix="s", dir="/tmp"))
+    file = tmp_path / "file"
+    file.write_text("in the way")
+    place = {
+        "long": str(tmp_path / ("x" * 60)), "missing": str(file / "in"), "file": str(file), "relative": "tmp",
+        "usable": str(short),
+    }[kind]  # fmt: skip
+    monkeypatch.setenv(variable, place)
+    with cluster(None):
+        assert os.environ["RAY_TMPDIR"] == (place if kind == "usable" else "/tmp")
+    shutil.rmtree(short)
+    assert len(started) == 1
+
+
+def test_where_ray_has_no_place_for_its_files_every_place_is_named(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.chdir(long)
+    monkeypatch.setattr(module, "OTHER_FOLDERS", ("/proc/nowhere",))
+    monkeypatch.setattr(os, "getuid", lambda: 10**9)
+    monkeypatch.setattr(
+        module, "_unfit", lambda folder, real=module._unfit: "is full" if folder.match("/run/*/*") else real(folder)
+    )
+    monkeypatch.setenv("TMPDIR", str(long))
+    told = "is too long for the names of sockets; /proc/nowhere cannot be written .*; /run/user/1000000000 is full"
+    with pytest.raises(EngineError, match=told), cluster(None):
+        raise AssertionError("there is no place")
+    assert started == []
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:", ":6379", "host:0", "host:99999", "foo://x", "ray://", " "])
+@pytest.mark.parametrize("named", ["--address", "RAY_ADDRESS"])
+def test_an_address_of_another_form_is_refused_and_who_named_it_is_said(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, address: str, named: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address if named == "RAY_ADDRESS" else "")
+    way_out = "unset RAY_ADDRESS" if named == "RAY_ADDRESS" else "leave --address out"
+    with pytest.raises(EngineError) as refused, cluster(address if named == "--address" else None):
+        raise AssertionError("it is no address")
+    told = str(refused.value)
+    assert told.startswith(f"a Ray cluster must answer at {address}, which {named}")
+    assert "an address is HOST:PORT, such as 10.0.0.1:6379, ray://HOST:PORT or auto; start one there with" in told
+    assert told.endswith(f"or {way_out} to run on this machine alone")
+    assert started == []
+
+
+def test_local_in_the_environment_starts_a_cluster_here(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with cluster(None):
+        pass
+    assert started[0]["address"] == "local"
+
+
+def test_a_fault_of_ray_at_its_start_is_one_line(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**options: object) -> None:
+        raise RuntimeError("\nThe node died.\nTraceback of 30 lines")
+
+    monkeypatch.setattr(ray, "init", fail)
+    with pytest.raises(EngineError, match=r"^cannot start Ray on this machine: The node died; its logs"), cluster(None):
+        raise AssertionError("Ray did not start")

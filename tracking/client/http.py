@@ -61,7 +61,7 @@ class _Session(requests.Session):
 def _user_of_mlflow() -> str | None:
     """Return ``USER:PASSWORD`` of MLflow's environment variables or of its file, None where either is missing."""
     config = configparser.ConfigParser()
-    with suppress(OSError, configparser.Error, UnicodeDecodeError):
+    with suppress(OSError, RuntimeError, configparser.Error, UnicodeDecodeError):  # RuntimeError: no home
         config.read(Path.home() / ".mlflow" / "credentials")
     names = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
     values = [os.environ.get(name) or config.get("mlflow", name.lower(), fallback=None) for name in names]
