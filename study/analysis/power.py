@@ -40,7 +40,7 @@ class VarianceComponents:
 
 def components_of(comparison: Comparison, first: int, other: int) -> VarianceComponents:
     """Estimate the variance components of the difference between two configurations from their runs."""
-    runs, spread = comparison.runs, comparison.model.spread
+    runs, spread = comparison.runs, comparison.plain_model.spread
     images = runs.units.shape[1]
     total = float(((runs.mean_units[first] - runs.mean_units[other]) ** 2).sum())
     if spread is None:

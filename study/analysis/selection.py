@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.contrast import ErrorModel
+from study.analysis.contrast import ErrorModel, total_variances
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,8 @@ def corrected_value(model: ErrorModel, draws: Floats, split: float = SPLIT) -> t
     units = model.runs.mean_units
     covariance = units @ units.T
     if model.spread is not None:
-        covariance = covariance + np.diag(model.spread.of_means())
+        by_images = np.diagonal(covariance)
+        covariance = covariance + np.diag(total_variances(by_images, model.spread.beside_images()) - by_images)
     values, vectors = np.linalg.eigh(covariance)
     noise = draws @ (vectors * np.sqrt(np.maximum(values, 0))).T  # [draws, configurations]
     means = model.runs.means

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,17 +111,24 @@ class SeedSpread:
         variances: Floats = np.maximum(self.total - self.images, 0) / self.runs
         return variances
 
-    def nodes(self, count: int) -> Floats:
-        """Return [count, configurations], equally likely variances of the means beside what images cause.
+    def beside_images(self, scale: Floats | float = 1.0) -> Floats:
+        """Return [..., configurations], the variances of the means beside what images cause in them.
 
-        They are below 0 where runs may differ less than their images alone let expect: what images cause in a mean
+        They are below 0 where runs differ less than their images alone let expect: what images cause in a mean
         includes what each run errs by itself, and only the sum of both is a variance.
+
+        Args:
+            scale: [..., configurations], how much larger than observed the variances are taken to be.
         """
+        variances: Floats = (self.total * scale - self.images) / self.runs
+        return variances
+
+    def nodes(self, count: int) -> Floats:
+        """Return [count, configurations], equally likely values of ``beside_images`` given what was observed."""
         scale = np.empty((count, len(self.total)))
         for k, (df, own) in enumerate(zip(self.df, self.own, strict=True)):
             scale[:, k] = shared_scales(int(df), count, k + 1 if own else 0)
-        variances: Floats = (self.total * scale - self.images) / self.runs
-        return variances
+        return self.beside_images(scale)
 
 
 @functools.lru_cache(maxsize=512)
@@ -132,7 +140,11 @@ def shared_scales(df: int, count: int, stream: int = 0) -> Floats:
     return np.random.default_rng([stream, count]).permutation(scales)
 
 
-def seed_spread(runs: Runs, order: Sequence[int], *, strict: bool) -> SeedSpread:
+Care = Literal["none", "leader", "all"]
+"""Whose wide spread would mislead: nobody's where only averages matter, the leader's, or everybody's."""
+
+
+def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader") -> SeedSpread:
     """Estimate the variance between the seeds of each configuration.
 
     It is pooled over the leader and the next seven, as the residual of configuration and seed (of the configuration
@@ -142,7 +154,8 @@ def seed_spread(runs: Runs, order: Sequence[int], *, strict: bool) -> SeedSpread
     Args:
         runs: at least one configuration has several seeds.
         order: the configurations, best first.
-        strict: whether every configuration is tested at the strict level, and takes the larger of both variances.
+        care: whose variance is tested at which level. Where all matter, or the leader has two seeds, it is the larger
+            of both variances.
 
     Source: Obuchowski & Rockette 1995 and Hillis 2014; seeds are the readers, images the cases.
     """
@@ -154,8 +167,8 @@ def seed_spread(runs: Runs, order: Sequence[int], *, strict: bool) -> SeedSpread
     if len(pool) > 1 and not (runs.is_balanced and size == 2):
         candidates = {k: _own_spread(runs, k, pool) for k in range(size) if counts[k] > 1}
     for k, each in candidates.items():
-        is_leader = k == order[0]
-        is_strict = strict or (is_leader and counts[k] == 2)
+        is_leader = care == "leader" and k == order[0]
+        is_strict = care == "all" or (is_leader and counts[k] == 2)
         strict_level = TWO_SEEDS_LEVEL if counts[k] == 2 else STRICT_LEVEL
         level = strict_level if is_strict else LEADER_LEVEL if is_leader else OTHER_LEVEL
         scatters[k] = each.ratio > fdtri(each.df, each.rest_df, 1 - level)
@@ -169,7 +182,7 @@ def seed_spread(runs: Runs, order: Sequence[int], *, strict: bool) -> SeedSpread
         alone = candidates[k]
         # With two configurations and different seeds there is nobody to pool with.
         takes_own = scatters[k] or (size == 2 and not runs.is_balanced)
-        is_strict = strict or (k == order[0] and counts[k] == 2)
+        is_strict = care == "all" or (care == "leader" and k == order[0] and counts[k] == 2)
         if takes_own:
             own[k], df[k] = True, alone.df
         if takes_own or (is_strict and alone.total - alone.images > pooled - pooled_images):

@@ -33,7 +33,7 @@ from study.analysis.simultaneous import (
     rank_intervals,
     simultaneous_half_widths,
 )
-from study.analysis.variance_components import Runs, seed_main_effect, seed_spread, shared_scales
+from study.analysis.variance_components import Care, Runs, seed_main_effect, seed_spread, shared_scales
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -109,15 +109,20 @@ class Comparison:
     @functools.cached_property
     def model(self) -> ErrorModel:
         """The errors of the means, for questions about the leader."""
-        return self._model(strict=False)
+        return self._model("leader")
 
     @functools.cached_property
     def strict_model(self) -> ErrorModel:
         """The errors of the means, where all configurations matter as much as the leader."""
-        return self._model(strict=True)
+        return self._model("all")
 
-    def _model(self, *, strict: bool) -> ErrorModel:
-        spread = None if self.about == "checkpoints" else seed_spread(self.runs, self.order, strict=strict)
+    @functools.cached_property
+    def plain_model(self) -> ErrorModel:
+        """The errors of the means, as they are on average."""
+        return self._model("none")
+
+    def _model(self, care: Care) -> ErrorModel:
+        spread = None if self.about == "checkpoints" else seed_spread(self.runs, self.order, care)
         smallest = float(self.measured.trials.min())
         images = self.runs.units.shape[1]
         one_image = 1 / max(1.0, min(smallest, images))
@@ -289,7 +294,7 @@ def _winner_value(comparison: Comparison, leader: int, draws: int) -> WinnerValu
     corrected, wider = raw, 1.0
     if len(comparison.order) > 1:
         size = len(comparison.order)
-        corrected, wider = corrected_value(comparison.model, normal_draws(draws, 2 * size)[:, :size])
+        corrected, wider = corrected_value(comparison.plain_model, normal_draws(draws, 2 * size)[:, :size])
         corrected = max(0.0, comparison.mode * corrected)
     corrected = min(corrected, comparison.span)
     low, high = comparison.interval(leader, corrected, wider * float(comparison.half_widths[leader]))

@@ -30,7 +30,7 @@ def _model(values: np.ndarray, units: np.ndarray | None = None) -> ErrorModel:
         np.tile(np.arange(seeds), configurations),
     )
     order = np.argsort(-runs.means).tolist()
-    return ErrorModel(runs, seed_spread(runs, order, strict=False) if seeds > 1 else None, 1 / 30)
+    return ErrorModel(runs, seed_spread(runs, order) if seeds > 1 else None, 1 / 30)
 
 
 def test_two_configurations_on_endless_images_are_students_paired_test() -> None:
@@ -59,7 +59,7 @@ def test_seeds_and_images_add_up() -> None:
         images = rng.standard_normal((2, 1, 200)) * shared + rng.standard_normal((2, 3, 200)) * own
         values = images.sum(axis=2) + seeds * rng.standard_normal((2, 3))
         runs = Runs(values.ravel(), images.reshape(6, 200), np.repeat([0, 1], 3), np.tile([0, 1, 2], 2))
-        each = seed_spread(runs, [0, 1], strict=False)
+        each = seed_spread(runs, [0, 1])
         spread.append((each.total[0], each.images[0]))
     total, by_images = np.mean(spread, axis=0)
     assert by_images == pytest.approx(200 * own**2, rel=0.05)
@@ -82,11 +82,11 @@ def test_configurations_with_other_seeds_are_not_paired() -> None:
     configuration, seed = np.array([0, 0, 0, 1, 1, 2, 2, 2]), np.array([0, 1, 2, 0, 1, 0, 1, 2])
     seed_effect = np.array([-0.1, 0.0, 0.1])[seed]
     runs = Runs(0.9 + seed_effect, rng.standard_normal((8, 40)) * 1e-4, configuration, seed)
-    spread = seed_spread(runs, [0, 1, 2], strict=False)
+    spread = seed_spread(runs, [0, 1, 2])
     assert not runs.is_balanced
     assert spread.total[0] > 0.004  # the seeds' common effect stays in
     paired = Runs(runs.values[seed < 2], runs.units[seed < 2], configuration[seed < 2], seed[seed < 2])
-    assert seed_spread(paired, [0, 1, 2], strict=False).total[0] < 1e-6
+    assert seed_spread(paired, [0, 1, 2]).total[0] < 1e-6
 
 
 def test_no_variance_is_no_claim_and_has_a_width() -> None:
