@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.field_getters import Seeds, configuration_fields, mode_of, require_filter, require_metric, trial_fields
@@ -39,6 +39,9 @@ class Ranking:
         baseline: the point that the others of a one-factor design differ from.
         total: how many trials there are.
         is_part: whether more trials than ``rows`` may match ``where``.
+        classes: names of the classes, empty where unknown.
+        rank_intervals: the lowest and the highest rank that each point, or each trial, may have, where it was judged.
+        baseline_differences: of each point to the baseline, with the ends of intervals that all hold together.
         looks: the evaluations on the test images.
     """
 
@@ -59,6 +62,9 @@ class Ranking:
     seeds_of_studies: Seeds | None = None
     looks: tuple[FinalLook, ...] = ()
     is_part: bool = False
+    classes: tuple[str, ...] = ()
+    rank_intervals: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    baseline_differences: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
     def base(self) -> Configuration | None:
@@ -135,6 +141,7 @@ def rank_studies(
         mode=first.mode,
         rows=rank_trials(records, objectives),
         class_counts=_class_counts(studies, first.metric),
+        classes=studies[0].classes if len(studies) == 1 else (),
         configurations=configurations,
         replicates=replicates,
         seeds=studies[0].seeds if all(study.seeds == studies[0].seeds for study in studies) else (),

@@ -26,7 +26,8 @@ class StudyHandle(ABC):
     ``records`` are its trials, without their epochs unless those were asked for; ``total`` counts the trials there
     are. Of a server's study ``records`` may be a part: ``is_part`` then says that more trials may match the condition
     they were chosen by, and ``sample`` has some of all trials, which show the names and types of metrics and
-    hyperparameters. ``class_counts`` are the images of each class by set; empty where unknown, as are ``seeds``.
+    hyperparameters. ``class_counts`` are the images of each class by set; empty where unknown, as are ``seeds``
+    and ``classes``, their names.
     """
 
     records: Sequence[TrialRecord]
@@ -39,6 +40,7 @@ class StudyHandle(ABC):
     data_source: str
     fingerprint: str
     class_counts: Mapping[str, tuple[int, ...]]
+    classes: tuple[str, ...] = ()
     looks: tuple[FinalLook, ...]
 
     @property
@@ -71,6 +73,7 @@ class StudyInFolder(StudyHandle):
         self.design = view.spec.design.kind
         self.data_source = view.data.source
         self.fingerprint = view.data.fingerprint
+        self.classes = view.data.classes
         self.class_counts = {
             images: tuple(counts.get(label, 0) for label in view.data.classes)
             for images, counts in view.data.class_counts.items()

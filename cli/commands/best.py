@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,7 +81,7 @@ def best(
             _warn_of_lost(open_study(results, ranking.study), front_records(ranking))
         return
     winner = winner_of(ranking)
-    verdict = _verdict(ranking)
+    certainty = _certainty(ranking, None if tracking_uri else results)
     looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again, storage=storage)
     own, done = look_at(looks, winner), None
     if register is not None:
@@ -89,7 +89,7 @@ def best(
             results,
             ranking,
             winner,
-            verdict.text,
+            certainty["text"],
             looks,
             name=register,
             alias=alias,
@@ -104,12 +104,12 @@ def best(
     if json:
         first = ranking.configurations[0] if ranking.configurations else None
         row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
-        print_json({**row, "certainty": asdict(verdict), "test": own and asdict(own),
+        print_json({**row, "certainty": certainty, "test": own and asdict(own),
                     "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done),
                     "checkpoint_fault": fault})  # fmt: skip
         _warn_of(fault)
         return
-    print_best(ranking, winner, verdict.text)
+    print_best(ranking, winner, certainty)
     _print_looks(looks, own)
     if done is not None:
         typer.echo(describe_registered(done))
@@ -126,12 +126,19 @@ def _warn_of_lost(study: StudyInFolder, records: Sequence[TrialRecord]) -> None:
         _warn_of(fault_of_checkpoint(study, record))
 
 
-def _verdict(ranking: Ranking) -> Verdict:
-    from study.analysis.significance import judge_best, judge_configurations
+def _certainty(ranking: Ranking, results: Path | None) -> dict[str, Any]:
+    """Return how sure the lead is: by the stored predictions, or where there are none by formulas and seeds."""
+    from cli.stored_predictions import NoPredictionsError, judge_stored
 
-    if ranking.configurations:
-        return judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts)
-    return judge_best(ranking.rows, ranking.metric, ranking.class_counts)
+    try:
+        return judge_stored(ranking, results).certainty
+    except NoPredictionsError:
+        from study.analysis.significance import judge_best, judge_configurations
+
+        found: Verdict = judge_best(ranking.rows, ranking.metric, ranking.class_counts)
+        if ranking.configurations:
+            found = judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts)
+        return asdict(found)
 
 
 def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
@@ -234,7 +241,7 @@ def _export(checkpoint: Path, file: Path) -> str:
     return export_graph(checkpoint, file)
 
 
-def print_best(ranking: Ranking, winner: RankedTrial, verdict: str) -> None:
+def print_best(ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, Any]) -> None:
     """Print the winning checkpoint and how sure its place is."""
     record = winner.record
     if ranking.configurations:
@@ -253,7 +260,10 @@ def print_best(ranking: Ranking, winner: RankedTrial, verdict: str) -> None:
     if record.kept is False:
         typer.echo(f"  weights      not kept (keep.per_study); {_rerun(record)} makes them again")
     typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
-    typer.echo(f"  certain?     {verdict}")
+    if expected := certainty.get("winner_value"):
+        ends = f"({number(expected['low'])} to {number(expected['high'])})"
+        typer.echo(f"  to expect    {number(expected['corrected'])} {ends} on images like these, as it was picked")
+    typer.echo(f"  certain?     {certainty['text']}")
 
 
 def front_records(ranking: Ranking) -> list[TrialRecord]:

@@ -68,7 +68,25 @@ def _difference(ranking: Ranking, configuration: Configuration) -> tuple[float, 
     from study.analysis.significance import difference_to
 
     base = ranking.base
-    return None if base is None or base is configuration else difference_to(base, configuration)
+    if base is None or base is configuration:
+        return None
+    if found := ranking.baseline_differences.get(configuration.point):
+        return found[0], max(found[2] - found[0], found[0] - found[1])
+    return difference_to(base, configuration)
+
+
+def _rank_interval(ranking: Ranking, key: int | None, at: int) -> object:
+    return ranking.rank_intervals[key][at] if key is not None and key in ranking.rank_intervals else _ABSENT
+
+
+def _judged_trial(ranking: Ranking, row: RankedTrial) -> int | None:
+    """Return the number of a trial where trials were judged, and not configurations."""
+    return None if ranking.configurations else row.record.trial
+
+
+def _ranks(ranking: Ranking, key: int) -> str:
+    low, high = ranking.rank_intervals.get(key, ("-", "-"))
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def _difference_text(ranking: Ranking, configuration: Configuration) -> str:
@@ -88,6 +106,21 @@ METRICS, ASKED, PARAMS = (LeaderboardColumn(name) for name in ("metrics", "asked
 
 COLUMNS: Sequence[LeaderboardColumn] = (
     LeaderboardColumn("rank", "rank", trial=lambda _, row: row.rank, configuration=lambda _, each: each.rank),
+    LeaderboardColumn(
+        "may be", trial=lambda ranking, row: _ranks(ranking, row.record.trial),
+        configuration=lambda ranking, each: _ranks(ranking, each.point),
+        shown=lambda ranking: bool(ranking.rank_intervals), right=False, exact=None,
+    ),
+    LeaderboardColumn(
+        "rank_low", "rank_low", trial=lambda ranking, row: _rank_interval(ranking, _judged_trial(ranking, row), 0),
+        configuration=lambda ranking, each: _rank_interval(ranking, each.point, 0),
+        shown=lambda ranking: bool(ranking.rank_intervals), hidden=True,
+    ),
+    LeaderboardColumn(
+        "rank_high", "rank_high", trial=lambda ranking, row: _rank_interval(ranking, _judged_trial(ranking, row), 1),
+        configuration=lambda ranking, each: _rank_interval(ranking, each.point, 1),
+        shown=lambda ranking: bool(ranking.rank_intervals), hidden=True,
+    ),
     LeaderboardColumn(
         "study", "study", trial=lambda _, row: row.record.study, configuration=lambda _, each: each.study,
         shown=lambda ranking: len(ranking.studies) > 1, right=False, folds=True,

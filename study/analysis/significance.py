@@ -88,7 +88,12 @@ def judge_candidates(
     lead, error = abs(values[0] - values[1]), standard_error(metric, values[0], class_counts)
     if error is None:
         return Verdict(lead, None, None, f"not known: the lead over the next is {lead:.2g} and {once}")
-    tied = sum(abs(values[0] - value) <= TWO_SIDED_95 * error for value in values[1:])
+    # Both values are blurred; that the same images blur both is not known to what degree.
+    others = [standard_error(metric, value, class_counts) or 0.0 for value in values[1:]]
+    tied = sum(
+        abs(values[0] - value) <= TWO_SIDED_95 * math.hypot(error, other)
+        for value, other in zip(values[1:], others, strict=True)
+    )
     blur, images = TWO_SIDED_95 * error, sum(class_counts)
     ahead = f"the lead over the next is {lead:.4f}; {images} {images_in_words(metric)} alone blur it by +-{blur:.4f}"
     if tied:

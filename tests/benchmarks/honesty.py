@@ -290,7 +290,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=None, help="only these numbers of configurations")
     parser.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS))
     parser.add_argument("--only", default="", help="run only cells whose names contain this")
-    parser.add_argument("--add", action="store_true", help="add to the table that is there instead of a new one")
+    parser.add_argument("--add", action="store_true", help="keep the cells of the table that is there")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/reference"))
     options = parser.parse_args(arguments)
@@ -298,7 +298,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[dict[str, object]] = json.loads(kept.read_text("utf-8")) if options.add and kept.exists() else []
     for grid in options.grids:
         for cell in GRIDS[grid]():
-            if options.only not in cell.name or (options.sizes and cell.configurations not in options.sizes):
+            is_known = any((row["grid"], row["cell"]) == (grid, cell.name) for row in rows)
+            if (
+                is_known
+                or options.only not in cell.name
+                or (options.sizes and cell.configurations not in options.sizes)
+            ):
                 continue
             began = time.perf_counter()
             result = simulate(cell, options.studies, options.seed, options.joint)

@@ -1,0 +1,147 @@
+"""best and compare by the predictions that trials stored: what they say, and when they cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ranking_kit import P, record
+
+from cli.commands.best import _certainty, print_best
+from cli.ranking import Ranking
+from cli.stored_predictions import NoPredictionsError, judge_stored
+from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
+from study.analysis.ranking import rank_configurations, rank_trials
+from study.config.search_config import Objective
+from study.paths import SCORES
+from study.records import TrialRecord, TrialState
+from study.training.metrics import evaluate
+
+IMAGES = 400
+CLASSES = ("no", "yes")
+LABELS = np.arange(IMAGES) % 2
+
+
+def _trial(
+    folder: Path, number: int, lead: float, *, point: int | None = None, replicate: int = 0,
+    state: TrialState = TrialState.COMPLETE,
+) -> TrialRecord:  # fmt: skip
+    """Store the predictions of a trial, and return its record with the metrics they have."""
+    rng = np.random.default_rng(number)
+    logits = lead * (LABELS - 0.5) + rng.standard_normal(IMAGES)
+    checkpoint = folder / f"trial{number}"
+    checkpoint.mkdir()
+    np.savez(checkpoint / SCORES, scores=1 / (1 + np.exp(-logits)), labels=LABELS)
+    metrics = {f"val_{key}": value for key, value in evaluate(logits, LABELS, CLASSES).items()}
+    made = record(number, metrics, state, point=point, replicate=replicate)
+    return replace(made, checkpoint=str(checkpoint))
+
+
+def _ranking(
+    records: Sequence[TrialRecord], metric: str = "val_auc", *, seeds: int = 1, baseline: int | None = None
+) -> Ranking:
+    objectives = (Objective(metric=metric, mode="min" if metric == "val_loss" else "max"),)
+    configurations = tuple(rank_configurations(records, objectives, seeds)) if seeds > 1 else ()
+    return Ranking("s", metric, objectives[0].mode, rank_trials(records, objectives), (200, 200), configurations,
+                   seeds, studies=("s",), classes=CLASSES, baseline=baseline)  # fmt: skip
+
+
+def _seeds(folder: Path, leads: Mapping[int, float], seeds: int = 3) -> list[TrialRecord]:
+    return [
+        _trial(folder, point * seeds + seed, lead, point=point, replicate=seed)
+        for point, lead in leads.items()
+        for seed in range(seeds)
+    ]
+
+
+@pytest.mark.parametrize("metric", ["val_auc", "val_accuracy", "val_f1", "val_loss", "val_recall.yes"])
+def test_a_clear_lead_of_one_run_is_one_of_a_checkpoint(tmp_path: Path, metric: str) -> None:
+    ranking = _ranking([_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0), _trial(tmp_path, 2, 0.8)], metric)
+    found = _certainty(ranking, tmp_path)
+    assert (found["verdict"], found["about"], found["may_be_best"], found["tied"]) == ("yes", "checkpoints", [1], 0)
+    assert found["text"].startswith("which checkpoint: trial 1, ")
+    assert "which configuration: unknown, each ran once" in found["text"]
+    assert found["lead"] > 2 * found["standard_error"] > 0
+    assert found["winner_value"]["low"] < found["winner_value"]["raw"] < found["winner_value"]["high"]
+
+
+def test_a_close_lead_is_undecided_and_trials_stopped_early_are_named(tmp_path: Path) -> None:
+    records = [_trial(tmp_path, 0, 2.0), _trial(tmp_path, 1, 2.0), _trial(tmp_path, 2, 1.9, state=P)]
+    found = _certainty(_ranking(records), tmp_path)
+    assert found["verdict"] == "undecided"
+    assert found["tied"] >= 1
+    assert found["text"].endswith("; 1 were stopped early; what they would have become is not known")
+
+
+def test_seeds_are_judged_together_with_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranking = _ranking(_seeds(tmp_path, {0: 1.5, 1: 4.0, 2: 1.4}), seeds=3, baseline=0)
+    found = _certainty(ranking, tmp_path)
+    assert (found["verdict"], found["about"], found["may_be_best"]) == ("yes", "configurations", [1])
+    assert found["text"].startswith("yes: +0.")
+    assert found["text"].endswith("images); beats each of 2")
+    assert (found["seeds"], found["unjudged"]) == (3, 0)
+    best = ranking.configurations[0]
+    assert best.best is not None
+    print_best(ranking, next(row for row in ranking.rows if row.record is best.best), found)
+    shown = capsys.readouterr().out
+    assert "  to expect    0." in shown
+    assert "  certain?     yes: +0." in shown
+
+
+def test_the_table_has_ranks_that_may_be_and_simultaneous_differences(tmp_path: Path) -> None:
+    ranking = _ranking(_seeds(tmp_path, {0: 1.5, 1: 4.0, 2: 1.4}), seeds=3, baseline=0)
+    verdict = judge_stored(ranking, tmp_path)
+    judged = replace(ranking, rank_intervals=verdict.ranks, baseline_differences=verdict.to_baseline(0))
+    table = configuration_table(judged, judged.configurations, [])
+    columns = {column.heading: column.cells for column in table.columns}
+    assert columns["may be"] == ["1", "2-3", "2-3"]
+    rows = [configuration_json(judged, each) for each in judged.configurations]
+    assert [(row["rank_low"], row["rank_high"]) for row in rows] == [(1, 1), (2, 3), (2, 3)]
+    best = next(row for row in rows if row["point"] == 1)
+    assert 0 < best["difference_margin"] < best["difference"]
+    assert "difference" not in next(row for row in rows if row["point"] == 0)
+    assert "may be" not in {column.heading for column in configuration_table(ranking, [], []).columns}
+
+
+def test_trials_have_ranks_too(tmp_path: Path) -> None:
+    ranking = _ranking([_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0)])
+    judged = replace(ranking, rank_intervals=judge_stored(ranking, tmp_path).ranks)
+    assert [(row["rank_low"], row["rank_high"]) for row in (trial_json(judged, row) for row in judged.rows)] == [
+        (1, 1), (2, 2)
+    ]  # fmt: skip
+    assert "may be" in {column.heading for column in trial_table(judged, judged.rows, []).columns}
+
+
+def test_a_configuration_with_fewer_seeds_is_set_aside(tmp_path: Path) -> None:
+    records = _seeds(tmp_path, {0: 1.5, 1: 3.0})
+    records.append(_trial(tmp_path, 20, 5.0, point=2))
+    found = _certainty(_ranking(records, seeds=3), tmp_path)
+    assert found["text"].endswith("; not judged: 1 that ran fewer seeds")
+    assert found["unjudged"] == 1
+
+
+def test_what_cannot_be_compared_is_said_and_judged_by_formulas(tmp_path: Path) -> None:
+    records = [_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0)]
+    plain = _ranking(records)
+    cases = [
+        (_ranking(records, "val_ece"), "not measured on images, or its error is not known"),
+        (replace(plain, studies=("s", "t")), "within one study of a results folder"),
+        (_ranking([replace(records[0], checkpoint="nowhere"), records[1]]), "trial 0 has no predictions"),
+        (_ranking([replace(each, metrics={"val_auc": 0.5 + 0.1 * each.trial}) for each in records]),
+         "do not give the val_auc that was reported"),
+        (replace(plain, mode="min"), "ranked by its worse direction"),
+    ]  # fmt: skip
+    for ranking, message in cases:
+        with pytest.raises(NoPredictionsError, match=message):
+            judge_stored(ranking, tmp_path)
+        assert {"lead", "tied", "text"} <= _certainty(ranking, tmp_path).keys()
+    with pytest.raises(NoPredictionsError, match="within one study"):
+        judge_stored(plain, None)
+    other = tmp_path / "trial1" / SCORES
+    with np.load(other) as stored:
+        np.savez(other, scores=stored["scores"][::-1], labels=1 - stored["labels"])
+    with pytest.raises(NoPredictionsError, match="different images, or in another order"):
+        judge_stored(plain, tmp_path)
