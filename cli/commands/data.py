@@ -92,7 +92,8 @@ def _print_report(report: FolderCheck) -> None:
     if report.total:
         _print_counts(report)
     _print_faults(report)
-    _print_likeness(report)
+    if report.total:
+        _print_likeness(report)
     if report.sheets:
         more = f" and {len(report.sheets) - SHOWN_SHEETS} more" if len(report.sheets) > SHOWN_SHEETS else ""
         typer.echo(f"look at {', '.join(map(short_path, report.sheets[:SHOWN_SHEETS]))}{more}")
@@ -148,7 +149,8 @@ def _print_faults(report: FolderCheck) -> None:
         typer.echo(f"note         {notice}")
     broken = len(report.broken)
     share = f" ({broken / report.total:.2%}; a study takes at most 1%)" if broken else ""
-    typer.echo(f"broken       {broken}{share}")
+    if report.total:
+        typer.echo(f"broken       {broken}{share}")
     for line in report.broken[:SHOWN_BROKEN]:
         typer.echo(f"  {line}")
     if broken > SHOWN_BROKEN:
