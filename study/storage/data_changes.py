@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from study.paths import StudyLayout, read_inside, write_text_atomic
 from study.storage.study_attributes import StudyAttributes
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     from study.data.dataset import DataBundle
@@ -47,7 +48,11 @@ def _changes(layout: StudyLayout, data: DataBundle) -> str:
         "new": [key for key in now if key not in before],
         "changed": [key for key in before if key in now and before[key] != now[key]],
     }
-    listed = [f"{kind}: {picture} ({name})" for kind, keys in kinds.items() for name, picture in sorted(keys)]
+    listed = [
+        f"{kind}: {printable(picture)} ({printable(name)})"
+        for kind, keys in kinds.items()
+        for name, picture in sorted(keys)
+    ]
     more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     return f" ({', '.join(listed[:_LISTED])}{more})" if listed else ""
 
