@@ -102,7 +102,7 @@ class ExportError(StudyError):
 
 def missing(layout: StudyLayout) -> StudyStorageError:
     """Return the error of a study that is not there."""
-    return StudyStorageError(f"no study in {layout.root}; `study list` shows those there are")
+    return StudyStorageError(f"no study in {layout.root}; `study list{layout.results_option}` shows those there are")
 
 
 def damaged(layout: StudyLayout, cause: Exception) -> StudyStorageError:

@@ -73,9 +73,13 @@ class StudyLayout:
     def command(self, verb: str, trial: int | None = None) -> str:
         """Return the command line that does something with this study or a trial of it, quoted for a shell."""
         what = self.name if trial is None else f"{self.name}/{trial}"
+        return f"study {verb} {shlex.quote(what)}{self.results_option}"
+
+    @property
+    def results_option(self) -> str:
+        """The option that names the results folder, with a blank before it; nothing for the usual one."""
         is_usual = self.results == Path("results").absolute()
-        option = "" if is_usual else f" --results {shlex.quote(str(self.root.parents[1]))}"
-        return f"study {verb} {shlex.quote(what)}{option}"
+        return "" if is_usual else f" --results {shlex.quote(str(self.root.parents[1]))}"
 
     @property
     def name(self) -> str:

@@ -82,7 +82,9 @@ def _show_optuna(results: Path, name: str, tracking_uri: str | None, host: str, 
     try:
         _say(dashboard.url, "Optuna's dashboard, Ctrl-C stops it", json)
         if links.need_serving and not json:
-            typer.echo(f"its links to MLflow lead to {links.address}, where `study ui` serves the runs", err=True)
+            typer.echo(
+                f"its links to MLflow lead to {links.address}, where `{study.command('ui')}` serves the runs", err=True
+            )
         dashboard.serve()
     finally:
         dashboard.close()

@@ -276,7 +276,7 @@ class TrialController(ErrorCapture):
         if failure.disk:
             raise EngineError(
                 f"trials must be able to write below {self._retention.root}, but trial {trial} could not: "
-                f"{failure.summary}; make room and go on with `study resume`"
+                f"{failure.summary}; make room and go on with `{self._layout.command('resume')}`"
             )
         assignment = self._storage.assignment(trial)
         if failure.memory and not assignment.alone and 0 < self._gpus_of(assignment.config.model_dump()) < 1:

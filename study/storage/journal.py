@@ -15,7 +15,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 
 from study.errors import StudyStorageError
-from study.paths import sync_folder
+from study.paths import StudyLayout, sync_folder
 from study.storage.journal_format import format_batch, parse_line, split_lines
 
 
@@ -87,7 +87,8 @@ class JournalBackend(BaseJournalBackend):
         except OSError as error:
             raise StudyStorageError(
                 f"a study must be able to write {self._journal}, but: {error.strerror or error}; "
-                "what it had stored is safe: mend this and go on with `study resume`"
+                "what it had stored is safe: mend this and go on with "
+                f"`{StudyLayout(self._journal.parent).command('resume')}`"
             ) from error
         self._latest = [parse_line(line) for line in lines.splitlines()]  # just as a reader gets them
         self._count += len(self._latest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -132,6 +131,6 @@ def refuse_existing(layout: StudyLayout, name: str) -> None:
     """
     if layout.journal.exists():
         raise StudyStorageError(
-            f"a study's name must be new, but `{name}` exists; `study resume {shlex.quote(name)}` goes on with it, "
+            f"a study's name must be new, but `{name}` exists; `{layout.command('resume')}` goes on with it, "
             "`study run FILE --name OTHER` starts another"
         )

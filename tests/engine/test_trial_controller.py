@@ -144,7 +144,7 @@ def test_a_full_disk_stops_the_study_and_blames_no_trial(tmp_path: Path) -> None
     assert controller.next_assignment() is None
     assert storage.record(trial).state is TrialState.RUNNING
     assert not layout.trial_error(trial).exists()
-    with pytest.raises(EngineError, match=r"No space left on device.*go on with `study resume`"):
+    with pytest.raises(EngineError, match=r"No space left on device.*go on with `study resume "):
         controller.raise_captured()
 
 

@@ -72,7 +72,7 @@ def test_create_is_all_or_nothing(tmp_path: Path, moment: str) -> None:
 
 def test_a_name_is_used_once(tmp_path: Path) -> None:
     make_storage(tmp_path / "s")
-    with pytest.raises(StudyStorageError, match="`study resume crash` goes on"):
+    with pytest.raises(StudyStorageError, match=r"`crash` exists; `study resume s --results .*` goes on"):
         make_storage(tmp_path / "s")
 
 

@@ -96,7 +96,8 @@ def check_file(path: Path, study: str, *, own: bool) -> None:
             raise _unwritable(path, str(exc.orig)) from exc
         raise TrackingError(
             f"A tracking database must be one of MLflow's in sqlite, but {path} cannot be read: {exc.orig}; name "
-            "another with --tracking-uri, or move this one away and `study sync` fills a new one"
+            f"another with --tracking-uri, or move this one away and `study sync NAME --tracking-uri "
+            f"{quoted_uri(f'{SQLITE}{path}')}` fills a new one"
         ) from exc
 
 

@@ -92,7 +92,9 @@ class CheckpointRetention:
         try:
             yield
         except OSError as error:
-            raise EngineError(f"cannot {action} {self.root}: {error}; go on with `study resume`") from error
+            raise EngineError(
+                f"cannot {action} {self.root}: {error}; go on with `{self._layout.command('resume')}`"
+            ) from error
 
 
 def _is_weights(name: str) -> bool:
