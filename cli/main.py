@@ -13,7 +13,7 @@ from cli.commands import best, compare, data, diff, export, extend, judge, plan,
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
-from study.paths import OutsideError
+from study.paths import OutsideError, ensure_home
 from study.utils.streams import guard_standard_streams, plain_text
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ def main() -> None:
     """Run a command; a StudyError is one message and its exit code, a bug keeps its traceback."""
     guard_standard_streams()
     try:
+        ensure_home()
         hide_passwords()
         if sys.argv[1:2] in _OF_A_DRIVER:
             supervise()

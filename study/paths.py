@@ -287,12 +287,22 @@ def cache_dir() -> Path:
     """Return the folder for rendered and decoded data; STUDY_CACHE moves it."""
     if own := os.environ.get("STUDY_CACHE"):
         return expand_home(own)
-    if given := os.environ.get("XDG_CACHE_HOME"):
-        return expand_home(given) / "ray-study"
+    return expand_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ray-study"
+
+
+def ensure_home() -> None:
+    """Give this process a home if it has none, a folder for temporary files: libraries need one to be imported.
+
+    A user whom the system does not know, as in many containers, has none if HOME is not set.
+    """
     try:
-        return Path.home() / ".cache" / "ray-study"
-    except RuntimeError:  # no HOME, and no entry in the list of users
-        return Path(tempfile.gettempdir()) / f"ray-study-{os.getuid()}" / "cache"
+        Path.home()
+    except RuntimeError:
+        home = Path(tempfile.gettempdir()) / f"study-home-{os.getuid()}"
+        with suppress(FileExistsError):
+            home.mkdir(mode=0o700)
+        is_own = home.lstat().st_uid == os.getuid() and not home.is_symlink()
+        os.environ["HOME"] = str(home) if is_own else tempfile.mkdtemp(prefix="study-home-")
 
 
 _PARTIAL_FILE = re.compile(r"\..*\.[0-9a-f]{32}\.part")

@@ -29,6 +29,7 @@ from study.utils.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 
 class Forecast:
@@ -157,11 +158,12 @@ class LiveStatus:
             epoch = report.metrics.epoch if report else record.epochs_run
             best = report.best_value if report else record.value
             epochs = f"{epoch}/{self._max_epochs(record)}"
-            table.add_row(*self._numbers(record), "[cyan]RUNNING[/]", epochs, number(best), Text(_params(record)))
+            table.add_row(*self._numbers(record), _state("RUNNING"), epochs, number(best), Text(_params(record)))
         for record in reversed(list(self._recent)):
-            state = f"[{STATE_STYLES[record.state.value]}]{record.state.value}[/]"
             epochs = f"{record.epochs_run}/{self._max_epochs(record)}"
-            table.add_row(*self._numbers(record), state, epochs, number(record.value), Text(_params(record)))
+            table.add_row(
+                *self._numbers(record), _state(record.state.value), epochs, number(record.value), Text(_params(record))
+            )
         return Group(Text(self.headline(), style="bold"), table)
 
     @property
@@ -256,6 +258,12 @@ class LiveStatus:
         aside = f" ({why})" if why and ended != why else ""
         spent = duration(event.at_s - self._started_at_s)
         return f"{self.name} {ended} after {spent}{aside}: {counts}{best}"
+
+
+def _state(state: str) -> Text:
+    from rich.text import Text  # markup would not be read while a line is printed above the table
+
+    return Text(state, style=STATE_STYLES[state])
 
 
 def _params(record: TrialRecord) -> str:

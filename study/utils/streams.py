@@ -35,6 +35,10 @@ class _Output(io.FileIO):
         return len(memoryview(data).cast("B"))
 
 
+_RESET = "\x1b[0m"
+"""What colorama, which Ray uses, writes to a terminal at the process's end."""
+
+
 class PlainText(io.TextIOBase):
     """Text without control characters: what does not print is escaped, but for line ends.
 
@@ -56,7 +60,7 @@ class PlainText(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write text, escaped where it does not print."""
-        return self.styled.write(plain_text(text))
+        return self.styled.write(text if text == _RESET else plain_text(text))
 
     def flush(self) -> None:
         """Write what is buffered."""

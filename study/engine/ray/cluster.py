@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -88,6 +89,8 @@ def _start_here() -> None:
         EngineError: there is no place for Ray's files, or it does not start.
     """
     os.environ["RAY_TMPDIR"] = folder = _choose_folder()
+    if not _has_token():
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # Ray would look for a cluster there, and tell its own processes of it.
     os.environ.pop("RAY_ADDRESS", None)
     try:
@@ -103,6 +106,16 @@ def _start_here() -> None:
             f"cannot start Ray on this machine: {_one_line(error)}; its logs are in {folder}/ray/session_latest/logs, "
             "RAY_TMPDIR takes another folder for its files"
         ) from error
+
+
+def _has_token() -> bool:
+    """Return whether the home folder has Ray's token for its own processes, or can take one."""
+    folder = Path.home() / ".ray"
+    if (folder / "auth_token").is_file():
+        return True
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 def _join(address: str, named_by: str) -> None:
