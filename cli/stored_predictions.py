@@ -156,24 +156,25 @@ def _compare(
     from study.analysis.predictions import Predictions
     from study.metric_catalog import metric_slug
 
-    scores, labels, configuration, seed, recorded = [], [], [], [], []
+    arrays, configuration, seed, recorded = [], [], [], []
     for k, members in enumerate(trials):
         for record in members:
-            arrays = _load(layout, ranking.study, record, images)
-            scores.append(arrays[0])
-            labels.append(arrays[1])
+            arrays.append(_load(layout, ranking.study, record, images))
             configuration.append(k)
             seed.append(record.replicate)
             recorded.append(record.metrics[ranking.metric])
-    if any(not np.array_equal(each, labels[0]) for each in labels):
+    # Trials of an earlier version have no ids; the images of one study have the same order anyway.
+    known_of = {key: [each[key] for each in arrays if key in each] for key in ("labels", "ids", "groups")}
+    if any(not np.array_equal(each, of_key[0]) for of_key in known_of.values() for each in of_key):
         raise NoPredictionsError("the trials were scored on different images, or in another order")
+    scores, labels, groups = [each["scores"] for each in arrays], known_of["labels"][0], known_of["groups"]
     known = tuple(metric_slug(each) for each in ranking.classes)
     many = 2 if scores[0].ndim == 1 else scores[0].shape[1]
     classes = known if len(known) == many else tuple(map(str, range(many)))
     try:
         predictions = Predictions(
-            np.stack(scores).astype(np.float64), labels[0].astype(np.int64), np.array(configuration), np.array(seed),
-            tuple(range(len(trials))), classes,
+            np.stack(scores).astype(np.float64), labels.astype(np.int64), np.array(configuration), np.array(seed),
+            tuple(range(len(trials))), classes, groups[0] if groups else None,
         )  # fmt: skip
         comparison, _ = predictions.comparison(metric)
     except ValueError as error:
@@ -186,7 +187,8 @@ def _compare(
     return comparison
 
 
-def _load(layout: Layout, study: str, record: TrialRecord, images: str | None) -> tuple[Any, Any]:
+def _load(layout: Layout, study: str, record: TrialRecord, images: str | None) -> dict[str, Any]:
+    """Return the scores and labels of a trial, and where they were stored the ids and groups of the images."""
     import numpy as np
 
     folder = layout.study(study)
@@ -197,7 +199,8 @@ def _load(layout: Layout, study: str, record: TrialRecord, images: str | None) -
         path, prefix = folder.trial(record.trial) / SHIFTED_SCORES, f"{images}/"
     try:
         with path.open("rb") as file, np.load(file) as stored:
-            return stored[f"{prefix}scores"], stored[f"{prefix}labels"]
+            arrays = {key: stored[f"{prefix}{key}"] for key in ("scores", "labels")}
+            return arrays | {key: stored[key] for key in ("ids", "groups") if images is None and key in stored}
     except (OSError, BadZipFile, EOFError, KeyError, ValueError) as error:
         raise NoPredictionsError(f"trial {record.trial} has no predictions that can be read") from error
 

@@ -144,7 +144,7 @@ def _train(
     config = matching_environment(TrialConfig.model_validate(dict(record.config)), card, storage.environment, device)
     return train(
         config,
-        training_data(data, storage.spec.data.resize),
+        training_data(data, storage.spec.data.resize, storage.spec.data.group_by),
         storage.spec.objective,
         directory,
         weights=load_initial_weights(config, layout),

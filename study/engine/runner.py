@@ -204,7 +204,7 @@ def _study_started(storage: StudyStorage, prepared: PreparedStudy, *, resumed: b
 def _shared_objects(spec: StudySpec, prepared: PreparedStudy) -> SharedObjects:
     slots = prepared.packing.slots
     return SharedObjects(
-        data=training_data(prepared.data, spec.data.resize),
+        data=training_data(prepared.data, spec.data.resize, spec.data.group_by),
         objective=spec.objective,
         threads=slots.cpus,
         gpus=slots.gpus,

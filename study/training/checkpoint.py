@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -44,6 +45,14 @@ class SelectedCheckpoint:
     card: CheckpointCard
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
+    ids: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """What is stored of the validation images, by name."""
+        every = {"scores": self.scores, "labels": self.labels, "ids": self.ids, "groups": self.groups}
+        return {name: array for name, array in every.items() if array is not None}
 
 
 def best_folder(directory: Path, epoch: int) -> Path:
@@ -61,7 +70,7 @@ def save_best(directory: Path, selected: SelectedCheckpoint) -> Path:
     weights = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in selected.weights.items()})
     card = replace(selected.card, weights_sha256=hashlib.sha256(weights).hexdigest())
     write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
-    write_atomic(staging / SCORES, lambda file: np.savez(file, scores=selected.scores, labels=selected.labels))
+    write_atomic(staging / SCORES, lambda file: np.savez(file, **selected.arrays))
     write_text_atomic(staging / CARD, card.as_json())
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(staging, folder)

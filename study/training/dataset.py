@@ -118,6 +118,8 @@ class TrainingData:
         mean: of the training pixels divided by 255, per channel, for ``normalization: dataset``.
         std: likewise.
         resize: how images were made square: crop, stretch or pad.
+        val_ids: int64 [M], tells validation images apart, to compare runs image by image; None where unknown.
+        val_groups: int64 [M], equal for validation images that belong together; None for none.
     """
 
     train_images: NDArray[np.uint8]
@@ -130,6 +132,8 @@ class TrainingData:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     resize: str = "crop"
+    val_ids: NDArray[np.int64] | None = None
+    val_groups: NDArray[np.int64] | None = None
 
     @property
     def outputs(self) -> int:

@@ -239,8 +239,9 @@ def _selected_checkpoint(
         device=learner.network.device.type,
     )
     return SelectedCheckpoint(
-        learner.evaluated_network.model.state_dict(), card, metrics.probabilities(logits), data.val_labels
-    )
+        learner.evaluated_network.model.state_dict(), card, metrics.probabilities(logits), data.val_labels,
+        data.val_ids, data.val_groups,
+    )  # fmt: skip
 
 
 def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:

@@ -132,14 +132,14 @@ def _pack(selected: SelectedCheckpoint) -> dict[str, Any]:
     return {
         "weights": dict(selected.weights),
         "card": selected.card.as_json(),
-        "scores": torch.from_numpy(selected.scores),
-        "labels": torch.tensor(selected.labels),
+        **{name: torch.tensor(array) for name, array in selected.arrays.items()},
     }
 
 
 def _unpack(stored: Mapping[str, Any]) -> SelectedCheckpoint:
     card = parse_card(stored["card"], "the stored card")
-    return SelectedCheckpoint(stored["weights"], card, stored["scores"].numpy(), stored["labels"].numpy())
+    arrays = {name: stored[name].numpy() for name in ("scores", "labels", "ids", "groups") if name in stored}
+    return SelectedCheckpoint(stored["weights"], card, **arrays)
 
 
 class _HashingWriter:

@@ -145,3 +145,19 @@ def test_what_cannot_be_compared_is_said_and_judged_by_formulas(tmp_path: Path) 
         np.savez(other, scores=stored["scores"][::-1], labels=1 - stored["labels"])
     with pytest.raises(NoPredictionsError, match="different images, or in another order"):
         judge_stored(plain, tmp_path)
+
+
+def test_groups_that_were_stored_widen_the_error_and_other_ids_are_not_compared(tmp_path: Path) -> None:
+    ranking = _ranking([_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 2.0)])
+    alone = _certainty(ranking, tmp_path)["standard_error"]
+    for number in (0, 1):
+        file = tmp_path / f"trial{number}" / SCORES
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        np.savez(file, **arrays, ids=np.arange(IMAGES), groups=np.arange(IMAGES) // 80)
+    grouped = _certainty(ranking, tmp_path)
+    assert grouped["standard_error"] != pytest.approx(alone, rel=0.01)
+    assert grouped["verdict"] == "undecided"  # five people cannot decide
+    np.savez(file, **arrays, ids=np.arange(IMAGES)[::-1], groups=np.arange(IMAGES) // 80)
+    with pytest.raises(NoPredictionsError, match="in another order"):
+        judge_stored(ranking, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -233,3 +234,15 @@ def test_a_gpu_is_a_reason_of_its_own() -> None:
 
 def _files(root: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+
+def test_images_have_ids_by_name_and_groups_by_the_pattern_of_the_study() -> None:
+    data = load_data(DATA)
+    made = training_data(data, "crop", r"(\d)\D*$")
+    assert made.val_ids is not None
+    assert made.val_groups is not None
+    assert len(set(made.val_ids.tolist())) == len(data.val)
+    keys = [re.search(r"(\d)\D*$", name)[1] for name in data.val.names]  # type: ignore[index]
+    pairs = set(zip(keys, made.val_groups.tolist(), strict=True))
+    assert len(pairs) == len(set(keys)) > 1
+    assert training_data(data, "crop").val_groups is None

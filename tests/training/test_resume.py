@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -152,3 +153,23 @@ def test_another_configuration_objective_or_data_starts_again(tmp_path: Path) ->
     other = short_trial(max_epochs=1, learning_rate=0.002)
     first = next(train(other, DATA, MIN_LOSS, tmp_path, device=CPU))
     assert first.history[0].values["learning_rate"] == 0.002
+
+
+def test_ids_and_groups_of_the_validation_images_are_stored_and_survive(tmp_path: Path) -> None:
+    plain = noisy_halves()
+    ids = np.arange(len(plain.val_labels)) * 7
+    data = replace(plain, val_ids=ids, val_groups=ids % 3)
+    whole, again = tmp_path / "whole", tmp_path / "again"
+    run(short_trial(max_epochs=2), data, whole)
+    begun = train(short_trial(max_epochs=2), data, MAX_AUC, again, device=CPU)
+    next(begun)
+    begun.close()
+    shutil.rmtree(best_of(again))
+    run(short_trial(max_epochs=2), data, again)
+    for folder in (whole, again):
+        with np.load(best_of(folder) / SCORES) as stored:
+            assert np.array_equal(stored["ids"], ids)
+            assert np.array_equal(stored["groups"], ids % 3)
+    run(short_trial(max_epochs=1), plain, tmp_path / "plain")
+    with np.load(best_of(tmp_path / "plain") / SCORES) as stored:
+        assert set(stored.files) == {"scores", "labels"}

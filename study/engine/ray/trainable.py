@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 from ray import tune
 
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.data.dataset import DataBundle
+from study.data.splits import group_keys
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
 from study.engine.trial_result import TrialResult, describe_failure, is_gpu_lost
 from study.engine.weights.initial_weights import WeightsKey
@@ -157,14 +160,16 @@ def _free_memory() -> None:
             torch.cuda.empty_cache()
 
 
-def training_data(data: DataBundle, resize: str) -> TrainingData:
+def training_data(data: DataBundle, resize: str, group_by: str | None = None) -> TrainingData:
     """Return the data of trials: training, validation and shifted images, but not the test images.
 
     Args:
         data: the study's images.
         resize: how pictures were made square: crop, stretch or pad.
+        group_by: what images that belong together have in common in their names, a regular expression.
     """
     mean, std = pixel_statistics(data.train.images)
+    keys = {} if group_by is None else group_keys(data.val.names, group_by)
     return TrainingData(
         train_images=data.train.images,
         train_labels=data.train.labels,
@@ -176,4 +181,12 @@ def training_data(data: DataBundle, resize: str) -> TrainingData:
         mean=mean,
         std=std,
         resize=resize,
+        val_ids=_ids(data.val.names),
+        val_groups=None if group_by is None else _ids([keys[name] for name in data.val.names]),
     )
+
+
+def _ids(names: Sequence[str]) -> NDArray[np.int64]:
+    """Return [len(names)] numbers that tell names apart, short enough to be stored with every trial."""
+    digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names)
+    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
