@@ -86,6 +86,8 @@ def read_picture(source: Path | bytes, image_size_px: int, resize: Resize = "cro
         raise DataError(exc.strerror or str(exc)) from exc
     if not contents:
         raise DataError("the file is empty")
+    if contents.startswith(b"version https://git-lfs"):
+        raise DataError("a Git LFS pointer, not the picture itself; get it with `git lfs pull`")
     with _reasons():
         return _decode(contents, image_size_px, resize)
 

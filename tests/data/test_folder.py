@@ -190,6 +190,8 @@ def test_a_broken_picture_is_listed_and_skipped(tmp_path: Path) -> None:
         "val/b/007.png",
     ]
     assert bundle.summary.skipped[0] == "train/a/050.png: the file is empty"
+    (tmp_path / "train/a/050.png").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n")
+    assert "050.png: a Git LFS pointer, not the picture itself; get it with" in load(tmp_path).summary.skipped[0]
     assert bundle.summary.sizes == {"train": 198, "val": 99, "test": 0}
     assert "train/a/050.png" not in bundle.train.names
     assert bundle.train.images[:, 0, 0, 0].tolist() == [*range(50), *range(52, 100), *range(100)]
