@@ -10,6 +10,7 @@ this process's time. Sending the scores of the test images to MLflow is left out
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import pickle
@@ -29,11 +30,13 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
+import typer.main  # noqa: E402
 from commands import study  # noqa: E402
 from earlier_results import STUDY, unpack  # noqa: E402
 
 LIMIT_S = 10.0
-EXPORT_EVERY = 5
+EXPORT_EVERY = 20
+_LARGE_BYTES = 20_000
 _TEXTS = ("ledger.journal", "outbox.jsonl", "runs.json", "outbox.position.json", "storage.json", "study.yaml")
 _CHECKPOINT = ("checkpoint.json", "model.safetensors", "validation.npz")
 
@@ -80,6 +83,14 @@ class Damager:
             path = self.file()
             if act == self.json_value and path.suffix not in (".json", ".jsonl", ".journal"):
                 path = self.study / self.random.choice(_TEXTS[:5])
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.is_symlink() or not path.is_file():  # an earlier damage's: it must not be written through
+                path.unlink(missing_ok=True)
+            elif path.stat().st_nlink > 1:
+                content = path.read_bytes()
+                path.unlink()
+                path.write_bytes(content)
             act(path)
             done.append(f"{act.__name__} {path.relative_to(self.results)}")
         return "; ".join(done)
@@ -209,6 +220,9 @@ class Damager:
         return path.read_bytes() if path.is_file() and not path.is_symlink() else b""
 
 
+_get_command = functools.cache(typer.main.get_command)  # it is built anew for each call
+
+
 class _TooSlowError(BaseException):
     """A command takes so long that it is ended."""
 
@@ -222,6 +236,11 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
     return {str(path): (path.stat().st_mode, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+def _link_large(source: str, target: str) -> None:
+    """Copy a file; a large one is linked, and copied when it is damaged."""
+    (os.link if os.path.getsize(source) > _LARGE_BYTES else shutil.copy)(source, target)
+
+
 def fuzz(count: int, seed: int, place: Path, first: int = 0) -> Tally:
     """Damage a folder so many times, each time anew from the whole one, and run the commands on it."""
     whole, outside, mark = unpack(place / "whole"), place / "outside", place / "executed"
@@ -233,7 +252,7 @@ def fuzz(count: int, seed: int, place: Path, first: int = 0) -> Tally:
     for number in range(first, first + count):
         results = place / "results"
         shutil.rmtree(results, ignore_errors=True)
-        shutil.copytree(whole, results)
+        shutil.copytree(whole, results, copy_function=_link_large)
         damager = Damager(results, outside, mark, random.Random(f"{seed}:{number}"))
         try:
             done = damager.damage()
@@ -263,7 +282,10 @@ def _run(command: list[object], tally: Tally) -> str | None:
     began = time.process_time()
     signal.setitimer(signal.ITIMER_REAL, 12 * LIMIT_S)
     try:
-        with unittest.mock.patch("cli.final_look._send_to_mlflow"):
+        with (
+            unittest.mock.patch("cli.final_look._send_to_mlflow"),
+            unittest.mock.patch("typer.main.get_command", _get_command),
+        ):
             done = study(*command)
     except _TooSlowError:
         return f"no end within {12 * LIMIT_S:.0f} s"
