@@ -13,6 +13,7 @@ from study.config.search_config import Objective
 from study.errors import StudyStorageError, damaged
 from study.paths import Layout, StudyLayout
 from study.records import FinalLook, StudySummary, TrialRecord
+from study.utils.named_places import is_in_named_place
 from study.utils.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -178,8 +179,10 @@ def checkpoints_by_run(results: Path) -> dict[str, str]:
     for name, _ in Layout(results).studies():
         with suppress(StudyStorageError):  # another study's damaged journal is no reason to stop
             records = open_study(results, name).records
-            checkpoints |= {record.run_id: record.checkpoint for record in records
-                            if record.run_id and record.checkpoint}  # fmt: skip
+            for record in records:
+                place = record.checkpoint
+                if record.run_id and place and is_in_named_place(results, place):
+                    checkpoints[record.run_id] = place
     return checkpoints
 
 

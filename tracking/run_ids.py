@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,15 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from study.errors import TrackingError
-from study.paths import Layout, StudyLayout, read_inside, write_text_atomic
+from study.paths import Layout, StudyLayout, open_inside, read_inside, write_text_atomic
 from study.utils.named_places import is_named_place, remember_place
 from tracking.moved_database import is_own, stored_uri, uri_here
 from tracking.tracking_uri import MASK, default_tracking_uri, mask_uri, own_tracking_uri, sqlite_path
 
 Entry = TypeVar("Entry")
+_HEAD_BYTES = 65_536
+_NAME = re.compile(rb'"study_name": ?("(?:[^"\\]|\\.)*")')
+_STUDY_ID = re.compile(rb'"study_id": ?"([0-9a-f]+)"')
 
 
 def read_entries(path: Path, kind: TypeAdapter[Entry]) -> list[Entry]:
@@ -92,16 +96,41 @@ def _stored(path: Path) -> str:
     return str(json.loads(path.read_text())["tracking_uri"])
 
 
+def _original(study: StudyLayout) -> str | None:
+    """Return the name of the study beside this one of which it is a copy: it began by that name, with the same id."""
+    name, study_id = _beginning(study)
+    if name is None or name == study.name or study_id is None:
+        return None
+    return name if _beginning(Layout(study.results).study(name))[1] == study_id else None
+
+
+def _beginning(study: StudyLayout) -> tuple[str | None, str | None]:
+    """Return the name by which a study began and its id, which are in the first lines of its journal."""
+    try:
+        with open_inside(study.journal, study.results) as file:
+            head = file.read(_HEAD_BYTES)
+        name, study_id = _NAME.search(head), _STUDY_ID.search(head)
+        return name and str(json.loads(name[1])), study_id and study_id[1].decode()
+    except (OSError, ValueError):
+        return None, None
+
+
 def tracking_uri_of(study: StudyLayout, explicit: str | None) -> str | None:
     """Return the explicit URI, else that of the server the study's runs are on; None where there is none or it is gone.
 
     Raises:
-        TrackingError: that URI had a password, which is stored nowhere, or it is of a server or a database outside the
-            results folder that this user never named for it: the folder may be a copy, or somebody else's.
+        TrackingError: the study is a copy of another one here, or that URI had a password, which is stored nowhere, or
+            it is of a server or a database outside the results folder that this user never named for it: the folder
+            may be a copy, or somebody else's.
     """
     runs = load_runs(study.runs)
     if explicit or runs is None:
         return explicit
+    if (original := _original(study)) is not None:
+        raise TrackingError(
+            f"{study.name!r} is a copy of {original!r} in the same results folder and would change its runs; move one "
+            "of them into another results folder, or give --tracking-uri"
+        )
     known, given = runs.tracking_uri, os.environ.get("MLFLOW_TRACKING_URI")
     if given is not None and mask_uri(default_tracking_uri(Layout(study.results), given)) == known:
         return given

@@ -18,6 +18,7 @@ from study.figures.study_page import TrialCurves, curves_of, study_page
 from study.figures.trial_page import trial_page
 from study.paths import SCORES, StudyLayout, write_text_atomic
 from study.records import TrialRecord
+from study.utils.named_places import checkpoint_folder
 
 _log = logging.getLogger(__name__)
 CLOSE_TIMEOUT_S = 30.0
@@ -119,7 +120,7 @@ class FigureRenderer:
     def _trial_page(self, record: TrialRecord) -> str:
         assert record.checkpoint is not None
         with (
-            (self._layout.local_checkpoint(record.trial, record.checkpoint) / SCORES).open("rb") as file,
+            (checkpoint_folder(self._layout, record.trial, record.checkpoint) / SCORES).open("rb") as file,
             np.load(file) as stored,
         ):
             scores, labels = stored["scores"], stored["labels"]

@@ -138,6 +138,18 @@ def test_a_renamed_study_has_one_name(moved: Path, tmp_path: Path) -> None:
         assert database.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()[0] == 5
 
 
+def test_a_copy_beside_its_original_does_not_change_its_runs(moved: Path) -> None:
+    shutil.copytree(moved / "studies" / STUDY, moved / "studies" / "twin")
+    before = (moved / "mlflow.db").read_bytes()
+    assert {summary["name"] for summary in ask("list", "--results", moved)} == {STUDY, "twin"}
+    done = study("sync", "twin", "--results", moved)
+    assert done.returncode == 1
+    assert f"'twin' is a copy of '{STUDY}'" in done.stderr
+    assert "--tracking-uri" in done.stderr
+    assert (moved / "mlflow.db").read_bytes() == before
+    assert study("sync", STUDY, "--results", moved).returncode == 0
+
+
 def test_a_moved_and_renamed_study_is_resumed(moved: Path, tmp_path: Path) -> None:
     elsewhere = Path(shutil.move(moved, tmp_path / "elsewhere"))
     (elsewhere / "studies" / STUDY).rename(elsewhere / "studies" / "after")

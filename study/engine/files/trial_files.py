@@ -83,9 +83,9 @@ class TrialFiles:
             StorageError: they cannot be read.
         """
         local = layout.local_checkpoint(trial, checkpoint)
-        if not is_uri(checkpoint) or (local / CARD).exists():
+        if not is_uri(self.root) or (local / CARD).exists():
             return
-        store = open_remote_store(checkpoint)
+        store = open_remote_store(self.checkpoint(trial, checkpoint))
         for name in (SCORES, CARD):  # the card last: it marks the copy as complete
             store.download(name, local / name)
 
