@@ -161,7 +161,7 @@ def check_folder(
         duplicates=splits,
         conflicts=conflicts,
         sheets=tuple(map(str, write_sheets(out, images, labels, plan.classes))),
-        notices=(*case_notices(plan.classes), *([dark] if (dark := decoded.darkness_notice()) else [])),
+        notices=(*plan.notices, *case_notices(plan.classes), *([dark] if (dark := decoded.darkness_notice()) else [])),
     )
 
 

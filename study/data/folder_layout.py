@@ -12,7 +12,7 @@ from study.data.image_files import count_unsorted, find_images, holds_pictures, 
 from study.errors import DataError
 from study.utils.text import printable
 
-LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (test may be missing) or DIR/<class>/*"
+LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (val or test may be missing) or DIR/<class>/*"
 SHIFTED_FOLDER = "shifted"
 SPLIT_WORDS: Mapping[str, tuple[str, ...]] = {
     "train": ("train", "training", "trn"),
@@ -31,6 +31,7 @@ SHOWN = 10
 class FolderLayout:
     """Which folders hold what; either ``splits`` or ``classes`` is empty.
 
+    ``splits`` has "train" and at least one of "val" and "test".
     ``splits`` and ``shifted`` are, by name, the folders whose subfolders are class folders; ``unused`` are folders with
     pictures beside the splits.
     """
@@ -73,7 +74,7 @@ def read_layout(root: Path, declared: Collection[str] = (), depth: int = 0) -> F
     split_folders = [folder for folder in others if folder.name in named]
     levels = {folder: level for folder in split_folders if (level := _level(folder, named[folder.name]))}
     by_split = {split: [folder for folder in levels if named[folder.name] == split] for split in SPLIT_WORDS}
-    if by_split["train"] and by_split["val"]:
+    if by_split["train"] and (by_split["val"] or _share_classes([*by_split["train"], *by_split["test"]], levels)):
         for split, several in by_split.items():
             if len(several) > 1:
                 raise DataError(
@@ -92,6 +93,12 @@ def read_layout(root: Path, declared: Collection[str] = (), depth: int = 0) -> F
     _require_classes(root, others, named, levels, [folder for folder in folders if folder not in filled])
     classes = tuple(folder for folder in folders if sets is None or folder.name != SHIFTED_FOLDER)
     return FolderLayout({}, classes, shifted)
+
+
+def _share_classes(folders: Sequence[Path], levels: Mapping[Path, Path]) -> bool:
+    """Return whether these are several folders with pictures of at least two classes in common."""
+    names = [{child.name for child in subfolders(levels[folder]) if holds_pictures(child)} for folder in folders]
+    return len(folders) > 1 and len(set.intersection(*names)) > 1
 
 
 def split_names(names: Sequence[str]) -> dict[str, str]:

@@ -43,17 +43,20 @@ class LabelledFile:
 class FolderPlan:
     """The pictures of each set ("train", "val", "test", "shifted/<name>"), sorted by name; no set is empty.
 
-    ``ignored`` counts what is not read, by suffix or reason.
+    ``ignored`` counts what is not read, by suffix or reason. ``notices`` say what was decided about the layout.
     """
 
     root: Path
     classes: tuple[str, ...]
     sets: Mapping[str, tuple[LabelledFile, ...]]
     ignored: Mapping[str, int]
+    notices: tuple[str, ...] = ()
 
 
 def plan_folder(spec: DataSpec) -> FolderPlan:
-    """Read the layout of a data folder; fractions, seed and stratify matter only where it has no splits of its own.
+    """Read the layout of a data folder; fractions, seed and stratify matter only where it lacks splits of its own.
+
+    A folder with train and test gives a part of train to val.
 
     Raises:
         DataError: the folder is missing, unreadable or empty, has fewer than two classes, a split lacks a class,
@@ -73,9 +76,20 @@ def plan_folder(spec: DataSpec) -> FolderPlan:
     if UNSPLIT in groups:
         require_class_number(root, sorted(groups[UNSPLIT]))
         groups |= _deal_out(groups.pop(UNSPLIT), spec)
-    elif spec.group_by is not None:
+        return _plan(root, groups, ignored)
+    notices: tuple[str, ...] = ()
+    if "val" not in groups:
+        train, val, _ = spec.fractions
+        before = len(_names(groups["train"]))
+        whole = spec.model_copy(update={"fractions": (train / (train + val), val / (train + val), 0.0)})
+        groups |= _deal_out(groups["train"], whole)
+        notices = (
+            f"no val folder: {len(_names(groups['val']))} of the {before} training pictures are dealt out to val; "
+            "data.fractions and data.seed decide which",
+        )
+    if spec.group_by is not None:
         require_unshared_groups({name: _names(groups[name]) for name in SPLITS if name in groups}, spec.group_by)
-    return _plan(root, groups, ignored)
+    return replace(_plan(root, groups, ignored), notices=notices)
 
 
 def survey_folder(spec: DataSpec) -> tuple[FolderPlan, str | None]:

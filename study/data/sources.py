@@ -73,7 +73,7 @@ def faces_source(spec: DataSpec) -> DataPlan:
         shifted_sets, skipped, notices = _read_folder(shifted, spec, workers, on_progress)
         return sets | shifted_sets, skipped, notices
 
-    return DataPlan(classes, sizes, key, read, () if shifted is None else _unread_notices(shifted))
+    return DataPlan(classes, sizes, key, read, () if shifted is None else _plan_notices(shifted))
 
 
 def folder_source(spec: DataSpec) -> DataPlan:
@@ -87,7 +87,7 @@ def folder_source(spec: DataSpec) -> DataPlan:
         sizes,
         _folder_key(plan, spec),
         lambda workers, progress: _read_folder(plan, spec, workers, progress),
-        _unread_notices(plan),
+        _plan_notices(plan),
     )
 
 
@@ -152,9 +152,10 @@ def _read_folder(plan: FolderPlan, spec: DataSpec, workers: int | None, on_progr
     return read_plan(plan, spec.image_size_px, resize=spec.resize, workers=workers, on_progress=progress)
 
 
-def _unread_notices(plan: FolderPlan) -> tuple[str, ...]:
+def _plan_notices(plan: FolderPlan) -> tuple[str, ...]:
     """Say which files a run leaves aside, and which classes may be one."""
-    return (*([f"files not read: {unread(plan.ignored)}"] if plan.ignored else []), *case_notices(plan.classes))
+    files = [f"files not read: {unread(plan.ignored)}"] if plan.ignored else []
+    return (*plan.notices, *files, *case_notices(plan.classes))
 
 
 def _folder_key(plan: FolderPlan, spec: DataSpec) -> tuple[object, ...]:

@@ -72,6 +72,28 @@ def test_split_layouts_are_found(tmp_path: Path, train: str, val: str, test: str
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("train, test", [("Training", "Testing"), ("seg_train/seg_train", "seg_test/seg_test")])
+@pytest.mark.parametrize("group_by", [None, r"/(\d)\.png"])
+def test_val_is_dealt_out_of_train_where_only_train_and_test_are_there(
+    tmp_path: Path, train: str, test: str, group_by: str | None
+) -> None:
+    root = make(tmp_path, f"{train}/cat", f"{train}/dog", count=8)
+    make(tmp_path, f"{test}/cat", f"{test}/dog", count=3 if group_by is None else 0)
+    if group_by is not None:
+        for name in ("cat", "dog"):
+            Image.new("RGB", (16, 16)).save(tmp_path / test / name / "9.png")
+    plan = plan_folder(DataSpec(source="folder", path=str(root), group_by=group_by))
+    names = {split: {each.file.name for each in files} for split, files in plan.sets.items()}
+    assert {split: len(of_split) for split, of_split in names.items()} == {
+        "train": 12, "val": 4, "test": 6 if group_by is None else 2,
+    }  # fmt: skip
+    assert not names["train"] & names["val"]
+    assert [file.label for file in plan.sets["val"]].count(0) == 2
+    assert all(name.startswith(train) for name in names["val"])
+    assert "4 of the 16 training pictures are dealt out to val" in plan.notices[0]
+    assert plan == plan_folder(DataSpec(source="folder", path=str(root), group_by=group_by))
+
+
 @pytest.mark.parametrize(
     "folders",
     [
@@ -94,7 +116,7 @@ def test_classes_may_be_called_as_splits_are(tmp_path: Path, folders: tuple[str,
 @pytest.mark.parametrize(
     "folders, message",
     [
-        (("Training/a", "Training/b", "Testing/a", "Testing/b"), r"has Testing, Training but no val folder \(val"),
+        (("Training/a", "Training/b", "Testing/c", "Testing/d"), r"has Testing, Training but no val folder \(val"),
         (("train/a", "train/b"), r"has train but no val folder .* or set data.path to .*/train to have it dealt out"),
         (("test/a", "test/b", "learn/a", "learn/b"), r"has test but no train folder .*beside learn.*data.classes"),
         (("train/cat", "train/dog", "more"), r"has train but no val folder .*\(beside more\)"),
