@@ -112,7 +112,9 @@ def test_nothing_is_added_to_nothing(design: str, more: Additions, words: str) -
 
 def test_a_file_that_says_the_same_is_refused_with_two_ways_on(tmp_path: Path) -> None:
     _, layout = make_storage(tmp_path / "crash", BASE)
-    with pytest.raises(StudyStorageError, match=r"`crash` exists; `study resume crash --results .*` goes on with it.*--name OTHER"):
+    with pytest.raises(
+        StudyStorageError, match=r"`crash` exists; `study resume crash --results .*` goes on with it.*--name OTHER"
+    ):
         extension_of(layout, BASE)
 
 
