@@ -140,6 +140,9 @@ def shared_scales(df: int, count: int, stream: int = 0) -> Floats:
     return np.random.default_rng([stream, count]).permutation(scales)
 
 
+_REST_DF = 12
+"""Degrees of freedom that the others have at least in this test, as one by fewer hardly ever sees a wide spread."""
+
 Care = Literal["none", "leader", "all"]
 """Whose wide spread would mislead: nobody's where only averages matter, the leader's, or everybody's."""
 
@@ -171,7 +174,7 @@ def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader") -> Seed
         is_strict = care == "all" or (is_leader and counts[k] == 2)
         strict_level = TWO_SEEDS_LEVEL if counts[k] == 2 else STRICT_LEVEL
         level = strict_level if is_strict else LEADER_LEVEL if is_leader else OTHER_LEVEL
-        scatters[k] = each.ratio > fdtri(each.df, each.rest_df, 1 - level)
+        scatters[k] = each.ratio > fdtri(each.df, max(each.rest_df, _REST_DF), 1 - level)
     pool = [k for k in pool if not scatters[k]] if (~scatters[pool]).sum() > 1 else pool
     pooled, pooled_images, pooled_df = _pooled(runs, pool)
     for k in range(size):

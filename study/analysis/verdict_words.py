@@ -25,7 +25,7 @@ def verdict_words(
     if len(names) == 1:
         return "nothing to compare with: one configuration only"
     lead = judgement.differences[0]
-    interval = "" if math.isinf(lead.low) else f" ({lead.low:+.2g} to {lead.high:+.2g})"
+    interval = "" if math.isinf(lead.low) else f" ({lead.low:.2g} to {lead.high:.2g})"
     if judgement.about == "checkpoints":
         which = f"{names[judgement.leader]}, {lead.value:+.2g}{interval} on images like these"
         if judgement.verdict == "undecided":

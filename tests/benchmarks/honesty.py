@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -152,7 +153,8 @@ def simulate(cell: Cell, studies: int, seed: int = 0, joint: int | None = None) 
     """
     error = _difference_error(cell) if cell.lead or cell.bad else 0.0
     values = truth(cell, error)
-    verdicts, answers = [], []
+    verdicts: list[tuple[bool, bool, bool]] = []
+    answers: list[dict[str, Any]] = []
     joint = studies if joint is None else min(joint, studies)
     for study in range(studies):
         sample = draw(cell, values, np.random.default_rng([seed, study]))
@@ -165,8 +167,9 @@ def simulate(cell: Cell, studies: int, seed: int = 0, joint: int | None = None) 
         verdicts.append((yes, yes and (len(best) > 1 or leader != best[0]), comparison.about == "configurations"))
         if study < joint:
             answers.append(_answers(comparison, sample.true, best))
+    errors = np.mean([each.pop("squared_errors") for each in answers], axis=0)  # [configurations]
+    one = float(np.sqrt(np.mean([errors[int(each.pop("leader"))] for each in answers])))
     means = {key: float(np.mean([each[key] for each in answers])) for key in answers[0]}
-    one = means.pop("squared_error") ** 0.5
     return {
         "studies": studies,
         **dict(zip(("yes", "false_winner", "about_configurations"), np.mean(verdicts, axis=0).tolist(), strict=True)),
@@ -177,7 +180,7 @@ def simulate(cell: Cell, studies: int, seed: int = 0, joint: int | None = None) 
     }
 
 
-def _answers(comparison: Comparison, true: Floats, best: NDArray[np.int64]) -> dict[str, float]:
+def _answers(comparison: Comparison, true: Floats, best: NDArray[np.int64]) -> dict[str, Any]:
     """Return what is right of one study's answers, as fractions."""
     found = judge(comparison, DRAWS)
     differences = [
@@ -204,7 +207,8 @@ def _answers(comparison: Comparison, true: Floats, best: NDArray[np.int64]) -> d
         "winner_coverage": found.winner.low <= true[found.leader] <= found.winner.high,
         "winner_bias_in_se": found.winner.corrected - float(true[found.leader]),
         "raw_winner_bias_in_se": found.winner.raw - float(true[found.leader]),
-        "squared_error": float(errors[min(1, len(true) - 1)] ** 2),
+        "leader": found.leader,
+        "squared_errors": errors**2,
     }
 
 
