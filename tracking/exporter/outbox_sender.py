@@ -18,7 +18,7 @@ from tracking.exporter.run_writer import RunExporter
 from tracking.moved_database import mend_locations
 from tracking.outbox.outbox import Line, Position, count_lines, load_position, read_lines, save_position
 from tracking.outbox.study_state import fold
-from tracking.tracking_uri import artifact_location, mask_uri
+from tracking.tracking_uri import artifact_location, mask_uri, sqlite_path
 
 _log = logging.getLogger("tracking")
 # The largest holds 1000 points, MLflow's limit for a request, of each of a hundred trials. Where requests fail now and
@@ -188,7 +188,7 @@ class ExporterThread:
         self._reader = reader
         self._where = where
         self._last_attempts = 0
-        self._loaded = threading.Event()
+        self._ready = threading.Event()
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._abandoned = threading.Event()
@@ -220,7 +220,7 @@ class ExporterThread:
         try:
             while self._thread.is_alive():
                 now = time.monotonic()
-                if (latest := self._reader.answers) != answers or not self._loaded.is_set():
+                if (latest := self._reader.answers) != answers or not self._ready.is_set():
                     answers, since = latest, now
                 left_s = min(since + timeout_s, began + max(timeout_s, LONGEST_CLOSE_S)) - now
                 if left_s <= 0:
@@ -236,12 +236,14 @@ class ExporterThread:
     def _work(self) -> None:
         try:
             load_mlflow()
-            self._loaded.set()
+            if sqlite_path(self._where) is None:
+                self._ready.set()
             while True:
                 # Counted before draining: events that arrive with the closing are then not missed.
                 self._last_attempts += self._closing.is_set()
                 if self._attempt():
                     self._last_attempts = 0
+                self._ready.set()  # a new database in a file, which is made for seconds, is there
                 is_last = self._last_attempts >= (1 if not self._failures or self._denied else _LAST_ATTEMPTS)
                 if self._abandoned.is_set() or (is_last and not self._busy):
                     return
