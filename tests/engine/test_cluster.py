@@ -17,6 +17,7 @@ from study.config.study_config import StudySpec
 from study.engine.ray import cluster as module
 from study.engine.ray.cluster import Slots, accelerator_types, cluster, plan_slots, require_accelerators
 from study.errors import EngineError
+from study.paths import ensure_home
 
 
 def nodes(patch: pytest.MonkeyPatch, *resources: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
@@ -207,3 +208,40 @@ def test_a_fault_of_ray_at_its_start_is_one_line(
     monkeypatch.setattr(ray, "init", fail)
     with pytest.raises(EngineError, match=r"^cannot start Ray on this machine: The node died; its logs"), cluster(None):
         raise AssertionError("Ray did not start")
+
+
+@pytest.mark.parametrize("kind", ["writable", "missing", "file", "own token"])
+def test_ray_has_a_token_where_the_home_takes_none(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    home = {"missing": Path("/proc/1/nowhere"), "file": tmp_path / "file"}.get(kind, tmp_path)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    if kind == "own token":
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
+    with cluster(None):
+        token = os.environ.get("RAY_AUTH_TOKEN")
+    expected = {"writable": None, "own token": "mine"}
+    assert token == expected[kind] if kind in expected else len(token or "") == 64
+
+
+def test_a_user_whom_the_system_does_not_know_gets_a_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(Path, "home", classmethod(lambda cls: fail()))
+
+    def fail() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    ensure_home()
+    first = os.environ["HOME"]
+    assert Path(first).stat().st_mode & 0o777 == 0o700
+    ensure_home()
+    assert os.environ["HOME"] == first
+    Path(first).rmdir()
+    Path(first).symlink_to("/etc")
+    ensure_home()
+    assert os.environ["HOME"] != first, "the folder of that name may be somebody else's trap"
+    assert Path(os.environ["HOME"]).is_dir()
