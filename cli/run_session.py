@@ -151,15 +151,20 @@ def _print_end(ended: StudyEnded, spec: StudySpec, layout: StudyLayout, options:
     """
     from study.errors import EngineError
     from study.records import StudyOutcome
+    from study.utils.streams import OutputError
 
-    if ended.outcome in (StudyOutcome.INTERRUPTED, StudyOutcome.STOPPED):
-        typer.echo(f"stopped; go on with: {layout.command('resume')}", err=options.json)
-    elif not options.json and ended.best is not None:
-        typer.echo("next: " + "   ".join(map(layout.command, ("best", "compare", "ui"))))
-    if options.json:
-        print_json(
-            {"study": ended.study, "outcome": ended.outcome.value, "counts": ended.counts, "log": str(layout.log)}
-        )
+    try:
+        if ended.outcome in (StudyOutcome.INTERRUPTED, StudyOutcome.STOPPED):
+            typer.echo(f"stopped; go on with: {layout.command('resume')}", err=options.json)
+        elif not options.json and ended.best is not None:
+            typer.echo("next: " + "   ".join(map(layout.command, ("best", "compare", "ui"))))
+        if options.json:
+            print_json(
+                {"study": ended.study, "outcome": ended.outcome.value, "counts": ended.counts, "log": str(layout.log)}
+            )
+    except OutputError:
+        if ended.outcome is not StudyOutcome.INTERRUPTED:  # by SIGHUP, as it seems: the terminal is gone
+            raise
     if ended.outcome is StudyOutcome.INTERRUPTED:
         raise typer.Exit(EXIT_INTERRUPTED)
     if ended.best is None and ended.outcome is not StudyOutcome.STOPPED:
