@@ -44,8 +44,9 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
         study = StudyInFolder(facts, StudyLayout(tmp_path), "finished")
-        for module in ("cli.server_queries", "cli.views.study"):
+        for module in ("cli.server_queries", "cli.views.study", "cli.commands.best"):
             monkeypatch.setattr(f"{module}.open_study", lambda results, name, epochs=False: study)
+        monkeypatch.setattr("cli.commands.best.fault_of_checkpoint", lambda study, record: None)  # there are no files
 
     return put
 
@@ -73,7 +74,7 @@ def test_with_one_replicate_trials_are_ranked_as_ever(stored: Show) -> None:
     assert all(set(row) == TRIAL_KEYS for row in rows)
     assert line(call("compare"), "state") == ["rank", "trial", "state", "val_auc", "epoch", "optimizer", "time"]
     best = asked("best")
-    assert set(best) == TRIAL_KEYS | {"certainty", "test", "test_looks", "registered"}
+    assert set(best) == TRIAL_KEYS | {"certainty", "checkpoint_fault", "test", "test_looks", "registered"}
     assert set(best["certainty"]) == {"lead", "standard_error", "tied", "text"}
     assert "each configuration ran once" in best["certainty"]["text"]
 
