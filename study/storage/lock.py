@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from study.errors import StudyStorageError
-from study.paths import StudyLayout, refuse_links
+from study.paths import OutsideError, StudyLayout, open_inside, refuse_links
 from study.storage.journal_format import whole_length
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,9 @@ def driver_lock(layout: StudyLayout) -> Iterator[None]:
 def is_driven(layout: StudyLayout) -> bool:
     """Whether some process drives the study now."""
     try:
-        with layout.lock.open("rb") as file:
+        with open_inside(layout.lock, layout.results) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
+    except (FileNotFoundError, OutsideError):
         return False
     except OSError:
         return True

@@ -280,7 +280,7 @@ def fuzz(count: int, seed: int, place: Path, first: int = 0) -> Tally:
 def _run(command: list[object], tally: Tally) -> str | None:
     """Run a command; return what is wrong with how it ended."""
     began = time.process_time()
-    signal.setitimer(signal.ITIMER_REAL, 12 * LIMIT_S)
+    signal.setitimer(signal.ITIMER_REAL, 6 * LIMIT_S)
     try:
         with (
             unittest.mock.patch("cli.final_look._send_to_mlflow"),
@@ -288,7 +288,7 @@ def _run(command: list[object], tally: Tally) -> str | None:
         ):
             done = study(*command)
     except _TooSlowError:
-        return f"no end within {12 * LIMIT_S:.0f} s"
+        return f"no end within {6 * LIMIT_S:.0f} s"
     except BaseException as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         return f"traceback: {type(error).__name__}: {str(error)[:200]} at {Path(last.filename).name}:{last.lineno}"

@@ -161,6 +161,7 @@ ATTACKS: dict[str, Attack] = {
     "linked artifacts": link_artifacts,
     "linked database": link_the_database,
     "journal pipe": pipe("ledger.journal"),
+    "lock pipe": pipe("driver.lock"),
     "outbox pipe": pipe("outbox.jsonl"),
     "runs pipe": pipe("runs.json"),
     "card pipe": pipe(f"{SELECTED}/{CARD}"),
