@@ -14,8 +14,9 @@ from cli.ranking import Ranking
 from study.analysis.ranking import Configuration
 from study.errors import StudyError
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
-from study.paths import SCORES, SHIFTED_SCORES, Layout
+from study.paths import SCORES, SHIFTED_SCORES, Layout, open_inside
 from study.records import TrialRecord, TrialState
+from study.utils.named_places import checkpoint_folder
 
 if TYPE_CHECKING:
     from study.analysis.verdict import Comparison, Judgement
@@ -193,12 +194,13 @@ def _load(layout: Layout, study: str, record: TrialRecord, images: str | None) -
 
     folder = layout.study(study)
     assert record.checkpoint is not None
-    if images is None:
-        path, prefix = folder.local_checkpoint(record.trial, record.checkpoint) / SCORES, ""
-    else:
-        path, prefix = folder.trial(record.trial) / SHIFTED_SCORES, f"{images}/"
+    prefix = "" if images is None else f"{images}/"
     try:
-        with path.open("rb") as file, np.load(file) as stored:
+        if images is None:
+            path = checkpoint_folder(folder, record.trial, record.checkpoint) / SCORES
+        else:
+            path = folder.trial(record.trial) / SHIFTED_SCORES
+        with open_inside(path, path.parent) as file, np.load(file) as stored:
             arrays = {key: stored[f"{prefix}{key}"] for key in ("scores", "labels")}
             return arrays | {key: stored[key] for key in ("ids", "groups") if images is None and key in stored}
     except (OSError, BadZipFile, EOFError, KeyError, ValueError) as error:
