@@ -21,7 +21,7 @@ from study.analysis.contrast import (
     total_variances,
 )
 from study.analysis.influence import LOWER_IS_BETTER, Influence, split_metric
-from study.analysis.intervals import value_interval
+from study.analysis.intervals import fraction_interval, value_interval
 from study.analysis.selection import corrected_value
 from study.analysis.simultaneous import (
     DRAWS,
@@ -162,6 +162,9 @@ class Comparison:
         """Return the interval of a configuration's value, in the unit of the metric."""
         error = math.sqrt(float((self.runs.mean_units[k] ** 2).sum()))
         trials = float(self.measured.trials[self.runs.configuration == k].mean())
+        if self.measured.outcomes is not None and self.about == "checkpoints":
+            wider = half / own if (own := float(self.half_widths[k])) > 0 else 1.0
+            return fraction_interval(value * trials / wider**2, trials / wider**2)  # counts, so that it is exact
         measured, seeds = self.mode * float(self.runs.means[k]), int(self.runs.counts[k])
         return value_interval(
             value, measured, half, error, trials, self.measured.ranked, seeds, self.runs.units.shape[1]

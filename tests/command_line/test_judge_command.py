@@ -103,6 +103,15 @@ def test_20_of_21_against_17_is_undecided(tmp_path: Path) -> None:
     assert found["configurations"][0]["low"] == pytest.approx(0.54, abs=0.01)
 
 
+def test_a_fraction_has_its_exact_interval(tmp_path: Path) -> None:
+    scores = np.ones((2, 1, 10))
+    scores[:, 0, :3] = 0
+    scores[1, 0, 3] = 0
+    found = _judge(_save(tmp_path / "a.npz", scores=scores, labels=np.ones(10, int)), "--metric", "accuracy")
+    first = found["configurations"][0]
+    assert (first["value"], round(first["low"], 3), round(first["high"], 3)) == (0.7, 0.348, 0.933)
+
+
 def test_classes_by_name_and_a_configuration_with_fewer_seeds(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 60)
