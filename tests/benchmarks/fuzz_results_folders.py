@@ -115,7 +115,7 @@ class Damager:
         for at in self.random.sample(range(len(lines)), min(len(lines), self.random.choice((1, 1, 2, 20)))):
             try:
                 value = json.loads(lines[at])
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             lines[at] = (json.dumps(self.changed(value)) + "\n").encode("utf-8", "surrogatepass")
         path.write_bytes(b"".join(line if isinstance(line, bytes) else line.encode() for line in lines))
@@ -125,7 +125,7 @@ class Damager:
         if isinstance(value, str) and value.startswith(("{", "[")) and self.random.random() < 0.8:
             try:
                 return json.dumps(self.changed(json.loads(value)))
-            except ValueError:
+            except (ValueError, RecursionError):
                 return self.odd()
         if isinstance(value, dict) and value and self.random.random() < 0.9:
             key = self.random.choice(list(value))
