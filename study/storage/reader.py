@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from study.config.study_config import StudySpec
 from study.designs import TrialPlan
@@ -17,7 +17,7 @@ from study.paths import StudyLayout, read_inside
 from study.records import TrialState
 from study.storage.journal_format import Operation, parse_line, split_lines
 from study.storage.study_attributes import DROPPED_PREFIX, EXHAUSTED, SPEC, StudyAttributes
-from study.trials.serialization import STATES, StoredEpoch, is_settled, stored_epochs, to_record
+from study.trials.serialization import STATES, YEAR_5138_S, StoredEpoch, is_settled, stored_epochs, to_record
 
 _UNREAD = tuple(
     f'{{"op_code":{operation},'.encode()
@@ -30,8 +30,7 @@ _UNREAD = tuple(
 )
 """How the lines begin that only Optuna's samplers and pruners need; they are not even parsed."""
 _RUNNING = next(code for code, state in STATES.items() if state is TrialState.RUNNING)
-YEAR_5138_S: Final = 1e11
-_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError)
+_DAMAGE = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 
 
 @dataclass

@@ -16,6 +16,7 @@ ASKED, ATTEMPTS, DECIDED, ENDED = "asked", "attempts", "decided_epoch", "ended"
 PRUNED, STOP_REASON, SETTLED = "pruned_epoch", "stop_reason", "point_settled"
 EVALUATION, ALONE = "evaluation", "alone"
 EPOCH_PREFIX = "epoch:"
+YEAR_5138_S = 1e11
 STATES: Mapping[int, TrialState] = {
     0: TrialState.RUNNING,
     1: TrialState.COMPLETE,
@@ -121,6 +122,17 @@ def is_settled(trial: StoredTrial) -> bool:
     return SETTLED in trial.user_attrs or (stop is not None and stop.reason is StopReason.PRUNED)
 
 
+def _moment(at_s: Any) -> float | None:
+    """Return a stored moment.
+
+    Raises:
+        ValueError, TypeError: it is none.
+    """
+    if at_s is not None and not 0 <= at_s < YEAR_5138_S:
+        raise ValueError(f"a moment must be seconds since 1970, but is {at_s}")
+    return None if at_s is None else float(at_s)
+
+
 def to_record(
     layout: StudyLayout,
     study: str,
@@ -160,8 +172,8 @@ def to_record(
         kept=kept,
         busy_s=sum(epoch.busy_s for epoch in stored),
         run_id=run_id,
-        started_at_s=asked.get("started_at_s"),
-        finished_at_s=ended.get("finished_at_s"),
+        started_at_s=_moment(asked.get("started_at_s")),
+        finished_at_s=_moment(ended.get("finished_at_s")),
         attempts=int(attrs.get(ATTEMPTS, 1)),
         error=ended.get("error"),
     )

@@ -25,6 +25,7 @@ from study.paths import (
 )  # fmt: skip
 from study.utils.named_places import is_in_named_place, remember_place
 from study.utils.remote_files import UNFINISHED, FileStore, join_location, open_remote_store, open_store
+from study.utils.text import printable
 
 
 @dataclass(frozen=True)
@@ -142,8 +143,8 @@ def open_trial_files(layout: StudyLayout, given: str | None = None) -> TrialFile
         if given is None:
             raise EngineError(
                 f"a storage outside the results folder must be named once by whoever uses it, but that of "
-                f"`{layout.name}`, {began}, is only named in its folder, which may be a copy or somebody else's; if it "
-                f"is yours, give --storage {shlex.quote(began)}"
+                f"`{layout.name}`, {printable(began)}, is only named in its folder, which may be a copy or somebody "
+                f"else's; if it is yours, give --storage {printable(shlex.quote(began))}"
             )
     if given is not None and _normalized(given) != began:
         raise EngineError(
