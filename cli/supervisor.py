@@ -86,7 +86,8 @@ def _wait(child: int, watched: set[signal.Signals]) -> int:
             if ended:
                 return status
             continue
-        if info.si_code <= 0:  # sent by a process; a terminal's signals reach the child too
+        # A terminal's signals reach the child too, but its end reaches the leader of the session alone.
+        if info.si_code <= 0 or info.si_signo == signal.SIGHUP:
             os.kill(child, info.si_signo)
         if info.si_signo == signal.SIGTSTP:
             _suspend()

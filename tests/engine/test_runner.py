@@ -89,7 +89,7 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
     monkeypatch.undo()
 
     monkeypatch.setattr(runner, "cluster", no_cluster)
-    monkeypatch.setattr(StudyStorage, "require_data", lambda storage, fingerprint: None)
+    monkeypatch.setattr(StudyStorage, "require_data", lambda storage, *given: None)
     monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
     monkeypatch.setattr(runner, "prepare_study", lambda spec, *args, **named: prepared(spec))
     event = runner.resume_study(layout, RunContext(lambda data: Listener(), SILENT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -93,6 +94,8 @@ def _start_here() -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # Ray would look for a cluster there, and tell its own processes of it.
     os.environ.pop("RAY_ADDRESS", None)
+    # Ray's processes inherit this: a terminal that is closed would end them before the driver has stopped in order.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
         ray.init(
             address=LOCAL,
@@ -106,6 +109,8 @@ def _start_here() -> None:
             f"cannot start Ray on this machine: {_one_line(error)}; its logs are in {folder}/ray/session_latest/logs, "
             "RAY_TMPDIR takes another folder for its files"
         ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _has_token() -> bool:
