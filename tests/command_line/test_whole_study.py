@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -59,11 +60,11 @@ def test_compare_ranks_by_any_metric_in_its_own_direction(results: Path) -> None
 
 def test_compare_shows_more_metrics_and_refuses_unknown_ones(results: Path) -> None:
     shown = study("compare", "tiny", "--columns", "val_f1, shifted.lowlight.auc", "--results", results)
-    heading = next(line for line in shown.stdout.splitlines() if "rank" in line).split()
-    assert heading[:6] == ["rank", "trial", "state", "val_auc", "val_f1", "shifted.lowlight.auc"]
+    heading = re.split(r"\s{2,}", next(line for line in shown.stdout.splitlines() if "rank" in line).strip())
+    assert heading[:7] == ["rank", "may be", "trial", "state", "val_auc", "val_f1", "shifted.lowlight.auc"]
     refused = study("compare", "tiny", "--columns", "val_acc", "--results", results)
     assert refused.returncode == 2
-    assert "no trial reports `val_acc`; did you mean `val_auc`? There are: epoch_s" in refused.stderr
+    assert "no trial reports `val_acc`; did you mean `val_accuracy`? There are: epoch_s" in refused.stderr
     assert "shifted.lowlight.*" in refused.stderr
 
 
@@ -146,7 +147,7 @@ def test_a_name_that_is_taken_is_refused_with_both_ways_on(results: Path) -> Non
     ("arguments", "code", "words"),
     [
         (("best", "tinny"), 1, "did you mean `tiny`"),
-        (("best", "--metric", "val_acc"), 2, "did you mean `val_auc`"),
+        (("best", "--metric", "val_acc"), 2, "did you mean `val_accuracy`"),
         (("compare", "--metric", "learning_rate"), 2, "--metric"),
         (("resume", "other"), 1, "no study `other`"),
         (("compare", "--top", "0"), 2, "top"),
