@@ -40,7 +40,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_encoding_of_the_output_will_do(results: Path, encoding: str, command: list[str]) -> None:
     done = call(*command, "--results", results, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == b""
+    assert all(b"checkpoint of trial 0" in line for line in done.stderr.splitlines()), done.stderr  # it has none
     shown = {"ascii": "gr\\xf6\\xdfe"}.get(encoding, "größe")
     assert shown in done.stdout.decode(encoding)
 

@@ -40,7 +40,9 @@ class TwoPlaces:
     ) -> None:  # fmt: skip
         self.layout: StudyLayout = Layout(results).study(name)
         self.storage: StudyStorage = begin(self.layout, data=DATA, **spec)
-        self._recorder: OutboxRecorder = OutboxRecorder(self.layout, default_tracking_uri(Layout(results), None))
+        self._recorder: OutboxRecorder = OutboxRecorder(
+            self.layout, default_tracking_uri(Layout(results), None), close_timeout_s=3600.0
+        )
         self._values, self._dropped, self._failing = values, dropped, failing
 
     def run(self, *, resumed: bool = False) -> None:
@@ -69,7 +71,7 @@ class TwoPlaces:
 
     def close(self) -> None:
         """Wait until MLflow has everything."""
-        self._recorder.close(300)
+        self._recorder.close()
 
     def _run_one(self, begun: TrialRecord) -> None:
         number, metrics = begun.trial, EpochMetrics(1, self._values(begun))
