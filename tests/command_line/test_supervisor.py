@@ -41,9 +41,21 @@ sys.exit(7)
 """
 
 
+def heed_signals() -> None:
+    """Heed signals even where the tests run under nohup or in the background of a shell."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
+def take_terminal() -> None:
+    """Heed signals, and have standard input as the controlling terminal."""
+    heed_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def start(script: str, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", BEGIN + script]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": heed_signals} | options
     return subprocess.Popen(command, text=True, cwd=ROOT, start_new_session=True, **streams)  # type: ignore[call-overload,no-any-return]
 
 
@@ -110,7 +122,7 @@ def test_a_terminals_signals_reach_the_driver_once(by: str, tmp_path: Path) -> N
     heard = tmp_path / "heard"
     process = start(
         f"sys.stdout = open({str(heard)!r}, 'w')\n{AWAIT}", stdin=terminal, stdout=terminal, stderr=terminal,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(terminal)
     while not heard.exists():

@@ -144,6 +144,15 @@ def test_a_study_that_somebody_runs_is_refused(tmp_path: Path) -> None:
         runner.resume_study(layout, RunContext(never, SILENT))
 
 
+@pytest.fixture
+def heeds_hangups() -> Iterator[None]:
+    """Heed SIGHUP even where the tests run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeds_hangups")
 def test_the_first_signal_stops_and_the_second_quits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver_process, "SAME_SIGNAL_S", 0.0)
     said: list[bool] = []
