@@ -33,15 +33,15 @@ def drawn_together(
     """
     pairs = (
         (first, second)
-        for first, left_way in _ways(left, parameters, fixed[left])
-        for second, right_way in _ways(right, parameters, fixed[right])
+        for first, left_way in _ways(left, parameters, fixed[left], right)
+        for second, right_way in _ways(right, parameters, fixed[right], left)
         if all(left_way[name] & right_way[name] for name in left_way.keys() & right_way.keys())
     )
     return list(dict.fromkeys(pairs))
 
 
-def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar) -> list[tuple[Scalar, Way]]:
-    """Return each value of a hyperparameter with what must hold for it.
+def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar, other: str) -> list[tuple[Scalar, Way]]:
+    """Return each value of a hyperparameter with what must hold for it; every value of ``other`` is told apart.
 
     The hyperparameter is active if all parameters it depends on have the required values; it is inactive if any of
     them that is active itself has another value.
@@ -53,16 +53,16 @@ def _ways(name: str, parameters: Mapping[str, Parameter], fixed: Scalar) -> list
     for value in values_of(parameters[name].domain):
         ways.append((value, {**needed, name: _comparable([value])}))
     for parent, right in needed.items():
-        if wrong := _told_apart(parent, parameters) - right:
+        if wrong := _told_apart(parent, parameters, every=parent == other) - right:
             ways.append((fixed, {**_needed(parent, parameters), parent: wrong}))
     return [(value, way) for value, way in ways if all(way.values())]
 
 
-def _told_apart(name: str, parameters: Mapping[str, Parameter]) -> Values:
-    """Return the values of a parameter that some condition names, and one that stands for all others."""
+def _told_apart(name: str, parameters: Mapping[str, Parameter], *, every: bool) -> Values:
+    """Return every value of a parameter, or those that some condition names and one that stands for all others."""
     named = {value for child in parameters for value in _needed(child, parameters).get(name, ())}
     values = values_of(parameters[name].domain)
-    some = _comparable(islice(values, len(named) + 1))
+    some = _comparable(values if every else islice(values, len(named) + 1))
     return frozenset((*some, *named))
 
 

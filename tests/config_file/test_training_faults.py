@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from test_section_faults import faults
 
@@ -182,7 +182,13 @@ def small_spaces(draw: st.DrawFn) -> tuple[Parameter, ...]:
     return tuple(space)
 
 
+def choice(name: str, values: tuple[int, ...], **when: int) -> Parameter:
+    conditions = tuple(Condition(parameter=parent, values=(value,)) for parent, value in when.items())
+    return Parameter(name=name, domain=Choice(values=values), when=conditions)
+
+
 @settings(deadline=None)
+@example((choice("depth", (1, 2, 3)), choice("family", (1,), depth=1)))
 @given(small_spaces())
 def test_pairs_are_those_of_every_possible_trial(space: tuple[Parameter, ...]) -> None:
     domains: list[tuple[Scalar, ...]] = [
