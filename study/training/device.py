@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import resource
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,14 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     flags = _cpu_info("flags").split()
-    return torch.backends.mkldnn.is_available() and ("avx512_bf16" in flags or "amx_bf16" in flags)
+    in_hardware = "avx512_bf16" in flags or "amx_bf16" in flags
+    return torch.backends.mkldnn.is_available() and in_hardware and not _is_bf16_switched_off()
+
+
+def _is_bf16_switched_off() -> bool:
+    """Whether oneDNN was told by its environment variable to use older instructions, which makes bfloat16 very slow."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT"
+    return not any(part in most.upper() for part in ("DEFAULT", "ALL", "BF16", "FP16", "AMX", "AVX10"))
 
 
 def _cpu_info(field: str) -> str:

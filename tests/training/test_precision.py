@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+import torch
 from training_kit import run, short_trial
 
+from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec
 from study.data.sources import load_data
+from study.training import device
 from study.training.dataset import TrainingData
 
 BUILT_IN = DataSpec(count=600, fractions=(0.6, 0.4, 0.0), image_size_px=24)
@@ -40,3 +44,23 @@ def test_bf16_reaches_the_auc_of_float32_on_the_built_in_images(tmp_path: Path) 
     standard_error = 0.029
     assert min(best.values()) > 0.78 - 2 * standard_error, best
     assert abs(best["fp32"] - best["bf16"]) <= 2 * standard_error, best
+
+
+@pytest.mark.parametrize(
+    ("most", "fast"),
+    [
+        ("", True),
+        ("DEFAULT", True),
+        ("AVX512_CORE_BF16", True),
+        ("avx10_1_512_amx", True),
+        ("AVX2", False),
+        ("SSE41", False),
+    ],
+)
+def test_bf16_is_not_chosen_where_onednn_may_not_use_it(most: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "_cpu_info", lambda field: "avx2 avx512f avx512_bf16")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    precision, channels_last = device.resolve_precision(Hyperparameters(), torch.device("cpu"))
+    assert (precision, channels_last) == (("bf16", True) if fast else ("fp32", False))
