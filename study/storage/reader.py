@@ -159,6 +159,7 @@ def read_study(layout: StudyLayout, run_ids: Mapping[int, str] = {}, *, epochs: 
         with _no_garbage_collection():
             replay.apply(split_lines(read_inside(layout.journal, layout.results)))
             view = StudyView(layout, replay, run_ids, epochs=epochs)
+            view.read_all()
             if not 0 <= view.created_at_s < YEAR_5138_S:
                 raise ValueError(f"`created_at_s` must be seconds since 1970, but is {view.created_at_s}")
             return view

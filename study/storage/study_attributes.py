@@ -95,6 +95,15 @@ class StudyAttributes(ABC):
         reason = self._attrs.get(END_REASON)
         return None if reason is None else StopReason(reason)
 
+    def read_all(self) -> None:
+        """Read every attribute once, so that damaged ones are noticed here; raises what reading them raises."""
+        unread = {"name", "_attrs"}
+        if not self._attrs.get("warm_start"):
+            unread.add("warm_start")  # it imports the samplers
+        for name, attribute in vars(StudyAttributes).items():
+            if isinstance(attribute, property) and name not in unread:
+                getattr(self, name)
+
     def require_data(self, fingerprint: str, changes: str = "") -> None:
         """Make sure that the data is what the study began on: the same pixels and labels, in whatever folder.
 

@@ -137,6 +137,18 @@ def test_damage_is_told_as_the_storage_tells_it(layout: StudyLayout) -> None:
         read_epochs(layout, 0)
 
 
+@pytest.mark.parametrize(
+    "attribute",
+    ["notices", "environment", "warm_start", "extensions", "data", "test_looks", "end_reason", "given"],
+)
+def test_an_attribute_of_another_type_is_damage(layout: StudyLayout, attribute: str) -> None:
+    eventful(layout)
+    line = json.dumps({"op_code": 2, "worker_id": "w", "study_id": 0, "user_attr": {attribute: 5}})
+    layout.journal.write_bytes(layout.journal.read_bytes() + line.encode() + b"\n")
+    with pytest.raises(StudyStorageError, match="is damaged"):
+        read_study(layout)
+
+
 def test_the_epochs_of_one_trial_are_read_without_the_others(layout: StudyLayout) -> None:
     storage = begin(layout, trials=12)
     for at in range(12):
