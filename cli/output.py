@@ -43,8 +43,8 @@ def number(value: object, digits: int = 4) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Write a time span for people."""
-    if seconds is None:
+    """Write a time span for people; a dash for one that is unknown or no number."""
+    if seconds is None or not math.isfinite(seconds):
         return "-"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_tee_hands_everything_to_all_and_warnings_reach_the_screen() -> None:
     assert said == ["the server is away"]
 
 
-@pytest.mark.parametrize("seconds, text", [(None, "-"), (4.4, "4s"), (61, "1m01s"), (3725, "1h02m")])
+@pytest.mark.parametrize("seconds, text", [(math.inf, "-"), (None, "-"), (4.4, "4s"), (61, "1m01s"), (3725, "1h02m")])
 def test_durations_are_written_for_people(seconds: float | None, text: str) -> None:
     from cli.output import duration
 
