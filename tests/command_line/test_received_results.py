@@ -98,6 +98,7 @@ def name_a_diff_outside(layout: StudyLayout, home: Path) -> None:
     assert up in text
     layout.outbox.write_text(text)
     (layout.root / "code-x").mkdir()
+    (home / "id_rsa.diff").write_text(SECRET)
 
 
 def name_artifacts_outside(layout: StudyLayout, home: Path) -> None:
