@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import typer
 
-from cli.commands import best, compare, data, diff, export, extend, judge, plan, rerun, run, show, sync, ui
+from cli.commands import data, extend, plan, rerun, run, show, sync, ui
+from cli.commands.bundles import export
+from cli.commands.results import best, compare, diff, judge
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
@@ -24,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
+COMMANDS: dict[str, Callable[..., None]] = {
     "run": run.run,
     "validate": plan.validate,
     "resume": run.resume,
@@ -49,7 +51,7 @@ _OF_THE_SYSTEM = (
 )  # fmt: skip
 """Faults of files that are no fault of ours, wherever they come from."""
 _OF_A_DRIVER = (["run"], ["resume"], ["extend"])
-for name, command in _COMMANDS.items():
+for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(data.app, name="data")
 

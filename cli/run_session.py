@@ -105,7 +105,7 @@ def _run_with_live_view(
     start: Callable[[RunContext], StudyEnded],
 ) -> None:
     """Run with a live view on the real screen; the output of everything else goes to the study's log."""
-    from cli.study_handle import checkpoints_by_run
+    from cli.queries.study_handle import checkpoints_by_run
     from cli.views.live import open_view
     from study.engine.driver_process import quiet_output
     from study.engine.run_context import RunContext

@@ -37,8 +37,8 @@ def extend(
     options: SharedRunOptions,
 ) -> None:
     """Give a study more trials, seeds or budget, and go on with it; the sampler knows all that was run."""
+    from cli.queries.study_handle import open_study
     from cli.run_session import resume_with_live_view
-    from cli.study_handle import open_study
     from study.designs.changes import changes
     from study.storage.study_storage import StudyStorage
 

@@ -28,7 +28,7 @@ def rerun(
     json: Json = False,
 ) -> None:
     """Run a finished trial again and compare every metric to the last bit; say why where it is not the same."""
-    from cli.trial_names import find_trial
+    from cli.queries.trial_names import find_trial
     from study.data import load_data
     from study.engine.rerun import require_rerunnable
     from study.engine.rerun import rerun as run_again

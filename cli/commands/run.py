@@ -93,8 +93,8 @@ def _absolute(path: str) -> str:
 @takes_run_options
 def resume(name: Name = None, *, options: SharedRunOptions) -> None:
     """Go on with a study that was interrupted or stopped; no trial is lost or run twice."""
+    from cli.queries.study_handle import open_study
     from cli.run_session import resume_with_live_view
-    from cli.study_handle import open_study
 
     study = open_study(options.results, name)
     if study.state != "finished":
@@ -119,7 +119,7 @@ def stop(
     json: Json = False,
 ) -> None:
     """Stop a study that runs in another terminal: its trials end at their next epoch."""
-    from cli.study_handle import open_study
+    from cli.queries.study_handle import open_study
     from study.engine.stopping import StopRequest, request_stop, stop_requested
     from study.storage.lock import is_driven
 

@@ -14,7 +14,7 @@ from cli.views.tables import make_table, print_table
 from study.records import StudySummary
 
 if TYPE_CHECKING:
-    from cli.study_handle import DamagedStudy
+    from cli.queries.study_handle import DamagedStudy
 
 
 _DAMAGED = "damaged"
@@ -22,7 +22,7 @@ _DAMAGED = "damaged"
 
 def list_studies(results: Results = RESULTS, tracking_uri: ReadUri = None, json: Json = False) -> None:
     """List the studies, the newest first."""
-    from cli.study_handle import DamagedStudy, study_summaries
+    from cli.queries.study_handle import DamagedStudy, study_summaries
 
     summaries = study_summaries(results, tracking_uri)
     if json:
@@ -91,7 +91,7 @@ def show(what: What = None, results: Results = RESULTS, tracking_uri: ReadUri = 
 
 def _is_run(results: Path, tracking_uri: str | None, text: str) -> bool:
     """Whether a text names a run, and no study has that name."""
-    from cli.trial_names import is_run_id, is_study, trial_named
+    from cli.queries.trial_names import is_run_id, is_study, trial_named
     from study.errors import TrackingError
 
     if trial_named(text) is None and not is_run_id(text):

@@ -25,7 +25,7 @@ def sync(
 
     No run of a study whose driver was killed stays RUNNING.
     """
-    from cli.study_handle import resolve_name
+    from cli.queries.study_handle import resolve_name
     from study.errors import TrackingError
     from study.paths import Layout
     from tracking.client.preflight import preflight

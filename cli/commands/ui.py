@@ -31,7 +31,7 @@ def ui(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Serve MLflow's UI or Optuna's dashboard on this machine, opened on a study."""
-    from cli.study_handle import resolve_name
+    from cli.queries.study_handle import resolve_name
 
     study = resolve_name(results, name)
     signal.signal(signal.SIGTERM, _leave)  # so that no server outlives this command

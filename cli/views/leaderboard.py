@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cli.field_getters import FieldGetter, configuration_fields, trial_fields
 from cli.output import STATE_STYLES, duration, number
-from cli.ranking import Ranking
+from cli.queries.field_getters import FieldGetter, configuration_fields, trial_fields
+from cli.queries.ranking import Ranking
 from cli.views.tables import Column, TableModel
 from study.analysis.ranking import Configuration, RankedTrial
 from study.analysis.trial_filter import Value

@@ -17,7 +17,7 @@ from study.engine.environment import PACKAGES
 from study.records import EpochMetrics, TrialRecord
 
 if TYPE_CHECKING:
-    from cli.study_handle import StudyInFolder
+    from cli.queries.study_handle import StudyInFolder
     from tracking.outbox.study_state import DriverSession
 
 
@@ -59,7 +59,7 @@ def read_run(results: Path, tracking_uri: str | None, text: str, metrics: Sequen
 
 def local_run(results: Path, text: str) -> RunDetails:
     """Return a run of the results folder; raises as ``find_trial`` does."""
-    from cli.trial_names import find_trial
+    from cli.queries.trial_names import find_trial
     from study.storage.reader import read_epochs
 
     study, record = find_trial(results, text)
@@ -75,7 +75,7 @@ def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ())
         UsageError: the text names no run.
         TrackingError: the server is away or does not know it.
     """
-    from cli.trial_names import TRIAL_SYNTAX, is_run_id, trial_named
+    from cli.queries.trial_names import TRIAL_SYNTAX, is_run_id, trial_named
     from study.errors import UsageError
     from tracking.reader import queries as query
     from tracking.reader.study import seeds_of

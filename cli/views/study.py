@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cli.output import moment, number
-from cli.ranking import Ranking, rank_studies
-from cli.server_queries import read_ranked
-from cli.study_handle import StudyInFolder, StudyOnServer, open_study
+from cli.queries.ranking import Ranking, rank_studies
+from cli.queries.server_queries import read_ranked
+from cli.queries.study_handle import StudyInFolder, StudyOnServer, open_study
 from cli.views.leaderboard import configuration_table, trial_table
 from cli.views.tables import print_table
 from study.config.search_config import BudgetSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.field_getters import mode_of
+from cli.queries.field_getters import mode_of
 from study.config.search_config import Objective
 from study.errors import UsageError
 from study.metric_catalog import EVALUATED, METRICS, metric_named, shifted_sets

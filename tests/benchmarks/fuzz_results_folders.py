@@ -283,7 +283,7 @@ def _run(command: list[object], tally: Tally) -> str | None:
     signal.setitimer(signal.ITIMER_REAL, 6 * LIMIT_S)
     try:
         with (
-            unittest.mock.patch("cli.final_look._send_to_mlflow"),
+            unittest.mock.patch("cli.queries.final_look._send_to_mlflow"),
             unittest.mock.patch("typer.main.get_command", _get_command),
         ):
             done = study(*command)

@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial
 from points import POINTS
 
 from cli.main import app
-from cli.study_handle import open_study
+from cli.queries.study_handle import open_study
 from study.search.observations import RecentObservations
 from study.search.samplers import SAMPLERS, SamplerEntry
 

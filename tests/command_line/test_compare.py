@@ -15,8 +15,8 @@ from commands import invoke
 from ranking_kit import F, P, record, table
 from typer.testing import Result
 
-from cli.ranking import rank_study, require_best
-from cli.study_handle import StudyInFolder
+from cli.queries.ranking import rank_study, require_best
+from cli.queries.study_handle import StudyInFolder
 from study.config.search_config import BudgetSpec, DesignSpec, KeepSpec, Objective, ReplicatesSpec, SearchSpec
 from study.config.study_config import StudySpec
 from study.errors import StudyStorageError, UsageError
@@ -44,9 +44,11 @@ def stored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Show:
             extensions=({"at_s": 0.0, "changes": {"budget.trials": [4, 5]}},),
         )  # fmt: skip
         study = StudyInFolder(facts, StudyLayout(tmp_path), "finished")
-        for module in ("cli.server_queries", "cli.views.study", "cli.commands.best"):
+        for module in ("cli.queries.server_queries", "cli.views.study", "cli.commands.results.best"):
             monkeypatch.setattr(f"{module}.open_study", lambda results, name, epochs=False: study)
-        monkeypatch.setattr("cli.commands.best.fault_of_checkpoint", lambda study, record: None)  # there are no files
+        monkeypatch.setattr(
+            "cli.commands.results.best.fault_of_checkpoint", lambda study, record: None
+        )  # there are no files
 
     return put
 

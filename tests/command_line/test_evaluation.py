@@ -9,7 +9,7 @@ import pytest
 from recorders import Script, play
 from tracking_backends import Backend
 
-from cli.final_look import _send_to_mlflow, weights_folder
+from cli.queries.final_look import _send_to_mlflow, weights_folder
 from study.errors import ExportError
 from study.events import FinalLookTaken
 from study.records import FinalLook, TrialRecord, TrialState

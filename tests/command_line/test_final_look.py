@@ -14,10 +14,10 @@ import pytest
 from commands import TINY, study
 from sklearn.metrics import roc_auc_score
 
-from cli.field_getters import mode_of
-from cli.final_look import evaluate_on_test
-from cli.ranking import require_best
-from cli.study_handle import open_study
+from cli.queries.field_getters import mode_of
+from cli.queries.final_look import evaluate_on_test
+from cli.queries.ranking import require_best
+from cli.queries.study_handle import open_study
 from study.analysis.ranking import rank_trials
 from study.config.search_config import Objective
 from study.data import load_data

@@ -203,11 +203,11 @@ def test_nothing_found_is_an_empty_table_alike(results: Path, words: tuple[str, 
 
 
 def test_names_that_only_later_trials_have_mean_something(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.server_queries._SAMPLE", 1)
+    monkeypatch.setattr("cli.queries.server_queries._SAMPLE", 1)
     words = ("compare", "many", "--json", "--where", "late > 0 and optimizer = 'adam'")
     here, there = (trials(done) for done in both(results, *words))
     assert there == here != []
-    monkeypatch.setattr("cli.server_queries._SLOW", 10)
+    monkeypatch.setattr("cli.queries.server_queries._SLOW", 10)
     assert isinstance(both(results, *words)[1].exception, UsageError)
 
 

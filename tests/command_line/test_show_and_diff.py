@@ -14,7 +14,7 @@ from reading_kit import DATA, begin, run_one, values_of
 from recorders import Script
 from tracking_backends import Backend
 
-from cli.commands.diff import find_differences
+from cli.commands.results.diff import find_differences
 from cli.views.run import RunDetails, local_run
 from study.errors import StudyStorageError, TrackingError, UsageError
 from study.paths import Layout

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from ranking_kit import P, record
 
-from cli.commands.best import _certainty, print_best
-from cli.ranking import Ranking
-from cli.stored_predictions import NoPredictionsError, judge_stored
+from cli.commands.results.best import _certainty, print_best
+from cli.queries.ranking import Ranking
+from cli.queries.stored_predictions import NoPredictionsError, judge_stored
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from study.analysis.ranking import rank_configurations, rank_trials
 from study.config.search_config import Objective

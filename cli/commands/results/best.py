@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.final_look import (
+from cli.queries.final_look import (
     describe_test_evaluations,
     evaluate_on_test,
     fault_of_checkpoint,
@@ -19,14 +19,14 @@ from cli.final_look import (
 )
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results, StorageOf
 from cli.output import number, print_json, short_path
-from cli.ranking import Ranking, rank_study, require_candidate, winner_of
-from cli.study_handle import open_study
+from cli.queries.ranking import Ranking, rank_study, require_candidate, winner_of
+from cli.queries.study_handle import open_study
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from cli.views.tables import print_table
 from study.errors import UsageError
 
 if TYPE_CHECKING:
-    from cli.study_handle import StudyInFolder
+    from cli.queries.study_handle import StudyInFolder
     from study.analysis.ranking import Configuration, RankedTrial
     from study.analysis.significance import Verdict
     from study.records import FinalLook, TrialRecord
@@ -128,7 +128,7 @@ def _warn_of_lost(study: StudyInFolder, records: Sequence[TrialRecord]) -> None:
 
 def _certainty(ranking: Ranking, results: Path | None) -> dict[str, Any]:
     """Return how sure the lead is: by the stored predictions, or where there are none by formulas and seeds."""
-    from cli.stored_predictions import NoPredictionsError, judge_stored
+    from cli.queries.stored_predictions import NoPredictionsError, judge_stored
 
     try:
         return judge_stored(ranking, results).certainty

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.output import moment
-from cli.study_handle import StudyInFolder, open_study
+from cli.queries.study_handle import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
 from study.paths import is_uri
 from study.records import FinalLook, TrialRecord
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from cli.ranking import Ranking
+    from cli.queries.ranking import Ranking
     from study.analysis.ranking import RankedTrial
     from study.export import FinalScores
 

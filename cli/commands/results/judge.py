@@ -44,7 +44,7 @@ def judge(
     json: Json = False,
 ) -> None:  # fmt: skip
     """Say which of several configurations is the best by their predictions, whatever trained them."""
-    from cli.prediction_file import read_predictions
+    from cli.queries.prediction_file import read_predictions
     from study.analysis.verdict import judge as judge_comparison
     from study.analysis.verdict_words import verdict_words
     from study.errors import UsageError

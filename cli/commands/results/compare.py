@@ -14,8 +14,8 @@ from cli.output import print_json
 from cli.views.tables import Format, TableModel, as_text, print_table
 
 if TYPE_CHECKING:
-    from cli.field_getters import FieldGetter, SortKey
-    from cli.ranking import Ranking
+    from cli.queries.field_getters import FieldGetter, SortKey
+    from cli.queries.ranking import Ranking
 
 
 Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
@@ -57,9 +57,9 @@ def compare(
     json: Json = False,
 ) -> None:
     """Rank the configurations of studies: by one metric, or by all their objectives."""
-    from cli.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
-    from cli.ranking import rank_studies
-    from cli.server_queries import read_ranked
+    from cli.queries.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
+    from cli.queries.ranking import rank_studies
+    from cli.queries.server_queries import read_ranked
     from cli.views.leaderboard import (
         configuration_json,
         configuration_table,
@@ -99,7 +99,7 @@ def compare(
 
 def _judged(ranking: Ranking, results: Path | None) -> Ranking:
     """Return a ranking with what its trials' stored predictions say, where they can be compared."""
-    from cli.stored_predictions import NoPredictionsError, judge_stored
+    from cli.queries.stored_predictions import NoPredictionsError, judge_stored
 
     if ranking.objective_list:
         return ranking
@@ -123,7 +123,7 @@ def _print_ranking(
     top: int | None,
     kind: Format,
 ) -> None:
-    from cli.field_getters import sort_in_place
+    from cli.queries.field_getters import sort_in_place
     from cli.views.leaderboard import columns_json
 
     sort_in_place(rows, keys)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.field_getters import mode_of, require_filter, trial_fields
-from cli.study_handle import StudyHandle, StudyOnServer, open_study
+from cli.queries.field_getters import mode_of, require_filter, trial_fields
+from cli.queries.study_handle import StudyHandle, StudyOnServer, open_study
 from study.analysis.ranking import is_candidate
 from study.analysis.trial_filter import FIELDS, Comparison, TrialFilter
 from study.analysis.trial_filter.expression import And, Expression, LiteralValue, Name

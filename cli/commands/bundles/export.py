@@ -12,7 +12,7 @@ from cli.options import RESULTS, Json, LookAgain, Metric, Name, Results, Storage
 from cli.output import print_json
 
 if TYPE_CHECKING:
-    from cli.study_handle import StudyInFolder
+    from cli.queries.study_handle import StudyInFolder
     from study.data.dataset import DataBundle
 
 
@@ -33,9 +33,9 @@ def export_best(
 
     Where the pictures are gone, only the stored scores are checked.
     """
-    from cli.final_look import final_scores, weights_folder
-    from cli.ranking import require_best
-    from cli.study_handle import open_study
+    from cli.queries.final_look import final_scores, weights_folder
+    from cli.queries.ranking import require_best
+    from cli.queries.study_handle import open_study
     from study.export import FinalScores, Provenance, export_checkpoint, require_empty_folder
     from study.metric_catalog import SHIFTED_METRIC_PREFIX
 

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.study_handle import open_study, resolve_name
+from cli.queries.study_handle import open_study, resolve_name
 from study.errors import StudyStorageError, UsageError
 from study.paths import Layout
 from study.utils.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from cli.study_handle import StudyInFolder
+    from cli.queries.study_handle import StudyInFolder
     from study.records import TrialRecord
 
 _SHOWN_RUNS = 10

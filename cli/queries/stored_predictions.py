@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
-from cli.ranking import Ranking
+from cli.queries.ranking import Ranking
 from study.analysis.ranking import Configuration
 from study.errors import StudyError
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets

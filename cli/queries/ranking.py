@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.field_getters import Seeds, configuration_fields, mode_of, require_filter, require_metric, trial_fields
-from cli.server_queries import read_ranked
-from cli.study_handle import StudyHandle
+from cli.queries.field_getters import Seeds, configuration_fields, mode_of, require_filter, require_metric, trial_fields
+from cli.queries.server_queries import read_ranked
+from cli.queries.study_handle import StudyHandle
 from study.analysis.ranking import (
     Configuration,
     RankedTrial,
