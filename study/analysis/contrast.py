@@ -24,6 +24,8 @@ _SHARED_AT_LEAST = 0.2
 """The part of the variance by images that is taken to be common to all seeds at least."""
 _ROUNDING = 1e-12
 """A variance this much smaller than those it is the difference of is zero."""
+_SAME = 1e-6
+"""Differences between seeds that are the same up to less than this part of the values are so by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,17 @@ class ErrorModel:
         units = means[first] - means[others]  # [others, groups]
         single = (means[first] ** 2).sum() + (means[others] ** 2).sum(axis=1)
         units[(units**2).sum(axis=1) < _ROUNDING * single] = 0
+        return _regularized(units)
+
+    def combined_image_errors(self, weights: Floats) -> tuple[Floats, Floats]:
+        """Return ``image_errors`` of linear combinations of the means.
+
+        Args:
+            weights: [combinations, configurations].
+        """
+        means = self.runs.mean_units
+        units = weights @ means  # [combinations, groups]
+        units[(units**2).sum(axis=1) < _ROUNDING * (weights**2 @ (means**2).sum(axis=1))] = 0
         return _regularized(units)
 
     @functools.cached_property
@@ -139,6 +152,38 @@ def contrasts(model: ErrorModel, first: int, others: NDArray[np.int64], level: f
                  math.sqrt(image))
         if model.known else Contrast(float(d), -math.inf, math.inf, 1.0, math.inf, math.inf)
         for d, h, each, other, image in zip(differences, half, p, others, images, strict=True)
+    ]  # fmt: skip
+
+
+def linear_contrasts(model: ErrorModel, weights: Floats, level: float = LEVEL) -> list[Contrast]:
+    """Estimate linear combinations of the means, such as the main effect of a factor.
+
+    Where the runs have no images, the seeds alone blur them: the answer is about the very images that were used.
+
+    Args:
+        model: of metrics where higher is better.
+        weights: [combinations, configurations], each row adds up to 0.
+        level: 1 less the coverage of the intervals.
+    """
+    size, by_seeds_alone = len(weights), not model.runs.units.shape[1]
+    values = weights @ model.runs.means
+    images, decisive = np.zeros(size), np.full(size, np.inf)
+    if not by_seeds_alone:
+        images, decisive = model.combined_image_errors(weights)
+    seeds = model.nodes() @ (weights**2).T  # [nodes, combinations]
+    variances = total_variances(images, seeds)
+    p = np.maximum(p_values(values, variances), np.where(decisive > 0, np.exp2(1 - np.minimum(decisive, 60)), 1))
+    half = half_widths(variances, level)
+    if by_seeds_alone:
+        half = np.where(half > _SAME * np.abs(model.runs.means).max(), half, np.inf)
+    else:
+        spread = np.sqrt((weights**2).sum(axis=1)) * model.one_image
+        half = np.where(decisive > 0, half, -ndtri(level / 2) * spread)
+    point = np.zeros(size) if model.spread is None else weights**2 @ model.spread.of_means()
+    return [
+        Contrast(float(v), float(v - h), float(v + h), float(each), math.sqrt(seed), math.sqrt(image))
+        if model.known and math.isfinite(h) else Contrast(float(v), -math.inf, math.inf, 1.0, math.inf, math.inf)
+        for v, h, each, seed, image in zip(values, half, p, point, images, strict=True)
     ]  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from study.analysis.contrast import LEVEL, ErrorModel
+from study.analysis.contrast import LEVEL, Contrast, ErrorModel, linear_contrasts
+from study.analysis.variance_components import SeedSpread
 
 Floats = NDArray[np.float64]
 
@@ -110,6 +111,17 @@ def simultaneous_half_widths(errors: JointErrors, baseline: int, level: float = 
     return widths
 
 
+def simultaneous_p_values(means: Floats, errors: JointErrors, baseline: int) -> Floats:
+    """Return [configurations], p values of the differences to a baseline that allow for their number.
+
+    1 for itself and where nothing is known.
+    """
+    ratios = np.abs((errors.draws - errors.draws[:, [baseline]]) / errors.draw_scales[baseline]).max(axis=1)
+    sizes = np.abs(means - means[baseline]) / errors.scales[baseline]  # [configurations]
+    p: Floats = (1 + (ratios[:, None] >= sizes).sum(axis=0)) / (1 + len(ratios))
+    return p
+
+
 def picked_half_widths(errors: JointErrors, leader: int, level: float = LEVEL) -> Floats:
     """Return [configurations], half widths of the leader's differences that allow for its having been picked.
 
@@ -126,3 +138,55 @@ def picked_half_widths(errors: JointErrors, leader: int, level: float = LEVEL) -
     wider = max(1.0, float(np.quantile(others, 1 - level)))
     widths: Floats = errors.scales[leader] * wider
     return widths
+
+
+def simultaneous_contrasts(
+    model: ErrorModel, weights: Floats, level: float = LEVEL, draws: int = DRAWS
+) -> list[Contrast]:
+    """Estimate linear combinations of the means in intervals that all hold together; p values allow for all too.
+
+    Args:
+        model: of metrics where higher is better.
+        weights: [combinations, configurations], each row adds up to 0.
+        level: 1 less the coverage of all intervals together.
+        draws: of the joint errors.
+
+    Source: the maximum of joint draws, as in ``simultaneous_half_widths``.
+    """
+    singles = linear_contrasts(model, weights, level)
+    size, configurations = weights.shape
+    units = weights @ model.runs.mean_units
+    gram = units @ units.T
+    values, vectors = np.linalg.eigh(gram)
+    normal = normal_draws(draws, size + configurations)
+    errors = normal[:, :size] @ (vectors * np.sqrt(np.maximum(values, 0))).T
+    squares = np.zeros(size)
+    if model.spread is not None:
+        errors = errors + (normal[:, size:] * np.sqrt(np.maximum(model.nodes(draws), 0))) @ weights.T
+        squares = _squared_seed_variances(model.spread, weights)
+    images, seeds = (np.array([getattr(each, name) ** 2 for each in singles]) for name in ("se_image", "se_seed"))
+    known = np.array([np.isfinite(each.high) and each.se_image + each.se_seed > 0 for each in singles])
+    variances = np.where(known, images + seeds, 1.0)
+    degrees = variances**2 / np.maximum(squares, 1e-6 * variances**2)
+    scales = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - LEVEL / 2)
+    drawn = np.where(known, scales * np.sqrt(np.maximum(np.diagonal(gram) + seeds, 0) / variances), np.inf)
+    largest = (np.abs(errors) / np.where(drawn > 0, drawn, np.inf)).max(axis=1, initial=0.0)
+    bound = max(1.0, float(np.quantile(largest, 1 - level)))
+    results = []
+    for each, scale, is_known in zip(singles, scales, known, strict=True):
+        if not is_known:
+            results.append(each)
+            continue
+        half = max(bound * float(scale), each.high - each.value)
+        beyond = float((1 + (largest >= abs(each.value) / scale).sum()) / (1 + draws))
+        results.append(replace(each, low=each.value - half, high=each.value + half, p=max(each.p, beyond)))
+    return results
+
+
+def _squared_seed_variances(spread: SeedSpread, weights: Floats) -> Floats:
+    """Return [combinations], the sums of squared variances by seeds over their degrees of freedom (Satterthwaite)."""
+    parts = weights**2 * spread.of_means()  # [combinations, configurations]
+    shared = parts * ~spread.own
+    df = float(spread.df[~spread.own][0]) if (~spread.own).any() else 1.0
+    squares: Floats = shared.sum(axis=1) ** 2 / df + ((parts * spread.own) ** 2 / spread.df).sum(axis=1)
+    return squares

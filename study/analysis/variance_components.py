@@ -147,7 +147,7 @@ Care = Literal["none", "leader", "all"]
 """Whose wide spread would mislead: nobody's where only averages matter, the leader's, or everybody's."""
 
 
-def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader") -> SeedSpread:
+def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader", most: int = POOLED) -> SeedSpread:
     """Estimate the variance between the seeds of each configuration.
 
     It is pooled over the leader and the next seven, as the residual of configuration and seed (of the configuration
@@ -159,11 +159,12 @@ def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader") -> Seed
         order: the configurations, best first.
         care: whose variance is tested at which level. Where all matter, or the leader has two seeds, it is the larger
             of both variances.
+        most: how many of the best it is pooled over.
 
     Source: Obuchowski & Rockette 1995 and Hillis 2014; seeds are the readers, images the cases.
     """
     size, counts = len(runs.counts), runs.counts
-    pool = [k for k in order if counts[k] > 1][:POOLED]
+    pool = [k for k in order if counts[k] > 1][:most]
     total, images = np.zeros(size), np.zeros(size)
     df, own, scatters = np.ones(size, np.int64), counts == 1, np.zeros(size, np.bool_)
     candidates: dict[int, _OwnSpread] = {}

@@ -32,6 +32,7 @@ from study.analysis.simultaneous import (
     picked_half_widths,
     rank_intervals,
     simultaneous_half_widths,
+    simultaneous_p_values,
 )
 from study.analysis.variance_components import Care, Runs, seed_main_effect, seed_spread, shared_scales
 
@@ -260,11 +261,16 @@ def oriented(each: Contrast, comparison: Comparison) -> Contrast:
 def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS) -> list[Contrast]:
     """Return each configuration less the baseline, in order of the configurations, intervals that hold together.
 
-    The entry of the baseline itself is a difference of 0.
+    The p values allow for their number too. The entry of the baseline itself is a difference of 0.
     """
-    widths = simultaneous_half_widths(joint_errors(comparison.strict_model, draws), baseline)
+    errors = joint_errors(comparison.strict_model, draws)
+    widths = simultaneous_half_widths(errors, baseline)
+    together = simultaneous_p_values(comparison.runs.means, errors, baseline)
     found = comparison.to_others(baseline, range(len(widths)))
-    rows = [replace(each, value=-each.value, low=-each.high, high=-each.low) for each in found]
+    rows = [
+        replace(each, value=-each.value, low=-each.high, high=-each.low, p=max(each.p, float(p)))
+        for each, p in zip(found, together, strict=True)
+    ]
     rows = [_at_least(each, float(width)) for each, width in zip(rows, widths, strict=True)]
     rows[baseline] = replace(rows[baseline], value=0.0, low=0.0, high=0.0, p=1.0)
     return [oriented(each, comparison) for each in rows]
