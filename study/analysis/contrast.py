@@ -37,6 +37,7 @@ class Contrast:
         low, high: ends of its interval; infinite where nothing is known.
         p: two-sided p value of no difference.
         se_seed, se_image: standard errors that seeds and images cause.
+        level: 1 less the coverage of the interval, and the level of the test.
     """
 
     value: float
@@ -45,11 +46,28 @@ class Contrast:
     p: float
     se_seed: float
     se_image: float
+    level: float = LEVEL
 
     @property
     def is_certain(self) -> bool:
         """Whether test and interval both exclude that there is no difference."""
-        return self.p < LEVEL and (self.low > 0 or self.high < 0)
+        return self.p < self.level and (self.low > 0 or self.high < 0)
+
+
+def look_level(look: int) -> float:
+    """Return the level of the look-th look at growing results: 5 % for the first, 5 % / look squared for later ones.
+
+    However often one looks, equal configurations get a winner in at most 6.5 % of studies, because every look shares
+    most of its results with the one before; unrelated looks would add up to 8.2 %.
+
+    Args:
+        look: at least 1.
+
+    Source: spending a level over looks whose number is not planned, Lan & DeMets 1983; the shares by simulation
+        (``tests/analysis/test_looks.py``).
+    """
+    assert look >= 1
+    return LEVEL / look**2
 
 
 @dataclass(frozen=True)
@@ -149,8 +167,8 @@ def contrasts(model: ErrorModel, first: int, others: NDArray[np.int64], level: f
     point = np.zeros(len(model.runs.counts)) if model.spread is None else model.spread.of_means()
     return [
         Contrast(float(d), float(d - h), float(d + h), float(each), math.sqrt(point[first] + point[other]),
-                 math.sqrt(image))
-        if model.known else Contrast(float(d), -math.inf, math.inf, 1.0, math.inf, math.inf)
+                 math.sqrt(image), level)
+        if model.known else Contrast(float(d), -math.inf, math.inf, 1.0, math.inf, math.inf, level)
         for d, h, each, other, image in zip(differences, half, p, others, images, strict=True)
     ]  # fmt: skip
 
@@ -181,8 +199,8 @@ def linear_contrasts(model: ErrorModel, weights: Floats, level: float = LEVEL) -
         half = np.where(decisive > 0, half, -ndtri(level / 2) * spread)
     point = np.zeros(size) if model.spread is None else weights**2 @ model.spread.of_means()
     return [
-        Contrast(float(v), float(v - h), float(v + h), float(each), math.sqrt(seed), math.sqrt(image))
-        if model.known and math.isfinite(h) else Contrast(float(v), -math.inf, math.inf, 1.0, math.inf, math.inf)
+        Contrast(float(v), float(v - h), float(v + h), float(each), math.sqrt(seed), math.sqrt(image), level)
+        if model.known and math.isfinite(h) else Contrast(float(v), -math.inf, math.inf, 1.0, math.inf, math.inf, level)
         for v, h, each, seed, image in zip(values, half, p, point, images, strict=True)
     ]  # fmt: skip
 
@@ -210,7 +228,7 @@ def half_widths(variances: Floats, level: float = LEVEL) -> Floats:
     largest = errors.max(axis=0)
     errors = np.maximum(errors, np.where(largest > 0, 1e-6 * largest, 1.0))
     # Half of the errors are at least the median, so that this lies below.
-    widths: Floats = np.where(largest > 0, -ndtri(level) * np.median(errors, axis=0), 0.0)
+    widths: Floats = np.where(largest > 0, max(-ndtri(level), 0.0) * np.median(errors, axis=0), 0.0)
     for _ in range(60):
         ratios = np.minimum(widths / errors, 40)
         outside = np.where(largest > 0, 2 * ndtr(-ratios).mean(axis=0), 0.0)
@@ -262,6 +280,7 @@ def fraction_contrasts(
     results = []
     for other, each in zip(others, plain, strict=True):
         low, high = bonett_price(outcomes[first], outcomes[other], level)
-        results.append(Contrast(each.value, min(low, each.value), max(high, each.value),
-                                mcnemar_mid_p(outcomes[first], outcomes[other]), 0.0, each.se_image))  # fmt: skip
+        p = mcnemar_mid_p(outcomes[first], outcomes[other])
+        low, high = min(low, each.value), max(high, each.value)
+        results.append(Contrast(each.value, low, high, p, 0.0, each.se_image, level))
     return results

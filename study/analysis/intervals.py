@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from scipy.special import betaincinv, expit, logit
+from scipy.special import betaincinv, expit, logit, ndtri
 
 from study.analysis.contrast import LEVEL
 
-TWO_SIDED_95 = 1.959963984540054
+_SMALLEST_P, _LARGEST_P = 1e-12, 0.99
 
 
 def value_interval(
@@ -36,17 +36,56 @@ def value_interval(
         images: how many there are, or groups of them.
         level: 1 less the coverage.
     """
+    bound = -float(ndtri(level / 2))
     if math.isinf(half):
         return 0.0, math.inf if math.isinf(trials) else 1.0
     if math.isinf(trials):
         # Losses that are all the same show no spread; they are taken to spread as much as they are large.
-        return _positive_interval(value, half if half > 1e-9 * value else TWO_SIDED_95 * value / math.sqrt(images))
+        return _positive_interval(value, half if half > 1e-9 * value else bound * value / math.sqrt(images))
     if ranked:
-        return _auc_interval(value, measured, half, image_error, ranked)
-    error = half / TWO_SIDED_95
+        return _auc_interval(value, measured, half, bound * image_error, bound, ranked)
+    error = half / bound
     room = measured * (1 - measured)
     effective = trials if error == 0 or room <= 0 else min(room / error**2, trials * seeds)
     return fraction_interval(value * effective, effective, level)
+
+
+def independent_difference(
+    values: tuple[float, float],
+    intervals: Callable[[float], tuple[tuple[float, float], tuple[float, float]]],
+    level: float = LEVEL,
+) -> tuple[float, float, float]:
+    """Return the ends of the interval of a difference of independent estimates, and the p value of no difference.
+
+    Args:
+        values: the estimates, the first less the second.
+        intervals: returns both intervals, of 1 less that coverage; smaller levels give wider ones.
+        level: 1 less the coverage.
+
+    Source: Newcombe 1998, method 10 for fractions; for any estimates Zou & Donner 2008. The p value is the largest
+        level whose interval excludes 0.
+    """
+    first, second = values
+
+    def ends(at: float) -> tuple[float, float]:
+        (low, high), (other_low, other_high) = intervals(at)
+        return (
+            first - second - math.hypot(first - low, other_high - second),
+            first - second + math.hypot(high - first, second - other_low),
+        )
+
+    def excludes(at: float) -> bool:
+        low, high = ends(at)
+        return low > 0 or high < 0
+
+    low, high = ends(level)
+    if first == second or not excludes(_LARGEST_P):
+        return low, high, 1.0
+    below, above = math.log(_SMALLEST_P), math.log(_LARGEST_P)
+    for _ in range(30):
+        middle = (below + above) / 2
+        below, above = (below, middle) if excludes(math.exp(middle)) else (middle, above)
+    return low, high, math.exp(above)
 
 
 def fraction_interval(right: float, trials: float, level: float = LEVEL) -> tuple[float, float]:
@@ -71,13 +110,14 @@ def _positive_interval(value: float, half: float) -> tuple[float, float]:
 
 
 def _auc_interval(
-    value: float, measured: float, half: float, image_error: float, ranked: tuple[tuple[int, int], ...]
+    value: float, measured: float, half: float, by_images: float, bound: float, ranked: tuple[tuple[int, int], ...]
 ) -> tuple[float, float]:
     """Return the wider ends of the interval on the logit scale and of the score interval.
 
     Source: Pepe 2003, section 5.2.4; Newcombe 2006, part 2, method 5, whose variance is that of Hanley & McNeil 1982.
     """
-    low, high = _auc_score_interval(value, half, image_error, ranked)
+    # Where more than the images blurs the value, the score interval widens in proportion.
+    low, high = _auc_score_interval(value, bound * max(1.0, half / by_images if by_images > 0 else 1.0), ranked)
     if 0 < value < 1 and 0 < measured < 1:
         scaled = half / (measured * (1 - measured))
         low = min(low, float(expit(logit(value) - scaled)))
@@ -85,14 +125,9 @@ def _auc_interval(
     return low, high
 
 
-def _auc_score_interval(
-    value: float, half: float, image_error: float, ranked: tuple[tuple[int, int], ...]
-) -> tuple[float, float]:
-    # Where more than the images blurs the value, the score interval widens in proportion.
-    wider = 1.0 if image_error <= 0 else max(1.0, half / (TWO_SIDED_95 * image_error))
-
+def _auc_score_interval(value: float, bound: float, ranked: tuple[tuple[int, int], ...]) -> tuple[float, float]:
     def distance(auc: float) -> float:
-        return abs(value - auc) - wider * TWO_SIDED_95 * _hanley_mcneil_error(auc, ranked)
+        return abs(value - auc) - bound * _hanley_mcneil_error(auc, ranked)
 
     return _end(distance, value, 0.0), _end(distance, value, 1.0)
 

@@ -29,17 +29,19 @@ class JointErrors:
 
     Attributes:
         draws: [draws, configurations], errors of the means.
-        scales: [configurations, configurations], the 95 % half width of each difference by itself; infinite where
-            nothing is known, as of predictions that never differ.
+        scales: [configurations, configurations], the half width at ``level`` of each difference by itself; infinite
+            where nothing is known, as of predictions that never differ.
         draw_scales: the same for differences of ``draws``, in which each has not yet been regularized.
+        level: 1 less the coverage of what is said by these errors.
     """
 
     draws: Floats
     scales: Floats
     draw_scales: Floats
+    level: float = LEVEL
 
 
-def joint_errors(model: ErrorModel, draws: int = DRAWS) -> JointErrors:
+def joint_errors(model: ErrorModel, draws: int = DRAWS, level: float = LEVEL) -> JointErrors:
     """Draw the errors of all means: images by their influence, seeds by the chi-square of their variance."""
     size = len(model.runs.counts)
     units = model.runs.mean_units
@@ -47,10 +49,10 @@ def joint_errors(model: ErrorModel, draws: int = DRAWS) -> JointErrors:
     errors = normal_draws(draws, 2 * size)[:, :size] @ (vectors * np.sqrt(np.maximum(values, 0))).T
     if model.spread is not None:
         errors = errors + normal_draws(draws, 2 * size)[:, size:] * np.sqrt(np.maximum(model.nodes(draws), 0))
-    return JointErrors(errors, *_scales(model))
+    return JointErrors(errors, *_scales(model, level), level)
 
 
-def _scales(model: ErrorModel) -> tuple[Floats, Floats]:
+def _scales(model: ErrorModel, level: float) -> tuple[Floats, Floats]:
     """Return the half width of each pair, by Satterthwaite's degrees of freedom, which suffice to make pairs alike."""
     size = len(model.runs.counts)
     if not model.known:
@@ -64,14 +66,14 @@ def _scales(model: ErrorModel) -> tuple[Floats, Floats]:
         squares = np.where(shared, seeds**2 / df, each[:, None] ** 2 / df[:, None] + each**2 / df)
     variances = images + seeds
     degrees = variances**2 / np.maximum(squares, 1e-6 * variances**2 + np.finfo(float).tiny)
-    half = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - LEVEL / 2)
+    half = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - level / 2)
     drawn = half * np.sqrt((plain + seeds) / np.where(variances > 0, variances, 1))
     unknown = (images <= 0) | np.eye(size, dtype=np.bool_)
     return np.where(unknown, np.inf, half), np.where(unknown, np.inf, drawn)
 
 
-def may_be_best(means: Floats, errors: JointErrors, level: float = LEVEL / 2) -> NDArray[np.bool_]:
-    """Return [configurations], whether each may be the best: no other is surely better.
+def may_be_best(means: Floats, errors: JointErrors) -> NDArray[np.bool_]:
+    """Return [configurations], whether each may be the best: no other is surely better, one-sided at half the level.
 
     Source: multiple comparisons with the best, Hsu 1984, in the unconstrained form with estimated covariances.
     """
@@ -79,11 +81,11 @@ def may_be_best(means: Floats, errors: JointErrors, level: float = LEVEL / 2) ->
     for k in range(len(means)):
         ratios = ((errors.draws - errors.draws[:, [k]]) * (1 / errors.draw_scales[k])).max(axis=1)
         behind = ((means - means[k]) / errors.scales[k]).max()
-        result[k] = behind <= max(1.0, float(np.quantile(ratios, 1 - level)))
+        result[k] = behind <= max(1.0, float(np.quantile(ratios, 1 - errors.level / 2)))
     return result
 
 
-def rank_intervals(means: Floats, errors: JointErrors, level: float = LEVEL) -> NDArray[np.int64]:
+def rank_intervals(means: Floats, errors: JointErrors) -> NDArray[np.int64]:
     """Return [configurations, 2], the lowest and the highest rank that each may have, 1 being the best.
 
     Source: Mogstad, Romano, Shaikh & Wilhelm 2024, the marginal interval of each rank.
@@ -91,13 +93,13 @@ def rank_intervals(means: Floats, errors: JointErrors, level: float = LEVEL) -> 
     ranks = np.empty((len(means), 2), np.int64)
     for k in range(len(means)):
         ratios = np.abs((errors.draws - errors.draws[:, [k]]) * (1 / errors.draw_scales[k])).max(axis=1)
-        bound = max(1.0, float(np.quantile(ratios, 1 - level)))
+        bound = max(1.0, float(np.quantile(ratios, 1 - errors.level)))
         ahead = (means - means[k]) / errors.scales[k]
         ranks[k] = 1 + (ahead > bound).sum(), len(means) - (ahead < -bound).sum()
     return ranks
 
 
-def simultaneous_half_widths(errors: JointErrors, baseline: int, level: float = LEVEL) -> Floats:
+def simultaneous_half_widths(errors: JointErrors, baseline: int) -> Floats:
     """Return [configurations], half widths of the differences to a baseline that all hold together.
 
     Infinite for itself and where nothing is known.
@@ -106,7 +108,7 @@ def simultaneous_half_widths(errors: JointErrors, baseline: int, level: float = 
     """
     scales = errors.scales[baseline]
     ratios = np.abs((errors.draws - errors.draws[:, [baseline]]) / errors.draw_scales[baseline]).max(axis=1)
-    wider = max(1.0, float(np.quantile(ratios, 1 - level)))
+    wider = max(1.0, float(np.quantile(ratios, 1 - errors.level)))
     widths: Floats = scales * wider
     return widths
 
@@ -122,7 +124,7 @@ def simultaneous_p_values(means: Floats, errors: JointErrors, baseline: int) -> 
     return p
 
 
-def picked_half_widths(errors: JointErrors, leader: int, level: float = LEVEL) -> Floats:
+def picked_half_widths(errors: JointErrors, leader: int) -> Floats:
     """Return [configurations], half widths of the leader's differences that allow for its having been picked.
 
     Infinite for itself and where nothing is known.
@@ -135,7 +137,7 @@ def picked_half_widths(errors: JointErrors, leader: int, level: float = LEVEL) -
     first = draws.argmax(axis=1)
     ratios = (draws[np.arange(len(draws)), first][:, None] - draws) / errors.draw_scales[first]
     others = ratios[np.arange(size) != first[:, None]]
-    wider = max(1.0, float(np.quantile(others, 1 - level)))
+    wider = max(1.0, float(np.quantile(others, 1 - errors.level)))
     widths: Floats = errors.scales[leader] * wider
     return widths
 

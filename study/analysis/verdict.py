@@ -10,8 +10,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from study.analysis.contrast import (
+    LEVEL,
     NODES,
     Contrast,
     ErrorModel,
@@ -21,7 +23,7 @@ from study.analysis.contrast import (
     total_variances,
 )
 from study.analysis.influence import LOWER_IS_BETTER, Influence, split_metric
-from study.analysis.intervals import fraction_interval, value_interval
+from study.analysis.intervals import fraction_interval, independent_difference, value_interval
 from study.analysis.selection import corrected_value
 from study.analysis.simultaneous import (
     DRAWS,
@@ -78,6 +80,7 @@ class Judgement:
         scatters: those whose seeds differ far more than those of the others.
         is_deterministic: whether several seeds were given, but gave the same predictions throughout.
         known: whether the images suffice to estimate an error.
+        level: 1 less the coverage of all that is said.
     """
 
     leader: int
@@ -91,6 +94,7 @@ class Judgement:
     scatters: tuple[int, ...] = ()
     is_deterministic: bool = False
     known: bool = True
+    level: float = LEVEL
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ class Comparison:
             one_image = float(np.abs(self.runs.units).max(initial=1 / images))
         return ErrorModel(self.runs, spread, one_image, self.measured.known)
 
-    def to_others(self, first: int, others: Sequence[int], level: float = 0.05) -> list[Contrast]:
+    def to_others(self, first: int, others: Sequence[int], level: float = LEVEL) -> list[Contrast]:
         """Compare a configuration with others, higher being better."""
         at = np.asarray(others, dtype=np.int64)
         outcomes = self.measured.outcomes
@@ -141,8 +145,8 @@ class Comparison:
         return contrasts(self.model, first, at, level)
 
     @functools.cached_property
-    def half_widths(self) -> Floats:
-        """[configurations], half the widths of the symmetric intervals of the means."""
+    def mean_variances(self) -> Floats:
+        """[nodes, configurations], equally likely variances of the means by themselves, for no comparison."""
         model = self.strict_model
         units = self.runs.mean_units
         by_images = (units**2).sum(axis=1)
@@ -152,23 +156,29 @@ class Comparison:
             seeds = int(self.runs.counts.max())
             shared = np.maximum(total * shared_scales(df, NODES) - images - residual, 0) / seeds
             variances = variances + shared[:, None]
-        return half_widths(variances) if self.measured.known else np.full(len(units), math.inf)
+        return variances
+
+    def half_widths(self, level: float = LEVEL) -> Floats:
+        """Return [configurations], half the widths of the symmetric intervals of the means."""
+        widths = half_widths(self.mean_variances, level)
+        return widths if self.measured.known else np.full(len(widths), math.inf)
 
     @property
     def span(self) -> float:
         """How far apart two values can be."""
         return math.inf if np.isinf(self.measured.trials).any() else 1.0
 
-    def interval(self, k: int, value: float, half: float) -> tuple[float, float]:
+    def interval(self, k: int, value: float, half: float, level: float = LEVEL) -> tuple[float, float]:
         """Return the interval of a configuration's value, in the unit of the metric."""
         error = math.sqrt(float((self.runs.mean_units[k] ** 2).sum()))
         trials = float(self.measured.trials[self.runs.configuration == k].mean())
         if self.measured.outcomes is not None and self.about == "checkpoints":
-            wider = half / own if (own := float(self.half_widths[k])) > 0 else 1.0
-            return fraction_interval(value * trials / wider**2, trials / wider**2)  # counts, so that it is exact
+            wider = half / own if (own := -float(ndtri(level / 2)) * error) > 0 else 1.0
+            trials /= max(1.0, wider) ** 2
+            return fraction_interval(value * trials, trials, level)  # counts, so that it is exact
         measured, seeds = self.mode * float(self.runs.means[k]), int(self.runs.counts[k])
         return value_interval(
-            value, measured, half, error, trials, self.measured.ranked, seeds, self.runs.units.shape[1]
+            value, measured, half, error, trials, self.measured.ranked, seeds, self.runs.units.shape[1], level
         )
 
 
@@ -208,20 +218,25 @@ def _is_deterministic(runs: Runs) -> bool:
     return True
 
 
-def judge(comparison: Comparison, draws: int = DRAWS) -> Judgement:
+def judge(comparison: Comparison, draws: int = DRAWS, level: float = LEVEL) -> Judgement:
     """Return which configuration is the best, and how certain that is.
 
     The leader is certain to be the best if it beats every other at a two-sided 5 %, which needs no correction for
     their number because all must be beaten.
+
+    Args:
+        comparison: what is judged.
+        draws: of the joint errors.
+        level: of all that is said; below 5 % where earlier results were judged already, see ``look_level``.
     """
     runs, leader, others = comparison.runs, comparison.order[0], comparison.order[1:]
-    found = comparison.to_others(leader, others)
+    found = comparison.to_others(leader, others, level)
     is_certain = bool(found) and all(each.is_certain and each.value > 0 for each in found)
     model = comparison.strict_model
     size = len(runs.counts)
     best, ranks = np.ones(size, np.bool_), np.ones((size, 2), np.int64)
     if others:
-        errors = joint_errors(model, draws)
+        errors = joint_errors(model, draws, level)
         ranks = rank_intervals(runs.means, errors)
         best = may_be_best(runs.means, errors)
         best[[other for other, each in zip(others, found, strict=True) if not each.is_certain]] = True
@@ -242,11 +257,12 @@ def judge(comparison: Comparison, draws: int = DRAWS) -> Judgement:
         may_be_best=tuple(k for k in comparison.order if best[k]),
         others=others,
         differences=tuple(oriented(each, comparison) for each in found),
-        standings=_standings(comparison, ranks),
-        winner=_winner_value(comparison, leader, draws),
+        standings=_standings(comparison, ranks, level),
+        winner=_winner_value(comparison, leader, draws, level),
         scatters=() if spread is None else tuple(int(k) for k in np.flatnonzero(spread.scatters)),
         is_deterministic=comparison.is_deterministic,
         known=comparison.measured.known,
+        level=level,
     )
 
 
@@ -258,15 +274,15 @@ def oriented(each: Contrast, comparison: Comparison) -> Contrast:
     return replace(each, value=-each.value, low=-high, high=-low)
 
 
-def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS) -> list[Contrast]:
+def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS, level: float = LEVEL) -> list[Contrast]:
     """Return each configuration less the baseline, in order of the configurations, intervals that hold together.
 
     The p values allow for their number too. The entry of the baseline itself is a difference of 0.
     """
-    errors = joint_errors(comparison.strict_model, draws)
+    errors = joint_errors(comparison.strict_model, draws, level)
     widths = simultaneous_half_widths(errors, baseline)
     together = simultaneous_p_values(comparison.runs.means, errors, baseline)
-    found = comparison.to_others(baseline, range(len(widths)))
+    found = comparison.to_others(baseline, range(len(widths)), level)
     rows = [
         replace(each, value=-each.value, low=-each.high, high=-each.low, p=max(each.p, float(p)))
         for each, p in zip(found, together, strict=True)
@@ -274,6 +290,40 @@ def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS) 
     rows = [_at_least(each, float(width)) for each, width in zip(rows, widths, strict=True)]
     rows[baseline] = replace(rows[baseline], value=0.0, low=0.0, high=0.0, p=1.0)
     return [oriented(each, comparison) for each in rows]
+
+
+def unpaired_contrast(first: Comparison, at: int, second: Comparison, other: int, level: float = LEVEL) -> Contrast:
+    """Compare two configurations that were measured on different images, or on images whose order is not known.
+
+    What images both have in common is not made use of, so that the interval is wider than a paired one, and right
+    only where neither was chosen by these images.
+
+    Args:
+        first: with the one configuration, of the same metric as ``second``.
+        at: its index.
+        second: with the other configuration.
+        other: its index.
+        level: 1 less the coverage of the interval.
+
+    Returns:
+        The first less the second, in the unit of the metric.
+    """
+    sides = ((first, at), (second, other))
+    values = [each.mode * float(each.runs.means[k]) for each, k in sides]
+
+    def interval(side: int, level: float) -> tuple[float, float]:
+        each, k = sides[side]
+        half = float(half_widths(each.mean_variances[:, [k]], level)[0]) if each.measured.known else math.inf
+        low, high = each.interval(k, values[side], half, level)
+        return min(low, values[side]), max(high, values[side])
+
+    low, high, p = independent_difference(
+        (values[0], values[1]), lambda level: (interval(0, level), interval(1, level)), level
+    )
+    images = sum(float((each.runs.mean_units[k] ** 2).sum()) for each, k in sides)
+    spreads = [(each.model.spread, k) for each, k in sides]
+    seeds = sum(0.0 if spread is None else float(spread.of_means()[k]) for spread, k in spreads)
+    return Contrast(values[0] - values[1], low, high, p, math.sqrt(seeds), math.sqrt(images), level)
 
 
 def _widened(found: list[Contrast], errors: JointErrors, leader: int, others: Sequence[int]) -> list[Contrast]:
@@ -289,16 +339,16 @@ def _at_least(each: Contrast, half: float) -> Contrast:
     return replace(each, low=min(each.low, each.value - half), high=max(each.high, each.value + half))
 
 
-def _standings(comparison: Comparison, ranks: Ints) -> tuple[Standing, ...]:
+def _standings(comparison: Comparison, ranks: Ints, level: float) -> tuple[Standing, ...]:
     results = []
-    for k, half in enumerate(comparison.half_widths):
+    for k, half in enumerate(comparison.half_widths(level)):
         value = float(comparison.mode * comparison.runs.means[k])
-        low, high = comparison.interval(k, value, float(half))
+        low, high = comparison.interval(k, value, float(half), level)
         results.append(Standing(value, min(low, value), max(high, value), int(ranks[k, 0]), int(ranks[k, 1])))
     return tuple(results)
 
 
-def _winner_value(comparison: Comparison, leader: int, draws: int) -> WinnerValue:
+def _winner_value(comparison: Comparison, leader: int, draws: int, level: float) -> WinnerValue:
     raw = float(comparison.mode * comparison.runs.means[leader])
     corrected, wider = raw, 1.0
     if len(comparison.order) > 1:
@@ -306,5 +356,5 @@ def _winner_value(comparison: Comparison, leader: int, draws: int) -> WinnerValu
         corrected, wider = corrected_value(comparison.plain_model, normal_draws(draws, 2 * size)[:, :size])
         corrected = max(0.0, comparison.mode * corrected)
     corrected = min(corrected, comparison.span)
-    low, high = comparison.interval(leader, corrected, wider * float(comparison.half_widths[leader]))
+    low, high = comparison.interval(leader, corrected, wider * float(comparison.half_widths(level)[leader]), level)
     return WinnerValue(raw, corrected, min(low, corrected), max(high, corrected))

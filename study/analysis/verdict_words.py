@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from scipy.special import ndtri
+
 from study.analysis.power import cheapest, components_of
 from study.analysis.verdict import Comparison, Judgement
-
-_Z = 1.96
 
 
 def verdict_words(
@@ -34,10 +34,10 @@ def verdict_words(
         return f"which checkpoint: {which}; which configuration: unknown, {once}"
     if judgement.verdict == "undecided":
         return _undecided(comparison, judgement, len(names), detect)
-    half = (lead.high - lead.low) / 2
+    half, bound = (lead.high - lead.low) / 2, -float(ndtri(judgement.level / 2))
     text = (
         f"yes: {lead.value:+.2g} +-{half:.2g} over the next "
-        f"(+-{_Z * lead.se_seed:.2g} seeds, +-{_Z * lead.se_image:.2g} images)"
+        f"(+-{bound * lead.se_seed:.2g} seeds, +-{bound * lead.se_image:.2g} images)"
     )
     return text if len(names) == 2 else f"{text}; beats each of {len(names) - 1}"
 
