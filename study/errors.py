@@ -13,6 +13,7 @@ StudyError                  exit code 1: one message, no traceback
 │   └── StorageError        the trials' files cannot be read or written
 ├── TrackingError           MLflow cannot be reached or refuses a request
 └── ExportError             a checkpoint that cannot be turned into a bundle
+    └── BundleError         a bundle that is damaged, was changed or cannot be used
 """
 
 from __future__ import annotations
@@ -98,6 +99,10 @@ class TrackingError(StudyError):
 
 class ExportError(StudyError):
     """A checkpoint that cannot be turned into a bundle."""
+
+
+class BundleError(ExportError):
+    """A bundle that is damaged, was changed or cannot be used."""
 
 
 def missing(layout: StudyLayout) -> StudyStorageError:

@@ -1,17 +1,17 @@
 """Export a checkpoint as a folder to deploy or as a torch graph, and score images with it."""
 
-from study.export.bundle import (
-    Bundle,
+from study.export.bundle import Bundle, load_bundle
+from study.export.checkpoint_export import (
+    ExportOptions,
     ExportResult,
     FinalScores,
     Provenance,
     export_checkpoint,
-    load_bundle,
     require_empty_folder,
 )
 from study.export.torch_export import export_graph
 
 __all__ = [
-    "Bundle", "ExportResult", "FinalScores", "Provenance", "export_checkpoint", "export_graph", "load_bundle",
-    "require_empty_folder",
+    "Bundle", "ExportOptions", "ExportResult", "FinalScores", "Provenance", "export_checkpoint", "export_graph",
+    "load_bundle", "require_empty_folder",
 ]  # fmt: skip

@@ -83,7 +83,7 @@ def _usage(config: Mapping[str, Any]) -> str:
     if len(classes) == 2:
         output = (
             f"one logit; its sigmoid is the score of `{config['positive_class']}`; above {config['threshold']} means "
-            f"yes (above {config['balanced_threshold']:.3g} the two recalls were best in balance on validation)"
+            f"yes, and the logit is divided by the temperature {config['temperature']:.4g} before the sigmoid"
         )
     else:
         output = f"{len(classes)} logits; their softmax are the scores of the classes in order"

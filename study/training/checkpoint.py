@@ -89,10 +89,19 @@ def load_weights(folder: Path) -> dict[str, torch.Tensor]:
     expected = read_card(folder).weights_sha256 if (folder / CARD).exists() else ""
     if expected and hashlib.sha256(weights).hexdigest() != expected:
         raise ValueError(f"{folder / WEIGHTS} is damaged: its bytes are not those that were written")
+    return parse_weights(weights, str(folder / WEIGHTS))
+
+
+def parse_weights(contents: bytes, name: str) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file, which can hold nothing but tensors.
+
+    Raises:
+        ValueError: it is damaged, or another kind of file.
+    """
     try:
-        return deserialize(weights)
+        return deserialize(contents)
     except SafetensorError as error:
-        raise ValueError(f"{folder / WEIGHTS} is damaged: {error}") from error
+        raise ValueError(f"{name} is damaged: {error}") from error
 
 
 def load_scores(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

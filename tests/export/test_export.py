@@ -18,6 +18,7 @@ from study.errors import ExportError
 from study.export import Provenance, export_checkpoint, load_bundle
 from study.paths import CARD, SCORES, WEIGHTS
 from study.training.checkpoint import best_folder, load_scores, load_weights
+from study.training.metrics import probabilities
 
 DATA = noisy_halves(train=48, val=24)
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
@@ -44,12 +45,13 @@ def assert_nothing_written(folder: Path) -> None:
 def test_a_bundle_reloads_and_gives_the_same_scores(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "bundle"
     done = export_checkpoint(checkpoint, out, DATA.val_images, ORIGIN)
-    assert {path.name for path in done.files} == {"README.md", "config.json", "model.safetensors"}
+    models = {"model.safetensors", "model.onnx", "model.pt2"}
+    assert {path.name for path in done.files} == {"MODEL_CARD.md", "config.json", "SHA256SUMS", *models}
     assert {path.name for path in out.parent.iterdir()} == {"bundle"}
     expected, _ = load_scores(checkpoint)
     config = json.loads((out / "config.json").read_text())
     precision = config["provenance"]["precision"]
-    found = load_bundle(out).scores(DATA.val_images, precision)
+    found = probabilities(load_bundle(out).logits(DATA.val_images, precision))
     assert np.abs(found - expected).max() == done.max_score_difference <= (1e-4 if precision == "fp32" else 0.02)
     assert expected.std() > 1e-4, "scores that are all alike would fit any bundle"
     assert config["classes"] == ["off", "on"]
@@ -62,7 +64,7 @@ def test_the_code_on_the_card_runs_as_it_stands(
     out = tmp_path / "bundle"
     export_checkpoint(checkpoint, out, DATA.val_images, ORIGIN)
     Image.fromarray(DATA.val_images[0]).save(out / "photo.jpg", quality=100)
-    code = (out / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code = (out / "MODEL_CARD.md").read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(out)
     exec(code, {})
     score = float(capsys.readouterr().out.strip(" []\n"))
@@ -173,7 +175,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(checkpoint: Path, tmp_path:
 def test_without_the_pictures_the_stored_scores_are_checked(checkpoint: Path, tmp_path: Path) -> None:
     done = export_checkpoint(checkpoint, tmp_path / "bundle", None, ORIGIN)
     assert done.max_score_difference is None
-    assert "stored scores of 24 validation images only" in (tmp_path / "bundle" / "README.md").read_text()
+    assert "stored scores of 24 validation images only" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
     scores, labels = load_scores(checkpoint)
     np.savez(checkpoint / SCORES, scores=1.0 - scores, labels=labels)
     with pytest.raises(ExportError, match="must give its accuracy"):

@@ -1,0 +1,69 @@
+"""Classify pictures with the model in this folder: `python predict.py PICTURE...`; needs onnxruntime, numpy, pillow."""
+
+import hashlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import ExifTags, Image, features
+
+HERE, FILES = Path(__file__).resolve().parent, ("config.json", "model.onnx")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *["AVIF"] * bool(features.check("avif")))
+UPRIGHT = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))  # by EXIF orientation
+
+
+def decode(contents: bytes, size: int, mode: str) -> np.ndarray:
+    """Return a picture as in training: uint8 RGB [size, size, 3], upright, on white; mode is crop, stretch or pad."""
+    with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
+        if (most := Image.MAX_IMAGE_PIXELS) and image.width * image.height > most:
+            raise ValueError(f"more than {most} pixels")
+        inner = [max(1, round(side * size / max(image.size))) for side in image.size] if mode == "pad" else [size] * 2
+        image.draft(None, (inner[0] * 2, inner[1] * 2))  # reads a JPEG at 1/2, 1/4 or 1/8
+        image.load()
+        try:
+            orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        except Exception:  # unreadable metadata says nothing about the pixels
+            orientation = 1
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            flat = Image.fromarray(((np.asarray(image).astype(np.int32) + 128) // 257).astype(np.uint8))
+        elif image.mode in ("I", "F"):
+            raise ValueError("the pixels are 32-bit numbers of unknown range")
+        elif image.has_transparency_data:
+            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+            flat = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+        else:
+            flat = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    if orientation in UPRIGHT:
+        flat, inner = flat.transpose(UPRIGHT[orientation]), inner[::-1] if orientation > 4 else inner
+    side = min(flat.size)
+    left, top = ((edge - side) // 2 for edge in flat.size)
+    box = (left, top, left + side, top + side) if mode == "crop" else (0, 0, *flat.size)
+    shrinks = box[2] - box[0] > inner[0] or box[3] - box[1] > inner[1]
+    way = (Image.Resampling.LANCZOS, box, 3.0) if shrinks else (Image.Resampling.BICUBIC, box, None)
+    square = Image.new("RGB", (size, size))
+    square.paste(flat.resize(inner, *way).convert("RGB"), ((size - inner[0]) // 2, (size - inner[1]) // 2))
+    return np.array(square, np.uint8)
+
+
+def main() -> None:
+    """Print of each picture its class and the probability of it, of two classes that of the second."""
+    sums = {line[66:]: line[:64] for line in (HERE / "SHA256SUMS").read_text("utf-8").splitlines()}
+    contents = {name: (HERE / name).read_bytes() for name in FILES}
+    if changed := [name for name in FILES if hashlib.sha256(contents[name]).hexdigest() != sums.get(name)]:
+        sys.exit(f"{HERE / changed[0]} is damaged or was changed: its SHA-256 is not that in SHA256SUMS")
+    config, options = json.loads(contents["config.json"]), onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1  # more are slower on a busy machine
+    session = onnxruntime.InferenceSession(contents["model.onnx"], options, providers=["CPUExecutionProvider"])
+    steps, classes = config["preprocessing"], config["classes"]
+    for name in sys.argv[1:]:
+        image = decode(Path(name).read_bytes(), steps["image_size_px"], steps["resize_mode"])
+        score = session.run(["probability"], {"images": image[None]})[0][0]
+        which = int(score > config["threshold"] if len(classes) == 2 else score.argmax())
+        print(f"{name}\t{classes[which]}\t{score if len(classes) == 2 else score[which]:.7f}")
+
+
+if __name__ == "__main__":
+    main()
