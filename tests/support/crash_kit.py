@@ -45,7 +45,7 @@ class Driver:
             if self.is_over():
                 raise AssertionError(f"the study ended too early:\n{self._process.communicate()[0]}")
             assert time.monotonic() < until, "nothing happened for too long"
-            time.sleep(0.002)
+            time.sleep(0.02)
 
     def kill(self) -> None:
         """Kill the driver alone; its workers notice after a second or two, while the next driver starts."""
@@ -153,7 +153,7 @@ def strike(driver: Driver, study: StudyLayout, blow: Blow, tally: Tally) -> bool
             _kill(driver, study, everybody=blow.aim == "all")
             tally.kills[blow.aim] += 1
             return True
-        time.sleep(0.0005 if blow.aim != "driver" else 0.002)
+        time.sleep(0.004)
     return False
 
 
