@@ -11,7 +11,7 @@ import typer
 
 from cli.commands import data, extend, plan, rerun, run, show, sync, ui
 from cli.commands.bundles import export
-from cli.commands.results import best, compare, diff, judge
+from cli.commands.results import best, compare, diff, judge, report
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare.compare,
     "diff": diff.diff,
     "judge": judge.judge,
+    "report": report.report,
     "rerun": rerun.rerun,
     "export-best": export.export_best,
     "sync": sync.sync,

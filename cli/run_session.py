@@ -51,10 +51,20 @@ class RecorderGroup:
 def with_figures(
     inner: Recorder, layout: StudyLayout, classes: tuple[str, ...], images: NDArray[np.uint8], names: Sequence[str]
 ) -> Recorder:
-    """Return a recorder that also draws every finished trial; images and names are those of validation, in order."""
+    """Return a recorder that also draws every finished trial, and the report when the study ends.
+
+    Images and names are those of validation, in order.
+    """
     from study.figures.background_renderer import FigureRenderer
 
-    return FigureRenderer(inner, layout, classes, images, names)
+    return FigureRenderer(inner, layout, classes, images, names, report=partial(_report_page, layout))
+
+
+def _report_page(layout: StudyLayout, event: StudyEnded) -> str:
+    from cli.queries.report_content import report_document
+    from study.report.page import html_page
+
+    return html_page(report_document(layout.results, layout.name, state=event.outcome.value))
 
 
 class WarningLines(logging.Handler):

@@ -66,7 +66,8 @@ class TrialFinished:
 class PicturesDrawn:
     """The figures of a finished trial, or of all trials if None, are in the HTML file ``path``.
 
-    May come after StudyEnded; those of all trials always do, and again when a resumed study ends.
+    May come after StudyEnded; those of all trials, the learning curves and the report, always do, and again when a
+    resumed study ends.
     """
 
     study: str

@@ -211,6 +211,15 @@ class StudyLayout:
         """Learning curves of all trials as one HTML page, as of the study's last end."""
         return self.root / "learning_curves.html"
 
+    @property
+    def report(self) -> Path:
+        """The report of the study as one HTML page, as of the study's last end."""
+        return self.root / "report.html"
+
+    def page(self, name: str) -> Path:
+        """Page of the study with this name, that of its learning curves for any other name."""
+        return self.report if name == self.report.name else self.learning_curves
+
 
 def is_uri(place: str) -> bool:
     """Return whether a place is given by a URI instead of a path."""

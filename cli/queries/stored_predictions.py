@@ -160,7 +160,7 @@ def _compare(
     arrays, configuration, seed, recorded = [], [], [], []
     for k, members in enumerate(trials):
         for record in members:
-            arrays.append(_load(layout, ranking.study, record, images))
+            arrays.append(load_predictions(layout, record, images))
             configuration.append(k)
             seed.append(record.replicate)
             recorded.append(record.metrics[ranking.metric])
@@ -188,11 +188,20 @@ def _compare(
     return comparison
 
 
-def _load(layout: Layout, study: str, record: TrialRecord, images: str | None) -> dict[str, Any]:
-    """Return the scores and labels of a trial, and where they were stored the ids and groups of the images."""
+def load_predictions(layout: Layout, record: TrialRecord, images: str | None = None) -> dict[str, Any]:
+    """Return the scores and labels of a trial, and where they were stored the ids and groups of the images.
+
+    Args:
+        layout: of all studies.
+        record: a trial with a checkpoint.
+        images: name of a shifted set; None for the validation images.
+
+    Raises:
+        NoPredictionsError: they are not there or cannot be read.
+    """
     import numpy as np
 
-    folder = layout.study(study)
+    folder = layout.study(record.study)
     assert record.checkpoint is not None
     prefix = "" if images is None else f"{images}/"
     try:

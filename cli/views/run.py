@@ -65,7 +65,7 @@ def local_run(results: Path, text: str) -> RunDetails:
     study, record = find_trial(results, text)
     record = replace(record, history=tuple(epoch.metrics for epoch in read_epochs(study.layout, record.trial)))
     error = study.layout.trial_error(record.trial)
-    return replace(_with_origin(study, record), traceback=error if error.exists() else None)
+    return replace(with_origin(study, record), traceback=error if error.exists() else None)
 
 
 def served_run(tracking_uri: str, text: str, metrics: Sequence[str] | None = ()) -> RunDetails:
@@ -116,7 +116,8 @@ def epoch_values(epochs: tuple[EpochMetrics, ...], name: str) -> list[float | No
     return [epoch.values.get(name) for epoch in epochs]
 
 
-def _with_origin(study: StudyInFolder, record: TrialRecord) -> RunDetails:
+def with_origin(study: StudyInFolder, record: TrialRecord) -> RunDetails:
+    """Return a run of a study that was read, with what it ran on."""
     from tracking.outbox.study_state import read_sessions
 
     view, summary = study.view, study.view.data

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.output import number
 from study.utils.streams import styled
-from study.utils.text import printable
+from study.utils.text import markdown_text, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -189,13 +188,6 @@ def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     marks = ["---:" if column.right else "---" for column in columns]
     lines = [heads, marks, *([markdown_text(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def markdown_text(text: str) -> str:
-    """Escape what Markdown would take for its own; an underscore inside a word is none."""
-    text = " ".join(text.split()).replace("&", "&amp;")
-    text = re.sub(r"([\\`*\[\]<>|~])", r"\\\1", text)
-    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
 def _latex(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:

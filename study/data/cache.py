@@ -47,6 +47,21 @@ def load_entry(entry: Path) -> DataBundle | None:
         return None
 
 
+def load_set(entry: Path, name: str, fingerprint: str) -> ImageSet | None:
+    """Return one set of a bundle kept in ``entry``, its images mapped from disk and not compared byte by byte.
+
+    None where there is no such set, it is damaged, or the bundle has another fingerprint.
+    """
+    try:
+        signed = json.loads((entry / MANIFEST).read_text("utf-8"))
+        manifest: dict[str, Any] = signed["manifest"]
+        if signed["sha256"] != _checksum(manifest) or manifest["fingerprint"] != fingerprint:
+            return None
+        return _read_set(entry, list(manifest["names"]).index(name), manifest["names"][name])
+    except DAMAGE:
+        return None
+
+
 def save_entry(entry: Path, bundle: DataBundle) -> None:
     """Write an entry as a whole folder, in place of a damaged one; if another writer was faster, keep its entry.
 

@@ -12,7 +12,7 @@ import PIL
 
 from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
-from study.data.cache import cache_key, load_entry, save_entry
+from study.data.cache import cache_key, load_entry, load_set, save_entry
 from study.data.class_names import case_notices, require_class_number, require_known_keys, require_shifted_names
 from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, DataBundle, ImageSet, make_bundle
 from study.data.decode import DECODER_VERSION
@@ -199,3 +199,19 @@ def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageP
 def cache_entry(spec: DataSpec, plan: DataPlan) -> Path:
     """Return where the cache keeps a study's images, whether or not they are there."""
     return cache_dir() / "data" / cache_key(spec.source, *plan.key)
+
+
+def cached_set(spec: DataSpec, name: str, fingerprint: str) -> ImageSet | None:
+    """Return a set of a study's images from the cache, None where it does not have them as they were.
+
+    Opens no picture and renders none.
+
+    Args:
+        spec: which data.
+        name: "train", "val", "test" or "shifted/<name>".
+        fingerprint: of the data that the study ran on.
+
+    Raises:
+        DataError: the images cannot be found or split.
+    """
+    return load_set(cache_entry(spec, plan_data(spec)), name, fingerprint)

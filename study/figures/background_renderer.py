@@ -40,11 +40,15 @@ class FigureRenderer:
         *,
         close_timeout_s: float = CLOSE_TIMEOUT_S,
         clock: Callable[[], float] = time.time,
+        report: Callable[[StudyEnded], str] | None = None,
     ) -> None:
-        """Take the validation images [M, S, S, 3] and their names [M], in the order of every trial's scores."""
+        """Take the validation images [M, S, S, 3] and their names [M], in the order of every trial's scores.
+
+        ``report`` returns the page that is written when the study ends, after its learning curves.
+        """
         self._inner, self._layout = inner, layout
         self._classes, self._images, self._names = classes, images, names
-        self._close_timeout_s, self._clock = close_timeout_s, clock
+        self._close_timeout_s, self._clock, self._report = close_timeout_s, clock, report
         self._lock = threading.Lock()  # the inner recorder gets one event at a time
         self._objective: Objective | None = None
         self._curves: dict[int, TrialCurves] = {}
@@ -116,6 +120,8 @@ class FigureRenderer:
             assert self._objective is not None
             page = study_page(ended.study, self._objective, list(self._curves.values()))
             self._store(ended.study, None, self._layout.learning_curves, page)
+            if self._report is not None:
+                self._store(ended.study, None, self._layout.report, self._report(ended))
 
     def _trial_page(self, record: TrialRecord) -> str:
         assert record.checkpoint is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 
 
@@ -44,6 +45,13 @@ def show_bare(value: object) -> str:
             repr(value) if math.isfinite(value) else ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
         )
     return show(value)
+
+
+def markdown_text(text: str) -> str:
+    """Escape what Markdown would take for its own; an underscore inside a word is none."""
+    text = " ".join(text.split()).replace("&", "&amp;")
+    text = re.sub(r"([\\`*\[\]<>|~])", r"\\\1", text)
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
 
 
 def _prints(character: str) -> bool:

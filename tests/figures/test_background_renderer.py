@@ -15,7 +15,7 @@ from report_kit import Judged, judged
 
 from cli.run_session import with_figures
 from study.errors import TrackingError
-from study.events import Event, PicturesDrawn, TrialFinished
+from study.events import Event, PicturesDrawn, StudyEnded, TrialFinished
 from study.figures import background_renderer
 from study.figures.background_renderer import FigureRenderer
 from study.paths import Layout, StudyLayout
@@ -226,3 +226,33 @@ def test_catching_up_draws_only_what_is_missing(layout: StudyLayout, data: Judge
     assert inner.caught_up == told
     assert _drawn(inner) == [0, 2]
     assert layout.trial_pictures(1).read_text() == "there"
+
+
+def test_the_report_follows_the_learning_curves_when_the_study_ends(layout: StudyLayout, data: Judged) -> None:
+    script, inner = Script(), MemoryRecorder()
+    recorder = FigureRenderer(
+        inner, layout, data.classes, data.images, data.names, clock=lambda: 5.0,
+        report=lambda event: f"report of a study that is {event.outcome.value}",
+    )  # fmt: skip
+    for event in (script.start(), TrialFinished(data.record, 1.0), script.end()):
+        recorder.record(event)
+    recorder.close()
+    drawn = [event.path for event in inner.events if isinstance(event, PicturesDrawn) and event.trial is None]
+    assert drawn == [str(layout.learning_curves.absolute()), str(layout.report.absolute())]
+    assert layout.report.read_text() == "report of a study that is finished"
+
+
+def test_a_report_that_fails_costs_nothing_but_itself(
+    layout: StudyLayout, data: Judged, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(event: StudyEnded) -> str:
+        raise ValueError("no such thing")
+
+    script, inner = Script(), MemoryRecorder()
+    recorder = FigureRenderer(inner, layout, data.classes, data.images, data.names, report=fail)
+    for event in (script.start(), TrialFinished(data.record, 1.0), script.end()):
+        recorder.record(event)
+    recorder.close()
+    assert layout.learning_curves.exists()
+    assert not layout.report.exists()
+    assert "the study could not be drawn: ValueError: no such thing" in caplog.text

@@ -92,13 +92,15 @@ def test_a_local_artifact_shares_the_disk_with_the_page(database: Backend) -> No
 def test_the_page_of_all_trials_becomes_the_studys_own_artifact_and_a_newer_one_takes_its_place(
     backend: Backend,
 ) -> None:
-    script, page = Script(), backend.study().learning_curves
-    page.parent.mkdir(parents=True, exist_ok=True)
+    script, pages = Script(), (backend.study().learning_curves, backend.study().report)
+    pages[0].parent.mkdir(parents=True, exist_ok=True)
     for text in ("first", "second"):
-        page.write_text(text)
-        drawn = PicturesDrawn(script.name, None, str(page), script.tick())
-        play(backend.open(), [script.start(resumed=text == "second"), script.end(), drawn])
-        assert backend.artifact(backend.runs()["faces"], "learning_curves.html").read_text() == text
+        for page in pages:
+            page.write_text(f"{text} {page.name}")
+        drawn = [PicturesDrawn(script.name, None, str(page), script.tick()) for page in pages]
+        play(backend.open(), [script.start(resumed=text == "second"), script.end(), *drawn])
+        for page in pages:
+            assert backend.artifact(backend.runs()["faces"], page.name).read_text() == f"{text} {page.name}"
     assert fold(read_lines(backend.study().outbox)).drawn == {None}
 
 

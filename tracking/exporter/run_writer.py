@@ -279,7 +279,7 @@ class RunExporter:
 def _store_pictures(client: TrackingClient, layout: StudyLayout, run: Run, event: PicturesDrawn) -> None:
     file = Path(event.path)
     if not is_in_named_place(layout.results, event.path):  # the folder was moved, or is somebody else's
-        file = layout.learning_curves if event.trial is None else layout.trial_pictures(event.trial)
+        file = layout.page(file.name) if event.trial is None else layout.trial_pictures(event.trial)
     if file.is_file():
         log_if_rejected(store_file, client, run, file)
     else:

@@ -1,0 +1,263 @@
+"""Gather everything that the report of a study shows, from a results folder."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli.output import moment, short_path
+from cli.queries.ranking import Ranking, rank_studies
+from cli.queries.stored_predictions import NoPredictionsError, StoredVerdict, judge_stored, load_predictions
+from cli.queries.study_handle import StudyInFolder, open_study
+from study.analysis.significance import judge_best, judge_configurations
+from study.config.search_config import Objective
+from study.errors import StudyError
+from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
+from study.paths import Layout
+from study.records import TrialRecord, TrialState
+from study.report.content import Entry, ImageSetVerdict, Predictions, StudyContent, Verdict, WrongImage
+
+if TYPE_CHECKING:
+    from study.analysis.verdict import Standing
+    from study.report.elements import Document
+
+MOST_PREDICTIONS = 6
+MOST_WRONG = 18
+
+
+def report_document(
+    results: Path, name: str | None, metric: str | None = None, *, state: str | None = None
+) -> Document:
+    """Return the report of a study; takes and raises what ``study_content`` does."""
+    from study.report.sections import study_document
+
+    content = study_content(results, name, metric, state=state)
+    by = " and ".join(f"{each.metric} ({each.mode})" for each in content.objectives)
+    read = f"begun {moment(content.begun_at_s)}, read {moment(content.at_s)}"
+    return study_document(content, f"study, {content.state}; ranked by {by}; {read}")
+
+
+def study_content(
+    results: Path,
+    name: str | None,
+    metric: str | None = None,
+    *,
+    state: str | None = None,
+) -> StudyContent:
+    """Return the content of a study's report; one that runs may be read at any time.
+
+    Args:
+        results: the folder of all studies.
+        name: of the study; None means the newest.
+        metric: what to rank by; None means the study's objectives.
+        state: how it stands, where the caller knows better than the folder.
+
+    Raises:
+        StudyStorageError: there is no such study, or its journal is damaged.
+        UsageError: no trial reports the metric.
+    """
+    study = open_study(results, name, epochs=True)
+    ranking = rank_studies([study], metric)
+    single = ranking if not ranking.objective_list else rank_studies([study], ranking.metric)
+    stored, reason = _judged(single, results)
+    standings = {} if stored is None else dict(zip(stored.keys, stored.judgement.standings, strict=True))
+    verdict = None
+    if stored is not None and not ranking.objective_list:
+        verdict = Verdict(stored.comparison, stored.judgement, stored.keys)
+    entries = tuple(_entries(ranking, standings))
+    chosen = _chosen(entries, verdict)
+    predictions = tuple(
+        predictions_of(
+            results, [entry.best for entry in chosen if entry.best is not None], [entry.key for entry in chosen],
+            [entry.name for entry in chosen], study.classes,
+        )
+    )  # fmt: skip
+    wrong, no_pictures = _wrong_images(study, predictions)
+    objectives = ranking.objective_list or (Objective(metric=ranking.metric, mode=ranking.mode),)
+    return StudyContent(
+        name=study.name,
+        state=state or study.state,
+        begun_at_s=study.view.created_at_s,
+        planned=study.view.planned,
+        at_s=time.time(),
+        objectives=objectives,
+        searched=study.view.spec.searched(),
+        entries=entries,
+        trials=tuple(study.records),
+        answer=_answer(ranking, stored),
+        verdict=verdict,
+        no_verdict=reason if verdict is None and not ranking.objective_list else "",
+        image_sets=tuple(_image_sets(study, single, stored, results)),
+        looks=study.looks,
+        test_counts=study.class_counts.get("test", ()),
+        predictions=predictions,
+        classes=study.classes,
+        wrong=wrong,
+        no_pictures=no_pictures,
+        data=_data(study),
+        provenance=_provenance(study),
+        commands=tuple(_commands(study, chosen)),
+        failures=[record for record in study.records if record.state is TrialState.FAILED],
+        notes=tuple(study.view.notices),
+    )
+
+
+def _judged(ranking: Ranking, results: Path) -> tuple[StoredVerdict | None, str]:
+    """Return the verdict by stored predictions, or why there is none."""
+    try:
+        return judge_stored(ranking, results), ""
+    except NoPredictionsError as error:
+        return None, str(error)
+
+
+def _answer(ranking: Ranking, stored: StoredVerdict | None) -> str:
+    """Return the verdict in words: by predictions, or where there are none by formulas and seeds."""
+    if ranking.objective_list:
+        if ranking.configurations:
+            return f"The front compares means over up to {ranking.replicates} seeds, and not their spread."
+        return "Each configuration ran once, and the front takes its values as they are."
+    if stored is not None:
+        return stored.text
+    if ranking.configurations:
+        return judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts).text
+    return judge_best(ranking.rows, ranking.metric, ranking.class_counts).text
+
+
+def _entries(ranking: Ranking, standings: Mapping[int, Standing]) -> Iterator[Entry]:
+    if not ranking.configurations:
+        for row in ranking.rows:
+            record = row.record
+            key = record.trial
+            yield Entry(key, f"trial {key}", row.rank, row.value, record.metrics, record.state, "", (record,),
+                        record if record.checkpoint else None, standings.get(key))  # fmt: skip
+        return
+    for each in ranking.configurations:
+        metrics = {name for trial in each.counted for name in trial.metrics}
+        values = {name: mean for name in metrics if (mean := each.mean_of(name)) is not None}
+        yield Entry(each.point, f"configuration {each.point}", each.rank, each.mean if each.counted else None, values,
+                    each.state, f"{each.complete}/{each.planned}", each.trials, each.best,
+                    standings.get(each.point))  # fmt: skip
+
+
+def _chosen(entries: Sequence[Entry], verdict: Verdict | None) -> list[Entry]:
+    """Return the entries whose predictions are shown: those that may be the best, else the first ones."""
+    ranked = {entry.key: entry for entry in entries if entry.rank is not None and entry.best is not None}
+    keys = list(ranked) if verdict is None else [key for key in verdict.may_be_best if key in ranked]
+    if verdict is None:
+        keys = [key for key in keys if ranked[key].rank == 1] or keys[:1]
+    elif len(keys) == 1:  # a curve alone says little
+        keys += [key for key in ranked if key not in keys][:1]
+    return [ranked[key] for key in keys[:MOST_PREDICTIONS]]
+
+
+def predictions_of(
+    results: Path, records: Sequence[TrialRecord], keys: Sequence[int], names: Sequence[str], classes: Sequence[str]
+) -> Iterator[Predictions]:
+    """Yield the stored predictions of trials with checkpoints, where they can be read and are of these classes."""
+    import numpy as np
+
+    from study.figures.curves import class_scores
+
+    for record, key, name in zip(records, keys, names, strict=True):
+        try:
+            stored = load_predictions(Layout(results), record)
+        except NoPredictionsError:
+            continue
+        scores, labels = class_scores(np.asarray(stored["scores"], np.float64)), np.asarray(stored["labels"], np.int64)
+        fits = scores.ndim == 2 and scores.shape == (len(labels), len(classes)) and len(labels) > 0
+        if fits and np.isfinite(scores).all() and labels.min() >= 0 and labels.max() < len(classes):
+            yield Predictions(key, name, scores, labels)
+
+
+def _wrong_images(study: StudyInFolder, predictions: Sequence[Predictions]) -> tuple[tuple[WrongImage, ...], str]:
+    """Return the images that the first predictions are most wrong about, or why they cannot be shown."""
+    import numpy as np
+
+    from study.data.sources import cached_set
+    from study.figures.curves import most_wrong
+
+    if not predictions:
+        return (), "No stored predictions could be read, so that the most wrong images are not known."
+    first = predictions[0]
+    try:
+        images = cached_set(study.view.spec.data, "val", study.fingerprint)
+    except (StudyError, OSError) as error:
+        return (), f"The pictures are not to be had here: {error}."
+    if images is None or not np.array_equal(images.labels, first.labels):
+        return (), (
+            "The pictures are not in this machine's cache as they were when the study ran; the page of a trial, "
+            "pictures.html, has those it was most wrong about."
+        )
+    same = [each for each in predictions if np.array_equal(each.labels, first.labels)]
+    called = np.stack([each.scores.argmax(axis=1) for each in same])  # [runs, M]
+    classes = study.classes
+    return tuple(
+        WrongImage(images.names[at], images.images[at], classes[first.labels[at]], classes[called[0, at]],
+                   float(first.scores[at, first.labels[at]]), int((called[:, at] != first.labels[at]).sum()), len(same))
+        for at in most_wrong(first.scores, first.labels, MOST_WRONG)
+    ), ""  # fmt: skip
+
+
+def _image_sets(
+    study: StudyInFolder, ranking: Ranking, stored: StoredVerdict | None, results: Path
+) -> Iterator[ImageSetVerdict]:
+    """Yield what was reached on validation and on each shifted set, where predictions were stored of them."""
+    if stored is None or not ranking.metric.startswith(VAL_PREFIX):
+        return
+    yield ImageSetVerdict("validation", ranking.metric, _standings(stored))
+    bare = ranking.metric.removeprefix(VAL_PREFIX)
+    for name in study.class_counts:
+        prefix, _, images = name.partition("/")
+        metric = f"{SHIFTED_METRIC_PREFIX}{images}.{bare}"
+        if prefix != "shifted" or not any(metric in record.metrics for record in study.records):
+            continue
+        there, _ = _judged(rank_studies([study], metric), results)
+        if there is not None:
+            yield ImageSetVerdict(images, metric, _standings(there), there.text)
+
+
+def _standings(stored: StoredVerdict) -> dict[int, Standing]:
+    return dict(zip(stored.keys, stored.judgement.standings, strict=True))
+
+
+def _data(study: StudyInFolder) -> dict[str, str]:
+    data = study.view.data
+    sizes = ", ".join(f"{name} {count:,}" for name, count in data.sizes.items() if count)
+    facts = {"data": f"{data.source} at {data.image_size_px} px", "images": sizes, "classes": ", ".join(data.classes),
+             "data fingerprint": data.fingerprint}  # fmt: skip
+    if data.skipped:
+        facts["unreadable files"] = str(len(data.skipped))
+    spec = study.view.spec
+    design = spec.search.sampler if spec.design.kind == "search" else spec.design.kind.replace("_", " ")
+    facts["design"] = f"{design}, pruner {spec.pruner}, seed {spec.search.seed}"
+    if len(study.seeds) > 1:
+        facts["seeds"] = ", ".join(map(str, study.seeds))
+    facts["begun"] = moment(study.view.created_at_s)
+    return facts
+
+
+def _provenance(study: StudyInFolder) -> dict[str, str]:
+    """Return the code, packages and machine that it ran on last; nobody's name, as reports are handed on."""
+    from tracking.outbox.study_state import read_sessions
+
+    facts = dict(study.view.environment)
+    if sessions := read_sessions(study.layout.outbox):
+        last = sessions[-1]
+        machine = {name: value for name, value in last.machine.items() if name not in ("user", "host")}
+        packages = {"packages": ", ".join(f"{name} {version}" for name, version in last.packages.items())}
+        facts = {name: value for name, value in facts.items() if name not in last.packages}
+        facts |= {**machine, **last.code, **(packages if last.packages else {})}
+    return facts
+
+
+def _commands(study: StudyInFolder, chosen: Sequence[Entry]) -> Iterator[str]:
+    """Yield the commands that make the study and its best trial again, and that ask further."""
+    layout = study.layout
+    again = shlex.quote(f"{study.name}-again")
+    yield f"study run {shlex.quote(short_path(str(layout.study_file)))} --name {again}{layout.results_option}"
+    if chosen and chosen[0].best is not None:
+        yield layout.command("rerun", chosen[0].best.trial)
+    yield layout.command("compare")
