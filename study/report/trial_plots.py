@@ -57,7 +57,7 @@ def curves_plot(trials: Sequence[TrialRecord], metric: str, names: Mapping[int, 
 
 
 def _epochs(trial: TrialRecord, metric: str) -> list[tuple[float, float]]:
-    points = [(epoch.epoch, epoch.values[metric]) for epoch in trial.history
+    points = [(float(epoch.epoch), epoch.values[metric]) for epoch in trial.history
               if math.isfinite(epoch.values.get(metric, math.nan))]  # fmt: skip
     if len(points) > _MOST_POINTS:
         x, y = np.array(points, dtype=np.float64).T
