@@ -15,7 +15,7 @@ from cli.commands.results import best, compare, diff, judge, report
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
-from study.paths import OutsideError, ensure_home
+from study.files import OutsideError, ensure_home
 from study.utils.streams import guard_standard_streams, plain_text
 
 app = typer.Typer(

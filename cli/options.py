@@ -11,7 +11,7 @@ from typing import Annotated, get_type_hints
 
 import typer
 
-from study.paths import expand_home
+from study.files import expand_home
 from tracking.tracking_uri import expand_database
 
 RESULTS = Path("results")

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from study.paths import CARD, SCORES, WEIGHTS, open_inside, read_inside
+from study.files import open_inside, read_inside
+from study.paths import CARD, SCORES, WEIGHTS
 from study.records import TrialRecord
 
 FORMAT = 1

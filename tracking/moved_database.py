@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from study.errors import TrackingError
-from study.paths import STUDIES, OutsideError, StudyLayout, read_inside, require_inside
+from study.files import OutsideError, read_inside, require_inside
+from study.paths import STUDIES, StudyLayout
 from tracking.tracking_uri import SQLITE, local_path, sqlite_path
 
 _ARTIFACTS = "/mlartifacts/"

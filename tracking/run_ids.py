@@ -14,7 +14,8 @@ from typing import TypeVar
 from pydantic import TypeAdapter
 
 from study.errors import TrackingError
-from study.paths import Layout, StudyLayout, open_inside, read_inside, write_text_atomic
+from study.files import open_inside, read_inside, write_text_atomic
+from study.paths import Layout, StudyLayout
 from study.utils.named_places import is_named_place, remember_place
 from tracking.moved_database import is_own, stored_uri, uri_here
 from tracking.tracking_uri import MASK, default_tracking_uri, mask_uri, own_tracking_uri, sqlite_path

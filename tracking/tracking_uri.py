@@ -11,7 +11,8 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from study.errors import TrackingError, UsageError
-from study.paths import Layout, encode_name, expand_home
+from study.files import expand_home
+from study.paths import Layout, encode_name
 
 MASK = "***"
 SQLITE = "sqlite:///"

@@ -23,7 +23,7 @@ from cli.options import (
 )
 from cli.output import print_json
 from study.errors import StudyStorageError
-from study.paths import expand_home
+from study.files import expand_home
 
 if TYPE_CHECKING:
     from study.config.study_config import StudySpec

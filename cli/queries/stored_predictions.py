@@ -13,8 +13,9 @@ from zipfile import BadZipFile
 from cli.queries.ranking import Ranking
 from study.analysis.ranking import Configuration
 from study.errors import StudyError
+from study.files import open_inside
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
-from study.paths import SCORES, SHIFTED_SCORES, Layout, open_inside
+from study.paths import SCORES, SHIFTED_SCORES, Layout
 from study.records import TrialRecord, TrialState
 from study.utils.named_places import checkpoint_folder
 

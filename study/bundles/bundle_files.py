@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from study.errors import BundleError
-from study.paths import WEIGHTS, OutsideError, open_inside, read_inside, write_text_atomic
+from study.files import OutsideError, open_inside, read_inside, write_text_atomic
+from study.paths import WEIGHTS
 
 CONFIG, CARD, METRICS = "config.json", "MODEL_CARD.md", "metrics.json"
 ONNX_MODEL, GRAPH = "model.onnx", "model.pt2"

@@ -16,7 +16,8 @@ from study.config.study_config import SOURCE_KEYS
 from study.config_file.messages import DEFAULTS, unknown_key
 from study.config_file.yaml_document import Report, Tree
 from study.designs.space import is_continuous, values_of
-from study.paths import encode_name, expand_home
+from study.files import expand_home
+from study.paths import encode_name
 from study.utils.text import show
 
 LONGEST_FOLDER = 200

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from study.data.dataset import DataBundle, ImageSet, all_sets, make_bundle
 from study.errors import DataError
-from study.paths import write_atomic, write_text_atomic
+from study.files import write_atomic, write_text_atomic
 
 _log = logging.getLogger(__name__)
 

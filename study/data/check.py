@@ -19,7 +19,8 @@ from study.data.image_folder import FolderPlan, survey_folder
 from study.data.near_duplicates import DuplicatePairs, duplicate_pairs_within
 from study.data.parallel_decode import Progress, decode_files, list_broken, require_readable
 from study.errors import DataError, UsageError
-from study.paths import encode_name, write_atomic
+from study.files import write_atomic
+from study.paths import encode_name
 
 COLUMNS = 8
 MOST_TILES = 64

@@ -21,7 +21,7 @@ from study.data.folder_layout import LAYOUTS, read_layout
 from study.data.image_files import ImageFile, find_images, subfolders, text_of, unread
 from study.data.splits import assign_groups, assign_splits, require_unshared_groups
 from study.errors import DataError
-from study.paths import expand_home
+from study.files import expand_home
 from study.utils.text import printable
 
 _log = logging.getLogger(__name__)

@@ -22,7 +22,8 @@ from study.data.parallel_decode import read_plan
 from study.data.splits import split_sizes
 from study.data.synthetic_faces.vocabulary import KINDS, label_of, shifted_count
 from study.errors import DataError
-from study.paths import cache_dir, expand_home
+from study.files import expand_home
+from study.paths import cache_dir
 
 StageProgress = Callable[[str, int, int], None]
 Images = tuple[dict[str, ImageSet], tuple[str, ...], tuple[str, ...]]

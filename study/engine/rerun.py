@@ -15,7 +15,7 @@ from study.engine.environment import describe_environment
 from study.engine.ray.trainable import training_data
 from study.engine.rerun_comparison import Difference, changed_environment, compared_metrics, find_differences
 from study.errors import StudyError, WeightsError
-from study.paths import staged_folder
+from study.files import staged_folder
 from study.records import EpochMetrics, TrialRecord, TrialState
 from study.storage.data_changes import require_same_data
 from study.training.progress import TrainingProgress

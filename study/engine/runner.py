@@ -26,7 +26,8 @@ from study.engine.trial_controller import TrialController
 from study.engine.weights.initial_weights import store_weights
 from study.errors import StudyError, UsageError, WeightsError
 from study.events import StudyEnded, StudyStarted
-from study.paths import StudyLayout, remove_partial_files, write_text_atomic
+from study.files import remove_partial_files, write_text_atomic
+from study.paths import StudyLayout
 from study.records import StudyOutcome
 from study.storage.data_changes import note_pictures, require_same_data
 from study.storage.lock import driver_lock

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
-from study.paths import StudyLayout, write_text_atomic
+from study.files import write_text_atomic
+from study.paths import StudyLayout
 
 
 class StopRequest(StrEnum):

@@ -18,7 +18,8 @@ from study.engine.stored_events import epoch_event, epoch_events, summarize_stud
 from study.engine.trial_result import Failure, TrialResult
 from study.errors import EngineError
 from study.events import Recorder, StudyEnded, StudyStarted, TrialFinished, TrialStarted
-from study.paths import StudyLayout, write_text_atomic
+from study.files import write_text_atomic
+from study.paths import StudyLayout
 from study.records import StopReason, StudyOutcome, TrialRecord, TrialState
 from study.storage.study_storage import StudyStorage
 from study.training.progress import find_stop_reason

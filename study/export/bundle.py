@@ -15,7 +15,8 @@ from torch import nn
 from study.bundles.bundle_config import BundleConfig, parse_config
 from study.bundles.bundle_files import CONFIG, SUMS, BundleFiles
 from study.errors import BundleError, ExportError
-from study.paths import WEIGHTS, read_inside
+from study.files import read_inside
+from study.paths import WEIGHTS
 from study.training.checkpoint import load_weights, parse_weights
 from study.training.evaluate import compute_logits, load_model
 from study.training.metrics import probabilities

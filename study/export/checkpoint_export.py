@@ -22,7 +22,8 @@ from study.export.classifier_graph import CalibratedModule, capture_graph
 from study.export.model_card import bundle_card
 from study.export.onnx_export import Precision, calibration_images, half_model, quantize, write_onnx
 from study.export.torch_export import save_graph
-from study.paths import WEIGHTS, read_inside, staged_folder, write_atomic, write_text_atomic
+from study.files import read_inside, staged_folder, write_atomic, write_text_atomic
+from study.paths import WEIGHTS
 from study.training.checkpoint import load_scores, parse_weights
 from study.training.evaluate import ARCHITECTURE, load_model
 from study.training.metrics import probabilities

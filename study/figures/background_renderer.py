@@ -16,7 +16,8 @@ from study.config.search_config import Objective
 from study.events import EpochEvents, Event, PicturesDrawn, Recorder, StudyEnded, StudyStarted, TrialFinished
 from study.figures.study_page import TrialCurves, curves_of, study_page
 from study.figures.trial_page import trial_page
-from study.paths import SCORES, StudyLayout, write_text_atomic
+from study.files import write_text_atomic
+from study.paths import SCORES, StudyLayout
 from study.records import TrialRecord
 from study.utils.named_places import checkpoint_folder
 

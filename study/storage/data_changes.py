@@ -7,7 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from study.paths import StudyLayout, read_inside, write_text_atomic
+from study.files import read_inside, write_text_atomic
+from study.paths import StudyLayout
 from study.storage.study_attributes import StudyAttributes
 from study.utils.text import printable
 

@@ -15,7 +15,8 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.study import StudyDirection
 
 from study.errors import StudyStorageError
-from study.paths import StudyLayout, sync_folder
+from study.files import sync_folder
+from study.paths import StudyLayout
 from study.storage.journal_format import format_batch, parse_line, split_lines
 
 

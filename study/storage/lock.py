@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO
 
 from study.errors import StudyStorageError
-from study.paths import OutsideError, StudyLayout, open_inside, refuse_links
+from study.files import OutsideError, open_inside, refuse_links
+from study.paths import StudyLayout
 from study.storage.journal_format import whole_length
 
 logger = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from typing import Any
 from study.config.study_config import StudySpec
 from study.designs import TrialPlan
 from study.errors import damaged, missing
-from study.paths import StudyLayout, read_inside
+from study.files import read_inside
+from study.paths import StudyLayout
 from study.records import TrialState
 from study.storage.journal_format import Operation, parse_line, split_lines
 from study.storage.study_attributes import DROPPED_PREFIX, EXHAUSTED, SPEC, StudyAttributes

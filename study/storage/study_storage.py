@@ -16,7 +16,8 @@ from study.config.search_space import Parameter
 from study.config.study_config import StudySpec
 from study.designs.formatting import format_parameter
 from study.errors import StudyStorageError, damaged, missing
-from study.paths import StudyLayout, open_inside
+from study.files import open_inside
+from study.paths import StudyLayout
 from study.records import DataSummary, EpochMetrics, FinalLook, StopReason, TrialRecord, TrialState
 from study.search.optuna_adapter import study_directions
 from study.search.prior_trials import PriorTrial

@@ -20,17 +20,8 @@ from safetensors.torch import load as deserialize
 from safetensors.torch import save as serialize
 
 from study.checkpoint_card import CheckpointCard, read_card
-from study.paths import (
-    CARD,
-    LAST_CHECKPOINT,
-    SCORES,
-    WEIGHTS,
-    open_inside,
-    read_inside,
-    sync_folder,
-    write_atomic,
-    write_text_atomic,
-)  # fmt: skip
+from study.files import open_inside, read_inside, sync_folder, write_atomic, write_text_atomic
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS
 
 
 @dataclass(frozen=True)

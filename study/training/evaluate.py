@@ -15,8 +15,9 @@ from torch import nn
 
 from study.checkpoint_card import read_card
 from study.config.hyperparameters import Hyperparameters
+from study.files import write_atomic
 from study.metric_catalog import SHIFTED_METRIC_PREFIX
-from study.paths import SHIFTED_SCORES, write_atomic
+from study.paths import SHIFTED_SCORES
 from study.training import device as devices
 from study.training import metrics
 from study.training.checkpoint import load_weights

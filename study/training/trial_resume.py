@@ -14,7 +14,8 @@ import torch
 from study.checkpoint_card import parse_card
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
-from study.paths import LAST_CHECKPOINT, write_atomic
+from study.files import write_atomic
+from study.paths import LAST_CHECKPOINT
 from study.records import EpochMetrics
 from study.training.checkpoint import (
     SelectedCheckpoint,

@@ -10,7 +10,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from study.paths import OutsideError, StudyLayout, expand_home, is_uri, write_text_atomic
+from study.files import OutsideError, expand_home, write_text_atomic
+from study.paths import StudyLayout, is_uri
 
 
 def _file() -> Path:

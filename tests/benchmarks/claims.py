@@ -27,7 +27,7 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective
 from study.config.study_config import DataSpec, RotationSpec, stable_seed
 from study.data import load_data
-from study.paths import write_text_atomic
+from study.files import write_text_atomic
 from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
 from study.training.rotation_pretraining import pretrain
 from study.training.trainer import train

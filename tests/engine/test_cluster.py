@@ -17,7 +17,7 @@ from study.config.study_config import StudySpec
 from study.engine.ray import cluster as module
 from study.engine.ray.cluster import Slots, accelerator_types, cluster, plan_slots, require_accelerators
 from study.errors import EngineError
-from study.paths import ensure_home
+from study.files import ensure_home
 
 
 def nodes(patch: pytest.MonkeyPatch, *resources: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study.errors import TrackingError
-from study.paths import write_atomic
+from study.files import write_atomic
 from tracking.client.client import Run, TrackingClient
 from tracking.client.errors import RefusedError
 from tracking.content.encoding import storable

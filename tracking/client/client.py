@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import requests
 
 from study.errors import TrackingError
-from study.paths import OutsideError
+from study.files import OutsideError
 from study.records import DataSummary
 from tracking.client.database import ensure_database, require_schema, sqlite_uri
 from tracking.client.errors import (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 from study.errors import TrackingError, UsageError
-from study.paths import sync_folder
+from study.files import sync_folder
 from tracking.client.errors import CREDENTIALS, refuse_deleted, refuses_password
 from tracking.tracking_uri import SQLITE, is_database, mask_text, mask_uri, quoted_uri, sqlite_path
 

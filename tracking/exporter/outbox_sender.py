@@ -11,7 +11,8 @@ from collections.abc import Callable
 from itertools import takewhile
 
 from study.errors import TrackingError
-from study.paths import Layout, StudyLayout, refuse_links
+from study.files import refuse_links
+from study.paths import Layout, StudyLayout
 from tracking.client.client import TrackingClient, load_mlflow
 from tracking.client.errors import DeniedError, LostError, RateLimitedError
 from tracking.exporter.run_writer import RunExporter

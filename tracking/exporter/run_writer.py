@@ -17,7 +17,8 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.paths import WEIGHTS, OutsideError, StudyLayout
+from study.files import OutsideError
+from study.paths import WEIGHTS, StudyLayout
 from study.records import TrialRecord, TrialState
 from study.utils.named_places import checkpoint_folder, is_in_named_place
 from tracking.client.artifacts import CHECKPOINT, store_diff, store_file, store_folder, store_text

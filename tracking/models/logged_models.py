@@ -11,7 +11,8 @@ from typing import Any
 
 from study.errors import StorageError
 from study.events import StudyEnded, StudyStarted, TrialFinished
-from study.paths import CARD, WEIGHTS, OutsideError, StudyLayout, is_uri
+from study.files import OutsideError
+from study.paths import CARD, WEIGHTS, StudyLayout, is_uri
 from study.utils.named_places import checkpoint_folder, is_in_named_place
 from study.utils.remote_files import download_checkpoint
 from tracking.client.client import Run, TrackingClient

@@ -28,7 +28,8 @@ from study.events import (
     TrialFinished,
     TrialStarted,
 )
-from study.paths import StudyLayout, open_inside, sync_folder
+from study.files import open_inside, sync_folder
+from study.paths import StudyLayout
 from tracking.outbox.provenance import Provenance
 from tracking.run_ids import read_entries, write_entries
 

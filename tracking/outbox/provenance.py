@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 
-from study.paths import StudyLayout, write_atomic
+from study.files import write_atomic
+from study.paths import StudyLayout
 from study.utils.git import run_git, run_git_streamed
 
 MAX_BYTES = 1_000_000

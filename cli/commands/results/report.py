@@ -15,7 +15,7 @@ import typer
 from cli.options import RESULTS, Metric, ReadUri, Results
 from cli.output import number, short_path
 from study.errors import UsageError
-from study.paths import expand_home, write_text_atomic
+from study.files import expand_home, write_text_atomic
 
 if TYPE_CHECKING:
     from cli.queries.ranking import Ranking

@@ -12,17 +12,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from study.errors import EngineError, StorageError
-from study.paths import (
-    CARD,
-    LAST_CHECKPOINT,
-    SCORES,
-    StudyLayout,
-    checkpoint_name,
-    expand_home,
-    is_uri,
-    read_inside,
-    write_text_atomic,
-)  # fmt: skip
+from study.files import expand_home, read_inside, write_text_atomic
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, StudyLayout, checkpoint_name, is_uri
 from study.utils.named_places import is_in_named_place, remember_place
 from study.utils.remote_files import UNFINISHED, FileStore, join_location, open_remote_store, open_store
 from study.utils.text import printable

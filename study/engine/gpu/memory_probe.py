@@ -18,7 +18,8 @@ from study.engine.gpu.memory_key import MemoryKey, memory_keys
 from study.engine.gpu.packing import GIB, GpuModel, MemoryNeed, ProbeResult, too_large_error
 from study.engine.ray.cluster import Slots, accelerator_types
 from study.engine.trial_result import is_out_of_memory
-from study.paths import cache_dir, write_text_atomic
+from study.files import write_text_atomic
+from study.paths import cache_dir
 
 if TYPE_CHECKING:
     import torch

@@ -18,7 +18,8 @@ from safetensors.numpy import load_file, save
 from study.config.hyperparameters import DEPTHS
 from study.config.study_config import StudySpec
 from study.errors import EngineError, StudyError, WeightsError
-from study.paths import WEIGHTS, StudyLayout, expand_home, write_atomic
+from study.files import expand_home, write_atomic
+from study.paths import WEIGHTS, StudyLayout
 from study.search.space import admitted_values, forbid
 from study.training.models.weights_file import FoundWeights, read_weights, require_weights_file
 from study.utils.remote_files import download_checkpoint
