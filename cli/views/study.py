@@ -131,6 +131,8 @@ def _design(spec: StudySpec) -> str:
     words = [spec.search.sampler if design.kind == "search" else design.kind.replace("_", " ")]
     if design.baseline:
         words.append("baseline " + " ".join(f"{key}={number(value)}" for key, value in design.baseline.items()))
+    if design.points:
+        words.append(f"{len(design.points)} listed")
     if design.resolution is not None:
         words.append(f"resolution {design.resolution} ({design.fraction.replace('_', '-')})")
     return ", ".join([*words, f"pruner {spec.pruner}", f"seed {spec.search.seed}"])

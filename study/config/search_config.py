@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from study.config.hyperparameters import Frozen, Scalar
 
 Mode = Literal["max", "min"]
-DesignKind = Literal["search", "grid", "one_factor", "factorial"]
+DesignKind = Literal["search", "grid", "one_factor", "factorial", "points"]
 Fraction = Literal["regular", "plackett_burman"]
 SamplerName = Literal["tpe", "random", "gp", "cmaes", "qmc", "nsga2"]
 PrunerName = Literal["asha", "hyperband", "median", "percentile", "patient", "wilcoxon", "none"]
@@ -59,13 +59,15 @@ class DesignSpec(Frozen):
     ``search`` lets a sampler choose; ``grid`` is every combination once; ``one_factor`` is ``baseline`` and, for
     each parameter, each other value of it with everything else at the baseline; ``factorial`` is every combination
     too, or with a ``resolution`` the smallest two-level fraction that has it, made by generators (2^(k-p)) or after
-    Plackett & Burman (resolution 3). In a fraction a range stands for its two ends.
+    Plackett & Burman (resolution 3). In a fraction a range stands for its two ends. ``points`` is the list of that
+    name.
     """
 
     kind: DesignKind = "search"
     baseline: dict[str, Scalar] = Field(default_factory=dict)
     resolution: Annotated[int, Field(ge=3, le=10)] | None = None
     fraction: Fraction = "regular"
+    points: Annotated[tuple[dict[str, Scalar], ...], Field(strict=False)] = ()
 
 
 class ReplicatesSpec(Frozen):

@@ -20,7 +20,7 @@ Point: TypeAlias = dict[str, Scalar]
 class Objection:
     """Why a design cannot be run, and the key of the study file that is to blame."""
 
-    loc: tuple[str, ...]
+    loc: tuple[str | int, ...]
     message: str
 
 

@@ -12,10 +12,13 @@ from study.designs.design import Design, Objection, Point
 from study.designs.factorial import Factorial
 from study.designs.grid import Grid, count_grid
 from study.designs.one_factor import OneFactor
+from study.designs.point_list import PointList
 from study.designs.space import searched
 from study.errors import DesignError
 
-DESIGNS: Mapping[DesignKind, Design] = {"grid": Grid(), "one_factor": OneFactor(), "factorial": Factorial()}
+DESIGNS: Mapping[DesignKind, Design] = {
+    "grid": Grid(), "one_factor": OneFactor(), "factorial": Factorial(), "points": PointList(),
+}  # fmt: skip
 """Every design that lists its points; with ``search`` a sampler chooses them."""
 
 

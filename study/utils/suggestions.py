@@ -115,6 +115,7 @@ USUAL_NAMES: Mapping[str, str] = {
     "grid": "grid_search gridsearch gridsampler exhaustive",
     "one_factor": "ofat oat one_at_a_time one_factor_at_a_time ablation",
     "factorial": "fractional_factorial full_factorial doe",
+    "points": "list listed explicit configurations",
     "max": "maximize maximise maximum higher",
     "min": "minimize minimise minimum lower",
     "cross_entropy": "ce bce crossentropyloss categorical_crossentropy binary_crossentropy softmax nll "

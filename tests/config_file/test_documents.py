@@ -131,7 +131,7 @@ def test_every_design_is_explained_with_an_example_that_is_read_as_it_says(tmp_p
     text = FIELDS.read_text()
     for kind in get_args(DesignKind):
         assert f"\n### {kind}\n" in text
-    for kind, points in (("grid", 6), ("one_factor", 4), ("factorial", 16)):
+    for kind, points in (("grid", 6), ("one_factor", 4), ("factorial", 16), ("points", 2)):
         section = text.split(f"\n### {kind}\n")[1]
         path = tmp_path / f"{kind}.yaml"
         path.write_text(f"name: {kind}\n{section.split('```')[1].removeprefix('yaml')}")

@@ -217,6 +217,8 @@ def _tame(rng: random.Random) -> dict[str, Any]:
         tree["search"] = {"trials": rng.randint(2, 40), "sampler": rng.choice(("tpe", "random", "gp", "qmc", "nsga2"))}
     if kind == "one_factor":
         tree["design"]["baseline"] = {name: _first(domain) for name, domain in tree["space"].items()}
+    elif kind == "points":
+        tree["design"]["points"] = [{name: _first(domain) for name, domain in tree["space"].items()}]
     if rng.random() < 0.3:
         tree["replicates"] = {"count": rng.randint(1, 5)}
     if rng.random() < 0.3:
