@@ -11,7 +11,7 @@ import typer
 
 from cli.commands import data, extend, plan, rerun, run, show, sync, ui
 from cli.commands.bundles import export
-from cli.commands.results import best, compare, diff, judge, report
+from cli.commands.results import best, compare, diff, effects, judge, power, report
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
 from study.errors import SpecError, StudyError
@@ -39,7 +39,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "spaces": show.spaces,
     "compare": compare.compare,
     "diff": diff.diff,
+    "effects": effects.effects,
     "judge": judge.judge,
+    "power": power.power,
     "report": report.report,
     "rerun": rerun.rerun,
     "export-best": export.export_best,

@@ -114,23 +114,44 @@ def judge_stored(ranking: Ranking, results: Path | None) -> StoredVerdict:
     Raises:
         NoPredictionsError: there are none, or not such that they can be compared.
     """
-    if results is None or len(ranking.studies) > 1:
-        raise NoPredictionsError("predictions are compared within one study of a results folder")
-    metric, images = _metric(ranking.metric)
-    if ranking.configurations:
-        members = [each for each in ranking.configurations if each.is_whole and each.counted][:MOST]
-        trials = [list(each.counted) for each in members]
-        keys = tuple(each.point for each in members)
-        names = tuple(f"configuration {key}" for key in keys)
-    else:
-        trials = [[row.record] for row in ranking.rows if row.rank is not None][:MOST]
-        keys = tuple(each[0].trial for each in trials)
-        names = tuple(f"trial {key}" for key in keys)
-    if not trials:
-        raise NoPredictionsError("nothing has ended with a checkpoint yet")
-    comparison = _compare(Layout(results), ranking, metric, images, trials)
+    trials, keys = comparable_trials(ranking)
+    trials, keys = trials[:MOST], keys[:MOST]
+    word = "configuration" if ranking.configurations else "trial"
+    names = tuple(f"{word} {key}" for key in keys)
+    comparison = compare_stored(ranking, results, trials)
     aside, unjudged = _aside(ranking, len(trials))
     return StoredVerdict(comparison, keys, names, aside, unjudged)
+
+
+def comparable_trials(ranking: Ranking) -> tuple[list[list[TrialRecord]], tuple[int, ...]]:
+    """Return the trials of each configuration that ran with every seed, best first, and the points.
+
+    Where each configuration ran once, it is each trial by itself and its number.
+    """
+    if ranking.configurations:
+        members = [each for each in ranking.configurations if _is_whole(each)]
+        return [list(each.counted) for each in members], tuple(each.point for each in members)
+    ranked = [row.record for row in ranking.rows if row.rank is not None]
+    return [[record] for record in ranked], tuple(record.trial for record in ranked)
+
+
+def compare_stored(ranking: Ranking, results: Path | None, trials: Sequence[Sequence[TrialRecord]]) -> Comparison:
+    """Return what answers questions about trials, from their stored predictions.
+
+    Args:
+        ranking: of one study; what it ranks by is compared.
+        results: the folder of all studies; None for a server's study.
+        trials: of each configuration.
+
+    Raises:
+        NoPredictionsError: there are none, or not such that they can be compared.
+    """
+    if results is None or len(ranking.studies) > 1:
+        raise NoPredictionsError("predictions are compared within one study of a results folder")
+    if not trials:
+        raise NoPredictionsError("nothing has ended with a checkpoint yet")
+    metric, images = _metric(ranking.metric)
+    return _compare(Layout(results), ranking, metric, images, trials)
 
 
 def _metric(name: str) -> tuple[str, str | None]:

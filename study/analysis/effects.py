@@ -272,7 +272,9 @@ class Observations:
         return self.comparison is not None or self.about == "configurations"
 
 
-def estimate_effects(observations: Observations, terms: Sequence[Term], draws: int = DRAWS) -> tuple[Effect, ...]:
+def estimate_effects(
+    observations: Observations, terms: Sequence[Term], draws: int = DRAWS, level: float = LEVEL
+) -> tuple[Effect, ...]:
     """Estimate the terms of a factorial; intervals hold together, and p values allow for the number of terms.
 
     The variance between seeds is pooled over all points, as each has a part in each effect.
@@ -281,11 +283,11 @@ def estimate_effects(observations: Observations, terms: Sequence[Term], draws: i
         return ()
     model = _error_model(observations, "none")
     weights = np.array([term.weights for term in terms])
-    return _effects(terms, simultaneous_contrasts(model, weights, LEVEL, draws), observations)
+    return _effects(terms, simultaneous_contrasts(model, weights, level, draws), observations)
 
 
 def estimate_against_baseline(
-    observations: Observations, terms: Sequence[Term], baseline: int, draws: int = DRAWS
+    observations: Observations, terms: Sequence[Term], baseline: int, draws: int = DRAWS, level: float = LEVEL
 ) -> tuple[Effect, ...]:
     """Estimate the terms of a one-factor design, as ``against_baseline`` does."""
     if not terms:
@@ -293,8 +295,8 @@ def estimate_against_baseline(
     if observations.comparison is None:
         weights = np.array([term.weights for term in terms])
         model = _error_model(observations, "all")
-        return _effects(terms, simultaneous_contrasts(model, weights, LEVEL, draws), observations)
-    rows = against_baseline(observations.comparison, baseline, draws)
+        return _effects(terms, simultaneous_contrasts(model, weights, level, draws), observations)
+    rows = against_baseline(observations.comparison, baseline, draws, level)
     return tuple(Effect(term, rows[int(term.weights.argmax())]) for term in terms)
 
 

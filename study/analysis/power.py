@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 from scipy.special import chdtri, ndtr, ndtri
 
 from study.analysis.contrast import LEVEL, half_widths, total_variances
+from study.analysis.significance import auc_standard_error
 from study.analysis.verdict import Comparison
 
 TARGET = 0.8
 """The probability of seeing a difference that is asked for."""
 MOST_SEEDS, MOST_IMAGES = 100, 10_000_000
 _NODES = 64
+_MANY = 10_000
+"""So many images that the error falls with their square root."""
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,68 @@ def cheapest(
             needed = max(needed, images)
             best = min(best or (math.inf, 0, 0), (more / seeds * needed / images, more, needed))
     return None if best is None else best[1:]
+
+
+def typical_components(comparison: Comparison) -> VarianceComponents:
+    """Estimate what blurs the difference between the leader and each of at most the next seven, on average.
+
+    The comparison has at least two configurations.
+    """
+    leader, *others = comparison.order[:8]
+    each = [components_of(comparison, leader, other) for other in others]
+    images, own, seeds = (fmean(getattr(one, name) for one in each) for name in ("images", "own_images", "seeds"))
+    return replace(each[0], images=images, own_images=own, seeds=seeds)
+
+
+def assumed_components(
+    metric: str, value: float, correlation: float, seed_sd: float, configurations: int, share: float = 0.5
+) -> VarianceComponents:
+    """Return what blurs the difference between two configurations of which nothing has run.
+
+    Seeds of one configuration are taken to err on the same images, so that more of them do not make up for images.
+
+    Args:
+        metric: "auc", or a fraction of right answers: "accuracy", "recall", "precision".
+        value: about what both reach, in (0, 1).
+        correlation: between the errors of two configurations on the same images, in [0, 1).
+        seed_sd: standard deviation of the metric between seeds, beside what images cause.
+        configurations: how many the variance between seeds is pooled over.
+        share: of images in the positive class for the AUC, of those that count for a fraction.
+
+    Source: Hanley & McNeil 1982 for the AUC.
+    """
+    if metric == "auc":
+        positives = round(_MANY * share)
+        single = auc_standard_error(value, positives, _MANY - positives) ** 2 * _MANY
+    else:
+        single = value * (1 - value) / share
+    return VarianceComponents(2 * single * (1 - correlation), 0.0, 2 * seed_sd**2, min(configurations, 8))
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What it takes to see a difference with a probability; None where no number suffices.
+
+    Attributes:
+        probability: of seeing it with the seeds and images at hand.
+        cheapest: seeds and images at the least growth over those at hand.
+        images: with the seeds at hand.
+        seeds: with the images at hand.
+    """
+
+    probability: float
+    cheapest: tuple[int, int] | None
+    images: int | None
+    seeds: int | None
+
+
+def requirements(
+    components: VarianceComponents, difference: float, seeds: int, images: int, target: float = TARGET
+) -> Requirements:
+    """Return what it takes to see a difference, given so many seeds and images."""
+    return Requirements(
+        power(components, difference, seeds, images),
+        cheapest(components, difference, seeds, images, target),
+        images_needed(components, difference, seeds, target),
+        seeds_needed(components, difference, images, target),
+    )

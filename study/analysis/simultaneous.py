@@ -170,7 +170,7 @@ def simultaneous_contrasts(
     known = np.array([np.isfinite(each.high) and each.se_image + each.se_seed > 0 for each in singles])
     variances = np.where(known, images + seeds, 1.0)
     degrees = variances**2 / np.maximum(squares, 1e-6 * variances**2)
-    scales = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - LEVEL / 2)
+    scales = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - level / 2)
     drawn = np.where(known, scales * np.sqrt(np.maximum(np.diagonal(gram) + seeds, 0) / variances), np.inf)
     largest = (np.abs(errors) / np.where(drawn > 0, drawn, np.inf)).max(axis=1, initial=0.0)
     bound = max(1.0, float(np.quantile(largest, 1 - level)))

@@ -21,7 +21,7 @@ def test_a_file_of_the_package_is_written_as_the_same_study(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("masks", "by_hand"):  # which the recipes look for
+    for folder in ("masks", "masks_30_to_1", "by_hand"):  # which the recipes look for
         (tmp_path / "data" / folder).mkdir(parents=True)
     spec = load_spec(file).spec
     path = tmp_path / "study.yaml"
