@@ -46,16 +46,15 @@ def test_a_recipe_says_what_its_report_claims(path: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_runs_on_the_built_in_faces(path: Path, tmp_path: Path) -> None:
-    where = ("--set", "data.source=faces", "--set", "data.count=120", "--trials", "2")
+    where = ("--set", "data.source=faces", "--set", "data.count=120", "--trials", "1")
     ran = study("run", path, *SMALL, *where, "--results", tmp_path)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    first, second = trials_of(tmp_path)
-    assert {first["state"], second["state"]} == {"COMPLETE"}
-    assert first["params"] != second["params"]
+    (trial,) = trials_of(tmp_path)
+    assert trial["state"] == "COMPLETE"
     given = load_spec(path, ["data.source=faces"]).spec.trial.model_dump()
     for name, value in given.items():
-        if name not in (*first["params"], "max_epochs", "momentum"):
-            assert first["config"][name] == (list(value) if isinstance(value, tuple) else value), name
+        if name not in (*trial["params"], "max_epochs", "momentum"):
+            assert trial["config"][name] == (list(value) if isinstance(value, tuple) else value), name
 
 
 def test_a_recipe_runs_on_a_folder_with_improper_masks_and_photos_by_hand(tmp_path: Path) -> None:
