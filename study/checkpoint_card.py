@@ -21,9 +21,10 @@ FORMAT = 1
 class CheckpointCard:
     """The description of a selected checkpoint, so that it can be used without its study.
 
-    ``preprocessing`` holds image_size_px, resize (in words), resize_mode, mean and std; ``metrics`` are those of
-    ``epoch``; ``precision`` and ``device`` (cpu or cuda) produced its validation scores; ``weights_sha256`` is empty in
-    cards of versions that had none.
+    ``preprocessing`` holds image_size_px, resize (in words), resize_mode, mean and std, and where it is known how faces
+    lay in the images ``framing`` (`study.data.framing`); ``metrics`` are those of ``epoch``; ``precision`` and
+    ``device`` (cpu or cuda) produced its validation scores; ``weights_sha256`` is empty in cards of versions that had
+    none.
     """
 
     depth: int

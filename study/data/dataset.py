@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from study.data.framing import Framing
 from study.errors import DataError
 from study.records import DataSummary
 
@@ -46,7 +47,7 @@ class ImageSet:
 class DataBundle:
     """Everything a study trains and is evaluated on; ``test`` is empty where a study has none.
 
-    ``notices`` say what a person should know of the images.
+    ``notices`` say what a person should know of the images; ``framing`` is how faces lie in them, where that is known.
     """
 
     train: ImageSet
@@ -56,6 +57,7 @@ class DataBundle:
     classes: tuple[str, ...]
     summary: DataSummary
     notices: tuple[str, ...] = ()
+    framing: Framing | None = None
 
 
 def empty_set(image_size_px: int) -> ImageSet:

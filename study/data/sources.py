@@ -16,6 +16,7 @@ from study.data.cache import cache_key, load_entry, load_set, save_entry
 from study.data.class_names import case_notices, require_class_number, require_known_keys, require_shifted_names
 from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, DataBundle, ImageSet, make_bundle
 from study.data.decode import DECODER_VERSION
+from study.data.framing import Framing, read_framing
 from study.data.image_files import unread
 from study.data.image_folder import FolderPlan, plan_folder, plan_shifted
 from study.data.parallel_decode import read_plan
@@ -37,7 +38,7 @@ class DataPlan:
 
     ``sizes`` has the number of images by set ("train", "val", perhaps "test", "shifted/<name>"); ``key`` is everything
     the decoded images depend on. ``read`` takes the number of workers and a callback for progress. ``notices`` say what
-    is not read.
+    is not read; ``framing`` how faces lie in the pictures, where that is known.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +46,7 @@ class DataPlan:
     key: tuple[object, ...]
     read: ReadImages
     notices: tuple[str, ...] = ()
+    framing: Framing | None = None
 
 
 def plan_data(spec: DataSpec) -> DataPlan:
@@ -74,7 +76,8 @@ def faces_source(spec: DataSpec) -> DataPlan:
         shifted_sets, skipped, notices = _read_folder(shifted, spec, workers, on_progress)
         return sets | shifted_sets, skipped, notices
 
-    return DataPlan(classes, sizes, key, read, () if shifted is None else _plan_notices(shifted))
+    notices = () if shifted is None else _plan_notices(shifted)
+    return DataPlan(classes, sizes, key, read, notices, Framing(masks="drawn"))
 
 
 def folder_source(spec: DataSpec) -> DataPlan:
@@ -89,6 +92,7 @@ def folder_source(spec: DataSpec) -> DataPlan:
         _folder_key(plan, spec),
         lambda workers, progress: _read_folder(plan, spec, workers, progress),
         _plan_notices(plan),
+        read_framing(plan.root),
     )
 
 
@@ -194,7 +198,7 @@ def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageP
         sets, skipped, notices = plan.read(workers, on_progress)
         bundle = make_bundle(spec.source, spec.image_size_px, plan.classes, sets, skipped=skipped, notices=notices)
         save_entry(entry, bundle)
-    return replace(bundle, notices=(*plan.notices, *bundle.notices))
+    return replace(bundle, notices=(*plan.notices, *bundle.notices), framing=plan.framing)
 
 
 def cache_entry(spec: DataSpec, plan: DataPlan) -> Path:

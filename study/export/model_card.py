@@ -20,7 +20,7 @@ def bundle_card(config: Mapping[str, Any], difference: float | None, images: int
 A {_model(model)} that tells {_classes(config["classes"])} apart.
 Chosen among {origin["candidates"]} checkpoints by {origin["ranked_by"]} on the validation images: expect a little less
 on new ones, and measure on photographs of your own before you rely on it.
-
+{_masks(config["preprocessing"])}
 | metric | value |
 |---|---|
 {_rows(config["metrics"])}
@@ -39,6 +39,17 @@ shrunk with Lanczos or grown with bicubic filtering, and made square: {config["p
 
 {_parity(difference, images)}
 Data fingerprint {origin["data_fingerprint"][:16]}, MLflow run {origin["run_id"] or "not sent"}.
+"""
+
+
+def _masks(preprocessing: Mapping[str, Any]) -> str:
+    """Say that drawn masks prove nothing about real ones; nothing where it is not known that they were drawn."""
+    framing = preprocessing.get("framing")
+    if not isinstance(framing, Mapping) or framing.get("masks") != "drawn":
+        return ""
+    return """
+**The masks in its training images were drawn by a program.** Its accuracy on real masks is unknown until it is
+evaluated on photographs of them; the figures below are of drawn ones.
 """
 
 

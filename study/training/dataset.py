@@ -118,6 +118,7 @@ class TrainingData:
         mean: of the training pixels divided by 255, per channel, for ``normalization: dataset``.
         std: likewise.
         resize: how images were made square: crop, stretch or pad.
+        framing: how faces lie in the images, as a checkpoint's card says it; None where that is unknown.
         val_ids: int64 [M], tells validation images apart, to compare runs image by image; None where unknown.
         val_groups: int64 [M], equal for validation images that belong together; None for none.
     """
@@ -134,6 +135,7 @@ class TrainingData:
     resize: str = "crop"
     val_ids: NDArray[np.int64] | None = None
     val_groups: NDArray[np.int64] | None = None
+    framing: Mapping[str, object] | None = None
 
     @property
     def outputs(self) -> int:

@@ -253,4 +253,5 @@ def preprocessing(config: TrialConfig, data: TrainingData) -> dict[str, object]:
         "resize_mode": data.resize,
         "mean": list(mean),
         "std": list(std),
+        **({} if data.framing is None else {"framing": dict(data.framing)}),
     }

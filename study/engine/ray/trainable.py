@@ -181,6 +181,7 @@ def training_data(data: DataBundle, resize: str, group_by: str | None = None) ->
         mean=mean,
         std=std,
         resize=resize,
+        framing=None if data.framing is None else data.framing.as_dict(),
         val_ids=_ids(data.val.names),
         val_groups=None if group_by is None else _ids([keys[name] for name in data.val.names]),
     )
