@@ -80,6 +80,25 @@ def read_picture(source: Path | bytes, image_size_px: int, resize: Resize = "cro
     Raises:
         DataError: the picture cannot be read; the message is the reason, without the path.
     """
+    contents = _read(source)
+    with _reasons():
+        return _decode(contents, image_size_px, resize)
+
+
+def read_photo(source: Path | bytes) -> npt.NDArray[np.uint8]:
+    """Decode a picture at its full size and set it upright, uint8 RGB [H, W, 3]; the rest is as in `read_picture`.
+
+    Raises:
+        DataError: the picture cannot be read; the message is the reason, without the path.
+    """
+    contents = _read(source)
+    with _reasons(), _open(contents) as image:
+        image.load()
+        upright = _set_upright(_flatten(image), _orientation(image))
+        return np.array(upright.convert("RGB"), np.uint8)
+
+
+def _read(source: Path | bytes) -> bytes:
     try:
         contents = source if isinstance(source, bytes) else source.read_bytes()
     except OSError as exc:
@@ -88,8 +107,7 @@ def read_picture(source: Path | bytes, image_size_px: int, resize: Resize = "cro
         raise DataError("the file is empty")
     if contents.startswith(b"version https://git-lfs"):
         raise DataError("a Git LFS pointer, not the picture itself; get it with `git lfs pull`")
-    with _reasons():
-        return _decode(contents, image_size_px, resize)
+    return contents
 
 
 def is_picture(path: str) -> bool:
@@ -125,10 +143,15 @@ def quiet_pillow() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
+def _open(contents: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(contents), formats=FORMATS)
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise Image.DecompressionBombError
+    return image
+
+
 def _decode(contents: bytes, size_px: int, resize: Resize) -> Picture:
-    with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
-        if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise Image.DecompressionBombError
+    with _open(contents) as image:
         width, height = _inner_size(image.size, size_px) if resize == "pad" else (size_px, size_px)
         stored, is_wide = image.size, _is_wide(image)
         # JPEG only: decode at 1/2, 1/4 or 1/8, both sides staying at least twice what they become.

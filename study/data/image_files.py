@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from study.data.decode import HEIF_SUFFIXES, SUFFIXES, is_picture
 from study.errors import DataError
 from study.utils.text import printable
 
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir"})
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "@eadir", "contact_sheets"})
 HIDDEN, NO_EXTENSION, NO_FILE, UNSORTED = "hidden", "no extension", "pipe or device", "in no class folder"
 SHOWN_KINDS = 10
 
@@ -83,22 +83,23 @@ def text_of(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def find_images(folder: Path, root: Path, ignored: Counter[str]) -> list[ImageFile]:
+def find_images(folder: Path, root: Path, ignored: Counter[str], also: Collection[str] = ()) -> list[ImageFile]:
     """Return the pictures below a folder, sorted by name; every folder is entered once, so links cannot loop.
 
     Args:
         folder: where to look, at any depth.
         root: what the names are relative to.
         ignored: counts, by suffix or reason, what is not a picture; added to.
+        also: further suffixes of files to return.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    files = [_describe(path, root) for path in _walk(folder, set(), ignored)]
+    files = [_describe(path, root) for path in _walk(folder, set(), ignored, also)]
     return sorted(files, key=lambda file: file.name)
 
 
-def _walk(folder: Path, entered: set[str], ignored: Counter[str]) -> Iterator[Path]:
+def _walk(folder: Path, entered: set[str], ignored: Counter[str], also: Collection[str]) -> Iterator[Path]:
     real = os.path.realpath(folder)
     if real in entered:
         return
@@ -108,8 +109,8 @@ def _walk(folder: Path, entered: set[str], ignored: Counter[str]) -> Iterator[Pa
         if not _is_visible(entry.name):
             ignored[HIDDEN] += 1
         elif _is_folder(entry):
-            yield from _walk(path, entered, ignored)
-        elif _is_picture(entry):
+            yield from _walk(path, entered, ignored, also)
+        elif _is_picture(entry) or (_suffix(entry.name) in also and entry.is_file()):
             yield path
         else:
             suffix = _suffix(entry.name)

@@ -1,0 +1,101 @@
+"""Cut a square around a face as a framing says; pure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from study.data.framing import Framing
+from study.photos.detector import DetectedFace, Photo
+
+_LEAST_UNIT = 0.2
+"""Of the box: what the distance from eyes to mouth is at least, whatever the landmarks say."""
+_SPARE_PX = 3
+
+Points = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class FaceSquare:
+    """A square in a photograph; its own axes are turned clockwise by ``roll_rad``."""
+
+    centre: tuple[float, float]
+    side_px: float
+    roll_rad: float = 0.0
+
+    def to_photo(self, points: Points) -> Points:
+        """Map [n, 2] fractions of the side, from the square's upper left corner, to pixels of the photograph."""
+        return np.asarray(self.centre + (points - 0.5) * self.side_px @ self._turn(), np.float64)
+
+    def to_square(self, points: Points) -> Points:
+        """Map [n, 2] pixels of the photograph to fractions of the side."""
+        return np.asarray((points - self.centre) / self.side_px @ self._turn().T + 0.5, np.float64)
+
+    def _turn(self) -> Points:
+        """Return the matrix that turns row vectors of the square into those of the photograph."""
+        cosine, sine = math.cos(self.roll_rad), math.sin(self.roll_rad)
+        return np.array(((cosine, sine), (-sine, cosine)))
+
+
+def face_square(face: DetectedFace, framing: Framing) -> FaceSquare:
+    """Return the square that shows a face in a framing."""
+    left, top, right, bottom = face.box
+    if framing.kind == "box":
+        return FaceSquare(((left + right) / 2, (top + bottom) / 2), face.size_px * (1 + 2 * framing.margin))
+    eyes, mouth = face.landmarks[:2], face.landmarks[3:]
+    down = mouth.mean(axis=0) - eyes.mean(axis=0)
+    across = eyes[1] - eyes[0]
+    # The eye line turns with the head too; adding it steadies the roll of frontal faces.
+    roll_rad = math.atan2(across[1] - down[0], across[0] + down[1])
+    side_px = max(math.hypot(*down), _LEAST_UNIT * (bottom - top)) / framing.span
+    middle = (eyes.mean(axis=0) + mouth.mean(axis=0)) / 2
+    aside = FaceSquare((0.0, 0.0), side_px, roll_rad).to_photo(np.array(((framing.x, framing.y),)))[0]
+    x, y = (middle - aside).tolist()
+    return FaceSquare((x, y), side_px, roll_rad)
+
+
+def centre_square(photo: Photo) -> FaceSquare:
+    """Return the largest square in the middle of a photograph."""
+    height, width = photo.shape[:2]
+    return FaceSquare((width / 2, height / 2), min(height, width))
+
+
+def cut_square(photo: Photo, square: FaceSquare, size_px: int) -> Photo:
+    """Return a square of a photograph, uint8 RGB [size_px, size_px, 3]; beyond the border its last pixels go on.
+
+    A large square is shrunk with a filter over areas before it is turned, a small one enlarged with a bicubic one.
+    """
+    corners = square.to_photo(np.array(((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))))
+    size = np.array((photo.shape[1], photo.shape[0]))
+    # The pixels that the square touches, with some more, but at least one where it lies outside.
+    first = np.clip(np.floor(corners.min(axis=0)).astype(int) - _SPARE_PX, 0, size - 1)
+    last = np.clip(np.ceil(corners.max(axis=0)).astype(int) + _SPARE_PX, first + 1, size)
+    part = photo[first[1] : last[1], first[0] : last[0]]
+    scale = np.ones(2)
+    if square.side_px > size_px:
+        whole = last - first
+        small = np.maximum(1, np.rint(whole * (size_px / square.side_px)).astype(int))
+        part = np.asarray(cv2.resize(part, small.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
+        scale = small / whole
+    # Pixels count from their middles: pixel i of the result lies at (i + 0.5) / size_px of the side.
+    grid = np.array(((0.5, 0.5), (1.5, 0.5), (0.5, 1.5))) / size_px
+    origin, across, down = (square.to_photo(grid) - first) * scale - 0.5
+    matrix = np.stack((across - origin, down - origin, origin), axis=1)  # [2, 3]
+    return np.asarray(
+        cv2.warpAffine(
+            part, matrix, (size_px, size_px), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        ),
+        np.uint8,
+    )  # fmt: skip
+
+
+def enlarged(picture: Photo, size_px: int) -> Photo:
+    """Return a square picture with ``size_px`` a side; the same one if it has them."""
+    if picture.shape[0] == size_px:
+        return picture
+    return np.asarray(cv2.resize(picture, (size_px, size_px), interpolation=cv2.INTER_CUBIC), np.uint8)
