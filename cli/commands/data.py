@@ -1,4 +1,4 @@
-"""Commands about images: data faces, data check."""
+"""Commands about images: data faces, data check; with data crop and data mask the group `data`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.commands import photos
 from cli.options import Json, folder_argument, folder_option
 from cli.output import print_json, short_path
 from cli.views.tables import make_table, print_table
@@ -27,6 +28,10 @@ app = typer.Typer(help="Make and look at images.", no_args_is_help=True, rich_ma
 @app.callback()
 def data() -> None:
     """Make and look at images."""
+
+
+app.command("crop")(photos.crop)
+app.command("mask")(photos.mask)
 
 
 @app.command("faces")

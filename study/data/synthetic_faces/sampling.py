@@ -188,10 +188,14 @@ _PITCHES: dict[MaskPattern, tuple[float, float]] = {"plaid": (1.1, 2.8), "floral
 
 
 def sample_mask_look(
-    rng: np.random.Generator, mode: MaskMode, patterns: Sequence[MaskPattern], skin: Colour | None = None
+    rng: np.random.Generator,
+    mode: MaskMode,
+    patterns: Sequence[MaskPattern],
+    skin: Colour | None = None,
+    kinds: Sequence[MaskKind] = MASK_KINDS,
 ) -> MaskLook:
-    """Draw a mask with one of the patterns; when skin is given, the cloth has about this colour."""
-    kind = pick(rng, MASK_KINDS)
+    """Draw a mask of one of the kinds with one of the patterns; when skin is given, the cloth has about its colour."""
+    kind = pick(rng, kinds)
     pattern = _pattern(rng, kind, patterns)
     colour = _cloth_colour(rng, kind, pattern)
     if skin is not None:
