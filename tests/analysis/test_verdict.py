@@ -265,6 +265,15 @@ def test_no_number_of_images_makes_up_for_three_seeds() -> None:
     assert power(parts, 0.005, *found) >= 0.8
 
 
+def test_more_images_are_preferred_to_more_runs_where_both_show_as_much() -> None:
+    parts = VarianceComponents(images=0.0, own_images=0.2, seeds=0.0)
+    assert (found := cheapest(parts, 0.01, 3, 200)) is not None
+    assert found[0] <= 5
+    assert power(parts, 0.01, *found) >= 0.8 > power(parts, 0.01, found[0], 0.9 * found[1])
+    assert (found := cheapest(VarianceComponents(0.0, 0.0, seeds=0.0009), 0.01, 3, 200)) is not None
+    assert found[0] > 20, "fewer do not suffice"
+
+
 def test_power_without_variance_or_difference() -> None:
     nothing = VarianceComponents(0.0, 0.0, 0.0)
     assert power(nothing, 0.1, 3, 10) == power(nothing, 0.1, 1, 10) == 1.0
