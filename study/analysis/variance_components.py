@@ -16,7 +16,7 @@ Ints = NDArray[np.int64]
 
 POOLED = 8
 """The spread between seeds is pooled over the leader and at most the next seven: five leave too little power."""
-STRICT_LEVEL, TWO_SEEDS_LEVEL, LEADER_LEVEL, OTHER_LEVEL = 0.1, 0.25, 0.01, 0.001
+STRICT_LEVEL, TWO_SEEDS_LEVEL, LEADER_LEVEL, OTHER_LEVEL = 0.1, 0.25, 0.02, 0.001
 """Levels of the F test by which a configuration gets its own spread instead of the pooled one, found by simulation.
 
 The leader's matters most, as a wide spread is how a configuration leads by luck. Two seeds show a six-fold spread too
@@ -70,20 +70,30 @@ class Runs:
 
     @functools.cached_property
     def is_balanced(self) -> bool:
-        """Whether all configurations ran with the same seeds."""
-        sets = {frozenset(self.seed[self.configuration == k].tolist()) for k in range(len(self.counts))}
-        return len(sets) == 1
+        """Whether all configurations ran once with each of the same seeds."""
+        seeds = np.unique(self.seed)
+        pairs = set(zip(self.configuration.tolist(), self.seed.tolist(), strict=True))
+        return len(pairs) == len(self.seed) == len(self.counts) * len(seeds)
 
-    def spread(self, weights: Floats, df: int) -> tuple[float, float]:
-        """Return the mean square of linear combinations of runs, and the part of it that images cause.
+    @functools.cached_property
+    def products(self) -> tuple[Floats, Floats]:
+        """[configurations, configurations] twice: sums over seeds of products of values, and what images cause of them.
 
-        Args:
-            weights: [combinations, runs].
-            df: their degrees of freedom.
+        The values are less their mean over the configuration's seeds. Off the diagonal only where all ran with the
+        same seeds, else 0.
         """
-        combined = weights @ self.values
-        images = float(np.sum((weights @ self.gram) * weights))
-        return float(combined @ combined) / df, images / df
+        size, counts = len(self.counts), self.counts
+        if self.is_balanced:
+            at = np.lexsort((self.seed, self.configuration))
+            centred = self.values[at].reshape(size, -1)
+            centred = centred - centred.mean(axis=1, keepdims=True)  # [configurations, seeds]
+            gram = self.gram[np.ix_(at, at)].reshape(size, len(at) // size, size, -1)
+            return centred @ centred.T, np.einsum("krlr->kl", gram) - gram.sum(axis=(1, 3)) / counts
+        squares = (self.values - self.means[self.configuration]) ** 2
+        images = np.diagonal(self.gram) - (self.averaging @ self.gram)[self.configuration, np.arange(len(squares))]
+        return tuple(  # type: ignore[return-value]
+            np.diag(np.bincount(self.configuration, weights=each)) for each in (squares, images)
+        )
 
 
 @dataclass(frozen=True)
@@ -147,7 +157,13 @@ Care = Literal["none", "leader", "all"]
 """Whose wide spread would mislead: nobody's where only averages matter, the leader's, or everybody's."""
 
 
-def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader", most: int = POOLED) -> SeedSpread:
+def seed_spread(
+    runs: Runs,
+    order: Sequence[int],
+    care: Care = "leader",
+    most: int = POOLED,
+    scatter_level: float = LEADER_LEVEL,
+) -> SeedSpread:
     """Estimate the variance between the seeds of each configuration.
 
     It is pooled over the leader and the next seven, as the residual of configuration and seed (of the configuration
@@ -160,91 +176,81 @@ def seed_spread(runs: Runs, order: Sequence[int], care: Care = "leader", most: i
         care: whose variance is tested at which level. Where all matter, or the leader has two seeds, it is the larger
             of both variances.
         most: how many of the best it is pooled over.
+        scatter_level: of the F test of a leader of more than two seeds.
 
     Source: Obuchowski & Rockette 1995 and Hillis 2014; seeds are the readers, images the cases.
     """
     size, counts = len(runs.counts), runs.counts
     pool = [k for k in order if counts[k] > 1][:most]
-    total, images = np.zeros(size), np.zeros(size)
-    df, own, scatters = np.ones(size, np.int64), counts == 1, np.zeros(size, np.bool_)
-    candidates: dict[int, _OwnSpread] = {}
-    if len(pool) > 1 and not (runs.is_balanced and size == 2):
-        candidates = {k: _own_spread(runs, k, pool) for k in range(size) if counts[k] > 1}
-    for k, each in candidates.items():
-        is_leader = care == "leader" and k == order[0]
-        is_strict = care == "all" or (is_leader and counts[k] == 2)
-        strict_level = TWO_SEEDS_LEVEL if counts[k] == 2 else STRICT_LEVEL
-        level = strict_level if is_strict else LEADER_LEVEL if is_leader else OTHER_LEVEL
-        scatters[k] = each.ratio > fdtri(each.df, max(each.rest_df, _REST_DF), 1 - level)
+    own, scatters = counts == 1, np.zeros(size, np.bool_)
+    strict = np.full(size, care == "all")
+    if care == "leader":
+        strict[order[0]] = counts[order[0]] == 2
+    alone = None
+    # Of two configurations with the same seeds only the difference is known.
+    if len(pool) > 1 and not (runs.is_balanced and len(pool) == 2):
+        alone = _own_spreads(runs, pool)
+        levels = np.where(strict, np.where(counts == 2, TWO_SEEDS_LEVEL, STRICT_LEVEL), OTHER_LEVEL)
+        if care == "leader" and not strict[order[0]]:
+            levels[order[0]] = scatter_level
+        rest_df = np.maximum(alone.rest_df, _REST_DF)
+        scatters = (counts > 1) & (alone.ratio > fdtri(np.maximum(counts - 1, 1), rest_df, 1 - levels))
     pool = [k for k in pool if not scatters[k]] if (~scatters[pool]).sum() > 1 else pool
     pooled, pooled_images, pooled_df = _pooled(runs, pool)
-    for k in range(size):
-        total[k], images[k] = pooled, pooled_images
-        df[k] = 1 if counts[k] == 1 else pooled_df
-        if k not in candidates:
-            continue
-        alone = candidates[k]
+    total, images = np.full(size, pooled), np.full(size, pooled_images)
+    df = np.where(counts == 1, 1, pooled_df)
+    if alone is not None:
         # With two configurations and different seeds there is nobody to pool with.
-        takes_own = scatters[k] or (size == 2 and not runs.is_balanced)
-        is_strict = care == "all" or (care == "leader" and k == order[0] and counts[k] == 2)
-        if takes_own:
-            own[k], df[k] = True, alone.df
-        if takes_own or (is_strict and alone.total - alone.images > pooled - pooled_images):
-            total[k], images[k] = alone.total, alone.images
+        takes_own = scatters | ((counts > 1) & (size == 2))
+        larger = takes_own | (strict & (counts > 1) & (alone.total - alone.images > pooled - pooled_images))
+        own, df = own | takes_own, np.where(takes_own, counts - 1, df)
+        total, images = np.where(larger, alone.total, total), np.where(larger, alone.images, images)
     return SeedSpread(total, images, df, own, scatters, counts)
 
 
 @dataclass(frozen=True)
-class _OwnSpread:
-    total: float
-    images: float
-    df: int
-    ratio: float
-    rest_df: int
+class _OwnSpreads:
+    """[configurations], the variances of each by itself, and their ratio to that of the others in the pool."""
+
+    total: Floats
+    images: Floats
+    ratio: Floats
+    rest_df: Ints
 
 
-def _own_spread(runs: Runs, k: int, pool: Sequence[int]) -> _OwnSpread:
-    """Return a configuration's own variance between seeds, and its ratio to that of the others in the pool."""
-    others = [each for each in pool if each != k]
-    if runs.is_balanced and len(others) < 2:
-        return _OwnSpread(0.0, 0.0, 1, 0.0, 1)
-    rest, rest_images, rest_df = _pooled(runs, others)
-    own_df = int(runs.counts[k]) - 1
-    weights = _centred(np.flatnonzero(runs.configuration == k), len(runs.values))
-    share = 0.0
-    if runs.is_balanced:  # less the mean of the others with the same seed
-        share = 1 / len(others)
-        seeds = runs.seed[np.flatnonzero(runs.configuration == k)]
-        for other in others:
-            at = np.flatnonzero(runs.configuration == other)
-            at = at[np.argsort(runs.seed[at])][np.argsort(np.argsort(seeds))]
-            weights = weights - share * _centred(at, len(runs.values))
-    total, images = runs.spread(weights, own_df)
+def _own_spreads(runs: Runs, pool: Sequence[int]) -> _OwnSpreads:
+    inside = np.zeros(len(runs.counts))
+    inside[pool] = 1.0
+    df = np.maximum(runs.counts - 1, 1)
+    others = len(pool) - inside  # [configurations], of the pool
+    if runs.is_balanced:  # each less the mean of the others with the same seed
+        share, rest_df = 1 / others, ((others - 1) * df).astype(np.int64)
+    else:
+        share, rest_df = np.zeros(len(df)), (df[pool].sum() - inside * df).astype(np.int64)
+    sums = []
+    for products in runs.products:
+        own, to_pool = np.diagonal(products), products @ inside
+        squares = inside @ own - inside * own
+        both = inside @ to_pool - inside * (2 * to_pool - own)
+        rest = (squares - share * both) / rest_df
+        sums.append(((own - 2 * share * (to_pool - inside * own) + share**2 * both) / df, np.maximum(rest, 0)))
+    (total, rest), (images, rest_images) = sums
     # What images cause is known, so only the seeds' part is expected to be that of the others.
-    expected = max(rest - rest_images, 0) * (1 + share) + images
-    ratio = total / expected if expected > 0 else (np.inf if total > 0 else 0.0)
-    return _OwnSpread(max(total - share * rest, 0), max(images - share * rest_images, 0), own_df, float(ratio), rest_df)
-
-
-def _centred(at: Ints, runs: int) -> Floats:
-    """Return [len(at), runs], each of these runs less their mean."""
-    weights = np.zeros((len(at), runs))
-    weights[:, at] = np.eye(len(at)) - 1 / len(at)
-    return weights
+    expected = np.maximum(rest - rest_images, 0) * (1 + share) + images
+    ratio = np.where(expected > 0, total / np.where(expected > 0, expected, 1), np.where(total > 0, np.inf, 0.0))
+    return _OwnSpreads(
+        np.maximum(total - share * rest, 0), np.maximum(images - share * rest_images, 0), ratio, rest_df
+    )  # fmt: skip
 
 
 def _pooled(runs: Runs, pool: Sequence[int]) -> tuple[float, float, int]:
     """Return the residual variance of these configurations, the part that images cause, and its degrees of freedom."""
-    at = np.flatnonzero(np.isin(runs.configuration, pool))
-    configuration, seed = runs.configuration[at], runs.seed[at]
-    residual = np.eye(len(at)) - (configuration[:, None] == configuration) / runs.counts[configuration]
-    df = len(at) - len(pool)
+    share, df = 0.0, int((runs.counts[pool] - 1).sum())
     if runs.is_balanced and len(pool) > 1:
-        residual += 1 / len(at) - (seed[:, None] == seed) / len(pool)
-        df -= len(at) // len(pool) - 1
-    # A projection, so that the sum of squares of what is left is the form itself.
-    total = float(runs.values[at] @ residual @ runs.values[at])
-    return max(total, 0.0) / df, float(np.sum(residual * runs.gram[np.ix_(at, at)])) / df, df
+        share, df = 1 / len(pool), (len(pool) - 1) * (int(runs.counts[0]) - 1)
+    values, images = (each[np.ix_(pool, pool)] for each in runs.products)
+    total, by_images = (float(np.trace(each) - share * each.sum()) / df for each in (values, images))
+    return max(total, 0.0), by_images, df
 
 
 def seed_main_effect(runs: Runs, pool: Sequence[int]) -> tuple[float, float, float, int]:
@@ -257,12 +263,7 @@ def seed_main_effect(runs: Runs, pool: Sequence[int]) -> tuple[float, float, flo
     pool = [k for k in pool if runs.counts[k] > 1][:POOLED]
     if not runs.is_balanced or len(pool) < 2:
         return 0.0, 0.0, 0.0, 0
-    seeds = np.unique(runs.seed)
-    weights = np.zeros((len(seeds), len(runs.values)))
-    inside = np.isin(runs.configuration, pool)
-    for row, seed in enumerate(seeds):
-        weights[row, inside & (runs.seed == seed)] = 1 / len(pool)
-    weights -= weights.mean(axis=0)
+    df = int(runs.counts[0]) - 1
+    total, images = (float(each[np.ix_(pool, pool)].mean()) / df for each in runs.products)
     residual, residual_images, _ = _pooled(runs, pool)
-    total, images = runs.spread(weights, len(seeds) - 1)
-    return total, images, max(residual - residual_images, 0) / len(pool), len(seeds) - 1
+    return total, images, max(residual - residual_images, 0) / len(pool), df

@@ -24,6 +24,7 @@ from study.analysis.contrast import (
 )
 from study.analysis.influence import LOWER_IS_BETTER, Influence, split_metric
 from study.analysis.intervals import fraction_interval, independent_difference, value_interval
+from study.analysis.log_odds import log_odds_model, log_odds_p_values
 from study.analysis.selection import corrected_value
 from study.analysis.simultaneous import (
     DRAWS,
@@ -142,7 +143,21 @@ class Comparison:
         if outcomes is not None and len(self.runs.values) == len(self.runs.counts):
             by_configuration = outcomes[np.argsort(self.runs.configuration)]
             return fraction_contrasts(self.model, by_configuration, first, at, level)
-        return contrasts(self.model, first, at, level)
+        found = contrasts(self.model, first, at, level)
+        if self._log_odds is None or not self.measured.known:
+            return found
+        values = np.array([each.value for each in found])
+        return [
+            _no_surer_than(each, float(p))
+            for each, p in zip(found, log_odds_p_values(self._log_odds, first, at, values), strict=True)
+        ]
+
+    @functools.cached_property
+    def _log_odds(self) -> ErrorModel | None:
+        """The errors of the log odds; None where no seeds could spread unevenly."""
+        if self.about == "checkpoints" or np.isinf(self.measured.trials).any():
+            return None
+        return log_odds_model(self.runs, self.order, self.measured.trials)
 
     @functools.cached_property
     def mean_variances(self) -> Floats:
@@ -180,6 +195,13 @@ class Comparison:
         return value_interval(
             value, measured, half, error, trials, self.measured.ranked, seeds, self.runs.units.shape[1], level
         )
+
+
+def _no_surer_than(each: Contrast, p: float) -> Contrast:
+    """Return a contrast whose p value is at least this one, and whose interval tells the same."""
+    if p < each.level:
+        return replace(each, p=max(each.p, p))
+    return replace(each, p=max(each.p, p), low=min(each.low, 0.0), high=max(each.high, 0.0))
 
 
 def compare_runs(metric: str, measured: Influence, configuration: Ints, seed: Ints) -> Comparison:
