@@ -207,7 +207,7 @@ def _image_sets(
     """Yield what was reached on validation and on each shifted set, where predictions were stored of them."""
     if stored is None or not ranking.metric.startswith(VAL_PREFIX):
         return
-    yield ImageSetVerdict("validation", ranking.metric, _standings(stored))
+    yield ImageSetVerdict("validation", ranking.metric, _standings(stored), len(stored.judgement.may_be_best))
     bare = ranking.metric.removeprefix(VAL_PREFIX)
     for name in study.class_counts:
         prefix, _, images = name.partition("/")
@@ -216,7 +216,7 @@ def _image_sets(
             continue
         there, _ = _judged(rank_studies([study], metric), results)
         if there is not None:
-            yield ImageSetVerdict(images, metric, _standings(there), there.text)
+            yield ImageSetVerdict(images, metric, _standings(there), len(there.judgement.may_be_best))
 
 
 def _standings(stored: StoredVerdict) -> dict[int, Standing]:

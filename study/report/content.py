@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +14,11 @@ from study.analysis.verdict import Comparison, Judgement, Standing
 from study.config.hyperparameters import Scalar
 from study.config.search_config import Objective
 from study.records import FinalLook, TrialRecord, TrialState
+from study.report.elements import setting
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_MOST_OWN = 2
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class ImageSetVerdict:
-    """What entries reached on a set of images, by key: a value, the ends of its interval and the ranks it may have."""
+    """What entries reached on a set of images, by key: a value, the ends of its interval and the ranks it may have.
+
+    ``may_be_best`` of those that were judged may be the best there.
+    """
 
     name: str
     metric: str
     standings: Mapping[int, Standing]
-    text: str = ""
+    may_be_best: int
 
 
 @dataclass(frozen=True)
@@ -198,6 +205,21 @@ class StudyContent:
     def objective(self) -> Objective:
         """The first objective."""
         return self.objectives[0]
+
+    @cached_property
+    def labels(self) -> Mapping[int, str]:
+        """What tells each entry apart, by key: its values that few others have, or all of them."""
+        usual = {
+            name: Counter(str(entry.params.get(name)) for entry in self.entries).most_common(1)[0][0]
+            for name in self.searched if self.entries
+        }  # fmt: skip
+        own = {
+            entry.key: [f"{name} {setting(value)}" for name, value in entry.params.items()
+                        if str(value) != usual.get(name, "")] for entry in self.entries
+        }  # fmt: skip
+        if any(len(told) > _MOST_OWN for told in own.values()):
+            own = {entry.key: list(map(setting, entry.params.values())) for entry in self.entries}
+        return {key: f"{key}: {', '.join(told) or 'as most others'}" for key, told in own.items()}
 
     @property
     def of_configurations(self) -> bool:

@@ -102,6 +102,11 @@ def number(value: object, digits: int = 4) -> str:
     return f"{value:.{digits}f}"
 
 
+def setting(value: object) -> str:
+    """Write the value of a hyperparameter: floats with three digits that count, the rest as ``number`` does."""
+    return f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else number(value)
+
+
 def signed(value: float) -> str:
     """Write a difference with its sign, to two digits that count."""
     return f"{value:+.2g}" if abs(value) < 0.1 else f"{value:+.3f}"

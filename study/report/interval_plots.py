@@ -36,8 +36,8 @@ def interval_plot(rows: Sequence[IntervalRow], label: str, *, reference: float |
         reference: such as 0 for no difference.
     """
     rows = rows[:MOST_ROWS]
-    width = 610.0
-    left = min(max([*(text_width(row.label) for row in rows), 60]) + 16, 220.0)
+    width = 600.0
+    left = min(max([*(text_width(row.label) for row in rows), 60]) + 16, 245.0)
     right = max([*(text_width(row.more) for row in rows), 0]) + 18
     headings = sum(bool(row.heading) for row in rows)
     bottom = 14 + ROW_PX * (len(rows) + headings)
@@ -92,19 +92,26 @@ def noise_plot(lead: float, margins: Sequence[tuple[str, float | None]], label: 
     for at, (name, margin) in enumerate(margins):
         y = 12 + 30 * (at + 1)
         canvas.text(108, y + 13, name, "t", "end")
-        if margin is None or not math.isfinite(margin):
-            canvas.text(scale(0) + 5, y + 13, "unknown", "t m")
+        if margin is None or not math.isfinite(margin) or margin == 0:
+            canvas.text(scale(0) + 5, y + 13, margin_words(margin), "t m halo")
             continue
         canvas.rect(scale(0), y, scale(margin) - scale(0), 18, "noise", f"{name}: +-{margin:.3g}")
-        canvas.text(scale(margin) + 5, y + 13, f"±{margin:.2g}", "t")
+        canvas.text(scale(margin) + 5, y + 13, margin_words(margin), "t")
     canvas.line(scale(lead), 8, scale(lead), bottom, "ref")
     return canvas
+
+
+def margin_words(margin: float | None) -> str:
+    """Write what blurs a difference; an estimate of 0 does not mean that there is nothing."""
+    if margin is None or not math.isfinite(margin):
+        return "unknown"
+    return f"±{margin:.2g}" if margin else "none seen"
 
 
 def bar_plot(bars: Sequence[tuple[str, float]], label: str) -> Canvas:
     """Draw named values of at least 0 as horizontal bars."""
     bars = bars[:MOST_ROWS]
-    left = min(max(text_width(name) for name, _ in bars) + 16, 220.0)
+    left = min(max(text_width(name) for name, _ in bars) + 16, 245.0)
     bottom = 10 + ROW_PX * len(bars)
     canvas = Canvas(480, bottom + 42)
     scale = Scale(0, max(value for _, value in bars) * 1.12 or 1.0, left, 470)

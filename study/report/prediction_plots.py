@@ -24,8 +24,12 @@ def roc_plot(curves: Sequence[tuple[str, Curve]]) -> Canvas:
     return canvas
 
 
-def reliability_plot(entries: Sequence[tuple[str, Calibration]]) -> Canvas:
-    """Draw how often scores come true over the scores, and below it how many images each bin of the first has."""
+def reliability_plot(entries: Sequence[tuple[str, Calibration, float]]) -> Canvas:
+    """Draw how often scores come true over the scores, and below it how many images each bin of the first has.
+
+    Args:
+        entries: names, the bins to draw and the expected calibration error.
+    """
     entries = entries[:SERIES]
     canvas, x, y = _unit_square("score", "share that is true", len(entries))
     canvas.path([(x(0), y(0)), (x(1), y(1))], "l sm", dash="3 4")
@@ -35,11 +39,11 @@ def reliability_plot(entries: Sequence[tuple[str, Calibration]]) -> Canvas:
         height = 60 * count / max(1, counts.max())
         said = f"{count} images"
         canvas.rect(_LEFT + at * width + 1, _BOTTOM - height, width - 2, height, "bars", said)
-    for at, (name, calibration) in reversed(list(enumerate(entries))):
+    for at, (name, calibration, _) in reversed(list(enumerate(entries))):
         filled = np.flatnonzero(calibration.counts)
         points = [(x(calibration.score[k]), y(calibration.share[k])) for k in filled]
         canvas.series(points, at, name)
-    names = [(at, f"{name}: ECE {calibration.error:.4f}") for at, (name, calibration) in enumerate(entries)]
+    names = [(at, f"{name}: ECE {error:.4f}") for at, (name, _, error) in enumerate(entries)]
     canvas.legend(_LEFT, 428, names, 370)
     return canvas
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from study.figures.curves import calibrate, roc
-from study.metric_catalog import metric_named
+from study.figures.curves import CALIBRATION_BINS, Calibration, calibrate, roc
+from study.metric_catalog import VAL_PREFIX, metric_named
 from study.records import TrialRecord, TrialState
 from study.report.content import Entry, ImageSetVerdict, Predictions, StudyContent
-from study.report.elements import Document, Fact, Figure, Section, Table, between, listed, number, signed
+from study.report.elements import Document, Fact, Figure, Section, Table, between, listed, number, setting, signed
 from study.report.interval_plots import MOST_ROWS, IntervalRow, bar_plot, interval_plot
 from study.report.pictures import picture_of
 from study.report.prediction_plots import reliability_plot, roc_plot
@@ -25,8 +26,9 @@ from study.report.trial_plots import (
     timeline_plot,
 )
 
-_ALSO = ("val_accuracy", "val_f1", "val_loss", "parameters", "latency_ms")
+_ALSO = ("val_accuracy", "val_loss", "parameters")
 _MOST_PARAMS = 12
+_MANY_IMAGES = 1000
 _MOST_SETS_ENTRIES = 5
 
 
@@ -55,7 +57,7 @@ def intervals_section(content: StudyContent) -> Section | None:
     entries = [content.entry(verdict.keys[k]) for k in (found.leader, *found.others)]
     may_be = set(verdict.may_be_best)
     rows = [
-        IntervalRow(entry.name, entry.standing.value, entry.standing.low, entry.standing.high,
+        IntervalRow(content.labels[entry.key], entry.standing.value, entry.standing.low, entry.standing.high,
                     _kind(entry.key, verdict.leader, may_be), _ranks(entry))
         for entry in entries if entry.standing is not None
     ]  # fmt: skip
@@ -74,7 +76,7 @@ def intervals_section(content: StudyContent) -> Section | None:
     )]  # fmt: skip
     if found.differences:
         pairs = list(zip(found.others, found.differences, strict=True))
-        names = [content.entry(verdict.keys[k]).name for k, _ in pairs]
+        names = [content.labels[verdict.keys[k]] for k, _ in pairs]
         leads = [IntervalRow(name, lead.value, _finite(lead.low), _finite(lead.high),
                              _kind(verdict.keys[k], None, may_be))
                  for name, (k, lead) in zip(names, pairs, strict=True)]  # fmt: skip
@@ -96,40 +98,60 @@ def intervals_section(content: StudyContent) -> Section | None:
 
 def leaderboard_section(content: StudyContent) -> Section:
     """Return the table of all entries."""
-    metrics = [objective.metric for objective in content.objectives]
-    also = [name for name in _ALSO if name not in metrics and any(name in entry.values for entry in content.entries)]
-    params = content.searched[:_MOST_PARAMS]
-    judged, seeds = content.verdict is not None, content.of_configurations
-    head = ["rank", *(["may be"] if judged else []), "configuration" if seeds else "trial", "state"]
-    head += [
-        *(["seeds"] if seeds else []),
-        *metrics,
-        *(["95 % interval"] if judged else []),
-        *also,
-        *params,
-        "time [s]",
-    ]
-    rows = []
-    for entry in content.entries:
-        cells = ["-" if entry.rank is None else str(entry.rank), *([_ranks(entry)] if judged else [])]
-        cells += [str(entry.key), entry.state.value.lower(), *([entry.seeds] if seeds else [])]
-        cells += [number(entry.values.get(metric)) for metric in metrics]
-        standing = entry.standing
-        cells += [("-" if standing is None else between(standing.low, standing.high))] if judged else []
-        cells += [_metric_text(name, entry.values.get(name)) for name in also]
-        cells += [number(entry.params.get(name)) for name in params]
-        rows.append((*cells, _seconds(entry.trials)))
     may_be = set(content.verdict.may_be_best) if content.verdict else set()
-    marked = frozenset(at for at, entry in enumerate(content.entries) if entry.key in may_be)
-    texts = {"state", "seeds", "may be", "95 % interval", *(name for name in params if _is_text(content, name))}
-    right = frozenset(at for at, name in enumerate(head) if name not in texts)
-    table = Table(tuple(head), tuple(rows), right, marked, is_interactive=True)
+    columns = _leaderboard_columns(content)
+    table = Table(
+        tuple(heading for heading, _, _ in columns),
+        tuple(tuple(text(entry) for _, _, text in columns) for entry in content.entries),
+        frozenset(at for at, (_, is_number, _) in enumerate(columns) if is_number),
+        frozenset(at for at, entry in enumerate(content.entries) if entry.key in may_be),
+        is_interactive=True,
+    )
     told = ["Marked rows may be the best; may be: the ranks that each may have (95 %)."] if may_be else []
-    if seeds:
+    if content.of_configurations:
         told.append("Metrics are means over the seeds that ran to the end.")
     if len(content.searched) > _MOST_PARAMS:
         told.append(f"The first {_MOST_PARAMS} of {len(content.searched)} searched parameters are shown.")
     return Section("leaderboard", "Leaderboard", (" ".join(told),) if told else (), tables=(table,))
+
+
+_Column = tuple[str, bool, Callable[[Entry], str]]
+"""A heading, whether the column has numbers, and the text of an entry."""
+
+
+def _leaderboard_columns(content: StudyContent) -> list[_Column]:
+    metrics = [objective.metric for objective in content.objectives]
+    also = [name for name in _ALSO if name not in metrics and _varies(content, name)]
+    columns: list[_Column] = [("rank", True, lambda entry: number(entry.rank))]
+    if content.verdict is not None:
+        columns.append(("may be", False, _ranks))
+    columns.append(("configuration" if content.of_configurations else "trial", True, lambda entry: str(entry.key)))
+    columns.append(("state", False, lambda entry: entry.state.value.lower()))
+    if content.of_configurations:
+        columns.append(("seeds", False, lambda entry: entry.seeds))
+    columns += [_metric_column(name) for name in metrics]
+    if any(entry.standing for entry in content.entries):
+        heading = "95 % interval" if len(metrics) == 1 else f"95 % interval of {metrics[0]}"
+        columns.append((heading, False, _interval))
+    columns += [_parameter_column(content, name) for name in content.searched[:_MOST_PARAMS]]
+    columns += [_metric_column(name) for name in also]
+    return [*columns, ("time [s]", True, lambda entry: _seconds(entry.trials))]
+
+
+def _metric_column(name: str) -> _Column:
+    return name, True, lambda entry: _metric_text(name, entry.values.get(name))
+
+
+def _parameter_column(content: StudyContent, name: str) -> _Column:
+    return name, not _is_text(content, name), lambda entry: setting(entry.params.get(name))
+
+
+def _varies(content: StudyContent, metric: str) -> bool:
+    return len({entry.values[metric] for entry in content.entries if metric in entry.values}) > 1
+
+
+def _interval(entry: Entry) -> str:
+    return "-" if entry.standing is None else between(entry.standing.low, entry.standing.high)
 
 
 def effects_section(content: StudyContent) -> Section | None:
@@ -167,7 +189,8 @@ def image_sets_section(content: StudyContent) -> Section | None:
     paragraphs, tables, figures = [], [], []
     if len(sets) > 1 or (sets and not content.looks):
         figures, tables = _set_plots(content, sets), [_set_table(content, sets)]
-        paragraphs += [f"{found.name}: {found.text}." for found in sets[1:] if found.text]
+        told = [f"{found.may_be_best} of {len(found.standings)} on {found.name}" for found in sets]
+        paragraphs.append(f"May be the best: {listed(told, 12)}.")
     for look in content.looks:
         values = ", ".join(f"{name} {number(look.metrics[name])}" for name in ("auc", "accuracy", "f1", "loss")
                            if name in look.metrics)  # fmt: skip
@@ -187,18 +210,18 @@ def _set_plots(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> list[F
     for found in sets:
         for at, key in enumerate(key for key in keys if key in found.standings):
             standing = found.standings[key]
-            rows.append(IntervalRow(content.entry(key).name, standing.value, standing.low, standing.high,
+            rows.append(IntervalRow(content.labels[key], standing.value, standing.low, standing.high,
                                     "leader" if key == leader else "other",
                                     "" if standing.rank_low == standing.rank_high == 0 else _rank_words(standing),
                                     found.name if at == 0 else ""))  # fmt: skip
     table = Table(
         ("images", "", "value", "95 % interval"),
-        tuple((found.name, content.entry(key).name, number(found.standings[key].value),
+        tuple((found.name, content.labels[key], number(found.standings[key].value),
                between(found.standings[key].low, found.standings[key].high))
               for found in sets for key in keys if key in found.standings),
         frozenset({2}),
     )  # fmt: skip
-    canvas = interval_plot(rows, sets[0].metric)
+    canvas = interval_plot(rows, sets[0].metric.removeprefix(VAL_PREFIX))
     note = "Diamond: the leader on validation. To the right the ranks on that set."
     told = _described(rows, f"Values on {len(sets)} sets")
     return [figure("sets", "The best on each set of images", told, canvas, table, note)]
@@ -207,7 +230,7 @@ def _set_plots(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> list[F
 def _set_table(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> Table:
     keys = _shown_keys(content, sets)
     rows = tuple(
-        (content.entry(key).name,
+        (content.labels[key],
          *(number(found.standings[key].value) if key in found.standings else "-" for found in sets))
         for key in keys
     )  # fmt: skip
@@ -222,7 +245,7 @@ def _shown_keys(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> list[
 def learning_section(content: StudyContent) -> Section | None:
     """Return the metric and the loss over the epochs of every trial."""
     ranked = [(entry, entry.best or entry.trials[0]) for entry in content.entries if entry.rank]
-    named = {trial.trial: entry.name for entry, trial in ranked[:SERIES]}
+    named = {trial.trial: content.labels[entry.key] for entry, trial in ranked[:SERIES]}
     epochs = {trial.trial: trial for trial in content.trials}
     order = dict.fromkeys([trial.trial for _, trial in ranked])
     order |= dict.fromkeys(trial.trial for entry in content.entries for trial in entry.trials)
@@ -265,7 +288,7 @@ def parameters_section(content: StudyContent) -> Section | None:
                           entry.state is TrialState.PRUNED) for at, entry in enumerate(shown)]  # fmt: skip
     table = Table(
         ("", *params, metric),
-        tuple((line.name, *(number(line.params.get(name)) for name in params), number(line.value)) for line in lines),
+        tuple((line.name, *(setting(line.params.get(name)) for name in params), number(line.value)) for line in lines),
         frozenset({len(params) + 1}),
     )  # fmt: skip
     told = f"{len(lines)} lines across {', '.join(params)} and {metric}; the first is {lines[0].name}."
@@ -304,7 +327,9 @@ def front_section(content: StudyContent) -> Section | None:
 
 def predictions_section(content: StudyContent) -> Section | None:
     """Return the ROC curves and the reliability of those that may be the best."""
-    figures = prediction_figures(content.predictions, content.classes)
+    figures = prediction_figures(
+        [replace(each, name=content.labels.get(each.key, each.name)) for each in content.predictions], content.classes
+    )
     if not figures:
         return None
     who = "each by its best seed" if content.of_configurations else "each by its checkpoint"
@@ -329,22 +354,28 @@ def prediction_figures(predictions: Sequence[Predictions], classes: Sequence[str
         told = "; ".join(f"{name}: AUC {curve.area:.4f}" for name, curve in drawn)
         note = "" if two else f"Each class of {first.name} against the rest, the worst {len(drawn)}."
         figures.append(figure("roc", "ROC curves", told + ".", roc_plot(drawn), areas, note))
-    bins = [
-        (each.name, calibrate(each.scores[:, 1], each.labels == 1) if two else
-         calibrate(each.scores.max(axis=1), each.scores.argmax(axis=1) == each.labels))
-        for each in predictions[:3]
-    ]  # fmt: skip
+    bins = [(each.name, _reliability(each, two=two), _reliability(each, two=two, bins=CALIBRATION_BINS).error)
+            for each in predictions[:3]]  # fmt: skip
     rows = tuple(
         (name, f"{k / len(found.counts):.2f}", str(found.counts[k]), number(float(found.score[k])),
          number(float(found.share[k])))
-        for name, found in bins for k in range(len(found.counts)) if found.counts[k]
+        for name, found, _ in bins for k in range(len(found.counts)) if found.counts[k]
     )  # fmt: skip
     table = Table(("", "score from", "images", "mean score", "share true"), rows, frozenset({1, 2, 3, 4}))
-    told = "; ".join(f"{name}: mean distance from the diagonal {found.error:.4f}" for name, found in bins) + "."
+    told = "; ".join(f"{name}: expected calibration error {error:.4f}" for name, _, error in bins) + "."
     what = f"score of {classes[1]}" if two else "score of the class called"
-    note = f"The {what}: on the diagonal it is a probability. Bars: images in each of 15 bins, of the first."
+    note = f"The {what}: on the diagonal it is a probability. Bars: images in each bin, of the first."
     figures.append(figure("calibration", "Calibration", told, reliability_plot(bins), table, note))
     return figures
+
+
+def _reliability(predictions: Predictions, *, two: bool, bins: int | None = None) -> Calibration:
+    """Return the reliability of the positive class of two, else of the class called; few images have wider bins."""
+    scores, labels = predictions.scores, predictions.labels
+    bins = bins or (CALIBRATION_BINS if len(labels) >= _MANY_IMAGES else 8)
+    if two:
+        return calibrate(scores[:, 1], labels == 1, bins)
+    return calibrate(scores.max(axis=1), scores.argmax(axis=1) == labels, bins)
 
 
 def wrong_images_section(content: StudyContent) -> Section | None:

@@ -6,8 +6,8 @@ import math
 
 from study.analysis.power import cheapest, components_of
 from study.report.content import StudyContent, Verdict
-from study.report.elements import Fact, Figure, Section, Table, between, listed, number
-from study.report.interval_plots import noise_plot
+from study.report.elements import Fact, Figure, Section, Table, between, listed, number, setting
+from study.report.interval_plots import margin_words, noise_plot
 
 _Z = 1.96
 _DIFFERENCES = (0.005, 0.01, 0.02)
@@ -70,7 +70,7 @@ def summary_section(content: StudyContent) -> Section:
 def _leader(content: StudyContent) -> Fact:
     first = content.entries[0] if content.verdict is None else content.entry(content.verdict.leader)
     heading = "On the front" if len(content.objectives) > 1 else "Leader"
-    params = ", ".join(f"{name} {number(value)}" for name, value in first.params.items())
+    params = ", ".join(f"{name} {setting(value)}" for name, value in first.params.items())
     measured = f"{content.objective.metric} {number(first.value)}"
     return Fact(heading, first.name, f"{measured}; {params or 'nothing was searched'}")
 
@@ -89,7 +89,7 @@ def _facts(content: StudyContent, verdict: Verdict) -> list[Fact]:
     lead = found.differences[0]
     next_ = content.entry(verdict.keys[found.others[0]]).name
     interval = "" if math.isinf(lead.low) else f"95 % interval {between(lead.low, lead.high)}, "
-    return [expected, Fact("Lead over the next", number(lead.value),
+    return [expected, Fact("Lead over the next", f"{lead.value:.2g}",
                            f"{interval}p {lead.p:.2g}, over {next_} on {verdict.images:,} images")]  # fmt: skip
 
 
@@ -112,12 +112,11 @@ def noise_figures(verdict: Verdict) -> tuple[Figure, ...]:
     both = (lead.high - lead.low) / 2 if several else None
     margins = [("seeds", by_seeds), ("images", _Z * lead.se_image), ("both together", both)]
     canvas = noise_plot(abs(lead.value), margins, "difference, and 95 % margins")
-    told = ", ".join(f"{name} " + ("unknown" if margin is None else f"+-{margin:.2g}") for name, margin in margins)
+    told = ", ".join(f"{name} {margin_words(margin)}" for name, margin in margins)
     note = "Another seed, or other images of the same kind, would move the lead by about this much."
     if not several:
         note += " Each configuration ran once, so what another seed would do is not known."
-    rows = (("lead", number(lead.value)), *((name, "unknown" if margin is None else f"{margin:.3g}")
-                                            for name, margin in margins))  # fmt: skip
+    rows = (("lead", f"{lead.value:.2g}"), *((name, margin_words(margin)) for name, margin in margins))
     table = Table(("what", "size"), rows, frozenset({1}))
     return (Figure("noise", "Two sources of noise", f"The lead is {lead.value:.2g}; what blurs it: {told}.", canvas.svg,
                    canvas.width, canvas.height, table, note),)  # fmt: skip
@@ -137,7 +136,7 @@ def _needed(verdict: Verdict) -> tuple[Table, ...]:
         if needed is None:
             rows.append((what, "-", "no number suffices with up to 100 seeds"))
         else:
-            rows.append((what, str(needed[0]), f"{needed[1]:,}"))
+            rows.append((what, str(needed[0]), f"{float(f'{needed[1]:.3g}'):,.0f}"))
     now = ("at hand", str(verdict.seeds), f"{verdict.images:,}")
     return (Table(("to see a difference of", "seeds", "images"), (*rows, now), frozenset({1, 2}),
                   frozenset({len(rows)}), title="What it takes to know more"),)  # fmt: skip

@@ -14,7 +14,7 @@ SERIES = 6
 """How many lines or marks have colours of their own; each has a shape and a dash of its own too."""
 SHAPES = ("diamond", "circle", "square", "triangle", "cross", "plus")
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "5 2 1 2 1 2", "12 4")
-_CHARACTER_PX = 6.3
+_CHARACTER_PX = 6.9
 """Mean width of a character at 12 px, a little more than that of most fonts."""
 
 

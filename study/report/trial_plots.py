@@ -11,12 +11,13 @@ import numpy as np
 from study.config.hyperparameters import Scalar
 from study.figures.curves import thin
 from study.records import TrialRecord, TrialState
-from study.report.elements import number
+from study.report.elements import setting
 from study.report.svg import SERIES, Canvas, Scale, cut, span, tick_text
 
 MOST_CURVES = 300
 _MOST_TITLES = 300
 _MOST_POINTS = 40
+_FEW, _FAR = 20, 10
 _STATES = {
     TrialState.COMPLETE: "f2", TrialState.PRUNED: "f3 faded", TrialState.FAILED: "f1", TrialState.RUNNING: "f0",
     TrialState.WAITING: "sm",
@@ -34,12 +35,12 @@ def curves_plot(trials: Sequence[TrialRecord], metric: str, names: Mapping[int, 
     curves = {trial.trial: points for trial in trials if (points := _epochs(trial, metric))}
     drawn = [trial for trial in trials if trial.trial in curves][:MOST_CURVES]
     legend = [(at, name) for at, name in enumerate(names.values())][:SERIES]
-    canvas = Canvas(610, 390 + 18 * math.ceil(len(legend) / 3))
+    canvas = Canvas(600, 390 + 18 * math.ceil(len(legend) / 2))
     values = [value for trial in drawn for _, value in curves[trial.trial]]
     last = max((epoch for trial in drawn for epoch, _ in curves[trial.trial]), default=1)
-    x, y = Scale(1, max(last, 2), 62, 594), Scale(*_visible(values), 330, 12)
+    x, y = Scale(1, max(last, 2), 62, 584), Scale(*_visible(values), 330, 12)
     ticks = sorted({max(1, round(tick)) for tick in x.ticks(10)})
-    canvas.y_axis(y, 62, 594, metric)
+    canvas.y_axis(y, 62, 584, metric)
     canvas.x_axis(x, 330, 12, "epoch", ticks)
     plain = [trial for trial in drawn if trial.trial not in names]
     for trial in reversed(plain):
@@ -52,7 +53,7 @@ def curves_plot(trials: Sequence[TrialRecord], metric: str, names: Mapping[int, 
     for at, number_ in reversed(list(enumerate(names))):
         if number_ in curves:
             canvas.series([(x(epoch), y(value)) for epoch, value in curves[number_]], at, names[number_])
-    canvas.legend(62, 384, legend, 180)
+    canvas.legend(62, 384, legend, 262)
     return canvas
 
 
@@ -67,10 +68,12 @@ def _epochs(trial: TrialRecord, metric: str) -> list[tuple[float, float]]:
 
 def _visible(values: Sequence[float]) -> tuple[float, float]:
     """Return the ends of an axis; a few values far off do not flatten the others."""
-    if len(values) < 20:
+    if len(values) < _FEW or min(values) < 0:
         return span(values)
-    low, first, third, high = np.percentile(values, [0, 5, 95, 100])
+    low, first, middle, third, high = np.percentile(values, [0, 5, 50, 95, 100])
     reach = 3 * (third - first)
+    if low > 0 and high > _FAR * middle:  # a loss that went astray
+        return span([low, 3 * middle])
     return span([max(low, first - reach), min(high, third + reach)])
 
 
@@ -94,10 +97,10 @@ def parallel_plot(lines: Sequence[ParallelLine], params: Sequence[str], metric: 
         metric: the last axis.
     """
     names = [*params, metric]
-    width = max(610.0, min(1200.0, 145.0 * len(names)))
+    width = max(600.0, min(1200.0, 145.0 * len(names)))
     canvas = Canvas(width, 372)
     axes = {name: _axis([line.value if name == metric else line.params.get(name) for line in lines]) for name in names}
-    places = {name: 70 + at * (width - 140) / max(1, len(names) - 1) for at, name in enumerate(names)}
+    places = {name: 92 + at * (width - 162) / max(1, len(names) - 1) for at, name in enumerate(names)}
     for line in reversed(lines):
         values = [(name, line.value if name == metric else line.params.get(name)) for name in names]
         points = [(places[name], axes[name].place(value)) for name, value in values if value is not None]
@@ -111,7 +114,7 @@ def parallel_plot(lines: Sequence[ParallelLine], params: Sequence[str], metric: 
         canvas.line(x, 40, x, 340, "a")
         canvas.text(x, 22 if at % 2 == 0 or len(names) < 7 else 362, cut(name, 128), "t b", "middle")
         for place, text in axes[name].ticks:
-            canvas.text(x - 8 if at == 0 else x + 8, place + 4, cut(text, 62), "t halo", "end" if at == 0 else "start")
+            canvas.text(x - 8 if at == 0 else x + 8, place + 4, cut(text, 80), "t halo", "end" if at == 0 else "start")
     return canvas
 
 
@@ -123,7 +126,7 @@ class _Axis:
     def place(self, value: Scalar) -> float:
         if self.scale is not None:
             return self.scale(float(value))
-        at = self.levels.index(number(value))
+        at = self.levels.index(setting(value))
         return 340 - 300 * (at + 0.5) / len(self.levels)
 
     @property
@@ -141,7 +144,7 @@ def _axis(values: Sequence[Scalar | None]) -> _Axis:
         ordered = sorted(set(known), key=lambda value: (isinstance(value, str), value)) if numeric else sorted(
             set(known), key=str
         )  # fmt: skip
-        return _Axis(None, tuple(number(value) for value in ordered))
+        return _Axis(None, tuple(dict.fromkeys(setting(value) for value in ordered)))
     numbers = [float(value) for value in known if math.isfinite(float(value))]
     is_log = min(numbers) > 0 and max(numbers) / min(numbers) > 50
     low, high = (min(numbers), max(numbers)) if is_log else span(numbers, margin=0.03)

@@ -101,8 +101,21 @@ def test_roc_curves_have_the_areas_of_scikit_learn() -> None:
     assert [row[1] for row in roc.table.rows] == [
         f"{roc_auc_score(each.labels, each.scores[:, 1]):.4f}" for each in content.predictions
     ]
-    first = [row for row in calibration.table.rows if row[0] == content.predictions[0].name]
+    first = [row for row in calibration.table.rows if row[0] == content.labels[content.predictions[0].key]]
     assert sum(int(row[2]) for row in first) == 400
+
+
+def test_entries_are_called_by_what_tells_them_apart() -> None:
+    content = made_content()
+    values = content.entry(3).params
+    assert content.labels[3] == f"3: sgd, {values['learning_rate']:.3g}, 50"
+    optimizers = ("sgd", "sgd", "adam", "sgd", "adamw", "sgd", "sgd", "sgd")
+    designed = tuple(
+        replace(entry, trials=(replace(entry.trials[0], params={"optimizer": optimizers[entry.key], "depth": 18}),))
+        for entry in content.entries
+    )
+    labels = replace(content, entries=designed, searched=("optimizer", "depth")).labels
+    assert (labels[0], labels[2]) == ("0: as most others", "2: optimizer adam")
 
 
 def test_several_objectives_have_a_front_and_no_single_winner() -> None:

@@ -98,10 +98,10 @@ def made_content(
         objectives=(objective,), searched=tuple(records[0].params), entries=entries, trials=(*records, failed),
         answer=verdict_words(comparison, judgement, names), verdict=verdict,
         image_sets=(
-            ImageSetVerdict("validation", "val_auc", standings),
+            ImageSetVerdict("validation", "val_auc", standings, len(judgement.may_be_best)),
             ImageSetVerdict(HOSTILE[3] if hostile else "lowlight", "shifted.lowlight.auc",
                             {key: replace(each, value=each.value - 0.05, low=each.low - 0.06, high=each.high - 0.04)
-                             for key, each in standings.items()}, "undecided: 3 of 8 may be the best"),
+                             for key, each in standings.items()}, 3),
         ),
         looks=(FinalLook(0, 3, "val_auc", 1_780_002_000.0, {"auc": 0.93, "accuracy": 0.9}),), test_counts=(200, 200),
         predictions=predictions, classes=classes,
