@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from cli.commands import data, extend, plan, rerun, run, show, sync, ui
-from cli.commands.bundles import export
+from cli.commands.bundles import evaluate, export, predict, serve
 from cli.commands.results import best, compare, diff, effects, judge, power, report
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
@@ -45,6 +45,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "rerun": rerun.rerun,
     "export-best": export.export_best,
+    "predict": predict.predict,
+    "evaluate": evaluate.evaluate,
+    "serve": serve.serve,
     "sync": sync.sync,
     "ui": ui.ui,
 }

@@ -64,6 +64,26 @@ Overrides = Annotated[
     typer.Option("--set", help="Override one field, as in --set trial.max_epochs=1.", metavar="KEY=VALUE"),
 ]
 
+BundleFolder = Annotated[Path, folder_argument(help="A bundle that export-best wrote.", metavar="BUNDLE")]
+ClassNames = Annotated[
+    list[str] | None,
+    typer.Option("--classes", help="Name the class of a folder; repeatable.", metavar="FOLDER=CLASS"),
+]
+
+
+def read_class_names(given: list[str] | None) -> dict[str, str]:
+    """Return the class of each folder by its name.
+
+    Raises:
+        UsageError: one is not FOLDER=CLASS.
+    """
+    from study.errors import UsageError
+
+    pairs = [text.partition("=") for text in given or ()]
+    if wrong := ["".join(pair) for pair in pairs if not (pair[0] and pair[2])]:
+        raise UsageError(f"--classes must be FOLDER=CLASS, such as improper=not_wearing_mask, got {', '.join(wrong)}")
+    return {key: name for key, _, name in pairs}
+
 
 @dataclass(frozen=True)
 class SharedRunOptions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,23 @@ def print_json(value: object) -> None:
 
     It is flushed, so that a pipe has it at once although the command may go on.
     """
-    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
-    print(_escaped(text, "utf" in (sys.stdout.encoding or "utf-8").lower()), flush=True)
+    print(json_text(value), flush=True)
+
+
+def json_text(value: object, indent: int | None = 2) -> str:
+    """Return what ``print_json`` prints; on one line where ``indent`` is None."""
+    text = json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return _escaped(text, "utf" in (sys.stdout.encoding or "utf-8").lower())
+
+
+def print_json_stream(head: Mapping[str, Any], key: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print one JSON object of ``head`` and a list of rows under ``key``, each row as soon as it is there."""
+    print(json_text(head)[:-2] + f',\n  "{key}": [', end="")
+    between = "\n"
+    for row in rows:
+        print(f"{between}    {json_text(row, None)}", end="")
+        between = ",\n"
+    print("\n  ]\n}", flush=True)
 
 
 def _escaped(json_text: str, is_unicode: bool) -> str:

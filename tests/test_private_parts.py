@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import re
 from pathlib import Path
 
 import mlflow
 import pytest
 import ray
+import uvicorn
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.utils import mlflow_tags as mlflow_names
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from tracking.client import database
 from tracking.content import mlflow_tags
@@ -26,6 +30,13 @@ def test_tune_has_the_calls_for_its_developers() -> None:
     assert callable(getattr(TuneController, "get_live_trials", None)), f"TuneController.get_live_trials; {RAY}"
     for method in ("should_recover", "get_error"):
         assert callable(getattr(Trial, method, None)), f"Trial.{method}; {RAY}"
+
+
+def test_uvicorns_protocol_is_made_as_the_server_expects() -> None:
+    parameters = list(inspect.signature(H11Protocol).parameters)
+    written = f"written for uvicorn 0.54, this is uvicorn {uvicorn.__version__}"
+    assert parameters[:3] == ["config", "server_state", "app_state"], written
+    assert issubclass(H11Protocol, asyncio.Protocol), written
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.commands import photos
-from cli.options import Json, folder_argument, folder_option
+from cli.options import ClassNames, Json, folder_argument, folder_option, read_class_names
 from cli.output import print_json, short_path
 from cli.views.tables import make_table, print_table
 from study.utils.text import printable
@@ -64,10 +64,7 @@ def check(
         str | None,
         typer.Option("--group-by", help="Regular expression of a group in file paths below DIR.", metavar="RE"),
     ] = None,
-    classes: Annotated[
-        list[str] | None,
-        typer.Option("--classes", help="Name the class of a folder; repeatable.", metavar="FOLDER=CLASS"),
-    ] = None,
+    classes: ClassNames = None,
     out: Annotated[Path, folder_option("--out", help="Where the contact sheets go; not in DIR.")] = Path("data-check"),
     json: Json = False,
 ) -> None:
@@ -82,7 +79,7 @@ def check(
         path=str(folder),
         image_size_px=image_size_px,
         group_by=_regular_expression(group_by),
-        classes=_read_classes(classes or []),
+        classes=read_class_names(classes),
     )
     report = check_folder(spec, out)
     if json:
@@ -114,15 +111,6 @@ def _regular_expression(pattern: str | None) -> str | None:
     except (re.error, OverflowError, RecursionError) as exc:
         raise UsageError(f"--group-by must be a regular expression, but {pattern!r} is not: {exc}; correct it") from exc
     return pattern
-
-
-def _read_classes(given: list[str]) -> dict[str, str]:
-    from study.errors import UsageError
-
-    pairs = [text.partition("=") for text in given]
-    if wrong := [text for text, (key, _, name) in zip(given, pairs, strict=True) if not (key and name)]:
-        raise UsageError(f"--classes must be FOLDER=CLASS, such as improper=not_wearing_mask, got {', '.join(wrong)}")
-    return {key: name for key, _, name in pairs}
 
 
 def _print_counts(report: FolderCheck) -> None:

@@ -110,6 +110,16 @@ def _read(source: Path | bytes) -> bytes:
     return contents
 
 
+def stored_size_px(contents: bytes) -> tuple[int, int]:
+    """Return the width and height that a picture file names, without decoding it.
+
+    Raises:
+        DataError: it is no picture, or has more pixels than Pillow takes.
+    """
+    with _reasons(), Image.open(io.BytesIO(contents), formats=FORMATS) as image:
+        return image.size
+
+
 def is_picture(path: str) -> bool:
     """Whether a file begins as one of the formats that are read, whatever it is called."""
     try:

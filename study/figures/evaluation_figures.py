@@ -55,9 +55,24 @@ def precision_recall_figure(scores: Floats, labels: Labels, classes: Sequence[st
     return Panel("precision_recall", title, note, data, body)
 
 
-def confusion_figure(scores: Floats, labels: Labels, classes: Sequence[str]) -> Panel:
-    """Draw the confusion matrix, at threshold 0.5 or by the highest score; scores are [M, K]."""
-    counts = curves.confusion(scores.argmax(axis=1), labels, len(classes))
+def confusion_figure(
+    scores: Floats,
+    labels: Labels,
+    classes: Sequence[str],
+    called: Labels | None = None,
+    threshold: float | None = 0.5,
+) -> Panel:
+    """Draw the confusion matrix; scores are [M, K].
+
+    Args:
+        scores: of the classes; the highest counts where nothing else is ``called``.
+        labels: [M].
+        classes: [K].
+        called: [M], predicted classes.
+        threshold: by which those of two classes were predicted.
+    """
+    called = scores.argmax(axis=1) if called is None else called
+    counts = curves.confusion(called, labels, len(classes))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     right = int(np.trace(counts))
     rows = zip(counts.tolist(), share.tolist(), strict=True)
@@ -93,15 +108,16 @@ def confusion_figure(scores: Floats, labels: Labels, classes: Sequence[str]) -> 
         xaxis=axis("called", **ticks, **slanted),
         yaxis=axis("true class", autorange="reversed", **ticks, **vertical),
     )
-    how = "at threshold 0.5" if len(classes) == 2 else "by the highest score"
+    how = f"at threshold {threshold:.4g}" if len(classes) == 2 else "by the highest score"
     title = f"Confusion matrix: {right} of {len(labels)} right {how}"
     return Panel("confusion", title, "Counts, and the share of the row: of the images of one true class.", [heat], body)
 
 
-def calibration_figure(scores: Floats, labels: Labels, classes: Sequence[str]) -> Panel:
+def calibration_figure(scores: Floats, labels: Labels, classes: Sequence[str], name: str = "trial") -> Panel:
     """Draw frequencies over scores: of the positive class of two, else of the predicted class; scores are [M, K].
 
-    The error in the title is always that of the predicted class, as in the metric ``val_ece``.
+    The error in the title is always that of the predicted class, as in the metric ``val_ece``. ``name`` is that of the
+    line.
     """
     two = len(classes) == 2
     of_called = curves.calibrate(scores.max(axis=1), scores.argmax(axis=1) == labels)
@@ -119,11 +135,11 @@ def calibration_figure(scores: Floats, labels: Labels, classes: Sequence[str]) -
     note = (
         f"On the diagonal a score is a probability; {len(calibration.counts)} bins of equal width, their sizes below."
     )
-    note += " The ECE is that of the class called, as in val_ece." if two else ""
-    return Panel("calibration", title, note, _reliability(calibration), body)
+    note += " The ECE is that of the class called." if two else ""
+    return Panel("calibration", title, note, _reliability(calibration, name), body)
 
 
-def _reliability(calibration: Calibration) -> list[Json]:
+def _reliability(calibration: Calibration, name: str) -> list[Json]:
     """Return the reliability line of the bins that have images, the diagonal, and bars of all bins' sizes."""
     counts = calibration.counts
     middle = (np.arange(len(counts)) + 0.5) / len(counts)
@@ -132,7 +148,7 @@ def _reliability(calibration: Calibration) -> list[Json]:
         {
             "type": "scatter",
             "mode": "lines+markers",
-            "name": "trial",
+            "name": name,
             "x": numbers(calibration.score[filled]),
             "y": numbers(calibration.share[filled]),
             "customdata": counts[filled].tolist(),

@@ -1,0 +1,162 @@
+"""Metrics of a bundle on labelled pictures, each with its interval, and two bundles against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from study.analysis.contrast import Contrast
+from study.analysis.influence import Influence, influence
+from study.analysis.intervals import fraction_interval
+from study.analysis.verdict import Comparison, compare_runs
+from study.figures.curves import calibrate, confusion
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A metric with its 95 % interval; NaN ends where none is known.
+
+    ``hits`` of ``images`` are what a fraction was counted from.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    hits: int | None = None
+    images: int | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Predictions of labelled pictures: probabilities [N, K], predicted classes [N] and true ones [N]."""
+
+    probabilities: Floats
+    predicted: Ints
+    labels: Ints
+    classes: tuple[str, ...]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """[N], whether the predicted class is the true one."""
+        right: NDArray[np.bool_] = self.predicted == self.labels
+        return right
+
+    @property
+    def confusion(self) -> Ints:
+        """[K, K], how many pictures of each true class (row) were given each class."""
+        return confusion(self.predicted, self.labels, len(self.classes))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Classes without a picture."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return tuple(name for name, count in zip(self.classes, counts, strict=True) if not count)
+
+    @property
+    def decisions(self) -> Floats:
+        """[N] or [N, K] as the analysis takes them: 1 for the predicted class, else 0."""
+        if len(self.classes) == 2:
+            return self.predicted.astype(np.float64)
+        return np.eye(len(self.classes))[self.predicted]
+
+    @property
+    def scores(self) -> Floats:
+        """[N] of the positive class, or [N, K]."""
+        return self.probabilities[:, 1] if len(self.classes) == 2 else self.probabilities
+
+
+def estimates(scored: Scored) -> list[Estimate]:
+    """Return the metrics that the pictures admit.
+
+    Accuracy, recall and precision are fractions, whose intervals are exact. Precision, the AUC and
+    means over classes need pictures of every class. There is at least one picture.
+    """
+    counts, right = scored.confusion, scored.right
+    rows = [_fraction("accuracy", int(right.sum()), len(right))]
+    if not scored.missing:
+        rows.append(_by_images("macro_recall", scored, decided=True))
+        rows.append(_by_images("auc", scored, decided=False))
+        rows.append(_by_images("macro_f1", scored, decided=True))
+    for k, name in enumerate(scored.classes):
+        hits, present, called = int(counts[k, k]), int(counts[k].sum()), int(counts[:, k].sum())
+        if present:
+            rows.append(_fraction(f"recall.{name}", hits, present))
+        if called and not scored.missing:
+            rows.append(_fraction(f"precision.{name}", hits, called))
+    rows.append(_by_images("loss", scored, decided=False))
+    confidence = np.take_along_axis(scored.probabilities, scored.predicted[:, None], axis=1)[:, 0]
+    rows.append(Estimate("ece", calibrate(confidence, right).error, math.nan, math.nan))
+    return rows
+
+
+def _fraction(name: str, hits: int, images: int) -> Estimate:
+    low, high = fraction_interval(hits, images)
+    return Estimate(name, hits / images, low, high, hits, images)
+
+
+def _by_images(metric: str, scored: Scored, *, decided: bool) -> Estimate:
+    """Return a metric with the interval by its influence function."""
+    comparison = _comparison(metric, [scored], decided=decided)
+    value = float(comparison.mode * comparison.runs.means[0])
+    low, high = comparison.interval(0, value, float(comparison.half_widths()[0]))
+    return Estimate(metric, value, min(low, value), max(high, value))
+
+
+def _comparison(metric: str, scored: Sequence[Scored], *, decided: bool) -> Comparison:
+    scores = np.stack([each.decisions if decided else each.scores for each in scored])
+    found: Influence = influence(metric, scores, scored[0].labels, None, scored[0].classes)
+    return compare_runs(metric, found, np.arange(len(scored)), np.zeros(len(scored), np.int64))
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The first bundle less the second on the same pictures; ``only_*`` count pictures that one alone got right."""
+
+    name: str
+    first: float
+    second: float
+    difference: Contrast
+    only_first: int | None = None
+    only_second: int | None = None
+
+
+def compare(first: Scored, second: Scored) -> list[PairedDifference]:
+    """Compare two bundles on the same pictures.
+
+    Accuracy and recall by McNemar's test in its mid-p form with the interval of Bonett and Price; the AUC by DeLong.
+
+    Args:
+        first: its labels and classes are those of the second.
+        second: the other bundle.
+    """
+    rows = [_difference("accuracy", first, second, np.ones(len(first.labels), np.bool_))]
+    for k, name in enumerate(first.classes):
+        if (of_class := first.labels == k).any() and not of_class.all():
+            rows.append(_difference(f"recall:{name}", first, second, of_class))
+    if not first.missing:
+        rows.append(_difference("auc", first, second, None))
+    return rows
+
+
+def _difference(metric: str, first: Scored, second: Scored, counted: NDArray[np.bool_] | None) -> PairedDifference:
+    comparison = _comparison(metric, [first, second], decided=counted is not None)
+    values, difference = comparison.runs.means, comparison.to_others(0, [1])[0]
+    name = metric.replace(":", ".", 1)
+    if counted is None:
+        return PairedDifference(name, float(values[0]), float(values[1]), difference)
+    only_first = int((first.right & ~second.right & counted).sum())
+    only_second = int((second.right & ~first.right & counted).sum())
+    return PairedDifference(name, float(values[0]), float(values[1]), difference, only_first, only_second)
+
+
+def reorder(probabilities: Floats, own: Sequence[str], wanted: Sequence[str]) -> Floats:
+    """Return probabilities [N, K] with their columns in another order of the same classes."""
+    return probabilities[:, [list(own).index(name) for name in wanted]]

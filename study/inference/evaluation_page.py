@@ -1,0 +1,210 @@
+"""The page of an evaluation: metrics with intervals, ROC, confusion, calibration, and the most wrong pictures."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from study.figures.curves import most_wrong
+from study.figures.evaluation_figures import calibration_figure, confusion_figure, roc_figure
+from study.figures.html import document
+from study.inference.evaluation import Estimate, Ints, PairedDifference, Scored
+from study.utils.text import printable
+
+MOST_WRONG = 24
+_SIDE_PX = 160
+_QUALITY = 88
+_STYLE = """<style>
+table.plain { border-collapse: collapse; margin: 10px 0; } table.plain td, table.plain th { padding: 3px 14px 3px 0;
+  border-bottom: 1px solid #e2e5e9; text-align: left; font-variant-numeric: tabular-nums; }
+table.plain th { color: #626a74; font-weight: 500; font-size: 12.5px; } td.n, th.n { text-align: right !important; }
+</style>"""
+
+Load = Callable[[int], NDArray[np.uint8]]
+"""Decodes the picture of an index to [S, S, 3] again."""
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A second bundle on the same pictures."""
+
+    name: str
+    scored: Scored
+    rows: Sequence[PairedDifference]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a page is about.
+
+    Attributes:
+        bundle, folder: what was evaluated on what, for people.
+        scored: predictions of the pictures.
+        names: of the pictures.
+        threshold: of the positive class; None for more than two classes.
+        metrics: with intervals.
+        notes: what had to be assumed.
+        others: predicted classes of pictures whose folders are no class, by folder.
+        rival: a second bundle, or None.
+    """
+
+    bundle: str
+    folder: str
+    scored: Scored
+    names: Sequence[str]
+    threshold: float | None
+    metrics: Sequence[Estimate]
+    notes: Sequence[str]
+    others: dict[str, Ints]
+    rival: Rival | None = None
+
+
+def evaluation_page(evaluation: Evaluation, load: Load) -> str:
+    """Return a page that needs no other file and no network.
+
+    Args:
+        evaluation: what it shows.
+        load: of the pictures that it shows.
+    """
+    scored = evaluation.scored
+    classes = [printable(name) for name in scored.classes]
+    panels = [
+        roc_figure(scored.probabilities, scored.labels, classes),
+        confusion_figure(scored.probabilities, scored.labels, classes, scored.predicted, evaluation.threshold),
+        calibration_figure(scored.probabilities, scored.labels, classes, "measured"),
+    ]
+    title = f"{evaluation.bundle} on {evaluation.folder}"
+    below = [_others(evaluation, classes), _rival_table(evaluation), _rival_pictures(evaluation, load),
+             _worst(evaluation, load)]  # fmt: skip
+    return document(_text(title), _STYLE + _header(evaluation, title), panels, "".join(below))
+
+
+def _header(evaluation: Evaluation, title: str) -> str:
+    scored, accuracy = evaluation.scored, evaluation.metrics[0]
+    rule = "the likeliest class" if evaluation.threshold is None else (
+        f"{scored.classes[1]} where its probability is above {evaluation.threshold:.4g}"
+    )  # fmt: skip
+    rows = "".join(
+        f'<tr><td>{_text(each.name)}</td><td class="n">{each.value:.4f}</td><td class="n">{_ends(each.low, each.high)}'
+        f'</td><td class="n">{"" if each.hits is None else f"{each.hits} of {each.images}"}</td></tr>'
+        for each in evaluation.metrics
+    )
+    notes = "".join(f'<p class="note">{_text(note)}</p>' for note in evaluation.notes)
+    return (
+        f"<header><h1>{_text(title)}</h1><p><b>{accuracy.hits} of {accuracy.images} pictures right: "
+        f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})</b></p>"
+        f"<p class='note'>Predicted is {_text(rule)}. Intervals are of 95 %, those of fractions by Clopper and "
+        "Pearson, the others by how the pictures vary; they hold for pictures like these, taken independently.</p>"
+        f'{notes}<table class="plain"><tr><th>metric</th><th class="n">value</th><th class="n">95 %</th>'
+        f'<th class="n">pictures</th></tr>{rows}</table></header>'
+    )
+
+
+def _others(evaluation: Evaluation, classes: Sequence[str]) -> str:
+    if not evaluation.others:
+        return ""
+    rows = "".join(
+        f"<tr><td>{_text(folder)}</td>"
+        + "".join(f'<td class="n">{count}</td>' for count in np.bincount(predicted, minlength=len(classes)))
+        + "</tr>"
+        for folder, predicted in evaluation.others.items()
+    )
+    heads = "".join(f'<th class="n">{_text(name)}</th>' for name in classes)
+    return (
+        '<section class="wide"><h2>Folders that are no class of the bundle</h2><p class="note">How their pictures '
+        "were called; no metric counts them.</p>"
+        f'<table class="plain"><tr><th>folder</th>{heads}</tr>{rows}</table></section>'
+    )
+
+
+def _rival_table(evaluation: Evaluation) -> str:
+    if (rival := evaluation.rival) is None:
+        return ""
+    rows = "".join(
+        f'<tr><td>{_text(row.name)}</td><td class="n">{row.first:.4f}</td><td class="n">{row.second:.4f}</td>'
+        f'<td class="n">{row.difference.value:+.4f}</td>'
+        f'<td class="n">{_ends(row.difference.low, row.difference.high, signed=True)}</td>'
+        f'<td class="n">{row.difference.p:.3g}</td>'
+        f'<td class="n">{"" if row.only_first is None else f"{row.only_first} : {row.only_second}"}</td></tr>'
+        for row in rival.rows
+    )
+    heads = [evaluation.bundle, rival.name, "difference", "95 %", "p", "right alone"]
+    return (
+        f'<section class="wide" id="against"><h2>{_text(evaluation.bundle)} against {_text(rival.name)}</h2>'
+        '<p class="note">The same pictures for both. Accuracy and recall by McNemar\'s test (mid-p) with the interval '
+        "of Bonett and Price, AUC by DeLong. Each row answers for itself; the first is the one to go by.</p>"
+        f'<table class="plain"><tr><th>metric</th>{"".join(f"<th class=n>{_text(head)}</th>" for head in heads)}</tr>'
+        f"{rows}</table></section>"
+    )
+
+
+def _rival_pictures(evaluation: Evaluation, load: Load) -> str:
+    if (rival := evaluation.rival) is None:
+        return ""
+    differ = np.flatnonzero(evaluation.scored.predicted != rival.scored.predicted)
+    if not len(differ):
+        return ""
+    cells = "".join(_cell(evaluation, int(at), load) for at in differ[:MOST_WRONG])
+    note = f"An orange edge: {_text(evaluation.bundle)} is wrong.{_first_of(len(differ))}"
+    return (
+        f'<section class="wide"><h2>Pictures that the two call differently: {len(differ)}</h2>'
+        f'<p class="note">{note}</p><div class="pictures">{cells}</div>'
+        "</section>"
+    )
+
+
+def _worst(evaluation: Evaluation, load: Load) -> str:
+    scored = evaluation.scored
+    wrong = np.flatnonzero(~scored.right)
+    order = most_wrong(scored.probabilities[wrong], scored.labels[wrong], MOST_WRONG)
+    if not len(wrong):
+        return '<section class="wide" id="most_wrong"><h2>No picture is called wrong</h2></section>'
+    cells = "".join(_cell(evaluation, int(at), load) for at in wrong[order])
+    return (
+        f'<section class="wide" id="most_wrong"><h2>Pictures called wrong: {len(wrong)} of {len(scored.labels)}</h2>'
+        '<p class="note">Highest loss first. The number is the probability of the true class.'
+        f'{_first_of(len(wrong))}</p><div class="pictures">{cells}</div></section>'
+    )
+
+
+def _first_of(count: int) -> str:
+    return f" The first {MOST_WRONG} of {count}." if count > MOST_WRONG else ""
+
+
+def _cell(evaluation: Evaluation, at: int, load: Load) -> str:
+    scored, name = evaluation.scored, _text(evaluation.names[at])
+    short = _text(evaluation.names[at].rpartition("/")[2])
+    true, called = scored.labels[at], scored.predicted[at]
+    return (
+        f'<figure class="{"right" if true == called else "wrong"}"><img alt="{name}" title="{name}" '
+        f'src="{_inline(load(at))}"><figcaption><span class="name" title="{name}">{short}</span>true: '
+        f"{_text(scored.classes[true])}<br>called: {_text(scored.classes[called])}<br>"
+        f"<b>{scored.probabilities[at, true]:.4f}</b></figcaption></figure>"
+    )
+
+
+def _inline(image: NDArray[np.uint8]) -> str:
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    picture.thumbnail((_SIDE_PX, _SIDE_PX))
+    with BytesIO() as file:
+        picture.save(file, "JPEG", quality=_QUALITY, subsampling=0)
+        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _ends(low: float, high: float, *, signed: bool = False) -> str:
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "-"
+    sign = "+" if signed else ""
+    return f"{low:{sign}.4f} to {high:{sign}.4f}"
+
+
+def _text(text: str) -> str:
+    return escape(printable(text))
