@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from cli.commands import data, extend, plan, rerun, run, show, sync, ui
+from cli.commands import confirm, data, extend, plan, rerun, run, show, sync, ui
 from cli.commands.bundles import evaluate, export, predict, serve
 from cli.commands.results import best, compare, diff, effects, judge, power, report
 from cli.password_masking import hide_passwords
@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "validate": plan.validate,
     "resume": run.resume,
     "extend": extend.extend,
+    "confirm": confirm.confirm,
     "stop": run.stop,
     "plan": plan.plan,
     "list": show.list_studies,
@@ -56,7 +57,7 @@ _OF_THE_SYSTEM = (
     errno.EMFILE, errno.ENFILE, errno.ESTALE,
 )  # fmt: skip
 """Faults of files that are no fault of ours, wherever they come from."""
-_OF_A_DRIVER = (["run"], ["resume"], ["extend"])
+_OF_A_DRIVER = (["run"], ["resume"], ["extend"], ["confirm"])
 for name, command in COMMANDS.items():
     app.command(name)(command)
 app.add_typer(data.app, name="data")

@@ -87,7 +87,7 @@ def read_class_names(given: list[str] | None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class SharedRunOptions:
-    """The options that `run`, `resume` and `extend` share; each field is one option."""
+    """The options that `run`, `resume`, `extend` and `confirm` share; each field is one option."""
 
     address: Annotated[
         str | None, typer.Option("--address", help="A running Ray cluster; default: start one here.")

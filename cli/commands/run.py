@@ -43,10 +43,9 @@ def run(
 ) -> None:
     """Run a study file: trials in parallel, every run in MLflow; a file that only grew extends its study."""
     from cli.commands.extend import extension_of
-    from cli.run_session import resume_with_live_view, start_with_live_view
+    from cli.run_session import resume_with_live_view
     from study.config_file import load_spec
     from study.designs.changes import changes
-    from study.errors import DataError, WeightsError
     from study.paths import Layout
     from study.storage.study_storage import StudyStorage
 
@@ -59,9 +58,17 @@ def run(
         typer.echo(f"{spec.name} exists and is extended: {differences}", err=options.json)
         resume_with_live_view(layout, extended, options, extended=True)
         return
+    start_new(layout, spec, loaded.text, options)
+
+
+def start_new(layout: StudyLayout, spec: StudySpec, text: str, options: SharedRunOptions) -> None:
+    """Run a new study; ``text`` is that of its file. Nothing is left of one that could not begin."""
+    from cli.run_session import start_with_live_view
+    from study.errors import DataError, WeightsError
+
     is_new = not layout.root.exists()
     try:
-        start_with_live_view(layout, spec, loaded.text, options)
+        start_with_live_view(layout, spec, text, options)
     except (DataError, WeightsError, KeyboardInterrupt) as error:
         if is_new:  # after any other fault the log is worth keeping
             remove_if_nothing_began(layout)

@@ -15,7 +15,7 @@ from cli.queries.study_handle import StudyInFolder
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Domain, Uniform
 from study.designs.space import is_continuous, searched, values_of
-from study.errors import StudyStorageError
+from study.errors import StudyStorageError, UsageError
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
 from study.records import TrialRecord, TrialState
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 2_000
 """Predictions of more runs take minutes to read and do not fit the memory of a small machine."""
+DESIGNS_WITH_EFFECTS = ("grid", "one_factor", "factorial")
 _BASELINE = 0
 
 
@@ -97,10 +98,15 @@ def read_effects(
 
     Raises:
         StudyStorageError: too few points have ended.
-        UsageError: no trial reports the metric.
+        UsageError: no trial reports the metric, or the design shows no effects.
     """
     from study.analysis.effects import factorial_terms, one_factor_terms
 
+    if study.design not in DESIGNS_WITH_EFFECTS:
+        raise UsageError(
+            f"effects are those of a design that is {', '.join(DESIGNS_WITH_EFFECTS)}, but `{study.name}` is "
+            f"{study.design}; `study compare {study.name}` ranks its points"
+        )
     rankings = _rankings(study, metric)
     trials, points = _points(rankings[0])
     is_one_factor = study.design == "one_factor"

@@ -135,7 +135,13 @@ def load_spec(
     Raises:
         SpecError: every fault at once, sorted by place; those of an option carry it instead of a place.
     """
-    text = _read_text(path)
+    return load_text(_read_text(path), path, overrides, name=name, trials=trials)
+
+
+def load_text(
+    text: str, path: Path, overrides: Sequence[str] = (), *, name: str | None = None, trials: int | None = None
+) -> LoadedSpec:
+    """Check the text of a study file as ``load_spec`` does; ``path`` is where it is, or would be."""
     document = parse(text)
     _check_root(path, document)
     apply_overrides(document, overrides, name, trials)

@@ -141,7 +141,12 @@ def test_a_search_shows_importance_and_what_that_cannot_say(tmp_path: Path) -> N
     assert "importance needs at least 10 points" in refused.stderr
 
 
-def test_a_metric_that_nobody_reports_is_refused(tmp_path: Path) -> None:
+def test_a_metric_that_nobody_reports_and_a_list_of_points_are_refused(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, FACTORIAL)
     assert study("effects", "--results", results, "--metric", "val_acc").returncode == 2
+    points = "{kind: points, points: [{optimizer: sgd, depth: 10}, {optimizer: adam, depth: 18}]}"
+    store(results, FACTORIAL.replace("design: factorial", f"design: {points}").replace("name: f", "name: points_of_f"))
+    refused = study("effects", "points_of_factorial", "--results", results)
+    assert refused.returncode == 2
+    assert "`study compare points_of_factorial` ranks its points" in refused.stderr
