@@ -67,7 +67,7 @@ def weights_folder(study: StudyInFolder, record: TrialRecord, storage: str | Non
     if record.kept is False:
         raise ExportError(
             f"the weights of trial {record.trial} of `{record.study}` were deleted, because it is not among the trials "
-            f"that `keep: per_study` says; `study rerun {record.run_id or 'RUN_ID'}` makes them again, "
+            f"that `keep: per_study` says; `{_rerun(study, record)}` makes them again, "
             "`keep: {per_study: all}` in a study file keeps those of every trial"
         )
     place = open_trial_files(study.layout, storage).checkpoint(record.trial, record.checkpoint)
@@ -79,8 +79,12 @@ def weights_folder(study: StudyInFolder, record: TrialRecord, storage: str | Non
 
 def describe_fault(study: StudyInFolder, record: TrialRecord, place: str, fault: str) -> str:
     """Return in words what is wrong with a trial's checkpoint, and the way out."""
-    again = f"{study.layout.command('rerun', record.trial)} --save DIR"
-    return f"the checkpoint of trial {record.trial} of `{study.name}`, {place}, {fault}; `{again}` makes it again"
+    way_out = f"`{_rerun(study, record)}` makes it again"
+    return f"the checkpoint of trial {record.trial} of `{study.name}`, {place}, {fault}; {way_out}"
+
+
+def _rerun(study: StudyInFolder, record: TrialRecord) -> str:
+    return f"{study.layout.command('rerun', record.trial)} --save DIR"
 
 
 def fault_of_checkpoint(study: StudyInFolder, record: TrialRecord) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,9 @@ class Ranking:
         rank_intervals: the lowest and the highest rank that each point, or each trial, may have, where it was judged.
         baseline_differences: of each point to the baseline, with the ends of intervals that all hold together.
         looks: the evaluations on the test images.
+        is_interim: whether a study still runs.
+        is_adaptive: whether a search chose points by the results of earlier ones.
+        options: of a command that reads these studies again, with a blank before each.
     """
 
     study: str
@@ -65,6 +69,14 @@ class Ranking:
     classes: tuple[str, ...] = ()
     rank_intervals: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     baseline_differences: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
+    is_interim: bool = False
+    is_adaptive: bool = False
+    options: str = ""
+
+    def command(self, verb: str, trial: int | None = None) -> str:
+        """Return the command line that does something with the study or a trial of it, quoted for a shell."""
+        what = self.study if trial is None else f"{self.study}/{trial}"
+        return f"study {verb} {shlex.quote(what)}{self.options}"
 
     @property
     def base(self) -> Configuration | None:
@@ -154,6 +166,9 @@ def rank_studies(
         seeds_of_studies=seeds,
         looks=tuple(look for study in studies for look in study.looks),
         is_part=any(study.is_part for study in studies),
+        is_interim=any(study.state == "running" for study in studies),
+        is_adaptive=any(study.is_adaptive for study in studies),
+        options=studies[0].options,
     )
 
 
@@ -205,7 +220,7 @@ def require_candidate(ranking: Ranking) -> None:
             )
         raise StudyStorageError(
             f"a best trial needs one that ended with a checkpoint, but none of the {count} trials of "
-            f"`{ranking.study}` did; `study show {ranking.study}` says how they stand"
+            f"`{ranking.study}` did; `{ranking.command('show')}` says how they stand"
         )
 
 

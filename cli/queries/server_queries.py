@@ -54,8 +54,10 @@ def read_ranked(
     if not tracking_uri:
         return open_study(results, name)
     from tracking.reader import queries
+    from tracking.tracking_uri import quoted_uri
 
     study = queries.open_study(tracking_uri, name)
+    options = f" --tracking-uri {quoted_uri(tracking_uri)}"
     objectives = study.objective_list if metric is None else study.objective_list[:1]
     single = trials or not study.has_replicates
     by_server = top is not None and len(objectives) == 1 and single
@@ -66,10 +68,10 @@ def read_ranked(
     if not by_server:
         if study.summary.trials > _SLOW:
             typer.echo(f"reading all {study.summary.trials} trials of {study.name} from the server", err=True)
-        return StudyOnServer(study, list(study.trials(wanted=wanted)), sample)
+        return StudyOnServer(study, list(study.trials(wanted=wanted)), sample, options=options)
     assert top is not None
     first, is_part = _first(study, metric or objectives[0].metric, max(top, 2), where)
-    return StudyOnServer(study, first, sample, is_part=is_part)
+    return StudyOnServer(study, first, sample, is_part=is_part, options=options)
 
 
 def _is_understood(study: ServedStudy, sample: Sequence[TrialRecord], where: TrialFilter) -> bool:

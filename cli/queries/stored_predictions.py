@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from cli.queries.ranking import Ranking
-from study.analysis.ranking import Configuration
 from study.errors import StudyError
 from study.files import open_inside
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
@@ -21,9 +20,8 @@ from study.utils.named_places import checkpoint_folder
 
 if TYPE_CHECKING:
     from study.analysis.verdict import Comparison, Judgement
+    from study.analysis.verdict_by_values import Basis
 
-MOST = 50
-"""How many of the best are judged; those after them are too far behind to matter, and reading them takes long."""
 _TOLERANCE = 1e-4
 
 
@@ -32,15 +30,33 @@ class NoPredictionsError(StudyError):
 
 
 @dataclass(frozen=True)
+class Candidates:
+    """What of a ranking competes: configurations that ran all their seeds, or trials where each ran once.
+
+    Attributes:
+        trials: of each, best first.
+        keys: points or trial numbers.
+        names: what they are called.
+    """
+
+    trials: tuple[tuple[TrialRecord, ...], ...]
+    keys: tuple[int, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StoredVerdict:
-    """A ranking judged by stored predictions.
+    """A ranking that was judged.
 
     Attributes:
         comparison: what was judged: configurations, or trials where each configuration ran once.
         keys: points or trial numbers in the order of the comparison.
         names: what they are called.
-        aside: what was not judged, as the end of a sentence.
-        unjudged: how many were not.
+        aside: what else to know, as the end of a sentence.
+        unjudged: how many were not judged.
+        basis: what the verdict rests on.
+        images: the images that the metric is measured on, in words, where it rests on their number.
+        is_interim: whether the study still runs.
     """
 
     comparison: Comparison
@@ -48,6 +64,9 @@ class StoredVerdict:
     names: tuple[str, ...]
     aside: str
     unjudged: int
+    basis: Basis = "predictions"
+    images: str = ""
+    is_interim: bool = False
 
     @cached_property
     def judgement(self) -> Judgement:
@@ -57,11 +76,28 @@ class StoredVerdict:
         return judge(self.comparison)
 
     @property
+    def is_certain(self) -> bool:
+        """Whether the leader is surely the best; values of images without more never say so, nor does one run."""
+        enough = self.basis in ("predictions", "counts", "measurements")
+        several = self.comparison.about == "configurations"
+        return enough and self.judgement.verdict == "yes" and (several or self.basis == "predictions")
+
+    @property
+    def may_be_best(self) -> tuple[int, ...]:
+        """Those of the comparison that may be the best; all of them where what images do is unknown."""
+        is_known = self.basis != "values" and (self.basis != "measurements" or self.judgement.known)
+        return self.judgement.may_be_best if is_known else self.comparison.order
+
+    @property
     def text(self) -> str:
         """The verdict in words."""
-        from study.analysis.verdict_words import verdict_words
+        from study.analysis.verdict_words import verdict_words, words_by_values
 
-        return verdict_words(self.comparison, self.judgement, self.names) + self.aside
+        if self.basis == "predictions":
+            words = verdict_words(self.comparison, self.judgement, self.names)
+        else:
+            words = words_by_values(self.comparison, self.judgement, self.names, self.basis, self.images)
+        return ("so far: " if self.is_interim else "") + words + self.aside
 
     @property
     def certainty(self) -> dict[str, Any]:
@@ -69,26 +105,31 @@ class StoredVerdict:
         found = self.judgement
         lead = found.differences[0] if found.differences else None
         several = self.comparison.about == "configurations"
+        winner = found.winner if self.basis == "predictions" else None
         return {
             "lead": None if lead is None else self.comparison.mode * lead.value,
             "standard_error": None if lead is None else math.hypot(lead.se_seed, lead.se_image),
-            "tied": len(found.may_be_best) - 1,
+            "tied": len(self.may_be_best) - 1,
             "text": self.text,
             **({"margin": None if lead is None else (lead.high - lead.low) / 2,
                 "seeds": int(self.comparison.runs.counts.min()), "unjudged": self.unjudged} if several else {}),
-            "verdict": found.verdict,
+            "verdict": "yes" if self.is_certain else "undecided",
             "about": found.about,
-            "may_be_best": [self.keys[k] for k in found.may_be_best],
+            "basis": self.basis,
+            "may_be_best": [self.keys[k] for k in self.may_be_best],
             "low": None if lead is None else lead.low,
             "high": None if lead is None else lead.high,
             "p": None if lead is None else lead.p,
-            "winner_value": {"raw": found.winner.raw, "corrected": found.winner.corrected,
-                             "low": found.winner.low, "high": found.winner.high},
+            "winner_value": winner and {
+                "raw": winner.raw, "corrected": winner.corrected, "low": winner.low, "high": winner.high
+            },
         }  # fmt: skip
 
     @property
     def ranks(self) -> dict[int, tuple[int, int]]:
-        """The lowest and the highest rank that each point or trial may have."""
+        """The lowest and the highest rank that each point or trial may have; none where nothing is known of images."""
+        if self.basis == "values" or not self.judgement.known:
+            return {}
         standings = self.judgement.standings
         return {key: (each.rank_low, each.rank_high) for key, each in zip(self.keys, standings, strict=True)}
 
@@ -104,6 +145,27 @@ class StoredVerdict:
         }
 
 
+def comparable_trials(ranking: Ranking) -> tuple[list[list[TrialRecord]], tuple[int, ...]]:
+    """Return the trials of each configuration that ran with every seed, best first, and the points.
+
+    Where each configuration ran once, it is each trial by itself and its number.
+    """
+    if ranking.configurations:
+        members = [each for each in ranking.configurations if each.is_whole and each.counted]
+        return [list(each.counted) for each in members], tuple(each.point for each in members)
+    ranked = [row.record for row in ranking.rows if row.rank is not None]
+    return [[record] for record in ranked], tuple(record.trial for record in ranked)
+
+
+def candidates_of(ranking: Ranking) -> Candidates:
+    """Return what competes, best first."""
+    trials, keys = comparable_trials(ranking)
+    word = "configuration" if ranking.configurations else "trial"
+    where = "{}/" if len(ranking.studies) > 1 else ""
+    names = (f"{word} {where.format(members[0].study)}{key}" for members, key in zip(trials, keys, strict=True))
+    return Candidates(tuple(map(tuple, trials)), keys, tuple(names))
+
+
 def judge_stored(ranking: Ranking, results: Path | None) -> StoredVerdict:
     """Judge a ranking by the predictions of its trials.
 
@@ -114,25 +176,10 @@ def judge_stored(ranking: Ranking, results: Path | None) -> StoredVerdict:
     Raises:
         NoPredictionsError: there are none, or not such that they can be compared.
     """
-    trials, keys = comparable_trials(ranking)
-    trials, keys = trials[:MOST], keys[:MOST]
-    word = "configuration" if ranking.configurations else "trial"
-    names = tuple(f"{word} {key}" for key in keys)
-    comparison = compare_stored(ranking, results, trials)
-    aside, unjudged = _aside(ranking, len(trials))
-    return StoredVerdict(comparison, keys, names, aside, unjudged)
-
-
-def comparable_trials(ranking: Ranking) -> tuple[list[list[TrialRecord]], tuple[int, ...]]:
-    """Return the trials of each configuration that ran with every seed, best first, and the points.
-
-    Where each configuration ran once, it is each trial by itself and its number.
-    """
-    if ranking.configurations:
-        members = [each for each in ranking.configurations if _is_whole(each)]
-        return [list(each.counted) for each in members], tuple(each.point for each in members)
-    ranked = [row.record for row in ranking.rows if row.rank is not None]
-    return [[record] for record in ranked], tuple(record.trial for record in ranked)
+    candidates = candidates_of(ranking)
+    comparison = compare_stored(ranking, results, candidates.trials)
+    aside, unjudged = describe_aside(ranking)
+    return StoredVerdict(comparison, candidates.keys, candidates.names, aside, unjudged, is_interim=ranking.is_interim)
 
 
 def compare_stored(ranking: Ranking, results: Path | None, trials: Sequence[Sequence[TrialRecord]]) -> Comparison:
@@ -233,28 +280,26 @@ def load_predictions(layout: Layout, record: TrialRecord, images: str | None = N
             path = folder.trial(record.trial) / SHIFTED_SCORES
         with open_inside(path, path.parent) as file, np.load(file) as stored:
             arrays = {key: stored[f"{prefix}{key}"] for key in ("scores", "labels")}
-            return arrays | {key: stored[key] for key in ("ids", "groups") if images is None and key in stored}
+            extra = {key: f"{prefix}{key}" for key in ("ids", "groups")}
+            return arrays | {key: stored[name] for key, name in extra.items() if name in stored}
     except (OSError, BadZipFile, EOFError, KeyError, ValueError) as error:
         raise NoPredictionsError(f"trial {record.trial} has no predictions that can be read") from error
 
 
-def _aside(ranking: Ranking, judged: int) -> tuple[str, int]:
-    """Return what was not judged, as the end of a sentence, and how many."""
+def describe_aside(ranking: Ranking) -> tuple[str, int]:
+    """Return what else there is to know of a verdict, as the end of a sentence, and how many were not judged."""
     parts, unjudged = [], 0
     if ranking.configurations:
         unjudged = sum(bool(each.counted) and not each.is_whole for each in ranking.configurations)
         if unjudged:
             parts.append(f"not judged: {unjudged} that ran fewer seeds")
-        ended = sum(_is_whole(each) for each in ranking.configurations)
-    else:
-        ended = sum(row.rank is not None for row in ranking.rows)
-        stopped = sum(row.record.state is TrialState.PRUNED for row in ranking.rows)
-        if stopped:
-            parts.append(f"{stopped} were stopped early; what they would have become is not known")
-    if ended > judged:
-        parts.append(f"only the best {judged} of {ended} were judged")
+    records = [trial for each in ranking.configurations for trial in each.trials]
+    stopped = sum(record.state is TrialState.PRUNED for record in records or (row.record for row in ranking.rows))
+    if stopped:
+        were, they = ("was", "it") if stopped == 1 else ("were", "they")
+        parts.append(f"{stopped} {were} stopped early; what {they} would have become is not known")
+    if ranking.is_part:
+        parts.append("trials after these were not read from the server")
+    if ranking.is_adaptive and ranking.metric.startswith(VAL_PREFIX):
+        parts.append("epochs and an adaptive search chose too: only the test images are untouched")
     return "".join(f"; {part}" for part in parts), unjudged
-
-
-def _is_whole(each: Configuration) -> bool:
-    return each.is_whole and bool(each.counted)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from study.storage.reader import StudyView
     from tracking.reader.study import ServedStudy
 
+_UNGUIDED = ("random", "qmc")
+"""Samplers that draw points whatever the earlier ones gave."""
+
 
 class StudyHandle(ABC):
     """A study to read.
@@ -43,6 +46,10 @@ class StudyHandle(ABC):
     class_counts: Mapping[str, tuple[int, ...]]
     classes: tuple[str, ...] = ()
     looks: tuple[FinalLook, ...]
+    state: str = ""
+    is_adaptive: bool = False
+    options: str = ""
+    """Options of a command that reads the study, with a blank before each."""
 
     @property
     @abstractmethod
@@ -80,6 +87,8 @@ class StudyInFolder(StudyHandle):
             for images, counts in view.data.class_counts.items()
         }
         self.looks = view.looks
+        self.options = layout.results_option
+        self.is_adaptive = self.design == "search" and view.spec.search.sampler not in _UNGUIDED
 
     @property
     def summary(self) -> StudySummary:
@@ -101,6 +110,7 @@ class StudyOnServer(StudyHandle):
         sample: Sequence[TrialRecord] = (),
         *,
         is_part: bool = False,
+        options: str = "",
     ) -> None:
         self.served = served
         self.records = records
@@ -113,6 +123,7 @@ class StudyOnServer(StudyHandle):
         self.data_source = served.parent.params.get("data.source", "")
         self.fingerprint = served.fingerprint
         self.class_counts = served.class_counts
+        self.options = options
 
     @property
     def summary(self) -> StudySummary:

@@ -5,6 +5,7 @@ To add a column, add one entry to COLUMNS: every format and both kinds of rows, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -65,14 +66,15 @@ def _spent_s(configuration: Configuration) -> float | None:
 
 def _difference(ranking: Ranking, configuration: Configuration) -> tuple[float, float | None] | None:
     """Return the difference to the baseline and its 95 % margin, where there is a baseline and this is another."""
-    from study.analysis.significance import difference_to
-
     base = ranking.base
     if base is None or base is configuration:
         return None
     if found := ranking.baseline_differences.get(configuration.point):
-        return found[0], max(found[2] - found[0], found[0] - found[1])
-    return difference_to(base, configuration)
+        return found[0], margin if math.isfinite(margin := max(found[2] - found[0], found[0] - found[1])) else None
+    from study.analysis.verdict_by_values import mean_difference
+
+    mean = mean_difference(base, configuration)
+    return None if mean is None else (mean, None)
 
 
 def _rank_interval(ranking: Ranking, key: int | None, at: int) -> object:

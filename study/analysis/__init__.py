@@ -1,1 +1,1 @@
-"""Pure functions from trial records to answers: ranking, Pareto front, significance, filters."""
+"""Pure functions from trial records to answers: ranking, Pareto front, verdict, filters."""

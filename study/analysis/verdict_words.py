@@ -9,7 +9,7 @@ from scipy.special import ndtri
 
 from study.analysis.power import cheapest, components_of
 from study.analysis.verdict import Comparison, Judgement
-
+from study.analysis.verdict_by_values import Basis, p_whatever_the_pairing
 
 def verdict_words(
     comparison: Comparison, judgement: Judgement, names: Sequence[str], detect: float | None = None
@@ -23,7 +23,7 @@ def verdict_words(
         detect: a difference to say the needed seeds and images for; None means the lead.
     """
     if len(names) == 1:
-        return "nothing to compare with: one configuration only"
+        return _ALONE
     lead = judgement.differences[0]
     interval = "" if math.isinf(lead.low) else f" ({lead.low:.2g} to {lead.high:.2g})"
     if judgement.about == "checkpoints":
@@ -34,16 +34,86 @@ def verdict_words(
         return f"which checkpoint: {which}; which configuration: unknown, {once}"
     if judgement.verdict == "undecided":
         return _undecided(comparison, judgement, len(names), detect)
-    half, bound = (lead.high - lead.low) / 2, -float(ndtri(judgement.level / 2))
-    text = (
-        f"yes: {lead.value:+.2g} +-{half:.2g} over the next "
-        f"(+-{bound * lead.se_seed:.2g} seeds, +-{bound * lead.se_image:.2g} images)"
-    )
-    return text if len(names) == 2 else f"{text}; beats each of {len(names) - 1}"
+    bound = _bound(judgement)
+    parts = f"(+-{bound * lead.se_seed:.2g} seeds, +-{bound * lead.se_image:.2g} images)"
+    return _certain(judgement, len(names), parts)
+
+
+def words_by_values(
+    comparison: Comparison, judgement: Judgement, names: Sequence[str], basis: Basis, images: str = ""
+) -> str:
+    """Return the verdict of values without predictions as one sentence.
+
+    Args:
+        comparison: what was judged.
+        judgement: the answer.
+        names: what the configurations are called.
+        basis: what it rests on.
+        images: the images that the metric is measured on, with their number where that is known.
+    """
+    if len(names) == 1:
+        return _ALONE
+    if judgement.about == "checkpoints":
+        return _once_by_values(comparison, judgement, names, basis, images)
+    lead, bound = judgement.differences[0], _bound(judgement)
+    if not judgement.known:
+        return f"not known: {lead.value:+.2g} over the next in seeds that do not differ; their spread is not known"
+    if basis == "values":
+        half = bound * lead.se_seed if math.isinf(lead.high) else (lead.high - lead.low) / 2
+        tie = "" if judgement.verdict == "yes" else f"; {_may_be(judgement, len(names))} by them"
+        return f"not known: {lead.value:+.2g} +-{half:.2g} over the next by seeds alone{tie}; images: unknown"
+    if judgement.verdict == "undecided":
+        by = f" by seeds and the number of {images.partition(' ')[2]}" if basis == "counts" else ""
+        return f"undecided: {_may_be(judgement, len(names))}{by}"
+    parts = f"+-{bound * lead.se_seed:.2g} seeds"
+    if basis == "counts":
+        parts += f", at most +-{bound * lead.se_image:.2g} images, by their number"
+    return _certain(judgement, len(names), f"({parts})")
+
+
+def _once_by_values(
+    comparison: Comparison, judgement: Judgement, names: Sequence[str], basis: Basis, images: str
+) -> str:
+    lead = judgement.differences[0]
+    once = "which configuration: unknown, each ran once"
+    ahead = f"{names[judgement.leader]} leads the next by {abs(lead.value):.2g}"
+    if basis == "measurements":
+        return f"{ahead}; {once}"
+    if basis == "values":
+        return f"which checkpoint: not known, {ahead}, but its predictions are not stored; images: unknown; {once}"
+    pairing, trials = "", comparison.measured.trials
+    if not comparison.measured.ranked:
+        first, second = (float(comparison.runs.means[k]) for k in comparison.order[:2])
+        low, high = p_whatever_the_pairing(first, second, round(float(trials[0])))
+        ends = f"{low:.2g}" if f"{low:.2g}" == f"{high:.2g}" else f"{low:.2g} to {high:.2g}"
+        pairing = f"; p {ends} whichever they got right"
+    if judgement.verdict == "undecided":
+        which = f"undecided: {_may_be(judgement, len(names))}; {ahead}, on {images} alone{pairing}"
+    else:
+        which = f"not known without predictions: {ahead} on {images}{pairing}"
+    return f"which checkpoint: {which}; {once}"
+
+
+def _bound(judgement: Judgement) -> float:
+    """Return how many standard errors an interval is wide to each side where its error is normal."""
+    return -float(ndtri(judgement.level / 2))
+
+
+_ALONE = "nothing to compare with: one configuration only"
+
+
+def _certain(judgement: Judgement, configurations: int, parts: str) -> str:
+    lead = judgement.differences[0]
+    text = f"yes: {lead.value:+.2g} +-{(lead.high - lead.low) / 2:.2g} over the next {parts}"
+    return text if configurations == 2 else f"{text}; beats each of {configurations - 1}"
+
+
+def _may_be(judgement: Judgement, configurations: int) -> str:
+    return f"{len(judgement.may_be_best)} of {configurations} may be the best"
 
 
 def _undecided(comparison: Comparison, judgement: Judgement, configurations: int, detect: float | None) -> str:
-    text = f"undecided: {len(judgement.may_be_best)} of {configurations} may be the best"
+    text = f"undecided: {_may_be(judgement, configurations)}"
     if not judgement.known:
         return f"{text}; too few images, or groups of them, to say more"
     lead = judgement.differences[0]

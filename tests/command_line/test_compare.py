@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -73,12 +74,25 @@ def test_with_one_replicate_trials_are_ranked_as_ever(stored: Show) -> None:
     stored([record(0, 0.7), record(1, 0.9)])
     rows = asked("compare")
     assert [(row["trial"], row["rank"], row["value"]) for row in rows] == [(1, 1, 0.9), (0, 2, 0.7)]
-    assert all(set(row) == TRIAL_KEYS for row in rows)
-    assert line(call("compare"), "state") == ["rank", "trial", "state", "val_auc", "epoch", "optimizer", "time"]
+    assert all(set(row) == {*TRIAL_KEYS, "rank_low", "rank_high"} for row in rows)
+    assert line(call("compare"), "state") == [
+        "rank",
+        "may",
+        "be",
+        "trial",
+        "state",
+        "val_auc",
+        "epoch",
+        "optimizer",
+        "time",
+    ]
     best = asked("best")
     assert set(best) == TRIAL_KEYS | {"certainty", "checkpoint_fault", "test", "test_looks", "registered"}
-    assert set(best["certainty"]) == {"lead", "standard_error", "tied", "text"}
-    assert "each configuration ran once" in best["certainty"]["text"]
+    assert set(best["certainty"]) == {
+        "lead", "standard_error", "tied", "text", "verdict", "about", "basis", "may_be_best", "low", "high", "p",
+        "winner_value",
+    }  # fmt: skip
+    assert "which configuration: unknown, each ran once" in best["certainty"]["text"]
 
 
 def test_replicates_are_ranked_by_their_mean_and_the_lucky_one_comes_after(stored: Show) -> None:
@@ -92,11 +106,11 @@ def test_replicates_are_ranked_by_their_mean_and_the_lucky_one_comes_after(store
     assert rows[0]["se"] == pytest.approx(0.1 / 3**0.5)
     assert (rows[2]["sd"], rows[2]["n"]) == (None, 1)
     done = call("compare", "--columns", "val_auc")
-    headings = ["rank", "point", "state", "seeds", "val_auc", "sd", "best", "trial", "optimizer", "time"]
+    headings = ["rank", "may", "be", "point", "state", "seeds", "val_auc", "sd", "best", "trial", "optimizer", "time"]
     assert line(done, "state") == headings
-    assert line(done, "PRUNED") == ["3", "1", "PRUNED", "1/3", "0.9500", "-", "0.9500", "3", "sgd", "6s"]
-    assert "fewer seeds" in done.stdout
-    assert "fewer seeds" not in call("compare", "--top", "2").stdout
+    assert line(done, "PRUNED") == ["3", "-", "1", "PRUNED", "1/3", "0.9500", "-", "0.9500", "3", "sgd", "6s"]
+    assert "fewer seeds to the end" in done.stdout
+    assert "fewer seeds to the end" not in call("compare", "--top", "2").stdout
 
 
 def test_single_trials_are_ranked_when_asked_for(stored: Show) -> None:
@@ -143,14 +157,16 @@ def test_best_of_replicates_is_the_best_mean_and_hands_over_its_best_trial(store
     assert "best of s by mean val_auc: configuration 0 (3 of 3 seeds ran to the end)" in screen
     assert "0.80000 mean, standard deviation 0.10000 between seeds" in screen
     assert "trials/2 (trial 2, seed 9: the best of them, 0.90000 at epoch 2 of 2)" in screen
-    assert "in 3 paired seeds" in screen
+    assert "certain?     undecided: 2 of 2 may be the best" in screen
     ranking, winner = require_best(Path(), None, None, None)
     assert (winner.record.trial, winner.value, len(ranking.rows)) == (2, 0.9, 6)
 
 
 def test_weights_that_are_gone_are_said_with_the_way_to_make_them_again(stored: Show) -> None:
     stored([record(0, 0.9, kept=False), record(1, 0.8)])
-    assert "not kept (keep.per_study); `study rerun run0` makes them again" in call("best").stdout
+    again = re.search(r"not kept \(keep.per_study\); `(.*)` makes them again", call("best").stdout)
+    assert again is not None
+    assert re.fullmatch(r"study rerun s/0 --results \S+ --save DIR", again[1])
     assert asked("best")["kept"] is False
     stored([record(0, 0.9), record(1, 0.8, kept=False)])
     assert "not kept" not in call("best").stdout

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from ranking_kit import P, record
 
-from cli.commands.results.best import _certainty, print_best
+from cli.commands.results.best import print_best
 from cli.queries.ranking import Ranking
 from cli.queries.stored_predictions import NoPredictionsError, judge_stored
+from cli.queries.verdict import certainty_of
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from study.analysis.ranking import rank_configurations, rank_trials
 from study.config.search_config import Objective
@@ -60,7 +61,7 @@ def _seeds(folder: Path, leads: Mapping[int, float], seeds: int = 3) -> list[Tri
 @pytest.mark.parametrize("metric", ["val_auc", "val_accuracy", "val_f1", "val_loss", "val_recall.yes"])
 def test_a_clear_lead_of_one_run_is_one_of_a_checkpoint(tmp_path: Path, metric: str) -> None:
     ranking = _ranking([_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0), _trial(tmp_path, 2, 0.8)], metric)
-    found = _certainty(ranking, tmp_path)
+    found = certainty_of(ranking, tmp_path)
     assert (found["verdict"], found["about"], found["may_be_best"], found["tied"]) == ("yes", "checkpoints", [1], 0)
     assert found["text"].startswith("which checkpoint: trial 1, ")
     assert "which configuration: unknown, each ran once" in found["text"]
@@ -70,15 +71,15 @@ def test_a_clear_lead_of_one_run_is_one_of_a_checkpoint(tmp_path: Path, metric: 
 
 def test_a_close_lead_is_undecided_and_trials_stopped_early_are_named(tmp_path: Path) -> None:
     records = [_trial(tmp_path, 0, 2.0), _trial(tmp_path, 1, 2.0), _trial(tmp_path, 2, 1.9, state=P)]
-    found = _certainty(_ranking(records), tmp_path)
+    found = certainty_of(_ranking(records), tmp_path)
     assert found["verdict"] == "undecided"
     assert found["tied"] >= 1
-    assert found["text"].endswith("; 1 were stopped early; what they would have become is not known")
+    assert found["text"].endswith("; 1 was stopped early; what it would have become is not known")
 
 
 def test_seeds_are_judged_together_with_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ranking = _ranking(_seeds(tmp_path, {0: 1.5, 1: 4.0, 2: 1.4}), seeds=3, baseline=0)
-    found = _certainty(ranking, tmp_path)
+    found = certainty_of(ranking, tmp_path)
     assert (found["verdict"], found["about"], found["may_be_best"]) == ("yes", "configurations", [1])
     assert found["text"].startswith("yes: +0.")
     assert found["text"].endswith("images); beats each of 2")
@@ -118,12 +119,12 @@ def test_trials_have_ranks_too(tmp_path: Path) -> None:
 def test_a_configuration_with_fewer_seeds_is_set_aside(tmp_path: Path) -> None:
     records = _seeds(tmp_path, {0: 1.5, 1: 3.0})
     records.append(_trial(tmp_path, 20, 5.0, point=2))
-    found = _certainty(_ranking(records, seeds=3), tmp_path)
+    found = certainty_of(_ranking(records, seeds=3), tmp_path)
     assert found["text"].endswith("; not judged: 1 that ran fewer seeds")
     assert found["unjudged"] == 1
 
 
-def test_what_cannot_be_compared_is_said_and_judged_by_formulas(tmp_path: Path) -> None:
+def test_what_cannot_be_compared_is_said_and_judged_by_values(tmp_path: Path) -> None:
     records = [_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0)]
     plain = _ranking(records)
     cases = [
@@ -137,7 +138,9 @@ def test_what_cannot_be_compared_is_said_and_judged_by_formulas(tmp_path: Path) 
     for ranking, message in cases:
         with pytest.raises(NoPredictionsError, match=message):
             judge_stored(ranking, tmp_path)
-        assert {"lead", "tied", "text"} <= _certainty(ranking, tmp_path).keys()
+        found = certainty_of(ranking, tmp_path)
+        assert found["basis"] in ("counts", "values")
+        assert (found["verdict"], found["winner_value"]) == ("undecided", None)
     with pytest.raises(NoPredictionsError, match="within one study"):
         judge_stored(plain, None)
     other = tmp_path / "trial1" / SCORES
@@ -149,13 +152,13 @@ def test_what_cannot_be_compared_is_said_and_judged_by_formulas(tmp_path: Path) 
 
 def test_groups_that_were_stored_widen_the_error_and_other_ids_are_not_compared(tmp_path: Path) -> None:
     ranking = _ranking([_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 2.0)])
-    alone = _certainty(ranking, tmp_path)["standard_error"]
+    alone = certainty_of(ranking, tmp_path)["standard_error"]
     for number in (0, 1):
         file = tmp_path / f"trial{number}" / SCORES
         with np.load(file) as stored:
             arrays = dict(stored)
         np.savez(file, **arrays, ids=np.arange(IMAGES), groups=np.arange(IMAGES) // 80)
-    grouped = _certainty(ranking, tmp_path)
+    grouped = certainty_of(ranking, tmp_path)
     assert grouped["standard_error"] != pytest.approx(alone, rel=0.01)
     assert grouped["verdict"] == "undecided"  # five people cannot decide
     np.savez(file, **arrays, ids=np.arange(IMAGES)[::-1], groups=np.arange(IMAGES) // 80)

@@ -21,6 +21,7 @@ from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results
 from cli.output import number, print_json, short_path
 from cli.queries.ranking import Ranking, rank_study, require_candidate, winner_of
 from cli.queries.study_handle import open_study
+from cli.queries.verdict import certainty_of
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from cli.views.tables import print_table
 from study.errors import UsageError
@@ -28,7 +29,6 @@ from study.errors import UsageError
 if TYPE_CHECKING:
     from cli.queries.study_handle import StudyInFolder
     from study.analysis.ranking import Configuration, RankedTrial
-    from study.analysis.significance import Verdict
     from study.records import FinalLook, TrialRecord
     from tracking.models.model_registry import Registered
 
@@ -81,7 +81,7 @@ def best(
             _warn_of_lost(open_study(results, ranking.study), front_records(ranking))
         return
     winner = winner_of(ranking)
-    certainty = _certainty(ranking, None if tracking_uri else results)
+    certainty = certainty_of(ranking, None if tracking_uri else results)
     looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again, storage=storage)
     own, done = look_at(looks, winner), None
     if register is not None:
@@ -124,21 +124,6 @@ def _warn_of(fault: str | None) -> None:
 def _warn_of_lost(study: StudyInFolder, records: Sequence[TrialRecord]) -> None:
     for record in records:
         _warn_of(fault_of_checkpoint(study, record))
-
-
-def _certainty(ranking: Ranking, results: Path | None) -> dict[str, Any]:
-    """Return how sure the lead is: by the stored predictions, or where there are none by formulas and seeds."""
-    from cli.queries.stored_predictions import NoPredictionsError, judge_stored
-
-    try:
-        return judge_stored(ranking, results).certainty
-    except NoPredictionsError:
-        from study.analysis.significance import judge_best, judge_configurations
-
-        found: Verdict = judge_best(ranking.rows, ranking.metric, ranking.class_counts)
-        if ranking.configurations:
-            found = judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts)
-        return asdict(found)
 
 
 def _print_looks(looks: tuple[FinalLook, ...], own: FinalLook | None) -> None:
@@ -258,7 +243,7 @@ def print_best(ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, An
     typer.echo(f"  params       {params or '-'}")
     typer.echo(f"  checkpoint   {short_path(record.checkpoint)}{_of_trial(ranking, winner)}")
     if record.kept is False:
-        typer.echo(f"  weights      not kept (keep.per_study); {_rerun(record)} makes them again")
+        typer.echo(f"  weights      not kept (keep.per_study); {_rerun(ranking, record)} makes them again")
     typer.echo(f"  MLflow run   {record.run_id or 'not sent yet'}")
     if expected := certainty.get("winner_value"):
         ends = f"({number(expected['low'])} to {number(expected['high'])})"
@@ -286,10 +271,10 @@ def print_front(ranking: Ranking) -> None:
     lost = [record for record in records if record.kept is False]
     if lost:
         numbers = ", ".join(str(record.trial) for record in lost)
-        typer.echo(f"weights not kept (keep.per_study): trial {numbers}; {_rerun(lost[0])} makes them again")
+        typer.echo(f"weights not kept (keep.per_study): trial {numbers}; {_rerun(ranking, lost[0])} makes them again")
     typer.echo(f"certain?  {front_certainty(ranking)}")
     if len(records) > 1:
-        pick = f"`study best {ranking.study} --metric {ranking.metric}` picks one"
+        pick = f"`{ranking.command('best')} --metric {ranking.metric}` picks one"
         typer.echo(f"each of them is the better one by some objective, or as good; {pick}")
 
 
@@ -326,5 +311,5 @@ def _of_trial(ranking: Ranking, winner: RankedTrial) -> str:
     )
 
 
-def _rerun(record: TrialRecord) -> str:
-    return f"`study rerun {record.run_id or 'RUN_ID'}`"
+def _rerun(ranking: Ranking, record: TrialRecord) -> str:
+    return f"`{ranking.command('rerun', record.trial)} --save DIR`"

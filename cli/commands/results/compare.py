@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -60,6 +59,7 @@ def compare(
     from cli.queries.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
     from cli.queries.ranking import rank_studies
     from cli.queries.server_queries import read_ranked
+    from cli.queries.verdict import with_verdict
     from cli.views.leaderboard import (
         configuration_json,
         configuration_table,
@@ -80,8 +80,9 @@ def compare(
         for name in (dict.fromkeys(names) if names else [None])
     ]
     ranking = rank_studies(studies, metric, condition, trials=trials)
-    if not (trials and ranking.configurations):  # single trials of one configuration do not compete
-        ranking = _judged(ranking, None if tracking_uri else results)
+    competes = not (trials and ranking.configurations)  # single trials of one configuration do not
+    if competes and not ranking.objective_list:
+        ranking = with_verdict(ranking, None if tracking_uri else results)
     records = [record for study in studies for record in (*study.records, *study.sample)]
     single = trials or not ranking.configurations
     extra = OF_CONFIGURATIONS[:1] if single else OF_CONFIGURATIONS
@@ -95,22 +96,6 @@ def compare(
     else:
         rows = [(configuration_fields(configuration), configuration) for configuration in ranking.configurations]
         _print_ranking(ranking, rows, configuration_table, configuration_json, more, keys, top, kind)
-
-
-def _judged(ranking: Ranking, results: Path | None) -> Ranking:
-    """Return a ranking with what its trials' stored predictions say, where they can be compared."""
-    from cli.queries.stored_predictions import NoPredictionsError, judge_stored
-
-    if ranking.objective_list:
-        return ranking
-    try:
-        verdict = judge_stored(ranking, results)
-    except NoPredictionsError:
-        return ranking
-    return replace(
-        ranking, rank_intervals=verdict.ranks, baseline_differences=verdict.to_baseline(ranking.baseline),
-        notes=(*ranking.notes, f"certain?  {verdict.text}"),
-    )  # fmt: skip
 
 
 def _print_ranking(
