@@ -34,7 +34,7 @@ def rerun(
     from study.engine.rerun import rerun as run_again
 
     study, record = find_trial(results, run, epochs=True)
-    require_rerunnable(record)
+    require_rerunnable(record, study.layout)
     objective = study.view.spec.objective.metric
     then = {metrics.epoch: metrics.values.get(objective) for metrics in record.history}
 

@@ -57,8 +57,8 @@ class RerunResult:
         return not self.differences and self.epochs_now == self.record.epochs_run and self.same_weights is not False
 
 
-def require_rerunnable(record: TrialRecord) -> None:
-    """Raise an error unless a trial ended with metrics that can be compared.
+def require_rerunnable(record: TrialRecord, layout: StudyLayout) -> None:
+    """Raise an error unless a trial of the study there ended with metrics that can be compared.
 
     Raises:
         StudyError: it failed, has not ended, or ended before its first epoch.
@@ -68,7 +68,8 @@ def require_rerunnable(record: TrialRecord) -> None:
         raise StudyError(f"only a trial that ended with metrics can be run again, but {what} failed: {record.error}")
     if not record.state.is_finished:
         raise StudyError(
-            f"only a finished trial can be run again, but {what} is {record.state}; wait, or `study resume`"
+            f"only a finished trial can be run again, but {what} is {record.state}; wait, or "
+            f"`{layout.command('resume')}`"
         )
     if not record.history:
         raise StudyError(f"only a trial with a finished epoch can be run again, but {what} ended before its first")
@@ -96,7 +97,7 @@ def rerun(
     Raises:
         StudyError: the trial has nothing to compare, its data changed, its weights are gone, or ``save`` holds files.
     """
-    require_rerunnable(record)
+    require_rerunnable(record, layout)
     require_same_data(storage, layout, data)
     if save is not None:
         _require_empty(save)

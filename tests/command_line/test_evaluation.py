@@ -61,9 +61,10 @@ def record(folder: Path, *, kept: bool, run_id: str | None = "ab12") -> TrialRec
     return TrialRecord("faces", 7, TrialState.COMPLETE, {}, {}, checkpoint=str(folder), kept=kept, run_id=run_id)
 
 
-@pytest.mark.parametrize(("run_id", "named"), [("ab12", "ab12"), (None, "RUN_ID")])
-def test_weights_that_were_not_kept_can_be_made_again(tmp_path: Path, run_id: str | None, named: str) -> None:
+@pytest.mark.parametrize("run_id", ["ab12", None])
+def test_weights_that_were_not_kept_can_be_made_again(tmp_path: Path, run_id: str | None) -> None:
+    study = SimpleNamespace(layout=Layout(tmp_path / "results").study("faces"))
     with pytest.raises(ExportError, match=r"trial 7 of `faces` were deleted") as refused:
-        weights_folder(SimpleNamespace(), record(tmp_path, kept=False, run_id=run_id))  # type: ignore[arg-type]
-    assert f"`study rerun {named}` makes them again" in str(refused.value)
+        weights_folder(study, record(tmp_path, kept=False, run_id=run_id))  # type: ignore[arg-type]
+    assert f"`study rerun faces/7 --results {tmp_path}/results --save DIR` makes them again" in str(refused.value)
     assert "`keep: {per_study: all}`" in str(refused.value)

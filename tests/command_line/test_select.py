@@ -77,7 +77,7 @@ def test_a_bad_expression_is_told(call: Any, expression: str, words: str) -> Non
 def test_columns_show_metrics_hyperparameters_and_facts(call: Any, asked: Any) -> None:
     shown = call("compare", "a", "--columns", "val_loss, batch_size, seed", "--top", "1")
     heading = next(line for line in shown.stdout.splitlines() if "rank" in line).split()
-    assert heading[:7] == ["rank", "trial", "state", "val_auc", "val_loss", "batch_size", "seed"]
+    assert heading[:9] == ["rank", "may", "be", "trial", "state", "val_auc", "val_loss", "batch_size", "seed"]
     assert asked("compare", "a", "--columns", "batch_size,depth", "--top", "1")[0]["columns"]["batch_size"] == 64
     assert "columns" not in asked("compare", "a")[0]
     with pytest.raises(UsageError, match=r"--columns: no trial reports `val_acc`; did you mean `val_auc`"):

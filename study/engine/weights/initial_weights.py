@@ -65,12 +65,13 @@ def required_weights(spec: StudySpec) -> tuple[WeightsKey, ...]:
     return tuple(WeightsKey(init, family, depth) for init in dict.fromkeys(given) for family, depth in models)
 
 
-def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dict[str, Path]:
+def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str], options: str = "") -> dict[str, Path]:
     """Return the file or folder of the weights of every ``checkpoint:PATH`` and ``run:RUN_ID``.
 
     Args:
         wanted: as returned by ``required_weights``.
         runs: paths or URIs of checkpoints by MLflow run id.
+        options: of commands in messages, which name the results folder; with a blank before each.
 
     Raises:
         WeightsError: a path does not exist or holds something else, or a run is unknown, has no checkpoint or lost its
@@ -96,14 +97,14 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str]) -> dic
             if run not in runs:
                 raise WeightsError(
                     f"init {printable(key.init)} must be the run of a trial in this results folder that ended with a "
-                    "checkpoint, but there is none; `study best` names one, checkpoint:PATH takes any file of weights"
+                    f"checkpoint, but there is none; `study best{options}` names one, checkpoint:PATH takes any file of weights"
                 )
             folder = located[key.init] = download_checkpoint(runs[run])
             if not (folder / WEIGHTS).is_file():
                 raise WeightsError(
                     f"init {printable(key.init)} must be the run of a trial whose weights were kept, but {runs[run]} "
-                    f"has none any more; `study rerun {run}` makes them again, `keep: {{per_study: all}}` keeps those "
-                    "of every trial"
+                    f"has none any more; `study rerun {run}{options} --save DIR` makes them again, `keep: "
+                    "{per_study: all}` keeps those of every trial"
                 )
     return located
 
