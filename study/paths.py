@@ -15,7 +15,7 @@ from study.files import OutsideError, expand_home
 LAST_CHECKPOINT = "last.pt"
 WEIGHTS, CARD, SCORES = "model.safetensors", "checkpoint.json", "validation.npz"
 """The files of a selected checkpoint's folder."""
-SHIFTED_SCORES = "shifted.npz"
+SHIFTED_SCORES, TEST_SCORES = "shifted.npz", "test.npz"
 STUDIES = "studies"
 _EPOCH_FOLDER = re.compile(r"epoch-\d{1,9}")
 _OWN_CHECKPOINT = re.compile(r"(?:(?:^|/)trials|.*/studies/[^/]+/trials)/\d+/epoch-\d+")

@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import typer
 
-from cli.output import moment
+from cli.output import moment, number
 from cli.queries.study_handle import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
-from study.paths import is_uri
+from study.files import open_inside, write_atomic
+from study.metric_catalog import VAL_PREFIX
+from study.paths import TEST_SCORES, is_uri
 from study.records import FinalLook, TrialRecord
 
 if TYPE_CHECKING:
@@ -22,7 +26,10 @@ if TYPE_CHECKING:
 
     from cli.queries.ranking import Ranking
     from study.analysis.ranking import RankedTrial
+    from study.data.dataset import ImageSet
     from study.export import FinalScores
+
+_TOLERANCE = 1e-4
 
 
 def look_at(looks: Sequence[FinalLook], winner: RankedTrial) -> FinalLook | None:
@@ -108,8 +115,7 @@ def evaluate_on_test(
     study: StudyInFolder,
     ranking: Ranking,
     winner: RankedTrial,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    images: ImageSet,
     *,
     again: bool,
     storage: str | None = None,
@@ -129,7 +135,7 @@ def evaluate_on_test(
             _send_to_mlflow(results, study, known)
         return known
     require_first_test_evaluation(study.looks, winner, again=again)
-    if len(labels) == 0:
+    if not len(images):
         raise StudyStorageError(f"`{study.name}` keeps no test images; its data.fractions or folder has none")
     record = winner.record
     assert record.epoch is not None
@@ -140,13 +146,29 @@ def evaluate_on_test(
             return known
         require_first_test_evaluation(stored.looks, winner, again=again)
         try:
-            values = evaluate_checkpoint(folder, images, labels)
+            values, scores = evaluate_checkpoint(folder, images.images, images.labels)
         except (OSError, ValueError, RuntimeError) as error:
             raise ExportError(f"cannot score the checkpoint in {record.checkpoint}: {error}") from error
         new = FinalLook(record.trial, record.epoch, ranking.metric, time.time(), values)
         stored.record_test_evaluation(new)
+        _save_scores(study, record, scores, images)
         _send_to_mlflow(results, study, new)
     return new
+
+
+def _save_scores(study: StudyInFolder, record: TrialRecord, scores: NDArray[np.float64], images: ImageSet) -> None:
+    """Store the scores of the test images in the trial's folder, in the form of those of the validation images."""
+    import numpy as np
+
+    from study.data.splits import image_groups, image_ids
+    from study.training.checkpoint import stored_arrays
+
+    groups = image_groups(images.names, study.view.spec.data.group_by)
+    arrays = stored_arrays(scores, images.labels, image_ids(images.names), groups)
+    with suppress(OSError):  # the look itself is on record, and its interval then follows from the number of images
+        folder = study.layout.trial(record.trial)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / TEST_SCORES, lambda file: np.savez(file, **arrays))
 
 
 def _send_to_mlflow(results: Path, study: StudyInFolder, new: FinalLook) -> None:
@@ -181,8 +203,7 @@ def final_scores(
     study: StudyInFolder,
     ranking: Ranking,
     winner: RankedTrial,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    images: ImageSet,
     *,
     again: bool,
     storage: str | None = None,
@@ -190,10 +211,10 @@ def final_scores(
     """Return what a bundle says of the test images; where they must not be looked at, it says why."""
     from study.export import FinalScores
 
-    if len(labels) == 0:
+    if not len(images):
         return FinalScores("the study keeps none")
     try:
-        own = evaluate_on_test(results, study, ranking, winner, images, labels, again=again, storage=storage)
+        own = evaluate_on_test(results, study, ranking, winner, images, again=again, storage=storage)
     except StudyStorageError as refused:
         return FinalScores(f"not scored: {refused}")
     return FinalScores(describe_test_evaluations(open_study(results, study.name).looks, own), own.metrics)
@@ -207,3 +228,68 @@ def describe_test_evaluations(looks: tuple[FinalLook, ...], own: FinalLook) -> s
         return f"{first}, for the first time"
     before = ", ".join(f"trial {look.trial}" for look in looks[:place])
     return f"{first}, after they had been looked at for {before}: a little flattering"
+
+
+@dataclass(frozen=True)
+class ValueOnTest:
+    """A metric of the test images, by its bare name, with the ends of its 95 % interval where that is known."""
+
+    metric: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def value_on_test(study: StudyInFolder, own: FinalLook) -> ValueOnTest | None:
+    """Return the metric that a checkpoint was chosen by on the test images, None where it is not one of images.
+
+    Its interval is that of the stored scores, or where there are none follows from the number of images.
+    """
+    from study.analysis.verdict_by_values import bare_metric
+
+    bare = bare_metric(own.ranked_by)
+    if bare not in own.metrics:
+        return None
+    value = own.metrics[bare]
+    ends = _ends_by_scores(study, own, bare, value) or _ends_by_counts(study, bare, value)
+    return ValueOnTest(bare, value, *(ends or (None, None)))
+
+
+def _ends_by_scores(study: StudyInFolder, own: FinalLook, bare: str, value: float) -> tuple[float, float] | None:
+    import numpy as np
+
+    from cli.queries.stored_predictions import NoPredictionsError, measured_metric
+    from study.analysis.predictions import Predictions
+    from study.metric_catalog import metric_slug
+
+    path = study.layout.trial(own.trial) / TEST_SCORES
+    try:
+        metric, _ = measured_metric(VAL_PREFIX + bare)
+        with open_inside(path, path.parent) as file, np.load(file) as stored:
+            scores, labels = stored["scores"].astype(np.float64), stored["labels"].astype(np.int64)
+            groups = stored.get("groups")
+        only, classes = np.zeros(1, np.int64), tuple(map(metric_slug, study.classes))
+        comparison, _ = Predictions(scores[None], labels, only, only, (0,), classes, groups).comparison(metric)
+    except (NoPredictionsError, OSError, BadZipFile, EOFError, KeyError, ValueError, AssertionError):
+        return None
+    if abs(float(comparison.runs.means[0]) * comparison.mode - value) > _TOLERANCE or not comparison.measured.known:
+        return None  # of another look
+    return comparison.interval(0, value, float(comparison.half_widths()[0]))
+
+
+def _ends_by_counts(study: StudyInFolder, bare: str, value: float) -> tuple[float, float] | None:
+    import numpy as np
+
+    from study.analysis.verdict_by_values import compare_values
+
+    only, counts = np.zeros(1, np.int64), study.class_counts.get("test", ())
+    comparison, basis = compare_values(np.array([value]), only, only, VAL_PREFIX + bare, "max", counts)
+    return comparison.interval(0, value, float(comparison.half_widths()[0])) if basis == "counts" else None
+
+
+def describe_value_on_test(looks: Sequence[FinalLook], own: FinalLook, found: ValueOnTest) -> str:
+    """Return in one line what the test images say of a checkpoint, and after how many looks."""
+    place = [(look.trial, look.epoch) for look in looks].index((own.trial, own.epoch))
+    times = "once" if place == 0 else f"{place + 1} times"
+    ends = "" if found.low is None else f" ({number(found.low)} to {number(found.high)})"
+    return f"test, looked at {times}: {number(found.value)}{ends}"

@@ -45,6 +45,7 @@ class Ranking:
         baseline_differences: of each point to the baseline, with the ends of intervals that all hold together.
         looks: the evaluations on the test images.
         is_interim: whether a study still runs.
+        look: which look at its growing results this is.
         is_adaptive: whether a search chose points by the results of earlier ones.
         options: of a command that reads these studies again, with a blank before each.
     """
@@ -70,6 +71,7 @@ class Ranking:
     rank_intervals: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     baseline_differences: Mapping[int, tuple[float, float, float]] = field(default_factory=dict)
     is_interim: bool = False
+    look: int = 1
     is_adaptive: bool = False
     options: str = ""
 
@@ -167,6 +169,7 @@ def rank_studies(
         looks=tuple(look for study in studies for look in study.looks),
         is_part=any(study.is_part for study in studies),
         is_interim=any(study.state == "running" for study in studies),
+        look=max(study.look for study in studies),
         is_adaptive=any(study.is_adaptive for study in studies),
         options=studies[0].options,
     )

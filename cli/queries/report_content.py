@@ -12,7 +12,7 @@ from cli.output import moment, short_path
 from cli.queries.ranking import Ranking, rank_studies
 from cli.queries.stored_predictions import NoPredictionsError, StoredVerdict, judge_stored, load_predictions
 from cli.queries.study_handle import StudyInFolder, open_study
-from study.analysis.significance import judge_best, judge_configurations
+from cli.queries.verdict import certainty_of
 from study.config.search_config import Objective
 from study.errors import StudyError
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
@@ -114,16 +114,12 @@ def _judged(ranking: Ranking, results: Path) -> tuple[StoredVerdict | None, str]
 
 
 def _answer(ranking: Ranking, stored: StoredVerdict | None) -> str:
-    """Return the verdict in words: by predictions, or where there are none by formulas and seeds."""
+    """Return the verdict in words: by predictions, or where there are none by values."""
     if ranking.objective_list:
         if ranking.configurations:
             return f"The front compares means over up to {ranking.replicates} seeds, and not their spread."
         return "Each configuration ran once, and the front takes its values as they are."
-    if stored is not None:
-        return stored.text
-    if ranking.configurations:
-        return judge_configurations(ranking.configurations, ranking.mode, ranking.class_counts).text
-    return judge_best(ranking.rows, ranking.metric, ranking.class_counts).text
+    return str(certainty_of(ranking, None)["text"]) if stored is None else stored.text
 
 
 def _entries(ranking: Ranking, standings: Mapping[int, Standing]) -> Iterator[Entry]:

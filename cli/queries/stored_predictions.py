@@ -57,6 +57,7 @@ class StoredVerdict:
         basis: what the verdict rests on.
         images: the images that the metric is measured on, in words, where it rests on their number.
         is_interim: whether the study still runs.
+        look: which look at growing results this is, as a study may be extended and be looked at while it runs.
     """
 
     comparison: Comparison
@@ -67,13 +68,21 @@ class StoredVerdict:
     basis: Basis = "predictions"
     images: str = ""
     is_interim: bool = False
+    look: int = 1
+
+    @property
+    def level(self) -> float:
+        """The level of all that is said; each later look has a smaller part of the 5 %."""
+        from study.analysis.contrast import look_level
+
+        return look_level(self.look)
 
     @cached_property
     def judgement(self) -> Judgement:
         """The answer."""
         from study.analysis.verdict import judge
 
-        return judge(self.comparison)
+        return judge(self.comparison, level=self.level)
 
     @property
     def is_certain(self) -> bool:
@@ -97,7 +106,8 @@ class StoredVerdict:
             words = verdict_words(self.comparison, self.judgement, self.names)
         else:
             words = words_by_values(self.comparison, self.judgement, self.names, self.basis, self.images)
-        return ("so far: " if self.is_interim else "") + words + self.aside
+        looks = f" (level split over {self.look} looks)" if self.look > 1 else ""
+        return ("so far: " if self.is_interim else "") + words + looks + self.aside
 
     @property
     def certainty(self) -> dict[str, Any]:
@@ -116,6 +126,8 @@ class StoredVerdict:
             "verdict": "yes" if self.is_certain else "undecided",
             "about": found.about,
             "basis": self.basis,
+            "level": self.level,
+            "so_far": self.is_interim,
             "may_be_best": [self.keys[k] for k in self.may_be_best],
             "low": None if lead is None else lead.low,
             "high": None if lead is None else lead.high,
@@ -139,7 +151,7 @@ class StoredVerdict:
 
         if baseline not in self.keys:
             return {}
-        rows = against_baseline(self.comparison, self.keys.index(baseline))
+        rows = against_baseline(self.comparison, self.keys.index(baseline), level=self.level)
         return {
             key: (row.value, row.low, row.high) for key, row in zip(self.keys, rows, strict=True) if key != baseline
         }
@@ -179,7 +191,10 @@ def judge_stored(ranking: Ranking, results: Path | None) -> StoredVerdict:
     candidates = candidates_of(ranking)
     comparison = compare_stored(ranking, results, candidates.trials)
     aside, unjudged = describe_aside(ranking)
-    return StoredVerdict(comparison, candidates.keys, candidates.names, aside, unjudged, is_interim=ranking.is_interim)
+    return StoredVerdict(
+        comparison, candidates.keys, candidates.names, aside, unjudged,
+        is_interim=ranking.is_interim, look=ranking.look,
+    )  # fmt: skip
 
 
 def compare_stored(ranking: Ranking, results: Path | None, trials: Sequence[Sequence[TrialRecord]]) -> Comparison:
@@ -197,11 +212,11 @@ def compare_stored(ranking: Ranking, results: Path | None, trials: Sequence[Sequ
         raise NoPredictionsError("predictions are compared within one study of a results folder")
     if not trials:
         raise NoPredictionsError("nothing has ended with a checkpoint yet")
-    metric, images = _metric(ranking.metric)
+    metric, images = measured_metric(ranking.metric)
     return _compare(Layout(results), ranking, metric, images, trials)
 
 
-def _metric(name: str) -> tuple[str, str | None]:
+def measured_metric(name: str) -> tuple[str, str | None]:
     """Return a metric as ``influence`` calls it, and the shifted set it is about."""
     from study.analysis.influence import OF_CLASS, split_metric
 

@@ -47,6 +47,8 @@ class StudyHandle(ABC):
     classes: tuple[str, ...] = ()
     looks: tuple[FinalLook, ...]
     state: str = ""
+    look: int = 1
+    """Which look at its results this is: each extension makes one more, and so does one while it runs."""
     is_adaptive: bool = False
     options: str = ""
     """Options of a command that reads the study, with a blank before each."""
@@ -88,6 +90,7 @@ class StudyInFolder(StudyHandle):
         }
         self.looks = view.looks
         self.options = layout.results_option
+        self.look = 1 + len(view.extensions) + (state == "running")
         self.is_adaptive = self.design == "search" and view.spec.search.sampler not in _UNGUIDED
 
     @property

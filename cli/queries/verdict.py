@@ -48,7 +48,7 @@ def _judge_values(ranking: Ranking) -> StoredVerdict | None:
     images = f"{sum(ranking.class_counts)} {images_in_words(ranking.metric)}"
     aside, unjudged = describe_aside(ranking)
     return StoredVerdict(
-        comparison, candidates.keys, candidates.names, aside, unjudged, basis, images, ranking.is_interim
+        comparison, candidates.keys, candidates.names, aside, unjudged, basis, images, ranking.is_interim, ranking.look
     )
 
 

@@ -11,6 +11,7 @@ from study.analysis.power import cheapest, components_of
 from study.analysis.verdict import Comparison, Judgement
 from study.analysis.verdict_by_values import Basis, p_whatever_the_pairing
 
+
 def verdict_words(
     comparison: Comparison, judgement: Judgement, names: Sequence[str], detect: float | None = None
 ) -> str:

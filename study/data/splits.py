@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections import defaultdict
@@ -42,6 +43,28 @@ def group_keys(names: Sequence[str], pattern: str) -> dict[str, str]:
             f"{len(names)}: {shown}; {WAY_OUT} or move the files out"
         )
     return keys
+
+
+def image_ids(names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return [len(names)] numbers that tell names apart, short enough to be stored with every trial."""
+    digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names)
+    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)
+
+
+def image_groups(names: Sequence[str], pattern: str | None) -> npt.NDArray[np.int64] | None:
+    """Return [len(names)] numbers that are equal for images of one group, None where they have no groups.
+
+    Args:
+        names: of images, such as those of a shifted set, whose names need not have a group.
+        pattern: of the group in a name, as ``group_keys`` takes it; None for no groups.
+    """
+    if pattern is None:
+        return None
+    try:
+        keys = group_keys(names, pattern)
+    except DataError:
+        return None
+    return image_ids([keys[name] for name in names])
 
 
 def require_unshared_groups(names: Mapping[str, Sequence[str]], pattern: str) -> None:

@@ -120,7 +120,8 @@ def prepare_study(spec: StudySpec, layout: StudyLayout, context: RunContext, *, 
     require_accelerators(spec, slots)
     kept = load_stored_weights(layout, required_weights(spec))
     wanted = [key for key in required_weights(spec) if key not in kept]
-    located = locate_weights(wanted, context.runs() if any(key.init.startswith(RUN) for key in wanted) else {})
+    runs = context.runs() if any(key.init.startswith(RUN) for key in wanted) else {}
+    located = locate_weights(wanted, runs, layout.results_option)
     fetching, probing = start_fetch(wanted, located), start_probe(spec, slots)
     data = load_data(spec.data, on_progress=context.callbacks.on_images)
     validate_data(spec, data)

@@ -42,8 +42,18 @@ class SelectedCheckpoint:
     @property
     def arrays(self) -> dict[str, Any]:
         """What is stored of the validation images, by name."""
-        every = {"scores": self.scores, "labels": self.labels, "ids": self.ids, "groups": self.groups}
-        return {name: array for name, array in every.items() if array is not None}
+        return stored_arrays(self.scores, self.labels, self.ids, self.groups)
+
+
+def stored_arrays(
+    scores: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    ids: NDArray[np.int64] | None,
+    groups: NDArray[np.int64] | None,
+) -> dict[str, Any]:
+    """Return what is stored of the predictions of an image set, by name."""
+    every = {"scores": scores, "labels": labels, "ids": ids, "groups": groups}
+    return {name: array for name, array in every.items() if array is not None}
 
 
 def best_folder(directory: Path, epoch: int) -> Path:

@@ -97,10 +97,15 @@ STATISTICS_BLOCK = 256
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images, uint8 RGB [N, S, S, 3], and labels, int64 [N], indices into the class names."""
+    """Images, uint8 RGB [N, S, S, 3], and labels, int64 [N], indices into the class names.
+
+    ``ids`` and ``groups`` are those of TrainingData's validation images.
+    """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    ids: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from study.metric_catalog import SHIFTED_METRIC_PREFIX
 from study.paths import SHIFTED_SCORES
 from study.training import device as devices
 from study.training import metrics
-from study.training.checkpoint import load_weights
+from study.training.checkpoint import load_weights, stored_arrays
 from study.training.dataset import DeviceImages, LabelledImages, TrainingData
 from study.training.models.architectures import Network, build_model, predict, to_device
 
@@ -95,8 +95,10 @@ def compute_logits(
     return predict(to_device(model, device, precision, channels_last=True), on_device)
 
 
-def evaluate_checkpoint(checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return the metrics, by their bare names, of a selected checkpoint on images such as the test set.
+def evaluate_checkpoint(
+    checkpoint: Path, images: NDArray[np.uint8], labels: NDArray[np.int64]
+) -> tuple[dict[str, float], NDArray[np.float64]]:
+    """Return the metrics, by their bare names, and the scores of a selected checkpoint on images such as the test set.
 
     Raises:
         OSError, ValueError, RuntimeError: the checkpoint cannot be read or used.
@@ -104,7 +106,8 @@ def evaluate_checkpoint(checkpoint: Path, images: NDArray[np.uint8], labels: NDA
     card = read_card(checkpoint)
     outputs = 1 if len(card.classes) == 2 else len(card.classes)
     model = load_model(card.config, outputs, load_weights(checkpoint))
-    return metrics.evaluate(compute_logits(model, images, card.preprocessing, card.precision), labels, card.classes)
+    logits = compute_logits(model, images, card.preprocessing, card.precision)
+    return metrics.evaluate(logits, labels, card.classes), metrics.probabilities(logits)
 
 
 Logits = Mapping[str, NDArray[np.float64]]
@@ -126,7 +129,9 @@ def evaluate_shifted(logits: Logits, data: TrainingData) -> dict[str, float]:
 
 
 def save_scores(directory: Path, logits: Logits, sets: Mapping[str, LabelledImages]) -> None:
-    """Write the scores and labels of every set beside the trial's checkpoint, as ``<set>/scores`` and ``/labels``."""
-    arrays: dict[str, Any] = {f"{name}/scores": metrics.probabilities(of_set) for name, of_set in logits.items()}
-    arrays |= {f"{name}/labels": sets[name].labels for name in logits}
+    """Write what is stored of every set beside the trial's checkpoint, as ``<set>/scores``, ``<set>/labels``, ..."""
+    arrays: dict[str, Any] = {}
+    for name, of_set in logits.items():
+        stored = stored_arrays(metrics.probabilities(of_set), sets[name].labels, sets[name].ids, sets[name].groups)
+        arrays |= {f"{name}/{key}": array for key, array in stored.items()}
     write_atomic(directory / SHIFTED_SCORES, lambda file: np.savez(file, **arrays))

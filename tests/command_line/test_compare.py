@@ -90,7 +90,7 @@ def test_with_one_replicate_trials_are_ranked_as_ever(stored: Show) -> None:
     assert set(best) == TRIAL_KEYS | {"certainty", "checkpoint_fault", "test", "test_looks", "registered"}
     assert set(best["certainty"]) == {
         "lead", "standard_error", "tied", "text", "verdict", "about", "basis", "may_be_best", "low", "high", "p",
-        "winner_value",
+        "winner_value", "level", "so_far",
     }  # fmt: skip
     assert "which configuration: unknown, each ran once" in best["certainty"]["text"]
 

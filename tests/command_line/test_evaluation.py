@@ -12,6 +12,7 @@ from tracking_backends import Backend
 from cli.queries.final_look import _send_to_mlflow, weights_folder
 from study.errors import ExportError
 from study.events import FinalLookTaken
+from study.paths import Layout
 from study.records import FinalLook, TrialRecord, TrialState
 from tracking.exporter.sync import sync
 from tracking.outbox.outbox import read_lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -21,9 +22,10 @@ from cli.queries.study_handle import open_study
 from study.analysis.ranking import rank_trials
 from study.config.search_config import Objective
 from study.data import load_data
+from study.data.dataset import ImageSet
 from study.errors import StudyStorageError
 from study.export import load_bundle
-from study.paths import Layout
+from study.paths import SHIFTED_SCORES, TEST_SCORES, Layout
 from study.records import FinalLook
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
@@ -78,6 +80,20 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     again = best(results, "--test")
     assert again["test"] == answer["test"] == best(results)["test"]
     assert len(again["test_looks"]) == 1
+    interval = answer["test"]["interval"]
+    assert interval["metric"] == "auc"
+    assert interval["low"] < interval["value"] == answer["test"]["metrics"]["auc"] < interval["high"]
+    shown = study("best", "tiny", "--results", results).stdout
+    assert re.search(r"test, looked at once: 0\.\d{4} \(0\.\d{4} to [01]\.\d{4}\)", shown)
+    with np.load(Layout(results).study("tiny").trial(answer["trial"]) / TEST_SCORES) as stored:
+        assert set(stored) == {"scores", "labels", "ids"}
+        assert roc_auc_score(stored["labels"], stored["scores"]) == pytest.approx(interval["value"])
+    with np.load(Layout(results).study("tiny").trial(answer["trial"]) / SHIFTED_SCORES) as stored:
+        assert {"lowlight/scores", "lowlight/labels", "lowlight/ids"} <= set(stored)
+    (Layout(results).study("tiny").trial(answer["trial"]) / TEST_SCORES).unlink()
+    by_counts = best(results)["test"]["interval"]
+    assert by_counts["low"] < by_counts["value"] < by_counts["high"]
+    assert {**again["test"], "interval": by_counts} == best(results)["test"]
     looks = StudyStorage.open(Layout(results).study("tiny")).looks
     assert [(look.trial, look.ranked_by) for look in looks] == [(answer["trial"], "val_auc")]
 
@@ -133,9 +149,9 @@ def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Pa
         StudyStorage.open(layout).record_test_evaluation(
             FinalLook(winner.record.trial + 1, 1, "val_loss", 1.0, {"auc": 0.5})
         )
-    images, labels = np.zeros((2, 24, 24, 3), np.uint8), np.array([0, 1])
+    images = ImageSet(np.zeros((2, 24, 24, 3), np.uint8), np.array([0, 1]), ("a", "b"))
     with pytest.raises(StudyStorageError, match="the test images are looked at once"):
-        evaluate_on_test(results, before, ranking, winner, images, labels, again=False)
+        evaluate_on_test(results, before, ranking, winner, images, again=False)
     assert len(StudyStorage.open(layout).looks) == 1
 
 

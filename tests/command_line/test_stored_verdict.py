@@ -164,3 +164,24 @@ def test_groups_that_were_stored_widen_the_error_and_other_ids_are_not_compared(
     np.savez(file, **arrays, ids=np.arange(IMAGES)[::-1], groups=np.arange(IMAGES) // 80)
     with pytest.raises(NoPredictionsError, match="in another order"):
         judge_stored(ranking, tmp_path)
+
+
+def test_later_looks_and_running_studies_are_judged_at_a_smaller_level(tmp_path: Path) -> None:
+    ranking = _ranking(_seeds(tmp_path, {0: 1.5, 1: 4.0, 2: 1.4}), seeds=3)
+    first = certainty_of(ranking, tmp_path)
+    later = certainty_of(replace(ranking, look=2, is_interim=True, is_adaptive=True), tmp_path)
+    assert (first["level"], first["so_far"], later["level"], later["so_far"]) == (0.05, False, 0.0125, True)
+    assert later["high"] - later["low"] > first["high"] - first["low"]
+    assert later["text"].startswith("so far: yes: +0.")
+    assert later["text"].endswith(
+        " (level split over 2 looks); epochs and an adaptive search chose too: only the test images are untouched"
+    )
+    assert "looks" not in first["text"]
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_more_than_fifty_are_all_judged(tmp_path: Path, seeds: int) -> None:
+    records = _seeds(tmp_path, dict.fromkeys(range(60), 2.0), seeds)
+    found = certainty_of(_ranking(records, seeds=seeds), tmp_path)
+    assert found["verdict"] == "undecided"
+    assert len(found["may_be_best"]) > 50

@@ -82,7 +82,9 @@ def test_paths_and_runs_are_located_before_any_work(tmp_path: Path) -> None:
     file = tmp_path / "w.pt"
     torch.save({"fc.bias": torch.zeros(1)}, file)
     wanted = [key(18, init=f"checkpoint:{file}"), key(18, init="run:abc")]
-    with pytest.raises(WeightsError, match=r"init run:abc .* weights were kept, .*`study rerun abc --save DIR` makes them again"):
+    with pytest.raises(
+        WeightsError, match=r"init run:abc .* weights were kept, .*`study rerun abc --save DIR` makes them again"
+    ):
         locate_weights(wanted, {"abc": str(tmp_path)})
     (tmp_path / "model.safetensors").touch()
     assert locate_weights(wanted, {"abc": str(tmp_path)}) == {f"checkpoint:{file}": file, "run:abc": tmp_path}

@@ -150,7 +150,7 @@ def test_weights_that_are_gone_are_named(study: Study) -> None:
 )
 def test_what_has_nothing_to_compare_is_refused(study: Study, changed: dict[str, object], words: str) -> None:
     with pytest.raises(StudyError, match=words):
-        require_rerunnable(replace(study.complete, **changed))  # type: ignore[arg-type]
+        require_rerunnable(replace(study.complete, **changed), study.layout)  # type: ignore[arg-type]
 
 
 def _record(*epochs: Mapping[str, float], **metrics: float) -> TrialRecord:

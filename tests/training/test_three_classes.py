@@ -74,7 +74,7 @@ def test_the_scores_are_the_softmax_of_the_weights(trained: tuple[TrainingProgre
 def test_the_judge_finds_what_validation_found(trained: tuple[TrainingProgress, Path], monkeypatch: Any) -> None:
     monkeypatch.setattr(evaluate.devices, "pick_device", lambda: CPU)
     done, folder = trained
-    results = evaluate.evaluate_checkpoint(folder, DATA.val_images, DATA.val_labels)
+    results, _ = evaluate.evaluate_checkpoint(folder, DATA.val_images, DATA.val_labels)
     values = selected(done)
     assert {f"val_{name}" for name in results} == {name for name in values if name.startswith("val_")}
     for name, value in results.items():
@@ -82,6 +82,6 @@ def test_the_judge_finds_what_validation_found(trained: tuple[TrainingProgress, 
 
 
 def test_the_judge_scores_other_images_otherwise(trained: tuple[TrainingProgress, Path]) -> None:
-    results = evaluate.evaluate_checkpoint(trained[1], DATA.train_images, DATA.train_labels)
+    results, _ = evaluate.evaluate_checkpoint(trained[1], DATA.train_images, DATA.train_labels)
     assert results["loss"] != selected(trained[0])["val_loss"]
     assert read_card(trained[1]).classes == ("top", "middle", "bottom")

@@ -47,8 +47,7 @@ def export_best(
     pictures, gone = _pictures(study, data)
     test = FinalScores(f"not scored: {gone}")
     if pictures is not None:
-        images, labels = pictures.test.images, pictures.test.labels
-        test = final_scores(results, study, ranking, winner, images, labels, again=look_again, storage=storage)
+        test = final_scores(results, study, ranking, winner, pictures.test, again=look_again, storage=storage)
     origin = Provenance(
         study=ranking.study, study_id=study.view.study_id, trial=record.trial, run_id=record.run_id,
         ranked_by=ranking.metric, candidates=sum(row.rank is not None for row in ranking.rows),

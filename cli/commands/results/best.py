@@ -11,10 +11,12 @@ import typer
 
 from cli.queries.final_look import (
     describe_test_evaluations,
+    describe_value_on_test,
     evaluate_on_test,
     fault_of_checkpoint,
     look_at,
     require_first_test_evaluation,
+    value_on_test,
     weights_folder,
 )
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results, StorageOf
@@ -84,6 +86,7 @@ def best(
     certainty = certainty_of(ranking, None if tracking_uri else results)
     looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again, storage=storage)
     own, done = look_at(looks, winner), None
+    tested = None if own is None else value_on_test(open_study(results, ranking.study), own)
     if register is not None:
         done = register_best(
             results,
@@ -104,13 +107,16 @@ def best(
     if json:
         first = ranking.configurations[0] if ranking.configurations else None
         row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
-        print_json({**row, "certainty": certainty, "test": own and asdict(own),
+        print_json({**row, "certainty": certainty, "test": own and {**asdict(own), "interval": tested and asdict(tested)},
+                   
                     "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done),
                     "checkpoint_fault": fault})  # fmt: skip
         _warn_of(fault)
         return
     print_best(ranking, winner, certainty)
     _print_looks(looks, own)
+    if own is not None and tested is not None:
+        typer.echo(f"  {describe_value_on_test(looks, own, tested)}")
     if done is not None:
         typer.echo(describe_registered(done))
     _warn_of(fault)
@@ -148,8 +154,7 @@ def _looks(
 
     data = load_data(study.view.spec.data)
     require_same_data(study.view, study.layout, data)
-    images, labels = data.test.images, data.test.labels
-    evaluate_on_test(results, study, ranking, winner, images, labels, again=again, storage=storage)
+    evaluate_on_test(results, study, ranking, winner, data.test, again=again, storage=storage)
     return open_study(results, ranking.study).looks
 
 

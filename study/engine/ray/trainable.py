@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 from ray import tune
 
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.data.dataset import DataBundle
-from study.data.splits import group_keys
+from study.data.splits import image_groups, image_ids
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
 from study.engine.trial_result import TrialResult, describe_failure, is_gpu_lost
 from study.engine.weights.initial_weights import WeightsKey
@@ -169,7 +167,6 @@ def training_data(data: DataBundle, resize: str, group_by: str | None = None) ->
         group_by: what images that belong together have in common in their names, a regular expression.
     """
     mean, std = pixel_statistics(data.train.images)
-    keys = {} if group_by is None else group_keys(data.val.names, group_by)
     return TrainingData(
         train_images=data.train.images,
         train_labels=data.train.labels,
@@ -177,17 +174,16 @@ def training_data(data: DataBundle, resize: str, group_by: str | None = None) ->
         val_labels=data.val.labels,
         classes=data.classes,
         fingerprint=data.summary.fingerprint,
-        shifted={name: LabelledImages(images.images, images.labels) for name, images in data.shifted.items()},
+        shifted={
+            name: LabelledImages(
+                images.images, images.labels, image_ids(images.names), image_groups(images.names, group_by)
+            )
+            for name, images in data.shifted.items()
+        },
         mean=mean,
         std=std,
         resize=resize,
         framing=None if data.framing is None else data.framing.as_dict(),
-        val_ids=_ids(data.val.names),
-        val_groups=None if group_by is None else _ids([keys[name] for name in data.val.names]),
+        val_ids=image_ids(data.val.names),
+        val_groups=image_groups(data.val.names, group_by),
     )
-
-
-def _ids(names: Sequence[str]) -> NDArray[np.int64]:
-    """Return [len(names)] numbers that tell names apart, short enough to be stored with every trial."""
-    digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8] for name in names)
-    return np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64)

@@ -97,7 +97,8 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str], option
             if run not in runs:
                 raise WeightsError(
                     f"init {printable(key.init)} must be the run of a trial in this results folder that ended with a "
-                    f"checkpoint, but there is none; `study best{options}` names one, checkpoint:PATH takes any file of weights"
+                    f"checkpoint, but there is none; `study best{options}` names one, checkpoint:PATH takes any file "
+                    "of weights"
                 )
             folder = located[key.init] = download_checkpoint(runs[run])
             if not (folder / WEIGHTS).is_file():
