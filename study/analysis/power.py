@@ -10,8 +10,8 @@ import numpy as np
 from scipy.special import chdtri, ndtr, ndtri
 
 from study.analysis.contrast import LEVEL, half_widths, total_variances
-from study.analysis.significance import auc_standard_error
 from study.analysis.verdict import Comparison
+from study.analysis.verdict_by_values import auc_standard_error
 
 TARGET = 0.8
 """The probability of seeing a difference that is asked for."""
