@@ -37,7 +37,9 @@ def test_a_met_target_ends_every_trial_at_its_next_epoch(tmp_path: Path) -> None
     assert controller.next_assignment() is None, "nothing new begins"
     assert controller.on_trial_result(second, TrialResult((metrics(1, 0.2),), "b"))
     event = controller.end_session()
-    assert [(one.state, one.stop_reason) for one in storage.records()] == [(TrialState.PRUNED, StopReason.TARGET)] * 2
+    assert [(record.state, record.stop_reason) for record in storage.records()] == [
+        (TrialState.PRUNED, StopReason.TARGET)
+    ] * 2
     assert (event.outcome, event.reason) == (StudyOutcome.FINISHED, StopReason.TARGET)
     assert storage.is_finished
     assert StudyStorage.open(StudyLayout(tmp_path / "crash")).end_reason is StopReason.TARGET
@@ -86,7 +88,7 @@ def test_accelerator_hours_are_busy_time_times_gpus(tmp_path: Path) -> None:
     assert not controller.on_trial_result(first, TrialResult((metrics(1, 0.5),), "a", busy_s=3600.0))
     assert controller.on_trial_result(second, TrialResult((metrics(1, 0.5),), "b", busy_s=3601.0))
     assert controller.on_trial_result(first, TrialResult((metrics(2, 0.5),), "a", busy_s=3700.0))
-    assert {one.stop_reason for one in storage.records()} == {StopReason.ACCELERATOR_BUDGET}
+    assert {record.stop_reason for record in storage.records()} == {StopReason.ACCELERATOR_BUDGET}
 
 
 def test_a_stopped_trial_is_scored_on_the_shifted_sets_first(tmp_path: Path) -> None:
@@ -121,13 +123,13 @@ def test_a_resume_after_a_spent_budget_ends_what_was_left_without_training_it(tm
     event = drive(layout, listener, evaluates=evaluates)
     assert (event.outcome, event.reason) == (StudyOutcome.FINISHED, StopReason.TARGET)
     records = StudyStorage.open(layout).records()
-    assert [(one.trial, one.state, one.stop_reason, one.epochs_run) for one in records] == [
+    assert [(record.trial, record.state, record.stop_reason, record.epochs_run) for record in records] == [
         (first, TrialState.PRUNED, StopReason.TARGET, 1),
         (second, TrialState.PRUNED, StopReason.TARGET, 1),
         (third, TrialState.PRUNED, StopReason.TARGET, 0),
     ]
     if evaluates:
-        assert all("shifted.dark.auc" in one.metrics for one in records[:2])
+        assert all("shifted.dark.auc" in record.metrics for record in records[:2])
 
 
 def test_the_user_may_stop_a_study_and_go_on_with_it(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ def test_the_user_may_stop_a_study_and_go_on_with_it(tmp_path: Path) -> None:
     clear_stop_request(layout)
     assert drive(layout, listener).outcome is StudyOutcome.FINISHED
     records = StudyStorage.open(layout).records()
-    assert [one.stop_reason for one in records] == [StopReason.USER, *[StopReason.FINISHED] * 3]
+    assert [record.stop_reason for record in records] == [StopReason.USER, *[StopReason.FINISHED] * 3]
 
 
 def test_a_stop_at_once_leaves_trials_as_they_are(tmp_path: Path) -> None:
@@ -177,7 +179,7 @@ def test_a_finished_study_goes_on_after_an_extension_with_the_same_sampler(tmp_p
     storage.extend(make_spec(trials=6))
     assert not storage.is_finished
     drive(extended, Listener())
-    params = [[dict(one.params) for one in StudyStorage.open(layout).records()] for layout in (whole, extended)]
+    params = [[dict(record.params) for record in StudyStorage.open(layout).records()] for layout in (whole, extended)]
     assert params[0] == params[1]
 
 

@@ -21,8 +21,8 @@ from study.files import ensure_home
 
 
 def nodes(patch: pytest.MonkeyPatch, *resources: dict[str, float], dead: tuple[dict[str, float], ...] = ()) -> None:
-    alive = [{"Alive": True, "Resources": one} for one in resources]
-    patch.setattr(ray, "nodes", lambda: alive + [{"Alive": False, "Resources": one} for one in dead])
+    alive = [{"Alive": True, "Resources": node} for node in resources]
+    patch.setattr(ray, "nodes", lambda: alive + [{"Alive": False, "Resources": node} for node in dead])
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,12 @@ class Nodes:
     def kill_busy(self, workers: Collection[int]) -> bool:
         """Kill a node that is not the head with one of these workers on it; return whether there was one."""
         parents = {_parent(pid) for pid in workers}
-        busy = [one for one in self._others if {raylet.process.pid for raylet in one.all_processes["raylet"]} & parents]
-        for one in busy[:1]:
-            self._others.remove(one)
-            self._cluster.remove_node(one, allow_graceful=False)
+        busy = [
+            node for node in self._others if {raylet.process.pid for raylet in node.all_processes["raylet"]} & parents
+        ]
+        for node in busy[:1]:
+            self._others.remove(node)
+            self._cluster.remove_node(node, allow_graceful=False)
         return bool(busy)
 
     def add_one(self) -> None:
@@ -90,8 +92,8 @@ def test_a_study_loses_a_node_and_gains_one(tmp_path: Path, nodes: Nodes) -> Non
     end = Ended.read(tmp_path, "nodes")
     for holds in CHECKS:
         holds(end)
-    assert {one.state for one in end.records} == {TrialState.COMPLETE}
-    assert sorted(one.attempts for one in end.records) == [1] * 3 + [2], "one trial was placed again"
+    assert {record.state for record in end.records} == {TrialState.COMPLETE}
+    assert sorted(record.attempts for record in end.records) == [1] * 3 + [2], "one trial was placed again"
 
 
 CHECKS: tuple[Callable[[Ended], None], ...] = (

@@ -45,8 +45,8 @@ def launch(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
         return drivers[-1]
 
     yield start
-    for one in drivers:
-        one.remove_orphans()
+    for driver in drivers:
+        driver.remove_orphans()
 
 
 def write(folder: Path, text: str) -> Path:
@@ -62,12 +62,12 @@ def epochs(layout: StudyLayout) -> int:
 
 def check_files(layout: StudyLayout, records: list[TrialRecord]) -> None:
     for record in records:
-        left = {one.name for one in layout.trial(record.trial).iterdir()}
+        left = {path.name for path in layout.trial(record.trial).iterdir()}
         assert record.epoch is not None
         folder = best_folder(layout.trial(record.trial), record.epoch)
         assert left == {folder.name, "shifted.npz", "pictures.html"}
         assert record.checkpoint == str(folder.absolute())
-        assert {one.name for one in folder.iterdir()} == {"model.safetensors", "checkpoint.json", "validation.npz"}
+        assert {path.name for path in folder.iterdir()} == {"model.safetensors", "checkpoint.json", "validation.npz"}
 
 
 # Before there is a trial; at the second write of a checkpoint; inside one, with the worker.
@@ -98,8 +98,8 @@ def test_a_study_survives_three_kills_and_a_ctrl_c(
     check(end, tally, undisturbed)
     assert not tally.failures
     assert tally.kills.total() == len(BLOWS)
-    assert max(one.attempts for one in end.records) >= 3
-    check_files(layout, [one for one in end.records if one.kept])
+    assert max(record.attempts for record in end.records) >= 3
+    check_files(layout, [record for record in end.records if record.kept])
 
 
 def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(
@@ -112,7 +112,7 @@ def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(
     def found_one() -> bool:
         if epochs(layout):
             held = workers(layout)
-            victims.extend(one for one in held if (one[1] / "last.pt").exists())
+            victims.extend(worker for worker in held if (worker[1] / "last.pt").exists())
         return bool(victims)
 
     driver.wait_until(found_one)
@@ -121,18 +121,20 @@ def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(
     code, output = driver.end()
     assert code == 0, output
     records = StudyStorage.open(layout).records()
-    bad = [one for one in records if one.params["learning_rate"] > 1]
+    bad = [trial for trial in records if trial.params["learning_rate"] > 1]
     assert 0 < len(bad) < 4
     for record in bad:
         assert (record.state, record.stop_reason, record.attempts) == (TrialState.FAILED, StopReason.ERROR, 1)
         assert record.error is not None
         assert "NonFiniteLossError" in record.error
         assert "Traceback" in layout.trial_error(record.trial).read_text()
-    good = [one for one in records if one not in bad]
+    good = [trial for trial in records if trial not in bad]
     for record in good:
         assert record.state is TrialState.COMPLETE
-        assert [one.epoch for one in record.history] == list(range(1, 13))
+        assert [epoch.epoch for epoch in record.history] == list(range(1, 13))
         assert record.attempts == (2 if record.trial == int(folder.name) else 1)
-    check_files(layout, [one for one in good if one.kept])
+    check_files(layout, [trial for trial in good if trial.kept])
     runs = {run.tags.get("study.trial", "parent"): run.status for run in Ended.read(tmp_path, "faulty").runs}
-    assert runs == {str(one.trial): "FAILED" if one in bad else "FINISHED" for one in records} | {"parent": "FINISHED"}
+    assert runs == {str(trial.trial): "FAILED" if trial in bad else "FINISHED" for trial in records} | {
+        "parent": "FINISHED"
+    }

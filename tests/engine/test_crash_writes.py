@@ -59,8 +59,8 @@ def count_writes(root: Path, *, evaluates: bool) -> tuple[list[TrialRecord], int
 
 def test_the_study_has_something_of_everything(undisturbed: tuple[list[TrialRecord], int]) -> None:
     records, writes = undisturbed
-    assert {one.state for one in records} == {TrialState.COMPLETE, TrialState.PRUNED}
-    assert {one.params["optimizer"] for one in records} == {"sgd", "adam"}
+    assert {record.state for record in records} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert {record.params["optimizer"] for record in records} == {"sgd", "adam"}
     assert writes > 40
 
 
@@ -69,38 +69,38 @@ def test_a_kill_at_any_write_changes_nothing(
     tmp_path: Path, undisturbed: tuple[list[TrialRecord], int], moment: str
 ) -> None:
     records, writes = undisturbed
-    expected = [_told(one) for one in records]
+    expected = [_told(record) for record in records]
     for at in range(1, writes + 1):
         root, listener = tmp_path / f"{at}" / "study", Listener()
         assert not run_killed(root, at, moment, 1, listener)
-        assert [_told(one) for one in run_to_end(root, 1, listener)] == expected, f"{at=}"
+        assert [_told(record) for record in run_to_end(root, 1, listener)] == expected, f"{at=}"
 
 
 def test_a_kill_at_any_write_loses_no_evaluation(tmp_path: Path, evaluated: tuple[list[TrialRecord], int]) -> None:
     records, writes = evaluated
-    expected = [(_told(one), dict(one.metrics)) for one in records]
-    assert all(one.metrics["shifted.dark.auc"] for one in records), "a pruned trial is evaluated too"
-    assert {one.state for one in records} == {TrialState.COMPLETE, TrialState.PRUNED}
+    expected = [(_told(record), dict(record.metrics)) for record in records]
+    assert all(record.metrics["shifted.dark.auc"] for record in records), "a pruned trial is evaluated too"
+    assert {record.state for record in records} == {TrialState.COMPLETE, TrialState.PRUNED}
     for at in range(1, writes + 1):
         root, listener = tmp_path / f"{at}" / "study", Listener()
         assert not run_killed(root, at, "before", 1, listener, evaluates=True)
-        found = run_to_end(root, 1, listener, evaluates=True)
-        assert [(_told(one), dict(one.metrics)) for one in found] == expected, f"{at=}"
+        again = run_to_end(root, 1, listener, evaluates=True)
+        assert [(_told(record), dict(record.metrics)) for record in again] == expected, f"{at=}"
 
 
 def test_a_power_cut_that_takes_the_last_reports_from_the_listener_is_made_up_for(
     tmp_path: Path, undisturbed: tuple[list[TrialRecord], int]
 ) -> None:
     records, writes = undisturbed
-    expected, taken = [_told(one) for one in records], 0
+    expected, taken = [_told(record) for record in records], 0
     for at in range(1, writes + 1):
         root, listener = tmp_path / f"{at}" / "study", Listener()
         assert not run_killed(root, at, "before", 2, listener)
         while listener.events and isinstance(listener.events[-1], EpochReported):
             listener.events.pop()
             taken += 1
-        found = run_to_end(root, 1, listener)
-        assert len(found) == len(expected), f"{at=}"
+        again = run_to_end(root, 1, listener)
+        assert len(again) == len(expected), f"{at=}"
     assert taken > writes / 4
 
 
@@ -122,9 +122,9 @@ def test_a_resume_of_a_finished_study_writes_nothing(tmp_path: Path) -> None:
     listener = Listener()
     run_to_end(tmp_path / "study", 1, listener)
     layout = StudyLayout(tmp_path / "study")
-    before = [story(one) for one in check_whole(layout, listener)]
+    before = [story(record) for record in check_whole(layout, listener)]
     assert drive(layout, listener).outcome is StudyOutcome.FINISHED
-    assert [story(one) for one in check_whole(layout, listener)] == before
+    assert [story(record) for record in check_whole(layout, listener)] == before
 
 
 def _told(record: TrialRecord) -> tuple[object, ...]:

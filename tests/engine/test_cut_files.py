@@ -29,10 +29,10 @@ def no_flushing() -> Iterator[None]:
 
 def told(records: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
     """Return stories but for where the study lies."""
-    stories = [story(one) for one in records]
+    stories = [story(record) for record in records]
     return [
-        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in one)
-        for one in stories
+        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in fields)
+        for fields in stories
     ]
 
 
@@ -108,8 +108,8 @@ def test_an_outbox_cut_anywhere_keeps_its_whole_lines(small: StudyLayout, tmp_pa
         outbox = Outbox(path)
         assert outbox.append(lines[0].event) == len(kept) + 1, cut
         outbox.close()
-        found = list(read_lines(path))
-        assert [line.number for line in found] == list(range(1, len(kept) + 2)), cut
+        read = list(read_lines(path))
+        assert [line.number for line in read] == list(range(1, len(kept) + 2)), cut
         assert path.read_bytes()[: kept[-1].end if kept else 0] == whole[: kept[-1].end if kept else 0]
 
 

@@ -120,7 +120,7 @@ def test_of_equal_trials_the_one_that_is_called_best_keeps_its_weights(tmp_path:
     best = controller.end_session().best
     assert best is not None
     assert (best.trial, best.kept) == (2, True)
-    assert [one.kept for one in storage.records()] == [False, False, True]
+    assert [record.kept for record in storage.records()] == [False, False, True]
 
 
 def test_a_worker_that_began_again_is_not_stopped_at_an_epoch_whose_checkpoint_it_deleted(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_more_seeds_reach_every_point_of_an_uneven_search(tmp_path: Path) -> Non
     storage = StudyStorage.open(layout)
     storage.extend(extend_study(storage.spec, Additions(replicates=1)))
     drive(layout, Listener())
-    assert set(Counter(one.point for one in StudyStorage.open(layout).records()).values()) == {3}
+    assert set(Counter(record.point for record in StudyStorage.open(layout).records()).values()) == {3}
 
 
 def test_a_sampler_takes_a_trial_that_the_user_stopped_for_as_good_as_it_was(tmp_path: Path) -> None:
@@ -194,4 +194,4 @@ def test_a_sampler_takes_a_trial_that_the_user_stopped_for_as_good_as_it_was(tmp
     request_stop(layout, StopRequest.SOON)
     controller.on_trial_result(trial, TrialResult((metrics(1, 0.99),), "x"))
     shown = StudyStorage.open(layout)._creator.searcher.history.shown()
-    assert [(one.state.name, one.values) for one in shown] == [("COMPLETE", [0.5]), ("COMPLETE", [0.99])]
+    assert [(frozen.state.name, frozen.values) for frozen in shown] == [("COMPLETE", [0.5]), ("COMPLETE", [0.99])]

@@ -88,10 +88,10 @@ def of_a_worker(path: str) -> bool:
 
 def told(records: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
     """Return stories but for where the study lies."""
-    stories = [story(one) for one in records]
+    stories = [story(record) for record in records]
     return [
-        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in one)
-        for one in stories
+        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in fields)
+        for fields in stories
     ]
 
 
@@ -138,11 +138,13 @@ def assert_kept(root: Path, acknowledged: list[Event], at: int) -> None:
     layout = StudyLayout(root)
     lines = list(read_lines(layout.outbox))
     assert [line.number for line in lines] == list(range(1, len(lines) + 1)), at
-    assert [type(line.event) for line in lines][: len(acknowledged)] == [type(one) for one in acknowledged], at
+    assert [type(line.event) for line in lines][: len(acknowledged)] == [
+        type(confirmed) for confirmed in acknowledged
+    ], at
     assert 0 <= len(lines) - len(acknowledged) <= 1, "at most an event that was written and not acknowledged"
     for event in acknowledged:
         if isinstance(event, EpochReported):
-            assert event.metrics in [one.metrics for one in StudyStorage.open(layout).epochs(event.trial)], at
+            assert event.metrics in [epoch.metrics for epoch in StudyStorage.open(layout).epochs(event.trial)], at
         if isinstance(event, TrialFinished):
             assert StudyStorage.open(layout).record(event.record.trial) == event.record, at
 
@@ -219,8 +221,8 @@ def test_a_read_only_results_folder_is_said_and_can_be_read(tmp_path: Path) -> N
     layout.journal.write_bytes(b"".join(layout.journal.read_bytes().splitlines(keepends=True)[:-3]))
     file = tmp_path / "study.yaml"
     file.write_text("space: {learning_rate: {choice: [0.1, 0.2]}}\n")
-    for one in (results, *results.rglob("*")):
-        one.chmod(0o555 if one.is_dir() else 0o444)
+    for path in (results, *results.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
     for command in (["run", file, "--name", "other"], ["resume", "crash"]):
         done = study_without_root_rights(*command, "--results", results)
         assert done.returncode == 1, done.stderr
@@ -229,5 +231,5 @@ def test_a_read_only_results_folder_is_said_and_can_be_read(tmp_path: Path) -> N
         assert str(results) in done.stderr
     shown = study_without_root_rights("show", "crash", "--results", results)
     assert shown.returncode == 0, shown.stderr
-    for one in (results, *results.rglob("*")):
-        one.chmod(0o755)
+    for path in (results, *results.rglob("*")):
+        path.chmod(0o755)

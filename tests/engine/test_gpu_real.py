@@ -55,7 +55,7 @@ def run(config: TrialConfig, folder: Path, data: TrainingData = DATA) -> Trainin
 def numbers(progress: TrainingProgress) -> np.ndarray:
     """Return all metrics but times and sizes: [epochs, metrics]."""
     return np.array(
-        [[one.values[name] for name in sorted(one.values) if name not in TIMES] for one in progress.history]
+        [[epoch.values[name] for name in sorted(epoch.values) if name not in TIMES] for epoch in progress.history]
     )
 
 
@@ -74,7 +74,7 @@ def test_a_trial_computes_in_bf16_and_channels_last_where_the_gpu_is_fast_at_it(
     fast = torch.cuda.is_bf16_supported(including_emulation=False)
     network = make_learner(auto_trial(), DATA, CUDA).network
     assert (network.precision, network.channels_last) == (("bf16", True) if fast else ("fp32", False))
-    first = next(one for one in network.model.parameters() if one.ndim == 4)
+    first = next(parameter for parameter in network.model.parameters() if parameter.ndim == 4)
     assert first.device.type == "cuda"
     assert first.dtype == torch.float32, "weights stay float32 under autocast"
     assert first.is_contiguous(memory_format=torch.channels_last) or not fast
@@ -88,7 +88,7 @@ def test_a_trial_computes_in_bf16_and_channels_last_where_the_gpu_is_fast_at_it(
     card = read_card(best_folder(tmp_path, done.best_epoch))
     assert (card.device, card.precision) == ("cuda", network.precision)
     stored = load_weights(best_folder(tmp_path, done.best_epoch))
-    assert {one.device.type for one in stored.values()} == {"cpu"}
+    assert {tensor.device.type for tensor in stored.values()} == {"cpu"}
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
@@ -98,7 +98,7 @@ def test_a_trial_goes_on_on_the_gpu_from_what_is_on_disk(tmp_path: Path, optimiz
     first = next(begun)
     begun.close()
     done = run(config, tmp_path)
-    assert [one.epoch for one in done.history] == [1, 2, 3]
+    assert [epoch.epoch for epoch in done.history] == [1, 2, 3]
     assert done.history[0] == first.history[0]
     assert np.isfinite(numbers(done)).all()
 
@@ -150,8 +150,8 @@ def test_a_trial_without_room_is_reported_as_that_and_the_worker_goes_on(tmp_pat
 def test_two_runs_on_one_gpu_are_alike(tmp_path: Path) -> None:
     """The same data order, augmentations and first weights; CUDA may add in another order, so not to the last bit."""
     config = auto_trial(max_epochs=1, precision="fp32", augmentation="flip+rotate(15)+colour(0.2)")
-    one, other = numbers(run(config, tmp_path / "a")), numbers(run(config, tmp_path / "b"))
-    np.testing.assert_allclose(one, other, rtol=0.05, atol=0.05)
+    first, other = numbers(run(config, tmp_path / "a")), numbers(run(config, tmp_path / "b"))
+    np.testing.assert_allclose(first, other, rtol=0.05, atol=0.05)
     weights = [make_learner(config, DATA, device).network.model.state_dict() for device in (CUDA, torch.device("cpu"))]
     assert all(torch.equal(weights[0][name].cpu(), weights[1][name]) for name in weights[0])
 
@@ -175,22 +175,22 @@ def test_a_probe_measures_what_is_plausible_and_is_remembered(ray_on_gpus: None)
     spec = StudySpec(name="a", data=DataSpec(image_size_px=64), trial=Hyperparameters(depth=50, batch_size=64))
     slots = plan_slots(spec.resources, trials=99)
     assert slots.gpus == 1.0
-    found = probe.wait_for_probe(probe.start_probe(spec, slots), lambda line: None)
-    for one in found:
-        assert one.fault is None
-        assert one.card is not None
-        assert one.card.name == torch.cuda.get_device_name(CUDA)
-        assert GIB < one.card.usable_bytes <= torch.cuda.mem_get_info(CUDA)[1]
-        (need,) = one.needs.values()
+    results = probe.wait_for_probe(probe.start_probe(spec, slots), lambda line: None)
+    for result in results:
+        assert result.fault is None
+        assert result.card is not None
+        assert result.card.name == torch.cuda.get_device_name(CUDA)
+        assert GIB < result.card.usable_bytes <= torch.cuda.mem_get_info(CUDA)[1]
+        (need,) = result.needs.values()
         weights = 25e6 * 4 * 4  # with gradients and Adam's two states
         assert weights < need.allocated_bytes <= need.reserved_bytes < 16 * GIB
         assert 50 * MIB < need.context_bytes < 3 * GIB
-    packing = pack_trials(spec, slots, found, data, trials=99)
+    packing = pack_trials(spec, slots, results, data, trials=99)
     assert 0 < packing.slots.gpus <= 1
     assert packing.slots.count >= slots.count
     remembered = (cache_dir() / "gpu_memory.json").read_bytes()
     again = probe.wait_for_probe(probe.start_probe(spec, slots), lambda line: None)
-    assert [one.needs for one in again] == [one.needs for one in found]
+    assert [result.needs for result in again] == [result.needs for result in results]
     assert (cache_dir() / "gpu_memory.json").read_bytes() == remembered
 
 
@@ -201,8 +201,8 @@ def test_two_trials_share_a_gpu_as_ray_shows_it_to_them(ray_on_gpus: None) -> No
         run_sample_steps(config, 64, torch.device("cuda"))
         return os.environ.get("CUDA_VISIBLE_DEVICES"), torch.cuda.device_count(), torch.cuda.max_memory_allocated()
 
-    found = ray.get([work.remote(32), work.remote(64)])
-    assert {visible for visible, _, _ in found} == {found[0][0]}, "Ray fills one GPU before it begins the next"
-    assert found[0][0] is not None
-    assert all(count == 1 for _, count, _ in found)
-    assert all(peak > 50 * MIB for _, _, peak in found)
+    seen = ray.get([work.remote(32), work.remote(64)])
+    assert {visible for visible, _, _ in seen} == {seen[0][0]}, "Ray fills one GPU before it begins the next"
+    assert seen[0][0] is not None
+    assert all(count == 1 for _, count, _ in seen)
+    assert all(peak > 50 * MIB for _, _, peak in seen)

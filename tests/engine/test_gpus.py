@@ -156,9 +156,12 @@ def run(
 def beside(note: Any, notes: list[Any]) -> list[int]:
     """Return the trials that were on the same GPU at the same time."""
     return [
-        one["number"]
-        for one in notes
-        if one is not note and one["gpus"] == note["gpus"] and one["from"] < note["to"] and note["from"] < one["to"]
+        other["number"]
+        for other in notes
+        if other is not note
+        and other["gpus"] == note["gpus"]
+        and other["from"] < note["to"]
+        and note["from"] < other["to"]
     ]
 
 
@@ -181,7 +184,7 @@ def test_a_trial_short_of_memory_runs_once_more_with_a_gpu_of_its_own(tmp_path: 
     by_number: dict[int, list[Any]] = defaultdict(list)
     for note in notes:
         by_number[note["number"]].append(note)
-    assert {number: [note["alone"] for note in found] for number, found in by_number.items()} == {
+    assert {number: [note["alone"] for note in of_trial] for number, of_trial in by_number.items()} == {
         number: [False, True] if number in (1, 4) else [False] for number in range(8)
     }
     for number in (1, 4):
@@ -192,10 +195,10 @@ def test_a_cluster_whose_gpus_torch_cannot_use_gives_each_trial_one() -> None:
     slots = plan_slots(SPEC.resources, trials=9)
     assert slots == Slots(1, 1.0, GPUS)
     said: list[str] = []
-    found = probe.wait_for_probe(probe.start_probe(SPEC, slots), said.append)
-    assert found == (ProbeResult(),)
+    results = probe.wait_for_probe(probe.start_probe(SPEC, slots), said.append)
+    assert results == (ProbeResult(),)
     assert said == ["measuring how much of a GPU's memory a trial takes"]
-    assert pack_trials(SPEC, slots, found, few_images(), 9).slots == slots
+    assert pack_trials(SPEC, slots, results, few_images(), 9).slots == slots
 
 
 def test_a_probe_that_gets_no_gpu_does_not_hold_the_study_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,11 +210,11 @@ def test_a_probe_that_gets_no_gpu_does_not_hold_the_study_up(monkeypatch: pytest
             return True
 
     others = [Occupant.remote() for _ in range(GPUS)]
-    ray.get([one.here.remote() for one in others])
-    found = probe.wait_for_probe(probe.start_probe(SPEC, Slots(1, 1.0, 2)), lambda line: None)
-    assert found == (ProbeResult(fault="no GPU was free within 0.2 s"),)
-    for one in others:
-        ray.kill(one)
+    ray.get([actor.here.remote() for actor in others])
+    results = probe.wait_for_probe(probe.start_probe(SPEC, Slots(1, 1.0, 2)), lambda line: None)
+    assert results == (ProbeResult(fault="no GPU was free within 0.2 s"),)
+    for actor in others:
+        ray.kill(actor)
 
 
 def test_more_than_a_node_has_is_refused_at_once() -> None:

@@ -160,7 +160,7 @@ def test_each_kind_of_trial_has_its_share_and_the_smallest_counts(
     packing = pack_trials(spec, Slots(1, 1.0, 2), (found(spec, {64: 15.0, 128: 30.0}),), data, 99)
     assert packing.slots == Slots(1, 0.25, 8)
     asked = [packing.resources_for(config(spec, batch_size=size)) for size in (64, 128)]
-    assert [one.required_resources for one in asked] == [{"CPU": 1, "GPU": 0.25}, {"CPU": 1, "GPU": 0.5}]
+    assert [request.required_resources for request in asked] == [{"CPU": 1, "GPU": 0.25}, {"CPU": 1, "GPU": 0.5}]
     unforeseen = {**config(spec)["trial"], "depth": 152}
     assert packing.gpus_for(unforeseen) == 1.0
     assert asked[0] == packing.resources_for(config(spec, batch_size=64)), "Tune keeps workers by what they reserve"
@@ -201,7 +201,7 @@ def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> N
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("results", "said"),
     [
         (
             (ProbeResult(fault="no GPU was free within 300 s"),),
@@ -211,9 +211,9 @@ def test_a_trial_alone_gets_a_whole_gpu_and_one_without_gpu_stays_without() -> N
     ],
 )
 def test_where_nothing_is_known_each_trial_has_a_whole_gpu_and_that_is_said(
-    data: DataBundle, found: tuple[ProbeResult, ...], said: str
+    data: DataBundle, results: tuple[ProbeResult, ...], said: str
 ) -> None:
-    packing = pack_trials(study(), Slots(1, 1.0, 2), found, data, 99)
+    packing = pack_trials(study(), Slots(1, 1.0, 2), results, data, 99)
     assert packing.slots == Slots(1, 1.0, 2)
     assert len(packing.notices) == 1
     assert said in packing.notices[0]
@@ -340,7 +340,7 @@ def test_of_many_kinds_few_are_measured_and_the_rest_take_the_next_heavier(monke
     assert set(seen.stand_ins) == set(keys)
     for key, measured in seen.stand_ins.items():
         assert bounds[measured] >= bounds[key]
-        assert not any(bounds[key] <= bounds[one] < bounds[measured] for one in seen.needs)
+        assert not any(bounds[key] <= bounds[other] < bounds[measured] for other in seen.needs)
 
 
 def test_the_order_of_memory_knows_what_makes_trials_heavy() -> None:

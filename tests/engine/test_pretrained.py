@@ -47,8 +47,8 @@ def test_only_weights_some_trial_begins_with_are_wanted() -> None:
     assert required_weights(spec_of(INIT, DEPTH)) == (key(10), key(18))
     assert required_weights(spec_of(DEPTH)) == ()
     inits = Parameter(name="init", domain=Choice(values=("xavier", "rotation", "checkpoint:a", "run:7")))
-    found = required_weights(spec_of(inits, depth=34))
-    assert found == tuple(key(34, init=init) for init in ("rotation", "checkpoint:a", "run:7"))
+    wanted = required_weights(spec_of(inits, depth=34))
+    assert wanted == tuple(key(34, init=init) for init in ("rotation", "checkpoint:a", "run:7"))
 
 
 def test_a_family_is_wanted_only_in_its_depths() -> None:
@@ -71,8 +71,8 @@ def test_missing_weights_are_dropped_with_a_line_or_refused() -> None:
 def test_a_family_without_weights_loses_imagenet_and_the_others_keep_it() -> None:
     depths = Parameter(name="depth", domain=Choice(values=(50, 152)))
     left, (line,) = without_missing(spec_of(INIT, FAMILY, depths), {key(152, "resnet_v2"): WHY})
-    excluded = next(one for one in left.space if one.name == "init").excluded
-    assert [(one.value, one.beside.parameter, one.beside.values) for one in excluded] == [
+    excluded = next(parameter for parameter in left.space if parameter.name == "init").excluded
+    assert [(value.value, value.beside.parameter, value.beside.values) for value in excluded] == [
         ("imagenet", "family", ("resnet_v2",))
     ]
     assert "family resnet_v2, depth 152" in line
@@ -99,25 +99,25 @@ def test_what_nobody_publishes_is_kept_with_the_study(tmp_path: Path) -> None:
     arrays = {"conv1.weight": np.arange(6, dtype=np.float32).reshape(2, 3)}
     keys = [key(18, init="rotation"), key(18, init="checkpoint:/a/b.pt"), key(18)]
     store_weights(layout, dict.fromkeys(keys, arrays))
-    found = load_stored_weights(layout, [*keys, key(34, init="rotation")])
-    assert set(found) == set(keys[:2]), "published weights are fetched again, not copied"
-    assert np.array_equal(found[keys[0]]["conv1.weight"], arrays["conv1.weight"])
+    stored = load_stored_weights(layout, [*keys, key(34, init="rotation")])
+    assert set(stored) == set(keys[:2]), "published weights are fetched again, not copied"
+    assert np.array_equal(stored[keys[0]]["conv1.weight"], arrays["conv1.weight"])
     next(layout.pretrained.glob("rotation-*")).write_bytes(b"half")
     with pytest.raises(WeightsError, match="is damaged"):
         load_stored_weights(layout, keys)
 
 
 def test_arrays_that_lie_otherwise_in_memory_come_back_as_they_were(tmp_path: Path) -> None:
-    layout, one = StudyLayout(tmp_path), key(18, init="checkpoint:w.pt")
+    layout, wanted = StudyLayout(tmp_path), key(18, init="checkpoint:w.pt")
     arrays = {
         "fc.weight": np.arange(6.0, dtype=np.float32).reshape(2, 3).T,
         "conv1.weight": np.arange(24.0, dtype=np.float32).reshape(2, 3, 2, 2).transpose(0, 3, 1, 2),
         "bn1.num_batches_tracked": np.array(7),
     }
-    store_weights(layout, {one: arrays})
-    found = load_stored_weights(layout, [one])[one]
-    assert all(np.array_equal(array, found[name]) for name, array in arrays.items())
-    assert found["bn1.num_batches_tracked"].shape == ()
+    store_weights(layout, {wanted: arrays})
+    stored = load_stored_weights(layout, [wanted])[wanted]
+    assert all(np.array_equal(array, stored[name]) for name, array in arrays.items())
+    assert stored["bn1.num_batches_tracked"].shape == ()
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_a_warm_start_takes_every_weight_head_included(tmp_path: Path, trial_fol
         torch.save(weights, path)
     elif form == "wrapped":
         path = tmp_path / "w.pth"
-        torch.save({"state_dict": {f"module.{name}": one for name, one in weights.items()}}, path)
+        torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in weights.items()}}, path)
     model = build_model(short_trial())
     initialize(model, f"checkpoint:{path}", 1, read_weights(path).tensors)
     assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
@@ -146,15 +146,15 @@ def test_a_warm_start_takes_every_weight_head_included(tmp_path: Path, trial_fol
 
 def test_a_worker_reads_half_precision_parameters_and_turned_tensors(tmp_path: Path, trial_folder: Path) -> None:
     weights = load_weights(best_folder(trial_folder, 1))
-    given = {name: one.bfloat16() if one.is_floating_point() else one for name, one in weights.items()}
+    given = {name: tensor.bfloat16() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
     given["fc.weight"] = torch.nn.Parameter(weights["fc.weight"].t().contiguous().t())
     torch.save(given, tmp_path / "w.pt")
-    one = key(10, init="checkpoint:w.pt")
-    found, note = _read(one, {one.init: tmp_path / "w.pt"})
+    wanted = key(10, init="checkpoint:w.pt")
+    read, note = _read(wanted, {wanted.init: tmp_path / "w.pt"})
     assert note == "bfloat16 becomes float32"
-    assert np.array_equal(found["fc.weight"], weights["fc.weight"].numpy())
-    assert found["fc.weight"].flags.c_contiguous
-    assert np.array_equal(found["conv1.weight"], weights["conv1.weight"].bfloat16().float().numpy())
+    assert np.array_equal(read["fc.weight"], weights["fc.weight"].numpy())
+    assert read["fc.weight"].flags.c_contiguous
+    assert np.array_equal(read["conv1.weight"], weights["conv1.weight"].bfloat16().float().numpy())
 
 
 def test_a_head_that_does_not_fit_is_drawn_anew_and_nothing_else(trial_folder: Path) -> None:

@@ -88,39 +88,39 @@ def test_a_trial_comes_out_the_same_to_the_last_bit(study: Study) -> None:
     files = _files(study.layout.root)
     torch.set_num_threads(2)
 
-    def hear(one: EpochMetrics) -> None:
-        heard.append((one.epoch, torch.get_num_threads()))
+    def hear(epoch: EpochMetrics) -> None:
+        heard.append((epoch.epoch, torch.get_num_threads()))
 
-    found = rerun(study.storage, study.layout, study.complete, study.data, on_epoch=hear)
-    assert found.same
-    assert found.same_weights
+    again = rerun(study.storage, study.layout, study.complete, study.data, on_epoch=hear)
+    assert again.same
+    assert again.same_weights
     assert heard == [(1, 1), (2, 1)], "every epoch, with a trial's threads"
-    assert found.metrics >= 15
+    assert again.metrics >= 15
     assert torch.get_num_threads() == 2, "what was set before is set again"
     assert _files(study.layout.root) == files, "the study's folder is as it was"
 
 
 def test_a_pruned_trial_ends_at_the_same_epoch(study: Study) -> None:
     assert study.pruned.state is TrialState.PRUNED
-    found = rerun(study.storage, study.layout, study.pruned, study.data)
-    assert found.same
-    assert found.epochs_now == 1
+    again = rerun(study.storage, study.layout, study.pruned, study.data)
+    assert again.same
+    assert again.epochs_now == 1
 
 
 def test_the_last_bit_of_one_metric_is_noticed(study: Study) -> None:
     first, last = study.complete.history
     values = {**last.values, "val_loss": math.nextafter(last.values["val_loss"], 1e9)}
     record = replace(study.complete, history=(first, EpochMetrics(2, values)))
-    found = rerun(study.storage, study.layout, record, study.data)
-    assert not found.same
-    (difference,) = found.differences
+    again = rerun(study.storage, study.layout, record, study.data)
+    assert not again.same
+    (difference,) = again.differences
     assert (difference.metric, difference.epoch) == ("val_loss", 2)
     assert 0 < difference.largest < 1e-9
 
 
 def test_the_selected_checkpoint_can_be_had_again(study: Study, tmp_path: Path) -> None:
-    found = rerun(study.storage, study.layout, study.complete, study.data, save=tmp_path / "saved")
-    assert found.saved == tmp_path / "saved"
+    again = rerun(study.storage, study.layout, study.complete, study.data, save=tmp_path / "saved")
+    assert again.saved == tmp_path / "saved"
     assert study.complete.checkpoint is not None
     then, now = Path(study.complete.checkpoint), tmp_path / "saved"
     assert (now / "model.safetensors").read_bytes() == (then / "model.safetensors").read_bytes()
@@ -159,7 +159,7 @@ def _record(*epochs: Mapping[str, float], **metrics: float) -> TrialRecord:
 
 
 def test_times_and_sizes_are_not_compared() -> None:
-    one = {
+    values = {
         "val_auc": 0.5,
         "epoch_s": 1.0,
         "images_per_s": 9.0,
@@ -167,21 +167,21 @@ def test_times_and_sizes_are_not_compared() -> None:
         "latency_ms": 2.0,
         "parameters": 7.0,
     }
-    assert compared_metrics(_record(one).history) == ["val_auc", "parameters"]
+    assert compared_metrics(_record(values).history) == ["val_auc", "parameters"]
 
 
 def test_differences_name_the_first_epoch_and_the_largest_gap() -> None:
     record = _record({"val_loss": 0.5, "val_auc": 0.1}, {"val_loss": 0.4, "val_auc": 0.2}, {"val_loss": 0.3})
     again = _record({"val_loss": 0.5, "val_auc": 0.1}, {"val_loss": 0.4000001, "val_auc": 0.2}, {"val_loss": 0.5})
-    (found,) = find_differences(record, again.history, {})
-    assert (found.metric, found.epoch, found.then, found.now) == ("val_loss", 2, 0.4, 0.4000001)
-    assert found.largest == pytest.approx(0.2)
+    (difference,) = find_differences(record, again.history, {})
+    assert (difference.metric, difference.epoch, difference.then, difference.now) == ("val_loss", 2, 0.4, 0.4000001)
+    assert difference.largest == pytest.approx(0.2)
 
 
 def test_a_missing_epoch_and_a_missing_set_are_differences() -> None:
     record = _record({"val_loss": 0.5}, {"val_loss": 0.4}, **{"val_loss": 0.4, "shifted.dark.auc": 0.9})
-    found = find_differences(record, (EpochMetrics(1, {"val_loss": 0.5}),), {})
-    assert [(one.metric, one.epoch, one.now) for one in found] == [
+    differences = find_differences(record, (EpochMetrics(1, {"val_loss": 0.5}),), {})
+    assert [(difference.metric, difference.epoch, difference.now) for difference in differences] == [
         ("val_loss", 2, None),
         ("shifted.dark.auc", None, None),
     ]
@@ -197,11 +197,11 @@ def test_conditions_that_differ_are_said() -> None:
 
 def test_the_environment_is_told_without_loading_torch_or_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    found = describe_environment()
-    assert found["torch"] == torch.__version__.split("+")[0]
-    assert found["ATEN_CPU_CAPABILITY"] == "default"
-    assert {"cpu", "machine", "cores", "python"} <= set(found)
-    assert all(isinstance(one, str) and one for one in found.values())
+    described = describe_environment()
+    assert described["torch"] == torch.__version__.split("+")[0]
+    assert described["ATEN_CPU_CAPABILITY"] == "default"
+    assert {"cpu", "machine", "cores", "python"} <= set(described)
+    assert all(isinstance(value, str) and value for value in described.values())
 
 
 def test_a_package_that_is_no_checkout_has_no_commit(tmp_path: Path) -> None:

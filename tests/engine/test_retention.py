@@ -46,8 +46,8 @@ class Book:
         return self.trials[number]
 
     def best_trials(self, count: int) -> tuple[int, ...]:
-        good = [one for one in self.trials.values() if one.state in (TrialState.COMPLETE, TrialState.PRUNED)]
-        return tuple(one.trial for one in sorted(good, key=lambda one: -(one.value or 0))[:count])
+        good = [record for record in self.trials.values() if record.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        return tuple(record.trial for record in sorted(good, key=lambda record: -(record.value or 0))[:count])
 
     def note_dropped(self, numbers: tuple[int, ...]) -> None:
         self.dropped += numbers
@@ -133,13 +133,13 @@ def test_a_resume_deletes_what_a_kill_left_and_never_promises_what_is_gone(
                 retain(book, layout, 1).sweep()
         retain(book, layout, 1).sweep()
         assert with_weights(layout) == [2]
-        assert [one.kept for one in book.records()] == [False, False, True]
+        assert [record.kept for record in book.records()] == [False, False, True]
         assert book.dropped == [0, 1], "each is told once"
 
 
 def _nothing_promised_is_gone(layout: StudyLayout, book: Book) -> None:
     there = with_weights(layout)
-    assert all(one.trial in there for one in book.trials.values() if one.kept)
+    assert all(record.trial in there for record in book.trials.values() if record.kept)
 
 
 def test_another_folder_is_tidied_too(tmp_path: Path) -> None:

@@ -48,17 +48,22 @@ def worker(where: str, *, pruned: int | None = None) -> TrialTrainable:
 
 def reports(where: str, epochs: int = 9) -> list[TrialResult]:
     """Return what one worker reports until the trial ends, or until it dies after so many epochs."""
-    one, said = worker(where), []
+    trainable, said = worker(where), []
     while not said or not (said[-1].ended or said[-1].failure or len(said) == epochs):
-        said.append(one.step()["trial_result"])
-    one.cleanup()
+        said.append(trainable.step()["trial_result"])
+    trainable.cleanup()
     return said
 
 
 def contents(folder: Path) -> dict[str, object]:
     weights, card = load_weights(folder), read_card(folder)
     scores, labels = load_scores(folder)
-    return {**{name: one.tolist() for name, one in weights.items()}, "card": card, "scores": [*scores], "l": [*labels]}
+    return {
+        **{name: tensor.tolist() for name, tensor in weights.items()},
+        "card": card,
+        "scores": [*scores],
+        "l": [*labels],
+    }
 
 
 def whole(root: Path) -> list[str]:
@@ -73,7 +78,7 @@ def plain(tmp_path: Path) -> TrialResult:
 
 def test_a_storage_holds_what_a_folder_would(tmp_path: Path, plain: TrialResult, scratch: Path) -> None:
     said = reports(f"file://{tmp_path}/far/00000")
-    assert [epoch for one in said for epoch in one.epochs][-1] == plain.epochs[-1]
+    assert [epoch for report in said for epoch in report.epochs][-1] == plain.epochs[-1]
     assert said[-1].ended is StopReason.FINISHED
     assert said[-1].checkpoint == f"file://{tmp_path}/far/00000/{Path(plain.checkpoint or '').name}"
     assert whole(tmp_path / "far" / "00000") == whole(tmp_path / "plain")
@@ -85,8 +90,8 @@ def test_another_worker_goes_on_from_the_storage(tmp_path: Path, plain: TrialRes
     where = f"file://{tmp_path}/far"
     before = reports(where, epochs=2)
     after = reports(where)
-    assert [one.epoch for one in after[0].epochs] == [1, 2]
-    assert after[0].epochs == tuple(epoch for one in before for epoch in one.epochs)
+    assert [epoch.epoch for epoch in after[0].epochs] == [1, 2]
+    assert after[0].epochs == tuple(epoch for report in before for epoch in report.epochs)
     assert after[-1].epochs[-1] == plain.epochs[-1]
     assert contents(download_checkpoint(after[-1].checkpoint or "")) == contents(Path(plain.checkpoint or ""))
 
@@ -193,10 +198,10 @@ def test_a_storage_that_fails_at_any_change_stops_the_trial_and_loses_nothing(
         assert failure.summary.startswith(f"study.errors.StorageError: storage file://{root}: AWS Error NETWORK")
         far(Faulty(watch=lambda root=root: _few(root)))
         again = reports(f"file://{root}")
-        known = [epoch for one in said for epoch in one.epochs]
+        known = [epoch for report in said for epoch in report.epochs]
         assert list(again[0].epochs[: len(known)]) == known, "what was acknowledged is never lost"
         assert again[-1].ended is StopReason.FINISHED
-        assert [epoch for one in again for epoch in one.epochs][-1] == expected.epochs[-1]
+        assert [epoch for report in again for epoch in report.epochs][-1] == expected.epochs[-1]
         assert contents(root / "epoch-0003") == best
         assert whole(root) == [*(f"epoch-0003/{name}" for name in (CARD, WEIGHTS, SCORES)), LAST_CHECKPOINT]
 
@@ -221,7 +226,7 @@ def test_the_copies_of_dead_workers_are_deleted(tmp_path: Path, scratch: Path) -
     (root,) = scratch.glob("ray-study-*")
     (root / "99999999-abc" / "epoch-0001").mkdir(parents=True)
     WorkingDirectory(f"file://{tmp_path}/far").close()
-    assert [one.name for one in root.iterdir()] == ["locks"]
+    assert [path.name for path in root.iterdir()] == ["locks"]
 
 
 @pytest.mark.parametrize("form", ["{}/deep/storage", "file://{}/deep/storage"])
@@ -311,7 +316,7 @@ def test_scores_come_near_and_obsolete_files_go_from_afar(tmp_path: Path) -> Non
     assert CheckpointRetention(Book(record), storage, layout, "all").on_trial_end(0) == ()
     near = layout.local_checkpoint(0, checkpoint)
     assert near == layout.trial(0) / Path(checkpoint).name
-    assert {one.name for one in near.iterdir()} == {CARD, SCORES}
+    assert {path.name for path in near.iterdir()} == {CARD, SCORES}
     folder = download_checkpoint(checkpoint)
     assert (folder / WEIGHTS).stat().st_size > 0
     assert CheckpointRetention(Book(record), storage, layout, 1).sweep() == (0,)
@@ -327,7 +332,9 @@ def test_a_copy_of_another_checkpoint_of_the_same_name_is_replaced(tmp_path: Pat
     folder = Path(checkpoint.removeprefix("file://"))
     (folder / CARD).write_text((folder / CARD).read_text().replace('"epoch"', '"epoch" '))
     (folder / WEIGHTS).write_bytes((download_checkpoint(f"file://{folder}") / WEIGHTS).read_bytes())
-    assert all(torch.equal(one, before[name]) for name, one in load_weights(download_checkpoint(checkpoint)).items())
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in load_weights(download_checkpoint(checkpoint)).items()
+    )
     (folder / CARD).unlink()
     with pytest.raises(StorageError, match=r"checkpoint\.json"):
         download_checkpoint(checkpoint)

@@ -55,7 +55,7 @@ def test_epochs_are_stored_before_they_are_told(tmp_path: Path) -> None:
     for epoch in (1, 2):
         assert not controller.on_trial_result(trial, TrialResult((metrics(epoch, 0.5 + epoch / 10),), "c"))
     assert stored == [1, 2]
-    assert [(one.best_value, one.best_epoch) for one in listener.of(EpochReported)] == [(0.6, 1), (0.7, 2)]
+    assert [(event.best_value, event.best_epoch) for event in listener.of(EpochReported)] == [(0.6, 1), (0.7, 2)]
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -70,8 +70,8 @@ def test_a_report_told_alone_is_the_one_that_would_be_told_again(
     trial = take(controller)
     for epoch, value in enumerate(values, 1):
         controller.on_trial_result(trial, TrialResult((metrics(epoch, value),), "c"))
-    told = [repr(one) for one in listener.of(EpochReported)]  # NaN is not equal to itself
-    assert told == [repr(one) for one in epoch_events(storage, trial)]
+    told = [repr(event) for event in listener.of(EpochReported)]  # NaN is not equal to itself
+    assert told == [repr(event) for event in epoch_events(storage, trial)]
     assert len(told) == len(values)
     assert told == [repr(epoch_event(storage, trial, epoch)) for epoch in range(1, len(values) + 1)]
     with pytest.raises(KeyError):
@@ -96,8 +96,8 @@ def test_a_new_worker_that_tells_old_epochs_changes_nothing(tmp_path: Path) -> N
     controller.on_trial_result(trial, TrialResult((metrics(1, 0.5),), "c"))
     controller.on_trial_started(trial)  # the first worker died
     assert not controller.on_trial_result(trial, TrialResult((metrics(1, 0.5), metrics(2, 0.6)), "c"))
-    assert [one.metrics.epoch for one in listener.of(EpochReported)] == [1, 2]
-    assert [one.attempt for one in listener.of(TrialStarted)] == [1, 2]
+    assert [event.metrics.epoch for event in listener.of(EpochReported)] == [1, 2]
+    assert [event.attempt for event in listener.of(TrialStarted)] == [1, 2]
     assert storage.record(trial).attempts == 2
 
 
@@ -108,7 +108,7 @@ def test_a_bug_ends_its_trial_at_once_and_keeps_its_traceback(tmp_path: Path) ->
     record = storage.record(trial)
     assert (record.state, record.stop_reason, record.error) == (TrialState.FAILED, StopReason.ERROR, "MemoryError")
     assert layout.trial_error(trial).read_text() == "Traceback: all of it"
-    assert [one.record for one in listener.of(TrialFinished)] == [record]
+    assert [event.record for event in listener.of(TrialFinished)] == [record]
     assert take(controller) == trial + 1
 
 
@@ -151,9 +151,9 @@ def test_a_full_disk_stops_the_study_and_blames_no_trial(tmp_path: Path) -> None
 @pytest.mark.parametrize("fault", [StudyStorageError("full"), TrackingError("full"), OSError(errno.ENOSPC, "full")])
 def test_the_first_fault_of_this_side_stops_the_run_and_is_raised(tmp_path: Path, fault: Exception) -> None:
     controller, *_ = conduct(tmp_path)
-    for one in (fault, RuntimeError("a consequence")):
+    for error in (fault, RuntimeError("a consequence")):
         with controller.capture_errors():
-            raise one
+            raise error
     assert controller.interrupted
     with pytest.raises(type(fault), match="full"):
         controller.raise_captured()
@@ -174,7 +174,7 @@ def test_an_interruption_leaves_trials_running_and_a_resume_ends_them(tmp_path: 
     assert not storage.is_finished
     assert drive(layout, listener).outcome is StudyOutcome.FINISHED
     records = check_whole(layout, listener)
-    assert [one.attempts for one in records] == [2, 1, 1]
+    assert [record.attempts for record in records] == [2, 1, 1]
     assert records[0].history[0].values["val_auc"] == learning_curve(assignment.config, 1)
 
 
@@ -188,8 +188,8 @@ def test_what_a_killed_driver_left_is_made_up_for_at_the_start(tmp_path: Path) -
         (folder / "last.pt").write_text("[]")
     again, listener = StudyStorage.open(layout), Listener()
     TrialController(again, layout, listener).start_session(started(again))
-    assert [(one.trial, one.metrics.epoch) for one in listener.of(EpochReported)] == [(0, 1), (1, 3)]
-    assert [one.record.trial for one in listener.of(TrialFinished)] == [1]
+    assert [(event.trial, event.metrics.epoch) for event in listener.of(EpochReported)] == [(0, 1), (1, 3)]
+    assert [event.record.trial for event in listener.of(TrialFinished)] == [1]
     assert not list(layout.trial(1).iterdir())
     assert (layout.trial(0) / "last.pt").exists()
     assert (again.ask() or pytest.fail("lost")).trial == 0
@@ -204,7 +204,7 @@ def test_files_of_a_trial_told_before_the_kill_are_tidied(tmp_path: Path) -> Non
     layout.last_checkpoint(trial).write_text("[]")
     TrialController(StudyStorage.open(layout), layout, listener).start_session(started(storage))
     assert not layout.last_checkpoint(trial).exists()
-    assert [one.record.trial for one in listener.of(TrialFinished)] == [trial]
+    assert [event.record.trial for event in listener.of(TrialFinished)] == [trial]
 
 
 @pytest.mark.parametrize("slots", [1, 3, 50])
@@ -213,9 +213,9 @@ def test_every_planned_trial_runs_once_whatever_the_slots(tmp_path: Path, slots:
     listener = Listener()
     event = drive(layout, listener, slots=slots)
     assert event.counts == {"COMPLETE": 7}
-    assert event.best == max(check_whole(layout, listener), key=lambda one: one.value or 0)
+    assert event.best == max(check_whole(layout, listener), key=lambda record: record.value or 0)
     assert StudyStorage.open(layout).is_finished
-    assert [one.outcome for one in listener.of(StudyEnded)] == [StudyOutcome.FINISHED]
+    assert [ended.outcome for ended in listener.of(StudyEnded)] == [StudyOutcome.FINISHED]
 
 
 def test_a_pruned_trial_whose_files_were_lost_is_trained_again_up_to_where_it_was_pruned(tmp_path: Path) -> None:

@@ -112,23 +112,23 @@ def test_an_exception_of_the_training_is_a_report(
 
 
 def test_a_trial_that_cannot_even_begin_is_a_report_and_the_worker_takes_the_next(tmp_path: Path) -> None:
-    one = worker(given(tmp_path / "bad", depth=11))
-    failure = one.step()["trial_result"].failure
+    trainable = worker(given(tmp_path / "bad", depth=11))
+    failure = trainable.step()["trial_result"].failure
     assert "ValidationError" in failure.summary
-    assert one.reset_config(given(tmp_path / "good"))
-    report = one.step()["trial_result"]
+    assert trainable.reset_config(given(tmp_path / "good"))
+    report = trainable.step()["trial_result"]
     assert report.failure is None
     assert [epoch.epoch for epoch in report.epochs] == [1]
     assert Path(report.checkpoint).is_dir()
-    one.cleanup()
+    trainable.cleanup()
 
 
 def test_a_worker_lets_go_of_a_folder_when_its_trial_ends(tmp_path: Path) -> None:
-    one = worker(given(tmp_path))
-    one.step()
+    trainable = worker(given(tmp_path))
+    trainable.step()
     with pytest.raises(FolderInUseError, match="another process"):
         lock_folder(tmp_path, wait_s=0.1)
-    one.reset_config(given(tmp_path / "next"))
+    trainable.reset_config(given(tmp_path / "next"))
     other = worker(given(tmp_path))
     assert [epoch.epoch for epoch in other.step()["trial_result"].epochs] == [1]
     other.cleanup()
@@ -188,17 +188,17 @@ def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
 ) -> None:
     now = [100.0]
     monkeypatch.setattr("study.engine.ray.trainable.time.monotonic", lambda: now[0])
-    one = worker(given(tmp_path / "a"))
+    trainable = worker(given(tmp_path / "a"))
     spent = []
     for later in (107.0, 110.0):
         now[0] = later
-        spent.append(one.step()["trial_result"].busy_s)
+        spent.append(trainable.step()["trial_result"].busy_s)
     now[0] = 200.0
-    one.reset_config(given(tmp_path / "b"))
+    trainable.reset_config(given(tmp_path / "b"))
     now[0] = 201.5
-    spent.append(one.step()["trial_result"].busy_s)
+    spent.append(trainable.step()["trial_result"].busy_s)
     assert spent == [7.0, 10.0, 1.5]
-    one.cleanup()
+    trainable.cleanup()
 
 
 def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> None:
@@ -226,22 +226,22 @@ def test_nothing_of_a_trial_is_alive_when_the_next_begins(
 ) -> None:
     kept: list[weakref.ref[Any]] = []
     remember(monkeypatch, kept)
-    one = worker(given(tmp_path / "a"))
-    one.step()
+    trainable = worker(given(tmp_path / "a"))
+    trainable.step()
     assert len(kept) > 10
     assert all(ref() is not None for ref in kept), "while it trains, all of it is needed"
     if ending == "failed":
         monkeypatch.setattr(loop, "train_epoch", failing)
-        failure = one.step()["trial_result"].failure
+        failure = trainable.step()["trial_result"].failure
         assert "out of memory" in failure.summary
         assert failure.memory
     elif ending == "whole":
-        assert one.step()["trial_result"].ended is StopReason.FINISHED
+        assert trainable.step()["trial_result"].ended is StopReason.FINISHED
     if ending != "left":
         assert not any(ref() for ref in kept), "others may wait for the memory of a trial that is over"
-    one.reset_config(given(tmp_path / "b"))
+    trainable.reset_config(given(tmp_path / "b"))
     assert not any(ref() for ref in kept)
-    one.cleanup()
+    trainable.cleanup()
 
 
 def failing(learner: object, *args: object) -> None:

@@ -38,7 +38,7 @@ class Mortal(tune.Trainable):
             self._perhaps_die("step")
         config = TrialConfig.model_validate(self._given["trial"])
         ended = StopReason.FINISHED if self._epoch == config.max_epochs else None
-        epochs = tuple(metrics(one, learning_curve(config, one)) for one in range(1, self._epoch + 1))
+        epochs = tuple(metrics(epoch, learning_curve(config, epoch)) for epoch in range(1, self._epoch + 1))
         if ended:
             self._perhaps_die_later("idle")
         return {"trial_result": TrialResult(epochs, str(self._folder / f"epoch-{_best(epochs):04d}"), ended)}
@@ -67,7 +67,7 @@ class Mortal(tune.Trainable):
 
 
 def _best(epochs: tuple[Any, ...]) -> int:
-    return int(max(epochs, key=lambda one: one.values["val_auc"]).epoch)
+    return int(max(epochs, key=lambda epoch: epoch.values["val_auc"]).epoch)
 
 
 @pytest.mark.parametrize("moment", ["setup", "reset", "step", "idle"])
@@ -84,6 +84,6 @@ def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, ray_cluster: None, mo
         controller.end_session()
     assert list(layout.root.glob("died-*")), "nobody died"
     records = check_whole(layout, listener)
-    assert [(one.trial, one.state, one.error) for one in records] == [
+    assert [(record.trial, record.state, record.error) for record in records] == [
         (number, TrialState.COMPLETE, None) for number in range(6)
     ]

@@ -44,9 +44,9 @@ class Served:
 
     @property
     def runs(self) -> Runs:
-        found = load_runs(self.study.runs)
-        assert found is not None
-        return found
+        known = load_runs(self.study.runs)
+        assert known is not None
+        return known
 
     def run(self, trial: int | None = None) -> str:
         """Return the URL of a trial's run, of the study's own for None."""
@@ -114,29 +114,29 @@ def _heed_ctrl_c() -> None:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One browser for a file; a session's would keep its event loop from other tests."""
-    with launched() as found:
-        yield found
+    with launched() as launched_browser:
+        yield launched_browser
 
 
 @pytest.fixture(scope="module")
 def visitor(browser: Browser) -> Iterator[BrowserContext]:
-    with visiting(browser) as found:
-        yield found
+    with visiting(browser) as context:
+        yield context
 
 
 @pytest.fixture
 def page(visitor: BrowserContext) -> Iterator[Page]:
     """A page of somebody who was here before and has MLflow's scripts already."""
-    found = visitor.new_page()
-    yield found
-    found.close()
+    opened = visitor.new_page()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
 def stranger(browser: Browser) -> Iterator[Page]:
     """A page of somebody who was never here."""
-    with visiting(browser) as found:
-        yield found.new_page()
+    with visiting(browser) as context:
+        yield context.new_page()
 
 
 @pytest.fixture(scope="module")
@@ -150,11 +150,11 @@ def played_results(tmp_path_factory: pytest.TempPathFactory, empty_database: Pat
 
 @pytest.fixture(scope="module")
 def mlflow_ui(played_results: Path) -> Iterator[Served]:
-    with serving(played_results) as found:
-        yield found
+    with serving(played_results) as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
 def optuna_ui(played_results: Path) -> Iterator[Served]:
-    with serving(played_results, "--optuna") as found:
-        yield found
+    with serving(played_results, "--optuna") as site:
+        yield site

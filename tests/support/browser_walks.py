@@ -42,16 +42,16 @@ def open_charts(page: Page, ui: Served, curves: int) -> None:
 def run_names(page: Page) -> list[str]:
     """Return the names in the runs table from top to bottom."""
     links = page.locator(NAMES)
-    found = [
+    places = [
         (box["y"], links.nth(at).inner_text()) for at in range(links.count()) if (box := links.nth(at).bounding_box())
     ]
-    return [name for _, name in sorted(found)]
+    return [name for _, name in sorted(places)]
 
 
 def visible_headers(page: Page) -> list[str]:
     """Return the titles of the columns whose middle can be seen, from left to right."""
-    found: list[str] = page.evaluate(_VISIBLE_HEADERS)
-    return found
+    headers: list[str] = page.evaluate(_VISIBLE_HEADERS)
+    return headers
 
 
 def unfold(page: Page) -> None:
@@ -98,10 +98,10 @@ def plots(page: Page | Frame) -> list[list[str]]:
 
 def axes(page: Page) -> list[str]:
     """Return the axes of the first parallel coordinates."""
-    found: Any = page.locator(".js-plotly-plot:has(.parcoords)").first.evaluate(
+    names: Any = page.locator(".js-plotly-plot:has(.parcoords)").first.evaluate(
         "plot => plot.data[0].dimensions.map(one => one.label.replace(/<[^>]*>/g, ''))"
     )
-    return list(found)
+    return list(names)
 
 
 def open_artifact(page: Page, url: str | None, name: str) -> Frame:
@@ -120,9 +120,9 @@ def description(page: Page, url: str) -> Locator:
     """Open a run's page and return its whole description."""
     page.goto(url)
     page.get_by_text("Show more").click()
-    found = page.get_by_test_id("note-editor-preview-content").filter(has_text="Searched").last
-    found.wait_for()
-    return found
+    note = page.get_by_test_id("note-editor-preview-content").filter(has_text="Searched").last
+    note.wait_for()
+    return note
 
 
 def open_trials(page: Page, ui: Served, trial: int) -> None:

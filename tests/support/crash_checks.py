@@ -52,7 +52,7 @@ class Ended:
         import mlflow
 
         client = mlflow.MlflowClient(own_tracking_uri(Layout(self.results)))
-        return sorted((one.step, one.value) for one in client.get_metric_history(run.id, metric))
+        return sorted((point.step, point.value) for point in client.get_metric_history(run.id, metric))
 
     def by_trial(self) -> dict[int, Run]:
         """Return the run of each trial."""
@@ -60,12 +60,12 @@ class Ended:
 
 
 def all_planned_trials(end: Ended) -> None:
-    assert [one.trial for one in end.records] == list(range(end.planned))
-    assert all(one.state.is_finished for one in end.records)
+    assert [record.trial for record in end.records] == list(range(end.planned))
+    assert all(record.state.is_finished for record in end.records)
 
 
 def each_trial_told_once(end: Ended) -> None:
-    assert told(end.study) == Counter(one.trial for one in end.records)
+    assert told(end.study) == Counter(record.trial for record in end.records)
 
 
 def one_run_per_trial(end: Ended) -> None:
@@ -80,9 +80,9 @@ def nothing_left_running(end: Ended) -> None:
 def every_epoch_reported_once(end: Ended) -> None:
     for record in end.records:
         run, epochs = end.by_trial()[record.trial], list(range(1, record.epochs_run + 1))
-        assert [one.epoch for one in record.history] == epochs
+        assert [epoch.epoch for epoch in record.history] == epochs
         for metric in record.history[0].values if record.history else ():
-            stored = [(one.epoch, one.values[metric]) for one in record.history]
+            stored = [(epoch.epoch, epoch.values[metric]) for epoch in record.history]
             assert end.history(run, metric) == stored, (record.trial, metric)
 
 
@@ -115,7 +115,7 @@ def checkpoints_load(end: Ended) -> None:
 
 
 def no_leftovers(end: Ended) -> None:
-    left = [str(one) for pattern in ("*.part", "last.pt", ".tune-*") for one in end.study.root.rglob(pattern)]
+    left = [str(path) for pattern in ("*.part", "last.pt", ".tune-*") for path in end.study.root.rglob(pattern)]
     assert not left
     for record in end.records:
         assert len(list(end.study.trial(record.trial).glob("epoch-*"))) <= 1
@@ -144,7 +144,7 @@ def story(record: TrialRecord) -> dict[str, Any]:
         "config": dict(record.config),
         "stop_reason": record.stop_reason,
         "epoch": record.epoch,
-        "history": [(one.epoch, _computed(one.values)) for one in record.history],
+        "history": [(epoch.epoch, _computed(epoch.values)) for epoch in record.history],
         "metrics": _computed(record.metrics),
         "kept": record.kept,
         "weights": hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None,

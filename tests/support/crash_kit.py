@@ -71,14 +71,14 @@ class Driver:
 
     def session(self, *, agents: bool = True) -> list[int]:
         """Return every process of the driver's session that still runs; Ray's agents notice its end after a minute."""
-        found = []
+        pids = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-                is_agent = any(one in (entry / "cmdline").read_text() for one in AGENTS)
+                is_agent = any(agent in (entry / "cmdline").read_text() for agent in AGENTS)
                 if int(session) == self._process.pid and state != "Z" and (agents or not is_agent):
-                    found.append(int(entry.name))
-        return found
+                    pids.append(int(entry.name))
+        return pids
 
 
 def workers(study: StudyLayout) -> Iterator[tuple[int, Path]]:
@@ -87,8 +87,8 @@ def workers(study: StudyLayout) -> Iterator[tuple[int, Path]]:
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if "ray::TrialTrainable" in (entry / "cmdline").read_text():
-                links = [os.readlink(one) for one in (entry / "fd").iterdir()]
-                yield from ((int(entry.name), Path(one)) for one in links if Path(one).parent == Path(trials))
+                links = [os.readlink(link) for link in (entry / "fd").iterdir()]
+                yield from ((int(entry.name), Path(link)) for link in links if Path(link).parent == Path(trials))
         except OSError:
             continue
 
@@ -145,7 +145,7 @@ def strike(driver: Driver, study: StudyLayout, blow: Blow, tally: Tally) -> bool
         elif blow.aim == "told":
             due = study.journal.exists() and told(study).total() > max(blow.writes, before)
         else:
-            now = {str(one) for one in study.root.glob("trials/*/.*.part")} - seen
+            now = {str(path) for path in study.root.glob("trials/*/.*.part")} - seen
             due = len(seen) + len(now) > blow.writes
             seen |= now
         if due and not driver.is_over():
@@ -178,14 +178,14 @@ def _state(study: StudyLayout) -> str:
 
 def told(study: StudyLayout) -> Counter[int]:
     """Count the lines of the journal that end a trial."""
-    found: Counter[int] = Counter()
+    counts: Counter[int] = Counter()
     for raw in study.journal.read_bytes().splitlines():
         if b'"state":' in raw:
             with suppress(ValueError):
                 line = json.loads(raw)
                 if line["op_code"] == 6:
-                    found[line["trial_id"]] += line["state"] in (1, 2, 3)
-    return +found
+                    counts[line["trial_id"]] += line["state"] in (1, 2, 3)
+    return +counts
 
 
 def torment(

@@ -119,9 +119,9 @@ class CatchingUp:
         raise NotImplementedError
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents) -> None:
-        known = {one.record.trial for one in self.of(TrialFinished)}
+        known = {event.record.trial for event in self.of(TrialFinished)}
         for record in records:
-            heard = {one.metrics.epoch for one in self.of(EpochReported) if one.trial == record.trial}
+            heard = {event.metrics.epoch for event in self.of(EpochReported) if event.trial == record.trial}
             missed = [] if record.trial in known else reports(record.trial)
             for report in missed:
                 if report.metrics.epoch not in heard:
@@ -144,7 +144,7 @@ class Listener(CatchingUp):
         """Nothing waits."""
 
     def of(self, kind: type[E]) -> list[E]:
-        return [one for one in self.events if isinstance(one, kind)]
+        return [event for event in self.events if isinstance(event, kind)]
 
 
 def work(
@@ -153,7 +153,7 @@ def work(
     """Train like a worker: a checkpoint is on disk before its epoch is reported, and a new worker goes on from it."""
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
-    history = [metrics(*one) for one in json.loads(last.read_text())] if last.exists() else []
+    history = [metrics(*epoch) for epoch in json.loads(last.read_text())] if last.exists() else []
     new = tuple(history)
     while True:
         reason = StopReason.FINISHED if len(history) >= config.max_epochs else None
@@ -165,13 +165,13 @@ def work(
             return
         new = (metrics(len(history) + 1, learning_curve(config, len(history) + 1)),)
         history += new
-        last.write_text(json.dumps([(one.epoch, one.values["val_auc"]) for one in history]))
+        last.write_text(json.dumps([(epoch.epoch, epoch.values["val_auc"]) for epoch in history]))
 
 
 def _report(
     new: tuple[EpochMetrics, ...], history: list[EpochMetrics], folder: Path, ended: StopReason | None
 ) -> TrialResult:
-    best = max(history, key=lambda one: one.values["val_auc"])
+    best = max(history, key=lambda epoch: epoch.values["val_auc"])
     evaluation = {"shifted.dark.auc": best.values["val_auc"] / 2} if ended else {}
     return TrialResult(new, str(folder / f"epoch-{best.epoch:04d}"), ended, evaluation)
 
@@ -248,18 +248,18 @@ def check_whole(layout: StudyLayout, listener: Listener) -> list[TrialRecord]:
     """Check everything that must hold of a study that ended, however often it was interrupted."""
     records = StudyStorage.open(layout).records()
     spec = StudyStorage.open(layout).spec
-    assert [one.trial for one in records] == list(range(spec.search.trials))
-    assert all(one.state.is_finished for one in records)
+    assert [trial.trial for trial in records] == list(range(spec.search.trials))
+    assert all(trial.state.is_finished for trial in records)
     lines = [json.loads(line) for line in layout.journal.read_text().splitlines()]
     told = [line["trial_id"] for line in lines if line.get("state") in (1, 2, 3) and "trial_id" in line]
-    assert sorted(told) == [one.trial for one in records], "each trial is told once"
+    assert sorted(told) == [trial.trial for trial in records], "each trial is told once"
     for record in records:
-        assert [one.epoch for one in record.history] == list(range(1, record.epochs_run + 1))
-        reports = [one for one in listener.of(EpochReported) if one.trial == record.trial]
-        assert {one.metrics.epoch for one in reports} == {one.epoch for one in record.history}
-        words = {(one.metrics.epoch, one.at_s, one.best_value, one.best_epoch) for one in reports}
+        assert [epoch.epoch for epoch in record.history] == list(range(1, record.epochs_run + 1))
+        reports = [report for report in listener.of(EpochReported) if report.trial == record.trial]
+        assert {report.metrics.epoch for report in reports} == {epoch.epoch for epoch in record.history}
+        words = {(report.metrics.epoch, report.at_s, report.best_value, report.best_epoch) for report in reports}
         assert len(words) == record.epochs_run, "an epoch told twice is told in the same words"
-        assert record.trial in {one.record.trial for one in listener.of(TrialFinished)}
+        assert record.trial in {event.record.trial for event in listener.of(TrialFinished)}
         assert not (layout.trial(record.trial) / "last.pt").exists()
         assert record.checkpoint is None or record.checkpoint.endswith(f"epoch-{record.epoch:04d}")
     return records

@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def twice_each(offset: int) -> Script:
     """Let every request fail the first two times it is made; with offsets 0, 2 and 4 each fails in each way."""
-    ways = [one for one in FAULTS if one != "slow"]
+    ways = [fault for fault in FAULTS if fault != "slow"]
     places: dict[tuple[str, str, bytes], int] = {}
     made: Counter[int] = Counter()
 
@@ -199,7 +199,7 @@ def first(fault: Fault, is_it: Callable[[Request], bool]) -> Script:
 
 def every(nth: int, faults: tuple[Fault, ...] = FAULTS) -> Script:
     """Let every n-th request fail, in one way after another."""
-    return lambda one: faults[one.number // nth % len(faults)] if one.number % nth == 0 else None
+    return lambda request: faults[request.number // nth % len(faults)] if request.number % nth == 0 else None
 
 
 @contextmanager

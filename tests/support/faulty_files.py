@@ -72,9 +72,9 @@ class FaultyDisk:
             return opening(file, mode, *given, **named)
         if self.strike("create" if not os.path.exists(path) else "open", str(path)):
             raise self.error(str(path))
-        found = opening(file, mode, *given, **named)
+        stream = opening(file, mode, *given, **named)
         inside = str(path).startswith(str(self.root)) and not self.spares(str(path))
-        return _Watched(found, str(path), self) if inside else found
+        return _Watched(stream, str(path), self) if inside else stream
 
     def _os_open(self, call: Callable[..., int], path: Any, flags: int, *given: Any, **named: Any) -> int:
         if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):

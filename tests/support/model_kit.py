@@ -102,4 +102,4 @@ def load_elsewhere(tracking_uri: str, models: list[str], scratch: Path, without:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     scores, modules = json.loads(done.stdout.splitlines()[-1])
-    return Loaded([np.array(one) for one in scores], frozenset(modules))
+    return Loaded([np.array(row) for row in scores], frozenset(modules))

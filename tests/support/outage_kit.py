@@ -162,7 +162,7 @@ def _check_runs(client: TrackingClient, api: Any, trials: int, epochs: int) -> N
     assert {run.status for run in runs} == {"FINISHED"}
     for run in runs:
         if run.tags["study.kind"] == "trial":
-            steps = [one.step for one in api.get_metric_history(run.id, "train_loss")]
+            steps = [point.step for point in api.get_metric_history(run.id, "train_loss")]
             assert sorted(steps) == list(range(1, epochs + 1)), run.name
 
 

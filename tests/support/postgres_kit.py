@@ -22,8 +22,8 @@ _START_TIMEOUT_S = 60.0
 def find_binaries() -> Path | None:
     """Return the folder of PostgreSQL's programs, the newest; None where it is not installed."""
     known = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    found = shutil.which("initdb") or (str(known[-1]) if known else None)
-    return None if found is None else Path(found).parent
+    initdb = shutil.which("initdb") or (str(known[-1]) if known else None)
+    return None if initdb is None else Path(initdb).parent
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,22 @@ def postgres(binaries: Path) -> Iterator[Postgres]:
             shutil.chown(path, "postgres", "postgres")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        found = Postgres(probe.getsockname()[1])
+        database = Postgres(probe.getsockname()[1])
     make = [binaries / "initdb", "-D", folder / "data", "-U", USER, "-A", "scram-sha-256", f"--pwfile={words}", "-N"]
     subprocess.run([*other, *make, "--locale=C.UTF-8", "-E", "UTF8"], check=True, capture_output=True, cwd=folder)
-    settings = {"listen_addresses": "127.0.0.1", "port": found.port, "unix_socket_directories": folder, "fsync": "off"}
+    settings = {
+        "listen_addresses": "127.0.0.1",
+        "port": database.port,
+        "unix_socket_directories": folder,
+        "fsync": "off",
+    }
     options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
     server = subprocess.Popen(
         [*other, binaries / "postgres", "-D", folder / "data", *options], cwd=folder, stderr=subprocess.DEVNULL
     )
     try:
-        _await(found, server)
-        yield found
+        _await(database, server)
+        yield database
     finally:
         server.send_signal(signal.SIGINT)  # a fast end, which does not wait for clients
         server.wait(30)

@@ -63,7 +63,7 @@ class Backend:
         import mlflow
 
         client = mlflow.MlflowClient(default_tracking_uri(self.layout, self.uri))
-        return [(one.step, one.value) for one in client.get_metric_history(run.id, metric)]
+        return [(point.step, point.value) for point in client.get_metric_history(run.id, metric)]
 
     def artifact(self, run: Run, name: str) -> Path:
         folder = self.layout.results / "downloaded" / run.id
@@ -129,8 +129,8 @@ def played(
 @pytest.fixture(params=["database", "remote"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each place MLflow can be."""
-    found: Backend = request.getfixturevalue(request.param)
-    return found
+    chosen: Backend = request.getfixturevalue(request.param)
+    return chosen
 
 
 def _forget_everything(address: str) -> None:

@@ -44,7 +44,7 @@ def _tell(backend: Backend, run: Run, names: dict[str, str]) -> dict[str, Any]:
         "params": dict(run.params),
         "tags": {key: _plain(text, names) for key, text in run.tags.items() if key not in _UNSTABLE_TAGS},
         "metrics": {metric: sorted(backend.history(run, metric), key=repr) for metric in run.metrics},
-        "data": [(one.dataset.name, one.dataset.digest, one.dataset.profile) for one in inputs],
+        "data": [(used.dataset.name, used.dataset.digest, used.dataset.profile) for used in inputs],
         "artifacts": _files(backend, run, names),
     }
 
@@ -52,10 +52,10 @@ def _tell(backend: Backend, run: Run, names: dict[str, str]) -> dict[str, Any]:
 def _files(backend: Backend, run: Run, names: dict[str, str]) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = backend.client().download(run.id, "", Path(scratch))
-        found = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
         return {
             str(path.relative_to(folder)): _plain(path.read_bytes().decode("utf-8", "backslashreplace"), names)
-            for path in found
+            for path in paths
         }
 
 

@@ -56,7 +56,7 @@ def run(config: TrialConfig, data: TrainingData, folder: Path, objective: Object
 
 def numbers(progress: TrainingProgress) -> list[Mapping[str, float]]:
     """Return the metrics of every epoch without those that are times or sizes."""
-    return [{key: value for key, value in one.values.items() if key not in TIMES} for one in progress.history]
+    return [{key: value for key, value in epoch.values.items() if key not in TIMES} for epoch in progress.history]
 
 
 def three_stripes(train: int = 36, val: int = 18, size: int = 16) -> TrainingData:
@@ -121,8 +121,8 @@ def count_checkpoints(root: Path) -> int:
 
 def count_unfinished(root: Path) -> int:
     """Count what is being written below a folder; what is inside an unfinished folder belongs to it."""
-    found = list(root.rglob("*.part"))
-    return sum(not any(other in path.parents for other in found) for path in found)
+    parts = list(root.rglob("*.part"))
+    return sum(not any(other in path.parents for other in parts) for path in parts)
 
 
 class Killed(BaseException):

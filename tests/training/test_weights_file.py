@@ -76,10 +76,10 @@ def read(path: Path) -> FoundWeights:
     ],
 )
 def test_the_state_dict_is_found_and_its_names_are_the_model_s(tmp_path: Path, stored: object, note: str) -> None:
-    found = read(saved(tmp_path / "w.pt", stored))
-    assert list(found.tensors) == list(LAYERS)
-    assert all(torch.equal(tensor, LAYERS[name]) for name, tensor in found.tensors.items())
-    assert found.note == note
+    weights = read(saved(tmp_path / "w.pt", stored))
+    assert list(weights.tensors) == list(LAYERS)
+    assert all(torch.equal(tensor, LAYERS[name]) for name, tensor in weights.tensors.items())
+    assert weights.note == note
 
 
 def test_a_prefix_of_the_model_s_own_stays(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_a_prefix_of_the_model_s_own_stays(tmp_path: Path) -> None:
 
 def test_safetensors_are_known_by_their_contents(tmp_path: Path) -> None:
     save_file(under("model.", {name: tensor.half() for name, tensor in LAYERS.items()}), tmp_path / "w.bin")
-    found = read(tmp_path / "w.bin")
-    assert list(found.tensors) == sorted(LAYERS)
-    assert found.note == "the prefix `model.` of all names is left out, float16 becomes float32"
+    weights = read(tmp_path / "w.bin")
+    assert list(weights.tensors) == sorted(LAYERS)
+    assert weights.note == "the prefix `model.` of all names is left out, float16 becomes float32"
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,8 @@ COLUMNS = ["Run Name", "Created", "best.val_auc", "study.state", *SEARCHED]
 
 def _ranked(ui: Served) -> list[str]:
     """Return the trials' names by their value in the storage, the best first."""
-    records = [one for one in StudyStorage.open(ui.study).records() if one.value is not None]
-    return [f"trial {one.trial:04d}" for one in sorted(records, key=lambda one: -(one.value or 0.0))]
+    records = [record for record in StudyStorage.open(ui.study).records() if record.value is not None]
+    return [f"trial {record.trial:04d}" for record in sorted(records, key=lambda record: -(record.value or 0.0))]
 
 
 def assert_columns(page: Page) -> None:

@@ -68,8 +68,8 @@ def test_a_taken_port_is_an_error_and_the_next_one_may_be_tried(taken: int) -> N
         StudyError, match=rf"free, but 127\.0\.0\.1:{taken} is not .*choose another --port, 0 takes any"
     ):
         listening.free_port("127.0.0.1", taken)
-    found = listening.free_port("127.0.0.1", taken, tries=20)
-    assert taken < found < taken + 20
+    port = listening.free_port("127.0.0.1", taken, tries=20)
+    assert taken < port < taken + 20
     assert listening.free_port("127.0.0.1", 0) not in (0, taken)
 
 
@@ -113,8 +113,8 @@ def test_mlflow_lets_in_whom_we_name_and_nobody_else() -> None:
 def test_a_server_is_opened_without_its_credentials(answering: Callable[[int], str]) -> None:
     for status in (200, 401, 404):
         where = answering(status)
-        found = server_page(f"http://ann:s3cret@{where}/", "7")
-        assert found.startswith(f"http://{where}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=")
+        page = server_page(f"http://ann:s3cret@{where}/", "7")
+        assert page.startswith(f"http://{where}/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=")
 
 
 def test_a_server_that_is_not_there_is_said() -> None:
