@@ -66,5 +66,5 @@ def test_mlflow_keeps_its_schema_where_the_check_before_a_study_looks() -> None:
     scripts = (Path(mlflow.__file__).parent / "store/db_migrations/versions").glob("[0-9a-f]*.py")
     revisions = [database._REVISION.findall(script.read_text()) for script in scripts]
     assert len(revisions) > 50, MLFLOW
-    assert all(dict(found).get("revision") for found in revisions), MLFLOW
+    assert all(dict(assigned).get("revision") for assigned in revisions), MLFLOW
     assert re.fullmatch(r"\w+", dict(revisions[0])["revision"])

@@ -55,12 +55,12 @@ def test_it_gives_the_logits_of_the_checkpoint_and_calibrated_probabilities(
     classifier = OnnxClassifier.open(folder)
     config = json.loads((folder / "config.json").read_text())
     expected = logits_of(stored_scores(tmp_path / "seed-0" / "epoch-0002"))
-    found = classifier.logits(IMAGES)
-    assert found.dtype == np.float32
+    logits = classifier.logits(IMAGES)
+    assert logits.dtype == np.float32
     if len(classes) > 2:
-        found = found - found.max(axis=1, keepdims=True)
+        logits = logits - logits.max(axis=1, keepdims=True)
         expected = expected - expected.max(axis=1, keepdims=True)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    np.testing.assert_allclose(logits, expected, atol=1e-4)
     assert config["temperature"] != 1
     scaled = probabilities(classifier.logits(IMAGES) / config["temperature"])
     assert classifier.probabilities(IMAGES).shape == scaled.shape == ((7,) if len(classes) == 2 else (7, 3))
@@ -68,8 +68,8 @@ def test_it_gives_the_logits_of_the_checkpoint_and_calibrated_probabilities(
     np.testing.assert_allclose(load_bundle(folder).scores(IMAGES), scaled, atol=1e-5)
     assert classifier.classes == classes
     assert (classifier.threshold is None) == (len(classes) > 2)
-    one = classifier.probabilities(IMAGES[:1])
-    np.testing.assert_allclose(one, scaled[:1], atol=1e-6)
+    single = classifier.probabilities(IMAGES[:1])
+    np.testing.assert_allclose(single, scaled[:1], atol=1e-6)
     assert classifier.probabilities(IMAGES[:0]).shape == scaled[:0].shape
     np.testing.assert_array_equal(classifier.decide(scaled) >= 0, True)
 

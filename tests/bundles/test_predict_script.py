@@ -78,9 +78,9 @@ def test_no_pixel_differs_from_the_decoder_of_the_training(picture: str, mode: s
     with warnings.catch_warnings():
         quiet_pillow()
         expected = decode_image(PICTURES[picture], SIZE, mode)
-        found = predict_script.decode(PICTURES[picture], SIZE, mode)
-    assert found.dtype == np.uint8
-    np.testing.assert_array_equal(found, expected)
+        pixels = predict_script.decode(PICTURES[picture], SIZE, mode)
+    assert pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, expected)
 
 
 def test_the_pictures_tell_other_ways_apart() -> None:

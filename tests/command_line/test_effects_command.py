@@ -16,31 +16,31 @@ from study.records import StopReason
 
 
 def _read(results: Path, *arguments: object) -> Any:
-    found = study("effects", *arguments, "--results", results, "--json")
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout)
+    done = study("effects", *arguments, "--results", results, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
-def _main(found: Any, factor: str, level: object) -> Any:
-    return next(row for row in found["effects"] if row["factors"] == [factor] and row["levels"] == [level])
+def _main(answer: Any, factor: str, level: object) -> Any:
+    return next(row for row in answer["effects"] if row["factors"] == [factor] and row["levels"] == [level])
 
 
 def test_the_rows_of_an_ablation_are_shown_on_validation_and_on_a_shifted_set(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, ABLATION)
-    found = _read(results)
-    assert (found["design"], found["about"], found["by"], found["points"], found["seeds"]) == (
+    answer = _read(results)
+    assert (answer["design"], answer["about"], answer["by"], answer["points"], answer["seeds"]) == (
         "one_factor", "configurations", "images and seeds", 5, 3,
     )  # fmt: skip
-    assert found["baseline"] == {"optimizer": "adam", "depth": 18, "augmentation": "none"}
-    sgd = _main(found, "optimizer", "sgd")
+    assert answer["baseline"] == {"optimizer": "adam", "depth": 18, "augmentation": "none"}
+    sgd = _main(answer, "optimizer", "sgd")
     assert sgd["certain"]
     assert sgd["references"] == ["adam"]
     assert sgd["low"] < sgd["value"] < sgd["high"] < 0
     assert sgd["se_image"] > 0
     assert sgd["shifted"]["dark"]["high"] < 0
-    assert not any(row["certain"] for row in found["effects"] if row["factors"] != ["optimizer"])
-    assert found["words"].startswith("1 of 4 is certain: optimizer sgd -0.")
+    assert not any(row["certain"] for row in answer["effects"] if row["factors"] != ["optimizer"])
+    assert answer["words"].startswith("1 of 4 is certain: optimizer sgd -0.")
     rows = json.loads(study("compare", "ablation", "--results", results, "--json").stdout)
     compared = next(row for row in rows if row["params"]["optimizer"] == "sgd")
     assert (compared["difference"], compared["difference_margin"]) == pytest.approx(
@@ -69,11 +69,11 @@ def test_the_table_has_every_format(tmp_path: Path) -> None:
 def test_main_effects_and_interactions_of_a_factorial(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, FACTORIAL, lambda params: 1.0 if params == {"optimizer": "sgd", "depth": 18} else 3.0)
-    found = _read(results, "factorial")
-    both = found["effects"][-1]
+    answer = _read(results, "factorial")
+    both = answer["effects"][-1]
     assert (both["factors"], both["levels"], both["references"]) == (["optimizer", "depth"], ["sgd", 18], ["adam", 10])
     assert both["certain"]
-    assert both["value"] == pytest.approx(2 * _main(found, "depth", 18)["value"], abs=0.03)
+    assert both["value"] == pytest.approx(2 * _main(answer, "depth", 18)["value"], abs=0.03)
     assert len(_read(results, "factorial", "--no-interactions")["effects"]) == 2
     accuracy = _read(results, "factorial", "--metric", "val_accuracy")
     assert accuracy["metric"] == "val_accuracy"
@@ -85,11 +85,13 @@ def test_main_effects_and_interactions_of_a_factorial(tmp_path: Path) -> None:
 def test_without_predictions_effects_are_by_seeds_alone_and_one_seed_shows_nothing_of_factors(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, ABLATION, predictions=False)
-    found = _read(results)
-    assert found["by"] == "seeds"
-    assert _main(found, "optimizer", "sgd")["certain"]
-    assert all(row["se_image"] == 0 for row in found["effects"])
-    assert any("val_auc, shifted.dark.auc: by seeds alone, so about the very images" in note for note in found["notes"])
+    answer = _read(results)
+    assert answer["by"] == "seeds"
+    assert _main(answer, "optimizer", "sgd")["certain"]
+    assert all(row["se_image"] == 0 for row in answer["effects"])
+    assert any(
+        "val_auc, shifted.dark.auc: by seeds alone, so about the very images" in note for note in answer["notes"]
+    )
     store(results, ABLATION.replace("name: ablation", "name: once").replace("[0, 1, 2]", "[0]"))
     once = _read(results, "once")
     assert once["about"] == "checkpoints"
@@ -107,10 +109,10 @@ def test_points_that_were_stopped_or_did_not_run_are_left_out_and_said(tmp_path:
     results = tmp_path / "results"
     once = FACTORIAL.replace("[0, 1, 2]", "[0]")
     store(results, once, ended=lambda run: StopReason.PRUNED if run.trial == 3 else StopReason.FINISHED)
-    found = _read(results)
-    assert found["points"] == 3
-    assert any("1 of 4 points have not run to their end" in note for note in found["notes"])
-    assert {tuple(row["factors"]) for row in found["effects"]} == {("optimizer",), ("depth",)}
+    answer = _read(results)
+    assert answer["points"] == 3
+    assert any("1 of 4 points have not run to their end" in note for note in answer["notes"])
+    assert {tuple(row["factors"]) for row in answer["effects"]} == {("optimizer",), ("depth",)}
     store(results, ABLATION, ended=lambda run: StopReason.PRUNED if run.trial == 0 else StopReason.FINISHED)
     refused = study("effects", "ablation", "--results", results)
     assert refused.returncode == 1
@@ -124,12 +126,12 @@ def test_points_that_were_stopped_or_did_not_run_are_left_out_and_said(tmp_path:
 def test_a_search_shows_importance_and_what_that_cannot_say(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, SEARCH)
-    found = _read(results)
-    assert set(found["importance"]) == {"val_auc", "shifted.dark.auc"}
-    for shares in found["importance"].values():
+    answer = _read(results)
+    assert set(answer["importance"]) == {"val_auc", "shifted.dark.auc"}
+    for shares in answer["importance"].values():
         assert sum(shares.values()) == pytest.approx(1)
         assert shares["optimizer"] > shares["learning_rate"]
-    assert found == _read(results)
+    assert answer == _read(results)
     table = study("effects", "--results", results)
     assert "importance of what was searched, 12 points" in table.stdout
     assert "not which value is better, nor why, and nothing of chance" in table.stdout

@@ -16,7 +16,7 @@ SHEET = TableModel(
     "s: 2 trials",
     [
         Column("rank", [1, None], right=True),
-        Column("state", ["COMPLETE", "FAILED"], style=lambda one: "red"),
+        Column("state", ["COMPLETE", "FAILED"], style=lambda state: "red"),
         Column("val_auc", [0.123456789012345, None], right=True),
         Column("seeds", ["3/3", "1/3"], exact=None),
         Column("complete", [3, 1], hidden=True),

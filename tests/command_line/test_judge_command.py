@@ -25,9 +25,9 @@ def _run(*arguments: object) -> str:
 
 
 def _judge(*arguments: object) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_run(*arguments, "--json"))
-    assert found.keys() >= KEYS
-    return found
+    answer: dict[str, Any] = json.loads(_run(*arguments, "--json"))
+    assert answer.keys() >= KEYS
+    return answer
 
 
 def _scores(configurations: int = 3, seeds: int = 2, images: int = 120) -> tuple[np.ndarray, np.ndarray]:
@@ -63,21 +63,21 @@ def test_arrays_and_the_same_as_a_table_get_the_same_answer(tmp_path: Path) -> N
                    "--names", "a,b,c")  # fmt: skip
     assert arrays["leader"] == table["leader"] == "a"
     assert arrays["about"] == "configurations"
-    for one, other in zip(arrays["configurations"], table["configurations"], strict=True):
-        assert one == pytest.approx(other)
-    for one, other in zip(arrays["differences"], table["differences"], strict=True):
-        assert one == pytest.approx(other)
-        assert one.keys() == {"to", "value", "low", "high", "p", "se_seed", "se_image"}
+    for left, other in zip(arrays["configurations"], table["configurations"], strict=True):
+        assert left == pytest.approx(other)
+    for left, other in zip(arrays["differences"], table["differences"], strict=True):
+        assert left == pytest.approx(other)
+        assert left.keys() == {"to", "value", "low", "high", "p", "se_seed", "se_image"}
     assert arrays["winner_value"].keys() == {"raw", "corrected", "low", "high"}
     assert arrays["configurations"][0].keys() >= {"name", "value", "low", "high", "rank_low", "rank_high"}
 
 
 def test_without_names_configurations_are_called_by_their_index(tmp_path: Path) -> None:
     scores, labels = _scores()
-    found = _judge(_save(tmp_path / "a.npz", scores=scores[::-1], labels=labels), "--metric", "accuracy")
-    assert found["leader"] == 2
-    assert set(found["may_be_best"]) <= {0, 1, 2}
-    assert [each["name"] for each in found["configurations"]] == [0, 1, 2]
+    answer = _judge(_save(tmp_path / "a.npz", scores=scores[::-1], labels=labels), "--metric", "accuracy")
+    assert answer["leader"] == 2
+    assert set(answer["may_be_best"]) <= {0, 1, 2}
+    assert [each["name"] for each in answer["configurations"]] == [0, 1, 2]
 
 
 def test_a_table_for_people(tmp_path: Path) -> None:
@@ -93,22 +93,22 @@ def test_20_of_21_against_17_is_undecided(tmp_path: Path) -> None:
     scores = np.ones((2, 1, 21))
     scores[0, 0, 0] = scores[1, 0, 1:5] = 0
     file = _save(tmp_path / "a.npz", scores=scores, labels=np.ones(21, int))
-    found = _judge(file, "--metric", "accuracy")
-    assert (found["verdict"], found["about"]) == ("undecided", "checkpoints")
-    assert found["differences"][0]["p"] > 0.1
+    answer = _judge(file, "--metric", "accuracy")
+    assert (answer["verdict"], answer["about"]) == ("undecided", "checkpoints")
+    assert answer["differences"][0]["p"] > 0.1
     scores = np.ones((2, 1, 6))
     scores[1, 0, :2] = 0
-    found = _judge(_save(tmp_path / "b.npz", scores=scores, labels=np.ones(6, int)), "--metric", "accuracy")
-    assert found["verdict"] == "undecided"
-    assert found["configurations"][0]["low"] == pytest.approx(0.54, abs=0.01)
+    answer = _judge(_save(tmp_path / "b.npz", scores=scores, labels=np.ones(6, int)), "--metric", "accuracy")
+    assert answer["verdict"] == "undecided"
+    assert answer["configurations"][0]["low"] == pytest.approx(0.54, abs=0.01)
 
 
 def test_a_fraction_has_its_exact_interval(tmp_path: Path) -> None:
     scores = np.ones((2, 1, 10))
     scores[:, 0, :3] = 0
     scores[1, 0, 3] = 0
-    found = _judge(_save(tmp_path / "a.npz", scores=scores, labels=np.ones(10, int)), "--metric", "accuracy")
-    first = found["configurations"][0]
+    answer = _judge(_save(tmp_path / "a.npz", scores=scores, labels=np.ones(10, int)), "--metric", "accuracy")
+    first = answer["configurations"][0]
     assert (first["value"], round(first["low"], 3), round(first["high"], 3)) == (0.7, 0.348, 0.933)
 
 
@@ -118,10 +118,10 @@ def test_classes_by_name_and_a_configuration_with_fewer_seeds(tmp_path: Path) ->
     scores = rng.dirichlet([1, 1, 1], size=(3, 3, 60))
     names = [["cat", "dog", "fox"][each] for each in labels]
     file = _csv(tmp_path / "a.csv", scores, names, skip=lambda k, r, i: k == 2 and r > 0)
-    found = _judge(file, "--metric", "recall:fox")
-    assert [each["seeds"] for each in sorted(found["configurations"], key=lambda row: row["name"])] == [3, 3, 1]
-    assert any("c ran once" in note for note in found["notes"])
-    assert any("not paired" in note for note in found["notes"])
+    answer = _judge(file, "--metric", "recall:fox")
+    assert [each["seeds"] for each in sorted(answer["configurations"], key=lambda row: row["name"])] == [3, 3, 1]
+    assert any("c ran once" in note for note in answer["notes"])
+    assert any("not paired" in note for note in answer["notes"])
     for metric in ("auc", "macro_f1", "loss", "accuracy", "f1:cat", "macro_recall"):
         assert _judge(file, "--metric", metric)["verdict"] in ("yes", "undecided")
 
@@ -130,11 +130,11 @@ def test_names_of_two_classes_and_logits_are_said_to_be_taken_so(tmp_path: Path)
     scores, labels = _scores()
     logits = np.log(scores / (1 - scores))
     file = _csv(tmp_path / "a.csv", logits, [["no", "yes"][each] for each in labels])
-    found = _judge(file, "--metric", "accuracy")
-    assert any("`yes`" in note for note in found["notes"])
-    assert any("logits" in note for note in found["notes"])
+    answer = _judge(file, "--metric", "accuracy")
+    assert any("`yes`" in note for note in answer["notes"])
+    assert any("logits" in note for note in answer["notes"])
     plain = _judge(_save(tmp_path / "a.npz", scores=scores, labels=labels), "--metric", "accuracy", "--names", "a,b,c")
-    assert {row["name"]: row["value"] for row in found["configurations"]} == pytest.approx(
+    assert {row["name"]: row["value"] for row in answer["configurations"]} == pytest.approx(
         {row["name"]: row["value"] for row in plain["configurations"]}
     )
 

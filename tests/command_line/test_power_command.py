@@ -14,9 +14,9 @@ from study.analysis.power import assumed_components, power
 
 
 def _read(*arguments: object) -> Any:
-    found = study("power", *arguments, "--json")
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout)
+    done = study("power", *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @pytest.fixture
@@ -27,48 +27,48 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_study_file_rests_on_assumptions_that_are_stated(file: Path) -> None:
-    found = _read(file, "--detect", "0.005")
-    assert (found["from"], found["seeds"], found["images"]) == ("assumptions", 3, 400)
+    answer = _read(file, "--detect", "0.005")
+    assert (answer["from"], answer["seeds"], answer["images"]) == ("assumptions", 3, 400)
     components = assumed_components("auc", 0.95, 0.6, 0.004, 5)
-    assert found["power"] == pytest.approx(power(components, 0.005, 3, 400))
-    assert "val_auc about 0.95 (--auc)" in found["notes"][0]
-    assert found["needed"]["images"] is None  # seeds alone blur it too much
-    assert found["needed"]["cheapest"]["seeds"] > 3
-    assert "with 3 seeds no number of images suffices" in found["words"]
+    assert answer["power"] == pytest.approx(power(components, 0.005, 3, 400))
+    assert "val_auc about 0.95 (--auc)" in answer["notes"][0]
+    assert answer["needed"]["images"] is None  # seeds alone blur it too much
+    assert answer["needed"]["cheapest"]["seeds"] > 3
+    assert "with 3 seeds no number of images suffices" in answer["words"]
     more = _read(file, "--detect", "0.005", "--seeds", "20", "--images", "30000", "--seed-sd", "0.001")
-    assert more["power"] > 0.95 > found["power"]
+    assert more["power"] > 0.95 > answer["power"]
     assert {cell["seeds"] for cell in more["table"]} == {2, 3, 5, 10, 20}
     wider = _read(file, "--detect", "0.005", "--auc", "0.8", "--correlation", "0")
-    assert wider["power"] < found["power"]
+    assert wider["power"] < answer["power"]
 
 
 def test_the_table_is_printed(file: Path) -> None:
-    found = study("power", file, "--detect", "0.05")
-    assert found.returncode == 0
-    assert "noise from assumptions" in found.stdout
-    assert "400 images" in found.stdout
-    assert "80 % takes" in found.stdout
+    done = study("power", file, "--detect", "0.05")
+    assert done.returncode == 0
+    assert "noise from assumptions" in done.stdout
+    assert "400 images" in done.stdout
+    assert "80 % takes" in done.stdout
 
 
 def test_the_runs_of_a_study_show_its_noise(tmp_path: Path, file: Path) -> None:
     results = tmp_path / "results"
     store(results, ABLATION, lambda params: 3.0)
-    found = _read("ablation", "--detect", "0.02", "--results", results)
-    assert (found["from"], found["seeds"], found["images"]) == ("the runs of ablation", 3, 300)
-    assert found["components"]["own_images"] > 0
-    assert found["notes"] == ["this is about one pair; to beat each of several others takes more"]
+    answer = _read("ablation", "--detect", "0.02", "--results", results)
+    assert (answer["from"], answer["seeds"], answer["images"]) == ("the runs of ablation", 3, 300)
+    assert answer["components"]["own_images"] > 0
+    assert answer["notes"] == ["this is about one pair; to beat each of several others takes more"]
     like = _read(file, "--detect", "0.02", "--like", "ablation", "--results", results)
-    assert like["components"] == found["components"]
+    assert like["components"] == answer["components"]
     assert (like["seeds"], like["images"]) == (3, 400)
-    assert like["power"] > found["power"]
+    assert like["power"] > answer["power"]
 
 
 def test_where_each_ran_once_the_spread_between_seeds_is_assumed(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, SEARCH)
-    found = _read("search", "--detect", "0.02", "--seeds", "3", "--results", results)
-    assert found["components"]["seeds"] == pytest.approx(2 * 0.004**2)
-    assert "as each configuration ran once" in found["notes"][0]
+    answer = _read("search", "--detect", "0.02", "--seeds", "3", "--results", results)
+    assert answer["components"]["seeds"] == pytest.approx(2 * 0.004**2)
+    assert "as each configuration ran once" in answer["notes"][0]
     assert _read("search", "--detect", "0.02", "--results", results)["seeds"] == 1
 
 
@@ -92,6 +92,6 @@ def test_what_cannot_be_answered_is_refused_with_a_way_out(tmp_path: Path, file:
 
 
 def test_assumed_noise_of_fractions_is_that_of_the_binomial() -> None:
-    found = assumed_components("accuracy", 0.9, 0.5, 0.0, 2, 1.0)
-    assert found.variance(2, 1000) == pytest.approx(2 * 0.9 * 0.1 * 0.5 / 1000)
-    assert assumed_components("recall", 0.9, 0.5, 0.0, 2, 0.25).images == pytest.approx(4 * found.images)
+    noise = assumed_components("accuracy", 0.9, 0.5, 0.0, 2, 1.0)
+    assert noise.variance(2, 1000) == pytest.approx(2 * 0.9 * 0.1 * 0.5 / 1000)
+    assert assumed_components("recall", 0.9, 0.5, 0.0, 2, 0.25).images == pytest.approx(4 * noise.images)

@@ -182,10 +182,10 @@ def test_where_ray_loses_a_process_of_its_own_the_way_on_is_said(tmp_path: Path)
 
 
 def _session(leader: int) -> list[int]:
-    found = []
+    pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
             if int(session) == leader and state != "Z":
-                found.append(int(entry.name))
-    return found
+                pids.append(int(entry.name))
+    return pids

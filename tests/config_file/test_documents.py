@@ -90,10 +90,10 @@ def shown_bounds(model: type[BaseModel], name: str) -> list[str]:
     numeric = [schema for schema in kinds if schema.get("type") in ("integer", "number") and "enum" not in schema]
     if not numeric:
         return []
-    one = numeric[-1]
-    low = f"[{one['minimum']}" if "minimum" in one else f"({one['exclusiveMinimum']}"
-    open_high = f"{one['exclusiveMaximum']})" if "exclusiveMaximum" in one else "∞)"
-    return [low, f"{one['maximum']}]" if "maximum" in one else open_high]
+    bounds = numeric[-1]
+    low = f"[{bounds['minimum']}" if "minimum" in bounds else f"({bounds['exclusiveMinimum']}"
+    open_high = f"{bounds['exclusiveMaximum']})" if "exclusiveMaximum" in bounds else "∞)"
+    return [low, f"{bounds['maximum']}]" if "maximum" in bounds else open_high]
 
 
 def test_every_field_has_its_row_and_its_default() -> None:

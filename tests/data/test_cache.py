@@ -59,12 +59,12 @@ def entries(cache: Path) -> list[Path]:
     return sorted(path for path in cache.iterdir() if not path.name.startswith("."))
 
 
-def assert_same(one: DataBundle, other: DataBundle) -> None:
-    assert one.summary == other.summary
-    assert one.classes == other.classes
-    assert list(one.shifted) == list(other.shifted)
+def assert_same(bundle: DataBundle, other: DataBundle) -> None:
+    assert bundle.summary == other.summary
+    assert bundle.classes == other.classes
+    assert list(bundle.shifted) == list(other.shifted)
     for split in ("train", "val", "test"):
-        mine, theirs = getattr(one, split), getattr(other, split)
+        mine, theirs = getattr(bundle, split), getattr(other, split)
         assert mine.names == theirs.names
         assert np.array_equal(mine.images, theirs.images)
         assert np.array_equal(mine.labels, theirs.labels)

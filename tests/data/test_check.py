@@ -25,11 +25,11 @@ def picture(seed: int, side: int = 80) -> Image.Image:
 def photos(tmp_path: Path) -> Path:
     seed = 0
     for split, count in (("train", 12), ("val", 6), ("test", 6)):
-        for one in ("cat", "dog"):
-            (tmp_path / "photos" / split / one).mkdir(parents=True)
+        for kind in ("cat", "dog"):
+            (tmp_path / "photos" / split / kind).mkdir(parents=True)
             for at in range(count):
                 seed += 1
-                picture(seed, 40 if seed == 1 else 80).save(tmp_path / "photos" / split / one / f"{at}.png")
+                picture(seed, 40 if seed == 1 else 80).save(tmp_path / "photos" / split / kind / f"{at}.png")
     return tmp_path / "photos"
 
 
@@ -46,34 +46,34 @@ def test_everything_is_counted(photos: Path, tmp_path: Path) -> None:
     (photos / "train/dog/3.png").write_bytes(b"broken")
     picture(13).save(photos / "val/cat/copy.jpg", quality=70)  # train/dog/0.png: another split and another class
     before = listing(photos)
-    found = check_folder(spec(photos), tmp_path / "out", workers=2)
+    report = check_folder(spec(photos), tmp_path / "out", workers=2)
     assert listing(photos) == before
-    assert found.refusal == (
+    assert report.refusal == (
         "at most 1% of the pictures may be broken, but 1 of 49 are:\n"
         "  train/dog/3.png: not a picture in one of the formats JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF\n"
         "repair them or move them out of the data folder"
     )
-    assert found.counts == {
+    assert report.counts == {
         "train": {"cat": 12, "dog": 11},
         "val": {"cat": 7, "dog": 6},
         "test": {"cat": 6, "dog": 6},
     }
-    assert found.imbalance == pytest.approx(25 / 23)
-    assert found.broken == (found.refusal.splitlines()[1].strip(),)
-    assert found.ignored == {".txt": 1}
-    assert found.sizes is not None
-    assert (found.sizes.width_px, found.sizes.height_px, found.sizes.smaller) == ((40, 80, 80), (50, 90, 90), 1)
-    by_splits = {one.between: one for one in found.duplicates}
-    assert {between: one.count for between, one in by_splits.items()} == {
+    assert report.imbalance == pytest.approx(25 / 23)
+    assert report.broken == (report.refusal.splitlines()[1].strip(),)
+    assert report.ignored == {".txt": 1}
+    assert report.sizes is not None
+    assert (report.sizes.width_px, report.sizes.height_px, report.sizes.smaller) == ((40, 80, 80), (50, 90, 90), 1)
+    by_splits = {group.between: group for group in report.duplicates}
+    assert {between: group.count for between, group in by_splits.items()} == {
         ("train", "val"): 1,
         ("train", "test"): 0,
         ("val", "test"): 0,
     }
     assert by_splits["train", "val"].examples == (("train/dog/0.png", "val/cat/copy.jpg"),)
-    (conflict,) = found.conflicts
+    (conflict,) = report.conflicts
     assert conflict.examples == (("val/cat/copy.jpg", "train/dog/0.png"),)
-    assert [Path(sheet).name for sheet in found.sheets] == ["cat.png", "dog.png"]
-    sheet = np.asarray(Image.open(found.sheets[0]))
+    assert [Path(sheet).name for sheet in report.sheets] == ["cat.png", "dog.png"]
+    sheet = np.asarray(Image.open(report.sheets[0]))
     assert sheet.shape == (4 * 66 + 2, 8 * 66 + 2, 3)
     assert (sheet[:2] == 255).all()
     assert sheet[2:66, 2:66].std() > 10
@@ -82,16 +82,16 @@ def test_everything_is_counted(photos: Path, tmp_path: Path) -> None:
 def test_a_folder_no_study_would_take_is_shown_with_the_reason(photos: Path, tmp_path: Path) -> None:
     for path in (photos / "val/dog").iterdir():
         path.unlink()
-    found = check_folder(spec(photos), tmp_path / "out")
-    assert found.refusal is not None
-    assert "val has no image of class 'dog'" in found.refusal
-    assert found.counts["val"] == {"cat": 6, "dog": 0}
+    report = check_folder(spec(photos), tmp_path / "out")
+    assert report.refusal is not None
+    assert "val has no image of class 'dog'" in report.refusal
+    assert report.counts["val"] == {"cat": 6, "dog": 0}
 
 
 def test_a_folder_without_splits_is_dealt_out(photos: Path, tmp_path: Path) -> None:
-    found = check_folder(spec(photos / "train", group_by=r"(\d+)\.png"), tmp_path / "out")
-    assert found.refusal is None
-    assert sum(sum(of_set.values()) for of_set in found.counts.values()) == 24
+    report = check_folder(spec(photos / "train", group_by=r"(\d+)\.png"), tmp_path / "out")
+    assert report.refusal is None
+    assert sum(sum(of_set.values()) for of_set in report.counts.values()) == 24
     refused = check_folder(spec(photos / "train", group_by="x+"), tmp_path / "out")
     assert refused.refusal is not None
     assert "finds none in 24 of 24" in refused.refusal

@@ -99,10 +99,10 @@ def test_a_split_without_stratifying_keeps_the_size_of_the_whole(tmp_path: Path)
 def test_groups_stay_together(tmp_path: Path) -> None:
     root = write_folder(tmp_path, {"a": 60, "b": 60})
     bundle = load(root, group_by=r"(\d)\.png")  # ten groups by the last digit, over both classes
-    digits = [{name[-5] for name in one.names} for one in (bundle.train, bundle.val, bundle.test)]
-    assert [len(found) for found in digits] == [6, 2, 2]
+    digits = [{name[-5] for name in images.names} for images in (bundle.train, bundle.val, bundle.test)]
+    assert [len(persons) for persons in digits] == [6, 2, 2]
     assert len(set.union(*digits)) == 10
-    given = write_folder(tmp_path / "given", {f"{split}/{one}": 3 for split in ("train", "val") for one in "ab"})
+    given = write_folder(tmp_path / "given", {f"{split}/{name}": 3 for split in ("train", "val") for name in "ab"})
     with pytest.raises(DataError, match=r"no group of data.group_by may be in two splits, but 3 are: 000"):
         load(given, group_by=r"(\d+)\.png")
 

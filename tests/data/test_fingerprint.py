@@ -40,10 +40,10 @@ def test_the_fingerprint_is_of_the_contents() -> None:
 
 
 def test_the_fingerprint_forgets_the_order_but_not_the_number() -> None:
-    one = sets()["val"]
-    turned = ImageSet(one.images[::-1].copy(), one.labels[::-1].copy(), one.names[::-1])
-    doubled = ImageSet(one.images[[0, 1, 1]], one.labels[[0, 1, 1]], ("a", "b", "c"))
-    known = fingerprint({"val": one}, ("a", "b"))
+    val = sets()["val"]
+    turned = ImageSet(val.images[::-1].copy(), val.labels[::-1].copy(), val.names[::-1])
+    doubled = ImageSet(val.images[[0, 1, 1]], val.labels[[0, 1, 1]], ("a", "b", "c"))
+    known = fingerprint({"val": val}, ("a", "b"))
     assert fingerprint({"val": turned}, ("a", "b")) == known
     assert fingerprint({"val": doubled}, ("a", "b")) != known
 

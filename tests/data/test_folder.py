@@ -45,7 +45,7 @@ def load(root: Path, **more: object) -> DataBundle:
 
 
 def split_counts(**own: int) -> dict[str, int]:
-    counts = {f"{split}/{one}": 3 for split in ("train", "val", "test") for one in ("cat", "dog")}
+    counts = {f"{split}/{name}": 3 for split in ("train", "val", "test") for name in ("cat", "dog")}
     return counts | {name.replace("__", "/"): count for name, count in own.items()}
 
 
@@ -57,7 +57,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
     assert bundle.summary.class_counts["train"] == {"cat": 3, "dog": 5}
     assert bundle.train.labels.tolist() == [0] * 3 + [1] * 5
     assert bundle.train.names == tuple(
-        f"train/{one}/{at:03d}.png" for one, n in (("cat", 3), ("dog", 5)) for at in range(n)
+        f"train/{name}/{at:03d}.png" for name, n in (("cat", 3), ("dog", 5)) for at in range(n)
     )
     assert bundle.train.images[:, 0, 0].tolist() == [[at, at // 2, 7] for at in (0, 1, 2, 0, 1, 2, 3, 4)]
     assert bundle.shifted["dark"].names == (
@@ -72,7 +72,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Validation"])
 def test_test_is_optional_and_val_has_many_names(tmp_path: Path, val: str) -> None:
-    bundle = load(write_folder(tmp_path, {f"{split}/{one}": 2 for split in ("Train", val) for one in "ab"}))
+    bundle = load(write_folder(tmp_path, {f"{split}/{name}": 2 for split in ("Train", val) for name in "ab"}))
     assert bundle.summary.sizes == {"train": 4, "val": 4, "test": 0}
     assert bundle.test.images.shape == (0, SIZE, SIZE, 3)
     assert bundle.val.names[0] == f"{val}/a/000.png"
@@ -124,8 +124,8 @@ def test_neither_order_on_disk_nor_workers_matter(tmp_path: Path) -> None:
         numbers = list(range(25))
         shuffle(numbers)
         for number in numbers:
-            for one in "ab":
-                write_picture(tmp_path / str(at) / one / f"{number:03d}.png", number + 100 * (one == "b"))
+            for name in "ab":
+                write_picture(tmp_path / str(at) / name / f"{number:03d}.png", number + 100 * (name == "b"))
         spec = DataSpec(source="folder", path=str(tmp_path / str(at)), image_size_px=SIZE)
         bundles.append(load_data(spec, workers=at + 1))
     assert len({bundle.summary.fingerprint for bundle in bundles}) == 1

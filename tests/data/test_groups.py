@@ -18,8 +18,8 @@ PERSON = r"/(p\d+)_"
 def people(sizes: dict[str, list[int]]) -> dict[str, list[str]]:
     """Return ``sizes[class][person]`` names for each class and person."""
     return {
-        one: [f"{one}/p{person}_{at}.png" for person, size in enumerate(of_class) for at in range(size)]
-        for one, of_class in sizes.items()
+        name: [f"{name}/p{person}_{at}.png" for person, size in enumerate(of_class) for at in range(size)]
+        for name, of_class in sizes.items()
     }
 
 
@@ -43,41 +43,41 @@ def test_groups_never_leak_and_every_file_is_in_one_split(
         return
     assert Counter(name for split in dealt.values() for name in split) == Counter([*names["a"], *names["b"]])
     splits_of: dict[str, set[str]] = {}
-    for split, found in dealt.items():
-        assert {name[0] for name in found} == {"a", "b"}
-        for key in group_keys(found, PERSON).values():
+    for split, files in dealt.items():
+        assert {name[0] for name in files} == {"a", "b"}
+        for key in group_keys(files, PERSON).values():
             splits_of.setdefault(key, set()).add(split)
-    assert all(len(found) == 1 for found in splits_of.values())
+    assert all(len(splits) == 1 for splits in splits_of.values())
     assert set(dealt) == {split for split, part in zip(("train", "val", "test"), fractions, strict=True) if part}
 
 
 @pytest.mark.parametrize("stratify", [True, False])
 def test_many_groups_come_near_the_fractions(stratify: bool) -> None:
     names = people({"a": [1 + at % 7 for at in range(120)], "b": [at % 3 for at in range(120)]})
-    total = {one: len(names[one]) for one in names}
+    total = {label: len(names[label]) for label in names}
     dealt = assign_groups(names, PERSON, FRACTIONS, 0, stratify=stratify)
     for split, fraction in zip(("train", "val", "test"), FRACTIONS, strict=True):
         assert len(dealt[split]) == pytest.approx(fraction * sum(total.values()), abs=3)
         if stratify:
-            for one in "ab":
-                assert sum(name[0] == one for name in dealt[split]) == pytest.approx(fraction * total[one], abs=4)
+            for label in "ab":
+                assert sum(name[0] == label for name in dealt[split]) == pytest.approx(fraction * total[label], abs=4)
 
 
 def test_stratifying_balances_classes_that_lie_in_other_groups() -> None:
-    names = {one: [f"{one}/{one}{at}_x.png" for at in range(count)] for one, count in (("a", 400), ("b", 20))}
+    names = {label: [f"{label}/{label}{at}_x.png" for at in range(count)] for label, count in (("a", 400), ("b", 20))}
     dealt = assign_groups(names, r"/(\w\d+)_", FRACTIONS, 0, stratify=True)
     assert Counter(name[0] for name in dealt["val"]) == {"a": 80, "b": 4}
 
 
 def test_few_groups_still_reach_every_split() -> None:
-    names = {one: [f"{one}/{one}{group}_{at}.png" for group in range(3) for at in range(9)] for one in "ab"}
+    names = {label: [f"{label}/{label}{group}_{at}.png" for group in range(3) for at in range(9)] for label in "ab"}
     dealt = assign_groups(names, r"/(\w\d)_", FRACTIONS, 0, stratify=True)
-    assert {split: len(found) for split, found in dealt.items()} == {"train": 18, "val": 18, "test": 18}
+    assert {split: len(files) for split, files in dealt.items()} == {"train": 18, "val": 18, "test": 18}
 
 
 def test_the_seed_and_not_the_order_deals() -> None:
     names = people({"a": [2] * 30, "b": [2] * 30})
-    turned = {one: found[::-1] for one, found in reversed(names.items())}
+    turned = {label: files[::-1] for label, files in reversed(names.items())}
     first = assign_groups(names, PERSON, FRACTIONS, 1, stratify=True)
     assert assign_groups(turned, PERSON, FRACTIONS, 1, stratify=True) == first
     assert assign_groups(names, PERSON, FRACTIONS, 2, stratify=True) != first

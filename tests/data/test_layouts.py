@@ -63,8 +63,8 @@ def test_split_folders_have_many_names(names: str, splits: str) -> None:
 )
 def test_split_layouts_are_found(tmp_path: Path, train: str, val: str, test: str) -> None:
     root = make(tmp_path, *(f"{split}/{name}" for split in (train, val, test) for name in ("cat", "dog")))
-    found, classes = sizes(root)
-    assert found == {"train": 10, "val": 10, "test": 10}
+    counts, classes = sizes(root)
+    assert counts == {"train": 10, "val": 10, "test": 10}
     assert classes == ("cat", "dog")
     plan = plan_folder(DataSpec(source="folder", path=str(root)))
     assert {name: files[0].file.name for name, files in plan.sets.items()} == {
@@ -108,9 +108,9 @@ def test_val_is_dealt_out_of_train_where_only_train_and_test_are_there(
     ],
 )
 def test_classes_may_be_called_as_splits_are(tmp_path: Path, folders: tuple[str, ...]) -> None:
-    found, classes = sizes(make(tmp_path, *folders))
+    counts, classes = sizes(make(tmp_path, *folders))
     assert classes == tuple(sorted({Path(folder).parts[folder.startswith("archive")] for folder in folders}))
-    assert sum(found.values()) == 5 * len(folders)
+    assert sum(counts.values()) == 5 * len(folders)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ def test_an_empty_split_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_declared_class_is_one_whatever_its_name(tmp_path: Path) -> None:
     make(tmp_path, "train/a", "train/b", "test")
-    found, classes = sizes(tmp_path, classes={"train": "train", "test": "no train"})
-    assert (found, classes) == ({"train": 9, "val": 3, "test": 3}, ("no train", "train"))
+    counts, classes = sizes(tmp_path, classes={"train": "train", "test": "no train"})
+    assert (counts, classes) == ({"train": 9, "val": 3, "test": 3}, ("no train", "train"))
 
 
 def test_what_lies_beside_the_splits_is_counted(tmp_path: Path) -> None:

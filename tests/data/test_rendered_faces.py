@@ -34,7 +34,7 @@ def test_faces_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, images in all_sets(first).items():
         assert images.images.shape == (len(images), 24, 24, 3)
         assert images.names[0].startswith(f"{name}/00000_")
-        masked = [one.endswith("_masked") for one in images.names]
+        masked = [file.endswith("_masked") for file in images.names]
         assert images.labels.tolist() == masked
     monkeypatch.setattr(rendered.faces, "render_splits", lambda *a, **k: pytest.fail("rendered again"))
     again = load_data(FACES)

@@ -51,12 +51,14 @@ def _spec(kind: str = "search", **changed: object) -> StudySpec:
 
 def test_drawn_points_are_of_the_space_and_differ() -> None:
     points = sample_points(SPACE, 200, seed=1)
-    assert len({tuple(one.items()) for one in points}) == 200
-    assert all(("momentum" in one) == (one["optimizer"] == "sgd") for one in points)
-    rates = [float(one["learning_rate"]) for one in points]
-    assert all(1e-4 <= one <= 1e-1 for one in rates)
-    assert 0.35 < sum(one < math.sqrt(1e-5) for one in rates) / 200 < 0.65, "half of a log range lies below its middle"
-    assert {int(one["batch_size"]) for one in points} <= set(range(8, 65))
+    assert len({tuple(point.items()) for point in points}) == 200
+    assert all(("momentum" in point) == (point["optimizer"] == "sgd") for point in points)
+    rates = [float(point["learning_rate"]) for point in points]
+    assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+    assert 0.35 < sum(rate < math.sqrt(1e-5) for rate in rates) / 200 < 0.65, (
+        "half of a log range lies below its middle"
+    )
+    assert {int(point["batch_size"]) for point in points} <= set(range(8, 65))
     assert points == sample_points(SPACE, 200, seed=1) != sample_points(SPACE, 200, seed=2)
 
 
@@ -120,12 +122,12 @@ def test_what_is_not_measured_is_scaled_from_the_nearest_and_says_so() -> None:
     flops = {10: 1.0, 18: 2.0, 34: 4.0}
     known = {_key(10): Speed(1.0, 0.5, 0.1, 2.0, "measured"), _key(18): Speed(3.0, 1.0, 0.1, 2.0, "measured")}
     wanted = [_key(10), _key(34), _key(18, 32)]
-    found = complete_speeds(known, wanted, lambda key: flops[key.depth])
-    assert found[_key(10)].source == "measured"
-    assert found[_key(34)].train_image_s == 6.0
-    assert found[_key(34)].epoch_s == 0.1
-    assert "x 2.00, from resnet 18" in found[_key(34)].source
-    assert found[_key(18, 32)].train_image_s == 3.0
+    speeds = complete_speeds(known, wanted, lambda key: flops[key.depth])
+    assert speeds[_key(10)].source == "measured"
+    assert speeds[_key(34)].train_image_s == 6.0
+    assert speeds[_key(34)].epoch_s == 0.1
+    assert "x 2.00, from resnet 18" in speeds[_key(34)].source
+    assert speeds[_key(18, 32)].train_image_s == 3.0
     assert complete_speeds({}, wanted, lambda key: 1.0) == {}, "no number is invented"
 
 
@@ -158,13 +160,13 @@ def test_the_disk_holds_the_running_and_the_best() -> None:
     small, large = TrialFileSizes(10, 30), TrialFileSizes(100, 300)
     pictures = ImageCounts(train=6, val=2, test=2, shifted=1, classes=2, image_size_px=10)
     weights = {("rotation", "resnet", 10): 7, ("imagenet", "resnet", 10): 9}
-    found = disk_usage([small] * 4 + [large] * 2, 3, KeepSpec(), pictures, weights=weights)
-    assert found.running_bytes == 2 * 700 + 70
-    assert found.kept_bytes == 210
-    assert found.weights_bytes == 7, "published weights are not stored again"
-    assert found.images_bytes == 11 * 300
-    assert found.memory_bytes == 9 * 300 + 16
-    assert found.disk_bytes == 1470 + 210 + 7 + 3300
+    usage = disk_usage([small] * 4 + [large] * 2, 3, KeepSpec(), pictures, weights=weights)
+    assert usage.running_bytes == 2 * 700 + 70
+    assert usage.kept_bytes == 210
+    assert usage.weights_bytes == 7, "published weights are not stored again"
+    assert usage.images_bytes == 11 * 300
+    assert usage.memory_bytes == 9 * 300 + 16
+    assert usage.disk_bytes == 1470 + 210 + 7 + 3300
     everything = disk_usage([small] * 4, 1, KeepSpec(per_study="all"), pictures, weights={})
     assert everything.kept_bytes == 40
 

@@ -98,9 +98,9 @@ def test_earlier_trials_tell_how_fast_a_model_learns(tmp_path: Path, monkeypatch
     record = replace(record, started_at_s=95.0, finished_at_s=104.5)
     seen = history._observe(record, ends, train=100, scored=50)
     assert seen == history.ObservedSpeed(train_image_s=0.01, scored_image_s=0.01, epoch_s=0.5, trial_s=3.5)
-    found = history.known_speeds(tmp_path, [("resnet", 10), ("resnet", 18)], 16, HERE, "cpu")
-    (speed,) = found.values()
-    assert [key.model for key in found] == [("resnet", 10)]
+    speeds = history.known_speeds(tmp_path, [("resnet", 10), ("resnet", 18)], 16, HERE, "cpu")
+    (speed,) = speeds.values()
+    assert [key.model for key in speeds] == [("resnet", 10)]
     assert (speed.train_image_s, speed.scored_image_s) == (0.01, 0.01)
     assert speed.source == "from 2 earlier trials"
 
@@ -147,7 +147,7 @@ def test_a_plan_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     spec = SPEC.model_copy(update={"budget": BudgetSpec(wall_clock="5 s")})
     plan = plan_study(spec, tmp_path, measure=True)
     assert plan.timing is not None
-    assert sorted(one.depth for one in asked) == [10, 18]
+    assert sorted(key.depth for key in asked) == [10, 18]
     images = plan.pictures
     one_s = 1.0 + 3 * (images.train * 0.01 + images.val * 0.002 + 0.5) + images.shifted * 0.002
     assert plan.timing.trials.wall_s == pytest.approx(2 * one_s), "one at a time"

@@ -32,15 +32,15 @@ BASIC = "Basic " + base64.standard_b64encode(f"ann:{PASSWORD}".encode()).decode(
 
 @pytest.fixture
 def proxy(server: UiServer) -> Iterator[FaultProxy]:
-    with between(server.address) as found:
-        found.wanted = BASIC
-        yield found
+    with between(server.address) as faulty:
+        faulty.wanted = BASIC
+        yield faulty
 
 
 def _no_secret_in(folder: Path, *said: str) -> None:
     secrets = (PASSWORD, "s3cret", TOKEN, BASIC.removeprefix("Basic "))
     for text in (*said, *(file.read_text(errors="replace") for file in folder.rglob("*") if file.is_file())):
-        assert not [one for one in secrets if one in text]
+        assert not [secret for secret in secrets if secret in text]
 
 
 @pytest.mark.parametrize("way", ["variables", "token", "address"])
@@ -106,9 +106,9 @@ def test_a_busy_server_is_left_alone_for_as_long_as_it_asks(
     proxy.wanted, proxy.retry_after = None, "7"
     proxy.script = lambda request: "429"
     write_story(remote)
-    with pytest.raises(RateLimitedError, match="429") as found:
+    with pytest.raises(RateLimitedError, match="429") as caught:
         sync(remote.layout, remote.study(), proxy.address)
-    assert found.value.wait_s == 7
+    assert caught.value.wait_s == 7
     assert pauses == [7] * MAX_FAILURES
     assert caplog.text.count(f"{proxy.address} asks for patience; going on in 7 s") == MAX_FAILURES
     assert len(proxy.requests) == 2 * (MAX_FAILURES + 1), "one more each time, to ask for how long"
@@ -144,9 +144,9 @@ def test_a_proxy_in_the_way_is_named_with_how_to_go_past_it(
     said = [preflight(Layout(tmp_path), server.address, "faces")]
     for ask in (lambda: queries.studies(server.address), lambda: TrackingClient(server.address).experiments(),
                 lambda: server_page(server.address, None)):  # fmt: skip
-        with pytest.raises(TrackingError) as found:
+        with pytest.raises(TrackingError) as caught:
             ask()
-        said.append(str(found.value))
+        said.append(str(caught.value))
     for text in said:
         assert text is not None
         assert f"through the proxy http://ann:***@127.0.0.1:9 of the variable {variable}" in text

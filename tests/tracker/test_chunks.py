@@ -40,7 +40,7 @@ def test_reports_only_the_storage_knows_are_caught_up_in_the_words_of_then(datab
     assert recorder.catch_up([running, ended], script.tick(), lambda trial: said[trial]) == 1
     play(recorder, [script.finish(0), script.end()])
     events = [line.event for line in read_lines(database.study().outbox)]
-    assert [one for one in events if isinstance(one, EpochReported)] == [told[3], lost[1], lost[0], lost[2]]
+    assert [event for event in events if isinstance(event, EpochReported)] == [told[3], lost[1], lost[0], lost[2]]
     runs = database.runs()
     for trial in (0, 1):
         assert database.history(runs[f"trial {trial:04d}"], "train_loss") == [(1, 1.0), (2, 0.5)]
@@ -69,8 +69,8 @@ def test_a_trial_keeps_the_session_it_began_in_however_late_it_is_sent(database:
     drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
     drain.run()
     drain.close()
-    found = {name: run.tags["mlflow.source.git.commit"] for name, run in database.runs().items()}
-    assert found == {"faces": "second", "trial 0000": "first", "trial 0001": "second"}
+    commits = {name: run.tags["mlflow.source.git.commit"] for name, run in database.runs().items()}
+    assert commits == {"faces": "second", "trial 0000": "first", "trial 0001": "second"}
 
 
 def test_a_run_whose_last_words_are_not_there_is_not_ended(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,18 +195,18 @@ def test_a_server_that_refuses_now_and_then_gets_everything(database: Backend, m
     ids=["nothing", "tag", "usual", "points", "params and tags", "long names", "long values"],
 )
 def test_a_batch_is_cut_into_requests_that_mlflow_takes(batch: Batch, requests: int) -> None:
-    found = list(split_batch(batch))
-    assert len(found) == requests
-    for one in found:
-        assert len(one.points) <= 1000
-        assert max(len(one.params), len(one.tags)) <= 100
-        assert len(one.points) + len(one.params) + len(one.tags) <= 1000
-        points = [{"key": p.key, "value": p.value, "timestamp": p.time_ms, "step": p.step} for p in one.points]
-        texts = [{"key": key, "value": value} for key, value in [*one.params.items(), *one.tags.items()]]
+    parts = list(split_batch(batch))
+    assert len(parts) == requests
+    for part in parts:
+        assert len(part.points) <= 1000
+        assert max(len(part.params), len(part.tags)) <= 100
+        assert len(part.points) + len(part.params) + len(part.tags) <= 1000
+        points = [{"key": p.key, "value": p.value, "timestamp": p.time_ms, "step": p.step} for p in part.points]
+        texts = [{"key": key, "value": value} for key, value in [*part.params.items(), *part.tags.items()]]
         assert len(json.dumps([points, texts])) < 1_000_000
-    assert [point for one in found for point in one.points] == batch.points
-    assert {key: value for one in found for key, value in one.params.items()} == batch.params
-    assert {key: value for one in found for key, value in one.tags.items()} == batch.tags
+    assert [point for part in parts for point in part.points] == batch.points
+    assert {key: value for part in parts for key, value in part.params.items()} == batch.params
+    assert {key: value for part in parts for key, value in part.tags.items()} == batch.tags
 
 
 def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> None:
@@ -215,10 +215,10 @@ def test_what_is_written_for_a_server_is_what_mlflow_reads(remote: Backend) -> N
     values = [0.1 + 0.2, 1e-300, -1e300, math.inf, -math.inf, math.nan]
     texts = {"ü": 'a"\\b\nü🙂', "plain": ""}
     client.log_batch(run.id, Batch([Point("odd", value, 7, n) for n, value in enumerate(values)], texts, texts))
-    found = [value for _, value in sorted(remote.history(run, "odd"))]
-    assert found[:3] == values[:3]
-    assert found[3:5] == pytest.approx([sys.float_info.max, -sys.float_info.max])  # sqlite has no infinity
-    assert math.isnan(found[5])
+    stored = [value for _, value in sorted(remote.history(run, "odd"))]
+    assert stored[:3] == values[:3]
+    assert stored[3:5] == pytest.approx([sys.float_info.max, -sys.float_info.max])  # sqlite has no infinity
+    assert math.isnan(stored[5])
     after = remote.runs()["trial 0000"]
     assert texts.items() <= after.params.items()
     assert texts.items() <= after.tags.items()

@@ -88,10 +88,10 @@ def test_leaderboard_is_a_table_of_the_parent_and_follows_a_resume(backend: Back
     assert json.loads(runs["faces"].tags["mlflow.loggedArtifacts"]) == [{"path": "leaderboard.json", "type": "table"}]
     table = json.loads(stored(backend, runs["faces"], "leaderboard.json"))
     told = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
-    assert [(one["rank"], one["trial"], one["state"]) for one in told] == [
+    assert [(row["rank"], row["trial"], row["state"]) for row in told] == [
         (1, 1, "COMPLETE"), (2, 0, "COMPLETE"), (None, 2, "INTERRUPTED"),
     ]  # fmt: skip
-    assert [one["run_id"] for one in told] == [runs[f"trial 000{one['trial']}"].id for one in told]
+    assert [row["run_id"] for row in told] == [runs[f"trial 000{row['trial']}"].id for row in told]
     assert told[0]["optimizer"] == "adam"
     send(backend, [script.start(resumed=True), script.finish(2, checkpoint=checkpoint), script.end()])
     text = stored(backend, backend.runs()["faces"], "leaderboard.csv")
@@ -170,9 +170,9 @@ def test_diff_of_changed_code_is_that_of_git(backend: Backend, tmp_path: Path) -
 def test_long_diff_is_cut_with_a_word(tmp_path: Path, database: Backend) -> None:
     repository(tmp_path / "code")
     (tmp_path / "code" / "code.py").write_text("y = 1\n" * 300_000)
-    found = collect_provenance(tmp_path / "code", database.study())
-    assert found.diff is not None
-    text = database.study().code_diff(found.diff).read_text()
+    provenance = collect_provenance(tmp_path / "code", database.study())
+    assert provenance.diff is not None
+    text = database.study().code_diff(provenance.diff).read_text()
     assert text.endswith("# cut here: the changes are longer than 1000000 bytes\n")
     assert len(text) < 1_001_000
 
@@ -248,9 +248,9 @@ def test_runs_an_outage_made_twice_do_not_stay_running(database: Backend) -> Non
     other = client.create_run(experiment, "faces", 1, tags | parent)
     stranger = client.create_run(experiment, "theirs", 1, tags | {"study.id": "id-2", "study.kind": "study"})
     send(database, [script.finish(0), script.end(StudyOutcome.INTERRUPTED)])
-    found = {run.id: run for run in client.search([experiment], "")}
+    by_id = {run.id: run for run in client.search([experiment], "")}
     states = {
-        name: (found[run.id].status, found[run.id].tags.get("study.duplicate_of"), found[run.id].tags["study.kind"])
+        name: (by_id[run.id].status, by_id[run.id].tags.get("study.duplicate_of"), by_id[run.id].tags["study.kind"])
         for name, run in {**runs, "late": late, "other": other, "stranger": stranger}.items()
     }
     assert states == {
@@ -261,17 +261,17 @@ def test_runs_an_outage_made_twice_do_not_stay_running(database: Backend) -> Non
         "other": ("KILLED", runs["faces"].id, "duplicate"),
         "stranger": ("RUNNING", None, "study"),
     }
-    assert found[late.id].tags["mlflow.parentRunId"] == runs["trial 0000"].id
+    assert by_id[late.id].tags["mlflow.parentRunId"] == runs["trial 0000"].id
 
 
 def _everything(backend: Backend) -> dict[str, object]:
     """Return runs with their metrics' histories and their artifacts, byte by byte."""
-    found: dict[str, object] = {}
+    everything: dict[str, object] = {}
     for name, run in backend.runs().items():
         files = backend.artifact(run, "")
         held = {str(path.relative_to(files)): path.read_bytes() for path in files.rglob("*") if path.is_file()}
-        found[name] = (run, {metric: sorted(backend.history(run, metric)) for metric in run.metrics}, held)
-    return found
+        everything[name] = (run, {metric: sorted(backend.history(run, metric)) for metric in run.metrics}, held)
+    return everything
 
 
 def test_replay_changes_nothing_not_even_an_artifact(database: Backend, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_hostile_values_stay_in_their_cell() -> None:
     assert len(head) == len(row) == 6
     assert "<" not in text
     assert "Größe 🙂 'q'" in row[4]
-    assert re.sub(r"&#(\d+);", lambda found: chr(int(found[1])), row[4]).startswith("x | y `z` [l](http://evil) <b>")
+    assert re.sub(r"&#(\d+);", lambda match: chr(int(match[1])), row[4]).startswith("x | y `z` [l](http://evil) <b>")
     assert len(row[5]) == 60
     assert row[5].endswith("…")
 

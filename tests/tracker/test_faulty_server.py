@@ -23,8 +23,8 @@ MOST_ATTEMPTS = 500
 
 @pytest.fixture
 def proxy(server: UiServer) -> Iterator[FaultProxy]:
-    with between(server.address) as found:
-        yield found
+    with between(server.address) as faulty:
+        yield faulty
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def undisturbed(server: UiServer, tmp_path_factory: pytest.TempPathFactory) -> d
     backend = Backend("http", Layout(tmp_path_factory.mktemp("undisturbed")), server.address)
     write_story(backend)
     sync(backend.layout, backend.study(), server.address)
-    found = snapshot(backend)
+    content = snapshot(backend)
     _forget_everything(server.address)
-    assert {name: one["status"] for name, one in found.items() if name != "experiment"} == STATUSES
-    assert "checkpoint/validation.npz" in found["trial 0000"]["artifacts"]
-    return found
+    assert {name: run["status"] for name, run in content.items() if name != "experiment"} == STATUSES
+    assert "checkpoint/validation.npz" in content["trial 0000"]["artifacts"]
+    return content
 
 
 def _deliver(backend: Backend, proxy: FaultProxy) -> list[TrackingError]:
@@ -76,7 +76,7 @@ def test_every_nth_request_may_fail_for_ever(
     remote: Backend, proxy: FaultProxy, undisturbed: dict[str, Any], nth: int
 ) -> None:
     write_story(remote)
-    proxy.delay_s, proxy.script = 0.0, every(nth, tuple(one for one in FAULTS if one != "429"))
+    proxy.delay_s, proxy.script = 0.0, every(nth, tuple(fault for fault in FAULTS if fault != "429"))
     _deliver(remote, proxy)
     assert proxy.faults > 5
     assert snapshot(remote) == undisturbed
@@ -84,7 +84,7 @@ def test_every_nth_request_may_fail_for_ever(
 
 def _made(proxy: FaultProxy, name: bytes) -> int:
     """Return how often the run was asked for; the second time the first one's request goes on to the server."""
-    count = sum(one.path.endswith("runs/create") and name in one.body for one in proxy.requests)
+    count = sum(request.path.endswith("runs/create") and name in request.body for request in proxy.requests)
     if count == 2:
         proxy.release()
     return count
@@ -97,13 +97,13 @@ def test_a_run_made_after_its_maker_gave_up_is_marked_as_a_duplicate(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     write_story(remote)
     wanted = f'"{name}"'.encode()
-    proxy.script = first("late", lambda one: one.path.endswith("runs/create") and wanted in one.body)
+    proxy.script = first("late", lambda request: request.path.endswith("runs/create") and wanted in request.body)
     drain = OutboxReader(remote.study(), proxy.address)
     while not proxy.faults:  # a slow machine may be too late for other requests too
         with pytest.raises(TrackingError, match="timeout"):
             drain.run()
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    proxy.script = first("slow", lambda one: _made(proxy, wanted) >= 2 and one.path.endswith("runs/update"))
+    proxy.script = first("slow", lambda request: _made(proxy, wanted) >= 2 and request.path.endswith("runs/update"))
     proxy.delay_s = 1.0  # the late run is there before the study ends
     drain.run()
     drain.close()

@@ -74,8 +74,8 @@ class Studied:
 
     def logged(self, trial: int) -> str:
         experiment = self.client.get_experiment_by_name("faces")
-        (found,) = self.client.search_logged_models([experiment.experiment_id], f"tags.`study.trial` = '{trial}'")
-        return str(found.model_id)
+        (model,) = self.client.search_logged_models([experiment.experiment_id], f"tags.`study.trial` = '{trial}'")
+        return str(model.model_id)
 
     def champion(self) -> Any:
         return self.client.get_model_version_by_alias(self.model, "champion")

@@ -73,8 +73,8 @@ class Study:
         import mlflow
 
         uri = self.backend.client().api.tracking_uri
-        found = Path(mlflow.artifacts.download_artifacts(model.artifact_location, dst_path=scratch, tracking_uri=uri))
-        return {str(path.relative_to(found)): path for path in found.rglob("*") if path.is_file()}
+        folder = Path(mlflow.artifacts.download_artifacts(model.artifact_location, dst_path=scratch, tracking_uri=uri))
+        return {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -87,8 +87,8 @@ def local(database: Backend) -> Study:
     return Study(database)
 
 
-def trials(found: list[Any]) -> list[int]:
-    return [int(model.tags["study.trial"]) for model in found]
+def trials(logged: list[Any]) -> list[int]:
+    return [int(model.tags["study.trial"]) for model in logged]
 
 
 def test_each_kept_checkpoint_is_a_model_that_mlflow_ranks(study: Study, tmp_path: Path) -> None:
@@ -99,11 +99,11 @@ def test_each_kept_checkpoint_is_a_model_that_mlflow_ranks(study: Study, tmp_pat
     assert [str(model.status.value) for model in (best, other)] == ["READY", "READY"]
     assert (best.name, best.source_run_id) == ("trial 0002", runs["trial 0002"].id)
     assert best.params == runs["trial 0002"].params
-    told = {one.key: one.value for one in best.metrics}
+    told = {metric.key: metric.value for metric in best.metrics}
     assert told == {"best.val_auc": pytest.approx(0.72), "best.val_loss": 0.25, "best.epoch": 2.0}
-    assert {(one.dataset_name, one.dataset_digest) for one in best.metrics} == {("faces", "f" * 36)}
+    assert {(metric.dataset_name, metric.dataset_digest) for metric in best.metrics} == {("faces", "f" * 36)}
     outputs = study.backend.client().api.get_run(best.source_run_id).outputs.model_outputs
-    assert [one.model_id for one in outputs] == [best.model_id]
+    assert [output.model_id for output in outputs] == [best.model_id]
     files = study.files(best, tmp_path / "fetched")
     assert set(files) == {
         "MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", f"checkpoint/{CARD}", f"checkpoint/{WEIGHTS}",
@@ -221,7 +221,7 @@ def test_weights_that_lie_elsewhere_leave_their_model_pending(local: Study) -> N
     local.play(events)
     (model,) = local.models()
     assert str(model.status.value) == "PENDING"
-    assert {one.key for one in model.metrics} == {"best.val_auc", "best.val_loss", "best.epoch"}
+    assert {metric.key for metric in model.metrics} == {"best.val_auc", "best.val_loss", "best.epoch"}
 
 
 def test_a_damaged_card_is_said_and_the_others_are_models(local: Study, caplog: pytest.LogCaptureFixture) -> None:

@@ -64,9 +64,9 @@ def test_reports_come_back_with_any_number_and_any_name(path: Path, name: str) -
     for event in (*events, nan):
         outbox.append(event)
     outbox.close()
-    *found, last = read_lines(path)
+    *lines, last = read_lines(path)
     stored = name.encode("utf-8", "backslashreplace").decode()
-    assert [line.event for line in found] == [replace(one, study=stored) for one in events]
+    assert [line.event for line in lines] == [replace(report, study=stored) for report in events]
     assert str(last.event) == str(replace(nan, study=stored))
     assert reported_epochs(path, {7}) == {7: {1, 2, 3}}
 

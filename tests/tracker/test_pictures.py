@@ -30,8 +30,8 @@ def _artifacts(backend: Backend, trial: int) -> list[str]:
     from tracking.tracking_uri import default_tracking_uri
 
     client = mlflow.MlflowClient(default_tracking_uri(backend.layout, backend.uri))
-    found = client.list_artifacts(backend.runs()[f"trial {trial:04d}"].id)
-    return [one.path for one in found if one.path not in ("code.diff", "config.json")]
+    artifacts = client.list_artifacts(backend.runs()[f"trial {trial:04d}"].id)
+    return [artifact.path for artifact in artifacts if artifact.path not in ("code.diff", "config.json")]
 
 
 def _told(script: Script, path: Path, trial: int = 0) -> list[object]:
@@ -126,7 +126,7 @@ def test_a_page_whose_event_was_lost_is_recorded_on_resume(database: Backend) ->
     assert recorder.catch_up([known.record, lost.record, undrawn.record], script.tick()) == 0
     recorder.close()
     events = [line.event for line in read_lines(database.study().outbox)]
-    assert [one.trial for one in events if isinstance(one, PicturesDrawn)] == [0, 1]
+    assert [event.trial for event in events if isinstance(event, PicturesDrawn)] == [0, 1]
     assert [_artifacts(database, trial) for trial in range(3)] == [["pictures.html"], ["pictures.html"], []]
 
 

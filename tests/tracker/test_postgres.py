@@ -34,16 +34,16 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def running() -> Iterator[Postgres]:
     assert BINARIES is not None
-    with postgres(BINARIES) as found:
-        yield found
+    with postgres(BINARIES) as database:
+        yield database
 
 
 @pytest.fixture(scope="module")
 def served(running: Postgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UiServer]:
     """MLflow's server on the database, which it makes."""
-    found = serve(running.uri(), tmp_path_factory.mktemp("artifacts"), port=0)
-    yield found
-    found.stop()
+    server = serve(running.uri(), tmp_path_factory.mktemp("artifacts"), port=0)
+    yield server
+    server.stop()
 
 
 def _at(layout: Layout, uri: str) -> Backend:
@@ -70,7 +70,7 @@ def test_the_database_itself_is_a_tracking_uri_and_its_password_is_nowhere(
     assert preflight(layout, running.uri(), "direct") is None
     report = sync(layout, backend.study(), running.uri())
     assert sorted(run.status for run in backend.runs().values()) == sorted(STATUSES.values())
-    assert [one.name for one in tmp_path.iterdir()] == ["results"], "artifacts lie in the results folder"
+    assert [path.name for path in tmp_path.iterdir()] == ["results"], "artifacts lie in the results folder"
     with pytest.raises(DeniedError) as denied:
         sync(layout, backend.study(), running.uri(password="wr0ng"))
     said = preflight(layout, running.uri(password="wr0ng"), "direct")
@@ -137,9 +137,9 @@ def test_a_database_that_cannot_be_tracked_to_is_an_error(served: UiServer, runn
         if words is None:
             assert preflight(layout, running.uri("other"), "faces") is None
             continue
-        with pytest.raises(TrackingError, match=words) as found:
+        with pytest.raises(TrackingError, match=words) as caught:
             preflight(layout, running.uri("other"), "faces")
-        assert "study:***@127.0.0.1" in str(found.value)
+        assert "study:***@127.0.0.1" in str(caught.value)
     with pytest.raises(TrackingError, match="is read-only"):
         preflight(layout, f"{running.uri('other')}?options=-cdefault_transaction_read_only%3Don", "faces")
     running.run("INSERT INTO experiments VALUES ('faces', 3, 'deleted')", "other")

@@ -24,8 +24,8 @@ from tracking.ui.server import UiServer
 
 @pytest.fixture
 def proxy(server: UiServer) -> Iterator[FaultProxy]:
-    with between(server.address) as found:
-        yield found
+    with between(server.address) as faulty:
+        yield faulty
 
 
 @pytest.mark.parametrize(
@@ -46,10 +46,10 @@ def proxy(server: UiServer) -> Iterator[FaultProxy]:
     ],
 )
 def test_a_uri_that_cannot_mean_a_server_is_refused(tmp_path: Path, uri: str, words: str) -> None:
-    with pytest.raises(UsageError) as found:
+    with pytest.raises(UsageError) as caught:
         preflight(Layout(tmp_path), uri, "faces")
-    assert words in str(found.value)
-    assert "s3cret" not in str(found.value)
+    assert words in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def _set(path: Path, statement: str) -> None:
@@ -83,10 +83,10 @@ def test_a_database_that_cannot_be_tracked_to_is_an_error(tmp_path: Path, empty_
     path = Path(shutil.copy(empty_database, tmp_path / "mlflow.db"))
     break_it(path)
     before = path.read_bytes() if path.is_file() else b""
-    with pytest.raises(TrackingError) as found:
+    with pytest.raises(TrackingError) as caught:
         preflight(Layout(tmp_path), f"sqlite:///{path}", "faces")
-    assert words in str(found.value)
-    assert str(path) in str(found.value) or fault == "deleted experiment"
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value) or fault == "deleted experiment"
     assert (path.read_bytes() if path.is_file() else b"") == before
 
 
@@ -206,7 +206,7 @@ def test_a_password_in_the_command_line_is_not_in_the_list_of_processes(tmp_path
 
 def test_what_is_raised_is_one_message(tmp_path: Path) -> None:
     for uri in ("nonsense", f"sqlite:///{tmp_path}/no/x.db", "mysql://ann:s3cret@127.0.0.1:9/db"):
-        with pytest.raises(StudyError) as found:
+        with pytest.raises(StudyError) as caught:
             preflight(Layout(tmp_path), uri, "faces")
-        assert "\n" not in str(found.value)
-        assert "s3cret" not in str(found.value)
+        assert "\n" not in str(caught.value)
+        assert "s3cret" not in str(caught.value)

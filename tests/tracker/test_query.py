@@ -23,11 +23,11 @@ def uri(played: Backend) -> str:
 
 
 def test_studies_are_summed_up(uri: str) -> None:
-    (found,) = [one for one in query.studies(uri) if one.name == "played"]
-    assert (found.state, found.planned, found.metric, found.mode) == ("finished", 4, "val_auc", "max")
-    assert (found.trials, found.complete, found.pruned, found.failed, found.running) == (4, 2, 1, 1, 0)
-    assert found.best == pytest.approx(0.73)
-    assert found.created_at_s == Script().start().at_s
+    (summary,) = [study for study in query.studies(uri) if study.name == "played"]
+    assert (summary.state, summary.planned, summary.metric, summary.mode) == ("finished", 4, "val_auc", "max")
+    assert (summary.trials, summary.complete, summary.pruned, summary.failed, summary.running) == (4, 2, 1, 1, 0)
+    assert summary.best == pytest.approx(0.73)
+    assert summary.created_at_s == Script().start().at_s
 
 
 def _trials(uri: str, metric: str | None = None, mode: Mode = "max", limit: int | None = None) -> list[TrialRecord]:
@@ -35,10 +35,10 @@ def _trials(uri: str, metric: str | None = None, mode: Mode = "max", limit: int 
 
 
 def test_trials_come_in_the_servers_order_and_no_more_than_asked(uri: str) -> None:
-    assert [one.trial for one in _trials(uri, "val_auc")] == [3, 1, 0, 2]
-    assert [one.trial for one in _trials(uri, "val_auc", "min")] == [0, 1, 3, 2]
-    assert [one.trial for one in _trials(uri, "val_auc", limit=2)] == [3, 1]
-    assert [one.trial for one in _trials(uri)] == [0, 1, 2, 3]
+    assert [row.trial for row in _trials(uri, "val_auc")] == [3, 1, 0, 2]
+    assert [row.trial for row in _trials(uri, "val_auc", "min")] == [0, 1, 3, 2]
+    assert [row.trial for row in _trials(uri, "val_auc", limit=2)] == [3, 1]
+    assert [row.trial for row in _trials(uri)] == [0, 1, 2, 3]
 
 
 def test_records_come_back_as_they_were(uri: str, played: Backend) -> None:
@@ -50,7 +50,7 @@ def test_records_come_back_as_they_were(uri: str, played: Backend) -> None:
     assert (first.value, first.epoch, first.epochs_run, first.seed) == (told.value, 2, 2, 7)
     assert first.metrics == told.metrics
     assert first.run_id == played.runs()["trial 0000"].id
-    assert [one.state for one in (first, pruned, failed)] == [
+    assert [record.state for record in (first, pruned, failed)] == [
         TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED,
     ]  # fmt: skip
     assert failed.stop_reason is StopReason.ERROR
@@ -68,15 +68,15 @@ def test_interrupted_trials_wait(database: Backend) -> None:
     script = Script()
     play(database.open(), [script.start(), script.begin(0), script.end(StudyOutcome.INTERRUPTED)])
     uri = default_tracking_uri(database.layout, None)
-    assert [one.state for one in query.open_study(uri, "faces").trials()] == [TrialState.WAITING]
+    assert [record.state for record in query.open_study(uri, "faces").trials()] == [TrialState.WAITING]
     assert query.studies(uri)[0].state == "interrupted"
 
 
 def test_running_study_counts_its_running_trials(database: Backend) -> None:
     script = Script()
     play(database.open(), [script.start(), script.begin(0), script.begin(1), script.finish(0)])
-    (found,) = query.studies(default_tracking_uri(database.layout, None))
-    assert (found.state, found.running, found.complete, found.trials) == ("running", 1, 1, 2)
+    (summary,) = query.studies(default_tracking_uri(database.layout, None))
+    assert (summary.state, summary.running, summary.complete, summary.trials) == ("running", 1, 1, 2)
 
 
 def test_unknown_study_lists_what_there_is(uri: str) -> None:

@@ -174,7 +174,7 @@ def test_two_drivers_may_create_one_experiment(database: Backend) -> None:
     for thread in threads:
         thread.join()
     client = database.client()
-    (experiment,) = [one for one in client.experiments() if one.id != "0"]
+    (experiment,) = [other for other in client.experiments() if other.id != "0"]
     keys = sorted(run.tags["study.key"] for run in client.search([experiment.id], ""))
     assert keys == ["id-0", "id-0/0", "id-1", "id-1/0"]
 

@@ -226,7 +226,7 @@ def test_a_database_has_room_for_the_place_of_every_run(tmp_path: Path) -> None:
     uri, layout = "postgresql+psycopg2://host/db", Layout(Path("/data"))
     assert artifact_location(uri, "faces", layout) == "file:///data/mlartifacts/faces"
     long = [artifact_location(uri, name, layout) for name in ("日本語の顔の研究二号", "日本語の顔の研究三号")]
-    assert all(one is not None and len(one) + len(f"/{'0' * 32}/artifacts") <= 200 for one in long)
+    assert all(stored is not None and len(stored) + len(f"/{'0' * 32}/artifacts") <= 200 for stored in long)
     assert len(set(long)) == 2
     with pytest.raises(TrackingError, match="may have 140 characters"):
         artifact_location(uri, "faces", Layout(Path("/data/" + "x" * 150)))

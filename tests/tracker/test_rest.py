@@ -91,9 +91,9 @@ def test_pages_are_taken_as_they_are_needed(fake: Fake) -> None:
     assert path == "/api/2.0/mlflow/runs/search"
     assert body == {"experiment_ids": ["7"], "filter": "x = 1", "order_by": ["y DESC"], "max_results": 1000}
     fake.asked.clear()
-    found = list(reader.search(["7"], "", limit=12))
-    assert [one.id for one in found] == [f"{number:032x}" for number in range(12)]
-    assert found[0].metrics["m"] != found[0].metrics["m"]  # NaN
+    runs = list(reader.search(["7"], "", limit=12))
+    assert [row.id for row in runs] == [f"{number:032x}" for number in range(12)]
+    assert runs[0].metrics["m"] != runs[0].metrics["m"]  # NaN
     assert (len(fake.asked), fake.asked[0][2]["max_results"]) == (2, 12)
     fake.asked.clear()
     assert next(reader.search(["7"], "")).end_ms is None
@@ -190,7 +190,7 @@ def test_a_trial_is_found_by_its_number_and_by_the_beginning_of_its_run(played: 
     assert query.find_run(uri, run_id[:12]) == run_id
     record, run, parent = query.trial(uri, run_id, None)
     assert (record.trial, run.id, parent.id) == (3, run_id, played.runs()["played"].id)
-    assert [dict(one.values) for one in record.history] == [
+    assert [dict(epoch.values) for epoch in record.history] == [
         {"train_loss": 1.0, "val_auc": pytest.approx(0.63)}, {"train_loss": 0.5, "val_auc": pytest.approx(0.73)},
     ]  # fmt: skip
     for call in (lambda: query.find_trial(uri, "played", 9), lambda: query.find_run(uri, "f" * 12),
@@ -201,14 +201,14 @@ def test_a_trial_is_found_by_its_number_and_by_the_beginning_of_its_run(played: 
 
 def test_a_study_tells_what_a_ranking_takes(played: Backend) -> None:
     study = query.open_study(played.client()._uri, "played")
-    assert [one.metric for one in study.objective_list] == ["val_auc"]
+    assert [objective.metric for objective in study.objective_list] == ["val_auc"]
     assert (study.seeds, study.design, study.fingerprint) == ((0,), "search", "f" * 64)
     some = study.trials(
         wanted=[ServerFilter("param", "optimizer", "=", "sgd"), ServerFilter("metric", "val_auc", ">=", 1e-5)]
     )
-    assert [one.trial for one in some] == [0]  # trial 2 failed
-    fitting = study.best("val_auc", "max", 2, lambda one: one.state is TrialState.COMPLETE)
-    assert {0, 3} <= {one.trial for one in fitting}
+    assert [record.trial for record in some] == [0]  # trial 2 failed
+    fitting = study.best("val_auc", "max", 2, lambda record: record.state is TrialState.COMPLETE)
+    assert {0, 3} <= {record.trial for record in fitting}
     assert query.open_study(played.client()._uri).name == "played"
 
 

@@ -39,7 +39,7 @@ def test_a_study_moves_to_another_server_and_back(
     study = remote.study()
     assert sync(remote.layout, study, first).sent == len(events)
     before = _at(remote, first)
-    assert {name: one["status"] for name, one in before.items() if name != "experiment"} == STATUSES
+    assert {name: run["status"] for name, run in before.items() if name != "experiment"} == STATUSES
     assert sync(remote.layout, study, second).sent == len(events)
     assert _at(remote, second) == before
     assert (load_runs(study.runs) or Runs("")).tracking_uri == second

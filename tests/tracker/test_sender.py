@@ -186,7 +186,7 @@ def test_words_of_the_sender_reach_the_log_of_the_driver(caplog: pytest.LogCaptu
     caplog.set_level("WARNING", "tracking")
     exporter_process._log_line(json.dumps({"logger": "tracking", "level": logging.ERROR, "text": "100 % lost"}))
     exporter_process._log_line('{"logger": "tra')
-    assert [(one.levelno, one.getMessage()) for one in caplog.records] == [(logging.ERROR, "100 % lost")]
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(logging.ERROR, "100 % lost")]
 
 
 def test_a_sender_whose_driver_died_before_its_first_word_ends(tmp_path: Path) -> None:

@@ -55,16 +55,16 @@ VALUES = st.one_of(
 def test_they_are_the_best(values: list[float], mode: Mode, ranked: str, count: int, known: bool) -> None:
     server, query = Server(values, mode), TopQuery("val_auc", mode, count, RANKED[ranked])
     best = (max if mode == "max" else min)(values) if known and values else None
-    found = top_trials(query, server.fetch, len(values), best)
-    assert best_of(found, query) == best_of(server.records, query)
+    top = top_trials(query, server.fetch, len(values), best)
+    assert best_of(top, query) == best_of(server.records, query)
 
 
 @pytest.mark.parametrize("known", [True, False])
 def test_few_are_sent(known: bool) -> None:
     values = [0.9 - at * 7919 % 10_007 / 20_000 for at in range(10_000)]
     server, query = Server(values, "max"), TopQuery("val_auc", "max", 20, RANKED["all"])
-    found = top_trials(query, server.fetch, len(values), max(values) if known else None)
-    assert best_of(found, query) == best_of(server.records, query)
+    top = top_trials(query, server.fetch, len(values), max(values) if known else None)
+    assert best_of(top, query) == best_of(server.records, query)
     assert len(server.sent) <= 6
     assert sum(server.sent) <= 400
 

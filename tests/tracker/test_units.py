@@ -162,8 +162,8 @@ def test_views_show_searched_params_and_the_best_metric() -> None:
 
 def _view(spec: StudySpec) -> dict[str, object]:
     state = json.loads(study_views(spec)[f"mlflow.sharedViewState.{RANKING}"])["state"]
-    found: dict[str, object] = json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"))))
-    return found
+    view: dict[str, object] = json.loads(zlib.decompress(base64.b64decode(state.removeprefix("deflate;"))))
+    return view
 
 
 HOSTILE = [
@@ -183,12 +183,12 @@ def test_any_name_becomes_one_that_mlflow_takes_and_back(name: str) -> None:
 
 
 def test_names_stay_apart_and_most_stay_as_they_are() -> None:
-    assert len({safe_name(one) for one in HOSTILE}) == len(HOSTILE)
-    assert [safe_name(one) for one in ("best.val_auc", "shifted.my set.recall.größe")] == [
+    assert len({safe_name(name) for name in HOSTILE}) == len(HOSTILE)
+    assert [safe_name(name) for name in ("best.val_auc", "shifted.my set.recall.größe")] == [
         "best.val_auc", "shifted.my set.recall.größe",
     ]  # fmt: skip
     long = [safe_name("x" * 300 + end) for end in "ab"]
-    assert [len(one) for one in long] == [250, 250]
+    assert [len(name) for name in long] == [250, 250]
     assert long[0] != long[1]
 
 
@@ -201,7 +201,9 @@ def test_importing_the_tracker_does_not_import_mlflow() -> None:
         "ui.server",
         "models.model_registry",
     )
-    program = f"import sys; import {', '.join(f'tracking.{one}' for one in modules)}; print('mlflow' in sys.modules)"
+    program = (
+        f"import sys; import {', '.join(f'tracking.{module}' for module in modules)}; print('mlflow' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
