@@ -29,6 +29,7 @@ SHIFTED_METRIC_PREFIX = "shifted."
 TEST_PREFIX = "test."
 MACHINE_UNITS = ("s", "1/s", "byte", "ms")
 PER_CLASS = ("precision", "recall", "f1")
+CALIBRATION_BINS = 15
 _LONGEST_SLUG = 150
 _NOT_IN_NAMES = re.compile(r"[^\w.\- :]")
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from study.metric_catalog import CALIBRATION_BINS
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LOWER_IS_BETTER = frozenset({"loss"})
-PLAIN = ("auc", "accuracy", "loss", "f1", "precision", "recall", "macro_auc", "macro_f1", "macro_precision",
+LOWER_IS_BETTER = frozenset({"loss", "ece"})
+PLAIN = ("auc", "accuracy", "loss", "ece", "f1", "precision", "recall", "macro_auc", "macro_f1", "macro_precision",
          "macro_recall")  # fmt: skip
 OF_CLASS = ("auc", "f1", "precision", "recall")
 _LEAST_PROBABILITY = 1e-15
@@ -77,8 +79,9 @@ def influence(
     Raises:
         ValueError: there is no such metric or class, or the AUC lacks a class.
 
-    Source: AUC by placements, DeLong et al. 1988 in the O(n log n) form of Sun & Xu 2014; everything else is a ratio
-        of sums, whose exact delete-one-group jackknife is (a_g - value * b_g) / (b - b_g).
+    Source: AUC by placements, DeLong et al. 1988 in the O(n log n) form of Sun & Xu 2014; the calibration error by
+        deleting each group; everything else is a ratio of sums, whose exact delete-one-group jackknife is
+        (a_g - value * b_g) / (b - b_g).
     """
     kind, of_class = split_metric(metric)
     size = 2 if scores.ndim == 2 else scores.shape[2]
@@ -91,6 +94,8 @@ def influence(
         return _auc(scores, labels, sums, chosen, names)
     if kind == "loss":
         return _ratio(sums, _losses(scores, labels), np.ones(scores.shape[:2]), endless=True)
+    if kind == "ece":
+        return _calibration(scores, labels, sums)
     predicted = (scores > 0.5).astype(np.int64) if scores.ndim == 2 else scores.argmax(axis=2)  # -> [runs, images]
     if kind == "accuracy":
         right = predicted == labels
@@ -176,6 +181,30 @@ def _losses(scores: Floats, labels: Ints) -> Floats:
         own = np.take_along_axis(scores, labels[None, :, None], axis=2)[:, :, 0]
     losses: Floats = -np.log(np.maximum(own, _LEAST_PROBABILITY))
     return losses
+
+
+def _calibration(scores: Floats, labels: Ints, sums: _GroupSums) -> Influence:
+    """Return the expected calibration error and the jackknife of its groups.
+
+    It grows with the gap of a bin whichever sign that has, so that the jackknife overstates the error of
+    configurations that are nearly calibrated: their gaps are as often above 0 as below.
+    """
+    binary = scores.ndim == 2
+    confidence = np.maximum(scores, 1 - scores) if binary else scores.max(axis=2)  # -> [runs, images]
+    right = ((scores > 0.5) if binary else scores.argmax(axis=2)) == labels
+    places = np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], confidence, side="left")
+    gaps = right - confidence
+    values, sizes = np.empty(len(scores)), sums(np.ones((1, len(labels))))[0]
+    units = np.empty((len(scores), len(sizes)))
+    rest = len(labels) - sizes
+    for run, (gap, place) in enumerate(zip(gaps, places, strict=True)):
+        by_bin = np.bincount(place, weights=gap, minlength=CALIBRATION_BINS)
+        values[run] = np.abs(by_bin).sum() / len(labels)
+        shares = sums(np.where(place == np.arange(CALIBRATION_BINS)[:, None], gap, 0.0))  # [bins, groups]
+        left = np.abs(by_bin[:, None] - shares).sum(axis=0) / np.maximum(rest, 1)
+        units[run] = left.mean() - left
+    units *= math.sqrt((len(sizes) - 1) / len(sizes))
+    return Influence(values, units, np.full(len(values), float(len(labels))), known=bool(rest.min() > 0))
 
 
 def _auc(scores: Floats, labels: Ints, sums: _GroupSums, chosen: int | None, names: Sequence[str]) -> Influence:

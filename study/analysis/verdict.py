@@ -157,7 +157,8 @@ class Comparison:
         """The errors of the log odds; None where no seeds could spread unevenly."""
         if self.about == "checkpoints" or np.isinf(self.measured.trials).any():
             return None
-        return log_odds_model(self.runs, self.order, self.measured.trials)
+        goodness = self.runs if self.mode == 1 else replace(self.runs, values=1 + self.runs.values)
+        return log_odds_model(goodness, self.order, self.measured.trials)
 
     @functools.cached_property
     def mean_variances(self) -> Floats:

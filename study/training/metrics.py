@@ -7,12 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from study.metric_catalog import metric_slug
+from study.metric_catalog import CALIBRATION_BINS, metric_slug
 
 Floats = NDArray[np.floating]
 Labels = NDArray[np.integer]
-
-ECE_BINS = 15
 
 
 def evaluate(logits: Floats, labels: Labels, classes: Sequence[str]) -> dict[str, float]:
@@ -125,9 +123,9 @@ def calibration_error(confidence: Floats, right: NDArray[np.bool_]) -> float:
         confidence: [M], the probability of the predicted class, in [0, 1]; a bin includes its upper end.
         right: [M], whether it is the true class.
     """
-    edges = np.linspace(0, 1, ECE_BINS + 1)
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
     place = np.searchsorted(edges[1:-1], confidence, side="left")
-    gap = np.bincount(place, weights=right - confidence, minlength=ECE_BINS)
+    gap = np.bincount(place, weights=right - confidence, minlength=CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(confidence))
 
 

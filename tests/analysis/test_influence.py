@@ -12,7 +12,7 @@ from study.analysis.influence import influence, split_metric
 from study.training.metrics import evaluate
 
 IMAGES = 60
-METRICS = ("auc", "accuracy", "loss", "f1", "precision", "recall", "recall:0", "precision:0", "macro_f1",
+METRICS = ("auc", "accuracy", "loss", "ece", "f1", "precision", "recall", "recall:0", "precision:0", "macro_f1",
            "macro_recall", "macro_precision", "macro_auc")  # fmt: skip
 
 
@@ -63,7 +63,7 @@ def test_values_of_several_classes_are_those_of_scikit_learn() -> None:
         assert influence(metric, scores, labels).values[0] == pytest.approx(value, abs=1e-12), metric
 
 
-@pytest.mark.parametrize("metric", ["auc", "accuracy", "f1", "loss", "macro_recall", "macro_precision"])
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "f1", "loss", "ece", "macro_recall", "macro_precision"])
 def test_values_are_those_that_trials_report(metric: str) -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 3, IMAGES)
@@ -115,6 +115,26 @@ def test_standard_errors_are_those_of_the_bootstrap() -> None:
             resampled.append(values[0] - values[1])
         error = float(np.linalg.norm(units[0] - units[1]))
         assert error == pytest.approx(np.std(resampled), rel=0.12), metric
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_calibration_error_is_that_of_the_bootstrap(grouped: bool) -> None:
+    rng = np.random.default_rng(10)
+    labels = (rng.random(600) < 0.5).astype(np.int64)
+    groups = np.repeat(np.arange(150), 4) if grouped else np.arange(600)
+    shared = rng.standard_normal(groups.max() + 1)[groups]
+    logits = 3 * (labels - 0.5) + 1.5 * shared + rng.standard_normal((2, 600))
+    scores = 1 / (1 + np.exp(-np.array([[3.0], [1.5]]) * logits))  # too sure of itself, the first more so
+    found = influence("ece", scores, labels, groups if grouped else None)
+    resampled, members = [], [np.flatnonzero(groups == each) for each in range(groups.max() + 1)]
+    for _ in range(500):
+        at = np.concatenate([members[each] for each in rng.integers(0, len(members), len(members))])
+        resampled.append(influence("ece", scores[:, at], labels[at]).values)
+    expected = np.cov(np.array(resampled).T)
+    difference = np.linalg.norm(found.units[0] - found.units[1]), expected[0, 0] + expected[1, 1] - 2 * expected[0, 1]
+    # Bins with a gap near 0 count whole in the jackknife, so that it is rather too large.
+    for error, variance in ((np.linalg.norm(found.units[0]), expected[0, 0]), difference):
+        assert 0.95 * np.sqrt(variance) <= error <= 1.25 * np.sqrt(variance)
 
 
 def test_one_huge_group_widens_the_error_and_a_class_in_one_group_hides_it() -> None:

@@ -22,7 +22,7 @@ MetricOption = Annotated[
     str,
     typer.Option(
         "--metric", metavar="M",
-        help="auc, accuracy, loss, f1, precision, recall, macro_f1 and the like, or recall:CLASS for one class.",
+        help="auc, accuracy, loss, ece, f1, precision, recall, macro_f1 and the like, or recall:CLASS for one class.",
     ),
 ]  # fmt: skip
 Names = Annotated[
