@@ -73,7 +73,9 @@ def load_runs_at(path: Path, tracking_uri: str) -> Runs:
 def save_runs(path: Path, runs: Runs) -> None:
     """Write the run ids atomically; those on other servers are kept after them."""
     known = read_entries(path, _RUNS)
-    write_entries(path, _RUNS, runs, (one for one in known if one.tracking_uri != runs.tracking_uri and one.parent))
+    write_entries(
+        path, _RUNS, runs, (other for other in known if other.tracking_uri != runs.tracking_uri and other.parent)
+    )
 
 
 def point_to(path: Path, tracking_uri: str) -> None:

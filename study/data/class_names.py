@@ -73,9 +73,9 @@ def case_notices(classes: Sequence[str]) -> tuple[str, ...]:
     by_case: dict[str, str] = {}
     pairs = [(by_case.setdefault(name.casefold(), name), name) for name in classes]
     return tuple(
-        f"classes {printable(one)} and {printable(other)} differ in case alone; data.classes can make them one"
-        for one, other in pairs
-        if one != other
+        f"classes {printable(name)} and {printable(other)} differ in case alone; data.classes can make them one"
+        for name, other in pairs
+        if name != other
     )
 
 

@@ -114,8 +114,8 @@ def split_names(names: Sequence[str]) -> dict[str, str]:
         parts = [part for part in _SEPARATORS.split(name.lower()) if part]
         if match := _SPLIT_NAME.fullmatch("".join(parts)):
             splits[name] = str(match.lastgroup)
-        elif len(found := [part for part in parts if part in words]) == 1:
-            by_rest.setdefault(tuple(part for part in parts if part != found[0]), {})[name] = words[found[0]]
+        elif len(marks := [part for part in parts if part in words]) == 1:
+            by_rest.setdefault(tuple(part for part in parts if part != marks[0]), {})[name] = words[marks[0]]
     for alike in by_rest.values():
         if "train" in alike.values() and len(set(alike.values())) > 1:
             splits |= alike
@@ -176,8 +176,8 @@ def _require_classes(
     trains = [folder for folder in levels if named[folder.name] == "train"]
     if ordinary and not alike and not any(len(_filled(levels[folder])) > 1 for folder in trains):
         return
-    found = {split: [folder for folder in levels if named[folder.name] == split] for split in SPLIT_WORDS}
-    lacking = "val" if found["train"] else "train"
+    of_split = {split: [folder for folder in levels if named[folder.name] == split] for split in SPLIT_WORDS}
+    lacking = "val" if of_split["train"] else "train"
     flat = [folder for folder in folders if folder.name in named and folder not in levels]
     beside = f" (beside {_listed(ordinary)})" if ordinary else ""
     without = f"; {_listed(flat)} has pictures but no class folders" if flat else ""

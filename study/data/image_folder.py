@@ -192,9 +192,9 @@ def _read_shifted(shifted: Mapping[str, str], ignored: Counter[str]) -> dict[str
     for name, path in sorted(shifted.items()):
         root = _existing_folder(f"data.shifted.{name}", path)
         prefix = SHIFTED_SET_PREFIX + name
-        found = {text_of(child.name): find_images(child, root, ignored) for child in subfolders(root)}
+        by_set = {text_of(child.name): find_images(child, root, ignored) for child in subfolders(root)}
         groups[prefix] = {
-            folder: [replace(file, name=f"{prefix}/{file.name}") for file in files] for folder, files in found.items()
+            folder: [replace(file, name=f"{prefix}/{file.name}") for file in files] for folder, files in by_set.items()
         }
     return groups
 

@@ -137,11 +137,11 @@ def table(result: dict[str, Any]) -> str:
     lines = []
     for size_px, figures in result["sizes"].items():
         lines.append(f"{size_px} px, {AUGMENTATION}, one thread")
-        for name, one in figures.items():
-            share = "" if one["share_of_step"] is None else f", {one['share_of_step']:.1%} of a ResNet-18 step"
+        for name, figure in figures.items():
+            share = "" if figure["share_of_step"] is None else f", {figure['share_of_step']:.1%} of a ResNet-18 step"
             lines.append(
-                f"  {name:22} {one['ms_per_batch']:8.2f} ms, {one['images_per_s']:7d} images/s of CPU time, "
-                f"{one['times_torchvision']:6.2f} x torchvision{share}"
+                f"  {name:22} {figure['ms_per_batch']:8.2f} ms, {figure['images_per_s']:7d} images/s of CPU time, "
+                f"{figure['times_torchvision']:6.2f} x torchvision{share}"
             )
     return "\n".join(lines)
 

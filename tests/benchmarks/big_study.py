@@ -101,7 +101,7 @@ def write_runs(layout: Layout, study: StudyLayout, storage: StudyStorage, databa
     assert runs is not None
     assert runs.parent is not None
     client = TrackingClient(uri)
-    best = max(one.value for one in records if one.value is not None)
+    best = max(record.value for record in records if record.value is not None)
     for name, value in (("trials.started", len(records)), ("trials.complete", len(records)), ("best.val_auc", best)):
         client.api.log_metric(runs.parent, name, value)
     _insert(database, str(runs.experiment_id), runs.parent, started, records)
@@ -111,27 +111,29 @@ def write_runs(layout: Layout, study: StudyLayout, storage: StudyStorage, databa
 def _insert(database: Path, experiment: str, parent: str, started: StudyStarted, records: list[TrialRecord]) -> None:
     """Insert the children's rows at once: one request after another would take an hour."""
     with sqlite3.connect(database) as connection:
-        ids = {one.trial: uuid.uuid5(uuid.NAMESPACE_OID, f"{parent}/{one.trial}").hex for one in records}
+        ids = {record.trial: uuid.uuid5(uuid.NAMESPACE_OID, f"{parent}/{record.trial}").hex for record in records}
         connection.executemany(
             "INSERT INTO runs (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,"
             " end_time, source_version, lifecycle_stage, artifact_uri, experiment_id)"
             " VALUES (?, ?, 'LOCAL', 'study', '', 'me', 'FINISHED', ?, ?, '', 'active', ?, ?)",
             [
-                (ids[one.trial], f"trial {one.trial:04d}", int(1000 * _BEGAN_S) + one.trial,
-                 int(1000 * _BEGAN_S) + one.trial + 900, f"mlflow-artifacts:/{experiment}/{ids[one.trial]}/artifacts",
-                 experiment)
-                for one in records
+                (ids[record.trial], f"trial {record.trial:04d}", int(1000 * _BEGAN_S) + record.trial,
+                 int(1000 * _BEGAN_S) + record.trial + 900,
+                 f"mlflow-artifacts:/{experiment}/{ids[record.trial]}/artifacts", experiment)
+                for record in records
             ],
         )  # fmt: skip
         for table in ("tags", "params"):
             rows = (
-                (key, value, ids[one.trial]) for one in records for key, value in _texts(table, one, started, parent)
+                (key, value, ids[record.trial])
+                for record in records
+                for key, value in _texts(table, record, started, parent)
             )
             connection.executemany(f"INSERT INTO {table} (key, value, run_uuid) VALUES (?, ?, ?)", rows)
         for table, latest in (("metrics", False), ("latest_metrics", True)):
             connection.executemany(
                 f"INSERT INTO {table} (key, value, timestamp, step, is_nan, run_uuid) VALUES (?, ?, ?, ?, 0, ?)",
-                (row for one in records for row in _points(one, ids[one.trial], latest=latest)),
+                (row for record in records for row in _points(record, ids[record.trial], latest=latest)),
             )
 
 
@@ -141,8 +143,8 @@ def _texts(table: str, record: TrialRecord, started: StudyStarted, parent: str) 
     if table == "params":
         yield from trial_params(record).items()
         return
-    found: Mapping[str, str] = {**trial_tags(record, 1, started, None), **finish_tags(record)}
-    yield from found.items()
+    tags: Mapping[str, str] = {**trial_tags(record, 1, started, None), **finish_tags(record)}
+    yield from tags.items()
     yield from (("mlflow.parentRunId", parent), ("mlflow.runName", f"trial {record.trial:04d}"))
     yield ("study.checkpoint", "checkpoint")
 
@@ -151,8 +153,8 @@ def _points(record: TrialRecord, run: str, *, latest: bool) -> Iterator[tuple[st
     from tracking.content.tags_and_metrics import finish_points, report_points
 
     epochs = record.history[-1:] if latest else record.history
-    for one in epochs:
-        report = EpochReported(record.study, record.trial, one, 0.0, 1, _BEGAN_S + one.epoch)
+    for epoch in epochs:
+        report = EpochReported(record.study, record.trial, epoch, 0.0, 1, _BEGAN_S + epoch.epoch)
         for point in report_points(report):
             yield point.key, point.value, point.time_ms, point.step, run
     for point in finish_points(TrialFinished(record, _BEGAN_S + 9)):

@@ -81,7 +81,7 @@ def data() -> TrainingData:
     return TrainingData(
         bundle.train.images, bundle.train.labels, bundle.val.images, bundle.val.labels,
         bundle.classes, bundle.summary.fingerprint,
-        {name: LabelledImages(one.images, one.labels) for name, one in bundle.shifted.items()}, mean, std,
+        {name: LabelledImages(images.images, images.labels) for name, images in bundle.shifted.items()}, mean, std,
     )  # fmt: skip
 
 
@@ -94,20 +94,20 @@ def run(job: tuple[str, str, int]) -> dict[str, Any]:
         seed=stable_seed(seed, "replicate", 0),
         point=0,
     )
-    found: dict[str, Any] = {"claim": claim, "setting": setting, "seed": seed}
+    row: dict[str, Any] = {"claim": claim, "setting": setting, "seed": seed}
     weights = None
     if config.init == "rotation":
         done = pretrain(
             Hyperparameters(depth=18), ROTATION, data().train_images, data().val_images, seed=seed, device=CPU
         )
-        weights, found["pretext_accuracy"], found["pretext_s"] = done.weights, done.accuracy, done.seconds
+        weights, row["pretext_accuracy"], row["pretext_s"] = done.weights, done.accuracy, done.seconds
     with tempfile.TemporaryDirectory() as folder:
         objective = Objective(metric="val_auc", mode="max")
         *_, last = train(config, data(), objective, Path(folder), weights=weights, device=CPU)
     assert last.best_epoch is not None
     metrics = {**last.history[last.best_epoch - 1].values, **last.evaluation}
-    curve = [one.values["val_auc"] for one in last.history]
-    return {**found, "epoch": last.best_epoch, "val_auc_by_epoch": curve,
+    curve = [epoch.values["val_auc"] for epoch in last.history]
+    return {**row, "epoch": last.best_epoch, "val_auc_by_epoch": curve,
             "metrics": {name: metrics[name] for name in CLAIMS[claim].metrics}}  # fmt: skip
 
 
@@ -118,14 +118,14 @@ def differences(runs: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         for other in others:
             for metric in claim.metrics:
                 sides = [
-                    [one["metrics"][metric] for one in runs if (one["claim"], one["setting"]) == (name, setting)]
+                    [each["metrics"][metric] for each in runs if (each["claim"], each["setting"]) == (name, setting)]
                     for setting in (plain, other)
                 ]
                 gaps = [after - before for before, after in zip(*sides, strict=True)]
                 half = student.ppf(0.975, len(gaps) - 1) * statistics.stdev(gaps) / len(gaps) ** 0.5
                 differs = abs(statistics.mean(gaps)) > half
                 yield {"claim": name, "setting": other, "against": plain, "metric": metric,
-                       "plain": [round(one, 4) for one in sides[0]], "changed": [round(one, 4) for one in sides[1]],
+                       "plain": [round(auc, 4) for auc in sides[0]], "changed": [round(auc, 4) for auc in sides[1]],
                        "mean_difference": round(statistics.mean(gaps), 4), "half_interval": round(half, 4),
                        "verdict": "differs" if differs else "no difference shown"}  # fmt: skip
 
@@ -140,15 +140,15 @@ def main() -> None:
     load_data(DATA)
     with ProcessPoolExecutor(options.workers) as pool:
         runs = list(pool.map(run, jobs))
-    found = list(differences(runs))
+    compared = list(differences(runs))
     report = {"machine": describe_machine(), "commit": commit_of(Path(__file__).parent),
               "data": DATA.model_dump(mode="json"), "seeds": SEEDS,
-              "rotation": ROTATION.model_dump(), "differences": found, "runs": runs}  # fmt: skip
+              "rotation": ROTATION.model_dump(), "differences": compared, "runs": runs}  # fmt: skip
     write_text_atomic(options.out, json.dumps(report, indent=1) + "\n")
-    for one in found:
+    for row in compared:
         print(
-            f"{one['claim']:13s} {one['setting']:13s} against {one['against']:11s} {one['metric']:22s} "
-            f"{one['mean_difference']:+.4f} +- {one['half_interval']:.4f}  {one['verdict']}"
+            f"{row['claim']:13s} {row['setting']:13s} against {row['against']:11s} {row['metric']:22s} "
+            f"{row['mean_difference']:+.4f} +- {row['half_interval']:.4f}  {row['verdict']}"
         )
 
 

@@ -74,7 +74,7 @@ def _count(outcome: Outcome) -> Counter[str]:
 def _write(out: Path, run: dict[str, object]) -> None:
     earlier = json.loads(out.read_text())["runs"] if out.exists() else []
     runs = [*(other for other in earlier if other["seed"] != run["seed"]), run]
-    totals = {name: sum(one[name] for one in runs) for name in ("files", "accepted", "refused", *KINDS)}
+    totals = {name: sum(counts[name] for counts in runs) for name in ("files", "accepted", "refused", *KINDS)}
     folder = Path(__file__).resolve().parents[2]
     report = {"commit": commit_of(folder), "machine": describe_machine(), "totals": totals, "runs": runs}
     out.write_text(json.dumps(report, indent=2) + "\n")

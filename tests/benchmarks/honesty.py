@@ -169,24 +169,24 @@ def simulate(cell: Cell, studies: int, seed: int = 0, joint: int | None = None) 
         if study < joint:
             answers.append(_answers(comparison, sample.true, best))
     errors = np.mean([each.pop("squared_errors") for each in answers], axis=0)  # [configurations]
-    one = float(np.sqrt(np.mean([errors[int(each.pop("leader"))] for each in answers])))
+    deviation = float(np.sqrt(np.mean([errors[int(each.pop("leader"))] for each in answers])))
     means = {key: float(np.mean([each[key] for each in answers])) for key in answers[0]}
     return {
         "studies": studies,
         **dict(zip(("yes", "false_winner", "about_configurations"), np.mean(verdicts, axis=0).tolist(), strict=True)),
         "joint_studies": joint,
         **means,
-        "winner_bias_in_se": means["winner_bias_in_se"] / one,
-        "raw_winner_bias_in_se": means["raw_winner_bias_in_se"] / one,
+        "winner_bias_in_se": means["winner_bias_in_se"] / deviation,
+        "raw_winner_bias_in_se": means["raw_winner_bias_in_se"] / deviation,
     }
 
 
 def _answers(comparison: Comparison, true: Floats, best: NDArray[np.int64]) -> dict[str, Any]:
     """Return what is right of one study's answers, as fractions."""
-    found = judge(comparison, DRAWS)
+    judgement = judge(comparison, DRAWS)
     differences = [
-        each.low <= true[found.leader] - true[other] <= each.high
-        for other, each in zip(found.others, found.differences, strict=True)
+        each.low <= true[judgement.leader] - true[other] <= each.high
+        for other, each in zip(judgement.others, judgement.differences, strict=True)
     ]
     above, as_good = (true[:, None] < true).sum(axis=1), (true[:, None] <= true).sum(axis=1)
     rows = against_baseline(comparison, 0, DRAWS) if len(true) > 1 else []
@@ -197,18 +197,18 @@ def _answers(comparison: Comparison, true: Floats, best: NDArray[np.int64]) -> d
             not each.low <= value - true[0] <= each.high for each, value in zip(rows, true, strict=False)
         ),
         "single_coverage": float(
-            np.mean([each.low <= value <= each.high for value, each in zip(true, found.standings, strict=True)])
+            np.mean([each.low <= value <= each.high for value, each in zip(true, judgement.standings, strict=True)])
         ),
-        "best_in_tie_set": any(each in found.may_be_best for each in best),
-        "tie_set_size": len(found.may_be_best),
+        "best_in_tie_set": any(each in judgement.may_be_best for each in best),
+        "tie_set_size": len(judgement.may_be_best),
         "rank_coverage": all(
             each.rank_low <= last and each.rank_high > first
-            for each, first, last in zip(found.standings, above, as_good, strict=True)
+            for each, first, last in zip(judgement.standings, above, as_good, strict=True)
         ),
-        "winner_coverage": found.winner.low <= true[found.leader] <= found.winner.high,
-        "winner_bias_in_se": found.winner.corrected - float(true[found.leader]),
-        "raw_winner_bias_in_se": found.winner.raw - float(true[found.leader]),
-        "leader": found.leader,
+        "winner_coverage": judgement.winner.low <= true[judgement.leader] <= judgement.winner.high,
+        "winner_bias_in_se": judgement.winner.corrected - float(true[judgement.leader]),
+        "raw_winner_bias_in_se": judgement.winner.raw - float(true[judgement.leader]),
+        "leader": judgement.leader,
         "squared_errors": errors**2,
     }
 

@@ -54,8 +54,8 @@ def bare(server: Server, asked: argparse.Namespace) -> dict[str, float]:
         values = [(epoch, values_of(number, epoch, asked.metrics)) for epoch in range(1, epochs + 1)]
         points = [
             {"key": key, "value": value, "timestamp": 1_700_000_000_000 + epoch, "step": epoch}
-            for epoch, found in values
-            for key, value in found.items()
+            for epoch, metrics in values
+            for key, value in metrics.items()
         ]
         bodies.append(to_json({"run_id": run, "metrics": points}))
 
@@ -97,7 +97,7 @@ def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         recorder.record(event)
         calls.spent_s.append(time.perf_counter() - began)
     memory.append(rss_mib())
-    found = {"reports": asked.away, "rss_mib": memory, "sender_rss_mib": rss_mib(recorder._exporter.pid)}
+    figures = {"reports": asked.away, "rss_mib": memory, "sender_rss_mib": rss_mib(recorder._exporter.pid)}
     recorder.close(0.0)
     outbox = layout.study(STUDY).outbox.stat().st_size / 2**20
-    return {**found, "waiting": recorder._reader.pending(), "outbox_mib": outbox, "calls": calls.figures()}
+    return {**figures, "waiting": recorder._reader.pending(), "outbox_mib": outbox, "calls": calls.figures()}

@@ -53,7 +53,7 @@ class Server:
 
     def requests(self) -> list[bytes]:
         """Return what was asked of the server, from its own log."""
-        return [found[2] for found in _REQUEST.finditer(self._log.read_bytes())]
+        return [request[2] for request in _REQUEST.finditer(self._log.read_bytes())]
 
     def cpu_s(self) -> float:
         """Return the time the server's processes took of the processor."""
@@ -62,7 +62,7 @@ class Server:
     def figures(self, reports: int) -> dict[str, Any]:
         """Return what so many reports meant for the server since it came up."""
         asked = self.requests()[self._requests_before :]
-        batches = sum(one.endswith(b"/runs/log-batch") for one in asked)
+        batches = sum(path.endswith(b"/runs/log-batch") for path in asked)
         return {
             "requests": len(asked),
             "log_batch_requests": batches,
@@ -120,14 +120,14 @@ def check_stored(server: Server, asked: argparse.Namespace) -> int:
             " where m.key = 'val_auc' or m.key like 'metric_%' group by r.run_uuid, m.key"
         ).fetchall()
     database.close()
-    found = {(int(trial), key): rest for _, trial, key, *rest in rows}
+    stored = {(int(trial), key): rest for _, trial, key, *rest in rows}
     names = list(values_of(0, 1, asked.metrics))
-    assert len(found) == len(rows) == asked.trials * asked.metrics
-    assert set(found) == {(trial, name) for trial in range(asked.trials) for name in names}
-    assert all(rest == [epochs, epochs, 1, epochs] for rest in found.values())
+    assert len(stored) == len(rows) == asked.trials * asked.metrics
+    assert set(stored) == {(trial, name) for trial in range(asked.trials) for name in names}
+    assert all(rest == [epochs, epochs, 1, epochs] for rest in stored.values())
     client = mlflow.MlflowClient(server.address)
     for run, trial in {run: int(trial) for run, trial, *_ in rows[:: len(rows) // SAMPLE]}.items():
         for name in names:
-            history = {one.step: one.value for one in client.get_metric_history(run, name)}
+            history = {point.step: point.value for point in client.get_metric_history(run, name)}
             assert history == {at: values_of(trial, at, asked.metrics)[name] for at in range(1, epochs + 1)}
-    return sum(rest[0] for rest in found.values())
+    return sum(rest[0] for rest in stored.values())

@@ -32,14 +32,14 @@ def describe_machine() -> dict[str, Any]:
 
 def commit_of(folder: Path) -> str:
     """Return the git commit of a folder, marked "-dirty" where files differ from it, or "unknown"."""
-    found = subprocess.run(
+    done = subprocess.run(
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    return found.stdout.strip() or "unknown"
+    return done.stdout.strip() or "unknown"
 
 
 def cpu_clock_s() -> tuple[float, float]:
@@ -58,7 +58,7 @@ def busy_cores(interval_s: float = 2.0) -> float:
 
 def processes_of_session(session_id: int) -> list[int]:
     """Return the processes of a session that `subprocess.Popen(start_new_session=True)` opened."""
-    found = []
+    pids = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The command name may hold spaces and brackets; the fields after it are state, parent, group, session.
@@ -66,8 +66,8 @@ def processes_of_session(session_id: int) -> list[int]:
         except OSError:
             continue
         if int(session) == session_id and state != "Z":
-            found.append(int(stat.parent.name))
-    return found
+            pids.append(int(stat.parent.name))
+    return pids
 
 
 def _version(package: str) -> str:

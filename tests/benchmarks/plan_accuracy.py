@@ -43,7 +43,7 @@ def call(*arguments: object) -> dict[str, Any]:
 
 def took_s(records: list[dict[str, Any]]) -> float:
     """Return the time from the first trial's start to the last one's end."""
-    return float(max(one["finished_at_s"] for one in records) - min(one["started_at_s"] for one in records))
+    return float(max(record["finished_at_s"] for record in records) - min(record["started_at_s"] for record in records))
 
 
 def compare(text: str, folder: Path) -> dict[str, float]:
@@ -71,13 +71,16 @@ def main() -> None:
     settings = {"depths": asked.depths, "epochs": asked.epochs, "count": asked.count, "size": asked.size}
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STUDY_CACHE"] = f"{folder}/cache"
-        found = compare(STUDY.format(gpus=asked.gpus, **settings), Path(folder))
+        figures = compare(STUDY.format(gpus=asked.gpus, **settings), Path(folder))
     for name in ("measured_s", "remembered_s"):
-        print(f"{name:13} {found[name]:6.1f}, taken {found['taken_s']:6.1f}: {found[name] / found['taken_s'] - 1:+.0%}")
+        print(
+            f"{name:13} {figures[name]:6.1f}, taken {figures['taken_s']:6.1f}: "
+            f"{figures[name] / figures['taken_s'] - 1:+.0%}"
+        )
     print(f"other programs kept {busy:.1f} cores busy before")
     about = {"machine": describe_machine(), "commit": commit_of(ROOT), "busy_cores_before": busy}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps({**found, **settings, "gpus_per_trial": asked.gpus, **about}, indent=2) + "\n")
+    asked.out.write_text(json.dumps({**figures, **settings, "gpus_per_trial": asked.gpus, **about}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -72,10 +72,10 @@ def timed(command: Sequence[str], limit_s: float = 600) -> dict[str, Any]:
 def repeated(command: Sequence[str], rounds: int) -> dict[str, Any]:
     """Run a process several times."""
     runs = [timed(command) for _ in range(rounds)]
-    walls = [one["wall_s"] for one in runs]
+    walls = [run["wall_s"] for run in runs]
     return {
-        "min_s": min(walls), "median_s": statistics.median(walls), "cpu_s": min(one["cpu_s"] for one in runs),
-        **next(({"failed": one["failed"]} for one in runs if "failed" in one), {}),
+        "min_s": min(walls), "median_s": statistics.median(walls), "cpu_s": min(run["cpu_s"] for run in runs),
+        **next(({"failed": run["failed"]} for run in runs if "failed" in run), {}),
     }  # fmt: skip
 
 
@@ -87,34 +87,34 @@ def study(*words: str) -> list[str]:
 def measure_folder(layout: Layout, rounds: int) -> dict[str, Any]:
     """Time the commands on a results folder."""
     where, paths = ("--results", str(layout.results)), layout.study(NAME)
-    found: dict[str, Any] = {"journal_bytes": paths.journal.stat().st_size}
+    figures: dict[str, Any] = {"journal_bytes": paths.journal.stat().st_size}
     began_s, cpu_s = time.perf_counter(), time.process_time()
     StudyStorage.open(paths).records()
-    found["open the storage itself"] = {
+    figures["open the storage itself"] = {
         "wall_s": round(time.perf_counter() - began_s, 3), "cpu_s": round(time.process_time() - cpu_s, 3),
     }  # fmt: skip
-    found |= {name: repeated(study(*words, *where), rounds) for name, words in COMMANDS.items()}
-    return found
+    figures |= {name: repeated(study(*words, *where), rounds) for name, words in COMMANDS.items()}
+    return figures
 
 
 def measure_server(layout: Layout, storage: StudyStorage, rounds: int) -> dict[str, Any]:
     """Time the same commands on an MLflow server, and the plain ways."""
     database = layout.results / "mlflow.db"
     write_runs(layout, layout.study(NAME), storage, database)
-    found: dict[str, Any] = {"database_bytes": database.stat().st_size}
+    figures: dict[str, Any] = {"database_bytes": database.stat().st_size}
     server = serve(f"sqlite:///{database}", layout.results / "mlartifacts", port=0)
     try:
         where = ("--tracking-uri", server.address)
         for name, words in COMMANDS.items():
-            found[name] = repeated(study(*words, *where), rounds)
-            print(name, found[name], file=sys.stderr, flush=True)
+            figures[name] = repeated(study(*words, *where), rounds)
+            print(name, figures[name], file=sys.stderr, flush=True)
         for name, code in PLAIN.items():
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = "600"
-            found[f"plain: {name}"] = timed([sys.executable, "-c", code, server.address, NAME], limit_s=1800)
-            print(name, found[f"plain: {name}"], file=sys.stderr, flush=True)
+            figures[f"plain: {name}"] = timed([sys.executable, "-c", code, server.address, NAME], limit_s=1800)
+            print(name, figures[f"plain: {name}"], file=sys.stderr, flush=True)
     finally:
         server.stop()
-    return found
+    return figures
 
 
 def main() -> None:

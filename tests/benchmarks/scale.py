@@ -120,10 +120,10 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
     class Timed(TrialController):
         def next_assignment(self) -> Assignment | None:
             began = time.perf_counter()
-            found = super().next_assignment()
-            if found is not None:
+            assignment = super().next_assignment()
+            if assignment is not None:
                 clock.suggestions.append((clock.ended, time.perf_counter() - began))
-            return found
+            return assignment
 
         def on_trial_result(self, trial: int, report: TrialResult) -> bool:
             began = time.perf_counter()
@@ -154,8 +154,8 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
             controller.raise_captured()
             records = storage.records()
         assert len(records) == asked.trials
-        assert all(one.state.is_finished for one in records)
-        steps = sum(one.epochs_run for one in records)
+        assert all(record.state.is_finished for record in records)
+        steps = sum(record.epochs_run for record in records)
         journal = layout.journal.stat().st_size
     return {
         "wall_s": over_at - began,
@@ -163,7 +163,7 @@ def ours(asked: argparse.Namespace) -> dict[str, Any]:
         "ideal_s": steps * asked.step_s / asked.epochs / asked.cpus,
         "driver_cpu_s": cpu_s,
         "steps": steps,
-        "pruned": sum(one.state.value == "PRUNED" for one in records),
+        "pruned": sum(record.state.value == "PRUNED" for record in records),
         "journal_mib": journal / 2**20,
         "rss_mib": {0: before_mib, **_at_marks(clock.rss_mib, window=1)},
         "suggestion_ms": _in_ms(_at_marks(clock.suggestions)),
@@ -218,22 +218,22 @@ def plain(asked: argparse.Namespace) -> dict[str, Any]:
 def _at_marks(pairs: list[tuple[int, float]], window: int = WINDOW) -> dict[int, float]:
     """Return the median over the last so many samples before each mark."""
     last = max((at for at, _ in pairs), default=0)
-    found = {}
-    for mark in [one for one in MARKS if one <= 1.1 * last]:
+    medians = {}
+    for mark in [reached for reached in MARKS if reached <= 1.1 * last]:
         near = [spent for at, spent in pairs if at <= mark][-window:]
-        found[mark] = statistics.median(near) if near else 0.0
-    return found
+        medians[mark] = statistics.median(near) if near else 0.0
+    return medians
 
 
 def _in_ms(seconds: dict[int, float]) -> dict[int, float]:
-    return {mark: round(1000 * one, 3) for mark, one in seconds.items()}
+    return {mark: round(1000 * median, 3) for mark, median in seconds.items()}
 
 
 def _thinned(pairs: list[tuple[int, float]], points: int = 200) -> list[tuple[int, float]]:
     """Return medians over consecutive calls, few enough to draw."""
     size = max(1, len(pairs) // points)
     parts = [pairs[at : at + size] for at in range(0, len(pairs), size)]
-    return [(part[-1][0], round(statistics.median(one for _, one in part), 6)) for part in parts]
+    return [(part[-1][0], round(statistics.median(value for _, value in part), 6)) for part in parts]
 
 
 def in_a_process(way: str, asked: argparse.Namespace) -> dict[str, Any]:
@@ -244,8 +244,12 @@ def in_a_process(way: str, asked: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, "--way", way, *map(str, options), *map(str, scratch)]
     busy_s = cpu_clock_s()[0]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {**found, "over_ideal": found["wall_s"] / found["ideal_s"], "machine_busy_core_s": cpu_clock_s()[0] - busy_s}
+    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return {
+        **figures,
+        "over_ideal": figures["wall_s"] / figures["ideal_s"],
+        "machine_busy_core_s": cpu_clock_s()[0] - busy_s,
+    }
 
 
 def draw(curve: dict[str, list[tuple[int, float]]], file: Path) -> None:
@@ -257,7 +261,7 @@ def draw(curve: dict[str, list[tuple[int, float]]], file: Path) -> None:
 
     figure, (times, memory) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     for kind in ("suggestions", "reports"):
-        times.plot(*zip(*((at, 1000 * one) for at, one in curve[kind]), strict=True), label=f"one of the {kind}")
+        times.plot(*zip(*((at, 1000 * value) for at, value in curve[kind]), strict=True), label=f"one of the {kind}")
     times.set(xlabel="ended trials", ylabel="ms", ylim=(0, None), title="what one call costs the driver")
     times.legend()
     memory.plot(*zip(*curve["rss_mib"], strict=True))
@@ -281,10 +285,10 @@ def main() -> None:
         ray_session(asked.cpus)
         print(json.dumps({"ours": ours, "plain": plain}[asked.way](asked)))
         return
-    found = {way: in_a_process(way, asked) for way in ("plain", "ours")}
-    draw(found["ours"].pop("curve"), asked.out.with_suffix(".png"))
+    figures = {way: in_a_process(way, asked) for way in ("plain", "ours")}
+    draw(figures["ours"].pop("curve"), asked.out.with_suffix(".png"))
     settings = {"trials": asked.trials, "cpus": asked.cpus, "step_s": asked.step_s, "epochs": asked.epochs}
-    text = json.dumps({**settings, **found, "commit": commit_of(ROOT), "machine": describe_machine()}, indent=2)
+    text = json.dumps({**settings, **figures, "commit": commit_of(ROOT), "machine": describe_machine()}, indent=2)
     asked.out.write_text(text + "\n")
     print(text)
 

@@ -105,7 +105,9 @@ def measure(folder: Path, numbers: list[int], epochs: int, sampler: str) -> dict
             opened_s = time.perf_counter()
             StudyStorage.open(layout)
             row = {"finished": number, "open_s": round(time.perf_counter() - opened_s, 3)}
-        run_one(storage, clock if any(one <= number < one + AROUND for one in numbers) else Clock(), epochs, chance)
+        run_one(
+            storage, clock if any(start <= number < start + AROUND for start in numbers) else Clock(), epochs, chance
+        )
         if number - AROUND + 1 in numbers:
             rows.append({**row, **{kind: round(statistics.median(of), 3) for kind, of in clock.ms.items()}})
     return {

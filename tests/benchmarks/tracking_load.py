@@ -40,10 +40,10 @@ def in_a_process(load: str, way: str, asked: argparse.Namespace, address: str) -
     options = ["--trials", asked.trials, "--rate", asked.rate, "--metrics", asked.metrics, "--seconds", asked.seconds]
     scratch = ["--scratch", asked.scratch] if asked.scratch else []
     command = [sys.executable, __file__, "--load", load, "--way", way, "--address", address, *options, *scratch]
-    done = subprocess.run([str(one) for one in command], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, text=True, check=True)
     # Ray's own words may come after ours.
-    found: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines()[::-1] if line.startswith("{")))
-    return found
+    figures: dict[str, Any] = json.loads(next(line for line in done.stdout.splitlines()[::-1] if line.startswith("{")))
+    return figures
 
 
 def measured(load: str, way: str, asked: argparse.Namespace) -> dict[str, Any]:
@@ -51,13 +51,13 @@ def measured(load: str, way: str, asked: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="tracking-load-", dir=asked.scratch) as folder:
         busy = busy_cores()
         with Server(Path(folder)) as server:
-            found = in_a_process(load, way, asked, server.address)
+            figures = in_a_process(load, way, asked, server.address)
             if way != "off":
-                found |= server.figures(asked.trials * asked.rate * asked.seconds)
-                found["points_stored"] = check_stored(server, asked)
-    found["other_programs_cores_before"] = round(busy, 2)
-    print(load, way, json.dumps(found), file=sys.stderr, flush=True)
-    return found
+                figures |= server.figures(asked.trials * asked.rate * asked.seconds)
+                figures["points_stored"] = check_stored(server, asked)
+    figures["other_programs_cores_before"] = round(busy, 2)
+    print(load, way, json.dumps(figures), file=sys.stderr, flush=True)
+    return figures
 
 
 def compared(load: str, asked: argparse.Namespace) -> dict[str, Any]:
@@ -66,14 +66,14 @@ def compared(load: str, asked: argparse.Namespace) -> dict[str, Any]:
     for turn in range(asked.repeats):
         for way in asked.ways if turn % 2 == 0 else reversed(asked.ways):
             runs[way].append(measured(load, way, asked))
-    medians = {way: statistics.median(one["wall_s"] for one in found) for way, found in runs.items()}
+    medians = {way: statistics.median(run["wall_s"] for run in each) for way, each in runs.items()}
     off = runs.get("off", [])
-    pairs = {way: [one["wall_s"] / no["wall_s"] for one, no in zip(runs[way], off, strict=False)] for way in runs}
-    drains = {way: statistics.median(one["drain_s"] for one in found) for way, found in runs.items() if way != "off"}
+    pairs = {way: [timed["wall_s"] / no["wall_s"] for timed, no in zip(runs[way], off, strict=False)] for way in runs}
+    drains = {way: statistics.median(run["drain_s"] for run in each) for way, each in runs.items() if way != "off"}
     return {
         "median_wall_s": medians,
         "over_off": {way: medians[way] / medians["off"] for way in medians if "off" in medians and way != "off"},
-        "over_off_by_turn": {way: found for way, found in pairs.items() if way != "off"},
+        "over_off_by_turn": {way: ratios for way, ratios in pairs.items() if way != "off"},
         "median_drain_s": drains,
         "runs": runs,
     }
@@ -105,17 +105,17 @@ def main() -> None:
     if asked.load:
         print(json.dumps(one_run(asked)))
         return
-    found: dict[str, Any] = {name: getattr(asked, name) for name in ("trials", "rate", "metrics", "seconds")}
-    found |= {load: compared(load, asked) for load in asked.loads}
+    figures: dict[str, Any] = {name: getattr(asked, name) for name in ("trials", "rate", "metrics", "seconds")}
+    figures |= {load: compared(load, asked) for load in asked.loads}
     with tempfile.TemporaryDirectory(prefix="tracking-load-", dir=asked.scratch) as folder:
         with Server(Path(folder) / "bare") as server:
-            found["bare"] = bare(server, asked)
+            figures["bare"] = bare(server, asked)
         if asked.callback:
             with Server(Path(folder) / "server") as server:
-                found["rays_callback"] = with_rays_callback(server, asked)
+                figures["rays_callback"] = with_rays_callback(server, asked)
         if asked.away:
-            found["server_away"] = away(asked, Path(folder))
-    text = json.dumps({**found, "commit": commit_of(ROOT), "machine": describe_machine()}, indent=2)
+            figures["server_away"] = away(asked, Path(folder))
+    text = json.dumps({**figures, "commit": commit_of(ROOT), "machine": describe_machine()}, indent=2)
     asked.out.write_text(text + "\n")
     print(text)
 

@@ -21,11 +21,11 @@ ROUNDS = 7
 
 def measure(count: int, classes: int, size_px: int) -> None:
     """Print the time and size of the pages of one trial."""
-    one = judged(count, classes, epochs=100, size_px=size_px)
+    trial = judged(count, classes, epochs=100, size_px=size_px)
     spent_s = []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        page = trial_page(one.record, one.scores, one.labels, one.classes, one.images, one.names)
+        page = trial_page(trial.record, trial.scores, trial.labels, trial.classes, trial.images, trial.names)
         spent_s.append(time.perf_counter() - started)
     following = sorted(spent_s[1:])[len(spent_s[1:]) // 2]
     print(
@@ -42,8 +42,10 @@ def main() -> None:
     for count, classes, size_px in ((400, 2, 48), (4000, 2, 48), (4000, 2, 224), (4000, 10, 48), (50_000, 2, 48)):
         measure(count, classes, size_px)
     if asked.write is not None:
-        one = judged(4000)
-        asked.write.write_text(trial_page(one.record, one.scores, one.labels, one.classes, one.images, one.names))
+        trial = judged(4000)
+        asked.write.write_text(
+            trial_page(trial.record, trial.scores, trial.labels, trial.classes, trial.images, trial.names)
+        )
 
 
 if __name__ == "__main__":

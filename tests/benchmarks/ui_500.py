@@ -44,15 +44,15 @@ def main() -> None:
         results = chosen.results or Path(folder)
         if not (results / "studies" / NAME).exists():
             play_study(results, trials=chosen.runs, epochs=5, pages=False)
-        found = {"busy_cores_before": round(busy_cores(), 2)}
+        figures = {"busy_cores_before": round(busy_cores(), 2)}
         begun = time.monotonic()
         with serving(results) as ui:
-            found |= {"runs": len(ui.runs.trials), "start_s": round(time.monotonic() - begun, 3)}
-            found |= _table(browser, ui, chosen.rounds)
-    found |= {"rows": ROWS, "busy_cores_after": round(busy_cores(), 2), "machine": describe_machine()}
-    print(json.dumps(found, indent=1))
+            figures |= {"runs": len(ui.runs.trials), "start_s": round(time.monotonic() - begun, 3)}
+            figures |= _table(browser, ui, chosen.rounds)
+    figures |= {"rows": ROWS, "busy_cores_after": round(busy_cores(), 2), "machine": describe_machine()}
+    print(json.dumps(figures, indent=1))
     if chosen.write:
-        chosen.write.write_text(json.dumps(found, indent=1) + "\n")
+        chosen.write.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _table(browser: Browser, ui: Served, rounds: int) -> dict[str, object]:
@@ -90,15 +90,15 @@ def _waits_s(page: Page, ui: Served) -> float:
 def _orders_s(page: Page, ui: Served, rounds: int) -> list[float]:
     """Return the times from a click on a column's title until the table has other rows."""
     _waits_s(page, ui)
-    found = []
+    times = []
     for turn in range(rounds):
         first = page.locator(_FIRST).first.inner_text()
         title = page.locator(".ag-header-cell span", has_text=_TITLES[turn % len(_TITLES)]).first
         begun = time.monotonic()
         title.click()
         page.locator(f"{_FIRST}:not(:text-is('{first}'))").first.wait_for()
-        found.append(round(time.monotonic() - begun, 3))
-    return found
+        times.append(round(time.monotonic() - begun, 3))
+    return times
 
 
 if __name__ == "__main__":

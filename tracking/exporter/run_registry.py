@@ -43,8 +43,8 @@ class RunRegistry:
         if self._parent is None and study is not None:
             experiment = self._client.find_experiment(study.study)
             key = study_key(study.study_id)
-            found = None if experiment is None else self._find(experiment.id, key, self._saved.parent)
-            self._parent = found or self._find_renamed(study)
+            run = None if experiment is None else self._find(experiment.id, key, self._saved.parent)
+            self._parent = run or self._find_renamed(study)
         return self._parent
 
     def parent(self, study: StudyStarted | None) -> Run:

@@ -204,7 +204,7 @@ def load_position(path: Path, tracking_uri: str, outbox: Path) -> Position:
 def save_position(path: Path, position: Position) -> None:
     """Write the position, whole or not at all; those of other servers stay behind it."""
     known = read_entries(path, _POSITION)
-    write_entries(path, _POSITION, position, (one for one in known if one.tracking_uri != position.tracking_uri))
+    write_entries(path, _POSITION, position, (other for other in known if other.tracking_uri != position.tracking_uri))
 
 
 def _encode(number: int, event: Event, provenance: Provenance | None) -> bytes:

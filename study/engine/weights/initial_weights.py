@@ -167,11 +167,11 @@ def _read(key: WeightsKey, located: Mapping[str, Path]) -> tuple[Arrays, str]:
     with torch.device("meta"):
         model = build_model(Hyperparameters.model_validate({"family": key.family, "depth": key.depth}))
     if key.init in located:
-        found = read_weights(located[key.init], model.state_dict())
+        weights = read_weights(located[key.init], model.state_dict())
     else:
-        found = FoundWeights(imagenet_weights(key.family, key.depth))
-    validate_weights(model, key.init, found.tensors)
-    return {name: _as_array(tensor) for name, tensor in found.tensors.items()}, found.note
+        weights = FoundWeights(imagenet_weights(key.family, key.depth))
+    validate_weights(model, key.init, weights.tensors)
+    return {name: _as_array(tensor) for name, tensor in weights.tensors.items()}, weights.note
 
 
 def _as_array(tensor: torch.Tensor) -> NDArray[Any]:
