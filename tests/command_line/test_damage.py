@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
-from commands import study
+from commands import study, study_json
 from reading_kit import begin, run_one
 
 from study.paths import Layout
@@ -42,8 +41,6 @@ def test_a_damaged_study_hides_no_other(body: bytes, tmp_path: Path) -> None:
     (reason,) = listed.stderr.splitlines()
     assert reason.startswith("b: ")
     assert "ledger.journal" in reason
-    told = study("list", "--json", "--results", tmp_path)
-    assert told.returncode == 0
-    by_name = {summary["name"]: summary for summary in json.loads(told.stdout)}
+    by_name = {summary["name"]: summary for summary in study_json("list", "--results", tmp_path)}
     assert (by_name["b"]["state"], by_name["b"]["trials"], by_name["a"]["trials"]) == ("damaged", None, 1)
     assert set(by_name["a"]) == set(by_name["b"])

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import shutil
 import sqlite3
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import ROOT, study
+from commands import ROOT, study_json, study_stdout
 
 # Version 0.1.0 wrote four trials of a frozen backbone whose weights are mostly zeros; its driver was killed when two
 # trials were complete. It stored absolute paths, so that the folder must lie where it was made.
@@ -32,26 +30,19 @@ def results() -> Iterator[Path]:
         shutil.rmtree(HOME)
 
 
-def ask(*arguments: object) -> Any:
-    done = study(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_what_it_finished_is_read_as_it_was(results: Path) -> None:
-    (listed,) = ask("list", "--results", results)
+    (listed,) = study_json("list", "--results", results)
     assert (listed["name"], listed["state"], listed["planned"]) == ("before", "interrupted", 4)
-    rows = ask("compare", "before", "--results", results)
+    rows = study_json("compare", "before", "--results", results)
     assert {row["trial"]: row["value"] for row in rows if row["state"] == "COMPLETE"} == FINISHED
-    best = ask("best", "before", "--results", results)
+    best = study_json("best", "before", "--results", results)
     assert (best["trial"], best["epoch"], best["params"]["optimizer"]) == (0, 2, "adam")
     assert Path(best["checkpoint"], "model.safetensors").exists()
 
 
 def test_it_is_resumed_and_exported(results: Path, tmp_path: Path, shared_cluster: None) -> None:
-    done = study("resume", "before", "--results", results)
-    assert done.returncode == 0, done.stderr
-    rows = ask("compare", "before", "--trials", "--results", results)
+    study_stdout("resume", "before", "--results", results)
+    rows = study_json("compare", "before", "--trials", "--results", results)
     assert [row["state"] for row in rows] == ["COMPLETE"] * 4
     assert {row["trial"]: row["value"] for row in rows if row["trial"] in FINISHED} == FINISHED
 
@@ -60,7 +51,6 @@ def test_it_is_resumed_and_exported(results: Path, tmp_path: Path, shared_cluste
     assert len(runs) == 5, "a trial that was resumed keeps its run"
     assert {status for _, status in runs} == {"FINISHED"}
 
-    done = study("export-best", "before", "--results", results, "--out", tmp_path / "bundle")
-    assert done.returncode == 0, done.stderr
-    assert "largest difference 0\n" in done.stdout
+    done = study_stdout("export-best", "before", "--results", results, "--out", tmp_path / "bundle")
+    assert "largest difference 0\n" in done
     assert {path.name for path in (tmp_path / "bundle").iterdir()} >= {"model.safetensors", "config.json"}

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study
+from commands import study, study_json, study_stdout
 from predicted_study import ABLATION, FACTORIAL, SEARCH, store
 
 from study.records import StopReason
 
 
 def _read(results: Path, *arguments: object) -> Any:
-    done = study("effects", *arguments, "--results", results, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return study_json("effects", *arguments, "--results", results)
 
 
 def _main(answer: Any, factor: str, level: object) -> Any:
@@ -51,11 +49,10 @@ def test_the_rows_of_an_ablation_are_shown_on_validation_and_on_a_shifted_set(tm
 def test_the_table_has_every_format(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, ABLATION)
-    table = study("effects", "--results", results, "--matters", "0.5")
-    assert table.returncode == 0
-    assert "which effects? 1 of 4 is certain" in table.stdout
-    assert "practically the same" in table.stdout
-    assert "each row changes one thing of the baseline: optimizer adam, depth 18, augmentation none" in table.stdout
+    table = study_stdout("effects", "--results", results, "--matters", "0.5")
+    assert "which effects? 1 of 4 is certain" in table
+    assert "practically the same" in table
+    assert "each row changes one thing of the baseline: optimizer adam, depth 18, augmentation none" in table
     rows = list(csv.DictReader(io.StringIO(study("effects", "--results", results, "--format", "csv").stdout)))
     assert [row["factor"] for row in rows] == ["optimizer", "depth", "depth", "augmentation"]
     assert float(rows[0]["val_auc.high"]) < 0

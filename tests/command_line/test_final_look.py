@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import TINY, study
+from commands import TINY, study, study_json, study_stdout
 from sklearn.metrics import roc_auc_score
 
 from cli.queries.field_getters import mode_of
@@ -25,7 +25,7 @@ from study.data import load_data
 from study.data.dataset import ImageSet
 from study.errors import StudyStorageError
 from study.export import load_bundle
-from study.paths import SHIFTED_SCORES, TEST_SCORES, Layout
+from study.paths import SHIFTED_SCORES, TEST_SCORES, Layout, StudyLayout
 from study.records import FinalLook
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
@@ -37,8 +37,7 @@ METRICS = ("val_auc", "val_loss")
 def whole(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Path:
     folder = tmp_path_factory.mktemp("look")
     (folder / "tiny.yaml").write_text(TINY)
-    ran = study("run", folder / "tiny.yaml", "--results", folder / "results", "--trials", 4)
-    assert ran.returncode == 0, ran.stderr
+    study_stdout("run", folder / "tiny.yaml", "--results", folder / "results", "--trials", 4)
     return folder / "results"
 
 
@@ -47,16 +46,21 @@ def results(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "results"))
 
 
-def best(results: Path, *options: object) -> dict[str, Any]:
-    done = study("best", "tiny", "--results", results, "--json", *options)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def layout_of(results: Path) -> StudyLayout:
+    return Layout(results).study("tiny")
+
+
+def storage_of(results: Path) -> StudyStorage:
+    return StudyStorage.open(layout_of(results))
+
+
+def best(results: Path, *options: object) -> Any:
+    return study_json("best", "tiny", "--results", results, *options)
 
 
 def another_winner(results: Path) -> str:
     """Return a metric that another trial wins than val_auc's."""
-    storage = StudyStorage.open(Layout(results).study("tiny"))
+    storage = storage_of(results)
 
     def winner(metric: str) -> int:
         objective = Objective(metric=metric, mode=mode_of(metric, storage.spec.objective_list))
@@ -85,25 +89,24 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     assert interval["low"] < interval["value"] == answer["test"]["metrics"]["auc"] < interval["high"]
     shown = study("best", "tiny", "--results", results).stdout
     assert re.search(r"test, looked at once: 0\.\d{4} \(0\.\d{4} to [01]\.\d{4}\)", shown)
-    with np.load(Layout(results).study("tiny").trial(answer["trial"]) / TEST_SCORES) as stored:
+    with np.load(layout_of(results).trial(answer["trial"]) / TEST_SCORES) as stored:
         assert set(stored) == {"scores", "labels", "ids"}
         assert roc_auc_score(stored["labels"], stored["scores"]) == pytest.approx(interval["value"])
-    with np.load(Layout(results).study("tiny").trial(answer["trial"]) / SHIFTED_SCORES) as stored:
+    with np.load(layout_of(results).trial(answer["trial"]) / SHIFTED_SCORES) as stored:
         assert {"lowlight/scores", "lowlight/labels", "lowlight/ids"} <= set(stored)
-    (Layout(results).study("tiny").trial(answer["trial"]) / TEST_SCORES).unlink()
+    (layout_of(results).trial(answer["trial"]) / TEST_SCORES).unlink()
     by_counts = best(results)["test"]["interval"]
     assert by_counts["low"] < by_counts["value"] < by_counts["high"]
     assert {**again["test"], "interval": by_counts} == best(results)["test"]
-    looks = StudyStorage.open(Layout(results).study("tiny")).looks
+    looks = storage_of(results).looks
     assert [(look.trial, look.ranked_by) for look in looks] == [(answer["trial"], "val_auc")]
 
     bundle = results.parent / "bundle"
-    done = study("export-best", "tiny", "--results", results, "--out", bundle)
-    assert done.returncode == 0, done.stderr
+    study_stdout("export-best", "tiny", "--results", results, "--out", bundle)
     config = json.loads((bundle / "config.json").read_text())
     assert config["test"]["metrics"] == answer["test"]["metrics"]
     assert "for the first time" in config["test"]["note"]
-    data = load_data(StudyStorage.open(Layout(results).study("tiny")).spec.data)
+    data = load_data(storage_of(results).spec.data)
     scores = load_bundle(bundle).scores(data.test.images, config["provenance"]["precision"])
     assert roc_auc_score(data.test.labels, scores) == pytest.approx(answer["test"]["metrics"]["auc"], abs=0.02)
 
@@ -123,8 +126,7 @@ def test_another_checkpoint_is_refused_and_on_record_when_it_is_insisted_on(resu
     assert refused.returncode == 1
     assert f"the test images are looked at once, but were scored with trial {first['trial']}" in refused.stderr
     bundle = results.parent / "bundle"
-    done = study("export-best", "tiny", "--results", results, "--metric", metric, "--out", bundle)
-    assert done.returncode == 0, done.stderr
+    study_stdout("export-best", "tiny", "--results", results, "--metric", metric, "--out", bundle)
     assert "not scored" in json.loads((bundle / "config.json").read_text())["test"]["note"]
     assert len(best(results)["test_looks"]) == 1, "a bundle is no reason to look again"
 
@@ -135,7 +137,7 @@ def test_another_checkpoint_is_refused_and_on_record_when_it_is_insisted_on(resu
 
 
 def test_a_running_study_is_not_looked_at(results: Path) -> None:
-    with driver_lock(Layout(results).study("tiny")):
+    with driver_lock(layout_of(results)):
         done = study("best", "tiny", "--results", results, "--test")
     assert done.returncode == 1
     assert "already runs" in done.stderr
@@ -144,7 +146,7 @@ def test_a_running_study_is_not_looked_at(results: Path) -> None:
 
 def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Path) -> None:
     ranking, winner = require_best(results, None, "tiny", None)
-    before, layout = open_study(results, "tiny"), Layout(results).study("tiny")
+    before, layout = open_study(results, "tiny"), layout_of(results)
     with driver_lock(layout):
         StudyStorage.open(layout).record_test_evaluation(
             FinalLook(winner.record.trial + 1, 1, "val_loss", 1.0, {"auc": 0.5})
@@ -163,7 +165,7 @@ def test_a_server_knows_no_test_images(results: Path) -> None:
 
 def test_a_checkpoint_that_cannot_be_read_is_said_and_is_no_look(results: Path) -> None:
     trial = best(results)["trial"]
-    checkpoint = StudyStorage.open(Layout(results).study("tiny")).record(trial).checkpoint
+    checkpoint = storage_of(results).record(trial).checkpoint
     assert checkpoint is not None
     kept = Path(checkpoint) / "model.safetensors"
     aside = kept.with_name("aside")

@@ -6,10 +6,9 @@ import json
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
-from commands import study, study_process
+from commands import study, study_json, study_process, study_stdout
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout
@@ -24,12 +23,6 @@ def moved(tmp_path: Path) -> Path:
     return unpack(tmp_path)
 
 
-def ask(*arguments: object) -> Any:
-    done = study(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
@@ -37,17 +30,17 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_command_finds_what_is_in_the_folder(moved: Path, tmp_path: Path) -> None:
-    (listed,) = ask("list", "--results", moved)
-    best = ask("best", STUDY, "--results", moved)
+    (listed,) = study_json("list", "--results", moved)
+    best = study_json("best", STUDY, "--results", moved)
     assert listed["name"] == best["study"] == STUDY
     assert Path(best["checkpoint"]) == moved / "studies" / STUDY / "trials" / "00000" / "epoch-0002"
     assert best["checkpoint_fault"] is None
     done = study("best", STUDY, "--path", "--results", moved)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{best['checkpoint']}\n", "")
-    exported = ask("export-best", STUDY, "--results", moved, "--out", tmp_path / "bundle")
+    exported = study_json("export-best", STUDY, "--results", moved, "--out", tmp_path / "bundle")
     assert (exported["trial"], exported["max_score_difference"]) == (0, pytest.approx(0.0, abs=1e-3))
-    assert ask("show", f"{STUDY}/1", "--results", moved)["checkpoint"].startswith(str(moved))
-    assert len(ask("compare", STUDY, "--results", moved)) == 4
+    assert study_json("show", f"{STUDY}/1", "--results", moved)["checkpoint"].startswith(str(moved))
+    assert len(study_json("compare", STUDY, "--results", moved)) == 4
 
 
 def test_a_study_that_lies_at_the_old_place_is_never_taken_for_it(moved: Path, tmp_path: Path) -> None:
@@ -57,7 +50,7 @@ def test_a_study_that_lies_at_the_old_place_is_never_taken_for_it(moved: Path, t
     journal = moved / "studies" / STUDY / "ledger.journal"
     journal.write_text(journal.read_text().replace(str(OLD_PLACE), str(there)))
     before = files_of(there)
-    ask("export-best", STUDY, "--results", moved, "--out", tmp_path / "bundle")
+    study_json("export-best", STUDY, "--results", moved, "--out", tmp_path / "bundle")
     own = moved / "studies" / STUDY / "trials" / "00000" / "epoch-0002" / WEIGHTS
     assert (tmp_path / "bundle" / WEIGHTS).read_bytes() == own.read_bytes()
     assert files_of(there) == before
@@ -74,9 +67,8 @@ def test_a_copy_is_sent_to_its_own_database(moved: Path, tmp_path: Path) -> None
         )
         database.execute("UPDATE runs SET artifact_uri = replace(artifact_uri, ?, ?)", (str(OLD_PLACE), str(moved)))
     before = files_of(moved)
-    done = study("sync", STUDY, "--all", "--results", copy)
-    assert done.returncode == 0, done.stderr
-    assert f"{copy}/mlflow.db" in done.stdout
+    done = study_stdout("sync", STUDY, "--all", "--results", copy)
+    assert f"{copy}/mlflow.db" in done
     assert files_of(moved) == before, "the original is as it was"
     with sqlite3.connect(copy / "mlflow.db") as database:
         places = [place for (place,) in database.execute("SELECT artifact_uri FROM runs")]
@@ -113,10 +105,8 @@ def test_a_database_that_was_named_once_stays_in_use(moved: Path, tmp_path: Path
     outside = tmp_path / "outside.db"
     shutil.copy(moved / "mlflow.db", outside)
     (moved / "mlflow.db").unlink()
-    named = study("sync", STUDY, "--results", moved, "--tracking-uri", f"sqlite:///{outside}")
-    assert named.returncode == 0, named.stderr
-    again = study("sync", STUDY, "--results", moved)
-    assert again.returncode == 0, again.stderr
+    study_stdout("sync", STUDY, "--results", moved, "--tracking-uri", f"sqlite:///{outside}")
+    study_stdout("sync", STUDY, "--results", moved)
     copy = Path(shutil.copytree(moved, tmp_path / "copy"))
     refused = study("sync", STUDY, "--results", copy)
     assert refused.returncode == 1
@@ -125,14 +115,13 @@ def test_a_database_that_was_named_once_stays_in_use(moved: Path, tmp_path: Path
 
 def test_a_renamed_study_has_one_name(moved: Path, tmp_path: Path) -> None:
     (moved / "studies" / STUDY).rename(moved / "studies" / "after")
-    (listed,) = ask("list", "--results", moved)
+    (listed,) = study_json("list", "--results", moved)
     assert listed["name"] == "after"
-    assert ask("show", "after", "--results", moved)["name"] == "after"
-    assert ask("best", "after", "--results", moved)["study"] == "after"
-    assert ask("export-best", "after", "--results", moved, "--out", tmp_path / "b")["study"] == "after"
+    assert study_json("show", "after", "--results", moved)["name"] == "after"
+    assert study_json("best", "after", "--results", moved)["study"] == "after"
+    assert study_json("export-best", "after", "--results", moved, "--out", tmp_path / "b")["study"] == "after"
     assert study("compare", "after", "--results", moved).returncode == 0
-    synced = study("sync", "after", "--results", moved)
-    assert synced.returncode == 0, synced.stderr
+    study_stdout("sync", "after", "--results", moved)
     assert study("show", STUDY, "--results", moved).returncode == 1
     with sqlite3.connect(moved / "mlflow.db") as database:
         assert database.execute("SELECT count(*) FROM runs WHERE lifecycle_stage = 'active'").fetchone()[0] == 5
@@ -141,7 +130,7 @@ def test_a_renamed_study_has_one_name(moved: Path, tmp_path: Path) -> None:
 def test_a_copy_beside_its_original_does_not_change_its_runs(moved: Path) -> None:
     shutil.copytree(moved / "studies" / STUDY, moved / "studies" / "twin")
     before = (moved / "mlflow.db").read_bytes()
-    assert {summary["name"] for summary in ask("list", "--results", moved)} == {STUDY, "twin"}
+    assert {summary["name"] for summary in study_json("list", "--results", moved)} == {STUDY, "twin"}
     done = study("sync", "twin", "--results", moved)
     assert done.returncode == 1
     assert f"'twin' is a copy of '{STUDY}'" in done.stderr
@@ -204,10 +193,8 @@ def test_a_storage_outside_is_named_once(moved: Path, tmp_path: Path) -> None:
     refused = study("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
     assert refused.returncode == 1
     assert f"give --storage {storage}" in refused.stderr
-    named = study("export-best", STUDY, "--results", moved, "--out", tmp_path / "b", "--storage", storage)
-    assert named.returncode == 0, named.stderr
-    again = study("export-best", STUDY, "--results", moved, "--out", tmp_path / "c")
-    assert again.returncode == 0, again.stderr
+    study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "b", "--storage", storage)
+    study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "c")
     assert StudyStorage.open(layout).record(0).checkpoint == str(root / "00000" / "epoch-0002")
 
 
@@ -218,20 +205,19 @@ def test_a_storage_in_the_results_folder_moves_with_it(moved: Path, tmp_path: Pa
     layout.storage.write_text(json.dumps({"given": place, "root": f"{place}/before-12345678"}))
     journal = layout.journal.read_text()
     layout.journal.write_text(journal.replace(f"{OLD_PLACE}/studies/{STUDY}/trials", f"{place}/before-12345678"))
-    done = study("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
-    assert done.returncode == 0, done.stderr
+    study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
 
 
 def test_a_home_is_expanded_everywhere(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     place = f"~/{moved.relative_to(tmp_path)}"
-    assert ask("list", "--results", place)[0]["name"] == STUDY
+    assert study_json("list", "--results", place)[0]["name"] == STUDY
     monkeypatch.setenv("STUDY_RESULTS", place)
-    assert ask("list")[0]["name"] == STUDY
+    assert study_json("list")[0]["name"] == STUDY
     monkeypatch.delenv("STUDY_RESULTS")
-    ask("export-best", STUDY, "--results", place, "--out", "~/bundle")
+    study_json("export-best", STUDY, "--results", place, "--out", "~/bundle")
     assert (tmp_path / "bundle" / WEIGHTS).is_file()
-    listed = ask("list", "--tracking-uri", f"sqlite:///{place}/mlflow.db")
+    listed = study_json("list", "--tracking-uri", f"sqlite:///{place}/mlflow.db")
     assert [summary["name"] for summary in listed] == [STUDY]
     assert not (tmp_path / "~").exists()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TINY, study
+from commands import TINY, study, study_json, study_stdout
 
 LISTED = """\
 name: factors
@@ -36,21 +35,18 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def planned(file: Path, *arguments: object) -> dict[str, Any]:
-    done = study("plan", file, *arguments, "--results", file.parent / "results", "--json")
-    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = study_json("plan", file, *arguments, "--results", file.parent / "results")
     assert not (file.parent / "results").exists(), "a plan stores nothing"
-    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
 def test_a_search_shows_a_sample_and_invents_no_time(tiny: Path) -> None:
-    shown = study("plan", tiny, "--results", tiny.parent / "results")
-    assert shown.returncode == 0, shown.stderr
-    assert "tiny: search by tpe, 3 trials, 6 epochs at most" in shown.stdout
-    assert "a sample of 3 points drawn at random; the search chooses its own" in shown.stdout
-    assert "time    unknown: no earlier run in" in shown.stdout
-    assert "--calibrate measures it (about" in shown.stdout
-    assert "disk    at most" in shown.stdout
+    shown = study_stdout("plan", tiny, "--results", tiny.parent / "results")
+    assert "tiny: search by tpe, 3 trials, 6 epochs at most" in shown
+    assert "a sample of 3 points drawn at random; the search chooses its own" in shown
+    assert "time    unknown: no earlier run in" in shown
+    assert "--calibrate measures it (about" in shown
+    assert "disk    at most" in shown
     assert not (tiny.parent / "results").exists()
 
 

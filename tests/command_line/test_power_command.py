@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study
+from commands import study, study_json, study_stdout
 from predicted_study import ABLATION, SEARCH, store
 
 from study.analysis.power import assumed_components, power
 
 
 def _read(*arguments: object) -> Any:
-    done = study("power", *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return study_json("power", *arguments)
 
 
 @pytest.fixture
@@ -43,11 +40,10 @@ def test_a_study_file_rests_on_assumptions_that_are_stated(file: Path) -> None:
 
 
 def test_the_table_is_printed(file: Path) -> None:
-    done = study("power", file, "--detect", "0.05")
-    assert done.returncode == 0
-    assert "noise from assumptions" in done.stdout
-    assert "400 images" in done.stdout
-    assert "80 % takes" in done.stdout
+    done = study_stdout("power", file, "--detect", "0.05")
+    assert "noise from assumptions" in done
+    assert "400 images" in done
+    assert "80 % takes" in done
 
 
 def test_the_runs_of_a_study_show_its_noise(tmp_path: Path, file: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study
+from commands import study, study_json, study_stdout
 
 from study.data.synthetic_faces import write_folder
 
@@ -52,17 +52,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Pa
     made = tmp_path_factory.mktemp("training")
     lay_out(made)
     (made / "three.yaml").write_text(STUDY.format(folder=made / "pictures", dark=made / "dark"))
-    ran = study("run", made / "three.yaml", "--results", made / "results")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    (made / "screen.txt").write_text(ran.stdout)
+    ran = study_stdout("run", made / "three.yaml", "--results", made / "results")
+    (made / "screen.txt").write_text(ran)
     return made
 
 
-def shown(folder: Path, name: str = "three") -> dict[str, Any]:
-    done = study("show", name, "--results", folder / "results", "--json")
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+def shown(folder: Path, name: str = "three") -> Any:
+    return study_json("show", name, "--results", folder / "results")
 
 
 def test_duplicates_across_the_splits_are_said_and_kept(folder: Path) -> None:
@@ -90,8 +86,7 @@ def test_every_epoch_is_scored_where_the_shifted_set_is_the_objective(folder: Pa
 def test_another_study_goes_on_from_a_run(folder: Path) -> None:
     run_id = json.loads(study("best", "three", "--results", folder / "results", "--json").stdout)["run_id"]
     again = ("--set", f"trial.init=run:{run_id}", "--name", "warm", "--trials", 1)
-    ran = study("run", folder / "three.yaml", *again, "--results", folder / "results")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    study_stdout("run", folder / "three.yaml", *again, "--results", folder / "results")
     (record,) = shown(folder, "warm")["records"]
     assert record["config"]["init"] == f"run:{run_id}"
     wrong = ("--set", f"trial.init=run:{run_id}", "--name", "wrong", "--trials", 1, "--set", "trial.depth=18")
@@ -103,8 +98,7 @@ def test_another_study_goes_on_from_a_run(folder: Path) -> None:
 
 def test_a_bundle_of_three_classes_scores_each(folder: Path) -> None:
     out = folder / "bundle"
-    done = study("export-best", "three", "--results", folder / "results", "--out", out)
-    assert done.returncode == 0, done.stderr
+    study_stdout("export-best", "three", "--results", folder / "results", "--out", out)
     config = json.loads((out / "config.json").read_text())
     assert config["classes"] == ["improper", "masked", "unmasked"]
     assert config["architecture"]["outputs"] == 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands import study
+from commands import study, study_json
 from lfw import write_lfw_folder
 
 STUDY = """\
@@ -22,8 +22,7 @@ resources: {cpus_per_trial: 1, gpus_per_trial: auto, max_concurrent_trials: 1}
 def test_a_short_study_on_real_photographs_reaches_its_auc(tmp_path: Path, shared_cluster: None) -> None:
     photos = write_lfw_folder(tmp_path / "photos")
     (tmp_path / "study.yaml").write_text(STUDY.replace("PHOTOS", str(photos)))
-    ran = study("run", tmp_path / "study.yaml", "--results", tmp_path / "results", "--json")
-    assert ran.returncode == 0, ran.stderr
-    assert json.loads(ran.stdout)["counts"] == {"COMPLETE": 2}
+    ran = study_json("run", tmp_path / "study.yaml", "--results", tmp_path / "results")
+    assert ran["counts"] == {"COMPLETE": 2}
     best = json.loads(study("best", "photographs", "--results", tmp_path / "results", "--json").stdout)
     assert best["value"] >= 0.95

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ROOT, study
+from commands import ROOT, study_json, study_stdout
 
 from study.config_file import load_spec
 from study.data.synthetic_faces import write_folder
@@ -18,11 +17,8 @@ SETTINGS = ("trial.max_epochs=1", "data.image_size_px=32", "resources.max_concur
 SMALL = tuple(word for setting in SETTINGS for word in ("--set", setting))
 
 
-def trials_of(results: Path) -> list[dict[str, Any]]:
-    done = study("show", "--results", results, "--json")
-    assert done.returncode == 0, done.stderr
-    records: list[dict[str, Any]] = json.loads(done.stdout)["records"]
-    return records
+def trials_of(results: Path) -> Any:
+    return study_json("show", "--results", results)["records"]
 
 
 def test_every_report_has_its_recipe() -> None:
@@ -47,8 +43,7 @@ def test_a_recipe_says_what_its_report_claims(path: Path) -> None:
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_recipe_runs_on_the_built_in_faces(path: Path, tmp_path: Path) -> None:
     where = ("--set", "data.source=faces", "--set", "data.count=120", "--trials", "1")
-    ran = study("run", path, *SMALL, *where, "--results", tmp_path)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    study_stdout("run", path, *SMALL, *where, "--results", tmp_path)
     (trial,) = trials_of(tmp_path)
     assert trial["state"] == "COMPLETE"
     given = load_spec(path, ["data.source=faces"]).spec.trial.model_dump()
@@ -71,7 +66,6 @@ def test_a_recipe_runs_on_a_folder_with_improper_masks_and_photos_by_hand(tmp_pa
         (by_hand / file.parent.name / file.name).write_bytes(file.read_bytes())
     recipe = ROOT / "search_spaces" / "recipes" / "imbalanced_improper.yaml"
     where = ("--set", f"data.path={pictures}", "--set", f"data.shifted.by_hand={by_hand}", "--set", "trial.depth=10")
-    ran = study("run", recipe, *SMALL, *where, "--trials", "1", "--results", tmp_path / "results")
-    assert ran.returncode == 0, ran.stdout + ran.stderr
+    study_stdout("run", recipe, *SMALL, *where, "--trials", "1", "--results", tmp_path / "results")
     (trial,) = trials_of(tmp_path / "results")
     assert {"val_recall.wearing_mask", "val_macro_f1", "shifted.by_hand.accuracy"} <= set(trial["metrics"])

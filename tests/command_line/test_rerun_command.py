@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TINY, study
+from commands import TINY, study, study_json, study_stdout
 
 
 @pytest.fixture(scope="module")
@@ -16,8 +16,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> P
     folder = tmp_path_factory.mktemp("rerun")
     text = TINY.replace("pruner: none", "pruner: asha").replace("max_epochs: 2", "max_epochs: 3")
     (folder / "tiny.yaml").write_text(text.replace("cpus_per_trial: 1", "cpus_per_trial: 2"))
-    ran = study("run", folder / "tiny.yaml", "--results", folder / "results")
-    assert ran.returncode == 0, ran.stderr
+    study_stdout("run", folder / "tiny.yaml", "--results", folder / "results")
     return folder / "results"
 
 
@@ -30,13 +29,10 @@ def test_trials_of_a_study_come_out_the_same(results: Path, tmp_path: Path) -> N
     """The first trial by its MLflow run, and another one, of another state if there is one."""
     first, *others = _records(results)
     other = next((record for record in others if record["state"] != first["state"]), others[-1])
-    by_run = study("rerun", first["run_id"], "--results", results, "--save", tmp_path / "saved")
-    assert by_run.returncode == 0, by_run.stderr
-    assert "the same to the last bit: " in by_run.stdout
+    by_run = study_stdout("rerun", first["run_id"], "--results", results, "--save", tmp_path / "saved")
+    assert "the same to the last bit: " in by_run
     assert (tmp_path / "saved" / "model.safetensors").exists()
-    done = study("rerun", f"tiny:{other['trial']}", "--results", results, "--json")
-    assert done.returncode == 0, done.stdout + done.stderr
-    answer = json.loads(done.stdout)
+    answer = study_json("rerun", f"tiny:{other['trial']}", "--results", results)
     assert answer["same"]
     assert answer["epochs_now"] == other["epochs_run"]
     assert answer["metrics"] > 15
@@ -84,9 +80,7 @@ def test_what_is_not_there_is_named(results: Path, run: str, code: int, words: s
 
 def test_a_plan_goes_by_what_earlier_trials_took(results: Path) -> None:
     before = sorted(results.rglob("*"))
-    done = study("plan", results.parent / "tiny.yaml", "--name", "next", "--results", results, "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = study_json("plan", results.parent / "tiny.yaml", "--name", "next", "--results", results)
     assert answer["models"][0]["source"].startswith("from ")
     assert answer["time"]["wall_s"] > 0
     assert sorted(results.rglob("*")) == before

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from commands import study
+from commands import study, study_json
 from engine_fakes import Listener, drive
 from played_study import play_study
 
@@ -39,9 +38,7 @@ def test_the_runs_of_a_killed_study_end(tmp_path: Path) -> None:
     assert len(before["RUNNING"]) > 2
     killed_at_s = layout.outbox.stat().st_mtime
 
-    done = study("sync", "masks", "--results", tmp_path, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["was_left_open"]
+    assert study_json("sync", "masks", "--results", tmp_path)["was_left_open"]
     after = states(tmp_path)
     assert "RUNNING" not in after
     assert set(before["RUNNING"]) <= set(after["KILLED"])

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from commands import study
+from commands import study_stdout
 from reading_kit import begin, run_one
 from rich.console import Console
 
@@ -121,10 +121,8 @@ def test_no_text_is_taken_for_a_command(
 def test_names_of_studies_are_shown_as_they_are(tmp_path: Path) -> None:
     for name in ("cats [bold]v2", "x [/y] z"):
         run_one(begin(Layout(tmp_path).study(name), trials=1, name=name))
-    listed = study("list", "--results", tmp_path)
-    assert listed.returncode == 0, listed.stderr
-    assert "cats [bold]v2" in listed.stdout
-    assert "x [/y] z" in listed.stdout
-    differ = study("diff", "x [/y] z/0", "cats [bold]v2/0", "--results", tmp_path)
-    assert differ.returncode == 0, differ.stderr
-    assert "x [/y] z/0" in differ.stdout
+    listed = study_stdout("list", "--results", tmp_path)
+    assert "cats [bold]v2" in listed
+    assert "x [/y] z" in listed
+    differ = study_stdout("diff", "x [/y] z/0", "cats [bold]v2/0", "--results", tmp_path)
+    assert "x [/y] z/0" in differ

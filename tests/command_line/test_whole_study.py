@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import TINY, study, study_process
+from commands import TINY, study, study_json, study_process
 
 from study.export import load_bundle
 
@@ -25,12 +25,6 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "results"
 
 
-def as_json(*arguments: object) -> object:
-    done = study(*arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 def test_run_says_what_happens_and_nothing_of_ray(results: Path) -> None:
     screen = (results.parent / "screen.txt").read_text()
     assert "tiny starts: 3 trials" in screen
@@ -42,20 +36,20 @@ def test_run_says_what_happens_and_nothing_of_ray(results: Path) -> None:
 
 
 def test_list_counts_trials_by_state(results: Path) -> None:
-    (row,) = as_json("list", "--results", results)  # type: ignore[misc]
+    (row,) = study_json("list", "--results", results)
     expected = {"name": "tiny", "state": "finished", "trials": 3, "complete": 3, "pruned": 0, "failed": 0, "running": 0}
     assert {key: row[key] for key in expected} == expected
 
 
 def test_compare_ranks_by_any_metric_in_its_own_direction(results: Path) -> None:
-    by_auc = as_json("compare", "--results", results)
-    by_loss = as_json("compare", "tiny", "--metric", "val_loss", "--results", results)
+    by_auc = study_json("compare", "--results", results)
+    by_loss = study_json("compare", "tiny", "--metric", "val_loss", "--results", results)
     assert isinstance(by_auc, list)
     assert isinstance(by_loss, list)
     assert [row["rank"] for row in by_auc] == [1, 2, 3]
     assert [row["value"] for row in by_auc] == sorted((row["value"] for row in by_auc), reverse=True)
     assert [row["value"] for row in by_loss] == sorted(row["value"] for row in by_loss)
-    assert len(as_json("compare", "--top", 2, "--results", results)) == 2  # type: ignore[arg-type]
+    assert len(study_json("compare", "--top", 2, "--results", results)) == 2
 
 
 def test_compare_shows_more_metrics_and_refuses_unknown_ones(results: Path) -> None:
@@ -69,7 +63,7 @@ def test_compare_shows_more_metrics_and_refuses_unknown_ones(results: Path) -> N
 
 
 def test_best_hands_over_the_checkpoint_its_value_belongs_to(results: Path) -> None:
-    best = as_json("best", "tiny", "--metric", "val_auc", "--results", results)
+    best = study_json("best", "tiny", "--metric", "val_auc", "--results", results)
     assert isinstance(best, dict)
     assert {"study", "trial", "run_id", "metric", "value", "epoch", "checkpoint", "params"} <= set(best)
     card = json.loads((Path(best["checkpoint"]) / "checkpoint.json").read_text())
@@ -85,7 +79,7 @@ def test_best_says_in_words_how_sure_it_is(results: Path) -> None:
 
 
 def test_mlflow_has_one_finished_run_per_trial_under_one_parent(results: Path) -> None:
-    best = as_json("best", "--results", results)
+    best = study_json("best", "--results", results)
     assert isinstance(best, dict)
     with sqlite3.connect(f"file:{results / 'mlflow.db'}?mode=ro", uri=True) as database:
         statuses = dict(database.execute("SELECT run_uuid, status FROM runs").fetchall())
@@ -100,7 +94,7 @@ def test_mlflow_has_one_finished_run_per_trial_under_one_parent(results: Path) -
 
 
 def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: Path, tmp_path: Path) -> None:
-    exported = as_json("export-best", "--out", tmp_path / "bundle", "--results", results)
+    exported = study_json("export-best", "--out", tmp_path / "bundle", "--results", results)
     assert isinstance(exported, dict)
     assert exported["max_score_difference"] <= 0.05
     names = {file.name for file in (tmp_path / "bundle").iterdir()}
@@ -115,7 +109,7 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
 
 
 def test_best_registers_its_checkpoint_once_and_says_how_sure_it_is(results: Path) -> None:
-    best = as_json("best", "tiny", "--register", "masks", "--results", results)
+    best = study_json("best", "tiny", "--register", "masks", "--results", results)
     assert isinstance(best, dict)
     done = best["registered"]
     assert (done["name"], done["version"], done["alias"], done["is_new"]) == ("masks", "1", "champion", True)

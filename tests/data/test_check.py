@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from commands import study
+from commands import study, study_json
 from PIL import Image
 
 from study.config.study_config import DataSpec
@@ -115,10 +114,9 @@ def test_the_command_prints_and_exits_as_it_should(photos: Path, tmp_path: Path)
     assert "47 of 48 pictures can be read, 2 classes" in shown.stdout
     assert "broken       1 (2.08%; a study takes at most 1%)\n  val/dog/0.png: not a picture" in shown.stdout
     (photos / "val/dog/0.png").unlink()
-    machine = study("data", "check", photos, "--out", out, "--classes", "dog=animal", "--json")
-    assert machine.returncode == 0, machine.stderr
-    assert json.loads(machine.stdout)["refusal"] is None
-    assert json.loads(machine.stdout)["classes"] == ["animal", "cat"]
+    machine = study_json("data", "check", photos, "--out", out, "--classes", "dog=animal")
+    assert machine["refusal"] is None
+    assert machine["classes"] == ["animal", "cat"]
     assert (out / "animal.png").is_file()
     assert study("data", "check", tmp_path / "nowhere", "--out", out).returncode == 1
     wrong = study("data", "check", photos, "--out", out, "--classes", "dog")

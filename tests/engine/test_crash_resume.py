@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import study
+from commands import study_stdout
 from crash_checks import Ended, check
 from crash_kit import Blow, Driver, Tally, strike, torment, workers
 
@@ -78,8 +78,7 @@ def test_a_study_survives_three_kills_and_a_ctrl_c(
     tmp_path: Path, launch: Callable[..., Driver], shared_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "calm").mkdir()
-    calm = study("run", write(tmp_path / "calm", STUDY), "--results", tmp_path / "calm")
-    assert calm.returncode == 0, calm.stderr
+    study_stdout("run", write(tmp_path / "calm", STUDY), "--results", tmp_path / "calm")
     undisturbed = Ended.read(tmp_path / "calm", "crash").records
     monkeypatch.delenv("RAY_ADDRESS")  # each driver starts a cluster of its own, and takes it with it
 

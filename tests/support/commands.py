@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import subprocess
 import sys
@@ -48,6 +49,18 @@ def study(*arguments: object) -> subprocess.CompletedProcess[str]:
             except SystemExit as end:
                 code = end.code
     return subprocess.CompletedProcess(command, code or 0, out(), err())
+
+
+def study_stdout(*arguments: object) -> str:
+    """Run one command that must succeed and return what it printed."""
+    done = study(*arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def study_json(*arguments: object) -> Any:
+    """Run one command with ``--json`` that must succeed and return its answer."""
+    return json.loads(study_stdout(*arguments, "--json"))
 
 
 # Log handlers keep the stream of the moment in which a library is imported, so that these two are never closed.
