@@ -30,8 +30,6 @@ from study.records import FinalLook
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
 
-METRICS = ("val_auc", "val_loss")
-
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Path:

@@ -11,11 +11,11 @@ import pytest
 from training_kit import (
     CPU,
     MAX_AUC,
+    SMALL_DATA,
     Killed,
     Killer,
     count_checkpoints,
     count_unfinished,
-    noisy_halves,
     short_trial,
     use_small_net,
 )
@@ -26,8 +26,6 @@ from study.errors import EngineError
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS, StudyLayout
 from study.records import TrialRecord, TrialState
 from study.training.trainer import train
-
-DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 
 
 @dataclass
@@ -185,7 +183,7 @@ def test_the_disk_never_holds_more_than_it_must(
         while True:
             while len(running) < concurrent and (number := next(waiting, None)) is not None:
                 config = short_trial(seed=number, max_epochs=4, batch_size=8, learning_rate=0.02)
-                running[number] = train(config, DATA, MAX_AUC, layout.trial(number), device=CPU)
+                running[number] = train(config, SMALL_DATA, MAX_AUC, layout.trial(number), device=CPU)
             if not running:
                 break
             for number, epochs in list(running.items()):

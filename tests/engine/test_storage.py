@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from pyarrow import fs
-from training_kit import MAX_AUC, noisy_halves, short_trial, use_small_net
+from training_kit import MAX_AUC, SMALL_DATA, short_trial, use_small_net
 
 from study.engine.files import working_directory as workplace
 from study.engine.files.checkpoint_retention import CheckpointRetention
@@ -25,9 +25,8 @@ from study.training.checkpoint import load_scores, load_weights, read_card
 from study.utils import remote_files as places
 from study.utils.remote_files import RemoteStore, download_checkpoint
 
-DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 CONFIG = short_trial(max_epochs=3, batch_size=8, learning_rate=0.01)
-SHARED = SharedObjects(DATA, MAX_AUC, 1, 0.0, {})
+SHARED = SharedObjects(SMALL_DATA, MAX_AUC, 1, 0.0, {})
 
 
 @pytest.fixture(autouse=True)
@@ -322,7 +321,7 @@ def test_scores_come_near_and_obsolete_files_go_from_afar(tmp_path: Path) -> Non
     assert CheckpointRetention(Book(record), storage, layout, 1).sweep() == (0,)
     assert sorted(whole(far_off)) == [f"{near.name}/{CARD}", f"{near.name}/{SCORES}"]
     assert not (download_checkpoint(checkpoint) / WEIGHTS).exists(), "no copy outlives what it is a copy of"
-    assert np.array_equal(load_scores(near)[1], DATA.val_labels)
+    assert np.array_equal(load_scores(near)[1], SMALL_DATA.val_labels)
 
 
 def test_a_copy_of_another_checkpoint_of_the_same_name_is_replaced(tmp_path: Path) -> None:

@@ -42,6 +42,9 @@ def noisy_halves(train: int = 64, val: int = 32, size: int = 32, contrast: int =
     )
 
 
+SMALL_DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
+
+
 def short_trial(**changed: Any) -> TrialConfig:
     """Return a trial of the smallest net; plain float32 unless told otherwise."""
     settings = {"depth": 10, "max_epochs": 2, "batch_size": 32, "precision": "fp32", "channels_last": False}

@@ -9,11 +9,11 @@ import pytest
 from training_kit import (
     CPU,
     MAX_AUC,
+    SMALL_DATA,
     Killed,
     Killer,
     count_checkpoints,
     count_unfinished,
-    noisy_halves,
     short_trial,
     use_small_net,
 )
@@ -23,7 +23,6 @@ from study.training.checkpoint import best_folder
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
 
-DATA = noisy_halves(train=16, val=12, size=16, contrast=8)
 CASES = {
     "plain": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01),
     "averaged": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01, ema_decay=0.9),
@@ -36,7 +35,7 @@ def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def go_on(name: str, folder: Path) -> list[TrainingProgress]:
-    return list(train(CASES[name], DATA, MAX_AUC, folder, device=CPU))
+    return list(train(CASES[name], SMALL_DATA, MAX_AUC, folder, device=CPU))
 
 
 def contents(folder: Path, epoch: int) -> dict[str, bytes]:
@@ -51,7 +50,7 @@ def run_killed(name: str, folder: Path, killer: Killer) -> list[TrainingProgress
     with pytest.MonkeyPatch.context() as patch:
         killer.install(patch)
         try:
-            said.extend(train(CASES[name], DATA, MAX_AUC, folder, device=CPU))
+            said.extend(train(CASES[name], SMALL_DATA, MAX_AUC, folder, device=CPU))
         except Killed:
             return said
     raise AssertionError("nobody was killed")
@@ -119,11 +118,11 @@ def test_a_second_death_while_going_on_is_survived_too(tmp_path: Path, monkeypat
 
 
 def test_the_file_to_go_on_from_is_enough_to_make_the_selected_checkpoint(tmp_path: Path) -> None:
-    epochs = train(CASES["averaged"], DATA, MAX_AUC, tmp_path, device=CPU)
+    epochs = train(CASES["averaged"], SMALL_DATA, MAX_AUC, tmp_path, device=CPU)
     assert next(epochs).best_epoch == 1
     epochs.close()
     expected = contents(tmp_path, 1)
     for name in (WEIGHTS, CARD, SCORES):
         (best_folder(tmp_path, 1) / name).unlink()
-    assert next(train(CASES["averaged"], DATA, MAX_AUC, tmp_path, device=CPU)).epoch == 1
+    assert next(train(CASES["averaged"], SMALL_DATA, MAX_AUC, tmp_path, device=CPU)).epoch == 1
     assert contents(tmp_path, 1) == expected
