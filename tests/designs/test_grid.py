@@ -22,14 +22,6 @@ MOMENTUM = Parameter(
 )
 
 
-def test_a_condition_rules_a_parameter_out_without_repeating_the_point() -> None:
-    assert list(grid_points((OPTIMIZER, MOMENTUM))) == [
-        {"optimizer": "sgd", "momentum": 0.0},
-        {"optimizer": "sgd", "momentum": 0.9},
-        {"optimizer": "adam"},
-    ]
-
-
 def test_an_excluded_pair_is_no_point_and_constants_are_in_none() -> None:
     init = Parameter(
         name="init",

@@ -80,13 +80,6 @@ def test_choices_come_back_with_their_own_type() -> None:
     assert drawn == {"True", "'true'", "2", "2.5"}
 
 
-def test_a_child_exists_only_beside_the_right_value() -> None:
-    study = random_study()
-    drawn = [suggest(study.ask(), [OPTIMIZER, MOMENTUM]) for _ in range(40)]
-    assert {point["optimizer"] for point in drawn} == {"sgd", "adam"}
-    assert all(("momentum" in point) is (point["optimizer"] == "sgd") for point in drawn)
-
-
 def test_optuna_remembers_only_what_exists() -> None:
     study = random_study()
     trial = study.ask({"optimizer": CategoricalDistribution(("sgd", "adam"))})
@@ -131,11 +124,6 @@ def test_a_constant_momentum_counts_only_for_sgd() -> None:
     ):
         assert trial_config(spec, {"optimizer": "sgd"}, point=0).momentum == 0.5
         assert trial_config(spec, {"optimizer": "adam"}, point=0).momentum is None
-
-
-def test_a_searched_momentum_reaches_the_trial() -> None:
-    params: dict[str, Scalar] = {"optimizer": "sgd", "momentum": 0.25}
-    assert trial_config(spec_of(OPTIMIZER, MOMENTUM), params, point=0).momentum == 0.25
 
 
 def test_the_seed_belongs_to_the_replicate_and_not_to_the_point() -> None:

@@ -121,10 +121,3 @@ def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path, nodes:
     assert "asks for 2 CPUs" in done.stderr
     assert "the largest node has 1 CPUs" in done.stderr
     assert not Layout(tmp_path).study("nodes").journal.exists()
-
-
-def test_an_address_that_nobody_listens_at_is_refused_at_once(tmp_path: Path) -> None:
-    done = study("run", write(tmp_path), "--results", tmp_path, "--address", "127.0.0.1:1")
-    assert done.returncode == 1, done.stdout
-    assert "a Ray cluster must answer at 127.0.0.1:1, which --address names" in done.stderr
-    assert "Traceback" not in done.stderr

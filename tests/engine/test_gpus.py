@@ -16,14 +16,12 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import ConcurrencyLimiter, Searcher
 from test_packing import choice, few_images, study
 
-from study.config.search_config import ResourceSpec
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu.memory_key import memory_key
 from study.engine.gpu.packing import Packing, ProbeResult, pack_trials, share_of
 from study.engine.ray.actor_reuse import patched_tune
 from study.engine.ray.cluster import Slots, plan_slots
 from study.engine.trial_result import Failure, TrialResult
-from study.errors import EngineError
 from study.search.space import trial_config
 
 GPUS = 2
@@ -215,9 +213,3 @@ def test_a_probe_that_gets_no_gpu_does_not_hold_the_study_up(monkeypatch: pytest
     assert results == (ProbeResult(fault="no GPU was free within 0.2 s"),)
     for actor in others:
         ray.kill(actor)
-
-
-def test_more_than_a_node_has_is_refused_at_once() -> None:
-    for resources in (ResourceSpec(cpus_per_trial=7), ResourceSpec(gpus_per_trial=3)):
-        with pytest.raises(EngineError, match="the largest node has 6 CPUs and 2 GPUs"):
-            plan_slots(resources, trials=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from engine_fakes import DATA, Executioner, Killed, Listener, drive, make_spec, make_storage, metrics, reopened, story
+from engine_fakes import DATA, Executioner, Killed, Listener, make_spec, make_storage, metrics, reopened
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
@@ -48,23 +48,6 @@ def test_one_write_each_for_an_ask_a_report_and_a_tell(tmp_path: Path, monkeypat
     assert not storage.should_prune(0)
     storage.tell(0, TrialState.COMPLETE, StopReason.FINISHED)
     assert counter.writes == 3
-
-
-def test_a_study_cut_at_any_byte_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    whole_layout = StudyLayout(tmp_path / "whole" / "study")
-    make_storage(whole_layout.root, make_spec(3, seed=1))
-    begun = whole_layout.journal.stat().st_size
-    drive(whole_layout, Listener())
-    whole, expected = (
-        whole_layout.journal.read_bytes(),
-        [story(record)[:8] for record in StudyStorage.open(whole_layout).records()],
-    )
-    for at, size in enumerate(range(begun, len(whole), 53)):
-        layout = StudyLayout(tmp_path / str(at) / "study")
-        layout.root.mkdir(parents=True)
-        layout.journal.write_bytes(whole[:size])
-        drive(layout, Listener())
-        assert [story(record)[:8] for record in StudyStorage.open(layout).records()] == expected, f"{size=}"
 
 
 def test_memory_and_file_agree_after_a_batch_that_could_not_be_written(

@@ -97,15 +97,6 @@ def test_torn_last_line_is_cut_and_said(path: Path, torn: bytes, caplog: pytest.
     assert [line.number for line in read_lines(path)] == [1, 2, 3]
 
 
-def test_torn_only_line_leaves_an_empty_outbox(path: Path) -> None:
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b'{"n":1,')
-    outbox = Outbox(path)
-    assert outbox.append(Script().start()) == 1
-    outbox.close()
-    assert len(list(read_lines(path))) == 1
-
-
 def test_damaged_line_in_the_middle_is_skipped_and_said_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     script = Script()
     outbox = Outbox(path)

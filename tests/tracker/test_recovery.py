@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import statistics
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,8 @@ from tracking_backends import Backend, Forwarder, until
 from study.errors import TrackingError
 from study.events import Event, StudyEnded
 from study.records import StudyOutcome, TrialState
-from tracking.client.client import TrackingClient
-from tracking.content.tags_and_metrics import Batch
-from tracking.exporter.outbox_sender import OutboxReader
 from tracking.exporter.sync import sync
-from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
-from tracking.run_ids import load_runs
+from tracking.outbox.outbox import Position, load_position, read_lines, save_position
 from tracking.tracking_uri import default_tracking_uri, mask_uri
 from tracking.ui.server import UiServer
 
@@ -60,31 +55,6 @@ def test_crash_between_sending_and_acknowledging_makes_no_second_run(database: B
     database.study().outbox_position.unlink()
     database.study().runs.unlink()
     sync(database.layout, database.study())
-    assert _content(database) == before
-
-
-def test_outages_in_mid_sending_change_nothing(database: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    play(database.open(), Script().whole())
-    before = _content(database)
-    calm = TrackingClient.log_batch
-    calls = 0
-
-    def stormy(client: TrackingClient, run_id: str, batch: Batch) -> None:
-        nonlocal calls
-        calls += 1
-        calm(client, run_id, batch)
-        if calls in (2, 6, 9, 15, 26):
-            raise TrackingError("the answer was lost")
-
-    monkeypatch.setattr(TrackingClient, "log_batch", stormy)
-    drain = OutboxReader(database.study(), default_tracking_uri(database.layout, None))
-    drain.rewind()
-    for _ in range(5):
-        with pytest.raises(TrackingError, match="lost"):
-            drain.run()
-    drain.run()
-    assert drain.pending() == 0
-    drain.close()
     assert _content(database) == before
 
 
@@ -156,41 +126,6 @@ def test_trials_only_the_storage_knows_are_caught_up(database: Backend) -> None:
     assert sorted(runs) == ["faces", "trial 0000", "trial 0001"]
     assert (runs["trial 0000"].status, runs["trial 0001"].status) == ("FINISHED", "KILLED")
     assert runs["trial 0001"].tags["study.state"] == "PRUNED"
-
-
-def test_two_drivers_may_create_one_experiment(database: Backend) -> None:
-    scripts = [Script(study_id=f"id-{n}") for n in range(2)]
-    other = database.layout.study("elsewhere")
-    drains = []
-    for script, study in zip(scripts, (database.study(), other), strict=True):
-        outbox = Outbox(study.outbox)
-        for event in (script.start(), script.begin(0), script.finish(0), script.end()):
-            outbox.append(event)
-        outbox.close()
-        drains.append(OutboxReader(study, default_tracking_uri(database.layout, None)))
-    threads = [threading.Thread(target=_export_stubbornly, args=(drain,)) for drain in drains]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    client = database.client()
-    (experiment,) = [other for other in client.experiments() if other.id != "0"]
-    keys = sorted(run.tags["study.key"] for run in client.search([experiment.id], ""))
-    assert keys == ["id-0", "id-0/0", "id-1", "id-1/0"]
-
-
-def test_wiped_server_gets_everything_again(database: Backend, empty_database: Path) -> None:
-    script = Script()
-    play(database.open(), [script.start(), script.begin(0), script.end(StudyOutcome.INTERRUPTED)])
-    uri = f"sqlite:///{database.layout.results / 'other.db'}"
-    (database.layout.results / "other.db").write_bytes(empty_database.read_bytes())
-    position = replace(_acknowledged(database), tracking_uri=uri)
-    save_position(database.study().outbox_position, position)
-    assert sync(database.layout, database.study(), uri).sent == 3
-    runs = load_runs(database.study().runs)
-    assert runs is not None
-    assert runs.tracking_uri == uri
-    assert list(runs.trials) == [0]
 
 
 def test_one_process_at_a_time_sends(database: Backend) -> None:
@@ -265,13 +200,3 @@ def test_close_does_not_wait_for_a_dead_server(database: Backend, caplog: pytest
     database.uri = None
     assert sync(database.layout, database.study()).sent == 18
     assert database.runs()["faces"].status == "FINISHED"
-
-
-def _export_stubbornly(drain: OutboxReader) -> None:
-    for _ in range(5):
-        try:
-            drain.run()
-            break
-        except TrackingError:
-            time.sleep(0.3)
-    drain.close()

@@ -157,16 +157,6 @@ def test_weights_on_disk_are_plain_float32(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32, torch.int64}
 
 
-def test_bf16_scores_an_easy_set_as_float32_does(tmp_path: Path) -> None:
-    data = noisy_halves(train=64, val=64)
-    exact = run(short_trial(max_epochs=3), data, tmp_path / "fp32")
-    coarse = run(short_trial(max_epochs=3, precision="bf16", channels_last=True), data, tmp_path / "bf16")
-    assert exact.best_value is not None
-    assert coarse.best_value is not None
-    assert exact.best_value > 0.95
-    assert abs(exact.best_value - coarse.best_value) <= 0.01
-
-
 def test_bf16_on_the_cpu_uses_small_convolutions_and_float32_does_not() -> None:
     def count_small(config: TrialConfig) -> int:
         modules: list[nn.Module] = list(make_learner(config, DATA, CPU).network.model.modules())
