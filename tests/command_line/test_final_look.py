@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import TINY, study, study_json, study_stdout
+from commands import TINY, study, study_error, study_json, study_stdout
 from sklearn.metrics import roc_auc_score
 
 from cli.queries.field_getters import mode_of
@@ -120,9 +120,8 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
 def test_another_checkpoint_is_refused_and_on_record_when_it_is_insisted_on(results: Path) -> None:
     first = best(results, "--test")
     metric = another_winner(results)
-    refused = study("best", "tiny", "--results", results, "--metric", metric, "--test")
-    assert refused.returncode == 1
-    assert f"the test images are looked at once, but were scored with trial {first['trial']}" in refused.stderr
+    refused = study_error("best", "tiny", "--results", results, "--metric", metric, "--test")
+    assert f"the test images are looked at once, but were scored with trial {first['trial']}" in refused
     bundle = results.parent / "bundle"
     study_stdout("export-best", "tiny", "--results", results, "--metric", metric, "--out", bundle)
     assert "not scored" in json.loads((bundle / "config.json").read_text())["test"]["note"]
@@ -156,9 +155,8 @@ def test_a_look_that_somebody_took_while_the_images_were_read_counts(results: Pa
 
 
 def test_a_server_knows_no_test_images(results: Path) -> None:
-    done = study("best", "--test", "--tracking-uri", f"sqlite:///{results / 'mlflow.db'}")
-    assert done.returncode == 2
-    assert "cannot go with --tracking-uri" in done.stderr
+    done = study_error("best", "--test", "--tracking-uri", f"sqlite:///{results / 'mlflow.db'}", code=2)
+    assert "cannot go with --tracking-uri" in done
 
 
 def test_a_checkpoint_that_cannot_be_read_is_said_and_is_no_look(results: Path) -> None:

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from commands import study, study_json, study_process, study_stdout
+from commands import study, study_error, study_json, study_process, study_stdout
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout
@@ -108,9 +108,7 @@ def test_a_database_that_was_named_once_stays_in_use(moved: Path, tmp_path: Path
     study_stdout("sync", STUDY, "--results", moved, "--tracking-uri", f"sqlite:///{outside}")
     study_stdout("sync", STUDY, "--results", moved)
     copy = Path(shutil.copytree(moved, tmp_path / "copy"))
-    refused = study("sync", STUDY, "--results", copy)
-    assert refused.returncode == 1
-    assert "may be a copy" in refused.stderr
+    assert "may be a copy" in study_error("sync", STUDY, "--results", copy)
 
 
 def test_a_renamed_study_has_one_name(moved: Path, tmp_path: Path) -> None:
@@ -131,10 +129,9 @@ def test_a_copy_beside_its_original_does_not_change_its_runs(moved: Path) -> Non
     shutil.copytree(moved / "studies" / STUDY, moved / "studies" / "twin")
     before = (moved / "mlflow.db").read_bytes()
     assert {summary["name"] for summary in study_json("list", "--results", moved)} == {STUDY, "twin"}
-    done = study("sync", "twin", "--results", moved)
-    assert done.returncode == 1
-    assert f"'twin' is a copy of '{STUDY}'" in done.stderr
-    assert "--tracking-uri" in done.stderr
+    done = study_error("sync", "twin", "--results", moved)
+    assert f"'twin' is a copy of '{STUDY}'" in done
+    assert "--tracking-uri" in done
     assert (moved / "mlflow.db").read_bytes() == before
     assert study("sync", STUDY, "--results", moved).returncode == 0
 
@@ -177,9 +174,7 @@ def test_a_checkpoint_that_is_not_the_trials_is_named_and_not_used(damage: str, 
     assert str(folder) in best.stderr
     assert ("gone" if damage == "gone" else "another trial" if damage == "swapped" else "damaged") in best.stderr
     assert study("best", STUDY, "--path", "--results", moved).returncode == 1
-    exported = study("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
-    assert exported.returncode == 1
-    assert "--save DIR" in exported.stderr
+    assert "--save DIR" in study_error("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
     assert not (tmp_path / "b").exists()
 
 
@@ -190,9 +185,8 @@ def test_a_storage_outside_is_named_once(moved: Path, tmp_path: Path) -> None:
     layout.storage.write_text(json.dumps({"given": str(storage), "root": str(root)}))
     journal = layout.journal.read_text()
     layout.journal.write_text(journal.replace(f"{OLD_PLACE}/studies/{STUDY}/trials", str(root)))
-    refused = study("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
-    assert refused.returncode == 1
-    assert f"give --storage {storage}" in refused.stderr
+    refused = study_error("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
+    assert f"give --storage {storage}" in refused
     study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "b", "--storage", storage)
     study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "c")
     assert StudyStorage.open(layout).record(0).checkpoint == str(root / "00000" / "epoch-0002")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TINY, study, study_json, study_stdout
+from commands import TINY, study, study_error, study_json, study_stdout
 
 LISTED = """\
 name: factors
@@ -85,6 +85,4 @@ def test_a_large_design_is_cut_for_people_and_whole_for_machines(tmp_path: Path)
 def test_a_bad_file_is_refused_before_anything_is_counted(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(TINY.replace("search:", "serach:"))
-    done = study("plan", file)
-    assert done.returncode == 2
-    assert "did you mean `search`" in done.stderr
+    assert "did you mean `search`" in study_error("plan", file, code=2)

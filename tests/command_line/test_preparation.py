@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study, study_json, study_stdout
+from commands import study, study_error, study_json, study_stdout
 
 from study.data.synthetic_faces import write_folder
 
@@ -90,9 +90,8 @@ def test_another_study_goes_on_from_a_run(folder: Path) -> None:
     (record,) = shown(folder, "warm")["records"]
     assert record["config"]["init"] == f"run:{run_id}"
     wrong = ("--set", f"trial.init=run:{run_id}", "--name", "wrong", "--trials", 1, "--set", "trial.depth=18")
-    refused = study("run", folder / "three.yaml", *wrong, "--results", folder / "results")
-    assert refused.returncode == 1
-    assert "layer `layer1.1.conv1.weight`" in refused.stderr
+    refused = study_error("run", folder / "three.yaml", *wrong, "--results", folder / "results")
+    assert "layer `layer1.1.conv1.weight`" in refused
     assert not (folder / "results" / "studies" / "wrong").exists()
 
 

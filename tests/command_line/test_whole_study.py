@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import TINY, study, study_json, study_process
+from commands import TINY, study, study_error, study_json, study_process
 
 from study.export import load_bundle
 
@@ -56,10 +56,9 @@ def test_compare_shows_more_metrics_and_refuses_unknown_ones(results: Path) -> N
     shown = study("compare", "tiny", "--columns", "val_f1, shifted.lowlight.auc", "--results", results)
     heading = re.split(r"\s{2,}", next(line for line in shown.stdout.splitlines() if "rank" in line).strip())
     assert heading[:7] == ["rank", "may be", "trial", "state", "val_auc", "val_f1", "shifted.lowlight.auc"]
-    refused = study("compare", "tiny", "--columns", "val_acc", "--results", results)
-    assert refused.returncode == 2
-    assert "no trial reports `val_acc`; did you mean `val_accuracy`? There are: epoch_s" in refused.stderr
-    assert "shifted.lowlight.*" in refused.stderr
+    refused = study_error("compare", "tiny", "--columns", "val_acc", "--results", results, code=2)
+    assert "no trial reports `val_acc`; did you mean `val_accuracy`? There are: epoch_s" in refused
+    assert "shifted.lowlight.*" in refused
 
 
 def test_best_hands_over_the_checkpoint_its_value_belongs_to(results: Path) -> None:
@@ -103,9 +102,7 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
     assert bundle.config["classes"] == ["not_wearing_mask", "wearing_mask"]
     scores = bundle.scores(np.zeros((2, 24, 24, 3), dtype=np.uint8))
     assert scores.shape == (2,)
-    again = study("export-best", "--out", tmp_path / "bundle", "--results", results)
-    assert again.returncode == 1
-    assert "new or empty" in again.stderr
+    assert "new or empty" in study_error("export-best", "--out", tmp_path / "bundle", "--results", results)
 
 
 def test_best_registers_its_checkpoint_once_and_says_how_sure_it_is(results: Path) -> None:
@@ -132,10 +129,9 @@ def test_show_tells_the_space_and_the_data(results: Path) -> None:
 
 
 def test_a_name_that_is_taken_is_refused_with_both_ways_on(results: Path) -> None:
-    again = study("run", results.parent / "tiny.yaml", "--results", results)
-    assert again.returncode == 1
-    assert "study resume tiny" in again.stderr
-    assert "--name" in again.stderr
+    again = study_error("run", results.parent / "tiny.yaml", "--results", results)
+    assert "study resume tiny" in again
+    assert "--name" in again
 
 
 @pytest.mark.parametrize(

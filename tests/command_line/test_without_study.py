@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TINY, study
+from commands import ROOT, TINY, study, study_error
 
 from cli.main import main
 from study.errors import UsageError
@@ -30,9 +30,8 @@ def test_validate_prints_all_faults_with_their_places(tmp_path: Path) -> None:
     file.write_text(
         TINY.replace("optimizer:     {choice: [sgd, adam]}", "optimiser: {choice: []}").replace("1e-3", "0.0")
     )
-    done = study("validate", file)
-    assert done.returncode == 2
-    lines = done.stderr.strip().splitlines()
+    done = study_error("validate", file, code=2)
+    lines = done.strip().splitlines()
     assert len(lines) >= 3
     assert all(line.startswith(f"{file}:") for line in lines)
     assert any(":5:3:" in line and "did you mean `optimizer`" in line for line in lines)
@@ -74,10 +73,9 @@ def test_run_on_a_folder_without_images_leaves_the_name_free(tmp_path: Path) -> 
     (tmp_path / "images").mkdir()
     (tmp_path / "tiny.yaml").write_text(TINY)
     sets = ("--set", "data.source=folder", "--set", f"data.path={tmp_path / 'images'}")
-    done = study("run", tmp_path / "tiny.yaml", *sets, "--results", tmp_path / "results")
-    assert done.returncode == 1
-    assert "images" in done.stderr
-    assert "Traceback" not in done.stderr
+    done = study_error("run", tmp_path / "tiny.yaml", *sets, "--results", tmp_path / "results")
+    assert "images" in done
+    assert "Traceback" not in done
     assert not (tmp_path / "results" / "studies" / "tiny").exists()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 import pytest
-from commands import study
+from commands import study_error
 from crash_checks import (
     Ended,
     all_planned_trials,
@@ -116,8 +116,7 @@ def _parent(pid: int) -> int:
 
 def test_a_trial_that_no_node_can_hold_is_refused_at_once(tmp_path: Path, nodes: Nodes) -> None:
     text = STUDY.replace("gpus_per_trial: 0", "gpus_per_trial: 0, cpus_per_trial: 2")
-    done = study("run", write(tmp_path, text), "--results", tmp_path, "--address", nodes.address)
-    assert done.returncode == 1, done.stdout
-    assert "asks for 2 CPUs" in done.stderr
-    assert "the largest node has 1 CPUs" in done.stderr
+    done = study_error("run", write(tmp_path, text), "--results", tmp_path, "--address", nodes.address)
+    assert "asks for 2 CPUs" in done
+    assert "the largest node has 1 CPUs" in done
     assert not Layout(tmp_path).study("nodes").journal.exists()

@@ -63,6 +63,13 @@ def study_json(*arguments: object) -> Any:
     return json.loads(study_stdout(*arguments, "--json"))
 
 
+def study_error(*arguments: object, code: int = 1) -> str:
+    """Run one command that must fail with ``code`` and return what it wrote to standard error."""
+    done = study(*arguments)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr
+
+
 # Log handlers keep the stream of the moment in which a library is imported, so that these two are never closed.
 _STREAMS = {number: os.fdopen(number, "w", encoding="utf-8", buffering=1, closefd=False) for number in (1, 2)}
 

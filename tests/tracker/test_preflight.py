@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import ROOT, TINY, study, study_without_root_rights
+from commands import ROOT, TINY, study, study_error, study_without_root_rights
 from fault_proxy import Fault, FaultProxy, between
 
 from study.errors import StudyError, TrackingError, UsageError
@@ -163,9 +163,8 @@ def test_require_tracking_stops_before_anything_is_made(tmp_path: Path) -> None:
         "error: MLflow at http://127.0.0.1:9 cannot be used now: Connection refused; without --require-tracking the "
         f"study goes on and `study sync tiny --results {results}` sends it later\n"
     )
-    done = study("run", file, "--results", results, "--tracking-uri", "nonsense")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: --tracking-uri (or MLFLOW_TRACKING_URI) must be a server or a database")
+    done = study_error("run", file, "--results", results, "--tracking-uri", "nonsense", code=2)
+    assert done.startswith("error: --tracking-uri (or MLFLOW_TRACKING_URI) must be a server or a database")
     assert not results.exists()
 
 

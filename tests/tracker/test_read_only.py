@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from commands import study
+from commands import study_error
 from recorders import Script, play
 from tracking_backends import Backend
 
@@ -59,9 +59,8 @@ def older(tmp_path: Path) -> Path:
 def test_an_older_database_is_left_as_it_is_and_the_command_upgrades_a_copy_of_which_is_kept(older: Path) -> None:
     before, uri = older.read_bytes(), f"sqlite:///{older}"
     for command in (*READ[:2], ("sync",)):
-        done = study(*command, "--tracking-uri", uri, "--results", older.parent)
-        assert done.returncode == 1
-        assert ("is older" in done.stderr) == (command != ("sync",)), done.stderr
+        done = study_error(*command, "--tracking-uri", uri, "--results", older.parent)
+        assert ("is older" in done) == (command != ("sync",)), done
     with pytest.raises(TrackingError, match="is older") as to_write:
         TrackingClient(uri)
     assert older.read_bytes() == before
@@ -74,9 +73,8 @@ def test_an_older_database_is_left_as_it_is_and_the_command_upgrades_a_copy_of_w
 
 @pytest.mark.parametrize("command", READ, ids=" ".join)
 def test_a_database_that_is_not_there_is_not_made_by_reading(tmp_path: Path, command: tuple[str, ...]) -> None:
-    done = study(*command, "--tracking-uri", f"sqlite:///{tmp_path}/typo.db", "--results", tmp_path)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: A tracking database must exist to be read, but sqlite:///"), done.stderr
+    done = study_error(*command, "--tracking-uri", f"sqlite:///{tmp_path}/typo.db", "--results", tmp_path)
+    assert done.startswith("error: A tracking database must exist to be read, but sqlite:///"), done
     assert list(tmp_path.iterdir()) == []
 
 
