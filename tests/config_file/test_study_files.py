@@ -48,16 +48,6 @@ def test_the_ablation_says_what_its_contract_says() -> None:
     assert (spec.resources.cpus_per_trial, spec.resources.gpus_per_trial) == (1, "auto")
 
 
-@pytest.mark.parametrize("path", sorted(SPACES.rglob("*.yaml")), ids=lambda path: path.stem)
-def test_every_shipped_study_file_loads_under_its_own_name(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for folder in ("masks", "masks_30_to_1", "by_hand"):  # where the recipes look for pictures
-        (tmp_path / "data" / folder).mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    assert load_spec(path.absolute()).spec.name == path.stem
-
-
 def test_every_domain_form(tmp_path: Path) -> None:
     space = space_of(
         tmp_path,

@@ -24,6 +24,7 @@ def test_a_file_of_the_package_is_written_as_the_same_study(
     for folder in ("masks", "masks_30_to_1", "by_hand"):  # which the recipes look for
         (tmp_path / "data" / folder).mkdir(parents=True)
     spec = load_spec(file).spec
+    assert spec.name == file.stem
     path = tmp_path / "study.yaml"
     path.write_text(study_text(spec))
     assert load_spec(path).spec == spec

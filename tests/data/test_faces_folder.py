@@ -77,16 +77,6 @@ def test_the_contact_sheet_is_a_picture_of_every_row(written: FolderSummary) -> 
         assert sheet[top : top + 100, 120:330].std() > 1
 
 
-def test_one_process_writes_the_same_files(
-    written: FolderSummary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The sheet takes most of the time and has its own test.
-    monkeypatch.setattr(folder, "write_contact_sheet", lambda *_: None)
-    again = write_folder(tmp_path / "new" / "out", 48, size_px=32, workers=1)
-    assert files_below(again.root) == files_below(written.root)
-    assert again.counts == written.counts
-
-
 def test_a_folder_with_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DataError, match=r"must be new or empty.*empty it or name another"):

@@ -70,14 +70,6 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
     assert bundle.summary.skipped == ()
 
 
-@pytest.mark.parametrize("val", ["val", "valid", "validation", "Validation"])
-def test_test_is_optional_and_val_has_many_names(tmp_path: Path, val: str) -> None:
-    bundle = load(write_folder(tmp_path, {f"{split}/{name}": 2 for split in ("Train", val) for name in "ab"}))
-    assert bundle.summary.sizes == {"train": 4, "val": 4, "test": 0}
-    assert bundle.test.images.shape == (0, SIZE, SIZE, 3)
-    assert bundle.val.names[0] == f"{val}/a/000.png"
-
-
 def test_wearing_a_mask_is_label_one(tmp_path: Path) -> None:
     bundle = load(write_folder(tmp_path, {"wearing_mask": 5, "not_wearing_mask": 5}))
     assert bundle.classes == ("not_wearing_mask", "wearing_mask")

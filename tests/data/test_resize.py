@@ -38,11 +38,6 @@ def test_padding_centres_the_whole_on_black(wide: bool) -> None:
     assert (got[22:38, 43:57] == (0, 0, 255)).all()
 
 
-def test_cropping_is_the_default() -> None:
-    assert np.array_equal(decode_image(encode(FLAG), 60), decode_image(encode(FLAG), 60, "crop"))
-    assert (decode_image(encode(FLAG), 60, "crop")[3:-3, 3:-3] == (0, 255, 0)).all()
-
-
 @pytest.mark.parametrize("resize", ["crop", "stretch", "pad"])
 def test_a_square_is_the_same_whatever_the_way(resize: Resize) -> None:
     photo = encode(skimage.data.astronaut())

@@ -56,7 +56,7 @@ def few_images() -> DataBundle:
     return make_bundle("folder", 32, ("no", "yes"), {"train": half, "val": half})
 
 
-def found(spec: StudySpec, gib: float | dict[int, float], card: GpuModel = H100) -> ProbeResult:
+def measured(spec: StudySpec, gib: float | dict[int, float], card: GpuModel = H100) -> ProbeResult:
     """Give every key so many GiB, or by batch size."""
     keys = memory_keys(spec)
     taken = {key: gib[key.batch_size] if isinstance(gib, dict) else gib for key in keys}
@@ -106,7 +106,7 @@ def test_a_range_of_batch_sizes_is_measured_at_its_upper_end(monkeypatch: pytest
     )
     assert {(key.depth, key.batch_size, key.averaged) for key in memory_keys(spec)} == {(18, 240, True), (50, 64, True)}
     assert range_ceilings(spec) == {"batch_size": 240}
-    packing = pack_trials(spec, Slots(1, 1.0, 1), (found(spec, {240: 40.0, 64: 20.0}),), data, trials=99)
+    packing = pack_trials(spec, Slots(1, 1.0, 1), (measured(spec, {240: 40.0, 64: 20.0}),), data, trials=99)
     shares = [
         packing.gpus_for(config(spec, depth=18, batch_size=32, ema_decay=0.9)["trial"]),
         packing.gpus_for(config(spec, depth=50, ema_decay=0.99)["trial"]),
@@ -131,7 +131,7 @@ def test_as_many_share_a_gpu_as_memory_cpus_and_trials_admit(
 ) -> None:
     nodes(monkeypatch, node)
     spec = study()
-    packing = pack_trials(spec, plan_slots(spec.resources, trials), (found(spec, gib),), data, trials)
+    packing = pack_trials(spec, plan_slots(spec.resources, trials), (measured(spec, gib),), data, trials)
     assert packing.slots.gpus == share_of(expected)
     assert packing.slots.count == min(trials, int(node["CPU"]), expected * int(node["GPU"]))
     assert packing.gpus_for(config(spec)["trial"]) == share_of(expected)
@@ -143,7 +143,7 @@ def test_a_limit_of_concurrent_trials_spreads_them_over_the_gpus(
 ) -> None:
     nodes(monkeypatch, {"CPU": 64.0, "GPU": 2.0})
     spec = study().model_copy(update={"resources": ResourceSpec(max_concurrent_trials=4)})
-    assert pack_trials(spec, Slots(1, 1.0, 2), (found(spec, 1.0),), data, 99).slots == Slots(1, 0.5, 4)
+    assert pack_trials(spec, Slots(1, 1.0, 2), (measured(spec, 1.0),), data, 99).slots == Slots(1, 0.5, 4)
 
 
 @pytest.mark.parametrize("count", range(1, 9))
@@ -157,7 +157,7 @@ def test_each_kind_of_trial_has_its_share_and_the_smallest_counts(
 ) -> None:
     nodes(monkeypatch, {"CPU": 64.0, "GPU": 2.0})
     spec = study(choice("batch_size", 64, 128))
-    packing = pack_trials(spec, Slots(1, 1.0, 2), (found(spec, {64: 15.0, 128: 30.0}),), data, 99)
+    packing = pack_trials(spec, Slots(1, 1.0, 2), (measured(spec, {64: 15.0, 128: 30.0}),), data, 99)
     assert packing.slots == Slots(1, 0.25, 8)
     asked = [packing.resources_for(config(spec, batch_size=size)) for size in (64, 128)]
     assert [request.required_resources for request in asked] == [{"CPU": 1, "GPU": 0.25}, {"CPU": 1, "GPU": 0.5}]
@@ -170,7 +170,7 @@ def test_each_kind_of_trial_has_its_share_and_the_smallest_counts(
 def test_of_two_kinds_of_gpu_the_smaller_counts(monkeypatch: pytest.MonkeyPatch, data: DataBundle) -> None:
     nodes(monkeypatch, {"CPU": 64.0, "GPU": 1.0}, {"CPU": 64.0, "GPU": 1.0})
     spec = study()
-    both = (found(spec, 9.0), found(spec, 9.0, SMALL))
+    both = (measured(spec, 9.0), measured(spec, 9.0, SMALL))
     for order in (both, both[::-1]):
         assert pack_trials(spec, Slots(1, 1.0, 2), order, data, 99).slots == Slots(1, 0.5, 4)
 
