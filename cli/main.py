@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from cli.commands import confirm, data, extend, plan, rerun, run, show, sync, ui
-from cli.commands.bundles import evaluate, export, predict, serve
+from cli.commands.bundles import evaluate, export, predict, serve, verify
 from cli.commands.results import best, compare, diff, effects, judge, power, report
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
@@ -46,6 +46,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report.report,
     "rerun": rerun.rerun,
     "export-best": export.export_best,
+    "verify": verify.verify,
     "predict": predict.predict,
     "evaluate": evaluate.evaluate,
     "serve": serve.serve,

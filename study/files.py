@@ -126,19 +126,32 @@ def remove_partial_files(folder: Path) -> None:
 
 
 @contextmanager
-def staged_folder(out: Path) -> Iterator[Path]:
-    """Yield a new folder that takes the place of ``out``, which is new or empty, if the block succeeds."""
+def staged_folder(out: Path, *, replaces: bool = False) -> Iterator[Path]:
+    """Yield a new folder that takes the place of ``out`` if the block succeeds.
+
+    ``out`` must be new or empty, unless the new one ``replaces`` it with all that is in it.
+    """
     out = out.resolve()  # "." has no name to put a sibling beside
-    staging = out.with_name(f".{out.name}.part")
+    staging, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old.part")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
         yield staging
-        if out.exists():
+        if out.exists() and not replaces:
             out.rmdir()
-        os.replace(staging, out)
+        elif out.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            os.replace(out, old)
+        try:
+            os.replace(staging, out)
+        except OSError:
+            if old.exists():
+                os.replace(old, out)
+            raise
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def sync_folder(folder: Path) -> None:

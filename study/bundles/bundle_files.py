@@ -16,6 +16,8 @@ from study.paths import WEIGHTS
 CONFIG, CARD, METRICS = "config.json", "MODEL_CARD.md", "metrics.json"
 ONNX_MODEL, GRAPH = "model.onnx", "model.pt2"
 PREDICT, REPRODUCE = "predict.py", "reproduce.yaml"
+README = "README.md"
+"""The card once more, under the name that hubs show."""
 SUMS = "SHA256SUMS"
 """In the form of ``sha256sum``, which can check it too."""
 MODELS: Mapping[str, str] = {"safetensors": WEIGHTS, "onnx": ONNX_MODEL, "pt2": GRAPH}

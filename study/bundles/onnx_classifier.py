@@ -81,7 +81,7 @@ class OnnxClassifier:
         Raises:
             BundleError: the images have another shape or type.
         """
-        return self._run(LOGITS, batch)
+        return self.outputs(batch)[0]
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the calibrated probabilities of images [N, S, S, 3]: [N] of the positive class, or [N, classes].
@@ -89,7 +89,7 @@ class OnnxClassifier:
         Raises:
             BundleError: the images have another shape or type.
         """
-        return self._run(PROBABILITY, batch)
+        return self.outputs(batch)[1]
 
     def decide(self, probabilities: NDArray[np.floating]) -> NDArray[np.int64]:
         """Return the indices of the classes that probabilities mean: [N]."""
@@ -98,13 +98,20 @@ class OnnxClassifier:
         likeliest: NDArray[np.int64] = np.argmax(probabilities, axis=1)
         return likeliest
 
-    def _run(self, output: str, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def outputs(self, batch: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the logits and the calibrated probabilities of images [N, S, S, 3].
+
+        Raises:
+            BundleError: the images have another shape or type.
+        """
         size = self.config.image_size_px
         if batch.dtype != np.uint8 or batch.shape[1:] != (size, size, 3):
             raise BundleError(f"images must be uint8 [N, {size}, {size}, 3], but are {batch.dtype} {list(batch.shape)}")
         if not len(batch):
-            return np.zeros((0,) if len(self.classes) == 2 else (0, len(self.classes)), np.float32)
-        return self._session.run([output], {INPUT: batch})[0]
+            nothing = np.zeros((0,) if len(self.classes) == 2 else (0, len(self.classes)), np.float32)
+            return nothing, nothing
+        logits, probabilities = self._session.run([LOGITS, PROBABILITY], {INPUT: batch})
+        return logits, probabilities
 
 
 def open_session(contents: bytes, config: BundleConfig, name: str, threads: int = 1) -> Session:

@@ -12,7 +12,7 @@ import torch
 
 from study.errors import ExportError
 from study.export.bundle import Bundle
-from study.export.classifier_graph import ScoringModule, capture_graph
+from study.export.formats.classifier_graph import ScoringModule, capture_graph, save_graph
 from study.export.pyfunc import load_checkpoint
 
 # Two graphs of the same float32 operations differ in the order of a sum at most.
@@ -42,13 +42,6 @@ def export_graph(checkpoint: Path, file: Path) -> str:
     finally:
         part.unlink(missing_ok=True)
     return str(torch.__version__)
-
-
-def save_graph(program: torch.export.ExportedProgram, file: Path) -> None:
-    """Write a captured graph as a ``.pt2`` archive."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own parts about each other
-        torch.export.save(program, file)
 
 
 def _compare(file: Path, bundle: Bundle, images: np.ndarray[Any, np.dtype[np.uint8]]) -> None:

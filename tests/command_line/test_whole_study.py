@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import TINY, study, study_error, study_json, study_process
+from commands import ROOT, TINY, study, study_error, study_json, study_process
+from ruamel.yaml import YAML
 
 from study.export import load_bundle
+from study.export.formats import parity
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,85 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
     scores = bundle.scores(np.zeros((2, 24, 24, 3), dtype=np.uint8))
     assert scores.shape == (2,)
     assert "new or empty" in study_error("export-best", "--out", tmp_path / "bundle", "--results", results)
+    assert [check["fault"] for check in exported["formats"]] == [None] * 3
+    verified = study_json("verify", tmp_path / "bundle")
+    assert isinstance(verified, dict)
+    assert verified["is_right"] is True
+
+
+def test_a_bundle_says_how_it_was_measured_and_selected(results: Path, tmp_path: Path) -> None:
+    best = study_json("best", "tiny", "--results", results)
+    assert isinstance(best, dict)
+    options = ("--formats", "", "--threshold", "recall=0.9")
+    done = study("export-best", "tiny", "--out", tmp_path / "bundle", *options, "--results", results)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "bundle" / "metrics.json").read_text())
+    auc = metrics["validation"]["metrics"]["auc"]
+    assert auc["value"] == pytest.approx(best["metrics"]["val_auc"], abs=1e-6)
+    assert auc["low"] < auc["value"] < auc["high"]
+    shifted = metrics["shifted"]["lowlight"]["metrics"]["auc"]
+    assert shifted["value"] == pytest.approx(best["metrics"]["shifted.lowlight.auc"], abs=1e-6)
+    assert metrics["validation"]["metrics"]["recall.wearing_mask"]["value"] >= 0.9
+    expected = best["certainty"]["winner_value"]
+    assert {key: metrics["selection"][key] for key in expected} == expected
+    assert metrics["test"]["metrics"]["accuracy"]["low"] is not None
+    assert metrics["calibration"]["nll_after"] <= metrics["calibration"]["nll_before"]
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    head = YAML(typ="safe").load(card.split("---\n")[1])
+    assert head["pipeline_tag"] == "image-classification"
+    assert head["model-index"][0]["results"][0]["metrics"][0]["type"] == "roc_auc"
+    for told in ("from 3 trials, of which 3 ended", "95 % intervals", "## Licence", "shifted: lowlight"):
+        assert told in card
+    assert str(results) not in card
+
+
+def test_the_study_file_of_a_bundle_trains_the_same_checkpoint(
+    results: Path, tmp_path: Path, shared_cluster: None
+) -> None:
+    exported = study_json("export-best", "--out", tmp_path / "bundle", "--formats", "", "--results", results)
+    assert isinstance(exported, dict)
+    again = study("run", tmp_path / "bundle" / "reproduce.yaml", "--results", tmp_path / "again")
+    assert again.returncode == 0, again.stderr
+    best = study_json("best", "--results", tmp_path / "again")
+    assert isinstance(best, dict)
+    assert best["value"] == exported["value"]
+
+
+def test_another_trial_is_exported_by_name_without_a_look_at_the_test_images(results: Path, tmp_path: Path) -> None:
+    best = study_json("best", "tiny", "--results", results)
+    assert isinstance(best, dict)
+    other = (best["trial"] + 1) % 3
+    run = ("--run", f"tiny/{other}")
+    exported = study_json("export-best", *run, "--out", tmp_path / "b", "--formats", "", "--results", results)
+    assert isinstance(exported, dict)
+    assert exported["trial"] == other
+    assert "kept for the best checkpoint" in exported["test"]["note"]
+    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["selection"] is None
+    wrong = study("export-best", "other", *run, "--out", tmp_path / "c", "--results", results)
+    assert (wrong.returncode, wrong.stderr.count("leave the name out")) == (2, 1)
+
+
+def test_a_format_that_fails_is_named_with_exit_code_1(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.LOGIT_TOLERANCE, "fp16", 0.0)
+    options = ("--formats", "onnx", "--precision", "fp16")
+    done = study("export-best", "tiny", "--out", tmp_path / "b", *options, "--results", results)
+    assert done.returncode == 1
+    assert "deleted model.onnx (fp16): a logit differs by" in done.stderr
+    assert not (tmp_path / "b" / "model.onnx").exists()
+    assert (tmp_path / "b" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--precision", "int4"), ("--formats", "tflite"), ("--threshold", "recall=2")]
+)
+def test_an_option_that_means_nothing_is_refused_before_anything_is_read(
+    tmp_path: Path, option: str, value: str
+) -> None:
+    refused = study("export-best", "none", "--results", tmp_path, "--out", tmp_path / "b", option, value)
+    assert refused.returncode == 2
+    assert value in refused.stderr
 
 
 def test_best_registers_its_checkpoint_once_and_says_how_sure_it_is(results: Path) -> None:
@@ -115,6 +196,13 @@ def test_best_registers_its_checkpoint_once_and_says_how_sure_it_is(results: Pat
         tags = dict(database.execute("SELECT key, value FROM model_version_tags").fetchall())
     assert (version, run_id) == (1, best["run_id"])
     assert best["certainty"]["text"] in text
+    assert float(tags["study.temperature"]) > 0
+    assert (tags["study.threshold"], tags["study.score_threshold"]) == ("0.5", "0.5")
+    (card,) = results.rglob("MODEL_CARD.md")
+    assert 'mlflow.pyfunc.load_model("models:/masks@champion")' in card.read_text()
+    (graph,) = results.rglob("model.pt2")
+    assert b"site-packages" not in graph.read_bytes()
+    assert str(ROOT).encode() not in graph.read_bytes()
     assert (tags["study.trial"], tags["study.value"]) == (str(best["trial"]), repr(best["value"]))
     again = study("best", "--register", "masks", "--alias", "next", "--results", results).stdout
     assert "registered   masks version 1 as next, which it was already: models:/masks@next" in again

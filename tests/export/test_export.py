@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from training_kit import noisy_halves, run, short_trial
 
 from study.errors import ExportError
-from study.export import Provenance, export_checkpoint, load_bundle
+from study.export import ExportOptions, Provenance, export_checkpoint, load_bundle
 from study.paths import CARD, SCORES, WEIGHTS
 from study.training.checkpoint import best_folder, load_scores, load_weights
 from study.training.metrics import probabilities
 
 DATA = noisy_halves(train=48, val=24)
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
+ONLY_WEIGHTS = ExportOptions(formats=())
 
 
 @pytest.fixture(scope="module", params=["fp32", "bf16"])
@@ -46,7 +47,8 @@ def test_a_bundle_reloads_and_gives_the_same_scores(checkpoint: Path, tmp_path: 
     out = tmp_path / "new" / "bundle"
     done = export_checkpoint(checkpoint, out, DATA.val_images, ORIGIN)
     models = {"model.safetensors", "model.onnx", "model.pt2"}
-    assert {path.name for path in done.files} == {"MODEL_CARD.md", "config.json", "SHA256SUMS", *models}
+    texts = {"MODEL_CARD.md", "README.md", "config.json", "metrics.json", "predict.py", "SHA256SUMS"}
+    assert {path.name for path in done.files} == {*texts, *models}
     assert {path.name for path in out.parent.iterdir()} == {"bundle"}
     expected, _ = load_scores(checkpoint)
     config = json.loads((out / "config.json").read_text())
@@ -62,7 +64,7 @@ def test_the_code_on_the_card_runs_as_it_stands(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "bundle"
-    export_checkpoint(checkpoint, out, DATA.val_images, ORIGIN)
+    export_checkpoint(checkpoint, out, DATA.val_images, ORIGIN, options=ONLY_WEIGHTS)
     Image.fromarray(DATA.val_images[0]).save(out / "photo.jpg", quality=100)
     code = (out / "MODEL_CARD.md").read_text().split("```python\n")[1].split("```")[0]
     monkeypatch.chdir(out)
@@ -72,7 +74,7 @@ def test_the_code_on_the_card_runs_as_it_stands(
 
 
 def test_one_bundle_scores_in_both_precisions(checkpoint: Path, tmp_path: Path) -> None:
-    export_checkpoint(checkpoint, tmp_path / "bundle", DATA.val_images, ORIGIN)
+    export_checkpoint(checkpoint, tmp_path / "bundle", DATA.val_images, ORIGIN, options=ONLY_WEIGHTS)
     bundle = load_bundle(tmp_path / "bundle")
     exact, coarse = bundle.scores(DATA.val_images), bundle.scores(DATA.val_images, "bf16")
     assert np.array_equal(bundle.scores(DATA.val_images), exact), "scoring in bf16 must leave no trace"
@@ -82,7 +84,7 @@ def test_one_bundle_scores_in_both_precisions(checkpoint: Path, tmp_path: Path) 
 def test_an_empty_folder_is_filled(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    export_checkpoint(checkpoint, Path("empty"), DATA.val_images, ORIGIN)
+    export_checkpoint(checkpoint, Path("empty"), DATA.val_images, ORIGIN, options=ONLY_WEIGHTS)
     assert (tmp_path / "empty" / "model.safetensors").is_file()
 
 
@@ -173,9 +175,12 @@ def test_a_folder_that_cannot_be_written_is_an_error(checkpoint: Path, tmp_path:
 
 
 def test_without_the_pictures_the_stored_scores_are_checked(checkpoint: Path, tmp_path: Path) -> None:
-    done = export_checkpoint(checkpoint, tmp_path / "bundle", None, ORIGIN)
+    done = export_checkpoint(checkpoint, tmp_path / "bundle", None, ORIGIN, options=ONLY_WEIGHTS)
     assert done.max_score_difference is None
-    assert "stored scores of 24 validation images only" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert (
+        "stored scores of 24 validation images only with the stored metrics"
+        in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    )
     scores, labels = load_scores(checkpoint)
     np.savez(checkpoint / SCORES, scores=1.0 - scores, labels=labels)
     with pytest.raises(ExportError, match="must give its accuracy"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from study.errors import ExportError, TrackingError, UsageError
 from study.export import export_graph
 from study.paths import WEIGHTS
 from study.records import FinalLook
-from tracking.models.description import MAX_CHARACTERS, SelectedCheckpoint
+from tracking.models.description import MAX_CHARACTERS, Decision, SelectedCheckpoint
 from tracking.models.logged_models import VERSIONS
 from tracking.models.model_registry import Registered, register, require_names
 
@@ -130,6 +131,23 @@ def test_a_version_says_what_it_is_and_how_sure_that_is(studied: Studied) -> Non
     assert link in version.description
     served = studied.backend.kind == "http"
     assert version.run_link == (f"{studied.backend.uri}/{link}" if served else None)
+
+
+def test_a_version_carries_temperature_threshold_and_card(studied: Studied, tmp_path: Path) -> None:
+    decision = Decision(temperature=1.85, threshold=0.127, score_threshold=0.034)
+    done = studied.register(1, decision=decision, card="# the card\n")
+    version = studied.champion()
+    told = {"study.temperature": "1.85", "study.threshold": "0.127", "study.score_threshold": "0.034"}
+    assert told.items() <= version.tags.items()
+    assert "divide the logit of a score by the temperature 1.85" in version.description
+    assert "a score above 0.034, means" in version.description
+    artifacts = import_module("mlflow").artifacts
+    fetched = artifacts.download_artifacts(
+        f"models:/{done.model_id}/MODEL_CARD.md", dst_path=str(tmp_path), tracking_uri=studied.client.tracking_uri
+    )
+    assert Path(fetched).read_text() == "# the card\n"
+    studied.register(1, not_kept, decision=replace(decision, threshold=0.5), card="# newer\n")
+    assert studied.champion().tags["study.threshold"] == "0.5"
 
 
 def test_the_same_checkpoint_again_is_the_same_version(studied: Studied) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from study.events import StudyStarted
 from study.metric_catalog import TEST_PREFIX
@@ -17,7 +17,21 @@ from tracking.outbox.study_state import StudyProgress
 from tracking.tracking_uri import is_server, server_address
 
 MAX_CHARACTERS = 5000
+MODEL_CARD = "MODEL_CARD.md"
 _SHOWN_METRICS = ("val_auc", "val_accuracy", "val_f1", "val_loss")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a registered model's scores, which are not calibrated, become probabilities and decisions.
+
+    ``temperature`` divides the logits of the scores; above ``threshold``, of the calibrated probability, or
+    ``score_threshold``, of the score, the positive class is meant; both are None for more than two classes.
+    """
+
+    temperature: float
+    threshold: float | None = None
+    score_threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +40,7 @@ class SelectedCheckpoint:
 
     ``candidates`` counts the checkpoints it was chosen among; ``verdict`` says how sure its lead is; ``look`` is what
     it scored on the test images and ``look_text`` how often those were looked at; ``configuration`` says by which mean
-    over seeds it was chosen, if so.
+    over seeds it was chosen, if so; ``decision`` and the Markdown of ``card`` go with it, where they are known.
     """
 
     trial: int
@@ -37,6 +51,8 @@ class SelectedCheckpoint:
     configuration: str = ""
     look: FinalLook | None = None
     look_text: str = ""
+    decision: Decision | None = None
+    card: str = ""
 
 
 def registered_text() -> str:
@@ -62,6 +78,9 @@ def version_tags(choice: SelectedCheckpoint, progress: StudyProgress) -> dict[st
         "study.classes": ", ".join(study.data.classes),
         "study.certainty": " ".join(choice.verdict.split()),
     }
+    if choice.decision is not None:
+        values = asdict(choice.decision)
+        tags |= {f"study.{name}": repr(value) for name, value in values.items() if value is not None}
     if origin is not None and origin.commit is not None:
         tags |= {"study.git_commit": origin.commit, "study.git_dirty": str(bool(origin.dirty)).lower()}
     return {key: content.cut(displayable(value), MAX_CHARACTERS) for key, value in tags.items() if value}
@@ -81,6 +100,7 @@ def version_text(
         "",
         _test(choice),
         "",
+        *_decision(choice, study),
         *_table("metric", {name: f"{value:.5g}" for name, value in _shown(record.metrics).items()}),
         "",
         *_table("searched", {name: str(value) for name, value in record.params.items()}),
@@ -104,6 +124,19 @@ def _path(run: Run) -> str:
 def _links(run: Run, parent: Run | None) -> list[str]:
     links = [f"[the trial's run]({_path(run)})"]
     return links if parent is None else [*links, f"[the study]({_path(parent)})"]
+
+
+def _decision(choice: SelectedCheckpoint, study: StudyStarted) -> list[str]:
+    found = choice.decision
+    if found is None:
+        return []
+    text = f"Calibration: divide the logit of a score by the temperature {found.temperature:.6g}."
+    if found.threshold is not None and found.score_threshold is not None:
+        text += (
+            f" A calibrated probability above {found.threshold:.6g}, a score above {found.score_threshold:.6g}, means "
+            f"`{study.data.classes[-1]}`."
+        )
+    return [f"{text} The whole card is the artifact `{MODEL_CARD}`.", ""]
 
 
 def _test(choice: SelectedCheckpoint) -> str:

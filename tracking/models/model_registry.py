@@ -15,7 +15,14 @@ from study.events import TrialFinished
 from study.paths import CARD, WEIGHTS, StudyLayout
 from tracking.client.client import Run, TrackingClient
 from tracking.content.run_names import study_key, trial_key
-from tracking.models.description import SelectedCheckpoint, registered_text, run_link, version_tags, version_text
+from tracking.models.description import (
+    MODEL_CARD,
+    SelectedCheckpoint,
+    registered_text,
+    run_link,
+    version_tags,
+    version_text,
+)
 from tracking.models.logged_models import FLAVORS, VERSIONS, LoggedModelInfo, LoggedModels, read_card
 from tracking.models.model_files import (
     GRAPH_FILE,
@@ -109,6 +116,8 @@ def register(
         )
     models = LoggedModels(client, run.experiment_id, progress.study.study_id)
     model = _self_contained(client, models, event, run, progress, weights, export)
+    if choice.card:
+        _put_card(client, model, choice.card)
     tags = version_tags(choice, progress) | {_MODEL_ID: model.id}
     parent = client.find_run(run.experiment_id, study_key(progress.study.study_id))
     text = version_text(choice, event.record, progress.study, run, parent)
@@ -155,6 +164,13 @@ def _self_contained(
     with client.translated(f"cannot tag model {model.id}"):
         client.api.set_logged_model_tags(model.id, {FLAVORS: WITH_GRAPH})
     return model
+
+
+def _put_card(client: TrackingClient, model: LoggedModelInfo, text: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="ray-study-") as scratch:
+        file = Path(scratch) / MODEL_CARD
+        file.write_text(text, encoding="utf-8")
+        put_file(client, model.id, model.location, file)
 
 
 def _ensure_registered(client: TrackingClient, name: str) -> None:

@@ -10,16 +10,42 @@ import typer
 
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, Results, StorageOf, folder_option
 from cli.output import print_json
+from study.errors import UsageError
 
 if TYPE_CHECKING:
+    from cli.queries.ranking import Ranking
     from cli.queries.study_handle import StudyInFolder
+    from study.analysis.ranking import RankedTrial
     from study.data.dataset import DataBundle
+    from study.export import ExportResult, FinalScores
+
+Formats = Annotated[str, typer.Option("--formats", help="Of the model beside safetensors.", metavar="LIST")]
+PrecisionOf = Annotated[
+    str, typer.Option("--precision", help="Of the ONNX model: fp32, fp16 or int8.", metavar="PRECISION")
+]
+Threshold = Annotated[
+    str,
+    typer.Option(
+        "--threshold", metavar="RULE",
+        help="Of the calibrated probability, chosen on validation: 0.5, balanced or recall=0.99.",
+    ),
+]  # fmt: skip
 
 
 def export_best(
     name: Name = None,
     metric: Metric = None,
     out: Annotated[Path, folder_option("--out", help="A new or empty folder for the bundle.")] = Path("bundle"),
+    formats: Formats = "onnx,pt2",
+    precision: PrecisionOf = "fp32",
+    threshold: Threshold = "0.5",
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", help="Of this trial instead of the best: STUDY/TRIAL, or an MLflow run id.", metavar="RUN"
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     data: Annotated[
         Path | None,
         folder_option("--data", help="Where the study's pictures are now, if elsewhere."),
@@ -31,45 +57,102 @@ def export_best(
 ) -> None:
     """Write the best checkpoint as a folder somebody can deploy, after loading it again and checking its scores.
 
-    Where the pictures are gone, only the stored scores are checked.
+    Each format is loaded in a process of its own and run on all validation images; one that does not give the
+    checkpoint's scores is deleted and named, and the exit code is 1. Where the pictures are gone, only the stored
+    scores are checked.
     """
-    from cli.queries.final_look import final_scores, weights_folder
-    from cli.queries.ranking import require_best
+    from cli.queries.bundle_facts import provenance, study_facts
+    from cli.queries.final_look import weights_folder
     from cli.queries.study_handle import open_study
-    from study.export import FinalScores, Provenance, export_checkpoint, require_empty_folder
+    from study.export import ExportOptions, export_checkpoint, parse_formats, parse_precision, require_empty_folder
+    from study.export.calibration import parse_rule
     from study.metric_catalog import SHIFTED_METRIC_PREFIX
 
-    require_empty_folder(out)
-    ranking, winner = require_best(results, None, name, metric)
+    parse_rule(threshold)
+    options = ExportOptions(parse_formats(formats), parse_precision(precision), threshold, overwrite)
+    require_empty_folder(out, overwrite=overwrite)
+    ranking, winner, is_best = _chosen(results, name, metric, run)
     study = open_study(results, ranking.study)
     record = winner.record
     checkpoint = weights_folder(study, record, storage)
     pictures, gone = _pictures(study, data)
-    test = FinalScores(f"not scored: {gone}")
-    if pictures is not None:
-        test = final_scores(results, study, ranking, winner, pictures.test, again=look_again, storage=storage)
-    origin = Provenance(
-        study=ranking.study, study_id=study.view.study_id, trial=record.trial, run_id=record.run_id,
-        ranked_by=ranking.metric, candidates=sum(row.rank is not None for row in ranking.rows),
-    )  # fmt: skip
+    test = _test(results, study, ranking, winner, pictures, gone, is_best=is_best, again=look_again, storage=storage)
     shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_METRIC_PREFIX)}
     bundle = export_checkpoint(
-        checkpoint, out, None if pictures is None else pictures.val.images, origin, test, shifted
-    )
+        checkpoint, out, None if pictures is None else pictures.val.images, provenance(study, ranking, record), test,
+        shifted, training_images=None if pictures is None else pictures.train.images, options=options,
+        facts=study_facts(study, results, ranking, winner, is_best=is_best),
+    )  # fmt: skip
     if json:
         print_json({"out": str(out), "study": ranking.study, "trial": record.trial, "run_id": record.run_id,
                     "metric": ranking.metric, "value": winner.value,
-                    "max_score_difference": bundle.max_score_difference,
+                    "max_score_difference": bundle.max_score_difference, "formats": list(map(asdict, bundle.checks)),
                     "test": asdict(test), "files": [str(file) for file in bundle.files]})  # fmt: skip
-        return
-    typer.echo(f"wrote {out}: trial {record.trial} of {ranking.study}, {ranking.metric} {winner.value:.5f}")
+    else:
+        typer.echo(f"wrote {out}: trial {record.trial} of {ranking.study}, {ranking.metric} {winner.value:.5f}")
+        _print(bundle, None if pictures is None else len(pictures.val), test, gone)
+    if bundle.failed:
+        raise typer.Exit(1)
+
+
+def _chosen(results: Path, name: str | None, metric: str | None, run: str | None) -> tuple[Ranking, RankedTrial, bool]:
+    """Return the ranking, the trial to export and whether it is the best."""
+    from cli.queries.ranking import rank_study, require_best, winner_of
+    from cli.queries.trial_names import find_trial
+    from study.analysis.ranking import RankedTrial, has_checkpoint
+    from study.errors import ExportError
+
+    if run is None:
+        return *require_best(results, None, name, metric), True
+    study, record = find_trial(results, run)
+    if name is not None and study.name != name:
+        raise UsageError(f"--run {run} is a trial of `{study.name}`, not of `{name}`; leave the name out")
+    if not has_checkpoint(record):
+        raise ExportError(f"a bundle needs a trial that ended with a checkpoint, but trial {record.trial} has none")
+    ranking = rank_study(results, None, study.name, metric)
+    chosen = next((row for row in ranking.rows if row.record.trial == record.trial), None)
+    winner = chosen or RankedTrial(None, record.metrics.get(ranking.metric), record)
+    is_best = not ranking.objective_list and winner_of(ranking).record.trial == record.trial
+    return ranking, winner, is_best
+
+
+def _test(
+    results: Path,
+    study: StudyInFolder,
+    ranking: Ranking,
+    winner: RankedTrial,
+    pictures: DataBundle | None,
+    gone: str,
+    *,
+    is_best: bool,
+    again: bool,
+    storage: str | None,
+) -> FinalScores:
+    """Return what is known of the test images; only the best checkpoint is scored on them."""
+    from cli.queries.final_look import final_scores, look_at
+    from study.export import FinalScores
+
     if pictures is None:
+        return FinalScores(f"not scored: {gone}")
+    if not is_best and not again and look_at(study.looks, winner) is None:
+        return FinalScores("not scored, as they are kept for the best checkpoint; --look-again scores this one")
+    return final_scores(results, study, ranking, winner, pictures.test, again=again, storage=storage)
+
+
+def _print(bundle: ExportResult, validation: int | None, test: FinalScores, gone: str) -> None:
+    from cli.views.bundle import format_table
+    from cli.views.tables import print_table
+
+    if validation is None:
         typer.echo(f"parity was checked on stored scores only: {gone}; --data DIR names where the pictures are now")
     else:
-        count, difference = len(pictures.val), bundle.max_score_difference
-        typer.echo(f"loaded again and scored {count} validation images: largest difference {difference:.2g}")
+        difference = bundle.max_score_difference
+        typer.echo(f"loaded again and scored {validation} validation images: largest difference {difference:.2g}")
     shown = "  ".join(f"{key} {test.metrics[key]:.4f}" for key in ("auc", "accuracy", "f1") if key in test.metrics)
     typer.echo(f"test images: {shown + '; ' if shown else ''}{test.note}")
+    print_table(format_table(bundle.checks))
+    for check in bundle.failed:
+        typer.echo(f"deleted {check.file} ({check.precision}): {check.fault}", err=True)
     for file in bundle.files:
         typer.echo(f"  {file}")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.commands.results.registration import describe_registered, register_best
 from cli.queries.final_look import (
     describe_test_evaluations,
     describe_value_on_test,
@@ -17,7 +18,6 @@ from cli.queries.final_look import (
     look_at,
     require_first_test_evaluation,
     value_on_test,
-    weights_folder,
 )
 from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results, StorageOf
 from cli.output import number, print_json, short_path
@@ -32,13 +32,19 @@ if TYPE_CHECKING:
     from cli.queries.study_handle import StudyInFolder
     from study.analysis.ranking import Configuration, RankedTrial
     from study.records import FinalLook, TrialRecord
-    from tracking.models.model_registry import Registered
 
 Register = Annotated[
     str | None,
     typer.Option(
         "--register", metavar="MODEL",
         help="Make it a version of this MLflow model; --tracking-uri then says on which server, default: the study's.",
+    ),
+]  # fmt: skip
+Threshold = Annotated[
+    str,
+    typer.Option(
+        "--threshold", metavar="RULE",
+        help="With --register: of the calibrated probability, chosen on validation: 0.5, balanced or recall=0.99.",
     ),
 ]  # fmt: skip
 Alias = Annotated[str, typer.Option("--alias", help="With --register: what to call this version of the model.")]
@@ -53,6 +59,7 @@ def best(
     look_again: LookAgain = False,
     register: Register = None,
     alias: Alias = "champion",
+    threshold: Threshold = "0.5",
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
     storage: StorageOf = None,
@@ -63,13 +70,17 @@ def best(
 
     Where the checkpoint it names is gone or damaged, it says so; with --path it then ends with exit code 1.
     """
+    if threshold != "0.5" and register is None:
+        raise UsageError(f"--threshold {threshold} goes with --register NAME; `export-best` has one of its own")
     registry_uri, tracking_uri = (None, tracking_uri) if register is None else (tracking_uri, None)
     if test and tracking_uri:
         raise UsageError("--test needs the checkpoint and the images, so it cannot go with --tracking-uri")
     if register is not None:
+        from study.export.calibration import parse_rule
         from tracking.models.model_registry import require_names
 
         require_names(register, alias)
+        parse_rule(threshold)
     ranking = rank_study(results, tracking_uri, name, metric, top=1)
     require_candidate(ranking)
     if ranking.objective_list and not test and register is None and not path:
@@ -98,6 +109,7 @@ def best(
             alias=alias,
             tracking_uri=registry_uri,
             storage=storage,
+            threshold=threshold,
         )
     fault = None if tracking_uri else fault_of_checkpoint(open_study(results, ranking.study), winner.record)
     if path:
@@ -156,79 +168,6 @@ def _looks(
     require_same_data(study.view, study.layout, data)
     evaluate_on_test(results, study, ranking, winner, data.test, again=again, storage=storage)
     return open_study(results, ranking.study).looks
-
-
-def register_best(
-    results: Path,
-    ranking: Ranking,
-    winner: RankedTrial,
-    verdict: str,
-    looks: tuple[FinalLook, ...],
-    *,
-    name: str,
-    alias: str,
-    tracking_uri: str | None,
-    storage: str | None = None,
-) -> Registered:
-    """Send MLflow what it lacks of a study, and make its best checkpoint a version of the registered model ``name``.
-
-    ``verdict`` says how sure its lead is; without a ``tracking_uri`` the study's own server is used.
-
-    Raises:
-        ExportError: the weights were not kept, or are damaged.
-        TrackingError: the server is away, refuses, or does not know the trial.
-    """
-    from study.paths import Layout
-    from study.storage.lock import is_driven
-    from tracking.exporter.sync import sync
-    from tracking.models.description import SelectedCheckpoint
-    from tracking.models.model_registry import register
-    from tracking.run_ids import tracking_uri_of
-    from tracking.tracking_uri import default_tracking_uri
-
-    layout = Layout(results)
-    study = layout.study(ranking.study)
-    uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
-    if not is_driven(study):  # the driver of a running study sends what there is itself
-        sync(layout, study, uri)
-    own = look_at(looks, winner)
-    assert winner.value is not None
-    choice = SelectedCheckpoint(
-        trial=winner.record.trial, metric=ranking.metric, value=winner.value,
-        candidates=sum(row.rank is not None for row in ranking.rows), verdict=verdict,
-        configuration=_configuration(ranking), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
-    )  # fmt: skip
-    return register(
-        study,
-        uri,
-        name,
-        alias,
-        choice,
-        lambda: weights_folder(open_study(results, ranking.study), winner.record, storage),
-        _export,
-    )
-
-
-def describe_registered(done: Registered) -> str:
-    """Return in one line what was registered."""
-    made = "" if done.is_new else ", which it was already"
-    return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
-
-
-def _configuration(ranking: Ranking) -> str:
-    if not ranking.configurations:
-        return ""
-    best = ranking.configurations[0]
-    return (
-        f"It is the best seed of configuration {best.point}, which was chosen by its mean `{ranking.metric}` of "
-        f"{number(best.mean, 5)} over {best.complete} of {best.planned} seeds."
-    )
-
-
-def _export(checkpoint: Path, file: Path) -> str:
-    from study.export import export_graph
-
-    return export_graph(checkpoint, file)
 
 
 def print_best(ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -66,3 +67,10 @@ def capture_graph(scorer: ScoringModule, image_size_px: int) -> torch.export.Exp
                 for key in _LOCAL:
                     node.meta.pop(key, None)
     return program
+
+
+def save_graph(program: torch.export.ExportedProgram, file: Path) -> None:
+    """Write a captured graph as a ``.pt2`` archive."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own parts about each other
+        torch.export.save(program, file)

@@ -53,7 +53,8 @@ def write_onnx(program: torch.export.ExportedProgram, config: BundleConfig, file
 def quantize(source: Path, images: NDArray[np.uint8], config: BundleConfig, file: Path) -> None:
     """Write an int8 form of a float32 model.
 
-    Only convolutions and linear layers are quantized, each channel by its own scale. Weights take 7 bit, because
+    Only convolutions and linear layers are quantized, each channel by its own scale, and not the last layer, which is
+    small and would round the logits. Weights take 7 bit, because
     processors without VNNI add two products of 8 bit into 16, which then saturates.
 
     Args:
@@ -76,8 +77,11 @@ def quantize(source: Path, images: NDArray[np.uint8], config: BundleConfig, file
     with _quiet(), tempfile.TemporaryDirectory(prefix="study-onnx-") as scratch:
         prepared, plain = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
         quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+        nodes = onnx.load_model(prepared, load_external_data=False).graph.node
+        last = [node.name for node in nodes if node.op_type in _QUANTIZED][-1:]
         quantize_static(
             str(prepared), str(plain), Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=_QUANTIZED,
+            nodes_to_exclude=last,
             per_channel=True, reduce_range=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
         )  # fmt: skip
         model = onnx.load_model(plain, load_external_data=False)

@@ -1,0 +1,99 @@
+"""One temperature makes probabilities honest, and thresholds keep what their rule promises."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from study.errors import UsageError
+from study.export.calibration import calibrate, choose_threshold, logits_of, negative_log_likelihood, parse_rule
+from study.training.metrics import log_loss, probabilities
+
+RNG = np.random.default_rng(4)
+
+
+def drawn(logits: np.ndarray) -> np.ndarray:
+    """Draw the labels of images whose true probabilities are those of the logits."""
+    scores = probabilities(logits)
+    if scores.ndim == 1:
+        return (RNG.random(len(scores)) < scores).astype(np.int64)
+    return (RNG.random((len(scores), 1)) > scores.cumsum(axis=1)).sum(axis=1).clip(max=scores.shape[1] - 1)
+
+
+@pytest.mark.parametrize("shape", [(20_000,), (20_000, 4)], ids=["two classes", "four classes"])
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_that_spoiled_probabilities_is_found(shape: tuple[int, ...], temperature: float) -> None:
+    honest = RNG.normal(0, 1.5, shape)
+    labels = drawn(honest)
+    found = calibrate(honest * temperature, labels)
+    assert found.temperature == pytest.approx(temperature, rel=0.06)
+    assert found.nll_after <= found.nll_before
+    assert found.ece_after < 0.02
+    if temperature != 1:
+        assert found.ece_before > 3 * found.ece_after
+    assert found.note == ""
+
+
+def test_without_a_mistake_nothing_is_fitted() -> None:
+    found = calibrate(np.array([-2.0, -0.1, 0.3, 4.0]), np.array([0, 0, 1, 1]))
+    assert found.temperature == 1
+    assert found.nll_before == found.nll_after
+    assert "no validation image is called wrong" in found.note
+
+
+def test_the_likelihood_is_that_of_the_training() -> None:
+    logits, labels = RNG.normal(size=50), RNG.integers(0, 2, 50)
+    assert negative_log_likelihood(logits, labels) == pytest.approx(log_loss(logits, labels))
+    two = np.stack([np.zeros(50), logits], axis=1)
+    assert negative_log_likelihood(two, labels) == pytest.approx(log_loss(logits, labels))
+
+
+@pytest.mark.parametrize("logits", [RNG.normal(0, 5, 40), RNG.normal(0, 5, (40, 3))])
+def test_scores_give_their_logits_back(logits: np.ndarray) -> None:
+    again = logits_of(probabilities(logits))
+    np.testing.assert_allclose(probabilities(again / 1.7), probabilities(logits / 1.7), atol=1e-9)
+    assert np.isfinite(logits_of(np.array([0.0, 1.0]))).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_recall_is_kept_by_the_highest_threshold_that_keeps_it(data: st.DataObject) -> None:
+    size = data.draw(st.integers(2, 30))
+    scores = np.array(
+        data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0]), min_size=size, max_size=size))
+    )
+    labels = np.array([0, 1, *data.draw(st.lists(st.integers(0, 1), min_size=size - 2, max_size=size - 2))])
+    wanted = data.draw(st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
+    threshold = choose_threshold(f"recall={wanted}", scores, labels)
+    positives = scores[labels == 1]
+    if positives.min() > 0:
+        assert (positives > threshold).mean() >= wanted
+    higher = np.unique(scores[scores > threshold])
+    if len(higher):
+        assert (positives > higher[0]).mean() < wanted
+
+
+def test_the_balanced_threshold_is_better_balanced_than_one_half() -> None:
+    labels = (RNG.random(2000) < 0.1).astype(np.int64)
+    scores = probabilities(RNG.normal(-2.5 + 2 * labels, 1.0))
+    threshold = choose_threshold("balanced", scores, labels)
+
+    def balanced(at: float) -> float:
+        return float(((scores > at)[labels == 1].mean() + (scores <= at)[labels == 0].mean()) / 2)
+
+    assert threshold < 0.4
+    assert balanced(threshold) > balanced(0.5) + 0.1
+
+
+@pytest.mark.parametrize("rule", ["0.4", "best", "recall", "recall=", "recall=0", "recall=1.5", "recall=nan", "f1=0.9"])
+def test_other_rules_are_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match=r"--threshold must be 0\.5, balanced, or recall=R"):
+        parse_rule(rule)
+
+
+def test_a_rule_needs_both_classes() -> None:
+    with pytest.raises(UsageError, match="needs validation images of both classes"):
+        choose_threshold("balanced", np.array([0.1, 0.4]), np.array([1, 1]))
+    assert choose_threshold("0.5", np.array([0.1, 0.4]), np.array([1, 1])) == 0.5

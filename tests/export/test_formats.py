@@ -1,0 +1,256 @@
+"""Every format gives what its checkpoint gives, or is not in the bundle."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from model_kit import IMAGES, SIZE, TWO, real_checkpoint, stored_scores
+
+import study.export.checkpoint_export as exporting
+from study.bundles import OnnxClassifier
+from study.bundles.bundle_files import SUMS
+from study.errors import ExportError, UsageError
+from study.export import ExportOptions, ExportResult, Provenance, StudyFacts, export_checkpoint, parse_formats
+from study.export.formats.parity import FLIPPED_TOLERANCE
+
+ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
+FIVE = ("a", "b", "c", "d", "e")
+ROOT = Path(__file__).parents[2]
+
+
+def export(tmp_path: Path, checkpoint: Path, images: np.ndarray | None = IMAGES, **options: Any) -> ExportResult:
+    facts = StudyFacts(reproduction="name: again\n")
+    return export_checkpoint(
+        checkpoint, tmp_path / "bundle", images, ORIGIN, training_images=IMAGES, options=ExportOptions(**options),
+        facts=facts,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("classes", [TWO, FIVE], ids=["two classes", "five classes"])
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_every_format_gives_the_checkpoints_logits(tmp_path: Path, classes: tuple[str, ...], head: str) -> None:
+    checkpoint = real_checkpoint(tmp_path, classes=classes, head=head, head_width=16, head_dropout=0.5)
+    done = export(tmp_path, checkpoint)
+    assert [check.format for check in done.checks] == ["safetensors", "onnx", "pt2"]
+    assert not done.failed
+    for check in done.checks:
+        assert check.max_logit_difference is not None
+        assert check.max_logit_difference <= 1e-4
+        assert check.flipped == 0
+        assert check.latency_1_ms
+        assert check.latency_64_ms
+        assert check.bytes == (tmp_path / "bundle" / check.file).stat().st_size
+    names = {path.name for path in (tmp_path / "bundle").iterdir()}
+    assert names == {
+        "MODEL_CARD.md", "README.md", "SHA256SUMS", "config.json", "metrics.json", "model.onnx", "model.pt2",
+        "model.safetensors", "predict.py", "reproduce.yaml",
+    }  # fmt: skip
+    here = [str(ROOT).encode(), b"site-packages", os.path.expanduser("~").encode() + b"/"]
+    for name in names:
+        contents = (tmp_path / "bundle" / name).read_bytes()
+        assert not any(place in contents for place in here), f"{name} tells where it was made"
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_coarser_precision_is_smaller_and_holds_its_promise(tmp_path: Path, precision: str) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    done = export(tmp_path, checkpoint, formats=("onnx",), precision=precision)
+    weights, coarse = done.checks
+    assert coarse.precision == precision
+    assert coarse.bytes < weights.bytes * (0.55 if precision == "fp16" else 0.3)
+    if precision == "fp16":
+        assert coarse.fault is None
+        assert coarse.max_logit_difference is not None
+        assert 0 < coarse.max_logit_difference <= 0.02
+        logits = OnnxClassifier.open(tmp_path / "bundle").logits(IMAGES)
+        assert logits.dtype == np.float32
+    else:
+        assert coarse.flipped is not None
+        assert (coarse.fault is None) == (coarse.flipped <= FLIPPED_TOLERANCE)
+        assert (tmp_path / "bundle" / "model.onnx").exists() == (coarse.fault is None)
+
+
+def test_only_large_layers_are_quantized(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.export.formats.parity.FLIPPED_TOLERANCE", 1.0)
+    monkeypatch.setattr("study.export.formats.parity.AUC_TOLERANCE", 1.0)
+    export(tmp_path, real_checkpoint(tmp_path), formats=("onnx",), precision="int8")
+    model = onnx.load_model(tmp_path / "bundle" / "model.onnx")
+    integers = [
+        tensor for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.INT8 and tensor.dims
+    ]
+    kernels = [onnx.numpy_helper.to_array(tensor) for tensor in integers if len(tensor.dims) == 4]
+    assert len(kernels) == 12, "the convolutions of a ResNet-10"
+    assert max(np.abs(kernel.astype(int)).max() for kernel in kernels) <= 64, "7 bit, which cannot saturate"
+    assert not [tensor for tensor in integers if len(tensor.dims) == 2], "the last layer stays as it is"
+
+
+def test_int8_needs_pictures(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    with pytest.raises(ExportError, match="int8 needs the study's pictures"):
+        export_checkpoint(checkpoint, tmp_path / "bundle", None, ORIGIN, options=ExportOptions(precision="int8"))
+    assert not (tmp_path / "bundle").exists()
+
+
+def truncate(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes((folder / "model.onnx").read_bytes()[:-5000])
+
+
+def change_bias(folder: Path) -> None:
+    model = onnx.load_model(folder / "model.onnx")
+    (bias,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith("fc.bias"))
+    bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + np.float32(0.01), bias.name))
+    onnx.save_model(model, folder / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [(truncate, "it cannot be loaded or run: .*must be an ONNX model"), (change_bias, "a logit differs by 0.01")],
+)
+def test_a_format_that_gives_something_else_is_deleted_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, fault: str
+) -> None:
+    write = exporting.write_models
+
+    def write_wrong(model: Any, config: Any, folder: Path, *rest: Any) -> None:
+        write(model, config, folder, *rest)
+        damage(folder)
+
+    monkeypatch.setattr(exporting, "write_models", write_wrong)
+    done = export(tmp_path, real_checkpoint(tmp_path))
+    (failed,) = done.failed
+    assert failed.file == "model.onnx"
+    with pytest.raises(AssertionError, match=fault):
+        raise AssertionError(failed.fault)
+    names = {path.name for path in (tmp_path / "bundle").iterdir()}
+    assert not names & {"model.onnx", "predict.py"}
+    assert {"model.pt2", "model.safetensors", "config.json", SUMS} <= names
+    assert "model.onnx in fp32 was left out" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert json.loads((tmp_path / "bundle" / "config.json").read_text())["precisions"].keys() == {"safetensors", "pt2"}
+
+
+def test_without_pictures_formats_are_compared_on_made_up_images(tmp_path: Path) -> None:
+    done = export(tmp_path, real_checkpoint(tmp_path), images=None, formats=("onnx",))
+    assert {check.images for check in done.checks} == {64}
+    assert not done.failed
+    assert "compared on 64 made-up images" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+
+
+def test_a_bundle_is_replaced_only_when_asked_and_only_a_bundle(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    export(tmp_path, checkpoint, formats=())
+    (tmp_path / "bundle" / "old.txt").write_text("of the old one")
+    with pytest.raises(ExportError, match=r"new or empty.*or replace the bundle with --overwrite"):
+        export(tmp_path, checkpoint, formats=())
+    export(tmp_path, checkpoint, formats=(), overwrite=True)
+    assert not (tmp_path / "bundle" / "old.txt").exists()
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "mine.jpg").write_text("precious")
+    with pytest.raises(ExportError, match="--overwrite replaces a bundle"):
+        export_checkpoint(checkpoint, other, IMAGES, ORIGIN, options=ExportOptions((), overwrite=True))
+    assert (other / "mine.jpg").read_text() == "precious"
+
+
+def test_an_interrupted_export_leaves_the_bundle_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    export(tmp_path, checkpoint, formats=())
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bundle").iterdir()}
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(exporting, "check_formats", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        export(tmp_path, checkpoint, formats=(), overwrite=True, threshold="balanced")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "bundle").iterdir()} == before
+    assert {path.name for path in tmp_path.iterdir()} == {"bundle", "epoch-0002"}
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from model_kit import IMAGES, real_checkpoint
+from study.export import Provenance, export_checkpoint
+folder = Path(sys.argv[1])
+export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, Provenance("m", "i", 0, None, "val_auc", 1))
+"""
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_export_leaves_nothing_in_the_folder(tmp_path: Path, signal_number: signal.Signals) -> None:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "support")])
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, tmp_path], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.DEVNULL
+    )
+    waited_until = time.monotonic() + 120
+    while not list(tmp_path.glob(".bundle.part/model.onnx")) and time.monotonic() < waited_until:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    assert process.wait(60) != 0
+    assert not (tmp_path / "bundle").exists()
+    if signal_number == signal.SIGINT:
+        assert not list(tmp_path.glob(".bundle*"))
+    else:
+        export(tmp_path, tmp_path / "epoch-0002", formats=())
+        assert not list(tmp_path.glob(".bundle*")), "what a kill left is cleared by the next export"
+
+
+def test_options_are_checked() -> None:
+    assert parse_formats("pt2, onnx") == ("onnx", "pt2")
+    assert parse_formats("") == ()
+    with pytest.raises(UsageError, match="--formats must be some of onnx,pt2, got 'tflite'"):
+        parse_formats("onnx,tflite")
+
+
+def test_the_threshold_and_the_temperature_are_those_of_validation(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    export(tmp_path, checkpoint, formats=("onnx",), threshold="recall=1.0")
+    classifier = OnnxClassifier.open(tmp_path / "bundle")
+    scores, labels = classifier.probabilities(IMAGES), np.arange(len(IMAGES)) % 2
+    assert classifier.threshold is not None
+    assert (classifier.decide(scores)[labels == 1] == 1).all()
+    assert (scores > classifier.threshold).mean() < 1 or scores.min() == scores[labels == 1].min()
+    assert not np.allclose(scores, stored_scores(checkpoint), atol=1e-3)
+    with pytest.raises(UsageError, match="only two classes have a threshold"):
+        export_checkpoint(
+            real_checkpoint(tmp_path / "five", classes=FIVE), tmp_path / "b5", IMAGES, ORIGIN,
+            options=ExportOptions(threshold="balanced"),
+        )  # fmt: skip
+
+
+def test_the_script_runs_where_the_bundle_was_moved_to_and_needs_no_torch(tmp_path: Path) -> None:
+    from PIL import Image
+
+    export(tmp_path, real_checkpoint(tmp_path), formats=("onnx",))
+    (tmp_path / "elsewhere").mkdir()
+    moved = (tmp_path / "bundle").rename(tmp_path / "elsewhere" / "b")
+    for number, image in enumerate(IMAGES[:3]):
+        Image.fromarray(image).resize((90, 60 + number)).save(tmp_path / f"{number}.png")
+    pictures = [str(tmp_path / f"{number}.png") for number in range(3)]
+    guard = "import sys, runpy; sys.modules |= dict.fromkeys(['torch', 'study', 'onnx', 'scipy'])"
+    code = f"{guard}; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, moved / "predict.py", *pictures]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    classifier = OnnxClassifier.open(moved)
+    batch = np.stack([classifier.preprocess(Path(name)) for name in pictures])
+    assert batch.shape == (3, SIZE, SIZE, 3)
+    expected = classifier.probabilities(batch)
+    assert [row[0] for row in rows] == pictures
+    np.testing.assert_allclose([float(row[2]) for row in rows], expected, atol=1e-6)
+    assert [row[1] for row in rows] == [TWO[k] for k in classifier.decide(expected)]
+    (moved / "config.json").write_text((moved / "config.json").read_text().replace("0.5", "0.6"))
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "config.json is damaged or was changed" in refused.stderr
