@@ -76,8 +76,8 @@ def _masks(preprocessing: Mapping[str, Any]) -> str:
     framing = preprocessing.get("framing")
     if not isinstance(framing, Mapping) or framing.get("masks") != "drawn":
         return ""
-    return """**The masks in its training images were drawn by a program.** Its accuracy on real masks is unknown until it
-is evaluated on photographs of them; the figures below are of drawn ones."""
+    return """**The masks in its training images were drawn by a program.** Its accuracy on real masks is unknown until
+it is evaluated on photographs of them; the figures below are of drawn ones."""
 
 
 def _model(model: Mapping[str, Any]) -> str:
