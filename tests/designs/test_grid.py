@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import get_args
 
 import pytest
-from engine_fakes import Listener, drive, make_spec, make_storage
 
-from study.config.search_config import DesignKind, DesignSpec
+from study.config.search_config import DesignKind
 from study.config.search_space import Choice, Condition, Constant, Exclusion, Integer, Parameter, Uniform
 from study.designs.grid import grid_points
 from study.designs.points import DESIGNS
-from study.storage.study_storage import StudyStorage
 
 OPTIMIZER = Parameter(name="optimizer", domain=Choice(values=("sgd", "adam")))
 MOMENTUM = Parameter(
@@ -59,11 +56,3 @@ def test_a_grid_that_no_memory_holds_is_walked_as_far_as_asked() -> None:
 
 def test_every_kind_of_design_but_the_search_is_registered() -> None:
     assert {"search", *DESIGNS} == set(get_args(DesignKind))
-
-
-@pytest.mark.parametrize("slots", [1, 3])
-def test_a_grid_study_runs_every_point_once_however_many_run_at_once(tmp_path: Path, slots: int) -> None:
-    spec = make_spec().model_copy(update={"space": (OPTIMIZER, MOMENTUM), "design": DesignSpec(kind="grid")})
-    _, layout = make_storage(tmp_path, spec)
-    drive(layout, Listener(), slots=slots)
-    assert [dict(record.params) for record in StudyStorage.open(layout).records()] == list(grid_points(spec.space))

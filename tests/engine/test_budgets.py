@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from engine_fakes import Listener, drive, limited, make_spec, make_storage, metrics, started, take
+from engine_fakes import Listener, drive, limited, make_storage, metrics, started, take
 
 from study.config.search_config import BudgetSpec
 from study.config.study_config import StudySpec
@@ -166,21 +166,6 @@ def test_a_budget_of_trials_is_the_number_of_trials(tmp_path: Path) -> None:
     storage.extend(storage.spec.model_copy(update={"budget": BudgetSpec(trials=2)}))
     event = drive(layout, Listener(), slots=3)
     assert (event.counts, event.reason) == ({"COMPLETE": 2}, None)
-
-
-def test_a_finished_study_goes_on_after_an_extension_with_the_same_sampler(tmp_path: Path) -> None:
-    whole, extended = (
-        make_storage(tmp_path / name, make_spec(trials=count))[1] for name, count in (("a", 6), ("b", 3))
-    )
-    drive(whole, Listener())
-    drive(extended, Listener())
-    storage = StudyStorage.open(extended)
-    assert storage.is_finished
-    storage.extend(make_spec(trials=6))
-    assert not storage.is_finished
-    drive(extended, Listener())
-    params = [[dict(record.params) for record in StudyStorage.open(layout).records()] for layout in (whole, extended)]
-    assert params[0] == params[1]
 
 
 def test_a_trial_that_ran_out_of_memory_beside_others_runs_once_more_alone(tmp_path: Path) -> None:
