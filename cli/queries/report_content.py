@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,16 +10,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.output import moment, short_path
+from cli.queries.effects import DESIGNS_WITH_EFFECTS, read_effects, read_importance
 from cli.queries.ranking import Ranking, rank_studies
 from cli.queries.stored_predictions import NoPredictionsError, StoredVerdict, judge_stored, load_predictions
 from cli.queries.study_handle import StudyInFolder, open_study
 from cli.queries.verdict import certainty_of
+from study.config.hyperparameters import Scalar
 from study.config.search_config import Objective
 from study.errors import StudyError
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
 from study.paths import Layout
 from study.records import TrialRecord, TrialState
-from study.report.content import Entry, ImageSetVerdict, Predictions, StudyContent, Verdict, WrongImage
+from study.report.content import (
+    Effect,
+    EffectTable,
+    Entry,
+    ImageSetVerdict,
+    Predictions,
+    StudyContent,
+    Verdict,
+    WrongImage,
+)
+from study.utils.text import show_bare
 
 if TYPE_CHECKING:
     from study.analysis.verdict import Standing
@@ -76,6 +89,8 @@ def study_content(
         )
     )  # fmt: skip
     wrong, no_pictures = _wrong_images(study, predictions)
+    effects, no_effects = _effects(study, results, single.metric)
+    importance, importance_notes = _importance(study, single.metric)
     objectives = ranking.objective_list or (Objective(metric=ranking.metric, mode=ranking.mode),)
     return StudyContent(
         name=study.name,
@@ -97,6 +112,10 @@ def study_content(
         classes=study.classes,
         wrong=wrong,
         no_pictures=no_pictures,
+        effects=effects,
+        no_effects=no_effects,
+        importance=importance,
+        importance_notes=importance_notes,
         data=_data(study),
         provenance=_provenance(study),
         commands=tuple(_commands(study, chosen)),
@@ -217,6 +236,55 @@ def _image_sets(
 
 def _standings(stored: StoredVerdict) -> dict[int, Standing]:
     return dict(zip(stored.keys, stored.judgement.standings, strict=True))
+
+
+def _effects(study: StudyInFolder, results: Path, metric: str) -> tuple[tuple[EffectTable, ...], str]:
+    """Return the effects of a design's factors, or why there are none; nothing for a search."""
+    if study.design not in DESIGNS_WITH_EFFECTS:
+        return (), ""
+    try:
+        found = read_effects(study, results, metric)
+    except StudyError as error:
+        return (), f"{error}."
+    notes = [_sentence(note) for note in found.notes]
+    if found.tables[0].about == "checkpoints":
+        notes.insert(0, "Each ran once, so these are differences between checkpoints, and no claim about a factor.")
+    tables = []
+    for table in found.tables:
+        where = "validation" if table.images is None else table.images
+        rows = tuple(
+            Effect(each.term.name, f"{_levels(each.term.levels)} for {_levels(each.term.references)}",
+                   each.contrast.value, _finite(each.contrast.low), _finite(each.contrast.high),
+                   f"p {each.contrast.p:.2g}")
+            for each in table.effects
+        )  # fmt: skip
+        lacking = [] if table.without_images is None else [f"By seeds alone: {table.without_images}."]
+        tables.append(EffectTable(table.metric, f"Effects on {where}", rows, (*notes, *lacking)))
+        notes = []
+    return tuple(tables), ""
+
+
+def _importance(study: StudyInFolder, metric: str) -> tuple[Mapping[str, float], tuple[str, ...]]:
+    """Return the importance of the searched parameters of a search, and what it cannot say."""
+    if study.design != "search" or not study.view.spec.searched():
+        return {}, ()
+    try:
+        found = read_importance(study, metric)
+    except StudyError:  # too few points for it
+        return {}, ()
+    return found.shares.get(metric, {}), tuple(_sentence(note) for note in found.notes)
+
+
+def _levels(levels: Sequence[Scalar]) -> str:
+    return " and ".join(show_bare(level) for level in levels)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _data(study: StudyInFolder) -> dict[str, str]:

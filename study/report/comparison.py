@@ -7,7 +7,7 @@ from dataclasses import replace
 from study.records import TrialRecord
 from study.report.content import RunPair
 from study.report.elements import Document, Fact, Figure, Section, Table, between, number
-from study.report.sections import figure, prediction_figures
+from study.report.sections import figure, metric_text, prediction_figures
 from study.report.summary import noise_figures
 from study.report.trial_plots import curves_plot
 
@@ -37,9 +37,9 @@ def _answer(pair: RunPair) -> Section:
         )
         figures = noise_figures(pair.verdict)
     names = [name for name in dict.fromkeys((metric, *_ALSO)) if any(name in run.metrics for run in pair.runs)]
-    rows = tuple((name, *(number(run.metrics.get(name)) for run in pair.runs)) for name in names)
+    rows = tuple((name, *(metric_text(name, run.metrics.get(name)) for run in pair.runs)) for name in names)
     table = Table(("metric", *pair.names), rows, frozenset({1, 2}))
-    return Section("answer", "Answer", facts=tuple(facts), figures=figures, tables=(table,))
+    return Section("answer", "Answer", pair.more, facts=tuple(facts), figures=figures, tables=(table,))
 
 
 def _settings(pair: RunPair) -> Section:

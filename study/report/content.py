@@ -245,6 +245,7 @@ class RunPair:
         runs: both, with their epochs.
         names: what they are called.
         answer: in one sentence.
+        more: what else is known of them, a sentence each.
         verdict: the numbers behind it; None where the predictions cannot be compared.
         differing: part, name and both values of everything that differs.
         predictions: of both, where they were stored.
@@ -259,5 +260,5 @@ class RunPair:
     differing: tuple[tuple[str, str, str, str], ...]
     predictions: tuple[Predictions, ...]
     classes: tuple[str, ...]
-    at_s: float
     commands: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()

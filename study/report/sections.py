@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from study.figures.curves import CALIBRATION_BINS, Calibration, calibrate, roc
-from study.metric_catalog import VAL_PREFIX, metric_named
+from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, metric_named, shifted_sets
 from study.records import TrialRecord, TrialState
 from study.report.content import Entry, ImageSetVerdict, Predictions, StudyContent
 from study.report.elements import Document, Fact, Figure, Section, Table, between, listed, number, setting, signed
@@ -139,7 +139,7 @@ def _leaderboard_columns(content: StudyContent) -> list[_Column]:
 
 
 def _metric_column(name: str) -> _Column:
-    return name, True, lambda entry: _metric_text(name, entry.values.get(name))
+    return name, True, lambda entry: metric_text(name, entry.values.get(name))
 
 
 def _parameter_column(content: StudyContent, name: str) -> _Column:
@@ -176,7 +176,7 @@ def effects_section(content: StudyContent) -> Section | None:
         note = " ".join(["Filled: surely not 0, in intervals that all hold together.", *effects.notes])
         figures.append(figure(
             f"effects{at or ''}", effects.title, _described(rows, f"Effects on {effects.metric} of {len(rows)}"),
-            interval_plot(rows, f"difference in {effects.metric}", reference=0.0), table, note,
+            interval_plot(rows, f"difference in {_bare(effects.metric)}", reference=0.0), table, note,
         ))  # fmt: skip
     if not figures:
         return Section("effects", "Effects", (content.no_effects,)) if content.no_effects else None
@@ -221,7 +221,7 @@ def _set_plots(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> list[F
               for found in sets for key in keys if key in found.standings),
         frozenset({2}),
     )  # fmt: skip
-    canvas = interval_plot(rows, sets[0].metric.removeprefix(VAL_PREFIX))
+    canvas = interval_plot(rows, _bare(sets[0].metric))
     note = "Diamond: the leader on validation. To the right the ranks on that set."
     told = _described(rows, f"Values on {len(sets)} sets")
     return [figure("sets", "The best on each set of images", told, canvas, table, note)]
@@ -354,8 +354,7 @@ def prediction_figures(predictions: Sequence[Predictions], classes: Sequence[str
         told = "; ".join(f"{name}: AUC {curve.area:.4f}" for name, curve in drawn)
         note = "" if two else f"Each class of {first.name} against the rest, the worst {len(drawn)}."
         figures.append(figure("roc", "ROC curves", told + ".", roc_plot(drawn), areas, note))
-    bins = [(each.name, _reliability(each, two=two), _reliability(each, two=two, bins=CALIBRATION_BINS).error)
-            for each in predictions[:3]]  # fmt: skip
+    bins = [(each.name, *_reliability(each, two=two)) for each in predictions[:3]]
     rows = tuple(
         (name, f"{k / len(found.counts):.2f}", str(found.counts[k]), number(float(found.score[k])),
          number(float(found.share[k])))
@@ -369,13 +368,16 @@ def prediction_figures(predictions: Sequence[Predictions], classes: Sequence[str
     return figures
 
 
-def _reliability(predictions: Predictions, *, two: bool, bins: int | None = None) -> Calibration:
-    """Return the reliability of the positive class of two, else of the class called; few images have wider bins."""
+def _reliability(predictions: Predictions, *, two: bool) -> tuple[Calibration, float]:
+    """Return the reliability of the positive class of two, else of the class called, and the error as in ``val_ece``.
+
+    Few images have wider bins. The error is that of the class called.
+    """
     scores, labels = predictions.scores, predictions.labels
-    bins = bins or (CALIBRATION_BINS if len(labels) >= _MANY_IMAGES else 8)
-    if two:
-        return calibrate(scores[:, 1], labels == 1, bins)
-    return calibrate(scores.max(axis=1), scores.argmax(axis=1) == labels, bins)
+    highest, is_right = scores.max(axis=1), scores.argmax(axis=1) == labels
+    error = calibrate(highest, is_right).error
+    bins = CALIBRATION_BINS if len(labels) >= _MANY_IMAGES else 8
+    return calibrate(*((scores[:, 1], labels == 1) if two else (highest, is_right)), bins), error
 
 
 def wrong_images_section(content: StudyContent) -> Section | None:
@@ -443,6 +445,12 @@ def _first_line(error: str | None) -> str:
     return number(lines[-1][:300]) if lines else "-"
 
 
+def _bare(metric: str) -> str:
+    """Return a metric without the set that it is measured on."""
+    images = next(iter(shifted_sets(metric)), None)
+    return metric.removeprefix(VAL_PREFIX if images is None else f"{SHIFTED_METRIC_PREFIX}{images}.")
+
+
 def _kind(key: int, leader: int | None, may_be: set[int]) -> str:
     return "leader" if key == leader else "may be" if key in may_be else "other"
 
@@ -471,7 +479,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _metric_text(name: str, value: float | None) -> str:
+def metric_text(name: str, value: float | None) -> str:
+    """Write the value of a metric; a number of parameters in full."""
     known = metric_named(name)
     whole = known is not None and name == "parameters" and value is not None
     return f"{value:,.0f}" if whole else number(value)

@@ -40,6 +40,7 @@ def test_a_search_is_reported_with_its_verdict(results: Path, tmp_path: Path) ->
     assert verdict.startswith("which checkpoint: ")
     assert verdict in page
     assert "checkpoints may be the best" in page
+    assert 'id="figure-importance"' not in page  # eight points have run to their end, too few
     assert "RuntimeError: the loss is NaN" in page
     assert "The pictures are not in this machine&#39;s cache" in page
     assert "study rerun masks/" in page
@@ -50,6 +51,15 @@ def test_seeds_are_reported_as_configurations(results: Path, tmp_path: Path) -> 
     assert "of 3 configurations may be the best" in page or "is the best of 3" in page
     assert ">3/3</td>" in page
     assert "mean of 3 seeds" in page
+    assert "Effects on validation" in page
+    assert "adam for sgd" in page
+
+
+def test_a_longer_search_is_reported_with_importance_and_what_it_cannot_say(tmp_path: Path) -> None:
+    write_results(tmp_path, trials=20, epochs=2)
+    page = _report(tmp_path, tmp_path / "r.html", "masks")
+    assert 'id="figure-importance"' in page
+    assert "not which value is better, nor why, and nothing of chance" in page
 
 
 def test_several_objectives_are_reported_as_a_front(results: Path, tmp_path: Path) -> None:
@@ -88,6 +98,13 @@ def test_two_runs_of_different_studies_are_compared_on_the_same_images(results: 
     page = _report(results, tmp_path / "r.html", "masks/0", "seeds/1")
     assert "masks/0" in page
     assert "on 200 images like these" in page
+
+
+def test_two_runs_of_several_seeds_tell_of_their_configurations_too(results: Path, tmp_path: Path) -> None:
+    page = _report(results, tmp_path / "r.html", "seeds/0", "seeds/1")
+    assert "Their configurations, 0 and 1, over their seeds: configuration 1 leads; yes: +0." in page
+    same = _report(results, tmp_path / "r.html", "seeds/0", "seeds/3")
+    assert "Their configurations" not in same
 
 
 def test_predictions_that_are_gone_leave_the_formulas_answer(results: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
@@ -133,9 +132,31 @@ def _pair(results: Path, names: tuple[str, str], metric: str | None) -> RunPair:
     )  # fmt: skip
     return RunPair(
         Objective(metric=ranking.metric, mode=ranking.mode), (first, second), (labels[0], labels[1]), answer, verdict,
-        differing, _pair_predictions(results, study, (first, second), labels), study.classes, time.time(),
+        differing, _pair_predictions(results, study, (first, second), labels), study.classes,
         (f"study diff {shlex.quote(names[0])} {shlex.quote(names[1])}{study.layout.results_option}",),
+        _of_configurations(results, study, first, second, ranking.metric),
     )  # fmt: skip
+
+
+def _of_configurations(
+    results: Path, study: StudyInFolder, first: TrialRecord, second: TrialRecord, metric: str
+) -> tuple[str, ...]:
+    """Return what is known of the two runs' configurations, where both ran with several seeds."""
+    from cli.queries.ranking import rank_studies
+    from cli.queries.stored_predictions import NoPredictionsError, judge_stored
+
+    if first.study != second.study or first.point == second.point or study.replicates == 1:
+        return ()
+    ranking = rank_studies([study], metric)
+    both = tuple(each for each in ranking.configurations if each.point in (first.point, second.point))
+    try:
+        verdict = judge_stored(replace(ranking, configurations=both), results)
+    except NoPredictionsError:
+        return ()
+    if len(verdict.keys) < 2:
+        return ()
+    leader = verdict.names[verdict.judgement.leader]
+    return (f"Their configurations, {first.point} and {second.point}, over their seeds: {leader} leads; {verdict.text}.",)
 
 
 def _word(value: Any) -> str:
