@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.output import moment, short_path
+from cli.output import moment, number, short_path
 from cli.queries.effects import DESIGNS_WITH_EFFECTS, read_effects, read_importance
+from cli.queries.final_look import describe_test_evaluations, value_on_test
 from cli.queries.ranking import Ranking, rank_studies
 from cli.queries.stored_predictions import NoPredictionsError, StoredVerdict, judge_stored, load_predictions
 from cli.queries.study_handle import StudyInFolder, open_study
@@ -73,6 +74,8 @@ def study_content(
         UsageError: no trial reports the metric.
     """
     study = open_study(results, name, epochs=True)
+    if state is not None:
+        study = StudyInFolder(study.view, study.layout, state)
     ranking = rank_studies([study], metric)
     single = ranking if not ranking.objective_list else rank_studies([study], ranking.metric)
     stored, reason = _judged(single, results)
@@ -94,7 +97,7 @@ def study_content(
     objectives = ranking.objective_list or (Objective(metric=ranking.metric, mode=ranking.mode),)
     return StudyContent(
         name=study.name,
-        state=state or study.state,
+        state=study.state,
         begun_at_s=study.view.created_at_s,
         planned=study.view.planned,
         at_s=time.time(),
@@ -106,7 +109,7 @@ def study_content(
         verdict=verdict,
         no_verdict=reason if verdict is None and not ranking.objective_list else "",
         image_sets=tuple(_image_sets(study, single, stored, results)),
-        looks=study.looks,
+        tested=tuple(_tested(study)),
         test_counts=study.class_counts.get("test", ()),
         predictions=predictions,
         classes=study.classes,
@@ -120,7 +123,7 @@ def study_content(
         provenance=_provenance(study),
         commands=tuple(_commands(study, chosen)),
         failures=[record for record in study.records if record.state is TrialState.FAILED],
-        notes=tuple(study.view.notices),
+        notes=(*_level_notes(stored), *study.view.notices),
     )
 
 
@@ -232,6 +235,26 @@ def _image_sets(
         there, _ = _judged(rank_studies([study], metric), results)
         if there is not None:
             yield ImageSetVerdict(images, metric, _standings(there), len(there.judgement.may_be_best))
+
+
+def _tested(study: StudyInFolder) -> Iterator[str]:
+    """Yield what each evaluation on the test images found, a sentence each."""
+    for own in study.looks:
+        value = value_on_test(study, own)
+        words = [f"{name} {number(own.metrics[name])}" for name in ("auc", "accuracy", "f1", "loss")
+                 if name in own.metrics and (value is None or name != value.metric)]  # fmt: skip
+        if value is not None:
+            ends = "" if value.low is None or value.high is None else f" ({number(value.low)} to {number(value.high)})"
+            words.insert(0, f"{value.metric} {number(value.value)}{ends}")
+        yield f"Test images, trial {own.trial}: {', '.join(words)}; {describe_test_evaluations(study.looks, own)}."
+
+
+def _level_notes(stored: StoredVerdict | None) -> tuple[str, ...]:
+    """Return what to know where the level is split over looks at growing results."""
+    if stored is None or stored.look == 1:
+        return ()
+    return (f"This is look {stored.look} at growing results, so intervals called 95 % are of "
+            f"{100 * (1 - stored.level):.3g} %.",)  # fmt: skip
 
 
 def _standings(stored: StoredVerdict) -> dict[int, Standing]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from study.analysis.verdict import Comparison, Judgement, Standing
 from study.config.hyperparameters import Scalar
 from study.config.search_config import Objective
-from study.records import FinalLook, TrialRecord, TrialState
+from study.records import TrialRecord, TrialState
 from study.report.elements import setting
 
 Floats = NDArray[np.float64]
@@ -159,7 +159,7 @@ class StudyContent:
         answer: the verdict in words.
         verdict: the numbers behind it; None without stored predictions, and ``no_verdict`` then says why.
         image_sets: what the entries reached on validation and on each shifted set.
-        looks: evaluations on the test images.
+        tested: what evaluations on the test images found, a sentence each.
         test_counts: test images of each class.
         predictions: of those that may be the best, the leader first.
         classes: names of the classes.
@@ -185,7 +185,7 @@ class StudyContent:
     verdict: Verdict | None = None
     no_verdict: str = ""
     image_sets: tuple[ImageSetVerdict, ...] = ()
-    looks: tuple[FinalLook, ...] = ()
+    tested: tuple[str, ...] = ()
     test_counts: tuple[int, ...] = ()
     predictions: tuple[Predictions, ...] = ()
     classes: tuple[str, ...] = ()

@@ -187,15 +187,12 @@ def image_sets_section(content: StudyContent) -> Section | None:
     """Return what the best entries reach on validation, shifted and test images."""
     sets = [found for found in content.image_sets if found.standings]
     paragraphs, tables, figures = [], [], []
-    if len(sets) > 1 or (sets and not content.looks):
+    if len(sets) > 1 or (sets and not content.tested):
         figures, tables = _set_plots(content, sets), [_set_table(content, sets)]
         told = [f"{found.may_be_best} of {len(found.standings)} on {found.name}" for found in sets]
         paragraphs.append(f"May be the best: {listed(told, 12)}.")
-    for look in content.looks:
-        values = ", ".join(f"{name} {number(look.metrics[name])}" for name in ("auc", "accuracy", "f1", "loss")
-                           if name in look.metrics)  # fmt: skip
-        paragraphs.append(f"Test, looked at for trial {look.trial}: {values}.")
-    if not content.looks:
+    paragraphs += content.tested
+    if not content.tested:
         paragraphs.append(
             "The test images were not looked at." if sum(content.test_counts) else "There are no test images."
         )

@@ -172,7 +172,7 @@ def test_an_unfinished_study_says_so_and_one_without_anything_is_a_page_too() ->
     assert going.answer.startswith("So far: ")
     bare = replace(
         made_content(), entries=(), trials=(), verdict=None, predictions=(), wrong=(), effects=(), image_sets=(),
-        looks=(), failures=(), importance={}, searched=(), no_verdict="nothing has ended", state="running",
+        tested=(), failures=(), importance={}, searched=(), no_verdict="nothing has ended", state="running",
         no_pictures="The pictures are not to be had.", answer="no: nothing is finished yet",
     )  # fmt: skip
     told = html_page(document(bare))
