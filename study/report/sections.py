@@ -374,7 +374,8 @@ def _reliability(predictions: Predictions, *, two: bool) -> tuple[Calibration, f
     highest, is_right = scores.max(axis=1), scores.argmax(axis=1) == labels
     error = calibrate(highest, is_right).error
     bins = CALIBRATION_BINS if len(labels) >= _MANY_IMAGES else 8
-    return calibrate(*((scores[:, 1], labels == 1) if two else (highest, is_right)), bins), error
+    drawn = calibrate(scores[:, 1], labels == 1, bins) if two else calibrate(highest, is_right, bins)
+    return drawn, error
 
 
 def wrong_images_section(content: StudyContent) -> Section | None:
