@@ -146,6 +146,16 @@ def compare(first: Scored, second: Scored) -> list[PairedDifference]:
     return rows
 
 
+def verdict(rows: Sequence[PairedDifference], first: str, second: str) -> str:
+    """Return in words which of two bundles is right more often, by the row of the accuracy."""
+    accuracy = next(row for row in rows if row.name == "accuracy")
+    counts = f"{accuracy.only_first} pictures are right by {first} alone, {accuracy.only_second} by {second} alone"
+    if not accuracy.difference.is_certain:
+        return f"undecided: {counts} (p {accuracy.difference.p:.3g})"
+    better = first if accuracy.difference.value > 0 else second
+    return f"{better}, certainly: {counts} (p {accuracy.difference.p:.3g})"
+
+
 def _difference(metric: str, first: Scored, second: Scored, counted: NDArray[np.bool_] | None) -> PairedDifference:
     comparison = _comparison(metric, [first, second], decided=counted is not None)
     values, difference = comparison.runs.means, comparison.to_others(0, [1])[0]

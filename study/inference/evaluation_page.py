@@ -16,7 +16,7 @@ from PIL import Image
 from study.figures.curves import most_wrong
 from study.figures.evaluation_figures import calibration_figure, confusion_figure, roc_figure
 from study.figures.html import document
-from study.inference.evaluation import Estimate, Ints, PairedDifference, Scored
+from study.inference.evaluation import Estimate, Ints, PairedDifference, Scored, verdict
 from study.utils.text import printable
 
 MOST_WRONG = 24
@@ -139,6 +139,7 @@ def _rival_table(evaluation: Evaluation) -> str:
     heads = [evaluation.bundle, rival.name, "difference", "95 %", "p", "right alone"]
     return (
         f'<section class="wide" id="against"><h2>{_text(evaluation.bundle)} against {_text(rival.name)}</h2>'
+        f"<p><b>Which is better? {_text(verdict(rival.rows, evaluation.bundle, rival.name))}</b></p>"
         '<p class="note">The same pictures for both. Accuracy and recall by McNemar\'s test (mid-p) with the interval '
         "of Bonett and Price, AUC by DeLong. Each row answers for itself; the first is the one to go by.</p>"
         f'<table class="plain"><tr><th>metric</th>{"".join(f"<th class=n>{_text(head)}</th>" for head in heads)}</tr>'

@@ -52,7 +52,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_predict_gives_what_the_bundles_own_script_gives(bundle: Path, photos: Path, tmp_path: Path) -> None:
     script = tmp_path / "bundle"
     shutil.copytree(bundle, script)
-    shutil.copy(ROOT / "study" / "export" / "predict_script.py", script / "predict.py")
     pictures = sorted(photos.rglob("*.png"))
     own = subprocess.run(
         [sys.executable, script / "predict.py", *pictures], capture_output=True, text=True, check=True
@@ -162,6 +161,7 @@ def test_evaluate_compares_bundles_whose_classes_stand_in_another_order(
     other = json.loads(study("evaluate", bundle, photos, "--against", turned, "--out", out, "--json").stdout)
     # The same network, which takes the one class for the other: right where the first is wrong.
     row = other["against"]["differences"]["accuracy"]
+    assert f"{row['only_first']} pictures are right by {bundle} alone" in other["against"]["words"]
     assert row["only_first"] + row["only_second"] == 12
     assert row["first"] + row["second"] == pytest.approx(1)
     assert "Pictures that the two call differently: 12" in out.read_text()

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from study.inference.evaluation import Scored, compare, estimates, reorder
+from study.inference.evaluation import Scored, compare, estimates, reorder, verdict
 from study.inference.evaluation_page import Evaluation, Rival, evaluation_page
 
 TWO, THREE = ("off", "on"), ("top", "middle", "bottom")
@@ -100,6 +100,17 @@ def test_three_more_of_21_photos_prove_nothing() -> None:
     assert (accuracy.only_first, accuracy.only_second) == (3, 0)
     assert accuracy.difference.p == pytest.approx(0.125)
     assert accuracy.difference.low < 0
+    words = "3 pictures are right by after alone, 0 by before alone (p 0.125)"
+    assert verdict([accuracy], "after", "before") == f"undecided: {words}"
+
+
+@pytest.mark.parametrize("first_is_better", [True, False])
+def test_enough_pictures_decide(first_is_better: bool) -> None:
+    labels = np.ones(21, np.int64)
+    worse, better = np.zeros(21, np.int64), (np.arange(21) < 9).astype(np.int64)
+    pair = (better, worse) if first_is_better else (worse, better)
+    first, second = [Scored(np.stack([1 - each, each], axis=1).astype(float), each, labels, TWO) for each in pair]
+    assert verdict(compare(first, second), "a", "b").startswith("a, certainly" if first_is_better else "b, certainly")
 
 
 def test_columns_are_put_in_the_order_of_the_other_bundle() -> None:

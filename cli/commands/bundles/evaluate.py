@@ -165,6 +165,8 @@ def _rival(
 def _as_json(evaluation: Evaluation, unreadable: list[dict[str, str]], out: Path) -> dict[str, Any]:
     import numpy as np
 
+    from study.inference.evaluation import verdict
+
     scored = evaluation.scored
     result: dict[str, Any] = {
         "bundle": evaluation.bundle, "folder": evaluation.folder, "pictures": len(scored.labels),
@@ -179,7 +181,12 @@ def _as_json(evaluation: Evaluation, unreadable: list[dict[str, str]], out: Path
     }  # fmt: skip
     if (rival := evaluation.rival) is not None:
         rows = [asdict(row) for row in rival.rows]
-        result["against"] = {"bundle": rival.name, "differences": {row.pop("name"): row for row in rows}}
+        words = verdict(rival.rows, evaluation.bundle, rival.name)
+        result["against"] = {
+            "bundle": rival.name,
+            "words": words,
+            "differences": {row.pop("name"): row for row in rows},
+        }
     return result
 
 
@@ -189,6 +196,7 @@ def _estimate(each: Estimate) -> dict[str, Any]:
 
 def _print(evaluation: Evaluation, unreadable: list[dict[str, str]], out: Path) -> None:
     from cli.views.tables import make_table, print_table
+    from study.inference.evaluation import verdict
 
     accuracy = evaluation.metrics[0]
     typer.echo(
@@ -203,6 +211,7 @@ def _print(evaluation: Evaluation, unreadable: list[dict[str, str]], out: Path) 
     ))  # fmt: skip
     if (rival := evaluation.rival) is not None:
         columns = ["metric", evaluation.bundle, rival.name, "difference", "95 % of that", "p", "right alone"]
+        typer.echo(f"better?  {verdict(rival.rows, evaluation.bundle, rival.name)}")
         print_table(make_table(
             columns,
             [[printable(row.name), number(row.first), number(row.second), f"{row.difference.value:+.4f}",
