@@ -11,6 +11,7 @@ from typing import Annotated, get_type_hints
 
 import typer
 
+from study.analysis.recommendation import Cost
 from study.files import expand_home
 from tracking.tracking_uri import expand_database
 
@@ -47,6 +48,19 @@ Run = Annotated[str, typer.Argument(help="STUDY/TRIAL such as ablation/3, or an 
 LookAgain = Annotated[
     bool,
     typer.Option("--look-again", help="Score the test images although another checkpoint was scored on them before."),
+]
+
+Recommended = Annotated[
+    bool,
+    typer.Option("--recommended", help="Take the recommended checkpoint, which may be a cheaper one than the best."),
+]
+Prefer = Annotated[
+    Cost,
+    typer.Option("--prefer", metavar="COST", help="What makes a checkpoint cheap first: parameters, latency, shifted."),
+]
+GiveAway = Annotated[
+    float,
+    typer.Option("--give-away", min=0, metavar="D", help="How much of the metric a cheaper one may lose at most."),
 ]
 
 StorageOf = Annotated[

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from cli.queries.stored_predictions import (
     describe_aside,
     judge_stored,
 )
+from study.analysis.ranking import Configuration, RankedTrial
+from study.analysis.recommendation import GIVE_AWAY, Candidate, Cost, costs_of, recommend
 
 
 def judge_ranking(ranking: Ranking, results: Path | None) -> StoredVerdict | None:
@@ -54,7 +57,11 @@ def _judge_values(ranking: Ranking) -> StoredVerdict | None:
 
 def certainty_of(ranking: Ranking, results: Path | None) -> dict[str, Any]:
     """Return how sure the lead of a ranking by one metric is, as a JSON object."""
-    verdict = judge_ranking(ranking, results)
+    return describe_certainty(ranking, judge_ranking(ranking, results))
+
+
+def describe_certainty(ranking: Ranking, verdict: StoredVerdict | None) -> dict[str, Any]:
+    """Return a verdict on a ranking as a JSON object; None says that nothing competes yet."""
     if verdict is not None:
         return verdict.certainty
     unjudged = sum(bool(each.counted) for each in ranking.configurations)
@@ -75,3 +82,76 @@ def with_verdict(ranking: Ranking, results: Path | None) -> Ranking:
         baseline_differences=verdict.to_baseline(ranking.baseline),
         notes=(*ranking.notes, f"certain?  {verdict.text}"),
     )
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The recommended trial, with its configuration where each ran several seeds.
+
+    Attributes:
+        key: number of the point or the trial.
+        winner: the trial whose checkpoint it is.
+        configuration: its configuration, None where each ran once.
+        is_leader: whether it is the best itself.
+        gives_away_at_most: the 95 % upper limit of how much worse than the best it is.
+        text: why it is recommended.
+    """
+
+    key: int
+    winner: RankedTrial
+    configuration: Configuration | None
+    is_leader: bool
+    gives_away_at_most: float
+    text: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "trial": self.winner.record.trial, "point": self.winner.record.point, "is_leader": self.is_leader,
+            "gives_away_at_most": self.gives_away_at_most, "text": self.text,
+        }  # fmt: skip
+
+
+def recommend_of(
+    ranking: Ranking, verdict: StoredVerdict, prefer: Cost = "parameters", give_away: float = GIVE_AWAY
+) -> Recommended:
+    """Return the checkpoint to recommend: the best, or a cheaper one that surely gives away next to nothing.
+
+    Args:
+        ranking: by one metric.
+        verdict: on it.
+        prefer: the cost that counts first.
+        give_away: how much of the metric a cheaper one may lose at most.
+    """
+    found, order = verdict.judgement, verdict.comparison.order
+    trials = candidates_of(ranking).trials
+    is_known = verdict.basis in ("predictions", "counts")
+    losses = [0.0]
+    for each in found.differences:
+        loss = each.high if verdict.comparison.mode == 1 else -each.low
+        losses.append(loss if is_known else math.inf)
+    candidates = [
+        Candidate(k, loss, costs_of([record.metrics for record in trials[k]]))
+        for k, loss in zip(order, losses, strict=True)
+    ]
+    made = recommend(candidates, prefer, give_away)
+    k = made.chosen.key
+    configurations = {each.point: each for each in ranking.configurations}
+    configuration = configurations[verdict.keys[k]] if configurations else None
+    record = trials[k][0] if configuration is None or configuration.best is None else configuration.best
+    winner = next(row for row in ranking.rows if row.record is record)
+    name = verdict.names[k]
+    if made.by is None:
+        text = f"{name}, the best: no cheaper one surely gives away at most {give_away:g}"
+    else:
+        own, leader = (each.costs[made.by] for each in (made.chosen, candidates[0]))
+        text = f"{name}: {_instead(made.by, own, leader)}, and gives away at most {made.chosen.gives_away:.2g} (95 %)"
+    return Recommended(verdict.keys[k], winner, configuration, made.by is None, made.chosen.gives_away, text)
+
+
+def _instead(cost: Cost, own: float, leader: float) -> str:
+    if cost == "parameters":
+        return f"{own:,.0f} parameters instead of {leader:,.0f}"
+    if cost == "latency":
+        return f"{own:.3g} ms an image instead of {leader:.3g}"
+    return f"a loss of {own:.3g} on the shifted sets instead of {leader:.3g}"

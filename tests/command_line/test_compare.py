@@ -87,7 +87,9 @@ def test_with_one_replicate_trials_are_ranked_as_ever(stored: Show) -> None:
         "time",
     ]
     best = asked("best")
-    assert set(best) == TRIAL_KEYS | {"certainty", "checkpoint_fault", "test", "test_looks", "registered"}
+    assert set(best) == TRIAL_KEYS | {
+        "certainty", "checkpoint_fault", "test", "test_looks", "registered", "recommended",
+    }  # fmt: skip
     assert set(best["certainty"]) == {
         "lead", "standard_error", "tied", "text", "verdict", "about", "basis", "may_be_best", "low", "high", "p",
         "winner_value", "level", "so_far",

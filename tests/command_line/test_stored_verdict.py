@@ -13,7 +13,7 @@ from ranking_kit import P, record
 from cli.commands.results.best import print_best
 from cli.queries.ranking import Ranking
 from cli.queries.stored_predictions import NoPredictionsError, judge_stored
-from cli.queries.verdict import certainty_of
+from cli.queries.verdict import certainty_of, judge_ranking, recommend_of
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from study.analysis.ranking import rank_configurations, rank_trials
 from study.config.search_config import Objective
@@ -185,3 +185,42 @@ def test_more_than_fifty_are_all_judged(tmp_path: Path, seeds: int) -> None:
     found = certainty_of(_ranking(records, seeds=seeds), tmp_path)
     assert found["verdict"] == "undecided"
     assert len(found["may_be_best"]) > 50
+
+
+def _with_parameters(record: TrialRecord, parameters: float) -> TrialRecord:
+    return replace(record, metrics={**record.metrics, "parameters": parameters})
+
+
+def test_a_cheaper_trial_is_recommended_where_it_gives_away_little(tmp_path: Path) -> None:
+    records = [_with_parameters(_trial(tmp_path, at, lead), size) for at, (lead, size) in
+               enumerate([(3.0, 2e6), (2.9, 1e6), (1.0, 1e5)])]  # fmt: skip
+    ranking = _ranking(records)
+    leader = ranking.rows[0].record.trial
+    verdict = judge_ranking(ranking, tmp_path)
+    assert verdict is not None
+    careful, generous = recommend_of(ranking, verdict), recommend_of(ranking, verdict, give_away=0.05)
+    assert (careful.is_leader, careful.key, careful.winner.record.trial) == (True, leader, leader)
+    assert careful.text == f"trial {leader}, the best: no cheaper one surely gives away at most 0.002"
+    assert generous.key == 1
+    if leader != 1:
+        assert 0.0 < generous.gives_away_at_most <= 0.05
+        assert generous.text.startswith(
+            "trial 1: 1,000,000 parameters instead of 2,000,000, and gives away at most 0.0"
+        )
+    without = judge_ranking(replace(ranking, class_counts=()), None)
+    assert without is not None
+    assert recommend_of(replace(ranking, class_counts=()), without, give_away=0.9).is_leader
+
+
+def test_a_configuration_is_recommended_by_its_best_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [_with_parameters(each, 1e6 * (1 + each.point)) for each in _seeds(tmp_path, {0: 2.9, 1: 3.1})]
+    ranking = _ranking(records, seeds=3)
+    verdict = judge_ranking(ranking, tmp_path)
+    assert verdict is not None
+    advice = recommend_of(ranking, verdict, give_away=0.2)
+    assert advice.configuration is not None
+    assert (advice.key, advice.configuration.point, advice.as_json()["point"]) == (0, 0, 0)
+    assert advice.winner.record is advice.configuration.best
+    print_best(ranking, advice.winner, verdict.certainty, advice.configuration)
+    if not advice.is_leader:
+        assert "recommended of s by mean val_auc: configuration 0" in capsys.readouterr().out

@@ -8,8 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, LookAgain, Metric, Name, Results, StorageOf, folder_option
+from cli.options import (
+    RESULTS,
+    GiveAway,
+    Json,
+    LookAgain,
+    Metric,
+    Name,
+    Prefer,
+    Recommended,
+    Results,
+    StorageOf,
+    folder_option,
+)
 from cli.output import print_json
+from study.analysis.recommendation import GIVE_AWAY
 from study.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +64,9 @@ def export_best(
         folder_option("--data", help="Where the study's pictures are now, if elsewhere."),
     ] = None,
     look_again: LookAgain = False,
+    recommended: Recommended = False,
+    prefer: Prefer = "parameters",
+    give_away: GiveAway = GIVE_AWAY,
     storage: StorageOf = None,
     results: Results = RESULTS,
     json: Json = False,
@@ -64,19 +80,26 @@ def export_best(
     from cli.queries.bundle_facts import provenance, study_facts
     from cli.queries.final_look import weights_folder
     from cli.queries.study_handle import open_study
+    from cli.queries.verdict import judge_ranking, recommend_of
     from study.export import ExportOptions, export_checkpoint, parse_formats, parse_precision, require_empty_folder
     from study.export.calibration import parse_rule
     from study.metric_catalog import SHIFTED_METRIC_PREFIX
 
+    if recommended and run is not None:
+        raise UsageError("--recommended chooses the trial itself, so it cannot go with --run")
     parse_rule(threshold)
     options = ExportOptions(parse_formats(formats), parse_precision(precision), threshold, overwrite)
     require_empty_folder(out, overwrite=overwrite)
     ranking, winner, is_best = _chosen(results, name, metric, run)
+    is_chosen, verdict = is_best, judge_ranking(ranking, results) if recommended else None
+    advice = None if verdict is None else recommend_of(ranking, verdict, prefer, give_away)
+    if advice is not None:
+        winner, is_best, is_chosen = advice.winner, advice.is_leader, True
     study = open_study(results, ranking.study)
     record = winner.record
     checkpoint = weights_folder(study, record, storage)
     pictures, gone = _pictures(study, data)
-    test = _test(results, study, ranking, winner, pictures, gone, is_best=is_best, again=look_again, storage=storage)
+    test = _test(results, study, ranking, winner, pictures, gone, is_best=is_chosen, again=look_again, storage=storage)
     shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_METRIC_PREFIX)}
     bundle = export_checkpoint(
         checkpoint, out, None if pictures is None else pictures.val.images, provenance(study, ranking, record), test,
@@ -85,11 +108,13 @@ def export_best(
     )  # fmt: skip
     if json:
         print_json({"out": str(out), "study": ranking.study, "trial": record.trial, "run_id": record.run_id,
-                    "metric": ranking.metric, "value": winner.value,
+                    "metric": ranking.metric, "value": winner.value, "recommended": advice and advice.as_json(),
                     "max_score_difference": bundle.max_score_difference, "formats": list(map(asdict, bundle.checks)),
                     "test": asdict(test), "files": [str(file) for file in bundle.files]})  # fmt: skip
     else:
         typer.echo(f"wrote {out}: trial {record.trial} of {ranking.study}, {ranking.metric} {winner.value:.5f}")
+        if advice is not None:
+            typer.echo(f"recommended: {advice.text}")
         _print(bundle, None if pictures is None else len(pictures.val), test, gone)
     if bundle.failed:
         raise typer.Exit(1)
@@ -128,7 +153,7 @@ def _test(
     again: bool,
     storage: str | None,
 ) -> FinalScores:
-    """Return what is known of the test images; only the best checkpoint is scored on them."""
+    """Return what is known of the test images; only the chosen checkpoint is scored on them."""
     from cli.queries.final_look import final_scores, look_at
     from study.export import FinalScores
 

@@ -19,13 +19,26 @@ from cli.queries.final_look import (
     require_first_test_evaluation,
     value_on_test,
 )
-from cli.options import RESULTS, Json, LookAgain, Metric, Name, ReadUri, Results, StorageOf
+from cli.options import (
+    RESULTS,
+    GiveAway,
+    Json,
+    LookAgain,
+    Metric,
+    Name,
+    Prefer,
+    ReadUri,
+    Recommended,
+    Results,
+    StorageOf,
+)
 from cli.output import number, print_json, short_path
 from cli.queries.ranking import Ranking, rank_study, require_candidate, winner_of
 from cli.queries.study_handle import open_study
-from cli.queries.verdict import certainty_of
+from cli.queries.verdict import describe_certainty, judge_ranking, recommend_of
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from cli.views.tables import print_table
+from study.analysis.recommendation import GIVE_AWAY
 from study.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,11 +75,16 @@ def best(
     threshold: Threshold = "0.5",
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
+    recommended: Recommended = False,
+    prefer: Prefer = "parameters",
+    give_away: GiveAway = GIVE_AWAY,
     storage: StorageOf = None,
     path: Annotated[bool, typer.Option("--path", help="Print the path of the checkpoint, nothing else.")] = False,
     json: Json = False,
 ) -> None:
-    """Name the best checkpoint, and say whether it really is the best; with several objectives the Pareto front.
+    """Name the best checkpoint, say whether it really is the best, and recommend it or a cheaper one as good.
+
+    With several objectives it shows the Pareto front.
 
     Where the checkpoint it names is gone or damaged, it says so; with --path it then ends with exit code 1.
     """
@@ -94,7 +112,12 @@ def best(
             _warn_of_lost(open_study(results, ranking.study), front_records(ranking))
         return
     winner = winner_of(ranking)
-    certainty = certainty_of(ranking, None if tracking_uri else results)
+    verdict = judge_ranking(ranking, None if tracking_uri else results)
+    certainty = describe_certainty(ranking, verdict)
+    advice = None if verdict is None else recommend_of(ranking, verdict, prefer, give_away)
+    first = ranking.configurations[0] if ranking.configurations else None
+    if recommended and advice is not None:
+        winner, first = advice.winner, advice.configuration
     looks = () if tracking_uri else _looks(results, ranking, winner, score=test, again=look_again, storage=storage)
     own, done = look_at(looks, winner), None
     tested = None if own is None else value_on_test(open_study(results, ranking.study), own)
@@ -103,7 +126,8 @@ def best(
             results,
             ranking,
             winner,
-            certainty["text"],
+            certainty["text"] if advice is None else f"{certainty['text']}; recommended: {advice.text}",
+            first,
             looks,
             name=register,
             alias=alias,
@@ -117,15 +141,16 @@ def best(
         _warn_of(fault)
         raise typer.Exit(fault is not None)
     if json:
-        first = ranking.configurations[0] if ranking.configurations else None
         row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
-        print_json({**row, "certainty": certainty, "test": own and {**asdict(own), "interval": tested and asdict(tested)},
+        print_json({**row, "certainty": certainty, "recommended": advice and advice.as_json(), "test": own and {**asdict(own), "interval": tested and asdict(tested)},
                    
                     "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done),
                     "checkpoint_fault": fault})  # fmt: skip
         _warn_of(fault)
         return
-    print_best(ranking, winner, certainty)
+    print_best(ranking, winner, certainty, first)
+    if advice is not None and certainty["lead"] is not None:
+        typer.echo(f"  recommended  {advice.text}")
     _print_looks(looks, own)
     if own is not None and tested is not None:
         typer.echo(f"  {describe_value_on_test(looks, own, tested)}")
@@ -170,13 +195,94 @@ def _looks(
     return open_study(results, ranking.study).looks
 
 
+<<<<<<< HEAD
 def print_best(ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, Any]) -> None:
     """Print the winning checkpoint and how sure its place is."""
+=======
+def register_best(
+    results: Path,
+    ranking: Ranking,
+    winner: RankedTrial,
+    verdict: str,
+    configuration: Configuration | None,
+    looks: tuple[FinalLook, ...],
+    *,
+    name: str,
+    alias: str,
+    tracking_uri: str | None,
+    storage: str | None = None,
+) -> Registered:
+    """Send MLflow what it lacks of a study, and make its best checkpoint a version of the registered model ``name``.
+
+    ``verdict`` says how sure its lead is; without a ``tracking_uri`` the study's own server is used.
+
+    Raises:
+        ExportError: the weights were not kept, or are damaged.
+        TrackingError: the server is away, refuses, or does not know the trial.
+    """
+    from study.paths import Layout
+    from study.storage.lock import is_driven
+    from tracking.exporter.sync import sync
+    from tracking.models.description import SelectedCheckpoint
+    from tracking.models.model_registry import register
+    from tracking.run_ids import tracking_uri_of
+    from tracking.tracking_uri import default_tracking_uri
+
+    layout = Layout(results)
+    study = layout.study(ranking.study)
+    uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
+    if not is_driven(study):  # the driver of a running study sends what there is itself
+        sync(layout, study, uri)
+    own = look_at(looks, winner)
+    assert winner.value is not None
+    choice = SelectedCheckpoint(
+        trial=winner.record.trial, metric=ranking.metric, value=winner.value,
+        candidates=sum(row.rank is not None for row in ranking.rows), verdict=verdict,
+        configuration=_describe_configuration(ranking, configuration), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
+    )  # fmt: skip
+    return register(
+        study,
+        uri,
+        name,
+        alias,
+        choice,
+        lambda: weights_folder(open_study(results, ranking.study), winner.record, storage),
+        _export,
+    )
+
+
+def describe_registered(done: Registered) -> str:
+    """Return in one line what was registered."""
+    made = "" if done.is_new else ", which it was already"
+    return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
+
+
+def _describe_configuration(ranking: Ranking, best: Configuration | None) -> str:
+    if best is None:
+        return ""
+    return (
+        f"It is the best seed of configuration {best.point}, which was chosen by its mean `{ranking.metric}` of "
+        f"{number(best.mean, 5)} over {best.complete} of {best.planned} seeds."
+    )
+
+
+def _export(checkpoint: Path, file: Path) -> str:
+    from study.export import export_graph
+
+    return export_graph(checkpoint, file)
+
+
+def print_best(
+    ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, Any], configuration: Configuration | None = None
+) -> None:
+    """Print the winning checkpoint, or the recommended one, and how sure the place of the best is."""
+>>>>>>> 9d636f7 (Recommend a cheaper checkpoint where it surely gives away next to nothing)
     record = winner.record
     if ranking.configurations:
-        metrics = _print_configuration(ranking, ranking.configurations[0])
+        metrics = _print_configuration(ranking, configuration or ranking.configurations[0])
     else:
-        typer.echo(f"best of {ranking.study} by {ranking.metric}: trial {record.trial} ({record.state})")
+        word = "best" if winner.rank == 1 else "recommended"
+        typer.echo(f"{word} of {ranking.study} by {ranking.metric}: trial {record.trial} ({record.state})")
         typer.echo(f"  {ranking.metric:12s} {number(winner.value, 5)} at epoch {record.epoch} of {record.epochs_run}")
         metrics = record.metrics
     others = [key for key in ("val_auc", "val_accuracy", "val_f1", "val_loss") if key != ranking.metric]
@@ -238,7 +344,8 @@ def front_certainty(ranking: Ranking) -> str:
 
 def _print_configuration(ranking: Ranking, best: Configuration) -> Mapping[str, float]:
     ran = f"{best.complete} of {best.planned} seeds ran to the end"
-    typer.echo(f"best of {ranking.study} by mean {ranking.metric}: configuration {best.point} ({ran})")
+    word = "best" if best.rank == 1 else "recommended"
+    typer.echo(f"{word} of {ranking.study} by mean {ranking.metric}: configuration {best.point} ({ran})")
     spread = "" if best.sd is None else f", standard deviation {number(best.sd, 5)} between seeds"
     typer.echo(f"  {ranking.metric:12s} {number(best.mean, 5)} mean{spread}")
     means = {key: best.mean_of(key) for key in best.counted[0].metrics}
