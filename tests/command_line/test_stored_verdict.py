@@ -222,5 +222,5 @@ def test_a_configuration_is_recommended_by_its_best_trial(tmp_path: Path, capsys
     assert (advice.key, advice.configuration.point, advice.as_json()["point"]) == (0, 0, 0)
     assert advice.winner.record is advice.configuration.best
     print_best(ranking, advice.winner, verdict.certainty, advice.configuration)
-    if not advice.is_leader:
-        assert "recommended of s by mean val_auc: configuration 0" in capsys.readouterr().out
+    assert not advice.is_leader
+    assert "recommended of s by mean val_auc: configuration 0" in capsys.readouterr().out
