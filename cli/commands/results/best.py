@@ -127,7 +127,6 @@ def best(
             ranking,
             winner,
             certainty["text"] if advice is None else f"{certainty['text']}; recommended: {advice.text}",
-            first,
             looks,
             name=register,
             alias=alias,
@@ -142,8 +141,8 @@ def best(
         raise typer.Exit(fault is not None)
     if json:
         row = configuration_json(ranking, first) if first else trial_json(ranking, winner)
-        print_json({**row, "certainty": certainty, "recommended": advice and advice.as_json(), "test": own and {**asdict(own), "interval": tested and asdict(tested)},
-                   
+        print_json({**row, "certainty": certainty, "recommended": advice and advice.as_json(),
+                    "test": own and {**asdict(own), "interval": tested and asdict(tested)},
                     "test_looks": [asdict(look) for look in looks], "registered": done and asdict(done),
                     "checkpoint_fault": fault})  # fmt: skip
         _warn_of(fault)
@@ -195,88 +194,10 @@ def _looks(
     return open_study(results, ranking.study).looks
 
 
-<<<<<<< HEAD
-def print_best(ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, Any]) -> None:
-    """Print the winning checkpoint and how sure its place is."""
-=======
-def register_best(
-    results: Path,
-    ranking: Ranking,
-    winner: RankedTrial,
-    verdict: str,
-    configuration: Configuration | None,
-    looks: tuple[FinalLook, ...],
-    *,
-    name: str,
-    alias: str,
-    tracking_uri: str | None,
-    storage: str | None = None,
-) -> Registered:
-    """Send MLflow what it lacks of a study, and make its best checkpoint a version of the registered model ``name``.
-
-    ``verdict`` says how sure its lead is; without a ``tracking_uri`` the study's own server is used.
-
-    Raises:
-        ExportError: the weights were not kept, or are damaged.
-        TrackingError: the server is away, refuses, or does not know the trial.
-    """
-    from study.paths import Layout
-    from study.storage.lock import is_driven
-    from tracking.exporter.sync import sync
-    from tracking.models.description import SelectedCheckpoint
-    from tracking.models.model_registry import register
-    from tracking.run_ids import tracking_uri_of
-    from tracking.tracking_uri import default_tracking_uri
-
-    layout = Layout(results)
-    study = layout.study(ranking.study)
-    uri = default_tracking_uri(layout, tracking_uri_of(study, tracking_uri))
-    if not is_driven(study):  # the driver of a running study sends what there is itself
-        sync(layout, study, uri)
-    own = look_at(looks, winner)
-    assert winner.value is not None
-    choice = SelectedCheckpoint(
-        trial=winner.record.trial, metric=ranking.metric, value=winner.value,
-        candidates=sum(row.rank is not None for row in ranking.rows), verdict=verdict,
-        configuration=_describe_configuration(ranking, configuration), look=own, look_text=describe_test_evaluations(looks, own) if own else "",
-    )  # fmt: skip
-    return register(
-        study,
-        uri,
-        name,
-        alias,
-        choice,
-        lambda: weights_folder(open_study(results, ranking.study), winner.record, storage),
-        _export,
-    )
-
-
-def describe_registered(done: Registered) -> str:
-    """Return in one line what was registered."""
-    made = "" if done.is_new else ", which it was already"
-    return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
-
-
-def _describe_configuration(ranking: Ranking, best: Configuration | None) -> str:
-    if best is None:
-        return ""
-    return (
-        f"It is the best seed of configuration {best.point}, which was chosen by its mean `{ranking.metric}` of "
-        f"{number(best.mean, 5)} over {best.complete} of {best.planned} seeds."
-    )
-
-
-def _export(checkpoint: Path, file: Path) -> str:
-    from study.export import export_graph
-
-    return export_graph(checkpoint, file)
-
-
 def print_best(
     ranking: Ranking, winner: RankedTrial, certainty: Mapping[str, Any], configuration: Configuration | None = None
 ) -> None:
     """Print the winning checkpoint, or the recommended one, and how sure the place of the best is."""
->>>>>>> 9d636f7 (Recommend a cheaper checkpoint where it surely gives away next to nothing)
     record = winner.record
     if ranking.configurations:
         metrics = _print_configuration(ranking, configuration or ranking.configurations[0])

@@ -58,7 +58,7 @@ def register_best(
     choice = SelectedCheckpoint(
         trial=winner.record.trial, metric=ranking.metric, value=winner.value,
         candidates=sum(row.rank is not None for row in ranking.rows), verdict=verdict,
-        configuration=_configuration(ranking), look=own, look_text=look_text,
+        configuration=_configuration(ranking, winner), look=own, look_text=look_text,
         decision=Decision(facts.temperature, facts.threshold, facts.score_threshold), card=facts.card,
     )  # fmt: skip
     return register(
@@ -95,10 +95,10 @@ def describe_registered(done: Registered) -> str:
     return f"  registered   {done.name} version {done.version} as {done.alias}{made}: {done.uri} at {done.tracking_uri}"
 
 
-def _configuration(ranking: Ranking) -> str:
+def _configuration(ranking: Ranking, winner: RankedTrial) -> str:
     if not ranking.configurations:
         return ""
-    best = ranking.configurations[0]
+    best = next(each for each in ranking.configurations if winner.record in each.trials)
     return (
         f"It is the best seed of configuration {best.point}, which was chosen by its mean `{ranking.metric}` of "
         f"{number(best.mean, 5)} over {best.complete} of {best.planned} seeds."
