@@ -92,8 +92,9 @@ def estimates(scored: Scored) -> list[Estimate]:
         if called and not scored.missing:
             rows.append(_fraction(f"precision.{name}", hits, called))
     rows.append(_by_images("loss", scored, decided=False))
-    confidence = np.take_along_axis(scored.probabilities, scored.predicted[:, None], axis=1)[:, 0]
-    rows.append(Estimate("ece", calibrate(confidence, right).error, math.nan, math.nan))
+    likeliest = scored.probabilities.argmax(axis=1)  # whatever the threshold, as in val_ece
+    error = calibrate(scored.probabilities.max(axis=1), likeliest == scored.labels).error
+    rows.append(Estimate("ece", error, math.nan, math.nan))
     return rows
 
 

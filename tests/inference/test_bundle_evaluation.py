@@ -12,6 +12,7 @@ from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
 from study.inference.evaluation import Scored, compare, estimates, reorder, verdict
 from study.inference.evaluation_page import Evaluation, Rival, evaluation_page
+from study.training.metrics import evaluate
 
 TWO, THREE = ("off", "on"), ("top", "middle", "bottom")
 RNG = np.random.default_rng(7)
@@ -42,6 +43,8 @@ def test_values_are_those_of_scikit_learn(classes: tuple[str, ...]) -> None:
     assert found["auc"].value == pytest.approx(auc)
     own = of.probabilities[np.arange(60), of.labels]
     assert found["loss"].value == pytest.approx(-np.log(own).mean())
+    logits = np.log(of.probabilities)
+    assert found["ece"].value == pytest.approx(evaluate(logits, of.labels, classes)["ece"])
     for each in found.values():
         if each.name != "ece":
             assert each.low <= each.value <= each.high
