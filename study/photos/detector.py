@@ -28,12 +28,15 @@ RETRY_MIN_SCORE = 0.7
 MIN_SIDE_PX = 16
 _CLOSE_UP_PX = 320
 _TINY_PX = 112
-_LARGE_PX = (1280, 2560, 5120)
+_LARGE_PX = (1280, 2560, 6144)
 _PADDING = 0.35
+_SMALL_FACE_PX = 24
 _TILE_PX = 2560
 _TILE_OVERLAP_PX = 256
 _MAX_OVERLAP = 0.3
-_MOST_FACES = 5000
+_SAME_FACE = 0.5
+_KEEP_ALL = 1.0
+_MOST_CANDIDATES = 20_000
 
 
 class Box(NamedTuple):
@@ -72,15 +75,16 @@ class FaceDetector:
         # OpenCV 5 warns about a setting that it makes itself.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self._net = cv2.FaceDetectorYN.create(
-            "onnx", _model(), np.array([], np.uint8), (FIRST_PASS_PX, FIRST_PASS_PX), MIN_SCORE, _MAX_OVERLAP,
-            _MOST_FACES,
+            "onnx", _model(), np.array([], np.uint8), (FIRST_PASS_PX, FIRST_PASS_PX), MIN_SCORE, _KEEP_ALL,
+            _MOST_CANDIDATES,
         )  # fmt: skip
 
     def detect(self, photo: Photo) -> list[DetectedFace]:
         """Return every face, the largest first.
 
-        The first pass sees the photograph with a longer side of at most 640 px. Where it finds nothing, others see it
-        smaller with a border, for faces that fill it, or larger, and must be more certain.
+        The first pass sees the photograph with a longer side of at most 640 px. Where it finds nothing, the next sees
+        it smaller with a border, for faces that fill it. Where nothing or a small face was found, further ones see it
+        larger. All but the first must be more certain.
 
         Raises:
             DataError: the photograph is too small to hold a face.
@@ -91,10 +95,15 @@ class FaceDetector:
                 f"{photo.shape[1]} x {photo.shape[0]}"
             )
         longer = max(photo.shape[:2])
-        faces = self._look(photo, min(1.0, FIRST_PASS_PX / longer), 0.0, MIN_SCORE)
-        for scale, padding in () if faces else _retries(longer):
-            if faces := self._look(photo, scale, padding, RETRY_MIN_SCORE):
+        scale = min(1.0, FIRST_PASS_PX / longer)
+        faces = self._look(photo, scale, 0.0, MIN_SCORE)
+        if not faces and (close_up := self._look(photo, _close_up_scale(longer), _PADDING, RETRY_MIN_SCORE)):
+            faces = close_up
+        for target_px in _LARGE_PX:
+            if scale == 1 or (faces and min(face.size_px for face in faces) * scale > _SMALL_FACE_PX):
                 break
+            scale = min(1.0, target_px / longer)
+            faces = _distinct(faces, self._look(photo, scale, 0.0, RETRY_MIN_SCORE))
         return sorted(faces, key=lambda face: -face.size_px)
 
     def _look(self, photo: Photo, scale: float, padding: float, min_score: float) -> list[DetectedFace]:
@@ -108,26 +117,22 @@ class FaceDetector:
             seen = np.asarray(padded, np.uint8)
         self._net.setScoreThreshold(min_score)
         per_px = np.array((width / size[0], height / size[1]))
-        faces = []
+        found = [np.empty((0, 15))]
         for left, top, tile in _tiles(seen):
             self._net.setInputSize((tile.shape[1], tile.shape[0]))
             try:
                 _, rows = self._net.detect(np.ascontiguousarray(tile[..., ::-1]))
             except cv2.error as exc:
                 raise DataError(f"OpenCV cannot look for faces in {width} x {height} px: {exc}") from exc
-            corner = np.array((left - border, top - border))
-            faces += [_face(row, corner, per_px) for row in np.asarray(rows if rows is not None else (), np.float64)]
-        return _distinct([face for face in faces if _is_inside(face.box, width, height)])
+            if rows is not None:
+                found.append(_in_photo(np.asarray(rows, np.float64), np.array((left - border, top - border)), per_px))
+        faces = [_face(row) for row in _merged(np.concatenate(found))]
+        return [face for face in faces if _is_inside(face.box, width, height)]
 
 
-def _retries(longer_px: int) -> Iterator[tuple[float, float]]:
-    """Yield scale and padding of the passes after the first."""
-    yield min(max(1.0, _TINY_PX / longer_px), _CLOSE_UP_PX / longer_px), _PADDING
-    for target_px in _LARGE_PX:
-        if longer_px > FIRST_PASS_PX:
-            yield min(1.0, target_px / longer_px), 0.0
-        if longer_px <= target_px:
-            return
+def _close_up_scale(longer_px: int) -> float:
+    """Return the scale for a face that fills its photograph, which may be tiny."""
+    return min(max(1.0, _TINY_PX / longer_px), _CLOSE_UP_PX / longer_px)
 
 
 def _tiles(picture: Photo) -> Iterator[tuple[int, int, Photo]]:
@@ -145,29 +150,48 @@ def _tile_starts(length: int) -> list[int]:
     return [round(at * (length - _TILE_PX) / (count - 1)) for at in range(count)]
 
 
-def _distinct(faces: Sequence[DetectedFace]) -> list[DetectedFace]:
-    """Return the faces without those that lie on a more certain one, as parts that overlap find them twice."""
-    kept: list[DetectedFace] = []
-    for face in sorted(faces, key=lambda each: -each.score):
-        if all(_overlap(face.box, other.box) <= _MAX_OVERLAP for other in kept):
-            kept.append(face)
-    return kept
+def _in_photo(
+    rows: npt.NDArray[np.float64], origin: npt.NDArray[np.int64], per_px: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return YuNet's rows, [N, 15], as left, top, right, bottom, five points and score in pixels of the photograph."""
+    corners = np.concatenate((rows[:, :2], rows[:, :2] + rows[:, 2:4], rows[:, 4:14]), axis=1)
+    points = (corners.reshape(-1, 7, 2) + origin) * per_px
+    return np.concatenate((points.reshape(-1, 14), rows[:, 14:]), axis=1)
 
 
-def _overlap(first: Box, second: Box) -> float:
-    """Return the intersection over the union."""
-    wide = min(first.right, second.right) - max(first.left, second.left)
-    tall = min(first.bottom, second.bottom) - max(first.top, second.top)
-    shared = max(0.0, wide) * max(0.0, tall)
-    areas = sum((box.right - box.left) * (box.bottom - box.top) for box in (first, second))
-    return shared / max(areas - shared, 1e-9)
+def _merged(rows: npt.NDArray[np.float64]) -> list[npt.NDArray[np.float64]]:
+    """Return one row for each face: the mean of those that lie nearly alike, weighted by score, with the best score.
+
+    Plain suppression keeps one of several nearly as certain, and which one changes with the least change of a pixel.
+    """
+    rows = rows[np.argsort(-rows[:, 14], kind="stable")]
+    faces = []
+    while len(rows):
+        overlap = _overlaps(rows[0], rows)
+        overlap[0] = 1.0  # even of a box without an area
+        alike = rows[overlap > _SAME_FACE]
+        weights = np.square(alike[:, 14:])
+        faces.append(np.append((alike[:, :14] * weights).sum(axis=0) / weights.sum(), rows[0, 14]))
+        rows = rows[overlap <= _MAX_OVERLAP]
+    return faces
 
 
-def _face(row: npt.NDArray[np.float64], origin: npt.NDArray[np.int64], per_px: npt.NDArray[np.float64]) -> DetectedFace:
-    """Return the face of a row of YuNet: left, top, width, height, five points, score."""
-    corner, size = (row[:2] + origin) * per_px, row[2:4] * per_px
-    box = Box(*corner.tolist(), *(corner + size).tolist())
-    return DetectedFace(box, (row[4:14].reshape(5, 2) + origin) * per_px, float(row[14]))
+def _overlaps(row: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the intersection over the union of a row's box and those of others; 1 for the row itself."""
+    sides = np.minimum(row[2:4], rows[:, 2:4]) - np.maximum(row[:2], rows[:, :2])
+    shared = np.maximum(sides, 0.0).prod(axis=1)
+    areas = (rows[:, 2:4] - rows[:, :2]).prod(axis=1) + (row[2:4] - row[:2]).prod()
+    return np.asarray(shared / np.maximum(areas - shared, 1e-9), np.float64)
+
+
+def _distinct(faces: Sequence[DetectedFace], others: Sequence[DetectedFace]) -> list[DetectedFace]:
+    """Return faces, and of others those that lie on none of them."""
+    boxes = np.array([face.box for face in faces]).reshape(-1, 4)
+    return [*faces, *(other for other in others if (_overlaps(np.array(other.box), boxes) <= _MAX_OVERLAP).all())]
+
+
+def _face(row: npt.NDArray[np.float64]) -> DetectedFace:
+    return DetectedFace(Box(*row[:4].tolist()), row[4:14].reshape(5, 2), float(row[14]))
 
 
 def _is_inside(box: Box, width: int, height: int) -> bool:
