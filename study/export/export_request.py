@@ -100,16 +100,15 @@ class ExportOptions:
 
 
 def parse_formats(text: str) -> tuple[Format, ...]:
-    """Return the formats that a list such as ``onnx,pt2`` names, in the order of ``FORMATS``.
+    """Return the formats that a list such as ``onnx,pt2`` names, in the order of ``FORMATS``, beside safetensors.
 
     Raises:
         UsageError: it names another.
     """
     named = [name.strip() for name in text.split(",") if name.strip()]
-    if unknown := [name for name in named if name not in FORMATS]:
-        raise UsageError(
-            f"--formats must be some of {','.join(FORMATS)}, got {unknown[0]!r}; safetensors is always there"
-        )
+    if unknown := [name for name in named if name not in (*FORMATS, "safetensors")]:
+        known = ",".join(("safetensors", *FORMATS))
+        raise UsageError(f"--formats must be some of {known}, of which the first is always there, got {unknown[0]!r}")
     return tuple(name for name in FORMATS if name in named)
 
 

@@ -263,7 +263,7 @@ def fuzz(count: int, seed: int, place: Path, first: int = 0) -> Tally:
             ["list"], ["show", STUDY], ["show", f"{STUDY}/0"], ["compare", STUDY], ["best", STUDY],
         ]  # fmt: skip
         if number % EXPORT_EVERY == 0:
-            commands.append(["export-best", STUDY, "--out", place / "bundle"])
+            commands.append(["export-best", STUDY, "--out", place / "bundle", "--formats", "safetensors"])
         for command in commands:
             fault = _run([*command, "--results", results], tally)
             if fault is None and (mark.exists() or snapshot(outside) != before):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands import TINY, study, study_error, study_json, study_stdout
+from commands import ONLY_WEIGHTS, TINY, study, study_error, study_json, study_stdout
 from sklearn.metrics import roc_auc_score
 
 from cli.queries.field_getters import mode_of
@@ -100,7 +100,7 @@ def test_a_look_scores_the_checkpoint_once_and_is_remembered_everywhere(results:
     assert [(look.trial, look.ranked_by) for look in looks] == [(answer["trial"], "val_auc")]
 
     bundle = results.parent / "bundle"
-    study_stdout("export-best", "tiny", "--results", results, "--out", bundle)
+    study_stdout("export-best", *ONLY_WEIGHTS, "tiny", "--results", results, "--out", bundle)
     config = json.loads((bundle / "config.json").read_text())
     assert config["test"]["metrics"] == answer["test"]["metrics"]
     assert "for the first time" in config["test"]["note"]
@@ -123,7 +123,7 @@ def test_another_checkpoint_is_refused_and_on_record_when_it_is_insisted_on(resu
     refused = study_error("best", "tiny", "--results", results, "--metric", metric, "--test")
     assert f"the test images are looked at once, but were scored with trial {first['trial']}" in refused
     bundle = results.parent / "bundle"
-    study_stdout("export-best", "tiny", "--results", results, "--metric", metric, "--out", bundle)
+    study_stdout("export-best", *ONLY_WEIGHTS, "tiny", "--results", results, "--metric", metric, "--out", bundle)
     assert "not scored" in json.loads((bundle / "config.json").read_text())["test"]["note"]
     assert len(best(results)["test_looks"]) == 1, "a bundle is no reason to look again"
 

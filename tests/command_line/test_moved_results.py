@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from commands import study, study_error, study_json, study_process, study_stdout
+from commands import ONLY_WEIGHTS, study, study_error, study_json, study_process, study_stdout
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout
@@ -37,7 +37,7 @@ def test_every_command_finds_what_is_in_the_folder(moved: Path, tmp_path: Path) 
     assert best["checkpoint_fault"] is None
     done = study("best", STUDY, "--path", "--results", moved)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{best['checkpoint']}\n", "")
-    exported = study_json("export-best", STUDY, "--results", moved, "--out", tmp_path / "bundle")
+    exported = study_json("export-best", *ONLY_WEIGHTS, STUDY, "--results", moved, "--out", tmp_path / "bundle")
     assert (exported["trial"], exported["max_score_difference"]) == (0, pytest.approx(0.0, abs=1e-3))
     assert study_json("show", f"{STUDY}/1", "--results", moved)["checkpoint"].startswith(str(moved))
     assert len(study_json("compare", STUDY, "--results", moved)) == 4
@@ -50,7 +50,7 @@ def test_a_study_that_lies_at_the_old_place_is_never_taken_for_it(moved: Path, t
     journal = moved / "studies" / STUDY / "ledger.journal"
     journal.write_text(journal.read_text().replace(str(OLD_PLACE), str(there)))
     before = files_of(there)
-    study_json("export-best", STUDY, "--results", moved, "--out", tmp_path / "bundle")
+    study_json("export-best", *ONLY_WEIGHTS, STUDY, "--results", moved, "--out", tmp_path / "bundle")
     own = moved / "studies" / STUDY / "trials" / "00000" / "epoch-0002" / WEIGHTS
     assert (tmp_path / "bundle" / WEIGHTS).read_bytes() == own.read_bytes()
     assert files_of(there) == before
@@ -117,7 +117,10 @@ def test_a_renamed_study_has_one_name(moved: Path, tmp_path: Path) -> None:
     assert listed["name"] == "after"
     assert study_json("show", "after", "--results", moved)["name"] == "after"
     assert study_json("best", "after", "--results", moved)["study"] == "after"
-    assert study_json("export-best", "after", "--results", moved, "--out", tmp_path / "b")["study"] == "after"
+    assert (
+        study_json("export-best", *ONLY_WEIGHTS, "after", "--results", moved, "--out", tmp_path / "b")["study"]
+        == "after"
+    )
     assert study("compare", "after", "--results", moved).returncode == 0
     study_stdout("sync", "after", "--results", moved)
     assert study("show", STUDY, "--results", moved).returncode == 1
@@ -187,8 +190,8 @@ def test_a_storage_outside_is_named_once(moved: Path, tmp_path: Path) -> None:
     layout.journal.write_text(journal.replace(f"{OLD_PLACE}/studies/{STUDY}/trials", str(root)))
     refused = study_error("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
     assert f"give --storage {storage}" in refused
-    study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "b", "--storage", storage)
-    study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "c")
+    study_stdout("export-best", *ONLY_WEIGHTS, STUDY, "--results", moved, "--out", tmp_path / "b", "--storage", storage)
+    study_stdout("export-best", *ONLY_WEIGHTS, STUDY, "--results", moved, "--out", tmp_path / "c")
     assert StudyStorage.open(layout).record(0).checkpoint == str(root / "00000" / "epoch-0002")
 
 
@@ -199,7 +202,7 @@ def test_a_storage_in_the_results_folder_moves_with_it(moved: Path, tmp_path: Pa
     layout.storage.write_text(json.dumps({"given": place, "root": f"{place}/before-12345678"}))
     journal = layout.journal.read_text()
     layout.journal.write_text(journal.replace(f"{OLD_PLACE}/studies/{STUDY}/trials", f"{place}/before-12345678"))
-    study_stdout("export-best", STUDY, "--results", moved, "--out", tmp_path / "b")
+    study_stdout("export-best", *ONLY_WEIGHTS, STUDY, "--results", moved, "--out", tmp_path / "b")
 
 
 def test_a_home_is_expanded_everywhere(moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +213,7 @@ def test_a_home_is_expanded_everywhere(moved: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("STUDY_RESULTS", place)
     assert study_json("list")[0]["name"] == STUDY
     monkeypatch.delenv("STUDY_RESULTS")
-    study_json("export-best", STUDY, "--results", place, "--out", "~/bundle")
+    study_json("export-best", *ONLY_WEIGHTS, STUDY, "--results", place, "--out", "~/bundle")
     assert (tmp_path / "bundle" / WEIGHTS).is_file()
     listed = study_json("list", "--tracking-uri", f"sqlite:///{place}/mlflow.db")
     assert [summary["name"] for summary in listed] == [STUDY]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study, study_error, study_json, study_stdout
+from commands import ONLY_WEIGHTS, study, study_error, study_json, study_stdout
 
 from study.data.synthetic_faces import write_folder
 
@@ -97,7 +97,7 @@ def test_another_study_goes_on_from_a_run(folder: Path) -> None:
 
 def test_a_bundle_of_three_classes_scores_each(folder: Path) -> None:
     out = folder / "bundle"
-    study_stdout("export-best", "three", "--results", folder / "results", "--out", out)
+    study_stdout("export-best", *ONLY_WEIGHTS, "three", "--results", folder / "results", "--out", out)
     config = json.loads((out / "config.json").read_text())
     assert config["classes"] == ["improper", "masked", "unmasked"]
     assert config["architecture"]["outputs"] == 3

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import study, study_process
+from commands import ONLY_WEIGHTS, study, study_process
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout, StudyLayout
@@ -77,7 +77,9 @@ def text_below(results: Path) -> bytes:
 
 
 def run(command: str, layout: StudyLayout, out: Path) -> subprocess.CompletedProcess[str]:
-    more = ["--out", out / "bundle"] if command == "export-best" else ["--all"] if command == "sync" else []
+    more = (
+        ["--out", out / "bundle", *ONLY_WEIGHTS] if command == "export-best" else ["--all"] if command == "sync" else []
+    )
     call = study_process if command == "resume" else study
     return call(command, STUDY, *more, "--results", layout.results)
 

@@ -114,7 +114,7 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
 def test_a_bundle_says_how_it_was_measured_and_selected(results: Path, tmp_path: Path) -> None:
     best = study_json("best", "tiny", "--results", results)
     assert isinstance(best, dict)
-    options = ("--formats", "", "--threshold", "recall=0.9")
+    options = ("--formats", "safetensors", "--threshold", "recall=0.9")
     done = study("export-best", "tiny", "--out", tmp_path / "bundle", *options, "--results", results)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "bundle" / "metrics.json").read_text())
@@ -140,7 +140,7 @@ def test_a_bundle_says_how_it_was_measured_and_selected(results: Path, tmp_path:
 def test_the_study_file_of_a_bundle_trains_the_same_checkpoint(
     results: Path, tmp_path: Path, shared_cluster: None
 ) -> None:
-    exported = study_json("export-best", "--out", tmp_path / "bundle", "--formats", "", "--results", results)
+    exported = study_json("export-best", "--out", tmp_path / "bundle", "--formats", "safetensors", "--results", results)
     assert isinstance(exported, dict)
     again = study("run", tmp_path / "bundle" / "reproduce.yaml", "--results", tmp_path / "again")
     assert again.returncode == 0, again.stderr
@@ -154,7 +154,9 @@ def test_another_trial_is_exported_by_name_without_a_look_at_the_test_images(res
     assert isinstance(best, dict)
     other = (best["trial"] + 1) % 3
     run = ("--run", f"tiny/{other}")
-    exported = study_json("export-best", *run, "--out", tmp_path / "b", "--formats", "", "--results", results)
+    exported = study_json(
+        "export-best", *run, "--out", tmp_path / "b", "--formats", "safetensors", "--results", results
+    )
     assert isinstance(exported, dict)
     assert exported["trial"] == other
     assert "kept for the best checkpoint" in exported["test"]["note"]

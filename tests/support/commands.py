@@ -30,6 +30,9 @@ search: {sampler: tpe, trials: 3, seed: 0, pruner: none}
 resources: {cpus_per_trial: 1, gpus_per_trial: 0, max_concurrent_trials: 1}
 """
 
+ONLY_WEIGHTS = ("--formats", "safetensors")
+"""For `export-best`, where the other formats of a model are not the subject and would take long."""
+
 
 def study(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run one command in this process to its end and return what it printed.

@@ -136,6 +136,8 @@ def _limits(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     ]
     if metrics["data"]["source"].startswith("drawn"):
         lines.append("It was trained on drawn faces and knows nothing about photographs.")
+    if "framing" in config["preprocessing"]:
+        lines.append("It knows faces cut out as `preprocessing.framing` in `config.json` says; cut out others alike.")
     if not metrics["shifted"]:
         lines.append("It was never measured on pictures that differ from its training pictures on purpose.")
     return " ".join(lines)
