@@ -14,7 +14,8 @@ from study.errors import BundleError
 FORMAT = 2
 FORMATS = (1, 2)
 """Those that are read; 1 has neither a temperature nor sums."""
-_MAX_SIZE_PX = 16_384
+_MAX_SIZE_PX = 1024
+"""The largest that a study may have."""
 
 
 @dataclass(frozen=True)
