@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import study
+from commands import study, study_json
 from predicted_study import ABLATION, SEARCH, store
 
 from study.config_file import load_spec
@@ -22,9 +22,7 @@ budget: {{wall_clock: 1 min}}
 
 
 def _planned(results: Path, *arguments: object) -> Any:
-    found = study("confirm", *arguments, "--dry-run", "--results", results, "--json")
-    assert found.returncode == 0, found.stderr
-    return json.loads(found.stdout)
+    return study_json("confirm", *arguments, "--dry-run", "--results", results)
 
 
 def test_of_a_search_the_first_ones_run_again_with_fresh_seeds(tmp_path: Path) -> None:
@@ -92,9 +90,8 @@ def test_what_cannot_be_confirmed_is_refused_with_a_way_out(tmp_path: Path) -> N
 def test_it_runs_as_a_study_of_its_own_whose_verdict_is_about_configurations(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, TINY, ended=lambda run: StopReason.PRUNED if run.trial % 2 else StopReason.FINISHED)
-    done = study("confirm", "tiny", "--top", "2", "--seeds", "2", "--results", results, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["counts"]["COMPLETE"] == 4
+    done = study_json("confirm", "tiny", "--top", "2", "--seeds", "2", "--results", results)
+    assert done["counts"]["COMPLETE"] == 4
     best = json.loads(study("best", "tiny-confirm", "--results", results, "--json").stdout)
     assert best["certainty"]["about"] == "configurations"
     shown = json.loads(study("show", "tiny-confirm", "--results", results, "--json").stdout)

@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from engine_fakes import DATA, Listener, drive, make_spec, story
+from engine_fakes import DATA, Listener, drive, make_spec, stories
 
 from study.errors import StudyStorageError
 from study.paths import StudyLayout
-from study.records import TrialRecord
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
 from tracking.outbox.outbox import Outbox, Position, load_position, read_lines, save_position
 
+pytestmark = pytest.mark.usefixtures("no_flushing")
 SPEC = make_spec(trials=3, epochs=2, seed=1)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_flushing() -> Iterator[None]:
-    """Spare the disk."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        yield
-
-
-def told(records: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
-    """Return stories but for where the study lies."""
-    stories = [story(record) for record in records]
-    return [
-        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in fields)
-        for fields in stories
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +68,7 @@ def opened(layout: StudyLayout) -> str | None:
 
 
 def test_a_journal_cut_after_any_line_comes_to_the_same_end(small: StudyLayout, tmp_path: Path) -> None:
-    whole = told(StudyStorage.open(small).records())
+    whole = stories(StudyStorage.open(small).records())
     lines = small.journal.read_bytes().splitlines(keepends=True)
     first = next(at for at, line in enumerate(lines) if b"trial_id" in line or b'"op_code":4' in line)
     for count in range(first, len(lines)):
@@ -95,7 +76,7 @@ def test_a_journal_cut_after_any_line_comes_to_the_same_end(small: StudyLayout, 
         layout.root.mkdir()
         layout.journal.write_bytes(b"".join(lines[:count]))
         drive(layout, Listener(), evaluates=True)
-        assert told(StudyStorage.open(layout).records()) == whole, count
+        assert stories(StudyStorage.open(layout).records()) == whole, count
 
 
 def test_an_outbox_cut_anywhere_keeps_its_whole_lines(small: StudyLayout, tmp_path: Path) -> None:

@@ -6,21 +6,19 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from commands import study_without_root_rights
-from engine_fakes import DATA, CatchingUp, check_whole, drive, make_spec, story
+from engine_fakes import DATA, CatchingUp, check_whole, drive, make_spec, stories
 from faulty_files import FAULTS, FaultyDisk
 from recorders import Script
 
 from study.errors import StudyError, TrackingError
 from study.events import EpochReported, Event, TrialFinished
 from study.paths import Layout, StudyLayout
-from study.records import TrialRecord
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
 from tracking.client.client import TrackingClient
@@ -28,6 +26,7 @@ from tracking.exporter.sync import sync
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import own_tracking_uri
 
+pytestmark = pytest.mark.usefixtures("no_flushing")
 SPEC = make_spec(trials=3, epochs=2, seed=1)
 MESSAGES = {
     "full": os.strerror(errno.ENOSPC),
@@ -59,14 +58,6 @@ class Mailer(CatchingUp):
         return [line.event for line in read_lines(self.path) if isinstance(line.event, kind)]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def no_flushing() -> Iterator[None]:
-    """Spare the real disk; the faulty one still counts what is flushed."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda handle: None)
-        yield
-
-
 def run(root: Path) -> Mailer:
     """Begin a study or go on with it, to its end."""
     layout = StudyLayout(root)
@@ -86,19 +77,10 @@ def of_a_worker(path: str) -> bool:
     return "/trials" in path
 
 
-def told(records: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
-    """Return stories but for where the study lies."""
-    stories = [story(record) for record in records]
-    return [
-        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in fields)
-        for fields in stories
-    ]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
     root = tmp_path_factory.mktemp("whole") / "study"
-    return told(check_whole(StudyLayout(root), run(root)))  # type: ignore[arg-type]
+    return stories(check_whole(StudyLayout(root), run(root)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", FAULTS)
@@ -112,7 +94,7 @@ def test_every_write_may_fail(tmp_path: Path, undisturbed: list[tuple[object, ..
         said, acknowledged = run_until_a_fault(root, kind, at)
         assert MESSAGES[kind] in said, (at, said)
         assert_kept(root, acknowledged, at)
-        assert told(check_whole(StudyLayout(root), run(root))) == undisturbed, at  # type: ignore[arg-type]
+        assert stories(check_whole(StudyLayout(root), run(root))) == undisturbed, at  # type: ignore[arg-type]
 
 
 def run_until_a_fault(root: Path, kind: str, at: int) -> tuple[str, list[Event]]:
@@ -206,13 +188,6 @@ class Backend:
         runs = list(client.search([experiment.id], ""))
         assert len({run.name for run in runs}) == len(runs)
         return {run.name: (run.status, dict(run.metrics)) for run in runs}
-
-
-@pytest.fixture(scope="module")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
-    TrackingClient(f"sqlite:///{path}").experiments()
-    return path
 
 
 def test_a_read_only_results_folder_is_said_and_can_be_read(tmp_path: Path) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from commands import study
-from photo_kit import Placed, photograph, portrait, save
+from commands import study, study_error, study_json, study_stdout
+from photo_kit import Placed, photograph, pixels, portrait, save, table
 from PIL import Image
 
 from study.data.framing import Framing, read_framing
@@ -18,18 +15,8 @@ from study.photos.detector import FaceDetector
 from study.photos.faces import read_faces
 
 
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "faces.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def files(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def pixels(path: Path) -> npt.NDArray[np.int64]:
-    with Image.open(path) as picture:
-        return np.asarray(picture, np.int64)
 
 
 @pytest.fixture
@@ -43,10 +30,9 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_every_face_is_a_picture_in_the_folder_of_its_photograph(photos: Path, tmp_path: Path) -> None:
-    done = study("data", "crop", photos, tmp_path / "out", "--size", 64)
-    assert done.returncode == 0, done.stderr
-    assert "faces        3 in 3 photographs" in done.stdout
-    assert "no face      1: the centre was cut out\n  val/b/none.jpg" in done.stdout
+    done = study_stdout("data", "crop", photos, tmp_path / "out", "--size", 64)
+    assert "faces        3 in 3 photographs" in done
+    assert "no face      1: the centre was cut out\n  val/b/none.jpg" in done
     assert files(tmp_path / "out") == [
         "contact_sheets/faces_1.jpg", "faces.csv", "framing.json", "train/a/two-1.jpg", "train/a/two-2.jpg",
         "val/b/none-0.jpg", "val/b/one-1.jpg",
@@ -91,9 +77,7 @@ def test_pictures_that_cannot_be_read_are_rows_with_a_reason(tmp_path: Path) -> 
     save(np.zeros((1, 1, 3), np.uint8), source / "pixel.png")
     save(np.zeros((10_000, 1, 3), np.uint8), source / "line.png")
     Image.new("1", (30_000, 30_000)).save(source / "bomb.png")
-    done = study("data", "crop", source, tmp_path / "out", "--json")
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = study_json("data", "crop", source, tmp_path / "out")
     assert (answer["photos"], answer["faces"]) == (9, 1)
     assert answer["not_read"] == {".txt": 1}
     reasons = dict(line.split(": ", 1) for line in answer["unreadable"])
@@ -120,9 +104,8 @@ def test_photographs_of_one_name_keep_their_suffix(tmp_path: Path) -> None:
 def test_a_long_or_odd_name_is_no_error(tmp_path: Path) -> None:
     for name in ("x" * 250 + ".png", "\x1b[31m é\n.png"):
         save(portrait(0), tmp_path / "photos" / name)
-    done = study("data", "crop", tmp_path / "photos", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout
+    done = study_stdout("data", "crop", tmp_path / "photos", tmp_path / "out")
+    assert "\x1b" not in done
     assert len([row for row in table(tmp_path / "out") if row["status"] == "face"]) == 2
 
 
@@ -134,9 +117,7 @@ def test_one_photograph_can_be_named(tmp_path: Path) -> None:
 
 def test_outputs_and_sources_that_cannot_be_are_refused(photos: Path, tmp_path: Path) -> None:
     def refusal(source: Path, out: Path) -> str:
-        done = study("data", "crop", source, out)
-        assert done.returncode == 1
-        return done.stderr
+        return study_error("data", "crop", source, out)
 
     assert "must not lie among the photographs" in refusal(photos, photos / "out")
     assert "must be a new or empty folder" in refusal(photos, photos.parent)

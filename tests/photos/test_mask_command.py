@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from pathlib import Path
@@ -10,9 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from commands import study
-from photo_kit import Placed, photograph, portrait, save
-from PIL import Image
+from commands import study, study_error, study_json, study_stdout
+from photo_kit import Placed, photograph, pixels, portrait, save, table
 
 from study.checkpoint_card import read_card
 from study.data.framing import Framing, read_framing
@@ -21,19 +19,9 @@ Picture = npt.NDArray[np.int64]
 CLASSES = ("improper", "not_wearing_mask", "wearing_mask")
 
 
-def table(folder: Path) -> list[dict[str, str]]:
-    with (folder / "faces.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def contents(folder: Path) -> dict[str, bytes]:
     paths = [path for path in sorted(folder.rglob("*-*.jpg")) if path.parent.name != "contact_sheets"]
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-
-
-def pixels(path: Path) -> Picture:
-    with Image.open(path) as picture:
-        return np.asarray(picture, np.int64)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +38,10 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def masked(photos: Path) -> Path:
     out = photos.parent / "masked"
-    done = study("data", "mask", photos, out, "--fit", "proper=0.5,nose=0.25,chin=0.25", "--size", 64)
-    assert done.returncode == 0, done.stderr
-    assert "no face      1: left out\n  wall.png" in done.stdout
-    assert "use it with  data: {source: folder" in done.stdout
-    assert "these masks are drawn" in done.stdout
+    done = study_stdout("data", "mask", photos, out, "--fit", "proper=0.5,nose=0.25,chin=0.25", "--size", 64)
+    assert "no face      1: left out\n  wall.png" in done
+    assert "use it with  data: {source: folder" in done
+    assert "these masks are drawn" in done
     return out
 
 
@@ -110,16 +97,13 @@ def test_a_discarded_picture_is_left_out_and_changes_no_other(photos: Path, mask
     bad = sorted(name for name in contents(masked) if not name.startswith("not_"))
     (tmp_path / "bad.txt").write_text(f"{bad[0]}\n\n  {bad[1].removesuffix('.jpg')} \n")
     options = ("--fit", "proper=0.5,nose=0.25,chin=0.25", "--size", 64, "--discard", tmp_path / "bad.txt")
-    done = study("data", "mask", photos, tmp_path / "out", *options, "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["discarded"] == 2
+    done = study_json("data", "mask", photos, tmp_path / "out", *options)
+    assert done["discarded"] == 2
     kept = contents(tmp_path / "out")
     assert kept == {name: data for name, data in contents(masked).items() if name not in bad[:2]}
     assert [row["reason"] for row in table(tmp_path / "out") if row["status"] == "discarded"] == bad[:2]
     (tmp_path / "bad.txt").write_text("nobody-1.jpg\n")
-    wrong = study("data", "mask", photos, tmp_path / "again", *options)
-    assert wrong.returncode == 1
-    assert "nobody-1.jpg" in wrong.stderr
+    assert "nobody-1.jpg" in study_error("data", "mask", photos, tmp_path / "again", *options)
     assert not (tmp_path / "again").exists()
 
 
@@ -164,9 +148,8 @@ def test_a_coarse_face_gets_a_coarse_mask(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_wrong_options_are_usage_errors(photos: Path, tmp_path: Path, options: tuple[str, str]) -> None:
-    done = study("data", "mask", photos, tmp_path / "out", *options)
-    assert done.returncode == 2
-    assert options[0] in done.stderr
+    done = study_error("data", "mask", photos, tmp_path / "out", *options, code=2)
+    assert options[0] in done
     assert not (tmp_path / "out").exists()
 
 
@@ -201,6 +184,5 @@ def test_a_folder_of_masks_trains_as_it_is_and_its_framing_goes_into_the_card(
     assert card.classes == ("not_wearing_mask", "wearing_mask")
     assert card.preprocessing["framing"] == Framing(masks="drawn").as_dict()
     bundle = tmp_path / "bundle"
-    exported = study("export-best", "drawn", "--results", tmp_path / "results", "--out", bundle)
-    assert exported.returncode == 0, exported.stderr
+    study_stdout("export-best", "drawn", "--results", tmp_path / "results", "--out", bundle)
     assert json.loads((bundle / "config.json").read_text())["preprocessing"]["framing"]["masks"] == "drawn"

@@ -244,6 +244,14 @@ def story(record: TrialRecord) -> tuple[object, ...]:
     )  # fmt: skip
 
 
+def stories(records: Sequence[TrialRecord]) -> list[tuple[object, ...]]:
+    """Return the stories of records but for where the study lies."""
+    return [
+        tuple(Path(part).name if isinstance(part, str) and "epoch-" in part else part for part in story(record))
+        for record in records
+    ]
+
+
 def check_whole(layout: StudyLayout, listener: Listener) -> list[TrialRecord]:
     """Check everything that must hold of a study that ended, however often it was interrupted."""
     records = StudyStorage.open(layout).records()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -59,3 +60,14 @@ def save(photo: Photo, path: Path, **options: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(photo).save(path, **options)  # type: ignore[arg-type]
     return path
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    """Read the table of faces that a command wrote."""
+    with (folder / "faces.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def pixels(path: Path) -> npt.NDArray[np.int64]:
+    with Image.open(path) as picture:
+        return np.asarray(picture, np.int64)

@@ -1,10 +1,14 @@
-"""Let the exporter rest for a tenth of its time, so that tests wait for the server and not for a pause."""
+"""A server that can be made to fail, and an exporter that rests for a tenth of its time: no test waits for a pause."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from fault_proxy import FaultProxy, between
 
 from tracking.exporter import outbox_sender, sync
+from tracking.ui.server import UiServer
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,10 @@ def brief_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
         (sync, "LAST_PAUSE_S"),
     ):
         monkeypatch.setattr(module, name, getattr(module, name) / 10)
+
+
+@pytest.fixture
+def proxy(server: UiServer) -> Iterator[FaultProxy]:
+    """Stand before the server; faults are asked of it."""
+    with between(server.address) as faulty:
+        yield faulty

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_proxy import FaultProxy, between
+from fault_proxy import FaultProxy
 from recorders import play
 from tracking_backends import Backend
 from tracking_story import STATUSES, write_story
@@ -31,10 +30,9 @@ BASIC = "Basic " + base64.standard_b64encode(f"ann:{PASSWORD}".encode()).decode(
 
 
 @pytest.fixture
-def proxy(server: UiServer) -> Iterator[FaultProxy]:
-    with between(server.address) as faulty:
-        faulty.wanted = BASIC
-        yield faulty
+def proxy(proxy: FaultProxy) -> FaultProxy:
+    proxy.wanted = BASIC
+    return proxy
 
 
 def _no_secret_in(folder: Path, *said: str) -> None:

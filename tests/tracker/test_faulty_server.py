@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fault_proxy import FAULTS, FaultProxy, between, every, first, twice_each
+from fault_proxy import FAULTS, FaultProxy, every, first, twice_each
 from tracking_backends import Backend
 from tracking_snapshot import snapshot
 from tracking_story import STATUSES, write_story
@@ -19,12 +18,6 @@ from tracking.exporter.sync import sync
 from tracking.ui.server import UiServer
 
 MOST_ATTEMPTS = 500
-
-
-@pytest.fixture
-def proxy(server: UiServer) -> Iterator[FaultProxy]:
-    with between(server.address) as faulty:
-        yield faulty
 
 
 @pytest.fixture(scope="module")

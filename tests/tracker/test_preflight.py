@@ -8,24 +8,18 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from commands import ROOT, TINY, study, study_error, study_without_root_rights
-from fault_proxy import Fault, FaultProxy, between
+from fault_proxy import Fault, FaultProxy
 
 from study.errors import StudyError, TrackingError, UsageError
 from study.paths import Layout
 from tracking.client.database import _revisions
 from tracking.client.preflight import preflight
 from tracking.ui.server import UiServer
-
-
-@pytest.fixture
-def proxy(server: UiServer) -> Iterator[FaultProxy]:
-    with between(server.address) as faulty:
-        yield faulty
 
 
 @pytest.mark.parametrize(
