@@ -65,10 +65,10 @@ def _selection(ranking: Ranking, results: Path, winner: RankedTrial) -> Selectio
 
     try:
         stored = judge_stored(ranking, results)
-        found = stored.judgement.winner
+        estimate = stored.judgement.winner
         if ranking.configurations:  # its value is the mean over seeds, not that of this checkpoint
             return Selection(stored.text)
-        return Selection(stored.text, found.raw, found.corrected, found.low, found.high)
+        return Selection(stored.text, estimate.raw, estimate.corrected, estimate.low, estimate.high)
     except NoPredictionsError:
         return None
 
@@ -79,12 +79,12 @@ def _shifted(study: StudyInFolder, results: Path, record: TrialRecord) -> dict[s
     from study.export import ScoredSet
 
     sets = [name.removeprefix(SHIFTED) for name in study.class_counts if name.startswith(SHIFTED)]
-    found = {}
+    scored = {}
     for name in sets:
         with suppress(NoPredictionsError):
             stored = load_predictions(Layout(results), record, name)
-            found[name] = ScoredSet(stored["scores"].astype("float64"), stored["labels"].astype("int64"))
-    return found
+            scored[name] = ScoredSet(stored["scores"].astype("float64"), stored["labels"].astype("int64"))
+    return scored
 
 
 def _test(study: StudyInFolder, record: TrialRecord) -> ScoredSet | None:

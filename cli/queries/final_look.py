@@ -287,9 +287,9 @@ def _ends_by_counts(study: StudyInFolder, bare: str, value: float) -> tuple[floa
     return comparison.interval(0, value, float(comparison.half_widths()[0])) if basis == "counts" else None
 
 
-def describe_value_on_test(looks: Sequence[FinalLook], own: FinalLook, found: ValueOnTest) -> str:
+def describe_value_on_test(looks: Sequence[FinalLook], own: FinalLook, measured: ValueOnTest) -> str:
     """Return in one line what the test images say of a checkpoint, and after how many looks."""
     place = [(look.trial, look.epoch) for look in looks].index((own.trial, own.epoch))
     times = "once" if place == 0 else f"{place + 1} times"
-    ends = "" if found.low is None else f" ({number(found.low)} to {number(found.high)})"
-    return f"test, looked at {times}: {number(found.value)}{ends}"
+    ends = "" if measured.low is None else f" ({number(measured.low)} to {number(measured.high)})"
+    return f"test, looked at {times}: {number(measured.value)}{ends}"

@@ -112,10 +112,10 @@ class StoredVerdict:
     @property
     def certainty(self) -> dict[str, Any]:
         """The verdict as a JSON object; lead and error are those against the next."""
-        found = self.judgement
-        lead = found.differences[0] if found.differences else None
+        judgement = self.judgement
+        lead = judgement.differences[0] if judgement.differences else None
         several = self.comparison.about == "configurations"
-        winner = found.winner if self.basis == "predictions" else None
+        winner = judgement.winner if self.basis == "predictions" else None
         return {
             "lead": None if lead is None else self.comparison.mode * lead.value,
             "standard_error": None if lead is None else math.hypot(lead.se_seed, lead.se_image),
@@ -124,7 +124,7 @@ class StoredVerdict:
             **({"margin": None if lead is None else (lead.high - lead.low) / 2,
                 "seeds": int(self.comparison.runs.counts.min()), "unjudged": self.unjudged} if several else {}),
             "verdict": "yes" if self.is_certain else "undecided",
-            "about": found.about,
+            "about": judgement.about,
             "basis": self.basis,
             "level": self.level,
             "so_far": self.is_interim,

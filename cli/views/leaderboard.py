@@ -69,8 +69,10 @@ def _difference(ranking: Ranking, configuration: Configuration) -> tuple[float, 
     base = ranking.base
     if base is None or base is configuration:
         return None
-    if found := ranking.baseline_differences.get(configuration.point):
-        return found[0], margin if math.isfinite(margin := max(found[2] - found[0], found[0] - found[1])) else None
+    if difference := ranking.baseline_differences.get(configuration.point):
+        return difference[0], margin if math.isfinite(
+            margin := max(difference[2] - difference[0], difference[0] - difference[1])
+        ) else None
     from study.analysis.verdict_by_values import mean_difference
 
     mean = mean_difference(base, configuration)

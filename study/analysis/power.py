@@ -144,7 +144,7 @@ def typical_components(comparison: Comparison) -> VarianceComponents:
     """
     leader, *others = comparison.order[:8]
     each = [components_of(comparison, leader, other) for other in others]
-    images, own, seeds = (fmean(getattr(one, name) for one in each) for name in ("images", "own_images", "seeds"))
+    images, own, seeds = (fmean(getattr(parts, name) for parts in each) for name in ("images", "own_images", "seeds"))
     return replace(each[0], images=images, own_images=own, seeds=seeds)
 
 

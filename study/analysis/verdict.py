@@ -143,13 +143,13 @@ class Comparison:
         if outcomes is not None and len(self.runs.values) == len(self.runs.counts):
             by_configuration = outcomes[np.argsort(self.runs.configuration)]
             return fraction_contrasts(self.model, by_configuration, first, at, level)
-        found = contrasts(self.model, first, at, level)
+        differences = contrasts(self.model, first, at, level)
         if self._log_odds is None or not self.measured.known:
-            return found
-        values = np.array([each.value for each in found])
+            return differences
+        values = np.array([each.value for each in differences])
         return [
             _no_surer_than(each, float(p))
-            for each, p in zip(found, log_odds_p_values(self._log_odds, first, at, values), strict=True)
+            for each, p in zip(differences, log_odds_p_values(self._log_odds, first, at, values), strict=True)
         ]
 
     @functools.cached_property
@@ -253,8 +253,8 @@ def judge(comparison: Comparison, draws: int = DRAWS, level: float = LEVEL) -> J
         level: of all that is said; below 5 % where earlier results were judged already, see ``look_level``.
     """
     runs, leader, others = comparison.runs, comparison.order[0], comparison.order[1:]
-    found = comparison.to_others(leader, others, level)
-    is_certain = bool(found) and all(each.is_certain and each.value > 0 for each in found)
+    differences = comparison.to_others(leader, others, level)
+    is_certain = bool(differences) and all(each.is_certain and each.value > 0 for each in differences)
     model = comparison.strict_model
     size = len(runs.counts)
     best, ranks = np.ones(size, np.bool_), np.ones((size, 2), np.int64)
@@ -262,13 +262,13 @@ def judge(comparison: Comparison, draws: int = DRAWS, level: float = LEVEL) -> J
         errors = joint_errors(model, draws, level)
         ranks = rank_intervals(runs.means, errors)
         best = may_be_best(runs.means, errors)
-        best[[other for other, each in zip(others, found, strict=True) if not each.is_certain]] = True
+        best[[other for other, each in zip(others, differences, strict=True) if not each.is_certain]] = True
         best[leader] = True
         if is_certain:
             best = np.arange(size) == leader
             ranks[leader] = 1
         else:
-            found = _widened(found, errors, leader, others)
+            differences = _widened(differences, errors, leader, others)
         ranks[~best, 0] = np.maximum(ranks[~best, 0], 2)
         ranks[:, 1] = np.maximum(ranks[:, 1], ranks[:, 0])
         ranks[best, 0] = 1
@@ -279,7 +279,7 @@ def judge(comparison: Comparison, draws: int = DRAWS, level: float = LEVEL) -> J
         about=comparison.about,
         may_be_best=tuple(k for k in comparison.order if best[k]),
         others=others,
-        differences=tuple(oriented(each, comparison) for each in found),
+        differences=tuple(oriented(each, comparison) for each in differences),
         standings=_standings(comparison, ranks, level),
         winner=_winner_value(comparison, leader, draws, level),
         scatters=() if spread is None else tuple(int(k) for k in np.flatnonzero(spread.scatters)),
@@ -305,10 +305,10 @@ def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS, 
     errors = joint_errors(comparison.strict_model, draws, level)
     widths = simultaneous_half_widths(errors, baseline)
     together = simultaneous_p_values(comparison.runs.means, errors, baseline)
-    found = comparison.to_others(baseline, range(len(widths)), level)
+    differences = comparison.to_others(baseline, range(len(widths)), level)
     rows = [
         replace(each, value=-each.value, low=-each.high, high=-each.low, p=max(each.p, float(p)))
-        for each, p in zip(found, together, strict=True)
+        for each, p in zip(differences, together, strict=True)
     ]
     rows = [_at_least(each, float(width)) for each, width in zip(rows, widths, strict=True)]
     rows[baseline] = replace(rows[baseline], value=0.0, low=0.0, high=0.0, p=1.0)
@@ -349,10 +349,10 @@ def unpaired_contrast(first: Comparison, at: int, second: Comparison, other: int
     return Contrast(values[0] - values[1], low, high, p, math.sqrt(seeds), math.sqrt(images), level)
 
 
-def _widened(found: list[Contrast], errors: JointErrors, leader: int, others: Sequence[int]) -> list[Contrast]:
+def _widened(differences: list[Contrast], errors: JointErrors, leader: int, others: Sequence[int]) -> list[Contrast]:
     """Return the differences with intervals that allow for the leader's having been picked."""
     widths = picked_half_widths(errors, leader)[list(others)]
-    return [_at_least(each, float(width)) for each, width in zip(found, widths, strict=True)]
+    return [_at_least(each, float(width)) for each, width in zip(differences, widths, strict=True)]
 
 
 def _at_least(each: Contrast, half: float) -> Contrast:

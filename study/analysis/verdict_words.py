@@ -122,11 +122,11 @@ def _undecided(comparison: Comparison, judgement: Judgement, configurations: int
     if not difference or lead.se_image == 0:
         return text
     seeds, images = int(comparison.runs.counts.min()), comparison.runs.units.shape[1]
-    found = cheapest(components_of(comparison, judgement.leader, judgement.others[0]), difference, seeds, images)
-    if found is None:
+    needed = cheapest(components_of(comparison, judgement.leader, judgement.others[0]), difference, seeds, images)
+    if needed is None:
         return f"{text}; to see {difference:.2g}: no number of images suffices with up to 100 seeds"
-    many = f"{_rounded(found[1]):,} images"
-    return f"{text}; to see {difference:.2g}: " + (f"{found[0]} seeds and {many}" if found[0] > 1 else many)
+    many = f"{_rounded(needed[1]):,} images"
+    return f"{text}; to see {difference:.2g}: " + (f"{needed[0]} seeds and {many}" if needed[0] > 1 else many)
 
 
 def _rounded(count: int) -> int:

@@ -96,8 +96,8 @@ def unlisted(files: BundleFiles) -> list[str]:
     return sorted({path.name for path in files.folder.iterdir()} - {*files.sums, SUMS})
 
 
-def _require_same(folder: Path, name: str, found: str, expected: str) -> None:
-    if found != expected:
+def _require_same(folder: Path, name: str, actual: str, expected: str) -> None:
+    if actual != expected:
         raise BundleError(
             f"{folder / name} must be as it was exported, but its SHA-256 differs from that in {SUMS}: it is damaged "
             "or was changed; get the bundle again, or export it again"

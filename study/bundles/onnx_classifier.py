@@ -137,8 +137,8 @@ def open_session(contents: bytes, config: BundleConfig, name: str, threads: int 
     except Exception as error:  # a damaged model raises many kinds
         raise BundleError(f"{name} must be an ONNX model, but cannot be loaded: {error}") from error
     _require_fitting(session, config, name)
-    found: Session = session
-    return found
+    opened: Session = session
+    return opened
 
 
 def _require_one_file(contents: bytes, name: str) -> None:

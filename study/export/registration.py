@@ -53,16 +53,16 @@ def registered_facts(
     """
     card, scored = read_scored(checkpoint)
     logits = logits_of(scored.scores)
-    found = calibrate(logits, scored.labels)
-    threshold = select_threshold(rule, logits / found.temperature, scored.labels)
+    calibration = calibrate(logits, scored.labels)
+    threshold = select_threshold(rule, logits / calibration.temperature, scored.labels)
     options = ExportOptions(formats=("pt2",), threshold=rule)
-    config = bundle_config(card, origin, test, found, threshold, options)
-    metrics = bundle_metrics(config, scored, found, test, facts, None) | {"formats": []}
+    config = bundle_config(card, origin, test, calibration, threshold, options)
+    metrics = bundle_metrics(config, scored, calibration, test, facts, None) | {"formats": []}
     on_score = None
     if threshold is not None:
-        on_score = float(sigmoid(logits_of(np.array([threshold])) * found.temperature)[0])
+        on_score = float(sigmoid(logits_of(np.array([threshold])) * calibration.temperature)[0])
     usage = _usage(config, model_uri, on_score)
-    return RegisteredFacts(found.temperature, threshold, on_score, bundle_card(config, metrics, usage))
+    return RegisteredFacts(calibration.temperature, threshold, on_score, bundle_card(config, metrics, usage))
 
 
 def _usage(config: Mapping[str, Any], model_uri: str, on_score: float | None) -> str:

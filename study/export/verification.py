@@ -57,12 +57,12 @@ def verify_bundle(folder: Path, *, run_graph: bool = False) -> Iterator[Finding]
             detail = "not run, since loading it executes pickles; --run-graph runs it, for a bundle you made yourself"
             yield Finding(MODELS[name], None, detail)
             continue
-        found = outcomes[name]
-        if isinstance(found, str):
-            yield Finding(MODELS[name], False, found)
+        outcome = outcomes[name]
+        if isinstance(outcome, str):
+            yield Finding(MODELS[name], False, outcome)
             continue
-        weights = found["logits"] if name == "safetensors" else weights
-        yield _compared(name, precision, found["logits"], remembered[name], weights)
+        weights = outcome["logits"] if name == "safetensors" else weights
+        yield _compared(name, precision, outcome["logits"], remembered[name], weights)
 
 
 def _compared(
@@ -70,8 +70,8 @@ def _compared(
 ) -> Finding:
     """Compare logits of made-up images with those at the export, and with those of the weights."""
     if logits.shape != remembered.shape:
-        found = f"its logits are {list(logits.shape)} instead of {list(remembered.shape)}"
-        return Finding(MODELS[name], False, found)
+        fault = f"its logits are {list(logits.shape)} instead of {list(remembered.shape)}"
+        return Finding(MODELS[name], False, fault)
     difference = float(np.abs(logits - remembered).max())
     text = f"{precision}, logits of {len(logits)} made-up images within {difference:.1e} of those at the export"
     if not difference <= REMEMBERED[precision]:

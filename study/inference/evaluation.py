@@ -113,8 +113,8 @@ def _by_images(metric: str, scored: Scored, *, decided: bool) -> Estimate:
 
 def _comparison(metric: str, scored: Sequence[Scored], *, decided: bool) -> Comparison:
     scores = np.stack([each.decisions if decided else each.scores for each in scored])
-    found: Influence = influence(metric, scores, scored[0].labels, None, scored[0].classes)
-    return compare_runs(metric, found, np.arange(len(scored)), np.zeros(len(scored), np.int64))
+    values: Influence = influence(metric, scores, scored[0].labels, None, scored[0].classes)
+    return compare_runs(metric, values, np.arange(len(scored)), np.zeros(len(scored), np.int64))
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,8 @@ def intervals_section(content: StudyContent) -> Section | None:
     verdict = content.verdict
     if verdict is None:
         return None
-    found, metric = verdict.judgement, content.objective.metric
-    entries = [content.entry(verdict.keys[k]) for k in (found.leader, *found.others)]
+    judgement, metric = verdict.judgement, content.objective.metric
+    entries = [content.entry(verdict.keys[k]) for k in (judgement.leader, *judgement.others)]
     may_be = set(verdict.may_be_best)
     rows = [
         IntervalRow(content.labels[entry.key], entry.standing.value, entry.standing.low, entry.standing.high,
@@ -74,8 +74,8 @@ def intervals_section(content: StudyContent) -> Section | None:
         "Diamond: the leader; filled circle: may be the best; hollow: surely not. To the right the ranks that each "
         f"may have. Intervals may overlap where the paired differences below still decide.{more}",
     )]  # fmt: skip
-    if found.differences:
-        pairs = list(zip(found.others, found.differences, strict=True))
+    if judgement.differences:
+        pairs = list(zip(judgement.others, judgement.differences, strict=True))
         names = [content.labels[verdict.keys[k]] for k, _ in pairs]
         leads = [IntervalRow(name, lead.value, _finite(lead.low), _finite(lead.high),
                              _kind(verdict.keys[k], None, may_be))
@@ -185,11 +185,11 @@ def effects_section(content: StudyContent) -> Section | None:
 
 def image_sets_section(content: StudyContent) -> Section | None:
     """Return what the best entries reach on validation, shifted and test images."""
-    sets = [found for found in content.image_sets if found.standings]
+    sets = [image_set for image_set in content.image_sets if image_set.standings]
     paragraphs, tables, figures = [], [], []
     if len(sets) > 1 or (sets and not content.tested):
         figures, tables = _set_plots(content, sets), [_set_table(content, sets)]
-        told = [f"{found.may_be_best} of {len(found.standings)} on {found.name}" for found in sets]
+        told = [f"{image_set.may_be_best} of {len(image_set.standings)} on {image_set.name}" for image_set in sets]
         paragraphs.append(f"May be the best: {listed(told, 12)}.")
     paragraphs += content.tested
     if not content.tested:
@@ -204,18 +204,18 @@ def _set_plots(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> list[F
     keys = _shown_keys(content, sets)
     leader = keys[0]
     rows = []
-    for found in sets:
-        for at, key in enumerate(key for key in keys if key in found.standings):
-            standing = found.standings[key]
+    for image_set in sets:
+        for at, key in enumerate(key for key in keys if key in image_set.standings):
+            standing = image_set.standings[key]
             rows.append(IntervalRow(content.labels[key], standing.value, standing.low, standing.high,
                                     "leader" if key == leader else "other",
                                     "" if standing.rank_low == standing.rank_high == 0 else _rank_words(standing),
-                                    found.name if at == 0 else ""))  # fmt: skip
+                                    image_set.name if at == 0 else ""))  # fmt: skip
     table = Table(
         ("images", "", "value", "95 % interval"),
-        tuple((found.name, content.labels[key], number(found.standings[key].value),
-               between(found.standings[key].low, found.standings[key].high))
-              for found in sets for key in keys if key in found.standings),
+        tuple((image_set.name, content.labels[key], number(image_set.standings[key].value),
+               between(image_set.standings[key].low, image_set.standings[key].high))
+              for image_set in sets for key in keys if key in image_set.standings),
         frozenset({2}),
     )  # fmt: skip
     canvas = interval_plot(rows, _bare(sets[0].metric))
@@ -228,10 +228,10 @@ def _set_table(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> Table:
     keys = _shown_keys(content, sets)
     rows = tuple(
         (content.labels[key],
-         *(number(found.standings[key].value) if key in found.standings else "-" for found in sets))
+         *(number(image_set.standings[key].value) if key in image_set.standings else "-" for image_set in sets))
         for key in keys
     )  # fmt: skip
-    return Table(("", *(found.name for found in sets)), rows, frozenset(range(1, len(sets) + 1)))
+    return Table(("", *(image_set.name for image_set in sets)), rows, frozenset(range(1, len(sets) + 1)))
 
 
 def _shown_keys(content: StudyContent, sets: Sequence[ImageSetVerdict]) -> list[int]:
@@ -353,9 +353,9 @@ def prediction_figures(predictions: Sequence[Predictions], classes: Sequence[str
         figures.append(figure("roc", "ROC curves", told + ".", roc_plot(drawn), areas, note))
     bins = [(each.name, *_reliability(each, two=two)) for each in predictions[:3]]
     rows = tuple(
-        (name, f"{k / len(found.counts):.2f}", str(found.counts[k]), number(float(found.score[k])),
-         number(float(found.share[k])))
-        for name, found, _ in bins for k in range(len(found.counts)) if found.counts[k]
+        (name, f"{k / len(calibration.counts):.2f}", str(calibration.counts[k]), number(float(calibration.score[k])),
+         number(float(calibration.share[k])))
+        for name, calibration, _ in bins for k in range(len(calibration.counts)) if calibration.counts[k]
     )  # fmt: skip
     table = Table(("", "score from", "images", "mean score", "share true"), rows, frozenset({1, 2, 3, 4}))
     told = "; ".join(f"{name}: expected calibration error {error:.4f}" for name, _, error in bins) + "."

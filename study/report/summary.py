@@ -35,19 +35,19 @@ def _headline(content: StudyContent) -> str:
 
 def verdict_headline(content: StudyContent, verdict: Verdict) -> str:
     """Return the verdict as a sentence that stands alone."""
-    found, size = verdict.judgement, len(verdict.keys)
+    judgement, size = verdict.judgement, len(verdict.keys)
     leader = content.entry(verdict.leader).name
     if size == 1:
         return f"{leader} is the only one that can be judged."
-    of_checkpoints = found.about == "checkpoints"
+    of_checkpoints = judgement.about == "checkpoints"
     unknown = "; which configuration is the best is unknown, as each ran once" if of_checkpoints else ""
-    if found.verdict == "yes":
+    if judgement.verdict == "yes":
         if of_checkpoints:
             return f"The checkpoint of {leader} is the best of {size} on images like these{unknown}."
         return f"Yes: {leader} is the best of {size}."
     what = "checkpoints" if of_checkpoints else "configurations"
     which = listed([str(key) for key in verdict.may_be_best])
-    return f"Undecided: {len(found.may_be_best)} of {size} {what} may be the best: {which}{unknown}."
+    return f"Undecided: {len(judgement.may_be_best)} of {size} {what} may be the best: {which}{unknown}."
 
 
 def summary_section(content: StudyContent) -> Section:
@@ -76,7 +76,7 @@ def _leader(content: StudyContent) -> Fact:
 
 
 def _facts(content: StudyContent, verdict: Verdict) -> list[Fact]:
-    found, winner = verdict.judgement, verdict.judgement.winner
+    judgement, winner = verdict.judgement, verdict.judgement.winner
     seeds = f", mean of {verdict.seeds} seeds" if verdict.seeds > 1 else ""
     why = "" if len(verdict.keys) == 1 else f"; corrected, as it was picked as the best of {len(verdict.keys)}"
     expected = Fact(
@@ -84,10 +84,10 @@ def _facts(content: StudyContent, verdict: Verdict) -> list[Fact]:
         f"95 % interval {between(winner.low, winner.high)}; measured {number(winner.raw)}{seeds}{why}. "
         "Epochs were chosen on these images too: only the test images are untouched.",
     )  # fmt: skip
-    if not found.differences:
+    if not judgement.differences:
         return [expected]
-    lead = found.differences[0]
-    next_ = content.entry(verdict.keys[found.others[0]]).name
+    lead = judgement.differences[0]
+    next_ = content.entry(verdict.keys[judgement.others[0]]).name
     interval = "" if math.isinf(lead.low) else f"95 % interval {between(lead.low, lead.high)}, "
     return [expected, Fact("Lead over the next", f"{lead.value:.2g}",
                            f"{interval}p {lead.p:.2g}, over {next_} on {verdict.images:,} images")]  # fmt: skip
@@ -103,11 +103,11 @@ def _progress(content: StudyContent) -> Fact:
 
 def noise_figures(verdict: Verdict) -> tuple[Figure, ...]:
     """Return the plot of the lead and of what blurs it."""
-    found = verdict.judgement
-    if not found.differences or not found.known:
+    judgement = verdict.judgement
+    if not judgement.differences or not judgement.known:
         return ()
-    lead = found.differences[0]
-    several = found.about == "configurations"
+    lead = judgement.differences[0]
+    several = judgement.about == "configurations"
     by_seeds = _Z * lead.se_seed if several else None
     both = (lead.high - lead.low) / 2 if several else None
     margins = [("seeds", by_seeds), ("images", _Z * lead.se_image), ("both together", both)]
@@ -124,11 +124,11 @@ def noise_figures(verdict: Verdict) -> tuple[Figure, ...]:
 
 def _needed(verdict: Verdict) -> tuple[Table, ...]:
     """Return what it takes to see differences, the lead first."""
-    found = verdict.judgement
-    if not found.differences or not found.known or found.differences[0].se_image == 0:
+    judgement = verdict.judgement
+    if not judgement.differences or not judgement.known or judgement.differences[0].se_image == 0:
         return ()
-    components = components_of(verdict.comparison, found.leader, found.others[0])
-    lead = abs(found.differences[0].value)
+    components = components_of(verdict.comparison, judgement.leader, judgement.others[0])
+    lead = abs(judgement.differences[0].value)
     rows = []
     for difference in dict.fromkeys([*([lead] if lead > 1e-4 else []), *_DIFFERENCES]):
         what = f"{difference:.2g}" + (" (the lead)" if difference == lead else "")

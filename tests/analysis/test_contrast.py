@@ -36,12 +36,12 @@ def _model(values: np.ndarray, units: np.ndarray | None = None) -> ErrorModel:
 def test_two_configurations_on_endless_images_are_students_paired_test() -> None:
     values = np.array([[0.91, 0.93, 0.92, 0.95], [0.90, 0.90, 0.91, 0.92]])
     units = np.random.default_rng(0).standard_normal((8, 30)) * 1e-9
-    (found,) = contrasts(_model(values, units), 0, np.array([1]))
+    (contrast,) = contrasts(_model(values, units), 0, np.array([1]))
     expected = stats.ttest_rel(values[0], values[1])
     interval = expected.confidence_interval()
-    assert found.p == pytest.approx(expected.pvalue, rel=2e-3)
-    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=5e-3)
-    assert found.se_image < 1e-6 < found.se_seed
+    assert contrast.p == pytest.approx(expected.pvalue, rel=2e-3)
+    assert (contrast.low, contrast.high) == pytest.approx((interval.low, interval.high), rel=5e-3)
+    assert contrast.se_image < 1e-6 < contrast.se_seed
 
 
 @pytest.mark.parametrize("df", [1, 2, 5, 30])
@@ -91,10 +91,10 @@ def test_configurations_with_other_seeds_are_not_paired() -> None:
 
 def test_no_variance_is_no_claim_and_has_a_width() -> None:
     runs = Runs(np.array([1.0, 0.5]), np.zeros((2, 30)), np.array([0, 1]), np.array([0, 0]))
-    (found,) = contrasts(ErrorModel(runs, None, 1 / 30), 0, np.array([1]))
-    assert found.p == 1
-    assert found.high - found.low > 0.15
-    assert not found.is_certain
+    (contrast,) = contrasts(ErrorModel(runs, None, 1 / 30), 0, np.array([1]))
+    assert contrast.p == 1
+    assert contrast.high - contrast.low > 0.15
+    assert not contrast.is_certain
 
 
 def test_too_few_deciding_images_are_no_claim() -> None:
@@ -102,8 +102,8 @@ def test_too_few_deciding_images_are_no_claim() -> None:
         units = np.zeros((2, 1000))
         units[0, :deciding] = 1 / 1000
         runs = Runs(np.array([deciding / 1000, 0.0]), units, np.array([0, 1]), np.array([0, 0]))
-        (found,) = contrasts(ErrorModel(runs, None, 1 / 1000), 0, np.array([1]))
-        assert found.is_certain == certain, deciding
+        (contrast,) = contrasts(ErrorModel(runs, None, 1 / 1000), 0, np.array([1]))
+        assert contrast.is_certain == certain, deciding
 
 
 @pytest.mark.parametrize(("wins", "losses"), [(3, 0), (2, 0), (5, 1), (9, 2), (4, 4), (0, 0), (0, 6)])

@@ -125,15 +125,18 @@ def test_the_calibration_error_is_that_of_the_bootstrap(grouped: bool) -> None:
     shared = rng.standard_normal(groups.max() + 1)[groups]
     logits = 3 * (labels - 0.5) + 1.5 * shared + rng.standard_normal((2, 600))
     scores = 1 / (1 + np.exp(-np.array([[3.0], [1.5]]) * logits))  # too sure of itself, the first more so
-    found = influence("ece", scores, labels, groups if grouped else None)
+    estimate = influence("ece", scores, labels, groups if grouped else None)
     resampled, members = [], [np.flatnonzero(groups == each) for each in range(groups.max() + 1)]
     for _ in range(500):
         at = np.concatenate([members[each] for each in rng.integers(0, len(members), len(members))])
         resampled.append(influence("ece", scores[:, at], labels[at]).values)
     expected = np.cov(np.array(resampled).T)
-    difference = np.linalg.norm(found.units[0] - found.units[1]), expected[0, 0] + expected[1, 1] - 2 * expected[0, 1]
+    difference = (
+        np.linalg.norm(estimate.units[0] - estimate.units[1]),
+        expected[0, 0] + expected[1, 1] - 2 * expected[0, 1],
+    )
     # Bins with a gap near 0 count whole in the jackknife, so that it is rather too large.
-    for error, variance in ((np.linalg.norm(found.units[0]), expected[0, 0]), difference):
+    for error, variance in ((np.linalg.norm(estimate.units[0]), expected[0, 0]), difference):
         assert 0.95 * np.sqrt(variance) <= error <= 1.25 * np.sqrt(variance)
 
 

@@ -77,9 +77,9 @@ def test_the_interval_tells_the_same_as_the_p_value() -> None:
 
 def test_losses_and_perfect_values_are_compared_too() -> None:
     perfect = _compare(np.array([[1.0, 1.0, 1.0], [0.9, 0.8, 0.95]]))
-    (found,) = perfect.to_others(0, [1])
-    assert 0 < found.p <= 1
-    assert math.isfinite(found.high)
+    (contrast,) = perfect.to_others(0, [1])
+    assert 0 < contrast.p <= 1
+    assert math.isfinite(contrast.high)
     losses = np.array([0.3, 0.31, 0.29, 1.2, 1.4, 1.3])
     measured = Influence(losses, 1e-6 * np.random.default_rng(0).standard_normal((6, 50)), np.full(6, math.inf))
     found_loss = compare_runs("loss", measured, np.repeat([0, 1], 3), np.tile([0, 1, 2], 2))
@@ -100,10 +100,10 @@ def test_variances_between_seeds_are_those_of_least_squares(balanced: bool) -> N
     design = np.column_stack(columns).astype(float)
     residual = np.eye(len(seed)) - design @ np.linalg.pinv(design)
     df = round(float(np.trace(residual)))
-    found = seed_spread(runs, [0, 1, 2, 3], "none")
-    assert found.df.tolist() == [df] * 4
-    np.testing.assert_allclose(found.total, runs.values @ residual @ runs.values / df)
-    np.testing.assert_allclose(found.images, np.sum(residual * (units @ units.T)) / df)
+    spread = seed_spread(runs, [0, 1, 2, 3], "none")
+    assert spread.df.tolist() == [df] * 4
+    np.testing.assert_allclose(spread.total, runs.values @ residual @ runs.values / df)
+    np.testing.assert_allclose(spread.images, np.sum(residual * (units @ units.T)) / df)
     if balanced:
         means = np.array([runs.values[seed == s].mean() for s in range(3)])
         assert seed_main_effect(runs, [0, 1, 2, 3])[0] == pytest.approx(means.var(ddof=1))

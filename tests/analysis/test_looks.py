@@ -52,8 +52,8 @@ def test_equal_configurations_looked_at_again_after_every_three_seeds() -> None:
     for study in range(studies):
         scores = _scores(np.random.default_rng([2, study]), (2, 3 * LOOKS, 300), 0.15)
         looks = [_compare(scores[:, : 3 * look], labels, "auc") for look in range(1, LOOKS + 1)]
-        found = [each.to_others(each.order[0], each.order[1:])[0] for each in looks]
-        naive += any(each.is_certain for each in found)
+        contrasts = [each.to_others(each.order[0], each.order[1:])[0] for each in looks]
+        naive += any(each.is_certain for each in contrasts)
         looks_at = [each.to_others(each.order[0], each.order[1:], look_level(i))[0] for i, each in enumerate(looks, 1)]
         wins += any(each.is_certain for each in looks_at)
     assert wins / studies <= 0.065 + 3.1 * math.sqrt(0.065 * 0.935 / studies)
@@ -70,9 +70,9 @@ def test_everything_that_is_said_follows_the_level() -> None:
     for plain, wide in zip(usual.differences, careful.differences, strict=True):
         assert wide.high - wide.low > 1.3 * (plain.high - plain.low)
         assert wide.is_certain == (wide.p < 0.001)
-    for one, other in zip(usual.standings, careful.standings, strict=True):
-        assert other.low < one.low < one.high < other.high
-        assert other.rank_low <= one.rank_low <= one.rank_high <= other.rank_high
+    for narrow, other in zip(usual.standings, careful.standings, strict=True):
+        assert other.low < narrow.low < narrow.high < other.high
+        assert other.rank_low <= narrow.rank_low <= narrow.rank_high <= other.rank_high
     assert careful.winner.low < usual.winner.low < usual.winner.high < careful.winner.high
     rows = zip(against_baseline(comparison, 1), against_baseline(comparison, 1, level=0.001), strict=True)
     assert all(k == 1 or wide.high - wide.low > 1.3 * (row.high - row.low) for k, (row, wide) in enumerate(rows))
@@ -93,10 +93,10 @@ def test_differences_on_other_images_are_covered(metric: str) -> None:
     for study in range(studies):
         rng = np.random.default_rng([5, study])
         sides = [_compare(1 / (1 + np.exp(-_scores(rng, (1, 3, 300), 0.15))), labels, metric) for _ in range(2)]
-        found = unpaired_contrast(sides[0], 0, sides[1], 0)
-        covered += found.low <= 0 <= found.high
-        told += found.is_certain
-        assert found.is_certain == (found.low > 0 or found.high < 0)
+        contrast = unpaired_contrast(sides[0], 0, sides[1], 0)
+        covered += contrast.low <= 0 <= contrast.high
+        told += contrast.is_certain
+        assert contrast.is_certain == (contrast.low > 0 or contrast.high < 0)
     assert 1 - covered / studies <= 0.07 + 3.1 * math.sqrt(0.07 * 0.93 / studies)
     assert told == studies - covered
 
@@ -108,13 +108,13 @@ def test_the_unpaired_interval_is_that_of_newcombe_with_exact_ends() -> None:
         scores = labels[:images].astype(float)[None, None].copy()
         scores[0, 0, :wrong] = 1 - scores[0, 0, :wrong]
         sides.append(_compare(scores, labels[:images], "accuracy"))
-    found = unpaired_contrast(sides[0], 0, sides[1], 0)
+    contrast = unpaired_contrast(sides[0], 0, sides[1], 0)
     ends = [stats.binomtest(k, n).proportion_ci(method="exact") for k, n in ((56, 60), (28, 40))]
-    assert found.value == pytest.approx(56 / 60 - 28 / 40)
-    assert found.low == pytest.approx(found.value - math.hypot(56 / 60 - ends[0].low, ends[1].high - 28 / 40))
-    assert found.high == pytest.approx(found.value + math.hypot(ends[0].high - 56 / 60, 28 / 40 - ends[1].low))
-    assert found.is_certain
-    assert found.p == pytest.approx(stats.fisher_exact([[56, 4], [28, 12]]).pvalue, abs=0.005)
+    assert contrast.value == pytest.approx(56 / 60 - 28 / 40)
+    assert contrast.low == pytest.approx(contrast.value - math.hypot(56 / 60 - ends[0].low, ends[1].high - 28 / 40))
+    assert contrast.high == pytest.approx(contrast.value + math.hypot(ends[0].high - 56 / 60, 28 / 40 - ends[1].low))
+    assert contrast.is_certain
+    assert contrast.p == pytest.approx(stats.fisher_exact([[56, 4], [28, 12]]).pvalue, abs=0.005)
 
 
 def test_few_images_and_perfect_ones_are_no_claim_unpaired() -> None:
@@ -123,8 +123,8 @@ def test_few_images_and_perfect_ones_are_no_claim_unpaired() -> None:
     wrong[0, 0, :2] = 1 - wrong[0, 0, :2]
     for metric in ("accuracy", "f1", "auc"):
         sides = _compare(right, labels, metric), _compare(wrong, labels, metric)
-        found = unpaired_contrast(sides[0], 0, sides[1], 0)
-        assert not found.is_certain, metric
+        contrast = unpaired_contrast(sides[0], 0, sides[1], 0)
+        assert not contrast.is_certain, metric
         same = unpaired_contrast(sides[0], 0, sides[0], 0)
         assert (same.value, same.p) == (0, 1)
         assert same.low < -0.01 < 0.01 < same.high

@@ -76,8 +76,8 @@ def test_only_auc_and_accuracy_have_an_error_by_counts(metric: str, counts: tupl
 @pytest.mark.parametrize(("right", "images"), [((20, 17), 21), ((6, 4), 6), ((21, 18), 21), ((3245, 3243), 3245)])
 def test_few_right_answers_more_are_undecided(right: tuple[int, int], images: int) -> None:
     values = [[count / images] for count in right]
-    found, basis, words = _judge(values, "val_accuracy", (images // 2, images - images // 2))
-    assert (found.verdict, found.about, basis) == ("undecided", "checkpoints", "counts")
+    judgement, basis, words = _judge(values, "val_accuracy", (images // 2, images - images // 2))
+    assert (judgement.verdict, judgement.about, basis) == ("undecided", "checkpoints", "counts")
     assert words.startswith("which checkpoint: undecided: 2 of 2 may be the best; trial 0 leads the next by 0.")
     assert words.endswith("which configuration: unknown, each ran once")
 
@@ -107,8 +107,8 @@ def test_one_seed_never_gives_a_yes(metric: str, counts: tuple[int, ...]) -> Non
 @pytest.mark.parametrize("counts", [(), FEW, MANY])
 @pytest.mark.parametrize("metric", ["val_auc", "val_f1", "latency_ms"])
 def test_seeds_that_do_not_differ_give_no_claim(metric: str, counts: tuple[int, ...]) -> None:
-    found, _, words = _judge([[0.925, 0.925, 0.925], [0.9, 0.9, 0.9]], metric, counts)
-    assert found.verdict == "undecided"
+    judgement, _, words = _judge([[0.925, 0.925, 0.925], [0.9, 0.9, 0.9]], metric, counts)
+    assert judgement.verdict == "undecided"
     assert "yes" not in words
     assert "+-" not in words
     shifted, _, words = _judge([[0.5 + 0.1 * s + 0.025 for s in range(3)], [0.5 + 0.1 * s for s in range(3)]], metric)
@@ -118,8 +118,8 @@ def test_seeds_that_do_not_differ_give_no_claim(metric: str, counts: tuple[int, 
 
 def test_a_lead_of_seeds_holds_with_many_images_and_is_not_known_without_their_number() -> None:
     values = [[0.921, 0.919, 0.922], [0.90, 0.901, 0.898], [0.88, 0.882, 0.881]]
-    found, basis, words = _judge(values, "val_auc", MANY)
-    assert (found.verdict, basis) == ("yes", "counts")
+    judgement, basis, words = _judge(values, "val_auc", MANY)
+    assert (judgement.verdict, basis) == ("yes", "counts")
     assert words.startswith("yes: +0.021 +-0.0")
     assert words.endswith("images, by their number); beats each of 2")
     _, basis, words = _judge(values, "val_auc", (60, 60))
@@ -133,9 +133,9 @@ def test_a_lead_of_seeds_holds_with_many_images_and_is_not_known_without_their_n
 
 
 def test_less_is_better_gives_a_lead_below_zero_in_the_unit_of_the_metric() -> None:
-    found, _, _ = _judge([[0.3, 0.31, 0.29], [0.2, 0.21, 0.2]], "val_loss", mode="min")
-    assert found.leader == 1
-    assert found.differences[0].value == pytest.approx(-0.0967, abs=1e-3)
+    judgement, _, _ = _judge([[0.3, 0.31, 0.29], [0.2, 0.21, 0.2]], "val_loss", mode="min")
+    assert judgement.leader == 1
+    assert judgement.differences[0].value == pytest.approx(-0.0967, abs=1e-3)
 
 
 @pytest.mark.parametrize("size", [2, 5])

@@ -127,14 +127,14 @@ def _links(run: Run, parent: Run | None) -> list[str]:
 
 
 def _decision(choice: SelectedCheckpoint, study: StudyStarted) -> list[str]:
-    found = choice.decision
-    if found is None:
+    decision = choice.decision
+    if decision is None:
         return []
-    text = f"Calibration: divide the logit of a score by the temperature {found.temperature:.6g}."
-    if found.threshold is not None and found.score_threshold is not None:
+    text = f"Calibration: divide the logit of a score by the temperature {decision.temperature:.6g}."
+    if decision.threshold is not None and decision.score_threshold is not None:
         text += (
-            f" A calibrated probability above {found.threshold:.6g}, a score above {found.score_threshold:.6g}, means "
-            f"`{study.data.classes[-1]}`."
+            f" A calibrated probability above {decision.threshold:.6g}, a score above {decision.score_threshold:.6g}, "
+            f"means `{study.data.classes[-1]}`."
         )
     return [f"{text} The whole card is the artifact `{MODEL_CARD}`.", ""]
 

@@ -49,13 +49,13 @@ def effects(
         else:
             _print(importance_table(importance), kind)
         return
-    found = read_effects(study, results, metric, interactions=interactions)
+    estimated = read_effects(study, results, metric, interactions=interactions)
     if kind is Format.JSON:
-        print_json(effects_json(found, matters))
+        print_json(effects_json(estimated, matters))
         return
-    table = effects_table(found, matters)
+    table = effects_table(estimated, matters)
     if kind is Format.TABLE:
-        typer.echo(f"which effects? {effects_words(found)}")
+        typer.echo(f"which effects? {effects_words(estimated)}")
     _print(table, kind)
 
 

@@ -68,11 +68,11 @@ def power(
     else:
         basis = _of_study(results, study, metric, assumed)
     basis = replace(basis, seeds=seeds or basis.seeds, images=images or basis.images)
-    found = requirements(basis.components, detect, basis.seeds, basis.images)
+    required = requirements(basis.components, detect, basis.seeds, basis.images)
     if json:
-        print_json(_as_json(basis, detect, found))
+        print_json(_as_json(basis, detect, required))
     else:
-        _print(basis, detect, found)
+        _print(basis, detect, required)
 
 
 @dataclass(frozen=True)
@@ -204,29 +204,29 @@ def _table(basis: _Basis, detect: float) -> list[dict[str, Any]]:
     ]
 
 
-def _words(basis: _Basis, detect: float, found: Requirements) -> list[str]:
+def _words(basis: _Basis, detect: float, required: Requirements) -> list[str]:
     from study.analysis.power import MOST_SEEDS, TARGET, images_needed
 
     once = " (of checkpoints)" if basis.seeds == 1 else ""
     lines = [
-        f"a true difference of {detect:g} in {basis.metric} is seen with a probability of {_percent(found.probability)} by "
+        f"a true difference of {detect:g} in {basis.metric} is seen with a probability of {_percent(required.probability)} by "
         f"{_counted(basis.seeds, 'seed')} and {basis.images:,} images{once}"
     ]
-    if found.cheapest is None:
+    if required.cheapest is None:
         takes = f"no number of images suffices with up to {MOST_SEEDS} seeds"
     else:
-        takes = f"{_counted(found.cheapest[0], 'seed')} and {_rounded(found.cheapest[1])} images"
+        takes = f"{_counted(required.cheapest[0], 'seed')} and {_rounded(required.cheapest[1])} images"
     lines.append(f"{_percent(TARGET)} takes {takes}")
     for seeds in dict.fromkeys((basis.seeds, _FEW_SEEDS)):
-        needed = found.images if seeds == basis.seeds else images_needed(basis.components, detect, seeds)
+        needed = required.images if seeds == basis.seeds else images_needed(basis.components, detect, seeds)
         if needed is None:
             lines.append(f"with {_counted(seeds, 'seed')} no number of images suffices")
         elif needed > basis.images or seeds == basis.seeds:
             lines.append(f"with {_counted(seeds, 'seed')} it takes {_rounded(needed)} images")
     lines.append(
         f"with {basis.images:,} images no number of seeds up to {MOST_SEEDS} suffices"
-        if found.seeds is None
-        else f"with {basis.images:,} images it takes {_counted(found.seeds, 'seed')}"
+        if required.seeds is None
+        else f"with {basis.images:,} images it takes {_counted(required.seeds, 'seed')}"
     )
     return lines
 
@@ -248,8 +248,8 @@ def _rounded(count: int) -> str:
 _ONE_PAIR = "this is about one pair; to beat each of several others takes more"
 
 
-def _as_json(basis: _Basis, detect: float, found: Requirements) -> dict[str, Any]:
-    cheapest = None if found.cheapest is None else dict(zip(("seeds", "images"), found.cheapest, strict=True))
+def _as_json(basis: _Basis, detect: float, required: Requirements) -> dict[str, Any]:
+    cheapest = None if required.cheapest is None else dict(zip(("seeds", "images"), required.cheapest, strict=True))
     return {
         "metric": basis.metric,
         "detect": detect,
@@ -257,15 +257,15 @@ def _as_json(basis: _Basis, detect: float, found: Requirements) -> dict[str, Any
         "seeds": basis.seeds,
         "images": basis.images,
         "components": asdict(basis.components),
-        "power": found.probability,
-        "needed": {"cheapest": cheapest, "images": found.images, "seeds": found.seeds},
+        "power": required.probability,
+        "needed": {"cheapest": cheapest, "images": required.images, "seeds": required.seeds},
         "table": _table(basis, detect),
-        "words": "; ".join(_words(basis, detect, found)),
+        "words": "; ".join(_words(basis, detect, required)),
         "notes": [*basis.notes, _ONE_PAIR],
     }
 
 
-def _print(basis: _Basis, detect: float, found: Requirements) -> None:
+def _print(basis: _Basis, detect: float, required: Requirements) -> None:
     from cli.views.tables import make_table, print_table
 
     typer.echo(f"noise from {basis.source}")
@@ -278,6 +278,6 @@ def _print(basis: _Basis, detect: float, found: Requirements) -> None:
         rows.setdefault(cell["seeds"], []).append(_percent(cell['power']))
     headings = ["seeds", *(f"{size:,} images" for size in sizes)]
     print_table(make_table(headings, [[str(seeds), *row] for seeds, row in rows.items()], right=headings))
-    for line in _words(basis, detect, found):
+    for line in _words(basis, detect, required):
         typer.echo(line)
     typer.echo(f"note: {_ONE_PAIR}")

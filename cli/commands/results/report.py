@@ -200,16 +200,16 @@ def _judge_pair(
             raise NoPredictionsError("one of them has not ended with a checkpoint")
     except NoPredictionsError as error:
         return None, f"{plain}; how certain the difference is cannot be said: {error}"
-    found = stored.judgement
-    lead = found.differences[0]
-    better, worse = labels[found.leader], labels[found.others[0]]
-    surely = "is better than" if found.verdict == "yes" else "is not surely better than"
+    judgement = stored.judgement
+    lead = judgement.differences[0]
+    better, worse = labels[judgement.leader], labels[judgement.others[0]]
+    surely = "is better than" if judgement.verdict == "yes" else "is not surely better than"
     images = stored.comparison.runs.units.shape[1]
     answer = (
         f"{better} {surely} {worse}: {lead.value:+.2g} ({lead.low:.2g} to {lead.high:.2g}, p {lead.p:.2g}) in {metric} "
         f"on {images:,} images like these; another seed of either is another question"
     )
-    return Verdict(stored.comparison, found, (0, 1)), answer
+    return Verdict(stored.comparison, judgement, (0, 1)), answer
 
 
 def _pair_predictions(

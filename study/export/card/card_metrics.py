@@ -49,16 +49,16 @@ def measure_set(
         "accuracy": "accuracy",
         **{f"recall:{name}": f"recall.{metric_slug(name)}" for name in classes},
     }
-    found = {out: _measure(name, decided, scored, classes) for name, out in names.items()}
-    found["loss"] = _measure("loss", calibrated, scored, classes)
-    return {name: value for name, value in found.items() if value is not None}
+    measured = {out: _measure(name, decided, scored, classes) for name, out in names.items()}
+    measured["loss"] = _measure("loss", calibrated, scored, classes)
+    return {name: value for name, value in measured.items() if value is not None}
 
 
 def _measure(metric: str, scores: Floats, scored: ScoredSet, classes: Sequence[str]) -> Measured | None:
     """Return a metric with its interval, None where the images do not have it."""
-    one = np.zeros(1, np.int64)
+    only = np.zeros(1, np.int64)
     try:
-        predictions = Predictions(scores[None], scored.labels, one, one, (0,), tuple(classes), scored.groups)
+        predictions = Predictions(scores[None], scored.labels, only, only, (0,), tuple(classes), scored.groups)
         winner = judge(predictions.comparison(metric)[0]).winner
     except ValueError:  # a class without images
         return None
@@ -74,15 +74,15 @@ def measure_counts(metrics: Mapping[str, float], counts: Sequence[int], classes:
         classes: their names.
     """
     names = ["auc", "accuracy", *(f"recall.{metric_slug(name)}" for name in classes), "loss"]
-    only, found = np.zeros(1, np.int64), {}
+    only, measured = np.zeros(1, np.int64), {}
     for name in names:
         if name in metrics:
             value = metrics[name]
             comparison, basis = compare_values(np.array([value]), only, only, VAL_PREFIX + name, "max", tuple(counts))
             is_known = basis == "counts"
             ends = comparison.interval(0, value, float(comparison.half_widths()[0])) if is_known else (None, None)
-            found[name] = Measured(value, *ends)
-    return found
+            measured[name] = Measured(value, *ends)
+    return measured
 
 
 def bundle_metrics(

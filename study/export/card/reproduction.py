@@ -48,12 +48,12 @@ def reproduction_file(spec: StudySpec, record: TrialRecord, precision: str | Non
 
 
 def _data(spec: StudySpec) -> dict[str, Any]:
-    found = {name: _plain(value) for name, value in spec.data.model_dump(exclude_defaults=True).items()}
+    settings = {name: _plain(value) for name, value in spec.data.model_dump(exclude_defaults=True).items()}
     if spec.data.path is not None:
-        found["path"] = PurePath(spec.data.path).name or "pictures"
+        settings["path"] = PurePath(spec.data.path).name or "pictures"
     if spec.data.source == "folder" and spec.data.shifted:
-        found["shifted"] = {name: PurePath(place).name for name, place in spec.data.shifted.items()}
-    return {"source": spec.data.source, **found}
+        settings["shifted"] = {name: PurePath(place).name for name, place in spec.data.shifted.items()}
+    return {"source": spec.data.source, **settings}
 
 
 def _heading(spec: StudySpec, record: TrialRecord, max_epochs: int) -> str:

@@ -81,8 +81,10 @@ def check_formats(folder: Path, precisions: Mapping[str, str], reference: Refere
     for name, precision in precisions.items():
         size = (folder / MODELS[name]).stat().st_size
         check = FormatCheck(name, MODELS[name], precision, size, len(reference.logits))
-        found = measured[name]
-        checks.append(replace(check, fault=found) if isinstance(found, str) else _compare(check, found, reference))
+        outcome = measured[name]
+        checks.append(
+            replace(check, fault=outcome) if isinstance(outcome, str) else _compare(check, outcome, reference)
+        )
     return tuple(checks)
 
 
@@ -92,8 +94,8 @@ def _compare(check: FormatCheck, measured: Mapping[str, NDArray[Any]], reference
     check = replace(check, latency_1_ms=times["latency_1_ms"], latency_64_ms=times["latency_64_ms"])
     logits, scores = measured["logits"][:number], measured["probabilities"][:number]
     if logits.shape != reference.logits.shape or scores.shape != logits.shape:
-        found = f"{list(logits.shape)} and {list(scores.shape)}"
-        return replace(check, fault=f"its outputs are {found} instead of {list(reference.logits.shape)}")
+        shapes = f"{list(logits.shape)} and {list(scores.shape)}"
+        return replace(check, fault=f"its outputs are {shapes} instead of {list(reference.logits.shape)}")
     if not np.isfinite(measured["logits"]).all() or not np.isfinite(measured["probabilities"]).all():
         return replace(check, fault="its outputs are not finite")
     difference = float(np.abs(logits - reference.logits).max())
