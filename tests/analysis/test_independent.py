@@ -34,13 +34,13 @@ def _binary(seed: int, runs: int, images: int) -> tuple[np.ndarray, np.ndarray]:
 def test_intervals_of_differences_are_those_of_scipys_bootstrap(metric: str) -> None:
     scores, labels = _binary(1, 2, 500)
     value = roc_auc_score if metric == "auc" else lambda labels, row: f1_score(labels, row > 0.5)
-    found = stats.bootstrap(
+    bootstrap = stats.bootstrap(
         (np.arange(500),), lambda at: value(labels[at], scores[0, at]) - value(labels[at], scores[1, at]),
         vectorized=False, n_resamples=800, method="percentile", rng=np.random.default_rng(2),
     ).confidence_interval  # fmt: skip
     (ours,) = _once(scores, labels, metric).to_others(0, [1])
-    assert ours.high - ours.low == pytest.approx(found.high - found.low, rel=0.12)
-    assert ours.low == pytest.approx(found.low, abs=0.1 * (found.high - found.low))
+    assert ours.high - ours.low == pytest.approx(bootstrap.high - bootstrap.low, rel=0.12)
+    assert ours.low == pytest.approx(bootstrap.low, abs=0.1 * (bootstrap.high - bootstrap.low))
 
 
 def test_p_values_of_losses_are_those_of_scipys_permutation_test() -> None:
@@ -84,8 +84,8 @@ def test_a_single_auc_has_the_wider_of_the_logit_and_newcombes_interval(value: f
     score = optimize.brentq(newcombe, 0.3, value - 1e-9), optimize.brentq(newcombe, value + 1e-9, 1 - 1e-12)
     z = np.log(value / (1 - value)) + np.array([-1, 1]) * 1.959964 * error / (value * (1 - value))
     logit = 1 / (1 + np.exp(-z))
-    found = value_interval(value, value, 1.959964 * error, error, 40, ((positives, negatives),))
-    assert found == pytest.approx((min(score[0], logit[0]), max(score[1], logit[1])), abs=1e-5)
+    interval = value_interval(value, value, 1.959964 * error, error, 40, ((positives, negatives),))
+    assert interval == pytest.approx((min(score[0], logit[0]), max(score[1], logit[1])), abs=1e-5)
 
 
 @pytest.mark.parametrize(("seeds", "difference"), [(3, 0.03), (5, 0.02), (10, 0.01)])
@@ -113,14 +113,14 @@ def test_rows_against_a_baseline_are_scipys_dunnett_where_runs_are_independent()
 
 def test_the_winners_corrected_value_is_that_of_the_bootstrap() -> None:
     # Bootstrap bias corrected: the images drawn pick, those left out tell the value; Tsamardinos et al. 2018.
-    found, expected = [], []
+    corrected, expected = [], []
     for study in range(25):
         rng = np.random.default_rng([8, study])
         labels = np.arange(200) % 2
         right = (rng.random((12, 200)) < 0.8).astype(np.int64)
         comparison = _once(np.where(right == 1, labels, 1 - labels).astype(float), labels, "accuracy")
         value, _ = corrected_value(comparison.plain_model, normal_draws(1000, 24)[:, :12])
-        found.append(value)
+        corrected.append(value)
         left_out = []
         for _ in range(200):
             at = rng.integers(0, 200, 200)
@@ -128,5 +128,5 @@ def test_the_winners_corrected_value_is_that_of_the_bootstrap() -> None:
             left_out.append(right[picked, np.setdiff1d(np.arange(200), at)].mean())
         expected.append(np.mean(left_out))
     raw_excess = 0.8 + 1.6 * math.sqrt(0.16 / 200)  # what the best of twelve is measured at
-    assert np.mean(found) == pytest.approx(np.mean(expected), abs=0.008)
-    assert abs(np.mean(found) - 0.8) < 0.3 * (raw_excess - 0.8)
+    assert np.mean(corrected) == pytest.approx(np.mean(expected), abs=0.008)
+    assert abs(np.mean(corrected) - 0.8) < 0.3 * (raw_excess - 0.8)

@@ -22,8 +22,8 @@ def test_a_cheaper_one_is_recommended_only_if_it_surely_gives_away_little() -> N
     assert recommend([leader]).chosen is leader
     close, far = _candidate(1, 0.0019, 11e6), _candidate(2, 0.0021, 5e6)
     assert recommend([leader, far]).chosen is leader
-    found = recommend([leader, close, far])
-    assert (found.chosen, found.by) == (close, "parameters")
+    advice = recommend([leader, close, far])
+    assert (advice.chosen, advice.by) == (close, "parameters")
     assert recommend([leader, close, far], give_away=0.01).chosen is far
     assert recommend([leader, close, far], give_away=0.0).chosen is leader
     assert recommend([leader, Candidate(3, math.inf, {"parameters": 1.0})]).chosen is leader
@@ -36,14 +36,14 @@ def test_what_is_preferred_counts_first(prefer: Cost, chosen: int) -> None:
         _candidate(0, 0.0, 9e6, 9.0, 0.9), _candidate(1, 0.001, 1e6, 8.0, 0.8), _candidate(2, 0.001, 8e6, 1.0, 0.8),
         _candidate(3, 0.001, 8e6, 8.0, 0.1),
     ]  # fmt: skip
-    found = recommend(candidates, prefer)
-    assert (found.chosen.key, found.by) == (chosen, prefer)
+    advice = recommend(candidates, prefer)
+    assert (advice.chosen.key, advice.by) == (chosen, prefer)
 
 
 def test_equal_costs_are_decided_by_the_next_and_latencies_that_are_close_are_equal() -> None:
     leader = _candidate(0, 0.0, 9e6, 5.0, 0.3)
-    found = recommend([leader, _candidate(1, 0.001, 9e6, 2.0)])
-    assert (found.chosen.key, found.by) == (1, "latency")
+    advice = recommend([leader, _candidate(1, 0.001, 9e6, 2.0)])
+    assert (advice.chosen.key, advice.by) == (1, "latency")
     assert recommend([leader, _candidate(1, 0.001, 9e6, 4.99)]).chosen is leader
     assert recommend([leader, _candidate(1, 0.001, 9e6, 4.99, 0.2)]).by == "shifted"
     assert recommend([leader, Candidate(1, 0.001, {"parameters": 9e6})]).chosen is leader
@@ -92,15 +92,15 @@ def test_what_is_recommended_gives_away_little_in_95_of_100_studies(size: int, s
         comparison, _ = Predictions(
             scores, labels, run // seeds, run % seeds, tuple(range(size)), ("a", "b")
         ).comparison("accuracy")
-        found = judge(comparison, draws=500)
-        candidates = [Candidate(found.leader, 0.0, {"parameters": float(found.leader == 0)})]
+        judgement = judge(comparison, draws=500)
+        candidates = [Candidate(judgement.leader, 0.0, {"parameters": float(judgement.leader == 0)})]
         candidates += [
             Candidate(k, each.high, {"parameters": float(k == 0) - 0.01 * k})
-            for k, each in zip(found.others, found.differences, strict=True)
+            for k, each in zip(judgement.others, judgement.differences, strict=True)
         ]
         chosen = recommend(candidates).chosen.key
-        wrong += truth[found.leader] - truth[chosen] > 0.002 + 1e-9
-        cheaper += chosen != found.leader
+        wrong += truth[judgement.leader] - truth[chosen] > 0.002 + 1e-9
+        cheaper += chosen != judgement.leader
     assert wrong <= 5 + 4  # 95 % and two standard errors of 100 studies
     if gap == 0.0 and size == 2 and seeds == 1:
         assert cheaper > 0, "nothing is ever recommended"

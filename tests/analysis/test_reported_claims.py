@@ -24,17 +24,17 @@ def claims() -> ModuleType:
 
 
 def test_every_claim_of_two_figures_is_undecided_whatever_the_pairing(claims: ModuleType) -> None:
-    found = claims.answers()
-    assert [len(each.verdicts) for each in found] == [3, 2, 1, 3]
-    for each in found:
+    answers = claims.answers()
+    assert [len(each.verdicts) for each in answers] == [3, 2, 1, 3]
+    for each in answers:
         assert set(each.verdicts) == {"undecided"}, each.claim
         assert max(each.lows) < 0 < min(each.highs), each.claim
 
 
 def test_two_images_more_of_3245_have_an_exact_p_of_50_to_69_percent(claims: ModuleType) -> None:
-    found = claims.answers()[0]
-    assert (min(found.exact_p), max(found.exact_p)) == pytest.approx((0.50, 0.6875))
-    assert (min(found.needed), max(found.needed)) == pytest.approx((12_700, 38_200), rel=0.01)
+    answer = claims.answers()[0]
+    assert (min(answer.exact_p), max(answer.exact_p)) == pytest.approx((0.50, 0.6875))
+    assert (min(answer.needed), max(answer.needed)) == pytest.approx((12_700, 38_200), rel=0.01)
 
 
 def test_the_exact_p_of_the_photos_and_the_auc(claims: ModuleType) -> None:

@@ -64,9 +64,9 @@ def write_pictures(faces: Path, photographs: Path, count: int, large: int) -> No
 
     with tempfile.TemporaryDirectory() as scratch:
         write_folder(Path(scratch) / "faces", max(100, count), seed=0, size_px=112)
-        found = sorted((Path(scratch) / "faces").glob("*/*/*.jpg"))[:count]
+        paths = sorted((Path(scratch) / "faces").glob("*/*/*.jpg"))[:count]
         faces.mkdir()
-        for at, path in enumerate(found):
+        for at, path in enumerate(paths):
             (faces / f"{at:05d}.jpg").write_bytes(path.read_bytes())
     photographs.mkdir()
     rng = np.random.default_rng(0)

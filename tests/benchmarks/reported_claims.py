@@ -87,10 +87,10 @@ def aucs(images: int, better: float, worse: float, correlations: Sequence[float]
 def _answer(
     claim: str, comparisons: Sequence[Comparison], difference: float, exact: Sequence[float] | None = None
 ) -> Answer:
-    found = [judge(each) for each in comparisons]
-    leads = [each.differences[0] for each in found]
+    judgements = [judge(each) for each in comparisons]
+    leads = [each.differences[0] for each in judgements]
     return Answer(
-        claim, tuple(each.verdict for each in found), tuple(exact or [each.p for each in leads]),
+        claim, tuple(each.verdict for each in judgements), tuple(exact or [each.p for each in leads]),
         tuple(each.low for each in leads), tuple(each.high for each in leads),
         tuple(images_needed(components_of(each, 0, 1), difference, 1) for each in comparisons),
     )  # fmt: skip
@@ -113,7 +113,7 @@ def answers() -> list[Answer]:
     ]
 
 
-def table(found: Sequence[Answer]) -> str:
+def table(listed: Sequence[Answer]) -> str:
     """Return the answers as Markdown."""
     lines = [
         "# What reports claimed from few images",
@@ -123,7 +123,7 @@ def table(found: Sequence[Answer]) -> str:
         "| claim | does the first win? | exact p | 95 % of the difference | images needed, power 0.8 |",
         "|---|---|---|---|---|",
     ]
-    for each in found:
+    for each in listed:
         needed = sorted(many for many in each.needed if many is not None)
         images = f"{_rounded(needed[0]):,} to {_rounded(needed[-1]):,}" if needed else "none suffices"
         lines.append(

@@ -28,32 +28,32 @@ def _planned(results: Path, *arguments: object) -> Any:
 def test_of_a_search_the_first_ones_run_again_with_fresh_seeds(tmp_path: Path) -> None:
     results, out = tmp_path / "results", tmp_path / "again.yaml"
     store(results, SEARCH)
-    found = _planned(results, "search", "--top", "3", "--seeds", "4", "--out", out)
-    assert (found["study"], found["of"], found["seeds"]) == ("search-confirm", "search", [1, 2, 3, 4])
+    plan = _planned(results, "search", "--top", "3", "--seeds", "4", "--out", out)
+    assert (plan["study"], plan["of"], plan["seeds"]) == ("search-confirm", "search", [1, 2, 3, 4])
     rows = json.loads(study("compare", "search", "--results", results, "--json").stdout)
-    assert found["points"] == [row["params"] for row in rows[:3]]
+    assert plan["points"] == [row["params"] for row in rows[:3]]
     spec = load_spec(out).spec
-    assert out.read_text() == found["file"]
+    assert out.read_text() == plan["file"]
     assert (spec.design.kind, spec.pruner, spec.replicates.numbers) == ("points", "none", (1, 2, 3, 4))
-    assert found["file"].startswith("# Of search the first 3 of 12 configurations, each with 4 fresh seeds.\n")
+    assert plan["file"].startswith("# Of search the first 3 of 12 configurations, each with 4 fresh seeds.\n")
     assert not (results / "studies" / "search-confirm").exists()
     printed = study("confirm", "search", "--top", "3", "--seeds", "4", "--dry-run", "--results", results)
-    assert printed.stdout == found["file"]
+    assert printed.stdout == plan["file"]
 
 
 def test_of_several_seeds_those_that_may_be_the_best_run_again(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, ABLATION)
-    found = _planned(results, "ablation")
-    assert found["seeds"] == [3, 4, 5, 6, 7]
-    assert len(found["points"]) == 4
-    assert all(point["optimizer"] == "adam" for point in found["points"])
+    plan = _planned(results, "ablation")
+    assert plan["seeds"] == [3, 4, 5, 6, 7]
+    assert len(plan["points"]) == 4
+    assert all(point["optimizer"] == "adam" for point in plan["points"])
     assert len(_planned(results, "ablation", "--top", "2")["points"]) == 2
     sure = ABLATION.replace("name: ablation", "name: sure")
     store(results, sure, lambda params: 3.0 if params["depth"] == 34 else 1.0)
-    found = _planned(results, "sure")
-    assert len(found["points"]) == 2
-    assert "the configuration that is certain to be the best, and the next" in found["file"]
+    plan = _planned(results, "sure")
+    assert len(plan["points"]) == 2
+    assert "the configuration that is certain to be the best, and the next" in plan["file"]
 
 
 def test_seeds_of_an_earlier_confirmation_are_not_fresh(tmp_path: Path) -> None:

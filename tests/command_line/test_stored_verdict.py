@@ -61,32 +61,37 @@ def _seeds(folder: Path, leads: Mapping[int, float], seeds: int = 3) -> list[Tri
 @pytest.mark.parametrize("metric", ["val_auc", "val_accuracy", "val_f1", "val_loss", "val_recall.yes"])
 def test_a_clear_lead_of_one_run_is_one_of_a_checkpoint(tmp_path: Path, metric: str) -> None:
     ranking = _ranking([_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0), _trial(tmp_path, 2, 0.8)], metric)
-    found = certainty_of(ranking, tmp_path)
-    assert (found["verdict"], found["about"], found["may_be_best"], found["tied"]) == ("yes", "checkpoints", [1], 0)
-    assert found["text"].startswith("which checkpoint: trial 1, ")
-    assert "which configuration: unknown, each ran once" in found["text"]
-    assert found["lead"] > 2 * found["standard_error"] > 0
-    assert found["winner_value"]["low"] < found["winner_value"]["raw"] < found["winner_value"]["high"]
+    certainty = certainty_of(ranking, tmp_path)
+    assert (certainty["verdict"], certainty["about"], certainty["may_be_best"], certainty["tied"]) == (
+        "yes",
+        "checkpoints",
+        [1],
+        0,
+    )
+    assert certainty["text"].startswith("which checkpoint: trial 1, ")
+    assert "which configuration: unknown, each ran once" in certainty["text"]
+    assert certainty["lead"] > 2 * certainty["standard_error"] > 0
+    assert certainty["winner_value"]["low"] < certainty["winner_value"]["raw"] < certainty["winner_value"]["high"]
 
 
 def test_a_close_lead_is_undecided_and_trials_stopped_early_are_named(tmp_path: Path) -> None:
     records = [_trial(tmp_path, 0, 2.0), _trial(tmp_path, 1, 2.0), _trial(tmp_path, 2, 1.9, state=P)]
-    found = certainty_of(_ranking(records), tmp_path)
-    assert found["verdict"] == "undecided"
-    assert found["tied"] >= 1
-    assert found["text"].endswith("; 1 was stopped early; what it would have become is not known")
+    certainty = certainty_of(_ranking(records), tmp_path)
+    assert certainty["verdict"] == "undecided"
+    assert certainty["tied"] >= 1
+    assert certainty["text"].endswith("; 1 was stopped early; what it would have become is not known")
 
 
 def test_seeds_are_judged_together_with_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ranking = _ranking(_seeds(tmp_path, {0: 1.5, 1: 4.0, 2: 1.4}), seeds=3, baseline=0)
-    found = certainty_of(ranking, tmp_path)
-    assert (found["verdict"], found["about"], found["may_be_best"]) == ("yes", "configurations", [1])
-    assert found["text"].startswith("yes: +0.")
-    assert found["text"].endswith("images); beats each of 2")
-    assert (found["seeds"], found["unjudged"]) == (3, 0)
+    certainty = certainty_of(ranking, tmp_path)
+    assert (certainty["verdict"], certainty["about"], certainty["may_be_best"]) == ("yes", "configurations", [1])
+    assert certainty["text"].startswith("yes: +0.")
+    assert certainty["text"].endswith("images); beats each of 2")
+    assert (certainty["seeds"], certainty["unjudged"]) == (3, 0)
     best = ranking.configurations[0]
     assert best.best is not None
-    print_best(ranking, next(row for row in ranking.rows if row.record is best.best), found)
+    print_best(ranking, next(row for row in ranking.rows if row.record is best.best), certainty)
     shown = capsys.readouterr().out
     assert "  to expect    0." in shown
     assert "  certain?     yes: +0." in shown
@@ -119,9 +124,9 @@ def test_trials_have_ranks_too(tmp_path: Path) -> None:
 def test_a_configuration_with_fewer_seeds_is_set_aside(tmp_path: Path) -> None:
     records = _seeds(tmp_path, {0: 1.5, 1: 3.0})
     records.append(_trial(tmp_path, 20, 5.0, point=2))
-    found = certainty_of(_ranking(records, seeds=3), tmp_path)
-    assert found["text"].endswith("; not judged: 1 that ran fewer seeds")
-    assert found["unjudged"] == 1
+    certainty = certainty_of(_ranking(records, seeds=3), tmp_path)
+    assert certainty["text"].endswith("; not judged: 1 that ran fewer seeds")
+    assert certainty["unjudged"] == 1
 
 
 def test_what_cannot_be_compared_is_said_and_judged_by_values(tmp_path: Path) -> None:
@@ -138,9 +143,9 @@ def test_what_cannot_be_compared_is_said_and_judged_by_values(tmp_path: Path) ->
     for ranking, message in cases:
         with pytest.raises(NoPredictionsError, match=message):
             judge_stored(ranking, tmp_path)
-        found = certainty_of(ranking, tmp_path)
-        assert found["basis"] in ("counts", "values")
-        assert (found["verdict"], found["winner_value"]) == ("undecided", None)
+        certainty = certainty_of(ranking, tmp_path)
+        assert certainty["basis"] in ("counts", "values")
+        assert (certainty["verdict"], certainty["winner_value"]) == ("undecided", None)
     with pytest.raises(NoPredictionsError, match="within one study"):
         judge_stored(plain, None)
     other = tmp_path / "trial1" / SCORES
@@ -182,9 +187,9 @@ def test_later_looks_and_running_studies_are_judged_at_a_smaller_level(tmp_path:
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_more_than_fifty_are_all_judged(tmp_path: Path, seeds: int) -> None:
     records = _seeds(tmp_path, dict.fromkeys(range(60), 2.0), seeds)
-    found = certainty_of(_ranking(records, seeds=seeds), tmp_path)
-    assert found["verdict"] == "undecided"
-    assert len(found["may_be_best"]) > 50
+    certainty = certainty_of(_ranking(records, seeds=seeds), tmp_path)
+    assert certainty["verdict"] == "undecided"
+    assert len(certainty["may_be_best"]) > 50
 
 
 def _with_parameters(record: TrialRecord, parameters: float) -> TrialRecord:

@@ -27,20 +27,20 @@ def drawn(logits: np.ndarray) -> np.ndarray:
 def test_the_temperature_that_spoiled_probabilities_is_found(shape: tuple[int, ...], temperature: float) -> None:
     honest = RNG.normal(0, 1.5, shape)
     labels = drawn(honest)
-    found = calibrate(honest * temperature, labels)
-    assert found.temperature == pytest.approx(temperature, rel=0.06)
-    assert found.nll_after <= found.nll_before
-    assert found.ece_after < 0.02
+    fit = calibrate(honest * temperature, labels)
+    assert fit.temperature == pytest.approx(temperature, rel=0.06)
+    assert fit.nll_after <= fit.nll_before
+    assert fit.ece_after < 0.02
     if temperature != 1:
-        assert found.ece_before > 3 * found.ece_after
-    assert found.note == ""
+        assert fit.ece_before > 3 * fit.ece_after
+    assert fit.note == ""
 
 
 def test_without_a_mistake_nothing_is_fitted() -> None:
-    found = calibrate(np.array([-2.0, -0.1, 0.3, 4.0]), np.array([0, 0, 1, 1]))
-    assert found.temperature == 1
-    assert found.nll_before == found.nll_after
-    assert "no validation image is called wrong" in found.note
+    fit = calibrate(np.array([-2.0, -0.1, 0.3, 4.0]), np.array([0, 0, 1, 1]))
+    assert fit.temperature == 1
+    assert fit.nll_before == fit.nll_after
+    assert "no validation image is called wrong" in fit.note
 
 
 def test_the_likelihood_is_that_of_the_training() -> None:

@@ -53,8 +53,8 @@ def test_a_bundle_reloads_and_gives_the_same_scores(checkpoint: Path, tmp_path: 
     expected, _ = load_scores(checkpoint)
     config = json.loads((out / "config.json").read_text())
     precision = config["provenance"]["precision"]
-    found = probabilities(load_bundle(out).logits(DATA.val_images, precision))
-    assert np.abs(found - expected).max() == done.max_score_difference <= (1e-4 if precision == "fp32" else 0.02)
+    scores = probabilities(load_bundle(out).logits(DATA.val_images, precision))
+    assert np.abs(scores - expected).max() == done.max_score_difference <= (1e-4 if precision == "fp32" else 0.02)
     assert expected.std() > 1e-4, "scores that are all alike would fit any bundle"
     assert config["classes"] == ["off", "on"]
     assert config["provenance"]["trial"] == 3

@@ -34,17 +34,17 @@ def test_a_graph_scores_any_number_of_images_as_its_checkpoint_did(
     assert expected.std() > 1e-3, "scores that are all alike would fit any graph"
     for count in (len(IMAGES), 1):
         with torch.no_grad():
-            found = model(torch.from_numpy(IMAGES[:count])).numpy()
-        np.testing.assert_allclose(found, expected[:count], atol=1e-5)
+            scores = model(torch.from_numpy(IMAGES[:count])).numpy()
+        np.testing.assert_allclose(scores, expected[:count], atol=1e-5)
     assert {path.name for path in tmp_path.iterdir()} == {"epoch-0002", "model.pt2"}
 
 
 def test_a_served_checkpoint_scores_as_it_did_and_takes_nothing_but_pixels(tmp_path: Path) -> None:
     checkpoint = real_checkpoint(tmp_path)
     served = PyfuncModel(load_checkpoint(checkpoint))
-    found = served.predict(IMAGES)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, stored_scores(checkpoint), atol=1e-6)
+    scores = served.predict(IMAGES)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, stored_scores(checkpoint), atol=1e-6)
     with pytest.raises(ExportError, match="must be uint8, 0 to 255, but are float64"):
         served.predict(IMAGES / 255)
     with pytest.raises(ExportError, match=rf"\[N, {SIZE}, {SIZE}, 3\]"):

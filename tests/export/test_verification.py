@@ -106,9 +106,9 @@ def test_what_is_wrong_although_the_sums_are_right_is_named(
 
 def test_a_changed_file_is_named_and_a_stranger_noted(bundle: Path) -> None:
     (bundle / "notes.txt").write_text("mine")
-    found = json.loads(study("verify", bundle, "--json").stdout)
-    assert found["is_right"] is True
-    assert "without a sum: 'notes.txt'" in found["findings"][0]["detail"]
+    answer = json.loads(study("verify", bundle, "--json").stdout)
+    assert answer["is_right"] is True
+    assert "without a sum: 'notes.txt'" in answer["findings"][0]["detail"]
     contents = bytearray((bundle / "model.pt2").read_bytes())
     contents[1000] ^= 1
     (bundle / "model.pt2").write_bytes(contents)

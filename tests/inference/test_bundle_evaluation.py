@@ -32,24 +32,24 @@ def scored(classes: tuple[str, ...], count: int = 60, threshold: float = 0.3, se
 @pytest.mark.parametrize("classes", [TWO, THREE])
 def test_values_are_those_of_scikit_learn(classes: tuple[str, ...]) -> None:
     of = scored(classes)
-    found = {each.name: each for each in estimates(of)}
-    assert found["accuracy"].value == pytest.approx(np.mean(of.predicted == of.labels))
-    assert found["macro_recall"].value == pytest.approx(recall_score(of.labels, of.predicted, average="macro"))
-    assert found["macro_f1"].value == pytest.approx(f1_score(of.labels, of.predicted, average="macro"))
+    estimated = {each.name: each for each in estimates(of)}
+    assert estimated["accuracy"].value == pytest.approx(np.mean(of.predicted == of.labels))
+    assert estimated["macro_recall"].value == pytest.approx(recall_score(of.labels, of.predicted, average="macro"))
+    assert estimated["macro_f1"].value == pytest.approx(f1_score(of.labels, of.predicted, average="macro"))
     recalls = recall_score(of.labels, of.predicted, average=None)
-    assert [found[f"recall.{name}"].value for name in classes] == pytest.approx(list(recalls))
+    assert [estimated[f"recall.{name}"].value for name in classes] == pytest.approx(list(recalls))
     scores = of.probabilities[:, 1] if len(classes) == 2 else of.probabilities
     auc = roc_auc_score(of.labels, scores, multi_class="ovr")
-    assert found["auc"].value == pytest.approx(auc)
+    assert estimated["auc"].value == pytest.approx(auc)
     own = of.probabilities[np.arange(60), of.labels]
-    assert found["loss"].value == pytest.approx(-np.log(own).mean())
+    assert estimated["loss"].value == pytest.approx(-np.log(own).mean())
     logits = np.log(of.probabilities)
-    assert found["ece"].value == pytest.approx(evaluate(logits, of.labels, classes)["ece"])
-    for each in found.values():
+    assert estimated["ece"].value == pytest.approx(evaluate(logits, of.labels, classes)["ece"])
+    for each in estimated.values():
         if each.name != "ece":
             assert each.low <= each.value <= each.high
             assert each.low < each.high
-    assert math.isnan(found["ece"].low)
+    assert math.isnan(estimated["ece"].low)
 
 
 @pytest.mark.parametrize(("right", "count"), [(17, 21), (20, 21), (21, 21), (0, 5), (7, 10)])
@@ -117,8 +117,8 @@ def test_enough_pictures_decide(first_is_better: bool) -> None:
 
 
 def test_columns_are_put_in_the_order_of_the_other_bundle() -> None:
-    found = reorder(np.array([[0.1, 0.2, 0.7]]), ("a", "b", "c"), ("c", "a", "b"))
-    assert found.tolist() == [[0.7, 0.1, 0.2]]
+    reordered = reorder(np.array([[0.1, 0.2, 0.7]]), ("a", "b", "c"), ("c", "a", "b"))
+    assert reordered.tolist() == [[0.7, 0.1, 0.2]]
 
 
 @pytest.mark.parametrize("classes", [TWO, ("<b>x</b>", "a&b", "\x1b[31m")])

@@ -22,18 +22,22 @@ def fill(folder: Path, **counts: int) -> Path:
 
 
 def test_folders_are_classes_by_name(tmp_path: Path) -> None:
-    found = find_labelled(fill(tmp_path, wearing_mask=2, not_wearing_mask=1), CLASSES)
-    assert [file.name for file in found.files] == ["not_wearing_mask/0.png", "wearing_mask/0.png", "wearing_mask/1.png"]
-    assert found.labels == (0, 1, 1)
-    assert not found.others
-    assert not found.notes
+    labelled = find_labelled(fill(tmp_path, wearing_mask=2, not_wearing_mask=1), CLASSES)
+    assert [file.name for file in labelled.files] == [
+        "not_wearing_mask/0.png",
+        "wearing_mask/0.png",
+        "wearing_mask/1.png",
+    ]
+    assert labelled.labels == (0, 1, 1)
+    assert not labelled.others
+    assert not labelled.notes
 
 
 def test_capitals_and_signs_do_not_matter_unless_two_are_alike(tmp_path: Path) -> None:
     fill(tmp_path, **{"Wearing Mask": 1, "NOT-WEARING-MASK": 1})
-    found = find_labelled(tmp_path, CLASSES)
-    assert found.labels == (0, 1)
-    assert found.notes == (
+    labelled = find_labelled(tmp_path, CLASSES)
+    assert labelled.labels == (0, 1)
+    assert labelled.notes == (
         "the folder NOT-WEARING-MASK counts as class not_wearing_mask",
         "the folder Wearing Mask counts as class wearing_mask",
     )
@@ -43,9 +47,9 @@ def test_capitals_and_signs_do_not_matter_unless_two_are_alike(tmp_path: Path) -
 
 def test_folders_that_are_no_class_are_kept_apart_or_named(tmp_path: Path) -> None:
     fill(tmp_path, wearing_mask=1, improper=3)
-    found = find_labelled(tmp_path, CLASSES)
-    assert {name: len(files) for name, files in found.others.items()} == {"improper": 3}
-    assert found.labels == (1,)
+    labelled = find_labelled(tmp_path, CLASSES)
+    assert {name: len(files) for name, files in labelled.others.items()} == {"improper": 3}
+    assert labelled.labels == (1,)
     named = find_labelled(tmp_path, CLASSES, {"improper": "not_wearing_mask"})
     assert named.labels == (0, 0, 0, 1)
     assert not named.others
@@ -56,8 +60,8 @@ def test_what_is_not_counted_is_said(tmp_path: Path) -> None:
     fill(tmp_path, wearing_mask=1)
     (tmp_path / "loose.png").write_bytes(picture(1))
     (tmp_path / "wearing_mask" / "notes.txt").write_text("x")
-    found = find_labelled(tmp_path, CLASSES)
-    assert found.notes == (
+    labelled = find_labelled(tmp_path, CLASSES)
+    assert labelled.notes == (
         "not counted, as they lie in no class folder: 1 pictures", "files not read: 1 (.txt 1)",
     )  # fmt: skip
 

@@ -41,14 +41,14 @@ def test_eyes_and_mouth_lie_where_the_framing_says(roll_rad: float) -> None:
 
 
 def test_the_box_is_a_square_around_its_middle_with_its_margin() -> None:
-    one = DetectedFace(Box(10, 20, 50, 80), face().landmarks, 0.9)
-    assert face_square(one, BOX) == FaceSquare((30, 50), 60, 0)
-    assert face_square(one, Framing(kind="box", margin=0.2)) == FaceSquare((30, 50), pytest.approx(84), 0)
+    detected = DetectedFace(Box(10, 20, 50, 80), face().landmarks, 0.9)
+    assert face_square(detected, BOX) == FaceSquare((30, 50), 60, 0)
+    assert face_square(detected, Framing(kind="box", margin=0.2)) == FaceSquare((30, 50), pytest.approx(84), 0)
 
 
 def test_landmarks_that_fall_together_give_no_tiny_square() -> None:
-    one = DetectedFace(Box(0, 0, 100, 120), np.full((5, 2), 50.0), 0.6)
-    assert face_square(one, EYES).side_px == pytest.approx(0.2 * 120 / 0.245)
+    detected = DetectedFace(Box(0, 0, 100, 120), np.full((5, 2), 50.0), 0.6)
+    assert face_square(detected, EYES).side_px == pytest.approx(0.2 * 120 / 0.245)
 
 
 @pytest.mark.parametrize("size_px", [64, 200, 500])

@@ -42,13 +42,13 @@ def test_a_model_that_is_not_the_shipped_one_is_refused(
 @pytest.mark.parametrize("face", range(10))
 def test_a_face_is_found_with_its_landmarks(detector: FaceDetector, face: int) -> None:
     placed = Placed(face, 150, 90, 224)
-    found = detector.detect(photograph(640, 480, [placed]))
-    assert len(found) == 1
+    detected = detector.detect(photograph(640, 480, [placed]))
+    assert len(detected) == 1
     true = landmarks(placed)
     eye_distance = np.linalg.norm(true[0] - true[1])
-    assert np.abs(found[0].landmarks - true).max() < 0.35 * eye_distance
-    assert 0.8 < found[0].score <= 1
-    box = found[0].box
+    assert np.abs(detected[0].landmarks - true).max() < 0.35 * eye_distance
+    assert 0.8 < detected[0].score <= 1
+    box = detected[0].box
     assert box.left < true[:, 0].min()
     assert box.right > true[:, 0].max()
     assert box.top < true[:, 1].min()
@@ -57,25 +57,25 @@ def test_a_face_is_found_with_its_landmarks(detector: FaceDetector, face: int) -
 
 def test_faces_come_largest_first(detector: FaceDetector) -> None:
     faces = [Placed(0, 20, 30, 120), Placed(1, 160, 40, 300), Placed(2, 470, 60, 160)]
-    found = detector.detect(photograph(640, 480, faces))
-    assert [round(face.landmarks[2, 0] // 160) for face in found] == [1, 3, 0]
-    assert [face.size_px for face in found] == sorted((face.size_px for face in found), reverse=True)
+    detected = detector.detect(photograph(640, 480, faces))
+    assert [round(face.landmarks[2, 0] // 160) for face in detected] == [1, 3, 0]
+    assert [face.size_px for face in detected] == sorted((face.size_px for face in detected), reverse=True)
 
 
 def test_two_hundred_faces_in_one_photograph(detector: FaceDetector) -> None:
     faces = [Placed(at % 10, 110 * (at % 20), 110 * (at // 20), 110) for at in range(200)]
-    found = detector.detect(photograph(2200, 1100, faces))
-    centres = {(int(face.landmarks[2, 0] // 110), int(face.landmarks[2, 1] // 110)) for face in found}
+    detected = detector.detect(photograph(2200, 1100, faces))
+    centres = {(int(face.landmarks[2, 0] // 110), int(face.landmarks[2, 1] // 110)) for face in detected}
     assert len(centres) >= 196
-    assert len(found) <= 202
+    assert len(detected) <= 202
 
 
 def test_a_small_face_in_a_large_photograph(detector: FaceDetector) -> None:
     placed = Placed(0, 4100, 2900, 56)
-    found = detector.detect(photograph(6000, 4000, [placed]))
-    assert len(found) == 1
-    assert 30 < found[0].size_px < 50
-    assert np.abs(found[0].landmarks - landmarks(placed)).max() < 8
+    detected = detector.detect(photograph(6000, 4000, [placed]))
+    assert len(detected) == 1
+    assert 30 < detected[0].size_px < 50
+    assert np.abs(detected[0].landmarks - landmarks(placed)).max() < 8
 
 
 def test_a_face_that_fills_its_picture(detector: FaceDetector) -> None:
@@ -142,9 +142,9 @@ FORMS = {
 def test_every_form_of_picture_gives_the_same_face(detector: FaceDetector, tmp_path: Path, name: str) -> None:
     photo = portrait()
     FORMS[name](photo).save(tmp_path / name)
-    found, plain = detector.detect(read_photo(tmp_path / name)), detector.detect(photo)
-    assert len(found) == 1
-    assert np.abs(np.array(found[0].box) - plain[0].box).max() < 8
+    detected, plain = detector.detect(read_photo(tmp_path / name)), detector.detect(photo)
+    assert len(detected) == 1
+    assert np.abs(np.array(detected[0].box) - plain[0].box).max() < 8
 
 
 def test_the_same_photograph_gives_the_same_faces(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ TIED = (2.6, 2.55, 2.5, 2.2, 1.9, 1.6, 1.5, 1.2)
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    with launched() as found:
-        yield found
+    with launched() as launched_browser:
+        yield launched_browser
 
 
 @pytest.fixture(scope="module")
