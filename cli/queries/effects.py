@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from cli.queries.ranking import Ranking, rank_studies
 from cli.queries.stored_predictions import NoPredictionsError, comparable_trials, compare_stored
 from cli.queries.study_handle import StudyInFolder
+from cli.queries.verdict import compare_reported
 from study.config.hyperparameters import Scalar
 from study.config.search_space import Domain, Uniform
 from study.designs.space import is_continuous, searched, values_of
@@ -20,12 +21,19 @@ from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
 from study.records import TrialRecord, TrialState
 
 if TYPE_CHECKING:
-    from study.analysis.effects import Effect, Observations, Terms
+    from study.analysis.effects import Effect, Terms
+    from study.analysis.verdict import About, Comparison
+    from study.analysis.verdict_by_values import Basis
 
 MOST_RUNS = 2_000
 """Predictions of more runs take minutes to read and do not fit the memory of a small machine."""
 DESIGNS_WITH_EFFECTS = ("grid", "one_factor", "factorial")
 _BASELINE = 0
+_LIMITS: Mapping[Basis, str] = {
+    "counts": "what images do is estimated from their number, as if each point had images of its own",
+    "values": "by seeds alone; what other images would do is not known, so that nothing is certain",
+    "measurements": "by seeds alone, as images do not blur it",
+}
 
 
 @dataclass(frozen=True)
@@ -37,14 +45,28 @@ class EffectTable:
         images: the shifted set that it is measured on; None for validation, or where it is of no images.
         effects: what each level does.
         about: "configurations", or "checkpoints" where each point ran once.
-        without_images: why images are no part of the errors; None where they are.
+        basis: what the errors rest on.
+        why: why that is not predictions, else empty.
     """
 
     metric: str
     images: str | None
     effects: tuple[Effect, ...]
-    about: str
-    without_images: str | None
+    about: About
+    basis: Basis
+    why: str = ""
+
+    @property
+    def limit(self) -> str:
+        """What the errors lack, in words; empty where they rest on predictions."""
+        if self.basis == "predictions":
+            return ""
+        return _LIMITS[self.basis] + (f", as {self.why}" if self.basis != "measurements" else "")
+
+    def is_certain(self, effect: Effect) -> bool:
+        """Whether an effect is surely not 0; values of images without more never say so, nor does one run."""
+        several = self.basis in ("counts", "measurements") and self.about == "configurations"
+        return effect.contrast.is_certain and (self.basis == "predictions" or several)
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,8 @@ class StudyEffects:
         tables: on validation first, then on shifted sets; all have the same terms.
         points, seeds: how many points have a part in them, and with how many seeds each ran.
         baseline: the values of the baseline of a one-factor design, else empty.
+        level: 1 less the coverage of all intervals of a table; below 5 % where results were looked at before.
+        is_interim: whether the study still runs.
         notes: what to know about them, a sentence each.
     """
 
@@ -65,6 +89,8 @@ class StudyEffects:
     points: int
     seeds: int
     baseline: Mapping[str, Scalar]
+    level: float
+    is_interim: bool
     notes: tuple[str, ...]
 
 
@@ -100,6 +126,7 @@ def read_effects(
         StudyStorageError: too few points have ended.
         UsageError: no trial reports the metric, or the design shows no effects.
     """
+    from study.analysis.contrast import look_level
     from study.analysis.effects import factorial_terms, one_factor_terms
 
     if study.design not in DESIGNS_WITH_EFFECTS:
@@ -136,7 +163,10 @@ def read_effects(
             notes.append(str(error))
     seeds = min(map(len, trials))
     usual = {} if baseline is None else params[baseline]
-    return StudyEffects(study.name, study.design, tuple(tables), len(points), seeds, usual, tuple(notes))
+    return StudyEffects(
+        study.name, study.design, tuple(tables), len(points), seeds, usual, look_level(study.look),
+        rankings[0].is_interim, tuple(notes),
+    )  # fmt: skip
 
 
 def read_importance(study: StudyInFolder, metric: str | None = None) -> StudyImportance:
@@ -226,35 +256,27 @@ def _left_out(study: StudyInFolder, points: int) -> list[str]:
 def _table(
     ranking: Ranking, results: Path, trials: Sequence[Sequence[TrialRecord]], terms: Terms, baseline: int | None
 ) -> EffectTable:
+    from study.analysis.contrast import look_level
     from study.analysis.effects import estimate_against_baseline, estimate_effects
 
     images = next(iter(shifted_sets(ranking.metric)), None)
     lacking = sum(not all(_has(record, ranking.metric) for record in members) for members in trials)
     if lacking:
         raise _LackingError(f"shifted set {images} is left out: {lacking} points have no {ranking.metric}")
-    observations, why = _observations(ranking, results, trials)
+    comparison, basis, why = _compare(ranking, results, trials)
+    level = look_level(ranking.look)
     if baseline is None:
-        effects = estimate_effects(observations, terms.terms)
+        effects = estimate_effects(comparison, terms.terms, level=level)
     else:
-        effects = estimate_against_baseline(observations, terms.terms, baseline)
-    return EffectTable(ranking.metric, images, effects, observations.about, why)
+        effects = estimate_against_baseline(comparison, terms.terms, baseline, level=level)
+    return EffectTable(ranking.metric, images, effects, comparison.about, basis, why)
 
 
-def _observations(
-    ranking: Ranking, results: Path, trials: Sequence[Sequence[TrialRecord]]
-) -> tuple[Observations, str | None]:
-    """Return the runs with their stored predictions, or their values alone and why."""
-    import numpy as np
-
-    from study.analysis.effects import Observations
-
+def _compare(ranking: Ranking, results: Path, trials: Sequence[Sequence[TrialRecord]]) -> tuple[Comparison, Basis, str]:
+    """Return the comparison by stored predictions, or by values alone and why."""
     try:
         if (runs := sum(map(len, trials))) > MOST_RUNS:
             raise NoPredictionsError(f"predictions of {runs} runs are too many, at most {MOST_RUNS} are read")
-        return Observations.from_predictions(compare_stored(ranking, results, trials)), None
+        return compare_stored(ranking, results, trials), "predictions", ""
     except NoPredictionsError as error:
-        records = [(k, record) for k, members in enumerate(trials) for record in members]
-        values = np.array([record.metrics[ranking.metric] for _, record in records])
-        points = np.array([k for k, _ in records])
-        seeds = np.array([record.replicate for _, record in records])
-        return Observations.from_values(values, points, seeds, 1 if ranking.mode == "max" else -1), str(error)
+        return *compare_reported(ranking, trials), str(error)

@@ -281,7 +281,7 @@ def _effects(study: StudyInFolder, results: Path, metric: str) -> tuple[tuple[Ef
                    f"p {each.contrast.p:.2g}")
             for each in table.effects
         )  # fmt: skip
-        lacking = [] if table.without_images is None else [f"By seeds alone: {table.without_images}."]
+        lacking = [_sentence(table.limit)] if table.limit else []
         tables.append(EffectTable(table.metric, f"Effects on {where}", rows, (*notes, *lacking)))
         notes = []
     return tuple(tables), ""

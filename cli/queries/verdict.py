@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.queries.ranking import Ranking
 from cli.queries.stored_predictions import (
@@ -17,6 +18,11 @@ from cli.queries.stored_predictions import (
 )
 from study.analysis.ranking import Configuration, RankedTrial
 from study.analysis.recommendation import GIVE_AWAY, Candidate, Cost, costs_of, recommend
+from study.records import TrialRecord
+
+if TYPE_CHECKING:
+    from study.analysis.verdict import Comparison
+    from study.analysis.verdict_by_values import Basis
 
 
 def judge_ranking(ranking: Ranking, results: Path | None) -> StoredVerdict | None:
@@ -33,26 +39,38 @@ def judge_ranking(ranking: Ranking, results: Path | None) -> StoredVerdict | Non
 
 
 def _judge_values(ranking: Ranking) -> StoredVerdict | None:
-    import numpy as np
-
-    from study.analysis.verdict_by_values import compare_values, images_in_words
+    from study.analysis.verdict_by_values import images_in_words
 
     candidates = candidates_of(ranking)
     if not candidates.trials:
         return None
-    records = [(k, record) for k, members in enumerate(candidates.trials) for record in members]
-    seeds = {seed: at for at, seed in enumerate(dict.fromkeys(ranking.seed_of(record) for _, record in records))}
-    comparison, basis = compare_values(
-        np.array([record.metrics[ranking.metric] for _, record in records]),
-        np.array([k for k, _ in records]),
-        np.array([seeds[ranking.seed_of(record)] for _, record in records]),
-        ranking.metric, ranking.mode, ranking.class_counts,
-    )  # fmt: skip
+    comparison, basis = compare_reported(ranking, candidates.trials)
     images = f"{sum(ranking.class_counts)} {images_in_words(ranking.metric)}"
     aside, unjudged = describe_aside(ranking)
     return StoredVerdict(
         comparison, candidates.keys, candidates.names, aside, unjudged, basis, images, ranking.is_interim, ranking.look
     )
+
+
+def compare_reported(ranking: Ranking, trials: Sequence[Sequence[TrialRecord]]) -> tuple[Comparison, Basis]:
+    """Return what answers questions about trials by the values that they reported, and what that rests on.
+
+    Args:
+        ranking: what it ranks by is compared.
+        trials: of each configuration.
+    """
+    import numpy as np
+
+    from study.analysis.verdict_by_values import compare_values
+
+    records = [(k, record) for k, members in enumerate(trials) for record in members]
+    seeds = {seed: at for at, seed in enumerate(dict.fromkeys(ranking.seed_of(record) for _, record in records))}
+    return compare_values(
+        np.array([record.metrics[ranking.metric] for _, record in records]),
+        np.array([k for k, _ in records]),
+        np.array([seeds[ranking.seed_of(record)] for _, record in records]),
+        ranking.metric, ranking.mode, ranking.class_counts,
+    )  # fmt: skip
 
 
 def certainty_of(ranking: Ranking, results: Path | None) -> dict[str, Any]:

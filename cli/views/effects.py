@@ -13,7 +13,6 @@ from study.config.hyperparameters import Scalar
 from study.utils.text import show_bare
 
 if TYPE_CHECKING:
-    from study.analysis.contrast import Contrast
     from study.analysis.effects import Effect
 
 _Z = 1.96
@@ -27,7 +26,7 @@ def effects_table(effects: StudyEffects, matters: float | None = None) -> TableM
         Column("level", [_levels(row.term.levels) for row in rows]),
         Column("instead of", [_levels(row.term.references) for row in rows], exact="reference"),
         *_columns(first, None),
-        Column("certain", [_certain(row, matters) for row in rows], exact=None),
+        Column("certain", [_certain(row, first, matters) for row in rows], exact=None),
         Column("p", [row.contrast.p for row in rows], right=True, text=_p, exact=None),
         Column("+-seeds", [_part(row.contrast.se_seed) for row in rows], right=True, exact=None),
         Column("+-images", [_part(row.contrast.se_image) for row in rows], right=True, exact=None),
@@ -44,7 +43,7 @@ def _columns(table: EffectTable, heading: str | None) -> list[Column]:
     contrasts = [row.contrast for row in table.effects]
     parts = ("value", "low", "high", "p", "se_seed", "se_image")
     return [
-        Column(heading or table.metric, [_interval(each) for each in contrasts], exact=None),
+        Column(heading or table.metric, [_interval(row, table) for row in table.effects], exact=None),
         *(
             Column("", [_finite(getattr(each, part)) for each in contrasts], hidden=True,
                    exact=table.metric if part == "value" else f"{table.metric}.{part}")
@@ -56,18 +55,18 @@ def _columns(table: EffectTable, heading: str | None) -> list[Column]:
 def effects_words(effects: StudyEffects) -> str:
     """Return which effects on validation are certain, in one sentence."""
     table = effects.tables[0]
-    sure = [row for row in table.effects if row.contrast.is_certain]
+    sure = [row for row in table.effects if table.is_certain(row)]
     named = ", ".join(f"{_factor(row)} {_levels(row.term.levels)} {row.contrast.value:+.2g}" for row in sure[:5])
     more = f" and {len(sure) - 5} more" if len(sure) > 5 else ""
     are = "is" if len(sure) == 1 else "are"
     count = f"{len(sure)} of {len(table.effects)}"
+    so_far = "so far: " if effects.is_interim else ""
     if table.about == "checkpoints":
         once = "each ran once" if effects.seeds == 1 else "the seeds of each point gave the same"
-        between = f"; between these checkpoints {count} differences {are} certain" + (
-            f": {named}{more}" if sure else ""
-        )
-        return f"unknown, {once}, so that no claim about a factor is possible{between}"
-    return f"{count} {are} certain: {named}{more}" if sure else f"undecided: none of {len(table.effects)} is certain"
+        between = f"between these checkpoints {count} differences {are} certain" + (f": {named}{more}" if sure else "")
+        return f"{so_far}unknown, {once}, so that no claim about a factor is possible; {between}"
+    undecided = f"undecided: none of {len(table.effects)} is certain"
+    return so_far + (f"{count} {are} certain: {named}{more}" if sure else undecided)
 
 
 def effects_notes(effects: StudyEffects) -> list[str]:
@@ -82,15 +81,14 @@ def effects_notes(effects: StudyEffects) -> list[str]:
         notes.append("a row of two factors is how much the difference between levels of one changes with the other")
     if any(row.term.aliases for row in table.effects):
         notes.append("effects joined by = cannot be told apart by these points")
-    notes.append("the 95 % intervals of one image set hold together, and p allows for the number of rows")
+    level = f"{100 * (1 - effects.level):.4g} %"
+    notes.append(f"the {level} intervals of one image set hold together, and p allows for the number of rows")
     if len(effects.tables) > 1:
-        notes.append("* marks intervals that exclude 0")
+        notes.append("* marks what is certain")
     if table.about == "checkpoints" and effects.seeds == 1:
         notes.append(f"`study extend {effects.study} --replicates 2` adds the seeds that a claim about a factor takes")
-    for reason in dict.fromkeys(each.without_images for each in effects.tables):
-        if reason is not None:
-            sets = ", ".join(each.metric for each in effects.tables if each.without_images == reason)
-            notes.append(f"{sets}: by seeds alone, so about the very images that were used, as {reason}")
+    for limit in dict.fromkeys(each.limit for each in effects.tables if each.limit):
+        notes.append(f"{', '.join(each.metric for each in effects.tables if each.limit == limit)}: {limit}")
     return [*notes, *effects.notes]
 
 
@@ -102,7 +100,9 @@ def effects_json(effects: StudyEffects, matters: float | None = None) -> dict[st
         "design": effects.design,
         "metric": first.metric,
         "about": first.about,
-        "by": "images and seeds" if first.without_images is None else "seeds",
+        "basis": first.basis,
+        "level": effects.level,
+        "so_far": effects.is_interim,
         "points": effects.points,
         "seeds": effects.seeds,
         "baseline": dict(effects.baseline),
@@ -111,8 +111,8 @@ def effects_json(effects: StudyEffects, matters: float | None = None) -> dict[st
             {
                 "factors": list(row.term.factors), "levels": list(row.term.levels),
                 "references": list(row.term.references), "aliases": list(row.term.aliases),
-                **_as_json(row, matters),
-                "shifted": {str(table.images): _as_json(table.effects[k], matters) for table in shifted},
+                **_as_json(row, first, matters),
+                "shifted": {str(table.images): _as_json(table.effects[k], table, matters) for table in shifted},
             }
             for k, row in enumerate(first.effects)
         ],
@@ -120,11 +120,11 @@ def effects_json(effects: StudyEffects, matters: float | None = None) -> dict[st
     }  # fmt: skip
 
 
-def _as_json(row: Effect, matters: float | None) -> dict[str, Any]:
+def _as_json(row: Effect, table: EffectTable, matters: float | None) -> dict[str, Any]:
     each = row.contrast
     same = {} if matters is None else {"practically_the_same": row.is_practically_zero(matters)}
     return {"value": each.value, "low": each.low, "high": each.high, "p": each.p, "se_seed": each.se_seed,
-            "se_image": each.se_image, "certain": each.is_certain, **same}  # fmt: skip
+            "se_image": each.se_image, "certain": table.is_certain(row), **same}  # fmt: skip
 
 
 def importance_table(found: StudyImportance) -> TableModel:
@@ -158,16 +158,17 @@ def _levels(values: Sequence[Scalar]) -> str:
     return ", ".join(show_bare(value) for value in values)
 
 
-def _interval(each: Contrast) -> str:
+def _interval(row: Effect, table: EffectTable) -> str:
+    each = row.contrast
     if math.isinf(each.high):
         return f"{each.value:+.4f} (unknown)"
-    return f"{each.value:+.4f} ({each.low:+.4f} to {each.high:+.4f}){' *' if each.is_certain else ''}"
+    return f"{each.value:+.4f} ({each.low:+.4f} to {each.high:+.4f}){' *' if table.is_certain(row) else ''}"
 
 
-def _certain(row: Effect, matters: float | None) -> str:
+def _certain(row: Effect, table: EffectTable, matters: float | None) -> str:
     if matters is not None and row.is_practically_zero(matters):
         return "practically the same"
-    return "yes" if row.contrast.is_certain else "no"
+    return "yes" if table.is_certain(row) else "no"
 
 
 def _p(value: float) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, ndtr, ndtri
 
+from study.analysis.own_spread import OwnSpread
 from study.analysis.variance_components import Runs, SeedSpread
 
 Floats = NDArray[np.float64]
@@ -24,8 +25,6 @@ _SHARED_AT_LEAST = 0.2
 """The part of the variance by images that is taken to be common to all seeds at least."""
 _ROUNDING = 1e-12
 """A variance this much smaller than those it is the difference of is zero."""
-_SAME = 1e-6
-"""Differences between seeds that are the same up to less than this part of the values are so by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -173,34 +172,28 @@ def contrasts(model: ErrorModel, first: int, others: NDArray[np.int64], level: f
     ]  # fmt: skip
 
 
-def linear_contrasts(model: ErrorModel, weights: Floats, level: float = LEVEL) -> list[Contrast]:
+def linear_contrasts(
+    model: ErrorModel, weights: Floats, spread: OwnSpread | None, level: float = LEVEL
+) -> list[Contrast]:
     """Estimate linear combinations of the means, such as the main effect of a factor.
 
-    Where the runs have no images, the seeds alone blur them: the answer is about the very images that were used.
-
     Args:
-        model: of metrics where higher is better.
+        model: of metrics where higher is better; its own spread between seeds is not used.
         weights: [combinations, configurations], each row adds up to 0.
+        spread: the variance between seeds; None where each configuration ran once.
         level: 1 less the coverage of the intervals.
     """
-    size, by_seeds_alone = len(weights), not model.runs.units.shape[1]
     values = weights @ model.runs.means
-    images, decisive = np.zeros(size), np.full(size, np.inf)
-    if not by_seeds_alone:
-        images, decisive = model.combined_image_errors(weights)
-    seeds = model.nodes() @ (weights**2).T  # [nodes, combinations]
-    variances = total_variances(images, seeds)
+    images, decisive = model.combined_image_errors(weights)
+    point = np.zeros(len(weights)) if spread is None else spread.of_combinations(weights)
+    nodes = np.zeros((1, len(weights))) if spread is None else spread.nodes_of(weights, NODES)
+    variances = total_variances(images, nodes)
     p = np.maximum(p_values(values, variances), np.where(decisive > 0, np.exp2(1 - np.minimum(decisive, 60)), 1))
-    half = half_widths(variances, level)
-    if by_seeds_alone:
-        half = np.where(half > _SAME * np.abs(model.runs.means).max(), half, np.inf)
-    else:
-        spread = np.sqrt((weights**2).sum(axis=1)) * model.one_image
-        half = np.where(decisive > 0, half, -ndtri(level / 2) * spread)
-    point = np.zeros(size) if model.spread is None else weights**2 @ model.spread.of_means()
+    unknown = -ndtri(level / 2) * np.sqrt((weights**2).sum(axis=1)) * model.one_image
+    half = np.where(decisive > 0, half_widths(variances, level), unknown)
     return [
         Contrast(float(v), float(v - h), float(v + h), float(each), math.sqrt(seed), math.sqrt(image), level)
-        if model.known and math.isfinite(h) else Contrast(float(v), -math.inf, math.inf, 1.0, math.inf, math.inf, level)
+        if model.known else Contrast(float(v), -math.inf, math.inf, 1.0, math.inf, math.inf, level)
         for v, h, each, seed, image in zip(values, half, p, point, images, strict=True)
     ]  # fmt: skip
 

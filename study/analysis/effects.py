@@ -9,15 +9,14 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.contrast import LEVEL, Contrast, ErrorModel
+from study.analysis.contrast import LEVEL, Contrast
+from study.analysis.own_spread import own_spread
 from study.analysis.simultaneous import DRAWS, simultaneous_contrasts
-from study.analysis.variance_components import POOLED, Care, Runs, seed_spread
-from study.analysis.verdict import About, Comparison, against_baseline
+from study.analysis.verdict import Comparison, against_baseline
 from study.config.hyperparameters import Scalar
 from study.config.search_space import same_value
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 Point = Mapping[str, Scalar]
 
 MOST_TERMS = 200
@@ -231,94 +230,31 @@ def _listed(levels: Sequence[Scalar]) -> str:
     return ", ".join(map(str, levels))
 
 
-@dataclass(frozen=True)
-class Observations:
-    """The runs of a study's points as effects are estimated from them.
-
-    Attributes:
-        runs: the runs; higher is better.
-        mode: 1, or -1 where the metric itself is better when lower.
-        about: whether several seeds ran and differ, so that the answer is about configurations.
-        comparison: what the stored predictions say; None where there are none, so that seeds alone are known.
-    """
-
-    runs: Runs
-    mode: int
-    about: About
-    comparison: Comparison | None = None
-
-    @classmethod
-    def from_predictions(cls, comparison: Comparison) -> Observations:
-        """Take the runs whose predictions are compared."""
-        return cls(comparison.runs, comparison.mode, comparison.about, comparison)
-
-    @classmethod
-    def from_values(cls, values: Floats, configuration: Ints, seed: Ints, mode: int) -> Observations:
-        """Take values of a metric alone: how images blur them is not known.
-
-        Args:
-            values: [runs].
-            configuration: [runs], in [0, points).
-            seed: [runs], equal for runs that share a seed.
-            mode: 1 where higher is better, else -1.
-        """
-        runs = Runs(mode * values, np.zeros((len(values), 0)), configuration, seed)
-        differs = any(np.ptp(runs.values[configuration == k]) > 0 for k in range(len(runs.counts)))
-        return cls(runs, mode, "configurations" if differs else "checkpoints")
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anything is known of the error."""
-        return self.comparison is not None or self.about == "configurations"
-
-
 def estimate_effects(
-    observations: Observations, terms: Sequence[Term], draws: int = DRAWS, level: float = LEVEL
+    comparison: Comparison, terms: Sequence[Term], draws: int = DRAWS, level: float = LEVEL
 ) -> tuple[Effect, ...]:
     """Estimate the terms of a factorial; intervals hold together, and p values allow for the number of terms.
 
-    The variance between seeds is pooled over all points, as each has a part in each effect.
+    An average over points has the variance between seeds of each of them, however differently they scatter.
     """
     if not terms:
         return ()
-    model = _error_model(observations, "none")
+    spread = None if comparison.about == "checkpoints" else own_spread(comparison.runs)
     weights = np.array([term.weights for term in terms])
-    return _effects(terms, simultaneous_contrasts(model, weights, level, draws), observations)
-
-
-def estimate_against_baseline(
-    observations: Observations, terms: Sequence[Term], baseline: int, draws: int = DRAWS, level: float = LEVEL
-) -> tuple[Effect, ...]:
-    """Estimate the terms of a one-factor design, as ``against_baseline`` does."""
-    if not terms:
-        return ()
-    if observations.comparison is None:
-        weights = np.array([term.weights for term in terms])
-        model = _error_model(observations, "all")
-        return _effects(terms, simultaneous_contrasts(model, weights, level, draws), observations)
-    rows = against_baseline(observations.comparison, baseline, draws, level)
-    return tuple(Effect(term, rows[int(term.weights.argmax())]) for term in terms)
-
-
-def _error_model(observations: Observations, care: Care) -> ErrorModel:
-    runs, comparison = observations.runs, observations.comparison
-    spread = None
-    if observations.about == "configurations":
-        order = [int(k) for k in np.argsort(-runs.means, kind="stable")]
-        spread = seed_spread(runs, order, care, most=len(order) if care == "none" else POOLED)
-    if comparison is None:
-        return ErrorModel(runs, spread, one_image=1.0)
-    return replace(comparison.plain_model, spread=spread)
-
-
-def _effects(terms: Sequence[Term], contrasts: Sequence[Contrast], observations: Observations) -> tuple[Effect, ...]:
-    """Return effects in the unit of the metric, no wider than it can differ."""
+    found = simultaneous_contrasts(comparison.plain_model, weights, spread, level, draws)
     results = []
-    for term, each in zip(terms, contrasts, strict=True):
-        span = np.inf if observations.comparison is None else observations.comparison.span
-        widest = float(span * np.abs(term.weights).sum() / 2)
+    for term, each in zip(terms, found, strict=True):
+        widest = float(comparison.span * np.abs(term.weights).sum() / 2)  # no wider than the metric can differ
         low, high, value = max(each.low, -widest), min(each.high, widest), each.value
-        if observations.mode == -1:
+        if comparison.mode == -1:
             low, high, value = -high, -low, -value
         results.append(Effect(term, replace(each, value=value, low=low, high=high)))
     return tuple(results)
+
+
+def estimate_against_baseline(
+    comparison: Comparison, terms: Sequence[Term], baseline: int, draws: int = DRAWS, level: float = LEVEL
+) -> tuple[Effect, ...]:
+    """Estimate the terms of a one-factor design, as ``against_baseline`` does."""
+    rows = against_baseline(comparison, baseline, draws, level)
+    return tuple(Effect(term, rows[int(term.weights.argmax())]) for term in terms)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from study.analysis.contrast import LEVEL, Contrast, ErrorModel, linear_contrasts
-from study.analysis.variance_components import SeedSpread
+from study.analysis.own_spread import OwnSpread
 
 Floats = NDArray[np.float64]
 
@@ -143,52 +143,49 @@ def picked_half_widths(errors: JointErrors, leader: int) -> Floats:
 
 
 def simultaneous_contrasts(
-    model: ErrorModel, weights: Floats, level: float = LEVEL, draws: int = DRAWS
+    model: ErrorModel, weights: Floats, spread: OwnSpread | None, level: float = LEVEL, draws: int = DRAWS
 ) -> list[Contrast]:
     """Estimate linear combinations of the means in intervals that all hold together; p values allow for all too.
 
     Args:
-        model: of metrics where higher is better.
+        model: of metrics where higher is better; its own spread between seeds is not used.
         weights: [combinations, configurations], each row adds up to 0.
+        spread: the variance between seeds; None where each configuration ran once.
         level: 1 less the coverage of all intervals together.
         draws: of the joint errors.
 
     Source: the maximum of joint draws, as in ``simultaneous_half_widths``.
     """
-    singles = linear_contrasts(model, weights, level)
+    singles = linear_contrasts(model, weights, spread, level)
     size, configurations = weights.shape
     units = weights @ model.runs.mean_units
     gram = units @ units.T
     values, vectors = np.linalg.eigh(gram)
     normal = normal_draws(draws, size + configurations)
     errors = normal[:, :size] @ (vectors * np.sqrt(np.maximum(values, 0))).T
-    squares = np.zeros(size)
-    if model.spread is not None:
-        errors = errors + (normal[:, size:] * np.sqrt(np.maximum(model.nodes(draws), 0))) @ weights.T
-        squares = _squared_seed_variances(model.spread, weights)
     images, seeds = (np.array([getattr(each, name) ** 2 for each in singles]) for name in ("se_image", "se_seed"))
-    known = np.array([np.isfinite(each.high) and each.se_image + each.se_seed > 0 for each in singles])
+    known = np.isfinite(images) & (images > 0)
     variances = np.where(known, images + seeds, 1.0)
-    degrees = variances**2 / np.maximum(squares, 1e-6 * variances**2)
-    scales = np.sqrt(variances) * stdtrit(np.maximum(degrees, 1), 1 - level / 2)
-    drawn = np.where(known, scales * np.sqrt(np.maximum(np.diagonal(gram) + seeds, 0) / variances), np.inf)
-    largest = (np.abs(errors) / np.where(drawn > 0, drawn, np.inf)).max(axis=1, initial=0.0)
+    degrees = np.full(size, np.inf)
+    if spread is not None:
+        # Variances grow and shrink with the estimates of them, alike in all combinations.
+        own = (normal[:, size:] * np.sqrt(spread.of_means)) @ weights.T
+        norm = np.sqrt(weights**2 @ spread.of_means)
+        errors = errors + own * np.sqrt(np.maximum(spread.nodes_of(weights, draws), 0)) / np.where(norm > 0, norm, 1)
+        shares = np.where(known, seeds / variances, 0.0)
+        degrees = spread.df_of(weights) / np.maximum(shares**2, 1e-6)
+    scales = np.sqrt(variances) * stdtrit(np.minimum(degrees, 1e6), 1 - level / 2)
+    drawn = scales * np.sqrt(np.maximum(np.diagonal(gram) + seeds, 0) / variances)
+    largest = (np.abs(errors) / np.where(known & (drawn > 0), drawn, np.inf)).max(axis=1)
     bound = max(1.0, float(np.quantile(largest, 1 - level)))
-    results = []
-    for each, scale, is_known in zip(singles, scales, known, strict=True):
-        if not is_known:
-            results.append(each)
-            continue
-        half = max(bound * float(scale), each.high - each.value)
-        beyond = float((1 + (largest >= abs(each.value) / scale).sum()) / (1 + draws))
-        results.append(replace(each, low=each.value - half, high=each.value + half, p=max(each.p, beyond)))
-    return results
+    return [
+        _together(each, float(scale), bound, largest) if is_known else each
+        for each, scale, is_known in zip(singles, scales, known, strict=True)
+    ]
 
 
-def _squared_seed_variances(spread: SeedSpread, weights: Floats) -> Floats:
-    """Return [combinations], the sums of squared variances by seeds over their degrees of freedom (Satterthwaite)."""
-    parts = weights**2 * spread.of_means()  # [combinations, configurations]
-    shared = parts * ~spread.own
-    df = float(spread.df[~spread.own][0]) if (~spread.own).any() else 1.0
-    squares: Floats = shared.sum(axis=1) ** 2 / df + ((parts * spread.own) ** 2 / spread.df).sum(axis=1)
-    return squares
+def _together(each: Contrast, scale: float, bound: float, largest: Floats) -> Contrast:
+    """Return a contrast whose interval holds together with others, given the draws of the largest of all."""
+    half = max(bound * scale, each.high - each.value)
+    beyond = float((1 + (largest >= abs(each.value) / scale).sum()) / (1 + len(largest)))
+    return replace(each, low=each.value - half, high=each.value + half, p=max(each.p, beyond))

@@ -142,11 +142,11 @@ class SeedSpread:
 
 
 @functools.lru_cache(maxsize=512)
-def shared_scales(df: int, count: int, stream: int = 0) -> Floats:
+def shared_scales(df: float, count: int, stream: int = 0) -> Floats:
     """Return df over chi-square [count] at evenly spaced probabilities, in an order that depends on the stream."""
     if df == 0:  # there are no seeds to speak of
         return np.zeros(count)
-    scales: Floats = df / chdtri(df, (np.arange(count) + 0.5) / count)
+    scales = np.asarray(df / chdtri(df, (np.arange(count) + 0.5) / count), np.float64)
     return np.random.default_rng([stream, count]).permutation(scales)
 
 
@@ -161,7 +161,6 @@ def seed_spread(
     runs: Runs,
     order: Sequence[int],
     care: Care = "leader",
-    most: int = POOLED,
     scatter_level: float = LEADER_LEVEL,
 ) -> SeedSpread:
     """Estimate the variance between the seeds of each configuration.
@@ -175,13 +174,12 @@ def seed_spread(
         order: the configurations, best first.
         care: whose variance is tested at which level. Where all matter, or the leader has two seeds, it is the larger
             of both variances.
-        most: how many of the best it is pooled over.
         scatter_level: of the F test of a leader of more than two seeds.
 
     Source: Obuchowski & Rockette 1995 and Hillis 2014; seeds are the readers, images the cases.
     """
     size, counts = len(runs.counts), runs.counts
-    pool = [k for k in order if counts[k] > 1][:most]
+    pool = [k for k in order if counts[k] > 1][:POOLED]
     own, scatters = counts == 1, np.zeros(size, np.bool_)
     strict = np.full(size, care == "all")
     if care == "leader":

@@ -8,17 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.analysis.effects import (
-    Observations,
-    estimate_against_baseline,
-    estimate_effects,
-    factorial_terms,
-    one_factor_terms,
-)
+from study.analysis.effects import estimate_against_baseline, estimate_effects, factorial_terms, one_factor_terms
 from study.analysis.influence import influence
 from study.analysis.verdict import Comparison, against_baseline, compare_runs
+from study.analysis.verdict_by_values import compare_values
 from study.config.hyperparameters import Scalar
-from study.config.search_config import DesignSpec
+from study.config.search_config import DesignSpec, Mode
 from study.config.search_space import Choice, Parameter
 from study.designs.points import DESIGNS
 
@@ -39,12 +34,16 @@ def _two_levels(factors: int) -> dict[str, list[Scalar]]:
     return {name: [False, True] for name in "abcdefghijk"[:factors]}
 
 
-def _observed(means: np.ndarray, seeds: int, spread: float, rng: np.random.Generator) -> Observations:
-    """Return values alone, with noise of seeds."""
-    values = means[:, None] + spread * rng.standard_normal((len(means), seeds))
-    return Observations.from_values(
-        values.ravel(), np.repeat(np.arange(len(means)), seeds), np.tile(np.arange(seeds), len(means)), 1
-    )
+def _values(values: np.ndarray, mode: Mode = "max") -> Comparison:
+    """Compare values [points, seeds] alone of a metric that no images blur."""
+    points, seeds = values.shape
+    at, seed = np.repeat(np.arange(points), seeds), np.tile(np.arange(seeds), points)
+    return compare_values(values.ravel(), at, seed, "latency_ms", mode)[0]
+
+
+def _observed(means: np.ndarray, seeds: int, spread: float, rng: np.random.Generator) -> Comparison:
+    """Compare values alone with noise of seeds."""
+    return _values(means[:, None] + spread * rng.standard_normal((len(means), seeds)))
 
 
 def _accuracies(
@@ -141,7 +140,7 @@ def test_by_seeds_alone_a_difference_has_the_interval_of_the_paired_t_test() -> 
     interval = test.confidence_interval()
     assert (effect.contrast.low, effect.contrast.high) == pytest.approx((interval.low, interval.high), rel=0.01)
     assert effect.contrast.p == pytest.approx(test.pvalue, rel=0.05, abs=2e-4)
-    assert effect.contrast.se_image == 0
+    assert effect.contrast.se_image < 1e-3 * effect.contrast.se_seed
 
 
 def test_runs_that_never_differ_give_no_claim() -> None:
@@ -151,23 +150,19 @@ def test_runs_that_never_differ_give_no_claim() -> None:
         assert np.isinf([effect.contrast.low, effect.contrast.high]).all()
         assert effect.contrast.p == 1
         assert not effect.contrast.is_certain
-    alike = Observations.from_values(  # each seed moves both by the same
-        np.array([0.8, 0.81, 0.9, 0.91]), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), 1
-    )
+    alike = _values(np.array([[0.8, 0.81], [0.9, 0.91]]))  # each seed moves both by the same
     assert np.isinf(estimate_effects(alike, terms)[0].contrast.high)
 
 
 def test_a_loss_keeps_its_sign_and_one_seed_is_about_checkpoints() -> None:
-    observed = Observations.from_values(
-        np.array([0.5, 0.52, 0.3, 0.31]), np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), -1
-    )
+    observed = _values(np.array([[0.5, 0.52], [0.3, 0.31]]), "min")
     terms = factorial_terms([{"a": False}, {"a": True}], _two_levels(1)).terms
     (effect,) = estimate_effects(observed, terms)
     assert effect.contrast.value == pytest.approx(-0.205)
     assert effect.contrast.low < -0.205 < effect.contrast.high
     single = _accuracies(np.array([0.7, 0.9]), 1, 500, np.random.default_rng(1))
-    (certain,) = estimate_effects(Observations.from_predictions(single), terms)
-    assert Observations.from_predictions(single).about == "checkpoints"
+    (certain,) = estimate_effects(single, terms)
+    assert single.about == "checkpoints"
     assert certain.contrast.se_seed == 0
     assert certain.contrast.is_certain
 
@@ -181,20 +176,16 @@ def test_rows_of_an_ablation_are_those_of_the_verdict() -> None:
     assert [(term.name, term.levels, term.references) for term in terms] == [
         ("optimizer", ("adam",), ("sgd",)), ("depth", (18,), (10,)),
     ]  # fmt: skip
-    found = estimate_against_baseline(Observations.from_predictions(comparison), terms, 0)
+    found = estimate_against_baseline(comparison, terms, 0)
     rows = against_baseline(comparison, 0)
     assert [effect.contrast for effect in found] == [rows[2], rows[1]]
     assert found[0].contrast.is_certain
     assert found[0].contrast.value == pytest.approx(comparison.runs.means[2] - comparison.runs.means[0])
-    alone = Observations.from_values(comparison.runs.values, comparison.runs.configuration, comparison.runs.seed, 1)
-    assert all(effect.contrast.se_image == 0 for effect in estimate_against_baseline(alone, terms, 0))
 
 
 def test_effects_within_what_matters_are_practically_zero() -> None:
     comparison = _accuracies(np.full(4, 0.9), 3, 3000, np.random.default_rng(5))
-    effects = estimate_effects(
-        Observations.from_predictions(comparison), factorial_terms(_grid(_two_levels(2)), _two_levels(2)).terms
-    )
+    effects = estimate_effects(comparison, factorial_terms(_grid(_two_levels(2)), _two_levels(2)).terms)
     assert all(effect.is_practically_zero(0.1) for effect in effects)
     assert not any(effect.is_practically_zero(0.001) for effect in effects)
 
@@ -211,10 +202,23 @@ def test_a_factorial_without_effects_shows_a_wrong_row_in_at_most_7_percent(imag
             observed = _observed(np.zeros(8), seeds, 0.01, rng)
         else:
             spread = 0.1 if seeds > 1 else 0.0
-            observed = Observations.from_predictions(_accuracies(np.full(8, 0.85), seeds, images, rng, spread))
+            observed = _accuracies(np.full(8, 0.85), seeds, images, rng, spread)
         effects = estimate_effects(observed, terms, draws=2000)
         wrong += any(effect.contrast.low > 0 or effect.contrast.high < 0 for effect in effects)
     assert wrong / studies <= 0.07
+
+
+def test_a_point_that_scatters_six_times_as_much_makes_a_wrong_row_in_at_most_7_percent() -> None:
+    rng = np.random.default_rng(11)
+    levels: dict[str, list[Scalar]] = {"a": [0, 1, 2], "b": [0, 1, 2]}
+    terms = factorial_terms(_grid(levels), levels).terms
+    spread = np.full((9, 1), 0.01)
+    spread[4] *= 6
+    wrong = 0
+    for _ in range(400):
+        effects = estimate_effects(_values(spread * rng.standard_normal((9, 3))), terms, draws=2000)
+        wrong += any(effect.contrast.low > 0 or effect.contrast.high < 0 for effect in effects)
+    assert wrong / 400 <= 0.07
 
 
 def test_a_real_effect_is_found_and_the_others_are_not_blamed() -> None:
@@ -225,7 +229,7 @@ def test_a_real_effect_is_found_and_the_others_are_not_blamed() -> None:
     rates = np.array([0.9 if point["b"] else 0.84 for point in points])
     seen = blamed = 0
     for _ in range(100):
-        observed = Observations.from_predictions(_accuracies(rates, 3, 600, rng, 0.05))
+        observed = _accuracies(rates, 3, 600, rng, 0.05)
         effects = {effect.term.name: effect.contrast for effect in estimate_effects(observed, terms, draws=2000)}
         seen += effects["b"].low > 0
         blamed += any(each.low > 0 or each.high < 0 for name, each in effects.items() if name != "b")

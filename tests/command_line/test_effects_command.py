@@ -27,8 +27,8 @@ def test_the_rows_of_an_ablation_are_shown_on_validation_and_on_a_shifted_set(tm
     results = tmp_path / "results"
     store(results, ABLATION)
     answer = _read(results)
-    assert (answer["design"], answer["about"], answer["by"], answer["points"], answer["seeds"]) == (
-        "one_factor", "configurations", "images and seeds", 5, 3,
+    assert (answer["design"], answer["about"], answer["basis"], answer["points"], answer["seeds"]) == (
+        "one_factor", "configurations", "predictions", 5, 3,
     )  # fmt: skip
     assert answer["baseline"] == {"optimizer": "adam", "depth": 18, "augmentation": "none"}
     sgd = _main(answer, "optimizer", "sgd")
@@ -79,16 +79,23 @@ def test_main_effects_and_interactions_of_a_factorial(tmp_path: Path) -> None:
     assert loss["effects"][-1]["low"] > 0  # it is worse there, and lower is better
 
 
-def test_without_predictions_effects_are_by_seeds_alone_and_one_seed_shows_nothing_of_factors(tmp_path: Path) -> None:
+def test_without_predictions_images_count_by_their_number_or_nothing_is_certain(tmp_path: Path) -> None:
     results = tmp_path / "results"
     store(results, ABLATION, predictions=False)
     answer = _read(results)
-    assert answer["by"] == "seeds"
-    assert _main(answer, "optimizer", "sgd")["certain"]
-    assert all(row["se_image"] == 0 for row in answer["effects"])
-    assert any(
-        "val_auc, shifted.dark.auc: by seeds alone, so about the very images" in note for note in answer["notes"]
-    )
+    assert answer["basis"] == "counts"
+    sgd = _main(answer, "optimizer", "sgd")
+    assert sgd["certain"]
+    assert not sgd["shifted"]["dark"]["certain"]  # how many images of each class it has is not known
+    assert any(note.startswith("val_auc: what images do is estimated from their number") for note in answer["notes"])
+    assert any(note.startswith("shifted.dark.auc: by seeds alone; what other images") for note in answer["notes"])
+    f1 = _read(results, "--metric", "val_f1")
+    assert f1["basis"] == "values"
+    assert not any(row["certain"] for row in f1["effects"])
+
+
+def test_one_seed_shows_nothing_of_factors(tmp_path: Path) -> None:
+    results = tmp_path / "results"
     store(results, ABLATION.replace("name: ablation", "name: once").replace("[0, 1, 2]", "[0]"))
     once = _read(results, "once")
     assert once["about"] == "checkpoints"
@@ -96,10 +103,10 @@ def test_without_predictions_effects_are_by_seeds_alone_and_one_seed_shows_nothi
     assert all(row["se_seed"] == 0 for row in once["effects"])
     store(results, ABLATION.replace("name: ablation", "name: bare").replace("[0, 1, 2]", "[0]"), predictions=False)
     bare = _read(results, "bare")
-    assert [(row["low"], row["high"], row["p"], row["certain"]) for row in bare["effects"]] == [
-        (None, None, 1, False)
-    ] * 4
-    assert "(unknown)" in study("effects", "bare", "--results", results).stdout
+    assert not any(row["certain"] for row in bare["effects"])
+    f1 = _read(results, "bare", "--metric", "val_f1")
+    assert [(row["low"], row["high"], row["p"]) for row in f1["effects"]] == [(None, None, 1)] * 4
+    assert "(unknown)" in study("effects", "bare", "--metric", "val_f1", "--results", results).stdout
 
 
 def test_points_that_were_stopped_or_did_not_run_are_left_out_and_said(tmp_path: Path) -> None:
