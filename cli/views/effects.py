@@ -127,26 +127,26 @@ def _as_json(row: Effect, table: EffectTable, matters: float | None) -> dict[str
             "se_image": each.se_image, "certain": table.is_certain(row), **same}  # fmt: skip
 
 
-def importance_table(found: StudyImportance) -> TableModel:
+def importance_table(importance: StudyImportance) -> TableModel:
     """Return a row per parameter, the most important on validation first."""
-    first = next(iter(found.shares.values()))
+    first = next(iter(importance.shares.values()))
     names = sorted(first, key=lambda name: -first[name])
-    title = f"{found.study}: importance of what was searched, {found.points} points"
+    title = f"{importance.study}: importance of what was searched, {importance.points} points"
     columns = [Column("parameter", names)]
-    for metric, shares in found.shares.items():
+    for metric, shares in importance.shares.items():
         columns.append(Column(metric, [shares.get(name) for name in names], right=True, text=_share))
-    return TableModel(title, columns, found.notes)
+    return TableModel(title, columns, importance.notes)
 
 
-def importance_json(found: StudyImportance) -> dict[str, Any]:
+def importance_json(importance: StudyImportance) -> dict[str, Any]:
     """Return the table as a JSON object."""
     return {
-        "study": found.study,
+        "study": importance.study,
         "design": "search",
-        "metric": next(iter(found.shares)),
-        "points": found.points,
-        "importance": {metric: dict(shares) for metric, shares in found.shares.items()},
-        "notes": list(found.notes),
+        "metric": next(iter(importance.shares)),
+        "points": importance.points,
+        "importance": {metric: dict(shares) for metric, shares in importance.shares.items()},
+        "notes": list(importance.notes),
     }
 
 

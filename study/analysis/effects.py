@@ -241,9 +241,9 @@ def estimate_effects(
         return ()
     spread = None if comparison.about == "checkpoints" else own_spread(comparison.runs)
     weights = np.array([term.weights for term in terms])
-    found = simultaneous_contrasts(comparison.plain_model, weights, spread, level, draws)
+    contrasts = simultaneous_contrasts(comparison.plain_model, weights, spread, level, draws)
     results = []
-    for term, each in zip(terms, found, strict=True):
+    for term, each in zip(terms, contrasts, strict=True):
         widest = float(comparison.span * np.abs(term.weights).sum() / 2)  # no wider than the metric can differ
         low, high, value = max(each.low, -widest), min(each.high, widest), each.value
         if comparison.mode == -1:

@@ -133,7 +133,7 @@ def test_what_cannot_be_compared_is_said_and_judged_by_values(tmp_path: Path) ->
     records = [_trial(tmp_path, 0, 1.0), _trial(tmp_path, 1, 4.0)]
     plain = _ranking(records)
     cases = [
-        (_ranking(records, "val_ece"), "not measured on images, or its error is not known"),
+        (_ranking(records, "val_threshold"), "not measured on images, or its error is not known"),
         (replace(plain, studies=("s", "t")), "within one study of a results folder"),
         (_ranking([replace(records[0], checkpoint="nowhere"), records[1]]), "trial 0 has no predictions"),
         (_ranking([replace(each, metrics={"val_auc": 0.5 + 0.1 * each.trial}) for each in records]),
