@@ -35,6 +35,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 Status = Literal["face", "no face", "too small", "unreadable", "discarded"]
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -113,8 +114,8 @@ def require_output(out: Path, source: Path) -> None:
 
 
 def for_each_photo(
-    photos: Sequence[SourcePhoto],
-    work: Callable[[SourcePhoto, FaceDetector], Result],
+    photos: Sequence[Item],
+    work: Callable[[Item, FaceDetector], Result],
     workers: int | None = None,
 ) -> Iterator[Result]:
     """Yield the result of each photograph in order, with a detector for each thread; None takes all cores.
@@ -123,7 +124,7 @@ def for_each_photo(
     """
     own = threading.local()
 
-    def run(photo: SourcePhoto) -> Result:
+    def run(photo: Item) -> Result:
         if not hasattr(own, "detector"):
             own.detector = FaceDetector()
         return work(photo, own.detector)

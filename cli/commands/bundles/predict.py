@@ -5,42 +5,59 @@ from __future__ import annotations
 import csv
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cli.options import BundleFolder, Json
+from cli.options import BundleFolder, Json, folder_option
 from cli.output import print_json_stream
 from study.errors import DataError, UsageError
 from study.utils.text import printable
 
 if TYPE_CHECKING:
+    from study.bundles import OnnxClassifier
     from study.inference.classifier import Classifier, Prediction
+    from study.inference.face_predictions import FacePrediction
 
 _COLUMNS = ("picture", "class", "probability", "threshold", "reason")
+_FACE_COLUMNS = ("picture", "face", "how", "left", "top", "right", "bottom", "score", *_COLUMNS[1:])
 
 
 def predict(
     bundle: BundleFolder,
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", metavar="IMAGE_OR_FOLDER...")],
+    detect: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option(
+            "--detect", help="Find faces and classify each; auto takes pictures of the model's size as they are."
+        ),
+    ] = "never",
+    draw: Annotated[
+        Path | None, folder_option("--draw", help="A new or empty folder for copies with boxes; with --detect.")
+    ] = None,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Print the class of each picture; one that cannot be read has a reason instead."""
+    """Print the class of each picture, or of each face in it; one that cannot be read has a reason instead."""
     from study.bundles import OnnxClassifier
 
     if json and csv:
         raise UsageError("--json and --csv exclude each other; choose one")
+    if draw is not None and detect == "never":
+        raise UsageError("--draw needs faces to draw boxes around; add --detect auto")
+    if draw is not None and draw.exists() and (not draw.is_dir() or any(draw.iterdir())):
+        raise UsageError(f"--draw must be a new or empty folder, but {draw} is not; name another one")
     classifier = OnnxClassifier.open(bundle)
     paths = _paths(pictures)
-    rows, counts = _rows(classifier, paths), Counter[str]()
+    rows = _rows(classifier, paths) if detect == "never" else _face_rows(classifier, paths, detect, draw)
+    counts = Counter[str]()
     if json:
         head = {"bundle": str(bundle), "classes": classifier.classes, "threshold": classifier.threshold}
         print_json_stream(head, "pictures", _counted(rows, counts))
     elif csv:
-        _print_csv(_counted(rows, counts))
+        _print_csv(_counted(rows, counts), _COLUMNS if detect == "never" else _FACE_COLUMNS)
     else:
         _print_lines(classifier, _counted(rows, counts))
     if unreadable := counts["unreadable"]:
@@ -82,14 +99,47 @@ def _row(classifier: Classifier, path: Path, prediction: Prediction) -> dict[str
     return name | ({"reason": prediction.reason} if prediction.label is None else as_json(prediction, classifier))
 
 
+def _face_rows(
+    classifier: OnnxClassifier, paths: list[Path], detect: Literal["auto", "always"], draw: Path | None
+) -> Iterator[dict[str, Any]]:
+    from cli.views.progress import with_progress
+    from study.data.framing import Framing
+    from study.inference.face_predictions import bundle_framing, predict_faces
+
+    framing = bundle_framing(classifier.preprocessing)
+    if framing is None:
+        typer.echo(
+            "the bundle does not say how faces lay in its training pictures; they are levelled and centred as by "
+            "`study data crop`",
+            err=True,
+        )
+    config = classifier.config
+    found = predict_faces(
+        classifier, paths, config.image_size_px, framing or Framing(), detect=detect, resize=config.resize, draw=draw
+    )
+    for path, faces in zip(paths, with_progress(found, "predict", len(paths)), strict=True):
+        for number, each in enumerate(faces, 1):
+            yield _face_row(classifier, path, number, each)
+
+
+def _face_row(classifier: Classifier, path: Path, number: int, each: FacePrediction) -> dict[str, Any]:
+    row = _row(classifier, path, each.prediction)
+    row["how"] = each.why
+    if each.face is not None:
+        box = {name: round(value, 2) for name, value in each.face.box._asdict().items()}
+        row |= {"face": number, **box, "score": round(each.face.score, 4)}
+    return row
+
+
 def _counted(rows: Iterator[dict[str, Any]], counts: Counter[str]) -> Iterator[dict[str, Any]]:
     for row in rows:
-        counts["unreadable" if "reason" in row else "readable"] += 1
+        if row.get("face", 1) == 1:
+            counts["unreadable" if "reason" in row else "readable"] += 1
         yield row
 
 
-def _print_csv(rows: Iterator[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, _COLUMNS, extrasaction="ignore")
+def _print_csv(rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore")
     writer.writeheader()
     for row in rows:
         writer.writerow(row)
@@ -104,4 +154,6 @@ def _print_lines(classifier: Classifier, rows: Iterator[dict[str, Any]]) -> None
         if "reason" in row:
             typer.echo(f"{'-':>6}  {'cannot be read':{width}}  {row['picture']}: {row['reason']}")
         else:
-            typer.echo(f"{row['probability']:.4f}  {printable(row['class']):{width}}  {row['picture']}")
+            how = f": {row['how']}, taken whole" if row.get("how", "faces") != "faces" else ""
+            face = f" face {row['face']}" if "face" in row else how
+            typer.echo(f"{row['probability']:.4f}  {printable(row['class']):{width}}  {row['picture']}{face}")

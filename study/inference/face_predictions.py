@@ -1,0 +1,106 @@
+"""Predict the faces in photographs: found, cut in the framing of the bundle's training pictures, classified, drawn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from study.data.decode import Resize
+from study.data.framing import Framing, parse_framing
+from study.errors import DataError
+from study.files import write_atomic
+from study.inference.classifier import Classifier, Prediction, classify
+from study.photos.detector import DetectedFace, FaceDetector
+from study.photos.drawing import COLOURS, draw_boxes
+from study.photos.face_files import for_each_photo
+from study.photos.faces import Detect, PhotoFaces, read_faces
+
+BATCH = 32
+_LONGEST = 60
+
+
+@dataclass(frozen=True)
+class FacePrediction:
+    """The class of one face; ``face`` is None where the whole photograph was classified, and ``why`` says why.
+
+    ``why`` is that of `study.photos.faces.PhotoFaces`, or "unreadable".
+    """
+
+    prediction: Prediction
+    face: DetectedFace | None
+    why: str
+
+
+def bundle_framing(preprocessing: Mapping[str, Any]) -> Framing | None:
+    """Return how faces lay in the training pictures of a bundle; None where it does not say.
+
+    Raises:
+        DataError: it is damaged.
+    """
+    stored = preprocessing.get("framing")
+    return None if stored is None else parse_framing(stored, "preprocessing.framing of the bundle")
+
+
+def predict_faces(
+    classifier: Classifier,
+    paths: Sequence[Path],
+    size_px: int,
+    framing: Framing,
+    *,
+    detect: Detect = "auto",
+    resize: Resize = "crop",
+    draw: Path | None = None,
+    threads: int | None = None,
+) -> Iterator[list[FacePrediction]]:
+    """Yield the predictions of each photograph in order: of every face, the largest first, or of the whole.
+
+    Args:
+        classifier: used by all threads.
+        paths: the photographs.
+        size_px: side of the classifier's pictures.
+        framing: how faces lay in its training pictures.
+        detect: see `study.photos.faces.read_faces`.
+        resize: how a photograph that is taken as it is becomes a square.
+        draw: a folder for copies of the photographs with boxes, <number>-<name>.jpg.
+        threads: None means one per available core.
+    """
+
+    def predict(numbered: tuple[int, Path], detector: FaceDetector) -> list[FacePrediction]:
+        number, path = numbered
+        try:
+            if os.path.exists(path) and not os.path.isfile(path):  # Path.exists raises without permission
+                raise DataError("a folder, pipe or device, not a file")
+            found = read_faces(path, size_px, framing, detector, detect=detect, resize=resize)
+        except DataError as error:
+            return [FacePrediction(Prediction(None, reason=str(error)), None, "unreadable")]
+        predictions = []
+        for start in range(0, len(found.images), BATCH):
+            predictions += classify(classifier, list(found.images[start : start + BATCH]))
+        if draw is not None and found.photo is not None:
+            _draw(draw / f"{number:04d}-{path.stem[:_LONGEST]}.jpg", classifier, found, predictions)
+        faces: Sequence[DetectedFace | None] = found.faces or (None,)
+        return [
+            FacePrediction(prediction, face, found.why) for prediction, face in zip(predictions, faces, strict=True)
+        ]
+
+    yield from for_each_photo(list(enumerate(paths, 1)), predict, threads)
+
+
+def _draw(path: Path, classifier: Classifier, found: PhotoFaces, predictions: Sequence[Prediction]) -> None:
+    """Write a photograph with a box, class and the class's probability for each face."""
+    assert found.photo is not None
+    captions, colours = [], []
+    for prediction in predictions:
+        assert prediction.label is not None
+        share = prediction.probabilities[prediction.label]
+        captions.append(f"{classifier.classes[prediction.label]} {share:.2f}")
+        colours.append(COLOURS[prediction.label % len(COLOURS)])
+    boxes = [face.box for face in found.faces]
+    drawn = draw_boxes(found.photo, boxes, captions[: len(boxes)], colours[: len(boxes)])
+    write_atomic(path, partial(Image.fromarray(drawn).save, format="JPEG", quality=92), sync=False)
