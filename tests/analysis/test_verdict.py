@@ -245,6 +245,7 @@ def test_power_is_that_of_simulation(seeds: int, images: int, difference: float)
         values = np.append(
             difference + first.sum(axis=1) + math.sqrt(parts.seeds) * rng.standard_normal(seeds), np.zeros(seeds)
         )
+        values += 0.6  # far from 0 and 1
         units = np.concatenate([first, np.zeros((seeds, 200))])
         measured = influence("loss", np.full((2 * seeds, 200), 0.5), np.zeros(200, np.int64))
         measured = type(measured)(values, units, np.full(2 * seeds, 1e6))

@@ -394,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             known = [row for row in rows if (row["grid"], row["cell"]) == (grid, cell.name)]
             joint = options.studies if options.joint is None else min(options.studies, options.joint)
             if (
-                any(row["studies"] >= options.studies and row["joint_studies"] >= joint for row in known)
+                any((row["studies"], row["joint_studies"]) >= (options.studies, joint) for row in known)
                 or options.only not in cell.name
                 or (options.sizes and cell.configurations not in options.sizes)
                 or (options.seeds and cell.seeds not in options.seeds)
