@@ -91,7 +91,7 @@ def one_picture(bundle: Path, folder: Path, repeats: int) -> dict[str, Any]:
     def in_onnxruntime() -> None:
         classifier.probabilities(image)
 
-    result = by_turns({"torch": in_torch, "onnxruntime": in_onnxruntime}, repeats, inner=100)
+    result = by_turns({"torch": in_torch, "onnxruntime": in_onnxruntime}, repeats, inner=20)
     return {**result, "torch_threads": before, "torch_over_onnxruntime": ratio(result, "torch", "onnxruntime")}
 
 
@@ -117,16 +117,21 @@ def many_pictures(bundle: Path, folder: Path, repeats: int) -> dict[str, Any]:
 
 
 def by_turns(ways: dict[str, Callable[[], None]], repeats: int, inner: int = 1) -> dict[str, Any]:
-    """Return the seconds of each way, after one run of each that does not count."""
+    """Return the seconds of each way and of the CPU, after one run of each that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    of_cpu: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):
         for name, way in ways.items():
-            started_s = time.perf_counter()
+            started_s, cpu_s = time.perf_counter(), time.process_time()
             for _ in range(inner):
                 way()
             if turn:
                 seconds[name].append(round((time.perf_counter() - started_s) / inner, 6))
-    return {"seconds": seconds, "median_s": {name: statistics.median(values) for name, values in seconds.items()}}
+                of_cpu[name].append(round((time.process_time() - cpu_s) / inner, 6))
+    return {
+        "seconds": seconds, "median_s": {name: statistics.median(values) for name, values in seconds.items()},
+        "median_cpu_s": {name: statistics.median(values) for name, values in of_cpu.items()},
+    }  # fmt: skip
 
 
 def ratio(result: dict[str, Any], slow: str, fast: str) -> float:
