@@ -141,11 +141,11 @@ def recommend_of(
         prefer: the cost that counts first.
         give_away: how much of the metric a cheaper one may lose at most.
     """
-    found, order = verdict.judgement, verdict.comparison.order
+    judgement, order = verdict.judgement, verdict.comparison.order
     trials = candidates_of(ranking).trials
     is_known = verdict.basis in ("predictions", "counts")
     losses = [0.0]
-    for each in found.differences:
+    for each in judgement.differences:
         loss = each.high if verdict.comparison.mode == 1 else -each.low
         losses.append(loss if is_known else math.inf)
     candidates = [

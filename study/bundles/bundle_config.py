@@ -72,13 +72,13 @@ def parse_config(text: str | bytes, name: str) -> BundleConfig:
         contents = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{name} must be JSON, but is damaged: {error}") from error
-    found = contents.get("format") if isinstance(contents, dict) else None
-    if found not in FORMATS or isinstance(found, bool):
-        raise BundleError(f"the format of a bundle must be 1 or 2, but {name} says {found!r}")
+    version = contents.get("format") if isinstance(contents, dict) else None
+    if version not in FORMATS or isinstance(version, bool):
+        raise BundleError(f"the format of a bundle must be 1 or 2, but {name} says {version!r}")
     try:
         classes = contents["classes"]
         steps = {"resize_mode": "crop", **contents["preprocessing"]}
-        temperature = contents["temperature"] if found > 1 else 1.0
+        temperature = contents["temperature"] if version > 1 else 1.0
         threshold = contents["threshold"]
     except (KeyError, TypeError) as error:
         raise BundleError(f"{name} is damaged: it lacks {error}") from error

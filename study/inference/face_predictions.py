@@ -76,31 +76,32 @@ def predict_faces(
         try:
             if os.path.exists(path) and not os.path.isfile(path):  # Path.exists raises without permission
                 raise DataError("a folder, pipe or device, not a file")
-            found = read_faces(path, size_px, framing, detector, detect=detect, resize=resize)
+            photo_faces = read_faces(path, size_px, framing, detector, detect=detect, resize=resize)
         except DataError as error:
             return [FacePrediction(Prediction(None, reason=str(error)), None, "unreadable")]
         predictions = []
-        for start in range(0, len(found.images), BATCH):
-            predictions += classify(classifier, list(found.images[start : start + BATCH]))
-        if draw is not None and found.photo is not None:
-            _draw(draw / f"{number:04d}-{path.stem[:_LONGEST]}.jpg", classifier, found, predictions)
-        faces: Sequence[DetectedFace | None] = found.faces or (None,)
+        for start in range(0, len(photo_faces.images), BATCH):
+            predictions += classify(classifier, list(photo_faces.images[start : start + BATCH]))
+        if draw is not None and photo_faces.photo is not None:
+            _draw(draw / f"{number:04d}-{path.stem[:_LONGEST]}.jpg", classifier, photo_faces, predictions)
+        faces: Sequence[DetectedFace | None] = photo_faces.faces or (None,)
         return [
-            FacePrediction(prediction, face, found.why) for prediction, face in zip(predictions, faces, strict=True)
+            FacePrediction(prediction, face, photo_faces.why)
+            for prediction, face in zip(predictions, faces, strict=True)
         ]
 
     yield from for_each_photo(list(enumerate(paths, 1)), predict, threads)
 
 
-def _draw(path: Path, classifier: Classifier, found: PhotoFaces, predictions: Sequence[Prediction]) -> None:
+def _draw(path: Path, classifier: Classifier, photo_faces: PhotoFaces, predictions: Sequence[Prediction]) -> None:
     """Write a photograph with a box, class and the class's probability for each face."""
-    assert found.photo is not None
+    assert photo_faces.photo is not None
     captions, colours = [], []
     for prediction in predictions:
         assert prediction.label is not None
         share = prediction.probabilities[prediction.label]
         captions.append(f"{classifier.classes[prediction.label]} {share:.2f}")
         colours.append(COLOURS[prediction.label % len(COLOURS)])
-    boxes = [face.box for face in found.faces]
-    drawn = draw_boxes(found.photo, boxes, captions[: len(boxes)], colours[: len(boxes)])
+    boxes = [face.box for face in photo_faces.faces]
+    drawn = draw_boxes(photo_faces.photo, boxes, captions[: len(boxes)], colours[: len(boxes)])
     write_atomic(path, partial(Image.fromarray(drawn).save, format="JPEG", quality=92), sync=False)

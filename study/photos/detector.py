@@ -117,7 +117,7 @@ class FaceDetector:
             seen = np.asarray(padded, np.uint8)
         self._net.setScoreThreshold(min_score)
         per_px = np.array((width / size[0], height / size[1]))
-        found = [np.empty((0, 15))]
+        tables = [np.empty((0, 15))]
         for left, top, tile in _tiles(seen):
             self._net.setInputSize((tile.shape[1], tile.shape[0]))
             try:
@@ -125,8 +125,8 @@ class FaceDetector:
             except cv2.error as exc:
                 raise DataError(f"OpenCV cannot look for faces in {width} x {height} px: {exc}") from exc
             if rows is not None:
-                found.append(_in_photo(np.asarray(rows, np.float64), np.array((left - border, top - border)), per_px))
-        faces = [_face(row) for row in _merged(np.concatenate(found))]
+                tables.append(_in_photo(np.asarray(rows, np.float64), np.array((left - border, top - border)), per_px))
+        faces = [_face(row) for row in _merged(np.concatenate(tables))]
         return [face for face in faces if _is_inside(face.box, width, height)]
 
 

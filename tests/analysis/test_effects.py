@@ -66,9 +66,9 @@ def test_main_effects_and_interactions_of_a_factorial_are_differences_of_average
     points = _grid(LEVELS)
     means = np.random.default_rng(0).random(len(points))
     table = dict(zip([tuple(point.values()) for point in points], means, strict=True))
-    found = factorial_terms(points, LEVELS)
-    assert not found.notes
-    values = {(term.name, term.levels): float(term.weights @ means) for term in found.terms}
+    result = factorial_terms(points, LEVELS)
+    assert not result.notes
+    values = {(term.name, term.levels): float(term.weights @ means) for term in result.terms}
     assert values["optimizer", ("adam",)] == pytest.approx(
         np.mean([table["adam", depth] - table["sgd", depth] for depth in (10, 18, 34)])
     )
@@ -83,9 +83,9 @@ def test_main_effects_and_interactions_of_a_factorial_are_differences_of_average
 
 
 def test_effects_that_a_fraction_cannot_tell_apart_are_one_row() -> None:
-    found = factorial_terms(_fraction(4, 4), _two_levels(4))
-    assert not found.notes
-    assert {term.name: term.aliases for term in found.terms} == {
+    result = factorial_terms(_fraction(4, 4), _two_levels(4))
+    assert not result.notes
+    assert {term.name: term.aliases for term in result.terms} == {
         "a": (), "b": (), "c": (), "d": (), "a x b": ("c x d",), "a x c": ("b x d",), "a x d": ("b x c",),
     }  # fmt: skip
     third = factorial_terms(_fraction(3, 3), _two_levels(3))
@@ -93,37 +93,37 @@ def test_effects_that_a_fraction_cannot_tell_apart_are_one_row() -> None:
 
 
 def test_after_plackett_and_burman_only_main_effects_are_shown() -> None:
-    found = factorial_terms(_fraction(11, 3, "plackett_burman"), _two_levels(11))
-    assert [term.name for term in found.terms] == list("abcdefghijk")
-    assert "cannot tell interactions" in found.notes[0]
-    assert all(np.allclose(np.abs(term.weights), 1 / 6) for term in found.terms)
+    result = factorial_terms(_fraction(11, 3, "plackett_burman"), _two_levels(11))
+    assert [term.name for term in result.terms] == list("abcdefghijk")
+    assert "cannot tell interactions" in result.notes[0]
+    assert all(np.allclose(np.abs(term.weights), 1 / 6) for term in result.terms)
 
 
 def test_a_missing_point_leaves_the_effects_of_additive_means_right() -> None:
     points = _grid(LEVELS)[:-1]
     means = np.array([(point["optimizer"] == "adam") * 0.5 + (point["depth"] == 34) * 0.25 for point in points])
-    found = factorial_terms(points, LEVELS)
-    values = {(term.name, term.levels): float(term.weights @ means) for term in found.terms}
+    result = factorial_terms(points, LEVELS)
+    values = {(term.name, term.levels): float(term.weights @ means) for term in result.terms}
     assert values["optimizer", ("adam",)] == pytest.approx(0.5)
     assert values["depth", (34,)] == pytest.approx(0.25)
-    assert "cannot tell interactions" in found.notes[0]
+    assert "cannot tell interactions" in result.notes[0]
 
 
 def test_a_factor_that_exists_beside_one_level_only_is_averaged_there() -> None:
     points: list[dict[str, Scalar]] = [
         {"optimizer": "adam"}, {"optimizer": "sgd", "momentum": 0.0}, {"optimizer": "sgd", "momentum": 0.9},
     ]  # fmt: skip
-    found = factorial_terms(points, {"optimizer": ["adam", "sgd"], "momentum": [0.0, 0.9]})
+    result = factorial_terms(points, {"optimizer": ["adam", "sgd"], "momentum": [0.0, 0.9]})
     means = np.array([0.5, 0.6, 0.8])
-    assert {term.name: float(term.weights @ means) for term in found.terms} == pytest.approx(
+    assert {term.name: float(term.weights @ means) for term in result.terms} == pytest.approx(
         {"optimizer": 0.2, "momentum": 0.2}
     )
 
 
 def test_a_factor_of_one_level_and_too_many_rows_are_said() -> None:
-    found = factorial_terms(_grid({"optimizer": ["sgd"], "depth": [10, 18]}), LEVELS)
-    assert [term.name for term in found.terms] == ["depth"]
-    assert "optimizer has one level" in found.notes[0]
+    result = factorial_terms(_grid({"optimizer": ["sgd"], "depth": [10, 18]}), LEVELS)
+    assert [term.name for term in result.terms] == ["depth"]
+    assert "optimizer has one level" in result.notes[0]
     wide: dict[str, list[Scalar]] = {"a": [*range(16)], "b": [*range(16)]}
     many = factorial_terms(_grid(wide), wide)
     assert len(many.terms) == 30
@@ -176,11 +176,11 @@ def test_rows_of_an_ablation_are_those_of_the_verdict() -> None:
     assert [(term.name, term.levels, term.references) for term in terms] == [
         ("optimizer", ("adam",), ("sgd",)), ("depth", (18,), (10,)),
     ]  # fmt: skip
-    found = estimate_against_baseline(comparison, terms, 0)
+    effects = estimate_against_baseline(comparison, terms, 0)
     rows = against_baseline(comparison, 0)
-    assert [effect.contrast for effect in found] == [rows[2], rows[1]]
-    assert found[0].contrast.is_certain
-    assert found[0].contrast.value == pytest.approx(comparison.runs.means[2] - comparison.runs.means[0])
+    assert [effect.contrast for effect in effects] == [rows[2], rows[1]]
+    assert effects[0].contrast.is_certain
+    assert effects[0].contrast.value == pytest.approx(comparison.runs.means[2] - comparison.runs.means[0])
 
 
 def test_effects_within_what_matters_are_practically_zero() -> None:

@@ -80,7 +80,7 @@ def count_unmasked(faces: Mapping[str, Sequence[DetectedFace]], truth: Mapping[s
         "pictures": len(pairs),
         "faces": sum(count for _, count in pairs),
         "found": sum(min(pair) for pair in pairs),
-        "extra": sum(max(0, found - count) for found, count in pairs),
+        "extra": sum(max(0, detected - count) for detected, count in pairs),
     }
 
 
@@ -92,7 +92,7 @@ def count_masked(
     every: int,
 ) -> dict[str, int]:
     """Mask every ``every``-th face of each photograph and count those found where they were found without masks."""
-    total = found = extra = 0
+    total = detected = extra = 0
     for name, photo in photos.items():
         masked = photo.copy()
         for number, face in enumerate(faces[name]):
@@ -102,8 +102,8 @@ def count_masked(
                 masked = draw_on_photo(masked, face, rng, kind)
         boxes = detector.detect(masked)
         matched = sum(any(overlap(face, box) > SAME_FACE for box in boxes) for face in faces[name])
-        total, found, extra = total + len(faces[name]), found + matched, extra + max(0, len(boxes) - matched)
-    return {"faces": total, "found": found, "extra": extra}
+        total, detected, extra = total + len(faces[name]), detected + matched, extra + max(0, len(boxes) - matched)
+    return {"faces": total, "found": detected, "extra": extra}
 
 
 def count_mixed(
@@ -167,7 +167,7 @@ def count_forms(
     """Save each photograph in other forms and count the faces that are found again."""
     results = {}
     for form in ("grey", "alpha", "wide", "cmyk"):
-        total = found = 0
+        total = detected = 0
         for name, photo in photos.items():
             file = io.BytesIO()
             image = Image.fromarray(photo)
@@ -178,8 +178,8 @@ def count_forms(
                 image.convert(mode).save(file, "JPEG" if form == "cmyk" else "PNG")
             again = detector.detect(read_photo(file.getvalue()))
             total += len(faces[name])
-            found += sum(any(overlap(face, other) > SAME_FACE for other in again) for face in faces[name])
-        results[form] = {"faces": total, "found": found}
+            detected += sum(any(overlap(face, other) > SAME_FACE for other in again) for face in faces[name])
+        results[form] = {"faces": total, "found": detected}
     return results
 
 
@@ -187,15 +187,15 @@ def count_small(
     detector: FaceDetector, photos: Mapping[str, Photo], faces: Mapping[str, Sequence[DetectedFace]]
 ) -> dict[str, int]:
     """Shrink the largest face of each photograph to 40 px and put it into 6000 x 4000 px."""
-    found = 0
+    detected = 0
     for name, photo in photos.items():
         face = faces[name][0]
         square = FaceSquare(face_square(face, Framing(kind="box")).centre, face.size_px * 2)
         ground = np.full((4000, 6000, 3), 110, np.uint8)
         ground[2900:2980, 4100:4180] = cut_square(photo, square, 80)
         boxes = detector.detect(ground)
-        found += any(4100 < (each.box.left + each.box.right) / 2 < 4180 for each in boxes)
-    return {"faces": len(photos), "found": found}
+        detected += any(4100 < (each.box.left + each.box.right) / 2 < 4180 for each in boxes)
+    return {"faces": len(photos), "found": detected}
 
 
 def count_crowd(

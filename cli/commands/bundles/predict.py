@@ -114,10 +114,10 @@ def _face_rows(
             err=True,
         )
     config = classifier.config
-    found = predict_faces(
+    predictions = predict_faces(
         classifier, paths, config.image_size_px, framing or Framing(), detect=detect, resize=config.resize, draw=draw
     )
-    for path, faces in zip(paths, with_progress(found, "predict", len(paths)), strict=True):
+    for path, faces in zip(paths, with_progress(predictions, "predict", len(paths)), strict=True):
         for number, each in enumerate(faces, 1):
             yield _face_row(classifier, path, number, each)
 
