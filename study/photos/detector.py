@@ -31,6 +31,7 @@ _TINY_PX = 112
 _LARGE_PX = (1280, 2560, 6144)
 _PADDING = 0.35
 _SMALL_FACE_PX = 24
+_LEAST_FACE_PX = 8
 _TILE_PX = 2560
 _TILE_OVERLAP_PX = 256
 _MAX_OVERLAP = 0.3
@@ -72,8 +73,8 @@ class FaceDetector:
     def __init__(self) -> None:
         # Every thread that looks for faces has a detector of its own; threads within them only cost.
         cv2.setNumThreads(1)
-        # OpenCV 5 warns about a setting that it makes itself.
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        if hasattr(cv2.utils, "logging"):  # OpenCV 5, which warns about a setting that it makes itself
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         self._net = cv2.FaceDetectorYN.create(
             "onnx", _model(), np.array([], np.uint8), (FIRST_PASS_PX, FIRST_PASS_PX), MIN_SCORE, _KEEP_ALL,
             _MOST_CANDIDATES,
@@ -109,7 +110,9 @@ class FaceDetector:
     def _look(self, photo: Photo, scale: float, padding: float, min_score: float) -> list[DetectedFace]:
         """Return the faces of one pass; ``padding`` is the border of mirrored pixels, as a share of the longer side."""
         height, width = photo.shape[:2]
-        size = max(1, round(width * scale)), max(1, round(height * scale))
+        size = round(width * scale), round(height * scale)
+        if min(size) < _LEAST_FACE_PX:
+            return []
         seen = photo if size == (width, height) else _resized(photo, size)
         border = round(padding * max(size))
         if border:
