@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -14,18 +15,22 @@ from cli.views.tables import Format, TableModel, as_text, print_table
 
 if TYPE_CHECKING:
     from cli.queries.field_getters import FieldGetter, SortKey
+    from cli.queries.pair import Pair
     from cli.queries.ranking import Ranking
 
 
 Top = Annotated[int | None, typer.Option("--top", min=1, help="Show only the first N.", metavar="N")]
 Names = Annotated[
     list[str] | None,
-    typer.Argument(help="Names of studies to rank together; default: the newest.", metavar="[NAME]..."),
+    typer.Argument(
+        help="Studies to rank together, default the newest; or two trials STUDY/TRIAL to compare.", metavar="[NAME]..."
+    ),
 ]
 WhereText = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--where", metavar="EXPR", help="Rank only those that match, as in \"optimizer = 'adam' and depth >= 34\"."
+        "--where", metavar="EXPR",
+        help="Rank only those that match, as in \"optimizer = 'adam' and depth >= 34\"; two compare one with the other.",
     ),
 ]
 Columns = Annotated[
@@ -55,7 +60,17 @@ def compare(
     tracking_uri: ReadUri = None,
     json: Json = False,
 ) -> None:
-    """Rank the configurations of studies: by one metric, or by all their objectives."""
+    """Rank the configurations of studies: by one metric, or by all their objectives; or compare two.
+
+    Two trials, or two --where, are compared in one sentence: the difference, its interval, and what blurs it.
+    """
+    pair = _pair(names, metric, where, results, tracking_uri, trials=trials)
+    if pair is not None:
+        if json or shape is Format.JSON:
+            print_json(pair.as_json())
+        else:
+            _print_pair(pair)
+        return
     from cli.queries.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
     from cli.queries.ranking import rank_studies
     from cli.queries.server_queries import read_ranked
@@ -73,7 +88,7 @@ def compare(
     if json and shape not in (Format.TABLE, Format.JSON):
         raise UsageError(f"--json is --format json, so it cannot go with --format {shape}")
     kind = Format.JSON if json else shape
-    condition, keys = TrialFilter(where) if where is not None else None, sort_keys(sort)
+    condition, keys = TrialFilter(where[0]) if where else None, sort_keys(sort)
     limit = None if keys else top  # another order than the ranks' takes all of them
     studies = [
         read_ranked(results, tracking_uri, name, metric, limit, condition, trials=trials)
@@ -96,6 +111,44 @@ def compare(
     else:
         rows = [(configuration_fields(configuration), configuration) for configuration in ranking.configurations]
         _print_ranking(ranking, rows, configuration_table, configuration_json, more, keys, top, kind)
+
+
+def _pair(
+    names: list[str] | None, metric: str | None, where: list[str] | None, results: Path, tracking_uri: str | None,
+    *, trials: bool,
+) -> Pair | None:  # fmt: skip
+    """Return the comparison of two, None where a ranking is asked for."""
+    from cli.queries.pair import compare_sides, side_of_trial, sides_of_groups
+    from cli.queries.study_handle import open_study
+    from cli.queries.trial_names import find_trial, is_study, trial_named
+    from study.errors import UsageError
+
+    given = list(dict.fromkeys(names or ()))
+    runs = [] if tracking_uri else [name for name in given if trial_named(name) and not is_study(results, name)]
+    if where is not None and len(where) > 1:
+        if len(where) > 2 or len(given) > 1 or runs or tracking_uri:
+            raise UsageError("--where twice compares two groups of one study of a results folder, and no more")
+        sides = sides_of_groups(open_study(results, given[0] if given else None), metric, where, trials=trials)
+        return compare_sides(sides[0], sides[1], results)
+    if not runs:
+        return None
+    if len(given) != 2 or len(runs) != 2 or where:
+        raise UsageError(f"two trials are compared with each other and with nothing else, got {', '.join(given)}")
+    first, second = (side_of_trial(*find_trial(results, name), metric, trials=trials) for name in runs)
+    return compare_sides(first, second, results)
+
+
+def _print_pair(pair: Pair) -> None:
+    from cli.output import number
+    from cli.views.tables import make_table
+
+    found, percents = pair.contrast, [f"{100 * share:.0f} %" if share == share else "-" for share in pair.shares]
+    typer.echo(pair.text)
+    ends = "unknown" if math.isinf(found.high) else f"{number(found.low)} to {number(found.high)}"
+    row = [number(pair.values[0]), number(pair.values[1]), f"{found.value:+.4f}", ends, f"{found.p:.2g}", *percents]
+    print_table(make_table([*pair.names, "difference", "95 %", "p", "seeds", "images"], [row]))
+    for note in pair.notes:
+        typer.echo(note, err=note.startswith("warning"))
 
 
 def _print_ranking(
