@@ -209,6 +209,7 @@ def _contrast(comparison: Comparison, first: Side, second: Side) -> Contrast:
     import numpy as np
 
     from study.analysis.contrast import linear_contrasts
+    from study.analysis.own_spread import own_spread
     from study.analysis.verdict import oriented
 
     one, two = len(first.trials), len(second.trials)
@@ -216,7 +217,8 @@ def _contrast(comparison: Comparison, first: Side, second: Side) -> Contrast:
         return oriented(comparison.to_others(0, [1])[0], comparison)
     weights = np.zeros((1, len(comparison.order)))
     weights[0, :one], weights[0, one : one + two] = 1 / one, -1 / two
-    return oriented(linear_contrasts(comparison.strict_model, weights)[0], comparison)
+    spread = None if comparison.about == "checkpoints" else own_spread(comparison.runs)
+    return oriented(linear_contrasts(comparison.strict_model, weights, spread)[0], comparison)
 
 
 def _by_values(first: Side, second: Side) -> tuple[Contrast, Basis]:
