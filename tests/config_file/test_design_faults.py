@@ -39,7 +39,7 @@ def single_fault(folder: Path, text: str) -> str:
     [
         (
             "girid",
-            '6:9: design.kind must be one of search, grid, one_factor, factorial, got "girid"; did you mean `gri',
+            '6:9: design.kind must be one of search, grid, one_factor, factorial, points, got "girid"; did you mean',
         ),
         ("[grid]", '6:9: design must be a mapping such as {kind: ...}, got ["grid"]'),
         ("{knd: grid}", "6:10: unknown key `knd` in design; did you mean `kind`? Known: kind, baseline, resolution, f"),
