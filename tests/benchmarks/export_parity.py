@@ -2,8 +2,8 @@
 
     .venv/bin/python tests/benchmarks/export_parity.py --out results/reference/export_parity.json
 
-Weights are drawn, not trained; batch statistics are those of made-up pictures, so that activations look as in use. Each
-format runs in a process of its own. Writes JSON after each model and prints a table; it goes on where it stopped.
+Weights are drawn, not trained; batch statistics are those of made-up pictures, so that activations look as in use.
+Formats run in a fresh process. Writes JSON after each model and prints a table; it goes on where it stopped.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def export_best(
 ) -> None:
     """Write the best checkpoint as a folder somebody can deploy, after loading it again and checking its scores.
 
-    Each format is loaded in a process of its own and run on all validation images; one that does not give the
+    Each format is loaded in a fresh process and run on all validation images; one that does not give the
     checkpoint's scores is deleted and named, and the exit code is 1. Where the pictures are gone, only the stored
     scores are checked.
     """

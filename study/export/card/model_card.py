@@ -266,7 +266,7 @@ def _parity(metrics: Mapping[str, Any]) -> str:
         )
     else:
         how = (
-            f"Each was loaded in a process of its own and run on all {checks[0]['images']} validation images with one "
+            f"Each was loaded in a fresh process and run on all {checks[0]['images']} validation images with one "
             f"thread; the weights give the scores stored in training within {difference:.2g}."
         )
     return " ".join([how, *failed])

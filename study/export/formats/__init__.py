@@ -1,1 +1,1 @@
-"""The formats of a model: how each is written, and checked in a process of its own."""
+"""The formats of a model: how each is written, and checked in a fresh process."""

@@ -1,4 +1,4 @@
-"""Whether each format of a model gives the same as the checkpoint, measured in a process of its own."""
+"""Whether each format of a model gives the same as the checkpoint, measured in a fresh process."""
 
 from __future__ import annotations
 
