@@ -23,7 +23,7 @@ from study.bundles.probe import probe_images
 from study.checkpoint_card import CheckpointCard
 from study.config.hyperparameters import Hyperparameters
 from study.export import ExportOptions, Provenance, export_checkpoint
-from study.paths import write_text_atomic
+from study.files import write_text_atomic
 from study.training.checkpoint import SelectedCheckpoint, save_best
 from study.training.evaluate import compute_logits, load_model
 from study.training.metrics import probabilities
