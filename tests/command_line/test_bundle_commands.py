@@ -87,6 +87,33 @@ def test_predict_prints_lines_csv_and_json(bundle: Path, photos: Path, tmp_path:
     assert as_json["pictures"][-1] == {"picture": "missing.png", "reason": "No such file or directory"}
 
 
+_WATCHED = """
+import sys
+from cli.main import main
+sys.argv[0] = "study"
+try:
+    main()
+finally:
+    (peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    print(peak, *sorted({name.partition(".")[0] for name in sys.modules}), file=sys.stderr)
+"""
+
+
+def test_predict_needs_little_memory_and_no_torch(bundle: Path, tmp_path: Path) -> None:
+    contents = io.BytesIO()
+    Image.fromarray(np.random.default_rng(2).integers(0, 256, (1200, 1600, 3), np.uint8)).save(contents, "JPEG")
+    for at in range(400):  # 2.3 GB as pixels
+        (tmp_path / f"{at}.jpg").write_bytes(contents.getvalue())
+    done = subprocess.run(
+        [sys.executable, "-c", _WATCHED, "predict", bundle, tmp_path, "--csv"], capture_output=True, text=True,
+        check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert len(done.stdout.splitlines()) == 401
+    peak_kib, *modules = done.stderr.split()
+    assert int(peak_kib) < 400 * 1024
+    assert not {"torch", "ray", "mlflow", "optuna"} & set(modules)
+
+
 def test_predict_refuses_what_makes_no_sense(bundle: Path, tmp_path: Path) -> None:
     both = study("predict", bundle, "a.png", "--json", "--csv")
     assert (both.returncode, both.stdout) == (2, "")

@@ -34,6 +34,7 @@ class Brightness:
     classes: tuple[str, ...] = DARK_AND_BRIGHT
     threshold: float | None = 0.25
     decode_s: float = 0.0
+    may_decode: threading.Event = field(default_factory=threading.Event)
     may_classify: threading.Event = field(default_factory=threading.Event)
     batches: list[int] = field(default_factory=list)
     decoding: list[int] = field(default_factory=lambda: [0, 0])
@@ -41,6 +42,7 @@ class Brightness:
     fails: bool = False
 
     def __post_init__(self) -> None:
+        self.may_decode.set()
         self.may_classify.set()
         self._lock = threading.Lock()
 
@@ -50,6 +52,7 @@ class Brightness:
             self.decoding[1] = max(self.decoding)
         try:
             time.sleep(self.decode_s)
+            self.may_decode.wait(60)
             return decode_image(source, SIZE)
         finally:
             with self._lock:
@@ -57,7 +60,7 @@ class Brightness:
 
     def probabilities(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.batches.append(len(batch))
-        self.may_classify.wait(20)
+        self.may_classify.wait(60)
         if self.fails:
             raise RuntimeError("no memory left")
         red = batch[..., 0].mean(axis=(1, 2), dtype=np.float64) / 255
@@ -98,7 +101,7 @@ class Served:
     port: int
 
     def connect(self) -> HTTPConnection:
-        return HTTPConnection("127.0.0.1", self.port, timeout=20)
+        return HTTPConnection("127.0.0.1", self.port, timeout=60)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
@@ -127,5 +130,5 @@ def served(classifier: Brightness, limits: Limits | None = None, **options: Any)
             yield Served(service, port)
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
