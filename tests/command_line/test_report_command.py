@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -35,8 +36,8 @@ def _report(results: Path, out: Path, *words: str) -> str:
 
 def test_a_search_is_reported_with_its_verdict(results: Path, tmp_path: Path) -> None:
     page = _report(results, tmp_path / "r.html", "masks")
-    best = commands.study("best", "masks", "--results", results)
-    verdict = " ".join(best.stdout.partition("certain?")[2].split())
+    best = commands.study("best", "masks", "--results", results, "--json")
+    verdict = json.loads(best.stdout)["certainty"]["text"]
     assert verdict.startswith("which checkpoint: ")
     assert verdict in page
     assert "checkpoints may be the best" in page
