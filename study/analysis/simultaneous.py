@@ -13,8 +13,10 @@ from study.analysis.contrast import LEVEL, Contrast, ErrorModel, linear_contrast
 from study.analysis.own_spread import OwnSpread
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
 
 DRAWS = 10_000
+_BLOCK = 256
 
 
 @functools.lru_cache(maxsize=4)
@@ -39,6 +41,33 @@ class JointErrors:
     scales: Floats
     draw_scales: Floats
     level: float = LEVEL
+
+    @functools.cached_property
+    def _extremes(self) -> tuple[Singles, Singles]:
+        """[configurations, draws], the largest and the least ratio of the others' errors, less its own, to their scale.
+
+        In blocks that fit the processor's cache and in single precision, since 500 configurations have 2.5e9 ratios.
+        """
+        draws = self.draws.astype(np.float32)
+        largest, least = np.empty((2, draws.shape[1], len(draws)), np.float32)
+        inverse = (1 / self.draw_scales).astype(np.float32)
+        for start in range(0, len(draws), _BLOCK):
+            block = draws[start : start + _BLOCK].T.copy()  # [configurations, block]
+            for k in range(len(block)):
+                ratios = (block - block[k]) * inverse[k][:, None]
+                largest[k, start : start + _BLOCK] = ratios.max(axis=0)
+                least[k, start : start + _BLOCK] = ratios.min(axis=0)
+        return largest, least
+
+    def largest_ratios(self, k: int) -> Singles:
+        """Return [draws], the largest ratio of another's error, less that of k, to the scale of their difference."""
+        ratios: Singles = self._extremes[0][k]
+        return ratios
+
+    def largest_sizes(self, k: int) -> Singles:
+        """Return [draws], the same for ratios of either sign."""
+        sizes: Singles = np.maximum(self._extremes[0][k], -self._extremes[1][k])
+        return sizes
 
 
 def joint_errors(model: ErrorModel, draws: int = DRAWS, level: float = LEVEL) -> JointErrors:
@@ -79,7 +108,7 @@ def may_be_best(means: Floats, errors: JointErrors) -> NDArray[np.bool_]:
     """
     result = np.ones(len(means), np.bool_)
     for k in range(len(means)):
-        ratios = ((errors.draws - errors.draws[:, [k]]) * (1 / errors.draw_scales[k])).max(axis=1)
+        ratios = errors.largest_ratios(k)
         behind = ((means - means[k]) / errors.scales[k]).max()
         result[k] = behind <= max(1.0, float(np.quantile(ratios, 1 - errors.level / 2)))
     return result
@@ -92,7 +121,7 @@ def rank_intervals(means: Floats, errors: JointErrors) -> NDArray[np.int64]:
     """
     ranks = np.empty((len(means), 2), np.int64)
     for k in range(len(means)):
-        ratios = np.abs((errors.draws - errors.draws[:, [k]]) * (1 / errors.draw_scales[k])).max(axis=1)
+        ratios = errors.largest_sizes(k)
         bound = max(1.0, float(np.quantile(ratios, 1 - errors.level)))
         ahead = (means - means[k]) / errors.scales[k]
         ranks[k] = 1 + (ahead > bound).sum(), len(means) - (ahead < -bound).sum()
