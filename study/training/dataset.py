@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -23,6 +24,18 @@ FIXED_NORMALIZATIONS: dict[str, tuple[Channels, Channels]] = {
 """(mean, standard deviation) of pixels in [0, 1]; ``dataset`` uses those of the training images."""
 
 
+class Batches(Protocol):
+    """A set of images, or of what stands for them, that gives batches."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the inputs [B, ...] and one-hot targets [B, K] of these indices, float32."""
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Return augmented inputs as a network takes them."""
+
+
 class DeviceImages:
     """Images and labels on one device, as uint8; converted to float batch by batch."""
 
@@ -39,20 +52,20 @@ class DeviceImages:
             # Arrays from Ray's object store are read-only; torch warns, but nothing writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             self._images = torch.from_numpy(images).to(device)
-            self._labels = torch.from_numpy(labels).to(device)
-        self._classes = classes
+            self.labels = torch.from_numpy(labels).to(device)  # [N]
+        self.classes, self.normalization = classes, normalization
         self._mean, self._std = (
             torch.tensor(channels, device=device).view(1, 3, 1, 1) for channels in normalization
         )  # [1, 3, 1, 1]
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self.labels)
 
     def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images [B, 3, S, S] in [0, 1] and one-hot targets [B, K], float32."""
         index = index.to(self._images.device)
         images = self._images[index].float().div_(255).permute(0, 3, 1, 2)  # [B, S, S, 3] -> [B, 3, S, S]
-        targets = functional.one_hot(self._labels[index], self._classes).float()
+        targets = functional.one_hot(self.labels[index], self.classes).float()
         return (images if channels_last else images.contiguous()), targets
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:

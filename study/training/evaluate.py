@@ -21,7 +21,7 @@ from study.paths import SHIFTED_SCORES
 from study.training import device as devices
 from study.training import metrics
 from study.training.checkpoint import load_weights, stored_arrays
-from study.training.dataset import DeviceImages, LabelledImages, TrainingData
+from study.training.dataset import Batches, DeviceImages, LabelledImages, TrainingData
 from study.training.models.architectures import Network, build_model, predict, to_device
 
 WARM_UP = 2
@@ -113,7 +113,7 @@ def evaluate_checkpoint(
 Logits = Mapping[str, NDArray[np.float64]]
 
 
-def predict_sets(network: Network, sets: Mapping[str, DeviceImages]) -> dict[str, NDArray[np.float64]]:
+def predict_sets(network: Network, sets: Mapping[str, Batches]) -> dict[str, NDArray[np.float64]]:
     """Return the logits of every image set."""
     return {name: predict(network, images) for name, images in sets.items()}
 

@@ -17,8 +17,8 @@ from study.training import device as devices
 from study.training.augmentation.pipeline import build_augmenter
 from study.training.dataset import (
     FIXED_NORMALIZATIONS,
+    Batches,
     Channels,
-    DeviceImages,
     TrainingData,
     augmentation_generator,
     balanced_order,
@@ -85,7 +85,7 @@ def image_order(config: TrialConfig, labels: NDArray[np.int64], epoch: int) -> t
 
 
 def train_epoch(
-    learner: Learner, images: DeviceImages, order: torch.Tensor, config: TrialConfig, epoch: int
+    learner: Learner, images: Batches, order: torch.Tensor, config: TrialConfig, epoch: int
 ) -> dict[str, float]:
     """Train one epoch.
 
@@ -111,7 +111,7 @@ def train_epoch(
 
 
 def _train_batches(
-    learner: Learner, images: DeviceImages, order: torch.Tensor, config: TrialConfig, epoch: int
+    learner: Learner, images: Batches, order: torch.Tensor, config: TrialConfig, epoch: int
 ) -> dict[str, float]:
     network = learner.network
     augment, stream = build_augmenter(config.augmentation), augmentation_generator(config.seed, epoch)

@@ -21,8 +21,9 @@ from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
 from study.training.checkpoint import SelectedCheckpoint
-from study.training.dataset import DeviceImages, TrainingData
+from study.training.dataset import Batches, DeviceImages, TrainingData
 from study.training.evaluate import count_parameters, evaluate_shifted, measure_latency_ms, predict_sets, save_scores
+from study.training.frozen_features import FeatureSet, has_fixed_features
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
@@ -59,11 +60,15 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images of a trial on its device."""
+    """The images of a trial on its device, or their features where a frozen backbone computes them once.
 
-    training: DeviceImages
-    validation: DeviceImages
-    shifted: Mapping[str, DeviceImages]
+    ``examples`` are always images, of the training set, for what a whole classification costs.
+    """
+
+    training: Batches
+    validation: Batches
+    shifted: Mapping[str, Batches]
+    examples: DeviceImages
 
 
 def train(
@@ -111,7 +116,7 @@ def train(
     learner = make_learner(config, data, device, weights)
     last.restore(learner)
     del last, weights  # or their copies would stay
-    yield from _train_remaining_epochs(learner, progress, task, _images_on(device, task), pruned)
+    yield from _train_remaining_epochs(learner, progress, task, _images_for(learner, task), pruned)
 
 
 def validate_batch_size(batch_size: int, images: int) -> None:
@@ -122,16 +127,24 @@ def validate_batch_size(batch_size: int, images: int) -> None:
         )
 
 
-def _images_on(device: torch.device, task: TrainingTask) -> TrainingImages:
-    data, mean_std = task.data, normalization(task.config, task.data)
+def _images_for(learner: Learner, task: TrainingTask) -> TrainingImages:
+    data, mean_std, network = task.data, normalization(task.config, task.data), learner.network
 
-    def to_device(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
-        return DeviceImages(images, labels, device, classes=len(data.classes), normalization=mean_std)
+    def prepared(images: DeviceImages, pixels: NDArray[np.uint8]) -> Batches:
+        return FeatureSet(network, images, pixels) if has_fixed_features(task.config) else images
 
+    def to_device(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
+        return DeviceImages(pixels, labels, network.device, classes=len(data.classes), normalization=mean_std)
+
+    training = to_device(data.train_images, data.train_labels)
     return TrainingImages(
-        training=to_device(data.train_images, data.train_labels),
-        validation=to_device(data.val_images, data.val_labels),
-        shifted={name: to_device(shifted.images, shifted.labels) for name, shifted in data.shifted.items()},
+        training=prepared(training, data.train_images),
+        validation=prepared(to_device(data.val_images, data.val_labels), data.val_images),
+        shifted={
+            name: prepared(to_device(shifted.images, shifted.labels), shifted.images)
+            for name, shifted in data.shifted.items()
+        },
+        examples=training,
     )
 
 
@@ -161,7 +174,7 @@ def _train_remaining_epochs(
 def _inference_cost(learner: Learner, images: TrainingImages, progress: TrainingProgress) -> dict[str, float]:
     """Return latency and parameter count: measured before a trial's first epoch, kept after a resume."""
     measured = progress.history[-1].values if progress.history else {}
-    latency_ms = measured.get("latency_ms") or measure_latency_ms(learner.network, images.training)
+    latency_ms = measured.get("latency_ms") or measure_latency_ms(learner.network, images.examples)
     return {"latency_ms": latency_ms, "parameters": float(count_parameters(learner.network.model))}
 
 

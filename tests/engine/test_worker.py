@@ -203,7 +203,7 @@ def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
 
 def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> None:
     """Note what each trial makes that is large."""
-    make_learner, images_on = loop.make_learner, loop._images_on
+    make_learner, images_on = loop.make_learner, loop._images_for
 
     def made(*args: Any, **kwargs: Any) -> Any:
         learner = make_learner(*args, **kwargs)
@@ -217,7 +217,7 @@ def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> N
         return images
 
     monkeypatch.setattr(loop, "make_learner", made)
-    monkeypatch.setattr(loop, "_images_on", placed)
+    monkeypatch.setattr(loop, "_images_for", placed)
 
 
 @pytest.mark.parametrize("ending", ["left", "whole", "failed"])

@@ -29,7 +29,7 @@ from torchvision.models import (
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from study.config.hyperparameters import Hyperparameters
-from study.training.dataset import DeviceImages
+from study.training.dataset import Batches
 from study.training.models.small_conv import use_small_conv
 
 HEAD = "fc."
@@ -176,10 +176,26 @@ class Network:
     channels_last: bool
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return float32 logits of normalised images [B, 3, S, S]: [B] for a model with one output, else [B, K]."""
+        """Return float32 logits: [B] for a model with one output, else [B, K].
+
+        Args:
+            images: [B, 3, S, S], normalised; or their ``features`` [B, C].
+        """
+        model: Any = self.model
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: torch.Tensor = self.model(images)  # [B, 1] or [B, K]
+            logits: torch.Tensor = model.fc(images) if images.ndim == 2 else model(images)  # [B, 1] or [B, K]
         return (logits.squeeze(1) if logits.shape[1] == 1 else logits).float()
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what the head receives for normalised images [B, 3, S, S]: [B, C]."""
+        received: list[torch.Tensor] = []
+        model: Any = self.model
+        handle = model.fc.register_forward_pre_hook(lambda head, inputs: received.append(inputs[0]))
+        try:
+            self.logits(images)
+        finally:
+            handle.remove()
+        return received[0]
 
 
 def to_device(model: nn.Module, device: torch.device, precision: str, channels_last: bool) -> Network:
@@ -193,7 +209,7 @@ def to_device(model: nn.Module, device: torch.device, precision: str, channels_l
 
 
 @torch.inference_mode()
-def predict(network: Network, images: DeviceImages) -> NDArray[np.float64]:
+def predict(network: Network, images: Batches) -> NDArray[np.float64]:
     """Return the logits of all images in their order: [N], or [N, K] for more than two classes."""
     network.model.eval()
     logits = []
