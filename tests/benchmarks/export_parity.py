@@ -13,6 +13,7 @@ import json
 import sys
 import tempfile
 from dataclasses import asdict
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,16 @@ def check(family: str, depth: int, head: str, classes: int, precision: str, imag
     return [{key: value for key, value in row.items() if key not in ("probe", "file")} for row in rows]
 
 
+def _line(key: str, row: dict[str, Any]) -> str:
+    def number(name: str) -> float:
+        return nan if row[name] is None else row[name]
+
+    return (
+        f"{key:30s} {row['format']:5s} {row['bytes'] / 1e6:7.1f} MB  logits {number('max_logit_difference'):.1e}  "
+        f"changed {number('flipped'):.1%}  {number('latency_1_ms'):7.2f} ms  {row['fault'] or 'ok'}"
+    )
+
+
 def main() -> None:
     """Export and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,13 +104,7 @@ def main() -> None:
                     known[key] = check(family, depth, head, classes, precision, images)
                     write_text_atomic(given.out, json.dumps({"size_px": given.size, "models": known}, indent=1) + "\n")
                     for row in known[key][1:]:
-                        print(
-                            f"{key:30s} {row['format']:5s} {row['bytes'] / 1e6:7.1f} MB  logits "
-                            f"{row['max_logit_difference'] or float('nan'):.1e}  changed {row['flipped'] or 0:.1%}  "
-                            f"{row['latency_1_ms'] or 0:7.2f} ms (weights {known[key][0]['latency_1_ms']:.2f} ms)  "
-                            f"{row['fault'] or 'ok'}",
-                            flush=True,
-                        )
+                        print(_line(key, row), flush=True)
     sys.exit(any(row["fault"] for rows in known.values() for row in rows))
 
 
