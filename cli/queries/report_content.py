@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from cli.output import moment, number, short_path
 from cli.queries.effects import DESIGNS_WITH_EFFECTS, read_effects, read_importance
 from cli.queries.final_look import describe_test_evaluations, value_on_test
+from cli.queries.front import judge_front
 from cli.queries.ranking import Ranking, rank_studies
 from cli.queries.stored_predictions import NoPredictionsError, StoredVerdict, judge_stored, load_predictions
 from cli.queries.study_handle import StudyInFolder, open_study
@@ -82,6 +83,7 @@ def study_content(
     ranking = rank_studies([study], metric)
     single = ranking if not ranking.objective_list else rank_studies([study], ranking.metric)
     stored, reason = _judged(single, results)
+    front = judge_front(ranking, results) if ranking.objective_list else None
     standings = {} if stored is None else dict(zip(stored.keys, stored.judgement.standings, strict=True))
     verdict = None
     if stored is not None and not ranking.objective_list:
@@ -108,7 +110,8 @@ def study_content(
         searched=study.view.spec.searched(),
         entries=entries,
         trials=tuple(study.records),
-        answer=_answer(ranking, stored),
+        answer=_answer(ranking, stored) if front is None else front.text,
+        may_be_on_front=frozenset() if front is None else frozenset(front.may_be),
         verdict=verdict,
         no_verdict=reason if verdict is None and not ranking.objective_list else "",
         image_sets=tuple(_image_sets(study, single, stored, results)),
@@ -142,10 +145,6 @@ def _judged(ranking: Ranking, results: Path) -> tuple[StoredVerdict | None, str]
 
 def _answer(ranking: Ranking, stored: StoredVerdict | None) -> str:
     """Return the verdict in words: by predictions, or where there are none by values."""
-    if ranking.objective_list:
-        if ranking.configurations:
-            return f"The front compares means over up to {ranking.replicates} seeds, and not their spread."
-        return "Each configuration ran once, and the front takes its values as they are."
     return str(certainty_of(ranking, None)["text"]) if stored is None else stored.text
 
 

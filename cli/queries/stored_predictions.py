@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from study.analysis.verdict_by_values import Basis
 
 _TOLERANCE = 1e-4
+MOST_JUDGED = 200
+"""How many are judged: joint errors take time and memory that grow with the square of their number."""
 
 
 class NoPredictionsError(StudyError):
@@ -170,8 +172,14 @@ def comparable_trials(ranking: Ranking) -> tuple[list[list[TrialRecord]], tuple[
 
 
 def candidates_of(ranking: Ranking) -> Candidates:
-    """Return what competes, best first."""
+    """Return the ``MOST_JUDGED`` best of what competes, best first, and the baseline wherever it ranks."""
     trials, keys = comparable_trials(ranking)
+    chosen = [
+        at
+        for at, key in enumerate(keys)
+        if at < MOST_JUDGED or (ranking.baseline is not None and key == ranking.baseline)
+    ]
+    trials, keys = [trials[at] for at in chosen], tuple(keys[at] for at in chosen)
     word = "configuration" if ranking.configurations else "trial"
     where = "{}/" if len(ranking.studies) > 1 else ""
     names = (f"{word} {where.format(members[0].study)}{key}" for members, key in zip(trials, keys, strict=True))
@@ -313,6 +321,8 @@ def describe_aside(ranking: Ranking) -> tuple[str, int]:
     if stopped:
         were, they = ("was", "it") if stopped == 1 else ("were", "they")
         parts.append(f"{stopped} {were} stopped early; what {they} would have become is not known")
+    if (ended := len(comparable_trials(ranking)[1])) > MOST_JUDGED:
+        parts.append(f"only the best {MOST_JUDGED} of {ended:,} were judged")
     if ranking.is_part:
         parts.append("trials after these were not read from the server")
     if ranking.is_adaptive and ranking.metric.startswith(VAL_PREFIX):

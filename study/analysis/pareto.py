@@ -21,6 +21,24 @@ def dominates(costs: NDArray[np.float64], others: NDArray[np.float64]) -> NDArra
     return np.asarray((costs <= others).all(axis=0) & (costs < others).any(axis=0))
 
 
+def may_be_on_front(behind: Sequence[NDArray[np.bool_]], exact: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return [n], whether each candidate may be on the Pareto front.
+
+    One leaves it only if another is surely better in every noisy objective and no worse in exact ones; without noisy
+    ones, if another dominates it.
+
+    Args:
+        behind: per noisy objective [n, n], whether the first is surely worse than the second.
+        exact: [k, n], the values of exact objectives, the lower the better; k may be 0.
+    """
+    size = exact.shape[1]
+    if not behind:
+        return np.array([not dominates(exact, exact[:, [at]]).any() for at in range(size)], dtype=np.bool_)
+    beaten = np.logical_and.reduce(list(behind))  # [n, n]
+    no_worse = (exact[:, None, :] <= exact[:, :, None]).all(axis=0)  # [n, n], the second than the first
+    return np.asarray(~(beaten & no_worse).any(axis=1), dtype=np.bool_)
+
+
 def pareto_layers(values: NDArray[np.float64], modes: Sequence[Mode]) -> NDArray[np.int64]:
     """Number the layers: 1 is the Pareto front, 2 the front of what is left without it, and so on.
 

@@ -106,12 +106,19 @@ def may_be_best(means: Floats, errors: JointErrors) -> NDArray[np.bool_]:
 
     Source: multiple comparisons with the best, Hsu 1984, in the unconstrained form with estimated covariances.
     """
-    result = np.ones(len(means), np.bool_)
+    return np.asarray(~surely_behind(means, errors).any(axis=1), dtype=np.bool_)
+
+
+def surely_behind(means: Floats, errors: JointErrors) -> NDArray[np.bool_]:
+    """Return [configurations, configurations], whether the first is surely worse than the second.
+
+    One-sided at half the level, which holds for all that the first is compared with together.
+    """
+    behind = np.zeros((len(means), len(means)), np.bool_)
     for k in range(len(means)):
-        ratios = errors.largest_ratios(k)
-        behind = ((means - means[k]) / errors.scales[k]).max()
-        result[k] = behind <= max(1.0, float(np.quantile(ratios, 1 - errors.level / 2)))
-    return result
+        bound = max(1.0, float(np.quantile(errors.largest_ratios(k), 1 - errors.level / 2)))
+        behind[k] = (means - means[k]) / errors.scales[k] > bound
+    return behind
 
 
 def rank_intervals(means: Floats, errors: JointErrors) -> NDArray[np.int64]:

@@ -157,6 +157,7 @@ class StudyContent:
         entries: best first.
         trials: every trial with its epochs.
         answer: the verdict in words.
+        may_be_on_front: with several objectives, the keys of the entries that may be on the Pareto front.
         verdict: the numbers behind it; None without stored predictions, and ``no_verdict`` then says why.
         image_sets: what the entries reached on validation and on each shifted set.
         tested: what evaluations on the test images found, a sentence each.
@@ -200,6 +201,7 @@ class StudyContent:
     commands: tuple[str, ...] = ()
     failures: Sequence[TrialRecord] = ()
     notes: tuple[str, ...] = ()
+    may_be_on_front: frozenset[int] = frozenset()
 
     @property
     def objective(self) -> Objective:

@@ -308,15 +308,20 @@ def front_section(content: StudyContent) -> Section | None:
     entries = [entry for entry in content.entries if entry.rank and {x, y} <= entry.values.keys()]
     if not entries:
         return None
-    points = [FrontPoint(entry.name, entry.values[x], entry.values[y], "front" if entry.rank == 1 else "other")
-              for entry in entries]  # fmt: skip
+    kinds = ["front" if entry.rank == 1 else "may be" if entry.key in content.may_be_on_front else "other"
+             for entry in entries]  # fmt: skip
+    points = [FrontPoint(entry.name, entry.values[x], entry.values[y], kind)
+              for entry, kind in zip(entries, kinds, strict=True)]  # fmt: skip
     metrics = [objective.metric for objective in content.objectives]
     rows = tuple((entry.name, str(entry.rank), *(number(entry.values.get(name)) for name in metrics))
                  for entry in entries)  # fmt: skip
     table = Table(("", "layer", *metrics), rows, frozenset(range(1, len(metrics) + 2)))
     front = [point.name for point in points if point.kind == "front"]
+    others = [point.name for point in points if point.kind == "may be"]
     told = f"{len(points)} by {x} and {y}; on the front: {listed(front)}."
-    note = "Diamonds are the front: no other is better in everything. It takes the measured values as they are."
+    told += f" May be on it as well: {listed(others)}." if others else ""
+    note = ("Diamonds are the front as measured: no other is better in everything. Squares may be on it too: no other "
+            "is surely better in each objective that images and seeds blur, and as good in the rest.")  # fmt: skip
     plot = front_plot(points, f"{x} ({content.objectives[1].mode})", f"{y} ({content.objectives[0].mode})")
     return Section("front", "Pareto front", (content.answer,),
                    figures=(figure("front", f"{y} against {x}", told, plot, table, note),))  # fmt: skip

@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from study.analysis.pareto import dominates, pareto_layers
+from study.analysis.influence import influence
+from study.analysis.pareto import dominates, may_be_on_front, pareto_layers
+from study.analysis.simultaneous import joint_errors, surely_behind
+from study.analysis.verdict import compare_runs
 from study.config.search_config import Mode
 
 SMALL = st.integers(0, 4).map(float)  # few values, so that rows tie in one objective or in all
@@ -71,3 +74,36 @@ def test_what_cannot_be_compared_is_refused() -> None:
         pareto_layers(np.array([[0.5, math.nan]]), ("max", "min"))
     with pytest.raises(ValueError, match=r"\[n, 2\]"):
         pareto_layers(np.zeros((4, 3)), ("max", "min"))
+
+
+def test_what_may_be_on_the_front_by_hand() -> None:
+    nobody, behind_first = np.zeros((3, 3), np.bool_), np.zeros((3, 3), np.bool_)
+    behind_first[1:, 0] = True
+    parameters = np.array([[5.0, 5.0, 1.0]])
+    assert may_be_on_front([behind_first], parameters).tolist() == [True, False, True], "the third is smaller"
+    assert may_be_on_front([behind_first, nobody], parameters).all(), "worse in one noisy objective only"
+    assert may_be_on_front([behind_first, behind_first], np.empty((0, 3))).tolist() == [True, False, False]
+    exact = np.array([[1.0, 2.0, 1.0], [1.0, 1.0, 1.0]])
+    assert may_be_on_front([], exact).tolist() == [True, False, True], "equal ones share the front"
+
+
+def test_equal_configurations_leave_the_front_by_chance_in_few_studies() -> None:
+    rng, studies, lost, found = np.random.default_rng(3), 150, 0, 0
+    labels = np.arange(400) % 2
+    configuration, seed = np.repeat(np.arange(6), 3), np.tile(np.arange(3), 6)
+    exact = np.zeros((1, 6))
+    for _ in range(studies):
+        shared = 0.8 * rng.standard_normal(400)
+        lead = np.zeros(18)
+        for place in (0.0, 2.0):
+            lead[:3] = place
+            scores = (1.5 + lead[:, None]) * (labels - 0.5) + shared + 0.6 * rng.standard_normal((18, 400))
+            comparison = compare_runs("auc", influence("auc", scores, labels), configuration, seed)
+            behind = surely_behind(comparison.runs.means, joint_errors(comparison.strict_model, 1000))
+            may_be = may_be_on_front([behind], exact)
+            if place:
+                found += may_be.tolist() == [True, *[False] * 5]
+            else:
+                lost += not may_be[1]
+    assert lost / studies <= 0.065
+    assert found / studies >= 0.9, "a clear winner is alone on it"

@@ -11,6 +11,7 @@ import pytest
 from ranking_kit import P, record
 
 from cli.commands.results.best import print_best
+from cli.queries.front import judge_front
 from cli.queries.ranking import Ranking
 from cli.queries.stored_predictions import NoPredictionsError, judge_stored
 from cli.queries.verdict import certainty_of, judge_ranking, recommend_of
@@ -229,3 +230,42 @@ def test_a_configuration_is_recommended_by_its_best_trial(tmp_path: Path, capsys
     print_best(ranking, advice.winner, verdict.certainty, advice.configuration)
     assert not advice.is_leader
     assert "recommended of s by mean val_auc: configuration 0" in capsys.readouterr().out
+
+
+def _with_objectives(ranking: Ranking) -> Ranking:
+    objectives = (Objective(metric="val_auc", mode="max"), Objective(metric="parameters", mode="min"))
+    rows = rank_trials([row.record for row in ranking.rows], objectives)
+    return replace(ranking, objective_list=objectives, rows=rows)
+
+
+def test_a_trial_leaves_the_front_only_if_another_is_surely_better(tmp_path: Path) -> None:
+    records = [_trial(tmp_path, number, lead) for number, lead in enumerate((3.0, 2.95, 0.5, 2.9))]
+    sizes = (100.0, 100.0, 100.0, 5.0)
+    records = [
+        replace(each, metrics={**each.metrics, "parameters": size}) for each, size in zip(records, sizes, strict=True)
+    ]
+    ranking = _with_objectives(_ranking(records))
+    verdict = judge_front(ranking, tmp_path)
+    assert set(verdict.may_be) == {0, 1, 3}
+    assert 3 in verdict.on_front
+    assert verdict.unknown == ()
+    assert (
+        verdict.text == f"undecided: {len(verdict.on_front)} of 4 are on the front as measured, and 1 more may be on it"
+    )
+    assert set(judge_front(ranking, None).may_be) == {0, 1, 2, 3}, "a server has no predictions"
+    assert judge_front(ranking, None).unknown == ("val_auc",)
+
+
+def test_only_the_best_of_very_many_are_judged_and_the_verdict_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.queries.stored_predictions.MOST_JUDGED", 3)
+    records = [_trial(tmp_path, number, 2.0 - number / 10) for number in range(5)]
+    verdict = judge_stored(_ranking(records), tmp_path)
+    assert len(verdict.keys) == 3
+    assert "only the best 3 of 5 were judged" in verdict.text
+    (tmp_path / "seeds").mkdir()
+    records = _seeds(tmp_path / "seeds", dict(enumerate((3.0, 2.9, 2.8, 2.7, 0.5))))
+    with_baseline = judge_stored(_ranking(records, seeds=3, baseline=4), tmp_path)
+    assert len(with_baseline.keys) == 4
+    assert 4 in with_baseline.keys, "the baseline is, wherever it ranks"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,11 +33,12 @@ from cli.options import (
     StorageOf,
 )
 from cli.output import number, print_json, short_path
+from cli.queries.front import FrontVerdict, judge_front
 from cli.queries.ranking import Ranking, rank_study, require_candidate, winner_of
 from cli.queries.study_handle import open_study
 from cli.queries.verdict import describe_certainty, judge_ranking, recommend_of
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
-from cli.views.tables import print_table
+from cli.views.tables import TableModel, print_table
 from study.analysis.recommendation import GIVE_AWAY
 from study.errors import UsageError
 
@@ -102,12 +103,14 @@ def best(
     ranking = rank_study(results, tracking_uri, name, metric, top=1)
     require_candidate(ranking)
     if ranking.objective_list and not test and register is None and not path:
+        front = judge_front(ranking, None if tracking_uri else results)
         if json:
             objectives = [objective.model_dump() for objective in ranking.objective_list]
-            print_json({"study": ranking.study, "objectives": objectives,
-                        "front": front_json(ranking), "certainty": {"text": front_certainty(ranking)}})  # fmt: skip
+            print_json({"study": ranking.study, "objectives": objectives, "front": front_json(ranking, front.on_front),
+                        "may_be_on_front": front_json(ranking, front.others),
+                        "certainty": {"text": front.text, "may_be_on_front": list(front.may_be)}})  # fmt: skip
         else:
-            print_front(ranking)
+            print_front(ranking, front)
         if not tracking_uri:
             _warn_of_lost(open_study(results, ranking.study), front_records(ranking))
         return
@@ -230,37 +233,33 @@ def front_records(ranking: Ranking) -> list[TrialRecord]:
     return [configuration.best for configuration in front if configuration.best is not None]
 
 
-def print_front(ranking: Ranking) -> None:
-    """Print the Pareto front; there is no single winner."""
-    if ranking.configurations:
-        front = [configuration for configuration in ranking.configurations if configuration.rank == 1]
-        print_table(configuration_table(ranking, front, []))
-    else:
-        rows = [row for row in ranking.rows if row.rank == 1]
-        print_table(trial_table(ranking, rows, []))
+def print_front(ranking: Ranking, verdict: FrontVerdict) -> None:
+    """Print the Pareto front as measured, and what may be on it besides; there is no single winner."""
+    print_table(_table_of(ranking, verdict.on_front))
+    if verdict.others:
+        print_table(replace(_table_of(ranking, verdict.others), title="may be on the front as well:"))
     records = front_records(ranking)
     lost = [record for record in records if record.kept is False]
     if lost:
         numbers = ", ".join(str(record.trial) for record in lost)
         typer.echo(f"weights not kept (keep.per_study): trial {numbers}; {_rerun(ranking, lost[0])} makes them again")
-    typer.echo(f"certain?  {front_certainty(ranking)}")
+    typer.echo(f"certain?  {verdict.text}")
     if len(records) > 1:
         pick = f"`{ranking.command('best')} --metric {ranking.metric}` picks one"
-        typer.echo(f"each of them is the better one by some objective, or as good; {pick}")
+        typer.echo(f"each of the front is the better one by some objective, or as good; {pick}")
 
 
-def front_json(ranking: Ranking) -> list[dict[str, object]]:
-    """Return the members of the front as JSON objects."""
+def _table_of(ranking: Ranking, keys: Sequence[int]) -> TableModel:
     if ranking.configurations:
-        return [configuration_json(ranking, each) for each in ranking.configurations if each.rank == 1]
-    return [trial_json(ranking, row) for row in ranking.rows if row.rank == 1]
+        return configuration_table(ranking, [each for each in ranking.configurations if each.point in keys], [])
+    return trial_table(ranking, [row for row in ranking.rows if row.record.trial in keys], [])
 
 
-def front_certainty(ranking: Ranking) -> str:
-    """Return what the front does not take into account, in words."""
-    if not ranking.configurations:
-        return "not known: each configuration ran once, and the front takes its values as they are"
-    return f"not known: the front compares means over up to {ranking.replicates} seeds, and not their spread"
+def front_json(ranking: Ranking, keys: Sequence[int]) -> list[dict[str, object]]:
+    """Return these points or trials as JSON objects."""
+    if ranking.configurations:
+        return [configuration_json(ranking, each) for each in ranking.configurations if each.point in keys]
+    return [trial_json(ranking, row) for row in ranking.rows if row.record.trial in keys]
 
 
 def _print_configuration(ranking: Ranking, best: Configuration) -> Mapping[str, float]:
