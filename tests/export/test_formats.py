@@ -21,7 +21,8 @@ from study.bundles import OnnxClassifier
 from study.bundles.bundle_files import SUMS
 from study.errors import ExportError, UsageError
 from study.export import ExportOptions, ExportResult, Provenance, StudyFacts, export_checkpoint, parse_formats
-from study.export.formats.parity import FLIPPED_TOLERANCE
+from study.export.formats.parity import FLIPPED_TOLERANCE, FormatCheck, Reference, _compare
+from study.training.metrics import probabilities
 
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
 FIVE = ("a", "b", "c", "d", "e")
@@ -92,6 +93,20 @@ def test_only_large_layers_are_quantized(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(kernels) == 12, "the convolutions of a ResNet-10"
     assert max(np.abs(kernel.astype(int)).max() for kernel in kernels) <= 64, "7 bit, which cannot saturate"
     assert not [tensor for tensor in integers if len(tensor.dims) == 2], "the last layer stays as it is"
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(1.0, 1e-4), (20.0, 2e-3)])
+def test_large_logits_may_differ_by_as_much_of_their_size(size: float, allowed: float) -> None:
+    logits = np.array([size, -size / 2])
+    reference = Reference(IMAGES[:2], logits, np.array([1, 0]), 1.0, 0.5)
+
+    def fault(difference: float) -> str | None:
+        outputs = {"logits": logits + difference, "probabilities": probabilities(logits + difference)}
+        times = {"latency_1_ms": np.array(1.0), "latency_64_ms": np.array(1.0)}
+        return _compare(FormatCheck("onnx", "model.onnx", "fp32", 1, 2), outputs | times, reference).fault
+
+    assert fault(0.9 * allowed) is None
+    assert "a logit differs by" in (fault(1.1 * allowed) or "")
 
 
 def test_int8_needs_pictures(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ Floats = NDArray[np.floating]
 Outcome = dict[str, NDArray[Any]] | str
 """Outputs and times of a format, or why there are none."""
 LOGIT_TOLERANCE: Mapping[str, float] = {"fp32": 1e-4, "fp16": 0.02}
+"""Of logits up to 1 in size; of larger ones relative to the largest."""
 AUC_TOLERANCE, FLIPPED_TOLERANCE = 0.005, 0.01
 """Of int8: how much AUC may be lost, and which share of decisions may change."""
 PROBABILITY_TOLERANCE = 1e-5
@@ -102,7 +103,8 @@ def _compare(check: FormatCheck, measured: Mapping[str, NDArray[Any]], reference
     wanted = probabilities(reference.logits / reference.temperature)
     flipped = float((_decide(scores, reference) != _decide(wanted, reference)).mean())
     drop = _auc_drop(logits, reference)
-    fault = _fault(precision, difference, flipped, drop)
+    size = max(1.0, float(np.abs(reference.logits).max(initial=0)))  # float32 rounds large logits more
+    fault = _fault(precision, difference, size, flipped, drop)
     if np.abs(scores - probabilities(logits / reference.temperature)).max() > PROBABILITY_TOLERANCE:
         fault = "its probabilities are not those of its logits at the temperature"
     return replace(
@@ -135,9 +137,9 @@ def _outcome(stem: Path, said: str) -> Outcome:
     return f"it cannot be loaded or run: {fault.read_text(encoding='utf-8') if fault.exists() else said}"
 
 
-def _fault(precision: str, difference: float, flipped: float, drop: float | None) -> str | None:
+def _fault(precision: str, difference: float, size: float, flipped: float, drop: float | None) -> str | None:
     if precision in LOGIT_TOLERANCE:
-        most = LOGIT_TOLERANCE[precision]
+        most = LOGIT_TOLERANCE[precision] * size
         return None if difference <= most else f"a logit differs by {difference:.3g}, more than {most:g}"
     if flipped > FLIPPED_TOLERANCE:
         return f"{flipped:.2%} of the decisions differ, more than {FLIPPED_TOLERANCE:.0%}"
