@@ -50,7 +50,7 @@ def report_document(
     results: Path, name: str | None, metric: str | None = None, *, state: str | None = None
 ) -> Document:
     """Return the report of a study; takes and raises what ``study_content`` does."""
-    from study.report.sections import study_document
+    from study.report.sections.document import study_document
 
     content = study_content(results, name, metric, state=state)
     by = " and ".join(f"{each.metric} ({each.mode})" for each in content.objectives)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from study.records import TrialRecord
 from study.report.content import RunPair
 from study.report.elements import Document, Fact, Figure, Section, Table, between, number
-from study.report.sections import figure, metric_text, prediction_figures
+from study.report.sections.layout import figure, metric_text
+from study.report.sections.predictions import prediction_figures
 from study.report.summary import noise_figures
 from study.report.trial_plots import curves_plot
 

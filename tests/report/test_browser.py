@@ -11,7 +11,7 @@ from browser_kit import launched
 from report_content_kit import made_content
 
 from study.report.page import html_page
-from study.report.sections import study_document
+from study.report.sections.document import study_document
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

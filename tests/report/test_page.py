@@ -15,7 +15,7 @@ from report_content_kit import HOSTILE, made_content
 from study.report.content import StudyContent
 from study.report.elements import Document
 from study.report.page import html_page, standalone_svg
-from study.report.sections import study_document
+from study.report.sections.document import study_document
 
 _VOID = {"meta", "img", "input"}
 

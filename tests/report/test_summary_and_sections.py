@@ -14,7 +14,7 @@ from study.records import TrialState
 from study.report.content import StudyContent
 from study.report.elements import Section, Table
 from study.report.markdown import markdown_document
-from study.report.sections import study_document
+from study.report.sections.document import study_document
 from study.report.summary import headline
 
 TIED = (2.6, 2.55, 2.5, 2.2, 1.9, 1.6, 1.5, 1.2)
