@@ -94,7 +94,7 @@ def parse_config(text: str | bytes, name: str) -> BundleConfig:
 
 
 def _check_classes(classes: Any, name: str) -> None:
-    is_list = isinstance(classes, list) and all(isinstance(each, str) for each in classes)
+    is_list = isinstance(classes, list) and all(isinstance(each, str) and _is_unicode(each) for each in classes)
     if not is_list or len(set(classes)) != len(classes) or len(classes) < 2:
         raise BundleError(f"{name} is damaged: classes must be two or more distinct names, but are {classes!r}")
 
@@ -113,5 +113,15 @@ def _check_preprocessing(steps: Mapping[str, Any], name: str) -> None:
         raise BundleError(f"{name} is damaged: std must be > 0, but is {steps['std']!r}")
 
 
+def _is_unicode(text: str) -> bool:
+    """Whether text has no surrogates, which JSON can hold but no UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond every float
+        return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +69,11 @@ def read_sums(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise BundleError(f"a bundle is a folder that `study export-best` wrote, but {folder} is none")
+    if (folder / CONFIG).exists() and not os.path.lexists(folder / SUMS):
+        raise BundleError(
+            f"a bundle must hold {SUMS}, but {folder / SUMS} is missing: it was lost, or `study export-best` of an "
+            "earlier version wrote the bundle; export it again"
+        )
     with _translated(folder / SUMS):
         lines = read_inside(folder / SUMS, folder).decode("utf-8").splitlines()
     sums: dict[str, str] = {}

@@ -132,6 +132,7 @@ def open_session(contents: bytes, config: BundleConfig, name: str, threads: int 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3  # errors, which are raised anyway
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # what was checked, not what it may be too
     try:
         session = onnxruntime.InferenceSession(contents, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # a damaged model raises many kinds

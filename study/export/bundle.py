@@ -73,8 +73,8 @@ def load_bundle(folder: Path) -> Bundle:
             config = parse_config(read_inside(folder / CONFIG, folder), str(folder / CONFIG))
             _require_old(folder, config)
             weights = load_weights(folder)
-        architecture = config.contents["architecture"]
-        model = load_model(architecture, architecture["outputs"], weights)
+        outputs = 1 if len(config.classes) == 2 else len(config.classes)
+        model = load_model(config.contents["architecture"], outputs, weights)
     except BundleError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

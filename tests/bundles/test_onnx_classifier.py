@@ -186,6 +186,9 @@ def take_external_data(bundle: Path) -> None:
         (change_config(preprocessing={"image_size_px": 32}), "must map"),
         (change_config(preprocessing={"resize_mode": "../x"}), "resize_mode must be one of"),
         (change_config(temperature=float("nan")), "temperature must be > 0"),
+        (change_config(classes=["off", "\ud800"]), "classes must be two or more distinct names"),
+        (change_config(temperature=10**400), "temperature must be > 0"),
+        (change_config(preprocessing={"mean": [0.4, 10**400, 0.3]}), "mean must be three numbers"),
         (change_config(threshold=7), r"threshold must be in \[0, 1\]"),
         (change_config(format=9), "must be 1 or 2"),
     ],
@@ -218,5 +221,21 @@ def test_a_bundle_of_the_first_format_is_loaded_without_sums(bundle: Path) -> No
     loaded = load_bundle(bundle)
     assert loaded.scores(IMAGES).shape == (7,)
     np.testing.assert_allclose(loaded.scores(IMAGES), probabilities(loaded.logits(IMAGES)))
-    with pytest.raises(BundleError, match=SUMS):
+    with pytest.raises(BundleError, match=rf"{SUMS} is missing: .*earlier version wrote the bundle; export it again"):
         OnnxClassifier.open(bundle)
+
+
+def test_a_model_is_as_large_as_its_classes_whatever_it_says(bundle: Path) -> None:
+    architecture = json.loads((bundle / "config.json").read_text())["architecture"]
+    expected = load_bundle(bundle).scores(IMAGES)
+    change_config(architecture=architecture | {"outputs": 10**12})(bundle)
+    write_sums(bundle)
+    np.testing.assert_array_equal(load_bundle(bundle).scores(IMAGES), expected)
+
+
+def test_a_model_is_read_as_what_was_checked(bundle: Path) -> None:
+    expected = OnnxClassifier.open(bundle).logits(IMAGES)
+    # A field that ONNX does not know, in whose place onnxruntime looks for the mark of a format of its own.
+    (bundle / "model.onnx").write_bytes(b"\x7a\x06xxORTM" + (bundle / "model.onnx").read_bytes())
+    write_sums(bundle)
+    np.testing.assert_array_equal(OnnxClassifier.open(bundle).logits(IMAGES), expected)
