@@ -15,11 +15,13 @@ from study.bundles.bundle_config import BundleConfig, parse_config
 from study.bundles.bundle_files import CONFIG, METRICS, MODELS, BundleFiles, unlisted
 from study.bundles.probe import probe_images
 from study.errors import BundleError
-from study.export.formats.parity import LOGIT_TOLERANCE, run_formats
+from study.export.formats.parity import LOGIT_TOLERANCE, logit_size, run_formats
 
 _MOST_PROBES = 64
 REMEMBERED: Mapping[str, float] = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.5}
-"""How far a logit may be from what it was at the export, by precision: another processor sums in another order."""
+"""How far a logit may be from what it was at the export, by precision: another processor sums in another order.
+
+It is relative to the largest logit where that is above 1, as all differences of logits."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,20 @@ def _compared(
     if logits.shape != remembered.shape:
         fault = f"its logits are {list(logits.shape)} instead of {list(remembered.shape)}"
         return Finding(MODELS[name], False, fault)
+    if not (np.isfinite(logits).all() and np.isfinite(remembered).all()):
+        return Finding(MODELS[name], False, "its logits are not finite, or those at the export were not")
     difference = float(np.abs(logits - remembered).max())
     text = f"{precision}, logits of {len(logits)} made-up images within {difference:.1e} of those at the export"
-    if not difference <= REMEMBERED[precision]:
-        return Finding(MODELS[name], False, f"{text}, more than {REMEMBERED[precision]:g}")
+    most = REMEMBERED[precision] * min(logit_size(logits), logit_size(remembered))
+    if not difference <= most:
+        return Finding(MODELS[name], False, f"{text}, more than {most:.3g}")
     if weights is None or precision not in LOGIT_TOLERANCE or name == "safetensors":
         return Finding(MODELS[name], True, text)
     apart = float(np.abs(logits - weights).max())
     text = f"{text} and {apart:.1e} of the weights'"
-    if not apart <= LOGIT_TOLERANCE[precision]:
-        return Finding(MODELS[name], False, f"{text}, more than {LOGIT_TOLERANCE[precision]:g}")
+    most = LOGIT_TOLERANCE[precision] * logit_size(weights)
+    if not apart <= most:
+        return Finding(MODELS[name], False, f"{text}, more than {most:.3g}")
     return Finding(MODELS[name], True, text)
 
 
@@ -96,7 +102,7 @@ def _precisions(config: BundleConfig, files: BundleFiles) -> dict[str, str]:
     if not isinstance(named, dict) or "safetensors" not in named:
         raise BundleError(f"{files.folder / CONFIG} must name the formats and their precisions, but does not")
     for name, precision in named.items():
-        if name not in MODELS or precision not in REMEMBERED:
+        if name not in MODELS or not isinstance(precision, str) or precision not in REMEMBERED:
             raise BundleError(
                 f"{files.folder / CONFIG} must name formats such as onnx, but has {name!r}: {precision!r}"
             )
@@ -111,7 +117,7 @@ def _remembered(files: BundleFiles, precisions: Mapping[str, str]) -> dict[str, 
         checks = json.loads(files.read(METRICS))["formats"]
         logits = {check["format"]: np.array(check["probe"], np.float64) for check in checks}
         counts = {len(logits[name]) for name in precisions}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise BundleError(
             f"{files.folder / METRICS} must hold what the models gave, but is damaged: {error}"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
 import zipfile
@@ -10,13 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from commands import study
 from model_kit import IMAGES, real_checkpoint
 
 from study.bundles.bundle_files import SUMS, write_sums
-from study.export import Provenance, export_checkpoint
-from study.export.verification import verify_bundle
+from study.export import ExportOptions, Provenance, export_checkpoint
+from study.export.verification import _compared, verify_bundle
 
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
 
@@ -59,6 +61,14 @@ def test_the_graph_is_not_run_unless_asked(bundle: Path) -> None:
     assert not (bundle.parent / "executed").exists()
 
 
+def test_no_module_in_the_folder_of_a_bundle_is_imported(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("numpy.py", "torch.py", "study.py"):
+        (bundle / name).write_text(f"open({str(bundle.parent / 'executed')!r}, 'w')\n")
+    monkeypatch.chdir(bundle)
+    assert all(finding.is_right is not False for finding in verify_bundle(Path()))
+    assert not (bundle.parent / "executed").exists()
+
+
 def swap_weights(bundle: Path) -> None:
     other = bundle.parent / "other"
     export_checkpoint(real_checkpoint(other, seed=1), other / "bundle", IMAGES, ORIGIN)
@@ -78,6 +88,14 @@ def edit_metrics(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], N
     return edit
 
 
+def set_precisions(precisions: dict[str, Any]) -> Callable[[Path], None]:
+    def set_them(bundle: Path) -> None:
+        config = json.loads((bundle / "config.json").read_text())
+        (bundle / "config.json").write_text(json.dumps(config | {"precisions": precisions}))
+
+    return set_them
+
+
 def drop_onnx(bundle: Path) -> None:
     (bundle / "model.onnx").unlink()
 
@@ -88,6 +106,10 @@ def drop_onnx(bundle: Path) -> None:
         (swap_weights, "model.safetensors  wrong .* of those at the export, more than 0.001"),
         (put_pickle, "model.safetensors  wrong .*model.safetensors is damaged"),
         (drop_onnx, "files              wrong .*must hold model.onnx, as config.json says"),
+        (set_precisions({"safetensors": ["fp32"]}), "must name formats such as onnx, but has 'safetensors'"),
+        (edit_metrics(lambda metrics: metrics["formats"][0].update(probe=[10**400] * 8)), "gave, but is damaged"),
+        (edit_metrics(lambda metrics: metrics["formats"][0].update(probe=[math.inf] * 8)), "are not finite, or those"),
+        (edit_metrics(lambda metrics: metrics["formats"][0].update(probe=[1e9] * 8)), "model.safetensors  wrong"),
         (edit_metrics(lambda metrics: metrics.pop("formats")), "must hold what the models gave, but is damaged"),
         (edit_metrics(lambda metrics: metrics["formats"][1]["probe"].pop()), "as many logits of each format"),
         (edit_metrics(lambda metrics: metrics["formats"][1].update(probe=[0.0] * 8)), "model.onnx         wrong"),
@@ -102,6 +124,25 @@ def test_what_is_wrong_although_the_sums_are_right_is_named(
     assert done.returncode == 1
     with pytest.raises(AssertionError, match=said):
         raise AssertionError(done.stdout)
+
+
+@pytest.mark.parametrize(("size", "allowed"), [(1.0, 1e-4), (30.0, 3e-3)])
+def test_large_logits_may_differ_by_as_much_of_their_size(size: float, allowed: float) -> None:
+    weights = np.array([size, -size / 2])
+    for factor, is_right in ((0.9, True), (1.1, False)):
+        logits = weights + factor * allowed
+        assert _compared("onnx", "fp32", logits, logits, weights).is_right is is_right
+        remembered = weights + factor * allowed * 10  # what another processor may make of it
+        assert _compared("safetensors", "fp32", weights, remembered, None).is_right is is_right
+
+
+def test_a_class_cannot_pretend_to_be_a_finding(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint(tmp_path, classes=("off", "on\nmodel.onnx ok"))
+    export_checkpoint(checkpoint, tmp_path / "bundle", IMAGES, ORIGIN, options=ExportOptions(formats=()))
+    done = study("verify", tmp_path / "bundle")
+    assert done.returncode == 0
+    assert "2 classes: off, on\\nmodel.onnx ok" in done.stdout
+    assert len(done.stdout.splitlines()) == 3
 
 
 def test_a_changed_file_is_named_and_a_stranger_noted(bundle: Path) -> None:

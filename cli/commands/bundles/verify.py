@@ -9,6 +9,7 @@ import typer
 
 from cli.options import BundleFolder, Json
 from cli.output import print_json
+from study.utils.text import printable
 
 
 def verify(
@@ -27,7 +28,7 @@ def verify(
         findings.append(finding)
         if not json:
             word = {True: "ok", False: "wrong", None: "skipped"}[finding.is_right]
-            typer.echo(f"{finding.what:18s} {word:8s} {finding.detail}")
+            typer.echo(f"{finding.what:18s} {word:8s} {printable(finding.detail)}")
     is_right = all(finding.is_right is not False for finding in findings)
     if json:
         print_json({"bundle": str(bundle), "is_right": is_right, "findings": [asdict(each) for each in findings]})

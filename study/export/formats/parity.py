@@ -100,10 +100,10 @@ def _compare(check: FormatCheck, measured: Mapping[str, NDArray[Any]], reference
     if not np.isfinite(measured["logits"]).all() or not np.isfinite(measured["probabilities"]).all():
         return replace(check, fault="its outputs are not finite")
     difference = float(np.abs(logits - reference.logits).max())
+    size = logit_size(reference.logits)
     wanted = probabilities(reference.logits / reference.temperature)
     flipped = float((_decide(scores, reference) != _decide(wanted, reference)).mean())
     drop = _auc_drop(logits, reference)
-    size = max(1.0, float(np.abs(reference.logits).max(initial=0)))  # float32 rounds large logits more
     fault = _fault(precision, difference, size, flipped, drop)
     if np.abs(scores - probabilities(logits / reference.temperature)).max() > PROBABILITY_TOLERANCE:
         fault = "its probabilities are not those of its logits at the temperature"
@@ -120,11 +120,17 @@ def run_formats(folder: Path, names: Sequence[str], images: NDArray[np.uint8]) -
         np.save(pictures, images)
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
         done = subprocess.run(
-            [sys.executable, "-m", "study.export.formats.measure", folder, pictures, scratch, *names],
+            # -P: the current folder may be the bundle's, from which nothing may be imported.
+            [sys.executable, "-P", "-m", "study.export.formats.measure", folder, pictures, scratch, *names],
             capture_output=True, text=True, errors="replace", check=False, env={**os.environ, "PYTHONPATH": path},
         )  # fmt: skip
         said = done.stderr.strip().splitlines() or [f"its process ended with {done.returncode}"]
         return {name: _outcome(Path(scratch) / name, said[-1]) for name in names}
+
+
+def logit_size(logits: Floats) -> float:
+    """Return what differences of logits are judged by: the largest of them, at least 1."""
+    return max(1.0, float(np.abs(logits).max(initial=0)))  # float32 rounds large logits more
 
 
 def _outcome(stem: Path, said: str) -> Outcome:
