@@ -52,6 +52,10 @@ class Contrast:
         """Whether test and interval both exclude that there is no difference."""
         return self.p < self.level and (self.low > 0 or self.high < 0)
 
+    def is_within(self, matters: float) -> bool:
+        """Whether the interval lies inside +-``matters``, so that both are practically the same."""
+        return -matters <= self.low and self.high <= matters
+
 
 def look_level(look: int) -> float:
     """Return the level of the look-th look at growing results: 5 % for the first, 5 % / look squared for later ones.

@@ -57,7 +57,7 @@ class Effect:
 
     def is_practically_zero(self, matters: float) -> bool:
         """Whether the interval lies inside +-``matters``."""
-        return -matters <= self.contrast.low and self.contrast.high <= matters
+        return self.contrast.is_within(matters)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ def components_of(comparison: Comparison, first: int, other: int) -> VarianceCom
 def power(components: VarianceComponents, difference: float, seeds: int, images: float, level: float = LEVEL) -> float:
     """Return the probability that a difference is seen by the test of ``contrasts``.
 
+    Of fewer images than any sign test needs the test says nothing.
+
     Args:
         components: what blurs it.
         difference: the true one.
@@ -69,6 +71,8 @@ def power(components: VarianceComponents, difference: float, seeds: int, images:
         images: how many.
         level: of the two-sided test.
     """
+    if images < 1 - math.log2(level):
+        return 0.0
     if seeds == 1:
         error = math.sqrt((components.images + components.own_images) / images)
         if error == 0:

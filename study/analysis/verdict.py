@@ -144,12 +144,16 @@ class Comparison:
             by_configuration = outcomes[np.argsort(self.runs.configuration)]
             return fraction_contrasts(self.model, by_configuration, first, at, level)
         differences = contrasts(self.model, first, at, level)
-        if self._log_odds is None or not self.measured.known:
+        if self._log_odds is not None and self.measured.known:
+            values = np.array([each.value for each in differences])
+            p_values = log_odds_p_values(self._log_odds, first, at, values)
+            differences = [no_surer_than(each, float(p)) for each, p in zip(differences, p_values, strict=True)]
+        if self.about == "checkpoints":
             return differences
-        values = np.array([each.value for each in differences])
+        once = self.runs.counts == 1  # what another seed of these would give is not known, however alike others' are
         return [
-            _no_surer_than(each, float(p))
-            for each, p in zip(differences, log_odds_p_values(self._log_odds, first, at, values), strict=True)
+            no_surer_than(each, level) if once[first] or once[other] else each
+            for each, other in zip(differences, at, strict=True)
         ]
 
     @functools.cached_property
@@ -198,7 +202,7 @@ class Comparison:
         )
 
 
-def _no_surer_than(each: Contrast, p: float) -> Contrast:
+def no_surer_than(each: Contrast, p: float) -> Contrast:
     """Return a contrast whose p value is at least this one, and whose interval tells the same."""
     if p < each.level:
         return replace(each, p=max(each.p, p))
@@ -272,6 +276,7 @@ def judge(comparison: Comparison, draws: int = DRAWS, level: float = LEVEL) -> J
         ranks[~best, 0] = np.maximum(ranks[~best, 0], 2)
         ranks[:, 1] = np.maximum(ranks[:, 1], ranks[:, 0])
         ranks[best, 0] = 1
+        ranks[leader, 1] = max(ranks[leader, 1], best.sum())
     spread = comparison.model.spread
     return Judgement(
         leader=leader,
@@ -282,7 +287,9 @@ def judge(comparison: Comparison, draws: int = DRAWS, level: float = LEVEL) -> J
         differences=tuple(oriented(each, comparison) for each in differences),
         standings=_standings(comparison, ranks, level),
         winner=_winner_value(comparison, leader, draws, level),
-        scatters=() if spread is None else tuple(int(k) for k in np.flatnonzero(spread.scatters)),
+        scatters=()
+        if spread is None or not comparison.measured.known
+        else tuple(int(k) for k in np.flatnonzero(spread.scatters)),
         is_deterministic=comparison.is_deterministic,
         known=comparison.measured.known,
         level=level,
@@ -374,10 +381,11 @@ def _standings(comparison: Comparison, ranks: Ints, level: float) -> tuple[Stand
 def _winner_value(comparison: Comparison, leader: int, draws: int, level: float) -> WinnerValue:
     raw = float(comparison.mode * comparison.runs.means[leader])
     corrected, wider = raw, 1.0
-    if len(comparison.order) > 1:
+    if len(comparison.order) > 1 and comparison.measured.known:
         size = len(comparison.order)
         corrected, wider = corrected_value(comparison.plain_model, normal_draws(draws, 2 * size)[:, :size])
-        corrected = max(0.0, comparison.mode * corrected)
+        # Draws alone could make it better than measured; picking never does.
+        corrected = max(0.0, comparison.mode * min(corrected, comparison.mode * raw))
     corrected = min(corrected, comparison.span)
     low, high = comparison.interval(leader, corrected, wider * float(comparison.half_widths(level)[leader]), level)
     return WinnerValue(raw, corrected, min(low, corrected), max(high, corrected))

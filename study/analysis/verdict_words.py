@@ -30,14 +30,16 @@ def verdict_words(
     if judgement.about == "checkpoints":
         which = f"{names[judgement.leader]}, {lead.value:+.2g}{interval} on images like these"
         if judgement.verdict == "undecided":
-            which = _undecided(comparison, judgement, len(names), detect)
+            which = _undecided(comparison, judgement, names, detect)
         once = "the runs of each are the same" if judgement.is_deterministic else "each ran once"
         return f"which checkpoint: {which}; which configuration: unknown, {once}"
     if judgement.verdict == "undecided":
-        return _undecided(comparison, judgement, len(names), detect)
-    bound = _bound(judgement)
-    parts = f"(+-{bound * lead.se_seed:.2g} seeds, +-{bound * lead.se_image:.2g} images)"
-    return _certain(judgement, len(names), parts)
+        return _undecided(comparison, judgement, names, detect)
+    bound, half = _bound(judgement), (lead.high - lead.low) / 2
+    # Runs that differ less than their images let expect lower the whole, which no part of it may exceed.
+    images = f"+-{min(bound * lead.se_image, half):.2g} images"
+    seeds = f"+-{bound * lead.se_seed:.2g} seeds" if lead.se_seed else "seeds add none that shows"
+    return _certain(judgement, len(names), f"({seeds}, {images})")
 
 
 def words_by_values(
@@ -113,18 +115,23 @@ def _may_be(judgement: Judgement, configurations: int) -> str:
     return f"{len(judgement.may_be_best)} of {configurations} may be the best"
 
 
-def _undecided(comparison: Comparison, judgement: Judgement, configurations: int, detect: float | None) -> str:
-    text = f"undecided: {_may_be(judgement, configurations)}"
+def _undecided(comparison: Comparison, judgement: Judgement, names: Sequence[str], detect: float | None) -> str:
+    text = f"undecided: {_may_be(judgement, len(names))}"
     if not judgement.known:
         return f"{text}; too few images, or groups of them, to say more"
+    seeds, images = int(comparison.runs.counts.min()), comparison.runs.units.shape[1]
+    if judgement.about == "configurations" and seeds == 1:
+        once = ", ".join(names[k] for k in judgement.may_be_best if comparison.runs.counts[k] == 1)
+        return f"{text}; {once} ran once, and one seed does not answer for a configuration"
     lead = judgement.differences[0]
     difference = detect or abs(lead.value)
     if not difference or lead.se_image == 0:
         return text
-    seeds, images = int(comparison.runs.counts.min()), comparison.runs.units.shape[1]
     needed = cheapest(components_of(comparison, judgement.leader, judgement.others[0]), difference, seeds, images)
     if needed is None:
         return f"{text}; to see {difference:.2g}: no number of images suffices with up to 100 seeds"
+    if detect is None and needed == (seeds, images):  # the lead over the next was seen, that over another was not
+        return text
     many = f"{_rounded(needed[1]):,} images"
     return f"{text}; to see {difference:.2g}: " + (f"{needed[0]} seeds and {many}" if needed[0] > 1 else many)
 

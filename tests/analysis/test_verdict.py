@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -95,6 +96,53 @@ def test_a_clear_lead_over_seeds_is_certain_and_over_one_seed_only_of_checkpoint
     words = verdict_words(once, judge(once), "abcd")
     assert words.startswith("which checkpoint: a, +0.1")
     assert words.endswith("on images like these; which configuration: unknown, each ran once")
+
+
+def test_a_configuration_that_ran_once_among_others_with_seeds_is_never_certain() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.arange(3000) % 2
+    lead = np.array([5.0, 3, 3, 3])[:, None, None]
+    scores = lead * (labels - 0.5) + 0.9 * rng.standard_normal(3000) + 0.4 * rng.standard_normal((4, 3, 3000))
+    kept = np.array([0, 3, 4, 5, 6, 7, 8, 9, 10, 11])
+    measured = influence("auc", scores.reshape(12, -1)[kept], labels)
+    comparison = compare_runs("auc", measured, kept // 3, kept % 3)
+    found = judge(comparison, draws=2000)
+    assert (found.leader, found.verdict, found.about) == (0, "undecided", "configurations")
+    assert found.may_be_best == comparison.order
+    assert (found.standings[0].rank_low, found.standings[0].rank_high) == (1, 4)
+    assert all(each.p >= 0.05 and each.low <= 0 for each in found.differences)
+    assert "a ran once, and one seed does not answer for a configuration" in verdict_words(comparison, found, "abcd")
+    assert not any(each.is_certain for each in against_baseline(comparison, 0, draws=2000))
+    assert judge(_compare(scores, labels, "auc"), draws=2000).verdict == "yes"  # with its other seeds
+
+
+def test_parts_of_an_error_are_no_larger_than_the_whole_and_none_is_called_0() -> None:
+    rng = np.random.default_rng(2)
+    labels = np.arange(600) % 2
+    lead = np.array([3.5, 2.0])[:, None, None]
+    for own in (0.2, 1.5):  # seeds that err alike, and seeds whose images alone make them differ
+        scores = lead * (labels - 0.5) + rng.standard_normal(600) + own * rng.standard_normal((2, 4, 600))
+        comparison = _compare(1 / (1 + np.exp(-scores)), labels, "auc")
+        found = judge(comparison, draws=2000)
+        words = verdict_words(comparison, found, "ab")
+        assert found.verdict == "yes"
+        assert "+-0 " not in words
+        half = (found.differences[0].high - found.differences[0].low) / 2
+        parts = re.findall(r"\+-([\d.e-]+) (?:seeds|images)", words)
+        assert parts
+        assert all(0 < float(part) <= 1.01 * half for part in parts)
+        assert ("seeds add none that shows" in words) == (found.differences[0].se_seed == 0)
+
+
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "loss", "ece"])
+def test_a_winner_is_never_expected_to_be_better_than_measured(metric: str) -> None:
+    rng = np.random.default_rng(3)
+    labels = np.arange(300) % 2
+    for lead in (2.0, 2.2, 4.0):
+        scores = np.array([lead, 2.0, 2.0])[:, None, None] * (labels - 0.5) + rng.standard_normal((3, 2, 300))
+        winner = judge(_compare(1 / (1 + np.exp(-scores)), labels, metric), draws=500).winner
+        assert winner.corrected >= winner.raw if metric in ("loss", "ece") else winner.corrected <= winner.raw
+        assert winner.low <= winner.corrected <= winner.high
 
 
 def test_seeds_that_change_nothing_count_as_one() -> None:
@@ -273,6 +321,13 @@ def test_more_images_are_preferred_to_more_runs_where_both_show_as_much() -> Non
     assert power(parts, 0.01, *found) >= 0.8 > power(parts, 0.01, found[0], 0.9 * found[1])
     assert (found := cheapest(VarianceComponents(0.0, 0.0, seeds=0.0009), 0.01, 3, 200)) is not None
     assert found[0] > 20, "fewer do not suffice"
+
+
+def test_fewer_images_than_a_sign_test_needs_see_nothing() -> None:
+    parts = VarianceComponents(0.01, 0.0, 0.0)
+    assert [power(parts, 0.9, seeds, 5) for seeds in (1, 3)] == [0, 0]
+    assert power(parts, 0.9, 3, 6) > 0.99
+    assert images_needed(parts, 0.9, 3) == 6
 
 
 def test_power_without_variance_or_difference() -> None:
