@@ -1,4 +1,4 @@
-"""Options and arguments of the commands, and RunOptions, which the commands that run a study share."""
+"""Options and arguments of the commands, and SharedRunOptions, which commands that run a study share."""
 
 from __future__ import annotations
 
@@ -61,6 +61,11 @@ Prefer = Annotated[
 GiveAway = Annotated[
     float,
     typer.Option("--give-away", min=0, metavar="D", help="How much of the metric a cheaper one may lose at most."),
+]
+
+Matters = Annotated[
+    float | None,
+    typer.Option("--matters", metavar="D", min=0, max=1e9, help="Smaller differences do not matter: say which are so."),
 ]
 
 StorageOf = Annotated[
@@ -135,7 +140,7 @@ class SharedRunOptions:
 
 
 def takes_run_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each field of RunOptions, in place of its last parameter ``options``."""
+    """Give a command one option for each field of SharedRunOptions, in place of its last parameter ``options``."""
     hints = get_type_hints(SharedRunOptions, include_extras=True)
     names = [field.name for field in fields(SharedRunOptions)]
 

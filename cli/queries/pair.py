@@ -49,6 +49,7 @@ class Pair:
         runs_once: whether each configuration ran once.
         higher_is_better: whether more of the metric is better.
         notes: what else to know.
+        matters: the difference from which on it matters, None where nobody said.
     """
 
     metric: str
@@ -60,6 +61,7 @@ class Pair:
     runs_once: bool
     higher_is_better: bool
     notes: tuple[str, ...] = ()
+    matters: float | None = None
 
     @property
     def is_certain(self) -> bool:
@@ -88,18 +90,21 @@ class Pair:
         text = f"{which} by {self.metric}: {found.value:+.2g}{ends}"
         if self.basis == "values":
             text += "; images: unknown"
+        if self.matters is not None and found.is_within(self.matters):
+            text += f"; practically the same, within +-{self.matters:g}"
         once = "; which configuration: unknown, each ran once" if self.runs_once else ""
         return text + (", on images like these" if self.runs_once and self.is_certain else "") + once
 
     def as_json(self) -> dict[str, Any]:
         """Return it as a JSON object."""
         seeds, images = self.shares
+        same = {} if self.matters is None else {"practically_the_same": self.contrast.is_within(self.matters)}
         return {
             "metric": self.metric, "first": self.names[0], "second": self.names[1], "value_first": self.values[0],
             "value_second": self.values[1], **asdict(self.contrast), "share_seeds": seeds, "share_images": images,
             "verdict": "yes" if self.is_certain else "undecided",
             "about": "checkpoints" if self.runs_once else "configurations",
-            "basis": self.basis, "paired": self.is_paired, "text": self.text, "notes": self.notes,
+            "basis": self.basis, "paired": self.is_paired, "text": self.text, "notes": self.notes, **same,
         }  # fmt: skip
 
 
@@ -141,17 +146,22 @@ def sides_of_groups(study: StudyHandle, metric: str | None, expressions: Sequenc
     return sides
 
 
-def compare_sides(first: Side, second: Side, results: Path | None) -> Pair:
+def compare_sides(first: Side, second: Side, results: Path | None, matters: float | None = None) -> Pair:
     """Compare two sides, on the same images where that is possible.
 
     Raises:
-        UsageError: they are not compared by the same metric.
+        UsageError: they are the same, or not compared by the same metric.
     """
     import numpy as np
 
-    from study.analysis.verdict import unpaired_contrast
+    from study.analysis.verdict import no_surer_than, unpaired_contrast
 
     ranking = first.ranking
+    if first.name == second.name:
+        raise UsageError(
+            f"two that are compared must differ, but both are {first.name}; --trials compares single trials of one "
+            "configuration"
+        )
     if ranking.metric != second.ranking.metric:
         raise UsageError(
             f"two must be compared by one metric, but {first.name} is ranked by {ranking.metric} and {second.name} by "
@@ -180,13 +190,18 @@ def compare_sides(first: Side, second: Side, results: Path | None) -> Pair:
     if contrast is None:
         contrast, basis = _by_values(first, second)
         notes.append(f"warning: judged by values alone, because {reason}")
+    sizes = [len(members) for members in trials]
+    if min(sizes) == 1 < max(sizes):  # what another seed of that one would give is not known
+        contrast = no_surer_than(contrast, contrast.level)
+        once = (side.name for side in (first, second) if min(map(len, side.trials)) == 1)
+        notes.append(f"{' and '.join(once)} ran once, so nothing is known of its spread, and no claim is made about it")
     values = tuple(
         float(np.mean([np.mean([each.metrics[ranking.metric] for each in members]) for members in side.trials]))
         for side in (first, second)
     )
     return Pair(
         ranking.metric, (first.name, second.name), (values[0], values[1]), contrast, basis, is_paired,
-        max(map(len, trials)) == 1, ranking.mode == "max", tuple(notes),
+        max(sizes) == 1, ranking.mode == "max", tuple(notes), matters,
     )  # fmt: skip
 
 

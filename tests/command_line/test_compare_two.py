@@ -97,6 +97,29 @@ def test_configurations_are_compared_over_seeds_and_images(tmp_path: Path) -> No
     assert seeds + images == pytest.approx(1)
 
 
+@pytest.mark.parametrize("fingerprint", ["f", "other"])
+def test_one_run_against_several_is_never_certain(tmp_path: Path, fingerprint: str) -> None:
+    several = _side("a", [_trial(tmp_path, seed, 1.0, 0, seed) for seed in range(3)], 3)
+    once = _side("b", [_trial(tmp_path, 9, 6.0, 1)], fingerprint=fingerprint)
+    pair = compare_sides(once, several, tmp_path)
+    assert pair.contrast.value > 0.1
+    assert (pair.is_certain, pair.contrast.p >= 0.05, pair.contrast.low <= 0) == (False, True, True)
+    assert pair.text.startswith("undecided between b and a")
+    assert pair.notes[-1] == "b ran once, so nothing is known of its spread, and no claim is made about it"
+
+
+def test_an_interval_inside_what_matters_is_practically_the_same(tmp_path: Path) -> None:
+    sides = [_side("s/0", [_trial(tmp_path, 0, 3.0, 0)]), _side("s/1", [_trial(tmp_path, 1, 2.9, 1)])]
+    widest = max(
+        map(abs, (compare_sides(*sides, tmp_path).contrast.low, compare_sides(*sides, tmp_path).contrast.high))
+    )
+    for matters, is_same in ((1.01 * widest, True), (0.99 * widest, False)):
+        pair = compare_sides(*sides, tmp_path, matters)
+        assert pair.as_json()["practically_the_same"] is is_same
+        assert ("practically the same, within +-" in pair.text) is is_same
+    assert "practically_the_same" not in compare_sides(*sides, tmp_path).as_json()
+
+
 def test_groups_are_compared_by_their_means_and_what_else_differs_is_said(tmp_path: Path) -> None:
     def group(optimizer: str, depths: Sequence[int], lead: float, start: int) -> list[TrialRecord]:
         return [
@@ -132,6 +155,8 @@ def test_the_command_compares_two_trials_and_two_groups(tmp_path: Path) -> None:
     assert json.loads(groups.stdout)["value"] == pytest.approx(0.0333, abs=1e-3)
     for arguments, words in (
         (("before/0",), "two trials are compared with each other"),
+        (("before/0", "before/0"), "two that are compared must differ, but both are before/0"),
+        (("before", "--matters", "0.1"), "--matters goes with two trials or two --where"),
         (("before", "--where", "trial = 0", "--where", "trial >= 0"), "must not match the same"),
         (("before", "--where", "trial = 0", "--where", "trial = 9"), "nothing that ended with a checkpoint"),
         (("before/0", "before/2"), "before/2 cannot be compared"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_arrays_and_the_same_as_a_table_get_the_same_answer(tmp_path: Path) -> N
         assert left == pytest.approx(other)
     for left, other in zip(arrays["differences"], table["differences"], strict=True):
         assert left == pytest.approx(other)
-        assert left.keys() == {"to", "value", "low", "high", "p", "se_seed", "se_image"}
+        assert left.keys() == {"to", "value", "low", "high", "p", "se_seed", "se_image", "level"}
     assert arrays["winner_value"].keys() == {"raw", "corrected", "low", "high"}
     assert arrays["configurations"][0].keys() >= {"name", "value", "low", "high", "rank_low", "rank_high"}
 
@@ -85,8 +86,31 @@ def test_a_table_for_people(tmp_path: Path) -> None:
     text = _run(_save(tmp_path / "a.npz", scores=scores, labels=labels), "--metric", "auc", "--baseline", "1")
     assert "certain?  which checkpoint:" in text
     assert "which configuration: unknown, each ran once" in text
-    assert "against the baseline" in text
+    assert re.search(r"0 against the baseline: \+0\.\d+ \(.* to .*\), p ", text)
+    assert "these intervals hold together" in text
     assert "to be expected" in text
+
+
+def test_names_may_hold_commas_and_a_baseline_has_p_values(tmp_path: Path) -> None:
+    scores, labels = _scores()
+    file = _save(tmp_path / "a.npz", scores=scores, labels=labels)
+    answer = _judge(file, "--metric", "auc", "--names", 'a, "b, c",d', "--baseline", "d", "--matters", "0.9")
+    assert [row["name"] for row in answer["configurations"]] == ["a", "b, c", "d"]
+    rows = answer["against_baseline"]
+    assert [row["name"] for row in rows] == ["a", "b, c"]
+    assert all(0 < row["p"] <= 1 and row["practically_the_same"] for row in rows)
+    done = CliRunner().invoke(app, ["judge", str(file), "--metric", "auc", "--matters", "inf"])
+    assert done.exit_code == 2
+
+
+def test_where_nothing_is_known_nothing_is_expected_but_what_was_measured(tmp_path: Path) -> None:
+    scores, labels = _scores(images=2)
+    answer = _judge(_save(tmp_path / "a.npz", scores=scores, labels=labels), "--metric", "auc")
+    winner = answer["winner_value"]
+    assert (winner["corrected"], winner["low"], winner["high"]) == (winner["raw"], 0, 1)
+    assert not any("scatters" in note for note in answer["notes"])
+    text = _run(_save(tmp_path / "b.npz", scores=scores[:1], labels=labels), "--metric", "auc")
+    assert text.startswith("auc of 1 configuration on 2 images\n")
 
 
 def test_20_of_21_against_17_is_undecided(tmp_path: Path) -> None:

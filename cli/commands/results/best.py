@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -283,4 +284,5 @@ def _of_trial(ranking: Ranking, winner: RankedTrial) -> str:
 
 
 def _rerun(ranking: Ranking, record: TrialRecord) -> str:
-    return f"`{ranking.command('rerun', record.trial)} --save DIR`"
+    run = shlex.quote(f"{record.study}/{record.trial}")
+    return f"`study rerun {run}{ranking.folder_options} --save DIR`"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from cli.options import RESULTS, Json, Metric, ReadUri, Results
+from cli.options import RESULTS, Json, Matters, Metric, ReadUri, Results
 from cli.output import print_json
 from cli.views.tables import Format, TableModel, as_text, print_table
 
@@ -55,6 +55,7 @@ def compare(
     trials: Annotated[
         bool, typer.Option("--trials", help="Rank single trials, not configurations by their mean over seeds.")
     ] = False,
+    matters: Matters = None,
     shape: Shape = Format.TABLE,
     results: Results = RESULTS,
     tracking_uri: ReadUri = None,
@@ -64,13 +65,17 @@ def compare(
 
     Two trials, or two --where, are compared in one sentence: the difference, its interval, and what blurs it.
     """
-    pair = _pair(names, metric, where, results, tracking_uri, trials=trials)
+    from study.errors import UsageError
+
+    pair = _pair(names, metric, where, results, tracking_uri, trials=trials, matters=matters)
     if pair is not None:
         if json or shape is Format.JSON:
             print_json(pair.as_json())
         else:
             _print_pair(pair)
         return
+    if matters is not None:
+        raise UsageError("--matters goes with two trials or two --where; `study effects --matters D` has a whole design")
     from cli.queries.field_getters import OF_CONFIGURATIONS, configuration_fields, require_names, sort_keys
     from cli.queries.ranking import rank_studies
     from cli.queries.server_queries import read_ranked
@@ -83,7 +88,6 @@ def compare(
         trial_table,
     )
     from study.analysis.trial_filter import TrialFilter
-    from study.errors import UsageError
 
     if json and shape not in (Format.TABLE, Format.JSON):
         raise UsageError(f"--json is --format json, so it cannot go with --format {shape}")
@@ -115,7 +119,7 @@ def compare(
 
 def _pair(
     names: list[str] | None, metric: str | None, where: list[str] | None, results: Path, tracking_uri: str | None,
-    *, trials: bool,
+    *, trials: bool, matters: float | None,
 ) -> Pair | None:  # fmt: skip
     """Return the comparison of two, None where a ranking is asked for."""
     from cli.queries.pair import compare_sides, side_of_trial, sides_of_groups
@@ -129,13 +133,15 @@ def _pair(
         if len(where) > 2 or len(given) > 1 or runs or tracking_uri:
             raise UsageError("--where twice compares two groups of one study of a results folder, and no more")
         sides = sides_of_groups(open_study(results, given[0] if given else None), metric, where, trials=trials)
-        return compare_sides(sides[0], sides[1], results)
+        return compare_sides(sides[0], sides[1], results, matters)
     if not runs:
         return None
+    if len(names or ()) == 2 and len(given) == 1:
+        raise UsageError(f"two that are compared must differ, but both are {given[0]}")
     if len(given) != 2 or len(runs) != 2 or where:
         raise UsageError(f"two trials are compared with each other and with nothing else, got {', '.join(given)}")
     first, second = (side_of_trial(*find_trial(results, name), metric, trials=trials) for name in runs)
-    return compare_sides(first, second, results)
+    return compare_sides(first, second, results, matters)
 
 
 def _print_pair(pair: Pair) -> None:

@@ -6,14 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.options import RESULTS, Json, Metric, Name, Results
+from cli.options import RESULTS, Json, Matters, Metric, Name, Results
 from cli.output import print_json
 from cli.views.tables import Format, TableModel, as_text, print_table
-
-Matters = Annotated[
-    float | None,
-    typer.Option("--matters", metavar="D", min=0, help="Smaller effects do not matter: say which are surely so."),
-]
 
 
 def effects(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.options import Json
+from cli.options import Json, Matters
 from cli.output import number, print_json
 
 if TYPE_CHECKING:
@@ -29,14 +30,13 @@ Names = Annotated[
     str | None,
     typer.Option("--names", metavar="A,B", help="Names of an .npz file's configurations, or those of a CSV to judge."),
 ]
-Matters = Annotated[
-    float | None,
-    typer.Option("--matters", metavar="D", min=0, help="Smaller differences do not matter: say which are surely so."),
-]
 Baseline = Annotated[
     str | None,
     typer.Option("--baseline", metavar="A", help="Compare every other with this one too, in intervals that all hold."),
 ]
+
+_NOTHING = 1e-6
+"""An end of an interval that is nearer to 0 is shown as 0."""
 
 
 def judge(
@@ -49,7 +49,7 @@ def judge(
     from study.analysis.verdict_words import verdict_words
     from study.errors import UsageError
 
-    wanted = None if names is None else [each.strip() for each in names.split(",")]
+    wanted = None if names is None else [each.strip() for each in next(csv.reader([names], skipinitialspace=True), [])]
     if wanted is not None and (not all(wanted) or len(set(wanted)) < len(wanted)):
         raise UsageError(f"--names must be different names between commas, got `{names}`")
     predictions = read_predictions(file, wanted)
@@ -64,7 +64,7 @@ def judge(
     result["words"] = verdict_words(comparison, judgement, called, matters)
     result["notes"] = [*predictions.notes, *notes, *_notes(predictions, comparison, judgement)]
     if against is not None:
-        result["against_baseline"] = _rows(comparison, against, predictions)
+        result["against_baseline"] = _rows(comparison, against, predictions, matters)
     if json:
         print_json(result)
     else:
@@ -105,21 +105,25 @@ def _as_json(
 
 
 def _difference(name: str | int, each: Contrast, matters: float | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"to": name, **asdict(each)}
-    if matters is not None:
-        row["practically_the_same"] = -matters <= each.low and each.high <= matters
-    return row
+    return {"to": name, **asdict(each), **_sameness(each, matters)}
 
 
-def _rows(comparison: Comparison, baseline: int, predictions: Predictions) -> list[dict[str, Any]]:
+def _sameness(each: Contrast, matters: float | None) -> dict[str, bool]:
+    return {} if matters is None else {"practically_the_same": each.is_within(matters)}
+
+
+def _rows(
+    comparison: Comparison, baseline: int, predictions: Predictions, matters: float | None
+) -> list[dict[str, Any]]:
     from study.analysis.verdict import against_baseline
 
     rows = against_baseline(comparison, baseline)
     return [
-        {"name": predictions.names[k], "value": row.value, "low": row.low, "high": row.high}
+        {"name": predictions.names[k], "value": row.value, "low": row.low, "high": row.high, "p": row.p,
+         **_sameness(row, matters)}
         for k, row in enumerate(rows)
         if k != baseline
-    ]
+    ]  # fmt: skip
 
 
 def _notes(predictions: Predictions, comparison: Comparison, judgement: Judgement) -> list[str]:
@@ -131,7 +135,9 @@ def _notes(predictions: Predictions, comparison: Comparison, judgement: Judgemen
     elif len(set(counts.tolist())) > 1 or not comparison.runs.is_balanced:
         notes.append("configurations ran with different seeds, so these are not paired")
         notes += [
-            f"{names[k]} ran once, so nothing is known of its spread" for k, many in enumerate(counts) if many == 1
+            f"{names[k]} ran once, so nothing is known of its spread, and no claim is made about it"
+            for k, many in enumerate(counts)
+            if many == 1
         ]
     notes += [f"{names[k]} scatters: its seeds differ far more than those of the others" for k in judgement.scatters]
     if not judgement.known:
@@ -144,25 +150,28 @@ def _notes(predictions: Predictions, comparison: Comparison, judgement: Judgemen
 def _print(result: dict[str, Any]) -> None:
     from cli.views.tables import make_table, print_table
 
-    typer.echo(f"{result['metric']} of {len(result['configurations'])} configurations on {result['images']} images")
+    configurations = _counted(len(result["configurations"]), "configuration")
+    typer.echo(f"{result['metric']} of {configurations} on {_counted(result['images'], 'image')}")
     typer.echo(f"certain?  {result['words']}")
     winner = result["winner_value"]
-    typer.echo(
-        f"{result['leader']}: {number(winner['raw'])} measured, {number(winner['corrected'])} to be expected "
-        f"({number(winner['low'])} to {number(winner['high'])})"
-    )
+    expected = f"{number(winner['corrected'])} to be expected ({_ends(winner)})"
+    typer.echo(f"{result['leader']}: {number(winner['raw'])} measured, {expected}")
     best, to = set(map(str, result["may_be_best"])), {str(each["to"]): each for each in result["differences"]}
     rows = sorted(result["configurations"], key=lambda row: (row["rank_low"], row["rank_high"]))
     order = [str(result["leader"]), *to]
     rows.sort(key=lambda row: order.index(str(row["name"])))
     print_table(make_table(
-        ["configuration", "seeds", result["metric"], "95 %", "rank", "leader ahead by", "95 % of that", "may be best"],
+        ["configuration", "seeds", result["metric"], "95 %", "rank", "leader less this", "95 % of that", "may be best"],
         [[str(row["name"]), str(row["seeds"]), number(row["value"]), _ends(row),
           _ranks(row), *_ahead(to.get(str(row["name"]))), "yes" if str(row["name"]) in best else "-"] for row in rows],
-        right=["seeds", result["metric"], "leader ahead by"],
+        right=["seeds", result["metric"], "leader less this"],
     ))  # fmt: skip
-    for row in result.get("against_baseline", ()):
-        typer.echo(f"{row['name']} against the baseline: {row['value']:+.4f} ({_ends(row)})")
+    rows = result.get("against_baseline", ())
+    for row in rows:
+        same = ", practically the same" if row.get("practically_the_same") else ""
+        typer.echo(f"{row['name']} against the baseline: {row['value']:+.4f} ({_ends(row)}), p {row['p']:.2g}{same}")
+    if rows:
+        typer.echo("these intervals hold together, and p allows for their number")
     for each in result["differences"]:
         if each.get("practically_the_same"):
             typer.echo(f"{result['leader']} and {each['to']} are practically the same")
@@ -170,8 +179,13 @@ def _print(result: dict[str, Any]) -> None:
         typer.echo(f"note: {note}")
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" + "s" * (count != 1)
+
+
 def _ends(row: dict[str, Any]) -> str:
-    return "unknown" if math.isinf(row["high"]) else f"{number(row['low'])} to {number(row['high'])}"
+    low, high = (0.0 if abs(row[end]) < _NOTHING else row[end] for end in ("low", "high"))
+    return "unknown" if math.isinf(high) else f"{number(low)} to {number(high)}"
 
 
 def _ranks(row: dict[str, Any]) -> str:

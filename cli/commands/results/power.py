@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,8 +58,8 @@ def power(
     """Say how likely a true difference is seen, and how many seeds and images it takes."""
     from study.analysis.power import requirements
 
-    if not detect > 0:
-        raise UsageError(f"--detect must be > 0, got {detect:g}")
+    if not 0 < detect < math.inf:
+        raise UsageError(f"--detect must be > 0 and finite, got {detect:g}")
     assumed = _Assumed(auc, correlation, seed_sd)
     assumed.check()
     if study.endswith(_SUFFIXES) or Path(study).is_file():
@@ -67,6 +68,8 @@ def power(
         raise UsageError(f"--like is for a study file, but `{study}` is the name of a study, which has noise of its own")
     else:
         basis = _of_study(results, study, metric, assumed)
+    if detect > 1 and not basis.metric.endswith("loss"):
+        raise UsageError(f"--detect must be <= 1, the most that two values of {basis.metric} differ, got {detect:g}")
     basis = replace(basis, seeds=seeds or basis.seeds, images=images or basis.images)
     required = requirements(basis.components, detect, basis.seeds, basis.images)
     if json:
@@ -207,32 +210,31 @@ def _table(basis: _Basis, detect: float) -> list[dict[str, Any]]:
 def _words(basis: _Basis, detect: float, required: Requirements) -> list[str]:
     from study.analysis.power import MOST_SEEDS, TARGET, images_needed
 
-    once = " (of checkpoints)" if basis.seeds == 1 else ""
     lines = [
         f"a true difference of {detect:g} in {basis.metric} is seen with a probability of {_percent(required.probability)} by "
-        f"{_counted(basis.seeds, 'seed')} and {basis.images:,} images{once}"
+        f"{_of_runs(basis.seeds)} and {basis.images:,} images"
     ]
     if required.cheapest is None:
         takes = f"no number of images suffices with up to {MOST_SEEDS} seeds"
     else:
-        takes = f"{_counted(required.cheapest[0], 'seed')} and {_rounded(required.cheapest[1])} images"
+        takes = f"{_of_runs(required.cheapest[0])} and {_rounded(required.cheapest[1])} images"
     lines.append(f"{_percent(TARGET)} takes {takes}")
     for seeds in dict.fromkeys((basis.seeds, _FEW_SEEDS)):
         needed = required.images if seeds == basis.seeds else images_needed(basis.components, detect, seeds)
         if needed is None:
-            lines.append(f"with {_counted(seeds, 'seed')} no number of images suffices")
+            lines.append(f"with {_of_runs(seeds)} no number of images suffices")
         elif needed > basis.images or seeds == basis.seeds:
-            lines.append(f"with {_counted(seeds, 'seed')} it takes {_rounded(needed)} images")
+            lines.append(f"with {_of_runs(seeds)} it takes {_rounded(needed)} images")
     lines.append(
         f"with {basis.images:,} images no number of seeds up to {MOST_SEEDS} suffices"
         if required.seeds is None
-        else f"with {basis.images:,} images it takes {_counted(required.seeds, 'seed')}"
+        else f"with {basis.images:,} images it takes {_of_runs(required.seeds)}"
     )
     return lines
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
+def _of_runs(seeds: int) -> str:
+    return "1 seed (of checkpoints)" if seeds == 1 else f"{seeds} seeds"
 
 
 def _percent(share: float) -> str:
