@@ -132,7 +132,8 @@ def read_effects(
     if study.design not in DESIGNS_WITH_EFFECTS:
         raise UsageError(
             f"effects are those of a design that is {', '.join(DESIGNS_WITH_EFFECTS)}, but `{study.name}` is "
-            f"{study.design}; `study compare {study.name}` ranks its points"
+            f"{study.design}: its factors change together, so that a difference of averages over the levels of one "
+            f"would be due to the others too; `study compare {study.name}` ranks its points"
         )
     rankings = _rankings(study, metric)
     trials, points = _points(rankings[0])

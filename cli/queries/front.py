@@ -42,7 +42,8 @@ class FrontVerdict:
     @property
     def text(self) -> str:
         """The verdict in words."""
-        as_measured = f"{len(self.on_front)} of {self.candidates} are on the front as measured"
+        are = "is" if len(self.on_front) == 1 else "are"
+        as_measured = f"{len(self.on_front)} of {self.candidates} {are} on the front as measured"
         if self.unknown:
             known = " and ".join(self.unknown)
             return f"not known: {as_measured}; how much images and seeds blur {known} is not known"

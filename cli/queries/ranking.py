@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.queries.field_getters import Seeds, configuration_fields, mode_of, require_filter, require_metric, trial_fields
 from cli.queries.server_queries import read_ranked
-from cli.queries.study_handle import StudyHandle
+from cli.queries.study_handle import StudyHandle, StudyInFolder
 from study.analysis.ranking import (
     Configuration,
     RankedTrial,
@@ -48,6 +48,7 @@ class Ranking:
         look: which look at its growing results this is.
         is_adaptive: whether a search chose points by the results of earlier ones.
         options: of a command that reads these studies again, with a blank before each.
+        folder_options: the same of one that needs the results folder, wherever the ranking was read.
     """
 
     study: str
@@ -74,6 +75,7 @@ class Ranking:
     look: int = 1
     is_adaptive: bool = False
     options: str = ""
+    folder_options: str = ""
 
     def command(self, verb: str, trial: int | None = None) -> str:
         """Return the command line that does something with the study or a trial of it, quoted for a shell."""
@@ -172,6 +174,7 @@ def rank_studies(
         look=max(study.look for study in studies),
         is_adaptive=any(study.is_adaptive for study in studies),
         options=studies[0].options,
+        folder_options=studies[0].options if isinstance(studies[0], StudyInFolder) else "",
     )
 
 

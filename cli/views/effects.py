@@ -85,6 +85,12 @@ def effects_notes(effects: StudyEffects) -> list[str]:
     notes.append(f"the {level} intervals of one image set hold together, and p allows for the number of rows")
     if len(effects.tables) > 1:
         notes.append("* marks what is certain")
+    if (
+        table.about == "configurations"
+        and table.basis == "predictions"
+        and not all(row.contrast.se_seed for row in table.effects)
+    ):
+        notes.append("+-seeds of 0: runs of a point differ no more than their images alone let expect")
     if table.about == "checkpoints" and effects.seeds == 1:
         notes.append(f"`study extend {effects.study} --replicates 2` adds the seeds that a claim about a factor takes")
     for limit in dict.fromkeys(each.limit for each in effects.tables if each.limit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from cli.output import moment, number
 from cli.queries.ranking import Ranking, rank_studies
 from cli.queries.server_queries import read_ranked
 from cli.queries.study_handle import StudyInFolder, StudyOnServer, open_study
+from cli.queries.verdict import with_verdict
 from cli.views.leaderboard import configuration_table, trial_table
 from cli.views.tables import print_table
 from study.config.search_config import BudgetSpec
@@ -32,6 +33,9 @@ def print_study(results: Path, tracking_uri: str | None, name: str | None) -> No
     """Print what was searched, how far it is and what it found: of a study in a results folder or on a server."""
     study = read_ranked(results, tracking_uri, name, None, SHOWN)
     summary, ranking = study.summary, rank_studies([study], None)
+    if ranking.base is not None:  # a difference to the baseline says nothing without its margin
+        judged = with_verdict(ranking, None if tracking_uri else results)
+        ranking = replace(ranking, baseline_differences=judged.baseline_differences)
     _print_state(summary)
     typer.echo(f"  objective  {_objective(ranking, summary)}")
     if isinstance(study, StudyInFolder):

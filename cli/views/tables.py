@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -215,6 +216,10 @@ _LATEX = {
 }  # fmt: skip
 
 
+_PLUS_MINUS, _MINUS = re.compile(r"(?<!\S)\+-(?=\w)"), re.compile(r"(?<![^\s(])-(?=\d)")
+
+
 def latex_text(text: str) -> str:
-    """Escape what TeX would take for its own."""
-    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    """Escape what TeX would take for its own, and set signs of numbers as such, not as hyphens."""
+    escaped = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    return _MINUS.sub("$-$", _PLUS_MINUS.sub(r"$\\pm$", escaped))

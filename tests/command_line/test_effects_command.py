@@ -155,4 +155,5 @@ def test_a_metric_that_nobody_reports_and_a_list_of_points_are_refused(tmp_path:
     store(results, FACTORIAL.replace("design: factorial", f"design: {points}").replace("name: f", "name: points_of_f"))
     refused = study("effects", "points_of_factorial", "--results", results)
     assert refused.returncode == 2
+    assert "its factors change together" in refused.stderr
     assert "`study compare points_of_factorial` ranks its points" in refused.stderr

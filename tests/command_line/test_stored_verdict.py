@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import study_stdout
+from predicted_study import ABLATION, store
 from ranking_kit import P, record
 
 from cli.commands.results.best import print_best
@@ -96,6 +99,23 @@ def test_seeds_are_judged_together_with_images(tmp_path: Path, capsys: pytest.Ca
     shown = capsys.readouterr().out
     assert "  to expect    0." in shown
     assert "  certain?     yes: +0." in shown
+
+
+def test_a_trial_of_a_servers_study_is_rerun_from_its_results_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ranking = _ranking([replace(_trial(tmp_path, 0, 1.0), kept=False), _trial(tmp_path, 1, 0.5)])
+    ranking = replace(ranking, options=" --tracking-uri http://mlflow")
+    for folder_options in ("", " --results there"):
+        told = replace(ranking, folder_options=folder_options)
+        print_best(told, told.rows[0], certainty_of(told, tmp_path))
+        assert f"rerun s/0{folder_options} --save DIR` makes them again" in capsys.readouterr().out
+
+
+def test_show_has_the_margins_of_differences_to_the_baseline(tmp_path: Path) -> None:
+    store(tmp_path / "results", ABLATION)
+    shown = study_stdout("show", "ablation", "--results", tmp_path / "results")
+    assert len(re.findall(r"[+-]0\.\d{4} \+-0\.\d{4}", shown)) == 4
 
 
 def test_the_table_has_ranks_that_may_be_and_simultaneous_differences(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from reading_kit import begin, run_one
 from rich.console import Console
 
 from cli.views import tables
-from cli.views.tables import Column, TableModel, make_table, plain_lines, print_table
+from cli.views.tables import Column, Format, TableModel, as_text, make_table, plain_lines, print_table
 from study.paths import Layout
 
 HEADINGS = ["rank", "trial", "name", "val_auc"]
@@ -54,6 +54,14 @@ def test_both_ways_of_writing_give_the_same_table() -> None:
         "    -     100                                -",
         "",
     ]
+
+
+def test_latex_has_signs_of_numbers_and_no_hyphens() -> None:
+    cells = ["-0.1 (-0.2 to +0.1)", "+0.1 +-0.02", "1.00e-04", "2026-11-30", "a-b_c"]
+    table = make_table(["+-seeds", "b", "c", "d", "e"], [cells])
+    *_, heading, _, row, _, _ = as_text(table, Format.LATEX).splitlines()
+    assert heading == r"$\pm$seeds & b & c & d & e \\"
+    assert row == r"$-$0.1 ($-$0.2 to +0.1) & +0.1 $\pm$0.02 & 1.00e-04 & 2026-11-30 & a-b\_c \\"
 
 
 def test_a_pipe_gets_every_cell_whole(capsys: pytest.CaptureFixture[str]) -> None:
