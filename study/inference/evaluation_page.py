@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from io import BytesIO
 
@@ -34,11 +34,16 @@ Load = Callable[[int], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Rival:
-    """A second bundle on the same pictures."""
+    """Other predictions of the same pictures: of a second bundle, or of the same one that was shown them otherwise.
+
+    ``load`` decodes what it was shown, where that is not what the first was shown.
+    """
 
     name: str
     scored: Scored
     rows: Sequence[PairedDifference]
+    metrics: Sequence[Estimate]
+    load: Load | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,9 @@ class Evaluation:
         metrics: with intervals.
         notes: what had to be assumed.
         others: predicted classes of pictures whose folders are no class, by folder.
-        rival: a second bundle, or None.
+        rival: what it is compared with, or None.
+        way: what the predictions are called beside those of the rival; empty for the bundle's name.
+        whole: why pictures were taken whole though faces were looked for, by their names.
     """
 
     bundle: str
@@ -65,6 +72,13 @@ class Evaluation:
     notes: Sequence[str]
     others: dict[str, Ints]
     rival: Rival | None = None
+    way: str = ""
+    whole: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def first(self) -> str:
+        """What the predictions are called beside those of the rival."""
+        return self.way or self.bundle
 
 
 def evaluation_page(evaluation: Evaluation, load: Load) -> str:
@@ -92,19 +106,25 @@ def _header(evaluation: Evaluation, title: str) -> str:
     rule = "the likeliest class" if evaluation.threshold is None else (
         f"{scored.classes[1]} where its probability is above {evaluation.threshold:.4g}"
     )  # fmt: skip
-    rows = "".join(
-        f'<tr><td>{_text(each.name)}</td><td class="n">{each.value:.4f}</td><td class="n">{_ends(each.low, each.high)}'
-        f'</td><td class="n">{"" if each.hits is None else f"{each.hits} of {each.images}"}</td></tr>'
-        for each in evaluation.metrics
-    )
     notes = "".join(f'<p class="note">{_text(note)}</p>' for note in evaluation.notes)
     return (
         f"<header><h1>{_text(title)}</h1><p><b>{accuracy.hits} of {accuracy.images} pictures right: "
         f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})</b></p>"
         f"<p class='note'>Predicted is {_text(rule)}. Intervals are of 95 %, those of fractions by Clopper and "
         "Pearson, the others by how the pictures vary; they hold for pictures like these, taken independently.</p>"
-        f'{notes}<table class="plain"><tr><th>metric</th><th class="n">value</th><th class="n">95 %</th>'
-        f'<th class="n">pictures</th></tr>{rows}</table></header>'
+        f"{notes}{_metric_table(evaluation.metrics)}</header>"
+    )
+
+
+def _metric_table(metrics: Sequence[Estimate]) -> str:
+    rows = "".join(
+        f'<tr><td>{_text(each.name)}</td><td class="n">{each.value:.4f}</td><td class="n">{_ends(each.low, each.high)}'
+        f'</td><td class="n">{"" if each.hits is None else f"{each.hits} of {each.images}"}</td></tr>'
+        for each in metrics
+    )
+    return (
+        '<table class="plain"><tr><th>metric</th><th class="n">value</th><th class="n">95 %</th>'
+        f'<th class="n">pictures</th></tr>{rows}</table>'
     )
 
 
@@ -136,14 +156,14 @@ def _rival_table(evaluation: Evaluation) -> str:
         f'<td class="n">{"" if row.only_first is None else f"{row.only_first} : {row.only_second}"}</td></tr>'
         for row in rival.rows
     )
-    heads = [evaluation.bundle, rival.name, "difference", "95 %", "p", "right alone"]
+    heads = [evaluation.first, rival.name, "difference", "95 %", "p", "right alone"]
     return (
-        f'<section class="wide" id="against"><h2>{_text(evaluation.bundle)} against {_text(rival.name)}</h2>'
-        f"<p><b>Which is better? {_text(verdict(rival.rows, evaluation.bundle, rival.name))}</b></p>"
+        f'<section class="wide" id="against"><h2>{_text(evaluation.first)} against {_text(rival.name)}</h2>'
+        f"<p><b>Which is better? {_text(verdict(rival.rows, evaluation.first, rival.name))}</b></p>"
         '<p class="note">The same pictures for both. Accuracy and recall by McNemar\'s test (mid-p) with the interval '
         "of Bonett and Price, AUC by DeLong. Each row answers for itself; the first is the one to go by.</p>"
         f'<table class="plain"><tr><th>metric</th>{"".join(f"<th class=n>{_text(head)}</th>" for head in heads)}</tr>'
-        f"{rows}</table></section>"
+        f"{rows}</table><h3>{_text(rival.name)} alone</h3>{_metric_table(rival.metrics)}</section>"
     )
 
 
@@ -153,8 +173,10 @@ def _rival_pictures(evaluation: Evaluation, load: Load) -> str:
     differ = np.flatnonzero(evaluation.scored.predicted != rival.scored.predicted)
     if not len(differ):
         return ""
-    cells = "".join(_cell(evaluation, int(at), load) for at in differ[:MOST_WRONG])
-    note = f"An orange edge: {_text(evaluation.bundle)} is wrong.{_first_of(len(differ))}"
+    cells = "".join(_cell(evaluation, int(at), load, rival.load) for at in differ[:MOST_WRONG])
+    note = f"An orange edge: {_text(evaluation.first)} is wrong.{_first_of(len(differ))}"
+    if rival.load is not None:
+        note += f" Above what the model saw by {_text(evaluation.first)}, below by {_text(rival.name)}."
     return (
         f'<section class="wide"><h2>Pictures that the two call differently: {len(differ)}</h2>'
         f'<p class="note">{note}</p><div class="pictures">{cells}</div>'
@@ -180,15 +202,22 @@ def _first_of(count: int) -> str:
     return f" The first {MOST_WRONG} of {count}." if count > MOST_WRONG else ""
 
 
-def _cell(evaluation: Evaluation, at: int, load: Load) -> str:
+def _cell(evaluation: Evaluation, at: int, load: Load, load_other: Load | None = None) -> str:
     scored, name = evaluation.scored, _text(evaluation.names[at])
     short = _text(evaluation.names[at].rpartition("/")[2])
     true, called = scored.labels[at], scored.predicted[at]
+    pictures = "".join(
+        f'<img alt="{name}" title="{name}" src="{_inline(each(at))}">'
+        for each in (load, load_other)
+        if each is not None
+    )
+    why = evaluation.whole.get(evaluation.names[at])
     return (
-        f'<figure class="{"right" if true == called else "wrong"}"><img alt="{name}" title="{name}" '
-        f'src="{_inline(load(at))}"><figcaption><span class="name" title="{name}">{short}</span>true: '
+        f'<figure class="{"right" if true == called else "wrong"}">{pictures}'
+        f'<figcaption><span class="name" title="{name}">{short}</span>true: '
         f"{_text(scored.classes[true])}<br>called: {_text(scored.classes[called])}<br>"
-        f"<b>{scored.probabilities[at, true]:.4f}</b></figcaption></figure>"
+        f"<b>{scored.probabilities[at, true]:.4f}</b>{'' if why is None else f'<br>{_text(why)}, taken whole'}"
+        "</figcaption></figure>"
     )
 
 

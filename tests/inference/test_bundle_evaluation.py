@@ -127,7 +127,8 @@ def test_the_page_shows_what_was_measured_and_nothing_in_it_is_markup(classes: t
     names = [f"<script>alert({at})</script>/{at}.png" for at in range(60)]
     evaluation = Evaluation(
         "<i>bundle</i>", "photos", of, names, 0.3 if len(classes) == 2 else None, estimates(of),
-        ("<u>note</u>",), {"<s>improper": np.array([0, 1, 1])}, Rival("<i>other</i>", rival, compare(of, rival)),
+        ("<u>note</u>",), {"<s>improper": np.array([0, 1, 1])},
+        Rival("<i>other</i>", rival, compare(of, rival), estimates(rival)),
     )  # fmt: skip
     shown: list[int] = []
 

@@ -103,19 +103,14 @@ def _face_rows(
     classifier: OnnxClassifier, paths: list[Path], detect: Literal["auto", "always"], draw: Path | None
 ) -> Iterator[dict[str, Any]]:
     from cli.views.progress import with_progress
-    from study.data.framing import Framing
-    from study.inference.face_predictions import bundle_framing, predict_faces
+    from study.inference.face_predictions import framing_for, predict_faces
 
-    framing = bundle_framing(classifier.preprocessing)
-    if framing is None:
-        typer.echo(
-            "the bundle does not say how faces lay in its training pictures; they are levelled and centred as by "
-            "`study data crop`",
-            err=True,
-        )
+    framing, note = framing_for(classifier.preprocessing)
+    if note:
+        typer.echo(note, err=True)
     config = classifier.config
     predictions = predict_faces(
-        classifier, paths, config.image_size_px, framing or Framing(), detect=detect, resize=config.resize, draw=draw
+        classifier, paths, config.image_size_px, framing, detect=detect, resize=config.resize, draw=draw
     )
     for path, faces in zip(paths, with_progress(predictions, "predict", len(paths)), strict=True):
         for number, each in enumerate(faces, 1):
