@@ -22,15 +22,24 @@ def headline(content: StudyContent) -> str:
 
 def _headline(content: StudyContent) -> str:
     if len(content.objectives) > 1:
-        front = [entry.name for entry in content.entries if entry.rank == 1]
-        by = " and ".join(objective.metric for objective in content.objectives)
-        return f"{len(front)} of {len(content.entries)} are on the front by {by}: {listed(front)}."
+        return _front_headline(content)
     if not any(entry.rank for entry in content.entries):
         return "Nothing has ended with a checkpoint yet."
     verdict = content.verdict
     if verdict is None:
         return f"{content.entries[0].name} is first by {content.objective.metric}; {content.answer}."
     return verdict_headline(content, verdict)
+
+
+def _front_headline(content: StudyContent) -> str:
+    front = [entry.name for entry in content.entries if entry.rank == 1]
+    more = [entry.name for entry in content.entries if entry.rank != 1 and entry.key in content.may_be_on_front]
+    by = " and ".join(objective.metric for objective in content.objectives)
+    are = "is" if len(front) == 1 else "are"
+    text = f"{len(front)} of {len(content.entries)} {are} on the front by {by}: {listed(front)}"
+    if content.answer.startswith("not known"):
+        return f"Not known: as measured, {text}; {content.answer.partition('; ')[2]}."
+    return f"Undecided: as measured, {text}; {listed(more)} may be on it too." if more else f"{text}."
 
 
 def verdict_headline(content: StudyContent, verdict: Verdict) -> str:
@@ -115,7 +124,7 @@ def noise_figures(verdict: Verdict) -> tuple[Figure, ...]:
     told = ", ".join(f"{name} {margin_words(margin)}" for name, margin in margins)
     note = "Another seed, or other images of the same kind, would move the lead by about this much."
     if not several:
-        note += " Each configuration ran once, so what another seed would do is not known."
+        note += " These are single runs, so what another seed would do is not known."
     rows = (("lead", f"{lead.value:.2g}"), *((name, margin_words(margin)) for name, margin in margins))
     table = Table(("what", "size"), rows, frozenset({1}))
     return (Figure("noise", "Two sources of noise", f"The lead is {lead.value:.2g}; what blurs it: {told}.", canvas.svg,

@@ -127,6 +127,14 @@ def test_several_objectives_have_a_front_and_no_single_winner() -> None:
     )
     content = replace(content, objectives=objectives, entries=entries, verdict=None, answer="As they are.")
     assert headline(content).startswith("2 of 6 are on the front by val_auc and parameters: trial")
+    several = replace(
+        content, answer="undecided: 2 of 6", may_be_on_front=frozenset(entry.key for entry in entries[:3])
+    )
+    assert headline(several).startswith("Undecided: as measured, 2 of 6 are on the front by val_auc and parameters: ")
+    assert headline(several).endswith(f"; {entries[2].name} may be on it too.")
+    unknown = replace(content, answer="not known: 2 of 6; how much seeds blur val_auc is not known")
+    assert headline(unknown).startswith("Not known: as measured, 2 of 6 are on the front")
+    assert headline(unknown).endswith("; how much seeds blur val_auc is not known.")
     (front,) = _sections(content)["front"].figures
     assert front.svg.count('class="f0"') == 2
     assert [row[1] for row in front.table.rows] == ["1", "1", "2", "2", "2", "2"]

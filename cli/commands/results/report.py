@@ -142,21 +142,18 @@ def _of_configurations(
     results: Path, study: StudyInFolder, first: TrialRecord, second: TrialRecord, metric: str
 ) -> tuple[str, ...]:
     """Return what is known of the two runs' configurations, where both ran with several seeds."""
-    from cli.queries.ranking import rank_studies
-    from cli.queries.stored_predictions import NoPredictionsError, judge_stored
+    from cli.queries.pair import compare_sides, side_of_trial
 
     if first.study != second.study or first.point == second.point or study.replicates == 1:
         return ()
-    ranking = rank_studies([study], metric)
-    both = tuple(each for each in ranking.configurations if each.point in (first.point, second.point))
     try:
-        verdict = judge_stored(replace(ranking, configurations=both), results)
-    except NoPredictionsError:
+        sides = [side_of_trial(study, record, metric, trials=False) for record in (first, second)]
+    except UsageError:  # one of them has no seed that ended with the metric
         return ()
-    if len(verdict.keys) < 2:
+    pair = compare_sides(sides[0], sides[1], results)
+    if pair.basis != "predictions":
         return ()
-    leader = verdict.names[verdict.judgement.leader]
-    return (f"Their configurations, {first.point} and {second.point}, over their seeds: {leader} leads; {verdict.text}.",)
+    return (f"Their configurations, {first.point} and {second.point}, over their seeds: {pair.text}.", *pair.notes)
 
 
 def _word(value: Any) -> str:
