@@ -18,6 +18,7 @@ Ints = NDArray[np.int64]
 
 COLDEST, HOTTEST = 0.05, 20.0
 """Temperatures that are tried; where no validation image is called wrong, the coldest would always win."""
+_NEAR_THE_END = 0.99
 _TINY = 1e-300
 RULES = "0.5, balanced, or recall=R with R in (0, 1]"
 
@@ -26,7 +27,7 @@ RULES = "0.5, balanced, or recall=R with R in (0, 1]"
 class Calibration:
     """A temperature, and the negative log likelihood in nats and the calibration error without it and with it.
 
-    ``note`` says why a temperature was not fitted.
+    ``note`` says why a temperature was not fitted, or is at the end of those that are tried.
     """
 
     temperature: float
@@ -65,6 +66,8 @@ def calibrate(logits: Floats, labels: Ints) -> Calibration:
         temperature, note = 1.0, "not fitted: no validation image is called wrong, so any colder one would seem better"
     elif negative_log_likelihood(logits / temperature, labels) >= before:
         temperature = 1.0
+    elif temperature > _NEAR_THE_END * HOTTEST:
+        note = f"the hottest that is tried: its scores say next to nothing about the {len(labels)} validation images"
     after = logits / temperature
     return Calibration(
         temperature, len(labels), before, negative_log_likelihood(after, labels), _error(logits, labels),
@@ -107,7 +110,7 @@ def choose_threshold(rule: str, scores: Floats, labels: Ints) -> float:
         labels: [N], 0 or 1.
 
     Raises:
-        UsageError: it is no rule, or a class is missing.
+        UsageError: it is no rule, a class is missing, or no threshold keeps the recall.
     """
     recall = parse_rule(rule)
     if rule == "0.5":
@@ -118,6 +121,11 @@ def choose_threshold(rule: str, scores: Floats, labels: Ints) -> float:
         return best_threshold(scores, labels)
     positives = np.sort(scores[labels == 1])[::-1]
     last = positives[math.ceil(recall * len(positives) - 1e-9) - 1]
+    if last <= 0:
+        raise UsageError(
+            f"--threshold {rule} needs a probability above 0 of as many positive images, but {(positives <= 0).sum()} "
+            f"of {len(positives)} have 0; ask for less"
+        )
     below = scores[scores < last].max(initial=0.0)
     return float((last + below) / 2)
 

@@ -240,8 +240,10 @@ def select_threshold(rule: str, scaled: NDArray[np.float64], labels: NDArray[np.
                 f"only two classes have a threshold, but there are {scaled.shape[1]}; leave --threshold {rule} out"
             )
         return None
-    # A threshold must lie between probabilities as the model gives them.
-    return choose_threshold(rule, probabilities(scaled).astype(np.float32).astype(np.float64), labels)
+    # A threshold must lie between probabilities as the model gives them, also where it is rounded to their type.
+    threshold = choose_threshold(rule, probabilities(scaled).astype(np.float32).astype(np.float64), labels)
+    rounded = np.float32(threshold)
+    return float(rounded if float(rounded) <= threshold else np.nextafter(rounded, np.float32(0)))
 
 
 def _reference(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from study.errors import UsageError
 from study.export.calibration import calibrate, choose_threshold, logits_of, negative_log_likelihood, parse_rule
+from study.export.checkpoint_export import select_threshold
 from study.training.metrics import log_loss, probabilities
 
 RNG = np.random.default_rng(4)
@@ -34,6 +35,24 @@ def test_the_temperature_that_spoiled_probabilities_is_found(shape: tuple[int, .
     if temperature != 1:
         assert fit.ece_before > 3 * fit.ece_after
     assert fit.note == ""
+
+
+def test_scores_that_say_nothing_are_called_so() -> None:
+    labels = np.arange(40) % 2
+    alike = calibrate(np.full(40, 0.0), labels)
+    assert (alike.temperature, alike.note) == (1, "")
+    three = np.tile([0.0, 5.0, 0.0], (40, 1)), np.arange(40) % 3
+    for logits, truth in ((np.full(40, 3.0), labels), (np.where(labels == 1, -4.0, 4.0), labels), three):
+        fit = calibrate(logits, truth)
+        assert fit.temperature == pytest.approx(20, rel=0.01)
+        assert "its scores say next to nothing about the 40 validation images" in fit.note
+
+
+@pytest.mark.parametrize("logit", [2.0, -2.0])
+def test_validation_images_of_one_class_are_no_fault(logit: float) -> None:
+    fit = calibrate(np.full(6, logit), np.ones(6, np.int64))
+    assert ("not fitted" in fit.note) == (logit > 0)
+    assert fit.nll_after <= fit.nll_before
 
 
 def test_without_a_mistake_nothing_is_fitted() -> None:
@@ -66,10 +85,13 @@ def test_a_recall_is_kept_by_the_highest_threshold_that_keeps_it(data: st.DataOb
     )
     labels = np.array([0, 1, *data.draw(st.lists(st.integers(0, 1), min_size=size - 2, max_size=size - 2))])
     wanted = data.draw(st.sampled_from([0.01, 0.5, 0.9, 0.99, 1.0]))
-    threshold = choose_threshold(f"recall={wanted}", scores, labels)
     positives = scores[labels == 1]
-    if positives.min() > 0:
-        assert (positives > threshold).mean() >= wanted
+    if (positives > 0).mean() < wanted:
+        with pytest.raises(UsageError, match=r"needs a probability above 0 of as many .* ask for less"):
+            choose_threshold(f"recall={wanted}", scores, labels)
+        return
+    threshold = choose_threshold(f"recall={wanted}", scores, labels)
+    assert (positives > threshold).mean() >= wanted
     higher = np.unique(scores[scores > threshold])
     if len(higher):
         assert (positives > higher[0]).mean() < wanted
@@ -85,6 +107,24 @@ def test_the_balanced_threshold_is_better_balanced_than_one_half() -> None:
 
     assert threshold < 0.4
     assert balanced(threshold) > balanced(0.5) + 0.1
+
+
+@pytest.mark.parametrize("rule", ["balanced", "recall=1"])
+def test_a_threshold_holds_where_it_is_rounded_as_probabilities_are(rule: str) -> None:
+    # As float32 these are neighbours, 1 and the number before it.
+    logits, labels = np.array([17.0, 17.0, 40.0, 40.0]), np.array([0, 0, 1, 1])
+    threshold = select_threshold(rule, logits, labels)
+    assert threshold is not None
+    assert list(probabilities(logits).astype(np.float32) > threshold) == [False, False, True, True]
+
+
+@pytest.mark.parametrize("rule", ["0.5", "balanced", "recall=0.9"])
+def test_scores_that_are_all_equal_have_a_threshold(rule: str) -> None:
+    threshold = select_threshold(rule, np.zeros(6), np.arange(6) % 2)
+    assert threshold is not None
+    assert 0 <= threshold <= 1
+    if rule == "recall=0.9":
+        assert threshold < 0.5
 
 
 @pytest.mark.parametrize("rule", ["0.4", "best", "recall", "recall=", "recall=0", "recall=1.5", "recall=nan", "f1=0.9"])
