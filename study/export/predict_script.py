@@ -32,15 +32,13 @@ def decode(contents: bytes, size: int, mode: str) -> np.ndarray:
         elif image.mode in ("I", "F"):
             raise ValueError("the pixels are 32-bit numbers of unknown range")
         elif image.has_transparency_data:
-            white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-            flat = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+            flat = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA")).convert("RGB")
         else:
             flat = image.convert("L" if image.mode in ("1", "L") else "RGB")
     if orientation in UPRIGHT:
         flat, inner = flat.transpose(UPRIGHT[orientation]), inner[::-1] if orientation > 4 else inner
-    side = min(flat.size)
-    left, top = ((edge - side) // 2 for edge in flat.size)
-    box = (left, top, left + side, top + side) if mode == "crop" else (0, 0, *flat.size)
+    left, top = ((edge - min(flat.size)) // 2 for edge in flat.size)
+    box = (left, top, left + min(flat.size), top + min(flat.size)) if mode == "crop" else (0, 0, *flat.size)
     shrinks = box[2] - box[0] > inner[0] or box[3] - box[1] > inner[1]
     way = (Image.Resampling.LANCZOS, box, 3.0) if shrinks else (Image.Resampling.BICUBIC, box, None)
     square = Image.new("RGB", (size, size))
@@ -59,7 +57,10 @@ def main() -> None:
     session = onnxruntime.InferenceSession(contents["model.onnx"], options, providers=["CPUExecutionProvider"])
     steps, classes = config["preprocessing"], config["classes"]
     for name in sys.argv[1:]:
-        image = decode(Path(name).read_bytes(), steps["image_size_px"], steps["resize_mode"])
+        try:
+            image = decode(Path(name).read_bytes(), steps["image_size_px"], steps["resize_mode"])
+        except Exception as error:  # a damaged file can raise anything out of a decoder
+            sys.exit(f"{name!r} cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
         score = session.run(["probability"], {"images": image[None]})[0][0]
         which = int(score > config["threshold"] if len(classes) == 2 else score.argmax())
         print(f"{name}\t{classes[which]}\t{score if len(classes) == 2 else score[which]:.7f}")

@@ -265,6 +265,10 @@ def test_the_script_runs_where_the_bundle_was_moved_to_and_needs_no_torch(tmp_pa
     assert [row[0] for row in rows] == pictures
     np.testing.assert_allclose([float(row[2]) for row in rows], expected, atol=1e-6)
     assert [row[1] for row in rows] == [TWO[k] for k in classifier.decide(expected)]
+    (tmp_path / "bro\nken.jpg").write_text("<svg/>")
+    partly = subprocess.run([*command[:4], tmp_path / "bro\nken.jpg", pictures[1]], capture_output=True, text=True)
+    assert (partly.returncode, partly.stderr.count("\n")) == (1, 1)
+    assert partly.stderr.startswith(repr(str(tmp_path / "bro\nken.jpg")) + " cannot be read: ")
     (moved / "config.json").write_text((moved / "config.json").read_text().replace("0.5", "0.6"))
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
