@@ -144,7 +144,7 @@ def staged_folder(out: Path, *, replaces: bool = False) -> Iterator[Path]:
             os.replace(out, old)
         try:
             os.replace(staging, out)
-        except OSError:
+        except BaseException:  # Ctrl-C too
             if old.exists():
                 os.replace(old, out)
             raise

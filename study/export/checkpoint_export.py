@@ -17,7 +17,7 @@ from study.bundles.bundle_config import FORMAT, parse_config
 from study.bundles.bundle_files import CARD, CONFIG, METRICS, MODELS, PREDICT, README, REPRODUCE, SUMS, write_sums
 from study.bundles.probe import probe_images
 from study.checkpoint_card import CheckpointCard, read_card
-from study.errors import ExportError, UsageError
+from study.errors import BundleError, ExportError, UsageError
 from study.export import predict_script
 from study.export.bundle import Bundle
 from study.export.calibration import Calibration, calibrate, choose_threshold, logits_of, parse_rule
@@ -67,12 +67,23 @@ def require_empty_folder(out: Path, *, overwrite: bool = False) -> None:
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    is_bundle = out.is_dir() and (out / CONFIG).is_file() and (out / WEIGHTS).is_file()
+    is_bundle = _is_bundle(out)
     if overwrite and not is_bundle:
-        raise ExportError(f"--overwrite replaces a bundle, but {out} is none; name another with --out")
+        raise ExportError(
+            f"--overwrite replaces a bundle that holds no other folders, but {out} is none; name another with --out"
+        )
     if not overwrite:
         more = ", or replace the bundle with --overwrite" if is_bundle else ""
         raise ExportError(f"a bundle's folder must be new or empty, but {out} is not; name another with --out{more}")
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle and nothing else, so that it may be deleted."""
+    try:
+        parse_config(read_inside(folder / CONFIG, folder), CONFIG)
+        return (folder / WEIGHTS).is_file() and not any(path.is_dir() for path in folder.iterdir())
+    except (OSError, BundleError):
+        return False
 
 
 def export_checkpoint(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 from commands import ROOT, TINY, study, study_error, study_json, study_process
 from ruamel.yaml import YAML
 
+from study.bundles.bundle_files import SUMS
 from study.export import load_bundle
 from study.export.formats import parity
 
@@ -177,8 +181,21 @@ def test_a_format_that_fails_is_named_with_exit_code_1(
     assert (tmp_path / "b" / "model.safetensors").exists()
 
 
+def test_an_export_that_is_terminated_leaves_nothing(results: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli", "export-best", "tiny", "--out", tmp_path / "b", "--results", results]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waited_until = time.monotonic() + 120
+    while not (tmp_path / ".b.part" / SUMS).exists() and time.monotonic() < waited_until:
+        assert process.poll() is None, "it ended before it could be terminated"
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) != 0
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
-    ("option", "value"), [("--precision", "int4"), ("--formats", "tflite"), ("--threshold", "recall=2")]
+    ("option", "value"),
+    [("--precision", "int4"), ("--licence", "MIT License"), ("--formats", "tflite"), ("--threshold", "recall=2")],
 )
 def test_an_option_that_means_nothing_is_refused_before_anything_is_read(
     tmp_path: Path, option: str, value: str

@@ -81,6 +81,7 @@ def export_best(
     from cli.queries.final_look import weights_folder
     from cli.queries.study_handle import open_study
     from cli.queries.verdict import judge_ranking, recommend_of
+    from study.engine.driver_process import preserve_handlers, quit_on_signals
     from study.export import ExportOptions, export_checkpoint, parse_formats, parse_precision, require_empty_folder
     from study.export.calibration import parse_rule
     from study.metric_catalog import SHIFTED_METRIC_PREFIX
@@ -101,11 +102,13 @@ def export_best(
     pictures, gone = _pictures(study, data)
     test = _test(results, study, ranking, winner, pictures, gone, is_best=is_chosen, again=look_again, storage=storage)
     shifted = {name: value for name, value in record.metrics.items() if name.startswith(SHIFTED_METRIC_PREFIX)}
-    bundle = export_checkpoint(
-        checkpoint, out, None if pictures is None else pictures.val.images, provenance(study, ranking, record), test,
-        shifted, training_images=None if pictures is None else pictures.train.images, options=options,
-        facts=study_facts(study, results, ranking, winner, is_best=is_best),
-    )  # fmt: skip
+    with preserve_handlers():
+        quit_on_signals()  # so that SIGTERM leaves nothing behind either
+        bundle = export_checkpoint(
+            checkpoint, out, None if pictures is None else pictures.val.images, provenance(study, ranking, record),
+            test, shifted, training_images=None if pictures is None else pictures.train.images, options=options,
+            facts=study_facts(study, results, ranking, winner, is_best=is_best),
+        )  # fmt: skip
     if json:
         print_json({"out": str(out), "study": ranking.study, "trial": record.trial, "run_id": record.run_id,
                     "metric": ranking.metric, "value": winner.value, "recommended": advice and advice.as_json(),
