@@ -157,7 +157,10 @@ def test_without_pictures_formats_are_compared_on_made_up_images(tmp_path: Path)
     done = export(tmp_path, real_checkpoint(tmp_path), images=None, formats=("onnx",))
     assert {check.images for check in done.checks} == {64}
     assert not done.failed
-    assert "compared on 64 made-up images" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert "compared on 64 made-up images" in card
+    assert "model.onnx" in card
+    assert "model.pt2" not in card
 
 
 def test_a_bundle_is_replaced_only_when_asked_and_only_a_bundle(tmp_path: Path) -> None:

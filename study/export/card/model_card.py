@@ -109,6 +109,8 @@ python predict.py photo.jpg
 normalization is inside, resizing is not. {output[0].upper()}{output[1:]}.
 
 """ if "onnx" in config["precisions"] else f"{output[0].upper()}{output[1:]}.\n\n"  # fmt: skip
+    graph = """ `model.pt2` is for `torch.export.load`, which runs pickles: load it only
+from somebody you trust.""" if "pt2" in config["precisions"] else ""  # fmt: skip
     return f"""{onnx}With this package:
 
 ```python
@@ -124,8 +126,7 @@ print(bundle.scores(photo[None]))
 
 Pictures are turned as EXIF says, laid on white where transparent, shrunk with Lanczos or grown with bicubic filtering,
 and made square: {steps["resize"]}. Another way to resize, or BGR for RGB, gives other probabilities.
-`sha256sum -c SHA256SUMS` checks the files. `model.pt2` is for `torch.export.load`, which runs pickles: load it only
-from somebody you trust."""
+`sha256sum -c SHA256SUMS` checks the files.{graph}"""
 
 
 def _limits(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
