@@ -218,6 +218,7 @@ def bundle_config(
         "temperature": calibration.temperature,
         "threshold": threshold,
         "threshold_rule": options.threshold if two else None,
+        "licence": options.licence,
         "precisions": {
             "safetensors": "fp32",
             **{name: options.precision if name == "onnx" else "fp32" for name in options.formats},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,6 +16,7 @@ from study.export.formats.onnx_export import Precision
 Format = Literal["onnx", "pt2"]
 FORMATS: tuple[Format, ...] = ("onnx", "pt2")
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,40}")
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,27 @@ class ExportOptions:
         precision: of the ONNX model.
         threshold: a rule of ``choose_threshold``.
         overwrite: whether a bundle that is there may be replaced.
+        licence: of the weights, as hubs name it; None where nobody has chosen one.
+
+    Raises:
+        UsageError: the precision is that of a model that is not asked for, or the licence is no identifier.
     """
 
     formats: tuple[Format, ...] = FORMATS
     precision: Precision = "fp32"
     threshold: str = "0.5"
     overwrite: bool = False
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check what goes together."""
+        if self.precision != "fp32" and "onnx" not in self.formats:
+            raise UsageError(f"--precision {self.precision} is that of the ONNX model; add onnx to --formats")
+        if self.licence is not None and not _LICENCE.fullmatch(self.licence):
+            raise UsageError(
+                f"--licence must be an identifier as on Hugging Face, such as mit, apache-2.0 or cc-by-4.0, but is "
+                f"{self.licence!r}"
+            )
 
 
 def parse_formats(text: str) -> tuple[Format, ...]:

@@ -169,14 +169,21 @@ def test_another_trial_is_exported_by_name_without_a_look_at_the_test_images(res
     assert (wrong.returncode, wrong.stderr.count("leave the name out")) == (2, 1)
 
 
+@pytest.mark.parametrize(
+    ("precision", "fault"), [("fp16", "a logit differs by"), ("int8", "of the decisions differ, more than")]
+)
 def test_a_format_that_fails_is_named_with_exit_code_1(
-    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, fault: str
 ) -> None:
     monkeypatch.setitem(parity.LOGIT_TOLERANCE, "fp16", 0.0)
-    options = ("--formats", "onnx", "--precision", "fp16")
+    monkeypatch.setattr(parity, "FLIPPED_TOLERANCE", -1.0)
+    options = ("--formats", "onnx", "--precision", precision)
     done = study("export-best", "tiny", "--out", tmp_path / "b", *options, "--results", results)
     assert done.returncode == 1
-    assert "deleted model.onnx (fp16): a logit differs by" in done.stderr
+    assert f"deleted model.onnx ({precision}): " in done.stderr
+    assert fault in done.stderr
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["precisions"] == {"safetensors": "fp32"}
+    assert study("verify", tmp_path / "b").returncode == 0
     assert not (tmp_path / "b" / "model.onnx").exists()
     assert (tmp_path / "b" / "model.safetensors").exists()
 

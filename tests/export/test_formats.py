@@ -15,12 +15,21 @@ import numpy as np
 import onnx
 import pytest
 from model_kit import IMAGES, SIZE, TWO, real_checkpoint, stored_scores
+from ruamel.yaml import YAML
 
 import study.export.checkpoint_export as exporting
 from study.bundles import OnnxClassifier
 from study.bundles.bundle_files import SUMS
 from study.errors import ExportError, UsageError
-from study.export import ExportOptions, ExportResult, Provenance, StudyFacts, export_checkpoint, parse_formats
+from study.export import (
+    ExportOptions,
+    ExportResult,
+    Provenance,
+    StudyFacts,
+    export_checkpoint,
+    parse_formats,
+    predict_script,
+)
 from study.export.formats.parity import FLIPPED_TOLERANCE, FormatCheck, Reference, _compare
 from study.training.metrics import probabilities
 
@@ -225,7 +234,41 @@ def test_a_killed_export_leaves_nothing_in_the_folder(tmp_path: Path, signal_num
         assert not list(tmp_path.glob(".bundle*")), "what a kill left is cleared by the next export"
 
 
+def test_the_script_in_a_bundle_stays_short() -> None:
+    assert len(Path(predict_script.__file__).read_text().splitlines()) <= 70
+
+
+@pytest.mark.parametrize("kept", ["model of another tool", "folder of version control"])
+def test_overwriting_deletes_nothing_but_a_bundle(tmp_path: Path, kept: str) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    if kept == "model of another tool":
+        (tmp_path / "bundle").mkdir()
+        (tmp_path / "bundle" / "config.json").write_text('{"architectures": ["ViTForImageClassification"]}')
+        (tmp_path / "bundle" / "model.safetensors").write_text("precious")
+    else:
+        export(tmp_path, checkpoint, formats=())
+        (tmp_path / "bundle" / ".git").mkdir()
+    before = sorted(path.name for path in (tmp_path / "bundle").iterdir())
+    with pytest.raises(ExportError, match="--overwrite replaces a bundle that holds no other folders"):
+        export(tmp_path, checkpoint, formats=(), overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == before
+
+
+@pytest.mark.parametrize("licence", [None, "cc-by-4.0"])
+def test_the_card_names_the_licence_that_was_chosen(tmp_path: Path, licence: str | None) -> None:
+    export(tmp_path, real_checkpoint(tmp_path), formats=(), licence=licence)
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    head = YAML(typ="safe").load(card.split("---\n")[1])
+    assert head["license"] == (licence or "other")
+    assert (f"`{licence}`, as whoever exported" in card) == (licence is not None)
+    assert ("None was chosen for the weights" in card) == (licence is None)
+
+
 def test_options_are_checked() -> None:
+    with pytest.raises(UsageError, match="--precision int8 is that of the ONNX model; add onnx to --formats"):
+        ExportOptions(("pt2",), "int8")
+    with pytest.raises(UsageError, match="--licence must be an identifier"):
+        ExportOptions(licence="MIT License")
     assert parse_formats("pt2, onnx") == ("onnx", "pt2")
     assert parse_formats("") == parse_formats("safetensors") == ()
     with pytest.raises(UsageError, match=r"--formats must be some of safetensors,onnx,pt2, .* got 'tflite'"):

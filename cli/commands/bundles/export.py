@@ -59,6 +59,9 @@ def export_best(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
+    licence: Annotated[
+        str | None, typer.Option("--licence", help="Of the weights, for the card: mit, cc-by-4.0 ...", metavar="ID")
+    ] = None,
     data: Annotated[
         Path | None,
         folder_option("--data", help="Where the study's pictures are now, if elsewhere."),
@@ -89,7 +92,7 @@ def export_best(
     if recommended and run is not None:
         raise UsageError("--recommended chooses the trial itself, so it cannot go with --run")
     parse_rule(threshold)
-    options = ExportOptions(parse_formats(formats), parse_precision(precision), threshold, overwrite)
+    options = ExportOptions(parse_formats(formats), parse_precision(precision), threshold, overwrite, licence)
     require_empty_folder(out, overwrite=overwrite)
     ranking, winner, is_best = _chosen(results, name, metric, run)
     is_chosen, verdict = is_best, judge_ranking(ranking, results) if recommended else None

@@ -59,8 +59,7 @@ def _head(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "metrics": values,
     }
     head = {
-        "license": "other",
-        "license_name": "not-chosen",
+        **({"license": config["licence"]} if config["licence"] else {"license": "other", "license_name": "not-chosen"}),
         "pipeline_tag": "image-classification",
         "library_name": "onnx" if "onnx" in config["precisions"] else "safetensors",
         "tags": ["image-classification", f"{model['family'].replace('_', '-')}-{model['depth']}"],
@@ -285,10 +284,11 @@ def _without_package(model: Mapping[str, Any]) -> str:
 
 
 def _licence(config: Mapping[str, Any]) -> str:
-    text = (
-        "None was chosen for the weights: whoever trained them may, in the head of this file; the licence of the "
-        "training pictures may bind them. `predict.py` is under the MIT licence."
-    )
+    if config["licence"]:
+        text = f"`{config['licence']}`, as whoever exported the weights chose."
+    else:
+        text = "None was chosen for the weights: whoever trained them may, in the head of this file."
+    text += " The licence of the training pictures may bind them. `predict.py` is under the MIT licence."
     init = str(config["provenance"]["hyperparameters"].get("init", ""))
     if init == "imagenet":
         text += " Training began with weights made from ImageNet, whose terms allow research."
