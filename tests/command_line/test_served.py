@@ -81,7 +81,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_winner_is_as_sure(results: Path) -> None:
     here, there = (told(done)["certainty"] for done in both(results, "best", "rep", "--json"))
     assert there == here
-    assert (here["tied"], here["text"][:3]) == (3, "no:")
+    assert (here["tied"], here["verdict"]) == (3, "undecided")
 
 
 def test_counts_that_would_be_cut_are_left_out() -> None:
