@@ -29,3 +29,9 @@ def test_constraints_pin_names_and_versions_only() -> None:
     lines = (ROOT / "constraints.txt").read_text().split()
     assert lines
     assert all(line.count("==") == 1 and "/" not in line and "@" not in line for line in lines)
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Without packages pytest imports them by name alone, and leaves out the second of two."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))

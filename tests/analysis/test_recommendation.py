@@ -76,10 +76,10 @@ def test_costs_are_means_over_runs_and_sets() -> None:
 @pytest.mark.parametrize("size", [2, 8])
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize("gap", [0.0, 0.002, 0.004])
-def test_what_is_recommended_gives_away_little_in_95_of_100_studies(size: int, seeds: int, gap: float) -> None:
+def test_what_is_recommended_gives_away_little_in_95_percent_of_studies(size: int, seeds: int, gap: float) -> None:
     """All but the first are cheaper, and in truth worse than it by the gap in accuracy."""
     rng = np.random.default_rng(10 * size + seeds)
-    images, studies, wrong, cheaper = 30_000 if seeds == 1 else 6000, 100, 0, 0
+    images, studies, wrong, cheaper = 30_000 if seeds == 1 else 6000, 100 if size == 2 else 40, 0, 0
     labels = np.arange(images) % 2
     for _ in range(studies):
         truth = 0.98 - np.where(np.arange(size) > 0, gap, 0.0)
@@ -101,6 +101,6 @@ def test_what_is_recommended_gives_away_little_in_95_of_100_studies(size: int, s
         chosen = recommend(candidates).chosen.key
         wrong += truth[judgement.leader] - truth[chosen] > 0.002 + 1e-9
         cheaper += chosen != judgement.leader
-    assert wrong <= 5 + 4  # 95 % and two standard errors of 100 studies
+    assert wrong <= 0.05 * studies + 2 * (0.05 * 0.95 * studies) ** 0.5  # 95 % and two standard errors
     if gap == 0.0 and size == 2 and seeds == 1:
         assert cheaper > 0, "nothing is ever recommended"

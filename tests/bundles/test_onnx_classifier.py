@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from model_kit import IMAGES, SIZE, THREE, TWO, real_checkpoint, stored_scores
+from model_kit import IMAGES, SIZE, THREE, TWO, check_formats_here, real_checkpoint, stored_scores
 from onnx.external_data_helper import convert_model_to_external_data
 from PIL import Image
 
@@ -32,7 +32,9 @@ ONLY_ONNX = ExportOptions(formats=("onnx",))
 def exported(tmp_path: Path, classes: tuple[str, ...] = TWO, seed: int = 0) -> Path:
     checkpoint = real_checkpoint(tmp_path / f"seed-{seed}", seed, classes)
     out = tmp_path / f"bundle-{seed}"
-    export_checkpoint(checkpoint, out, IMAGES, ORIGIN, options=ONLY_ONNX)
+    with pytest.MonkeyPatch.context() as patch:
+        check_formats_here(patch)
+        export_checkpoint(checkpoint, out, IMAGES, ORIGIN, options=ONLY_ONNX)
     return out
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from model_kit import check_formats_here
 from PIL import Image
 from safetensors.torch import save_file
 from training_kit import noisy_halves, run, short_trial
@@ -34,8 +35,9 @@ def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def checkpoint(trained: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+def checkpoint(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy to damage; test_model_formats.py checks formats in processes of their own."""
+    check_formats_here(monkeypatch)
     return Path(shutil.copytree(trained, tmp_path / "checkpoint"))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import study
-from model_kit import IMAGES, real_checkpoint
+from model_kit import IMAGES, check_formats_here, real_checkpoint
 
 from study.bundles.bundle_files import SUMS, write_sums
 from study.export import ExportOptions, Provenance, export_checkpoint
@@ -26,7 +26,9 @@ ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, ORIGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        check_formats_here(patch)
+        export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, ORIGIN)
     return folder / "bundle"
 
 
@@ -71,7 +73,10 @@ def test_no_module_in_the_folder_of_a_bundle_is_imported(bundle: Path, monkeypat
 
 def swap_weights(bundle: Path) -> None:
     other = bundle.parent / "other"
-    export_checkpoint(real_checkpoint(other, seed=1), other / "bundle", IMAGES, ORIGIN)
+    with pytest.MonkeyPatch.context() as patch:
+        check_formats_here(patch)
+        only_weights = ExportOptions(formats=())
+        export_checkpoint(real_checkpoint(other, seed=1), other / "bundle", IMAGES, ORIGIN, options=only_weights)
     shutil.copy(other / "bundle" / "model.safetensors", bundle / "model.safetensors")
 
 

@@ -177,7 +177,7 @@ def test_a_folder_of_masks_trains_as_it_is_and_its_framing_goes_into_the_card(
     text = STUDY.replace("MASKED", str(tmp_path / "out")).replace("GROUP", group_by)
     (tmp_path / "study.yaml").write_text(text)
     ran = study("run", tmp_path / "study.yaml", "--results", tmp_path / "results", "--json")
-    assert ran.returncode == 0, ran.stderr
+    assert ran.returncode == 0, ran.stderr + study("show", "drawn/0", "--results", tmp_path / "results").stdout
     assert "contact" not in ran.stderr
     checkpoint = study("best", "drawn", "--results", tmp_path / "results", "--path").stdout.strip()
     card = read_card(Path(checkpoint))

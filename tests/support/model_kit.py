@@ -6,14 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from study.config.hyperparameters import Hyperparameters
+from study.export.formats import measure
 from study.paths import SCORES
 from study.training.checkpoint import CheckpointCard, SelectedCheckpoint, best_folder, save_best
 from study.training.evaluate import compute_logits
@@ -41,6 +44,16 @@ def real_checkpoint(directory: Path, seed: int = 0, classes: tuple[str, ...] = T
     )  # fmt: skip
     save_best(directory, SelectedCheckpoint(model.state_dict(), card, scores, np.arange(len(IMAGES)) % len(classes)))
     return best_folder(directory, 2)
+
+
+def check_formats_here(patch: pytest.MonkeyPatch) -> None:
+    """Let exports run their formats in this process, without the seconds in which a new one imports torch."""
+
+    def outcomes(folder: Path, names: Sequence[str], images: np.ndarray) -> dict[str, Any]:
+        return {name: measure.measure(measure.RUNNERS[name](folder), images) for name in names}
+
+    patch.setattr("study.export.formats.parity.run_formats", outcomes)
+    patch.setattr(measure, "_ENOUGH_S", 0.0)
 
 
 def stored_scores(checkpoint: Path) -> np.ndarray:
