@@ -10,7 +10,7 @@ from collections.abc import Callable
 import typer
 
 from cli.commands import confirm, data, extend, plan, rerun, run, show, sync, ui
-from cli.commands.bundles import evaluate, export, predict, serve, verify
+from cli.commands.bundles import evaluate, export, predict, serve, verify, watch
 from cli.commands.results import best, compare, diff, effects, judge, power, report
 from cli.password_masking import hide_passwords
 from cli.supervisor import say_goodbye, supervise
@@ -49,6 +49,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "verify": verify.verify,
     "predict": predict.predict,
     "evaluate": evaluate.evaluate,
+    "watch": watch.watch,
     "serve": serve.serve,
     "sync": sync.sync,
     "ui": ui.ui,

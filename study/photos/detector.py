@@ -73,8 +73,7 @@ class FaceDetector:
     def __init__(self) -> None:
         # Every thread that looks for faces has a detector of its own; threads within them only cost.
         cv2.setNumThreads(1)
-        if hasattr(cv2.utils, "logging"):  # OpenCV 5, which warns about a setting that it makes itself
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+        quiet_opencv()
         self._net = cv2.FaceDetectorYN.create(
             "onnx", _model(), np.array([], np.uint8), (FIRST_PASS_PX, FIRST_PASS_PX), MIN_SCORE, _KEEP_ALL,
             _MOST_CANDIDATES,
@@ -131,6 +130,12 @@ class FaceDetector:
                 tables.append(_in_photo(np.asarray(rows, np.float64), np.array((left - border, top - border)), per_px))
         faces = [_face(row) for row in _merged(np.concatenate(tables))]
         return [face for face in faces if _is_inside(face.box, width, height)]
+
+
+def quiet_opencv() -> None:
+    """Keep warnings off the screen: of a setting that OpenCV 5 makes itself, of cameras that are not there."""
+    if hasattr(cv2.utils, "logging"):
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
 
 
 def _close_up_scale(longer_px: int) -> float:

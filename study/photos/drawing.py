@@ -15,6 +15,7 @@ COLOURS: tuple[Colour, ...] = (
 )  # fmt: skip
 """Told apart by people who see colours differently (Okabe & Ito 2008); all are light enough for black words."""
 _DARK: Colour = (0, 0, 0)
+_LIGHT: Colour = (255, 255, 255)
 _LINE_SHARE = 1 / 320
 _FONT_SHARE = 1 / 36
 _LEAST_FONT_PX = 11
@@ -28,9 +29,7 @@ def draw_boxes(photo: Photo, boxes: Sequence[Box], captions: Sequence[str], colo
     """
     image = Image.fromarray(photo)
     pen = ImageDraw.Draw(image)
-    longer = max(photo.shape[:2])
-    width = max(1, round(longer * _LINE_SHARE))
-    font = ImageFont.load_default(max(_LEAST_FONT_PX, longer * _FONT_SHARE))
+    width, font = _line_and_font(photo)
     for box, colour in zip(boxes, colours, strict=True):
         outer, inner = _grown(box, width), _grown(box, -width)
         for rectangle, ink in ((outer, _DARK), (box, colour), (inner, _DARK)):
@@ -38,6 +37,22 @@ def draw_boxes(photo: Photo, boxes: Sequence[Box], captions: Sequence[str], colo
     for box, caption, colour in zip(boxes, captions, colours, strict=True):
         _write(pen, image.size, box, caption, colour, font, width)
     return np.asarray(image, np.uint8)
+
+
+def draw_note(photo: Photo, note: str) -> Photo:
+    """Return a copy of a photograph with words in its lower left corner."""
+    image = Image.fromarray(photo)
+    width, font = _line_and_font(photo)
+    corner = Box(width, photo.shape[0], width, photo.shape[0])
+    _write(ImageDraw.Draw(image), image.size, corner, note, _LIGHT, font, width)
+    return np.asarray(image, np.uint8)
+
+
+def _line_and_font(photo: Photo) -> tuple[int, ImageFont.FreeTypeFont | ImageFont.ImageFont]:
+    """Return the width of a line and the font that suit the size of a photograph."""
+    longer = max(photo.shape[:2])
+    font = ImageFont.load_default(max(_LEAST_FONT_PX, longer * _FONT_SHARE))
+    return max(1, round(longer * _LINE_SHARE)), font
 
 
 def _grown(box: Box, margin: float) -> Box:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,5 +65,10 @@ def read_faces(
     faces = tuple(detector.detect(photo))
     if not faces:
         return PhotoFaces(decode_image(source, size_px, resize)[None], (), "no face", photo)
-    images = np.stack([cut_square(photo, face_square(face, framing), size_px) for face in faces])
-    return PhotoFaces(images, faces, "faces", photo)
+    return PhotoFaces(cut_faces(photo, faces, size_px, framing), faces, "faces", photo)
+
+
+def cut_faces(photo: Photo, faces: Sequence[DetectedFace], size_px: int, framing: Framing) -> npt.NDArray[np.uint8]:
+    """Return the faces of a photograph in a framing, uint8 RGB [N, size_px, size_px, 3]."""
+    images = [cut_square(photo, face_square(face, framing), size_px) for face in faces]
+    return np.stack(images) if images else np.empty((0, size_px, size_px, 3), np.uint8)
