@@ -55,6 +55,8 @@ class Predictions:
             raise ValueError(
                 f"there must be one group for each of the {len(self.labels)} images, got {list(self.groups.shape)}"
             )
+        if self.groups is not None and self.groups.dtype.kind == "f" and not np.isfinite(self.groups).all():
+            raise ValueError("groups must be known for every image, but some are NaN or infinite")
         if (bad := int((~np.isfinite(self.scores)).sum())) > 0:
             raise ValueError(f"scores must be finite, but {bad} of {self.scores.size} are NaN or infinite")
         if self.labels.min() < 0 or self.labels.max() >= classes:

@@ -301,7 +301,7 @@ def oriented(each: Contrast, comparison: Comparison) -> Contrast:
     low, high = max(each.low, -comparison.span), min(each.high, comparison.span)
     if comparison.mode == 1:
         return replace(each, low=low, high=high)
-    return replace(each, value=-each.value, low=-high, high=-low)
+    return replace(each, value=0.0 - each.value, low=-high, high=-low)  # of no difference it is 0, not -0
 
 
 def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS, level: float = LEVEL) -> list[Contrast]:
@@ -314,7 +314,7 @@ def against_baseline(comparison: Comparison, baseline: int, draws: int = DRAWS, 
     together = simultaneous_p_values(comparison.runs.means, errors, baseline)
     differences = comparison.to_others(baseline, range(len(widths)), level)
     rows = [
-        replace(each, value=-each.value, low=-each.high, high=-each.low, p=max(each.p, float(p)))
+        replace(each, value=0.0 - each.value, low=-each.high, high=-each.low, p=max(each.p, float(p)))
         for each, p in zip(differences, together, strict=True)
     ]
     rows = [_at_least(each, float(width)) for each, width in zip(rows, widths, strict=True)]

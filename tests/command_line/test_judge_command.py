@@ -103,6 +103,17 @@ def test_names_may_hold_commas_and_a_baseline_has_p_values(tmp_path: Path) -> No
     assert done.exit_code == 2
 
 
+def test_names_are_no_commands_to_a_terminal_and_no_difference_is_0(tmp_path: Path) -> None:
+    scores, labels = _scores(configurations=1)
+    file = _save(tmp_path / "a.npz", scores=np.repeat(scores, 2, axis=0), labels=labels)
+    arguments = ["judge", str(file), "--metric", "loss", "--names", "\x1b[31mred,b", "--baseline", "b"]
+    text = CliRunner().invoke(app, arguments, color=True).stdout
+    assert "\x1b" not in text
+    assert "\\x1b[31mred: 0." in text
+    assert "+0.0000" in text
+    assert "-0.0000" not in text
+
+
 def test_where_nothing_is_known_nothing_is_expected_but_what_was_measured(tmp_path: Path) -> None:
     scores, labels = _scores(images=2)
     answer = _judge(_save(tmp_path / "a.npz", scores=scores, labels=labels), "--metric", "auc")
@@ -190,6 +201,7 @@ def test_groups_widen_and_differences_too_small_to_matter_are_named(tmp_path: Pa
         ({"scores": np.zeros((2, 1, 4)), "labels": [0.5, 0, 0, 1]}, "NaN or fractions"),
         ({"scores": np.zeros((2, 1, 0)), "labels": np.zeros(0, int)}, "at least one run and image"),
         ({"scores": np.zeros((2, 1, 4)), "labels": [0, 1, 0, 1], "groups": [0, 1]}, "one group for each of the 4"),
+        ({"scores": np.zeros((2, 1, 4)), "labels": [0, 1, 0, 1], "groups": [0, 1, np.nan, 1]}, "groups must be known"),
         ({"scores": np.array([[["a", "b"]]]), "labels": [0, 1]}, "`scores` must be numbers"),
         (
             {"scores": np.array([[[None, 1]]], object), "labels": [0, 1]},

@@ -12,6 +12,7 @@ import typer
 
 from cli.options import Json, Matters
 from cli.output import number, print_json
+from study.utils.text import printable
 
 if TYPE_CHECKING:
     from study.analysis.contrast import Contrast
@@ -151,11 +152,11 @@ def _print(result: dict[str, Any]) -> None:
     from cli.views.tables import make_table, print_table
 
     configurations = _counted(len(result["configurations"]), "configuration")
-    typer.echo(f"{result['metric']} of {configurations} on {_counted(result['images'], 'image')}")
-    typer.echo(f"certain?  {result['words']}")
+    _say(f"{result['metric']} of {configurations} on {_counted(result['images'], 'image')}")
+    _say(f"certain?  {result['words']}")
     winner = result["winner_value"]
     expected = f"{number(winner['corrected'])} to be expected ({_ends(winner)})"
-    typer.echo(f"{result['leader']}: {number(winner['raw'])} measured, {expected}")
+    _say(f"{result['leader']}: {number(winner['raw'])} measured, {expected}")
     best, to = set(map(str, result["may_be_best"])), {str(each["to"]): each for each in result["differences"]}
     rows = sorted(result["configurations"], key=lambda row: (row["rank_low"], row["rank_high"]))
     order = [str(result["leader"]), *to]
@@ -169,14 +170,18 @@ def _print(result: dict[str, Any]) -> None:
     rows = result.get("against_baseline", ())
     for row in rows:
         same = ", practically the same" if row.get("practically_the_same") else ""
-        typer.echo(f"{row['name']} against the baseline: {row['value']:+.4f} ({_ends(row)}), p {row['p']:.2g}{same}")
+        _say(f"{row['name']} against the baseline: {row['value']:+.4f} ({_ends(row)}), p {row['p']:.2g}{same}")
     if rows:
-        typer.echo("these intervals hold together, and p allows for their number")
+        _say("these intervals hold together, and p allows for their number")
     for each in result["differences"]:
         if each.get("practically_the_same"):
-            typer.echo(f"{result['leader']} and {each['to']} are practically the same")
+            _say(f"{result['leader']} and {each['to']} are practically the same")
     for note in result["notes"]:
-        typer.echo(f"note: {note}")
+        _say(f"note: {note}")
+
+
+def _say(text: str) -> None:
+    typer.echo(printable(text))  # names are anybody's and could be commands to a terminal
 
 
 def _counted(count: int, noun: str) -> str:
