@@ -95,7 +95,7 @@ def evaluation_page(evaluation: Evaluation, load: Load) -> str:
         confusion_figure(scored.probabilities, scored.labels, classes, scored.predicted, evaluation.threshold),
         calibration_figure(scored.probabilities, scored.labels, classes, "measured"),
     ]
-    title = f"{evaluation.bundle} on {evaluation.folder}"
+    title = f"{evaluation.bundle} on {evaluation.folder}{', ' if evaluation.way else ''}{evaluation.way}"
     below = [_others(evaluation, classes), _rival_table(evaluation), _rival_pictures(evaluation, load),
              _worst(evaluation, load)]  # fmt: skip
     return document(_text(title), _STYLE + _header(evaluation, title), panels, "".join(below))
@@ -176,7 +176,7 @@ def _rival_pictures(evaluation: Evaluation, load: Load) -> str:
     cells = "".join(_cell(evaluation, int(at), load, rival.load) for at in differ[:MOST_WRONG])
     note = f"An orange edge: {_text(evaluation.first)} is wrong.{_first_of(len(differ))}"
     if rival.load is not None:
-        note += f" Above what the model saw by {_text(evaluation.first)}, below by {_text(rival.name)}."
+        note += f" What the model saw, above: {_text(evaluation.first)}, below: {_text(rival.name)}."
     return (
         f'<section class="wide"><h2>Pictures that the two call differently: {len(differ)}</h2>'
         f'<p class="note">{note}</p><div class="pictures">{cells}</div>'

@@ -79,7 +79,8 @@ def test_both_ways_are_measured_on_the_same_photographs(bundle: Path, photos: Pa
     text = page.read_text()
     assert "faces found against centre crop" in text
     assert "taken whole, as no face was found: 1 of 14 pictures: bright/wall.png" in text
-    assert "Above what the model saw by faces found, below by centre crop." in text
+    assert "What the model saw, above: faces found, below: centre crop." in text
+    assert f"<h1>bundle on {photos.name}, faces found</h1>" in text
 
 
 def test_lines_tell_both_ways_and_what_was_taken_whole(bundle: Path, photos: Path, tmp_path: Path) -> None:
