@@ -131,15 +131,19 @@ def sides_of_groups(study: StudyHandle, metric: str | None, expressions: Sequenc
     Raises:
         UsageError: nothing matches one of them, or something matches both.
     """
+
+    def ranked(where: TrialFilter | None) -> Ranking:
+        ranking = rank_studies([study], metric, where, trials=trials)
+        return replace(ranking, configurations=()) if trials else ranking
+
     sides: list[Side] = []
+    whole = ranked(None)  # what is in neither group shows how much seeds differ too
     for text in expressions:
-        ranking = rank_studies([study], metric, TrialFilter(text), trials=trials)
-        single = replace(ranking, configurations=()) if trials else ranking
-        members, _ = comparable_trials(single)
+        members, _ = comparable_trials(ranked(TrialFilter(text)))
         if not members:
             raise UsageError(f"--where: nothing that ended with a checkpoint matches `{text}`")
         name = f"`{' '.join(text.split())}`"
-        sides.append(Side(name, single, study.fingerprint, tuple(map(tuple, members))))
+        sides.append(Side(name, whole, study.fingerprint, tuple(map(tuple, members))))
     shared = {each.trial for each in _records(sides[0])} & {each.trial for each in _records(sides[1])}
     if shared:
         raise UsageError(f"two --where must not match the same, but both match trial {min(shared)}")

@@ -10,7 +10,8 @@ from pathlib import Path
 import earlier_results
 import numpy as np
 import pytest
-from commands import study
+from commands import study, study_json
+from predicted_study import ABLATION, sgd_is_worse, store
 from ranking_kit import record
 
 from cli.queries.pair import Side, compare_sides
@@ -136,6 +137,15 @@ def test_groups_are_compared_by_their_means_and_what_else_differs_is_said(tmp_pa
     assert compare_sides(adam, other, tmp_path).notes == (
         "the groups differ in optimizer, depth, which all are part of this difference",
     )
+
+
+def test_two_configurations_are_judged_alike_however_they_are_named(tmp_path: Path) -> None:
+    store(tmp_path, ABLATION, sgd_is_worse)
+    named = study_json("compare", "ablation/0", "ablation/1", "--results", tmp_path)
+    asked = ("--where", "point = 0", "--where", "point = 1")
+    grouped = study_json("compare", "ablation", *asked, "--results", tmp_path)
+    numbers = ("value", "low", "high", "p", "se_seed", "se_image", "verdict")
+    assert {key: grouped[key] for key in numbers} == {key: named[key] for key in numbers}
 
 
 def test_the_command_compares_two_trials_and_two_groups(tmp_path: Path) -> None:
