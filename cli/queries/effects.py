@@ -126,8 +126,8 @@ def read_effects(
         StudyStorageError: too few points have ended.
         UsageError: no trial reports the metric, or the design shows no effects.
     """
-    from study.analysis.contrast import look_level
     from study.analysis.effects import factorial_terms, one_factor_terms
+    from study.analysis.statistics.contrast import look_level
 
     if study.design not in DESIGNS_WITH_EFFECTS:
         raise UsageError(
@@ -257,8 +257,8 @@ def _left_out(study: StudyInFolder, points: int) -> list[str]:
 def _table(
     ranking: Ranking, results: Path, trials: Sequence[Sequence[TrialRecord]], terms: Terms, baseline: int | None
 ) -> EffectTable:
-    from study.analysis.contrast import look_level
     from study.analysis.effects import estimate_against_baseline, estimate_effects
+    from study.analysis.statistics.contrast import look_level
 
     images = next(iter(shifted_sets(ranking.metric)), None)
     lacking = sum(not all(_has(record, ranking.metric) for record in members) for members in trials)

@@ -64,8 +64,8 @@ def judge_front(ranking: Ranking, results: Path | None) -> FrontVerdict:
     """
     import numpy as np
 
-    from study.analysis.contrast import look_level
     from study.analysis.pareto import may_be_on_front
+    from study.analysis.statistics.contrast import look_level
 
     candidates = candidates_of(ranking)
     behind, exact, unknown = [], [], []
@@ -97,6 +97,6 @@ def _first_ranks(ranking: Ranking) -> tuple[int, ...]:
 
 
 def _surely_behind(comparison: Comparison, level: float) -> NDArray[np.bool_]:
-    from study.analysis.simultaneous import joint_errors, surely_behind
+    from study.analysis.statistics.simultaneous import joint_errors, surely_behind
 
     return surely_behind(comparison.runs.means, joint_errors(comparison.strict_model, level=level))

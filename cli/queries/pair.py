@@ -17,7 +17,7 @@ from study.errors import UsageError
 from study.records import TrialRecord
 
 if TYPE_CHECKING:
-    from study.analysis.contrast import Contrast
+    from study.analysis.statistics.contrast import Contrast
     from study.analysis.verdict import Comparison
     from study.analysis.verdict_by_values import Basis
 
@@ -227,8 +227,8 @@ def _contrast(comparison: Comparison, first: Side, second: Side) -> Contrast:
     """Return the difference between the means of the first configurations and of those after them."""
     import numpy as np
 
-    from study.analysis.contrast import linear_contrasts
-    from study.analysis.own_spread import own_spread
+    from study.analysis.statistics.contrast import linear_contrasts
+    from study.analysis.statistics.own_spread import own_spread
     from study.analysis.verdict import oriented
 
     one, two = len(first.trials), len(second.trials)

@@ -75,7 +75,7 @@ class StoredVerdict:
     @property
     def level(self) -> float:
         """The level of all that is said; each later look has a smaller part of the 5 %."""
-        from study.analysis.contrast import look_level
+        from study.analysis.statistics.contrast import look_level
 
         return look_level(self.look)
 
@@ -226,7 +226,7 @@ def compare_stored(ranking: Ranking, results: Path | None, trials: Sequence[Sequ
 
 def measured_metric(name: str) -> tuple[str, str | None]:
     """Return a metric as ``influence`` calls it, and the shifted set it is about."""
-    from study.analysis.influence import OF_CLASS, split_metric
+    from study.analysis.statistics.influence import OF_CLASS, split_metric
 
     images = next(iter(shifted_sets(name)), None)
     bare = name.removeprefix(VAL_PREFIX) if images is None else name.removeprefix(f"{SHIFTED_METRIC_PREFIX}{images}.")

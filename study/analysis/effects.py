@@ -9,9 +9,9 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.contrast import LEVEL, Contrast
-from study.analysis.own_spread import own_spread
-from study.analysis.simultaneous import DRAWS, simultaneous_contrasts
+from study.analysis.statistics.contrast import LEVEL, Contrast
+from study.analysis.statistics.own_spread import own_spread
+from study.analysis.statistics.simultaneous import DRAWS, simultaneous_contrasts
 from study.analysis.verdict import Comparison, against_baseline
 from study.config.hyperparameters import Scalar
 from study.config.search_space import same_value

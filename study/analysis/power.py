@@ -9,7 +9,7 @@ from statistics import fmean
 import numpy as np
 from scipy.special import chdtri, ndtr, ndtri
 
-from study.analysis.contrast import LEVEL, half_widths, total_variances
+from study.analysis.statistics.contrast import LEVEL, half_widths, total_variances
 from study.analysis.verdict import Comparison
 from study.analysis.verdict_by_values import auc_standard_error
 

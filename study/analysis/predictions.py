@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.influence import influence, split_metric
+from study.analysis.statistics.influence import influence, split_metric
 from study.analysis.verdict import Comparison, compare_runs
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from study.analysis.contrast import (
+from study.analysis.statistics.contrast import (
     LEVEL,
     NODES,
     Contrast,
@@ -22,11 +22,11 @@ from study.analysis.contrast import (
     half_widths,
     total_variances,
 )
-from study.analysis.influence import LOWER_IS_BETTER, Influence, split_metric
-from study.analysis.intervals import fraction_interval, independent_difference, value_interval
-from study.analysis.log_odds import log_odds_model, log_odds_p_values
-from study.analysis.selection import corrected_value
-from study.analysis.simultaneous import (
+from study.analysis.statistics.influence import LOWER_IS_BETTER, Influence, split_metric
+from study.analysis.statistics.intervals import fraction_interval, independent_difference, value_interval
+from study.analysis.statistics.log_odds import log_odds_model, log_odds_p_values
+from study.analysis.statistics.selection import corrected_value
+from study.analysis.statistics.simultaneous import (
     DRAWS,
     JointErrors,
     joint_errors,
@@ -37,7 +37,7 @@ from study.analysis.simultaneous import (
     simultaneous_half_widths,
     simultaneous_p_values,
 )
-from study.analysis.variance_components import Care, Runs, seed_main_effect, seed_spread, shared_scales
+from study.analysis.statistics.variance_components import Care, Runs, seed_main_effect, seed_spread, shared_scales
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

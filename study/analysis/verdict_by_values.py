@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from study.analysis.influence import Influence
 from study.analysis.ranking import Configuration
-from study.analysis.variance_components import Runs, seed_spread
+from study.analysis.statistics.influence import Influence
+from study.analysis.statistics.variance_components import Runs, seed_spread
 from study.analysis.verdict import Comparison, compare_runs
 from study.config.search_config import Mode
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.contrast import Contrast
-from study.analysis.influence import Influence, influence
-from study.analysis.intervals import fraction_interval
+from study.analysis.statistics.contrast import Contrast
+from study.analysis.statistics.influence import Influence, influence
+from study.analysis.statistics.intervals import fraction_interval
 from study.analysis.verdict import Comparison, compare_runs
 from study.figures.curves import calibrate, confusion
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.analysis.contrast import (
+from study.analysis.statistics.contrast import (
     ErrorModel,
     bonett_price,
     contrasts,
@@ -16,8 +16,8 @@ from study.analysis.contrast import (
     mcnemar_mid_p,
     p_values,
 )
-from study.analysis.intervals import fraction_interval, value_interval
-from study.analysis.variance_components import Runs, SeedSpread, seed_spread
+from study.analysis.statistics.intervals import fraction_interval, value_interval
+from study.analysis.statistics.variance_components import Runs, SeedSpread, seed_spread
 
 
 def _model(values: np.ndarray, units: np.ndarray | None = None) -> ErrorModel:

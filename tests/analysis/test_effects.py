@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from study.analysis.effects import estimate_against_baseline, estimate_effects, factorial_terms, one_factor_terms
-from study.analysis.influence import influence
+from study.analysis.statistics.influence import influence
 from study.analysis.verdict import Comparison, against_baseline, compare_runs
 from study.analysis.verdict_by_values import compare_values
 from study.config.hyperparameters import Scalar

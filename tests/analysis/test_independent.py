@@ -9,12 +9,12 @@ import pytest
 from scipy import optimize, stats
 from sklearn.metrics import f1_score, roc_auc_score
 
-from study.analysis.contrast import bonett_price, mcnemar_mid_p
-from study.analysis.influence import Influence, influence
-from study.analysis.intervals import value_interval
 from study.analysis.power import VarianceComponents, power
-from study.analysis.selection import corrected_value
-from study.analysis.simultaneous import normal_draws
+from study.analysis.statistics.contrast import bonett_price, mcnemar_mid_p
+from study.analysis.statistics.influence import Influence, influence
+from study.analysis.statistics.intervals import value_interval
+from study.analysis.statistics.selection import corrected_value
+from study.analysis.statistics.simultaneous import normal_draws
 from study.analysis.verdict import Comparison, against_baseline, compare_runs
 
 

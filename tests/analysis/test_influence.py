@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from study.analysis.influence import influence, split_metric
+from study.analysis.statistics.influence import influence, split_metric
 from study.training.metrics import evaluate
 
 IMAGES = 60

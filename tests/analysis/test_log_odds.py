@@ -9,10 +9,10 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
-from study.analysis.contrast import contrasts
-from study.analysis.influence import Influence
-from study.analysis.log_odds import log_odds_model, log_odds_p_values
-from study.analysis.variance_components import Runs, seed_main_effect, seed_spread
+from study.analysis.statistics.contrast import contrasts
+from study.analysis.statistics.influence import Influence
+from study.analysis.statistics.log_odds import log_odds_model, log_odds_p_values
+from study.analysis.statistics.variance_components import Runs, seed_main_effect, seed_spread
 from study.analysis.verdict import Comparison, compare_runs
 
 TRIALS = 1e5

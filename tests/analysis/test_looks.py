@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.analysis.contrast import LEVEL, look_level
-from study.analysis.influence import influence
+from study.analysis.statistics.contrast import LEVEL, look_level
+from study.analysis.statistics.influence import influence
 from study.analysis.verdict import Comparison, against_baseline, compare_runs, judge, unpaired_contrast
 
 LOOKS = 4

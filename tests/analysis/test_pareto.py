@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from study.analysis.influence import influence
 from study.analysis.pareto import dominates, may_be_on_front, pareto_layers
-from study.analysis.simultaneous import joint_errors, surely_behind
+from study.analysis.statistics.influence import influence
+from study.analysis.statistics.simultaneous import joint_errors, surely_behind
 from study.analysis.verdict import compare_runs
 from study.config.search_config import Mode
 

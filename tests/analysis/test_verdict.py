@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.analysis.influence import influence
 from study.analysis.power import (
     VarianceComponents,
     cheapest,
@@ -18,7 +17,8 @@ from study.analysis.power import (
     power,
     seeds_needed,
 )
-from study.analysis.simultaneous import joint_errors, may_be_best, rank_intervals, simultaneous_half_widths
+from study.analysis.statistics.influence import influence
+from study.analysis.statistics.simultaneous import joint_errors, may_be_best, rank_intervals, simultaneous_half_widths
 from study.analysis.verdict import Comparison, Judgement, against_baseline, compare_runs, judge
 from study.analysis.verdict_words import verdict_words
 

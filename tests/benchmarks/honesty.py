@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import bdtrc, ndtr
 
-from study.analysis.influence import influence
+from study.analysis.statistics.influence import influence
 from study.analysis.verdict import Comparison, against_baseline, compare_runs, judge
 
 Floats = NDArray[np.float64]

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest
 
-from study.analysis.influence import influence
-from study.analysis.intervals import value_interval
 from study.analysis.power import components_of, images_needed
+from study.analysis.statistics.influence import influence
+from study.analysis.statistics.intervals import value_interval
 from study.analysis.verdict import Comparison, compare_runs, judge
 from study.files import write_text_atomic
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from study.analysis.influence import influence
 from study.analysis.ranking import rank_configurations, rank_trials
+from study.analysis.statistics.influence import influence
 from study.analysis.verdict import compare_runs, judge
 from study.analysis.verdict_words import verdict_words
 from study.config.search_config import Objective

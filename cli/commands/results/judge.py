@@ -15,7 +15,7 @@ from cli.output import number, print_json
 from study.utils.text import printable
 
 if TYPE_CHECKING:
-    from study.analysis.contrast import Contrast
+    from study.analysis.statistics.contrast import Contrast
     from study.analysis.predictions import Predictions
     from study.analysis.verdict import Comparison, Judgement
 

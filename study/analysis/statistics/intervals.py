@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from scipy.special import betaincinv, expit, logit, ndtri
 
-from study.analysis.contrast import LEVEL
+from study.analysis.statistics.contrast import LEVEL
 
 _SMALLEST_P, _LARGEST_P = 1e-12, 0.99
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.contrast import ErrorModel, total_variances
+from study.analysis.statistics.contrast import ErrorModel, total_variances
 
 Floats = NDArray[np.float64]
 

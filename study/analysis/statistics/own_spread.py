@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from study.analysis.variance_components import Runs, shared_scales
+from study.analysis.statistics.variance_components import Runs, shared_scales
 
 Floats = NDArray[np.float64]
 

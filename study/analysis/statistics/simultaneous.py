@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from study.analysis.contrast import LEVEL, Contrast, ErrorModel, linear_contrasts
-from study.analysis.own_spread import OwnSpread
+from study.analysis.statistics.contrast import LEVEL, Contrast, ErrorModel, linear_contrasts
+from study.analysis.statistics.own_spread import OwnSpread
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]

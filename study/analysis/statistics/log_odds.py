@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from study.analysis.contrast import ErrorModel, p_values, total_variances
-from study.analysis.variance_components import Runs, seed_spread
+from study.analysis.statistics.contrast import ErrorModel, p_values, total_variances
+from study.analysis.statistics.variance_components import Runs, seed_spread
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr, ndtr, ndtri
 
-from study.analysis.own_spread import OwnSpread
-from study.analysis.variance_components import Runs, SeedSpread
+from study.analysis.statistics.own_spread import OwnSpread
+from study.analysis.statistics.variance_components import Runs, SeedSpread
 
 Floats = NDArray[np.float64]
 

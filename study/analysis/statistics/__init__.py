@@ -1,0 +1,1 @@
+"""Errors of metrics that images and seeds cause, and what can be said in spite of them."""
