@@ -66,6 +66,8 @@ def calibrate(logits: Floats, labels: Ints) -> Calibration:
         temperature, note = 1.0, "not fitted: no validation image is called wrong, so any colder one would seem better"
     elif negative_log_likelihood(logits / temperature, labels) >= before:
         temperature = 1.0
+    elif temperature < COLDEST / _NEAR_THE_END:
+        note = "the coldest that is tried: its scores differ by so little that a colder one would fit better"
     elif temperature > _NEAR_THE_END * HOTTEST:
         note = f"the hottest that is tried: its scores say next to nothing about the {len(labels)} validation images"
     after = logits / temperature

@@ -48,6 +48,15 @@ def test_scores_that_say_nothing_are_called_so() -> None:
         assert "its scores say next to nothing about the 40 validation images" in fit.note
 
 
+def test_scores_that_hardly_differ_are_called_so() -> None:
+    labels = np.arange(40) % 2
+    logits = np.where(labels == 1, 1e-3, -1e-3)
+    logits[0] = 1e-3  # one mistake
+    fit = calibrate(logits, labels)
+    assert fit.temperature == pytest.approx(0.05, rel=0.01)
+    assert "a colder one would fit better" in fit.note
+
+
 @pytest.mark.parametrize("logit", [2.0, -2.0])
 def test_validation_images_of_one_class_are_no_fault(logit: float) -> None:
     fit = calibrate(np.full(6, logit), np.ones(6, np.int64))
