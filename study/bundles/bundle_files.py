@@ -69,7 +69,7 @@ def read_sums(folder: Path) -> dict[str, str]:
     """
     if not folder.is_dir():
         raise BundleError(f"a bundle is a folder that `study export-best` wrote, but {folder} is none")
-    if (folder / CONFIG).exists() and not os.path.lexists(folder / SUMS):
+    if os.path.lexists(folder / CONFIG) and not os.path.lexists(folder / SUMS):
         raise BundleError(
             f"a bundle must hold {SUMS}, but {folder / SUMS} is missing: it was lost, or `study export-best` of an "
             "earlier version wrote the bundle; export it again"
