@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 pytest_plugins = ("tracking_backends",)
+pytest.register_assert_rewrite("browser_kit")  # whichever file imports it first
 # The longest files begin first, then the folders that start processes, so that no worker is left with one when the
 # others are done.
 LONGEST = (
