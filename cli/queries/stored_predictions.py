@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from study.analysis.verdict_by_values import Basis
 
 _TOLERANCE = 1e-4
-MOST_JUDGED = 200
+MOST_JUDGED = 100
 """How many are judged: joint errors take time and memory that grow with the square of their number."""
 
 
