@@ -7,7 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.queries.ranking import Ranking
-from cli.queries.stored_predictions import NoPredictionsError, candidates_of, compare_stored
+from cli.queries.stored_predictions import (
+    NoPredictionsError,
+    candidates_of,
+    comparable_trials,
+    compare_stored,
+    describe_aside,
+)
 from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
 from study.records import TrialRecord
 
@@ -27,12 +33,16 @@ class FrontVerdict:
         on_front: of those that are on it as measured.
         candidates: how many there are.
         unknown: the noisy objectives whose error is not known, so that nobody is surely worse by them.
+        is_blurred: whether any objective is noisy.
+        aside: what else to know, as the end of a sentence.
     """
 
     may_be: tuple[int, ...]
     on_front: tuple[int, ...]
     candidates: int
     unknown: tuple[str, ...]
+    is_blurred: bool = True
+    aside: str = ""
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -42,14 +52,20 @@ class FrontVerdict:
     @property
     def text(self) -> str:
         """The verdict in words."""
+        return self._verdict + self.aside
+
+    @property
+    def _verdict(self) -> str:
         are = "is" if len(self.on_front) == 1 else "are"
-        as_measured = f"{len(self.on_front)} of {self.candidates} {are} on the front as measured"
+        as_measured = f"{len(self.on_front)} of {self.candidates:,} {are} on the front as measured"
+        if not self.is_blurred:
+            return f"{as_measured}; no objective depends on images or seeds"
         if self.unknown:
             known = " and ".join(self.unknown)
             return f"not known: {as_measured}; how much images and seeds blur {known} is not known"
-        if not self.others:
-            return f"{as_measured}, and every other is surely worse than another one in all objectives that are blurred"
-        return f"undecided: {as_measured}, and {len(self.others)} more may be on it"
+        if self.others:
+            return f"undecided: {as_measured}, and {len(self.others)} more may be on it"
+        return f"{as_measured}, and every other is surely worse than another one in all objectives that are blurred"
 
 
 def judge_front(ranking: Ranking, results: Path | None) -> FrontVerdict:
@@ -83,7 +99,10 @@ def judge_front(ranking: Ranking, results: Path | None) -> FrontVerdict:
     may_be = may_be_on_front(behind, np.array(exact).reshape(len(exact), len(candidates.keys)))
     on_front = _first_ranks(ranking)
     chosen = (key for key, is_possible in zip(candidates.keys, may_be, strict=True) if is_possible or key in on_front)
-    return FrontVerdict(tuple(chosen), on_front, len(candidates.keys), tuple(unknown))
+    aside, _ = describe_aside(ranking)
+    return FrontVerdict(
+        tuple(chosen), on_front, len(comparable_trials(ranking)[1]), tuple(unknown), bool(behind), aside
+    )
 
 
 def _mean(trials: tuple[TrialRecord, ...], metric: str) -> float:

@@ -276,6 +276,19 @@ def test_a_trial_leaves_the_front_only_if_another_is_surely_better(tmp_path: Pat
     assert judge_front(ranking, None).unknown == ("val_auc",)
 
 
+def test_a_front_says_what_was_not_judged_and_what_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [_trial(tmp_path, number, lead) for number, lead in enumerate((3.0, 2.95, 2.9, 2.85))]
+    ranking = _with_objectives(
+        _ranking([replace(trial, metrics={**trial.metrics, "parameters": 100.0}) for trial in trials])
+    )
+    monkeypatch.setattr("cli.queries.stored_predictions.MOST_JUDGED", 2)
+    text = judge_front(ranking, tmp_path).text
+    assert "1 of 4 is on the front as measured" in text
+    assert text.endswith("; only the best 2 of 4 were judged")
+    exact = replace(ranking, objective_list=ranking.objective_list[1:])
+    assert "no objective depends on images or seeds" in judge_front(exact, tmp_path).text
+
+
 def test_only_the_best_of_very_many_are_judged_and_the_verdict_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
