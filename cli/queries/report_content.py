@@ -6,7 +6,6 @@ import math
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from study.analysis.verdict import Standing
     from study.report.elements import Document
 
-MOST_JUDGED = 100
-"""Joint intervals of more take minutes; those after them are too far behind to matter."""
 MOST_PREDICTIONS = 6
 MOST_WRONG = 18
 
@@ -129,16 +126,14 @@ def study_content(
         provenance=_provenance(study),
         commands=tuple(_commands(study, chosen)),
         failures=[record for record in study.records if record.state is TrialState.FAILED],
-        notes=(*_notes(stored, entries), *study.view.notices),
+        notes=(*_notes(stored), *study.view.notices),
     )
 
 
 def _judged(ranking: Ranking, results: Path) -> tuple[StoredVerdict | None, str]:
-    """Return the verdict on the first ``MOST_JUDGED`` by stored predictions, or why there is none."""
-    rows = [row for row in ranking.rows if row.rank is not None][:MOST_JUDGED]
-    first = replace(ranking, rows=rows, configurations=ranking.configurations[:MOST_JUDGED])
+    """Return the verdict by stored predictions, or why there is none."""
     try:
-        return judge_stored(first, results), ""
+        return judge_stored(ranking, results), ""
     except NoPredictionsError as error:
         return None, str(error)
 
@@ -253,13 +248,10 @@ def _tested(study: StudyInFolder) -> Iterator[str]:
         yield f"Test images, trial {own.trial}: {', '.join(words)}; {describe_test_evaluations(study.looks, own)}."
 
 
-def _notes(stored: StoredVerdict | None, entries: Sequence[Entry]) -> Iterator[str]:
-    """Yield what to know of the verdict: what was not judged, and a level that is split over looks."""
+def _notes(stored: StoredVerdict | None) -> Iterator[str]:
+    """Yield what to know of the verdict's intervals: a level that is split over looks."""
     if stored is None:
         return
-    ranked = sum(entry.rank is not None for entry in entries)
-    if len(stored.keys) == MOST_JUDGED < ranked:
-        yield f"The best {MOST_JUDGED} of {ranked:,} were judged; those after them are too far behind to matter."
     if stored.look > 1:
         level = 100 * (1 - stored.level)
         yield f"This is look {stored.look} at growing results, so intervals called 95 % are of {level:.3g} %."
