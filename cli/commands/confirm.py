@@ -28,7 +28,9 @@ _FEWEST = 2
 def confirm(
     name: Name = None,
     top: Annotated[int, typer.Option("--top", min=2, metavar="N", help="At most so many configurations.")] = 5,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, metavar="N", help="Fresh seeds for each.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", min=2, metavar="N", help="Fresh seeds for each; of one alone nothing is known.")
+    ] = 5,
     metric: Metric = None,
     new_name: Annotated[
         str | None, typer.Option("--name", metavar="TEXT", help="Name of the new study; default: NAME-confirm.")

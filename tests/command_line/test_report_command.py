@@ -86,6 +86,17 @@ def test_markdown_links_to_the_figures_it_writes(results: Path, tmp_path: Path) 
     assert "| rank | may be | trial |" in text
 
 
+def test_the_name_of_the_file_says_the_format(results: Path, tmp_path: Path) -> None:
+    assert _report(results, tmp_path / "r.MD", "masks").startswith("# ")
+    assert _report(results, tmp_path / "r.htm", "masks").startswith("<!DOCTYPE html>")
+    assert _report(results, tmp_path / "r.txt", "masks", "--format", "markdown").startswith("# ")
+    out = tmp_path / "other.md"
+    done = commands.study("report", "masks", "--results", results, "--out", out, "--format", "html")
+    assert done.returncode == 2
+    assert "--format html and the name of --out must agree" in done.stderr
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("words", [("masks/0", "masks/1"), ("masks", "0", "1")])
 def test_two_runs_are_compared(results: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     page = _report(results, tmp_path / "r.html", *words)

@@ -38,7 +38,9 @@ Names = Annotated[
         metavar="[NAME] [A B]",
     ),
 ]
-Shape = Annotated[ReportFormat, typer.Option("--format", help="What to write.")]
+Shape = Annotated[
+    ReportFormat | None, typer.Option("--format", help="What to write; default: what --out ends with, else html.")
+]
 Out = Annotated[
     Path | None,
     typer.Option("--out", help="The file to write; default: NAME-report.html, or .md.", metavar="FILE",
@@ -54,7 +56,7 @@ Figures = Annotated[
 def report(
     names: Names = None,
     metric: Metric = None,
-    shape: Shape = ReportFormat.HTML,
+    shape: Shape = None,
     out: Out = None,
     figures: Figures = None,
     results: Results = RESULTS,
@@ -66,6 +68,7 @@ def report(
             "a report needs the trials' predictions, which are in the results folder and not on the server, so it "
             "cannot go with --tracking-uri; the report of an ended study is the artifact report.html of its run there"
         )
+    chosen = _format_of(shape, out)
     study, runs = _named(names or [])
     if runs is None:
         from cli.queries.report_content import report_document
@@ -74,7 +77,25 @@ def report(
     else:
         document = _pair_document(results, runs, metric)
     name = document.title.replace("/", "-").replace("\0", "") if runs is not None else document.title
-    _write(document, shape, out or Path(_file_name(name, shape)), figures)
+    _write(document, chosen, out or Path(_file_name(name, chosen)), figures)
+
+
+_SUFFIXES = {".html": ReportFormat.HTML, ".htm": ReportFormat.HTML, ".md": ReportFormat.MARKDOWN,
+             ".markdown": ReportFormat.MARKDOWN}  # fmt: skip
+
+
+def _format_of(asked: ReportFormat | None, out: Path | None) -> ReportFormat:
+    """Return the format that was asked for, or that the file's name tells.
+
+    Raises:
+        UsageError: both are there and differ.
+    """
+    told = None if out is None else _SUFFIXES.get(out.suffix.lower())
+    if asked is not None and told is not None and asked is not told:
+        raise UsageError(
+            f"--format {asked} and the name of --out must agree, but {out} is that of a file of {told}; leave out one"
+        )
+    return asked or told or ReportFormat.HTML
 
 
 def _named(names: Sequence[str]) -> tuple[str | None, tuple[str, str] | None]:
