@@ -26,7 +26,7 @@ from study.planning.schedule import Machine
 from study.planning.throughput import Speed
 
 if TYPE_CHECKING:
-    from study.training.dataset import TrainingData
+    from study.training.training_data import TrainingData
 
 
 STEPS = 2
@@ -155,7 +155,7 @@ def _endless(config: TrialConfig) -> TrialConfig:
 
 
 def _random_data(config: TrialConfig, image_size_px: int) -> TrainingData:
-    from study.training.dataset import TrainingData
+    from study.training.training_data import TrainingData
 
     rng = np.random.default_rng(0)
     count = STEPS * config.batch_size

@@ -21,8 +21,9 @@ from study.paths import SHIFTED_SCORES
 from study.training import device as devices
 from study.training import metrics
 from study.training.checkpoint import load_weights, stored_arrays
-from study.training.dataset import Batches, DeviceImages, LabelledImages, TrainingData
+from study.training.dataset import Batches, DeviceImages
 from study.training.models.architectures import Network, build_model, predict, to_device
+from study.training.training_data import LabelledImages, TrainingData
 
 WARM_UP = 2
 MIN_IMAGES, MAX_IMAGES, ENOUGH_S = 3, 20, 0.15

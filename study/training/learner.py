@@ -19,7 +19,6 @@ from study.training.dataset import (
     FIXED_NORMALIZATIONS,
     Batches,
     Channels,
-    TrainingData,
     augmentation_generator,
     balanced_order,
     batch_bounds,
@@ -35,6 +34,7 @@ from study.training.optimization import (
     learning_rate_factor,
     set_learning_rate,
 )
+from study.training.training_data import TrainingData
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,14 @@ from study.records import EpochMetrics, StopReason
 from study.training import checkpoint, metrics
 from study.training import device as devices
 from study.training.checkpoint import SelectedCheckpoint
-from study.training.dataset import Batches, DeviceImages, TrainingData
+from study.training.dataset import Batches, DeviceImages
 from study.training.evaluate import count_parameters, evaluate_shifted, measure_latency_ms, predict_sets, save_scores
 from study.training.frozen_features import FeatureSet, has_fixed_features
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
 from study.training.progress import TrainingProgress, find_stop_reason
+from study.training.training_data import TrainingData
 from study.training.trial_resume import read_last, save_epoch, training_identity
 
 RESIZE_WORDS: Mapping[str, str] = {

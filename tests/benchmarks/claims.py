@@ -28,9 +28,9 @@ from study.config.search_config import Objective
 from study.config.study_config import DataSpec, RotationSpec, stable_seed
 from study.data import load_data
 from study.files import write_text_atomic
-from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
 from study.training.rotation_pretraining import pretrain
 from study.training.trainer import train
+from study.training.training_data import LabelledImages, TrainingData, pixel_statistics
 
 DATA = DataSpec(image_size_px=64, count=2000)
 SEEDS = (0, 1, 2)

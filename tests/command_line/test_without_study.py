@@ -25,6 +25,14 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_driver_loads_neither_torch_nor_mlflow() -> None:
+    heavy = ("torch", "torchvision", "mlflow", "scipy.stats", "matplotlib", "sklearn")
+    loaded = "cli.run_session, study.engine.runner, study.figures.background_renderer, tracking.exporter.recorder"
+    code = f"import sys, {loaded}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
 def test_validate_prints_all_faults_with_their_places(tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(

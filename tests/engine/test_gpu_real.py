@@ -23,11 +23,11 @@ from study.engine.ray.cluster import RAY_ENVIRONMENT, plan_slots
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.paths import cache_dir
 from study.training.checkpoint import best_folder, load_weights, read_card
-from study.training.dataset import TrainingData
 from study.training.learner import make_learner
 from study.training.memory_estimate import run_sample_steps
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
+from study.training.training_data import TrainingData
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 MIB, GIB = 2**20, 2**30

@@ -22,7 +22,7 @@ from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.engine.trial_result import TrialResult, describe_failure
 from study.records import StopReason
 from study.training import trainer as loop
-from study.training.dataset import TrainingData
+from study.training.training_data import TrainingData
 
 IMAGES, LABELS = np.zeros((8, 16, 16, 3), np.uint8), np.array([0, 1] * 4)
 SHARED = SharedObjects(

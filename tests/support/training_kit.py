@@ -17,10 +17,11 @@ from torch.nn import functional
 from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.paths import LAST_CHECKPOINT, WEIGHTS
-from study.training.dataset import DeviceImages, TrainingData
+from study.training.dataset import DeviceImages
 from study.training.models import architectures
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
+from study.training.training_data import TrainingData
 
 torch.set_num_threads(1)  # the nets are too small to share, and the numbers do not depend on the machine's cores
 

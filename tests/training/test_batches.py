@@ -13,10 +13,11 @@ from training_kit import CPU, MAX_AUC, noisy_halves, run, short_trial
 
 from study.errors import DataError
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
-from study.training.dataset import DeviceImages, balanced_order, pixel_statistics
+from study.training.dataset import DeviceImages, balanced_order
 from study.training.learner import image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import build_model
 from study.training.trainer import train
+from study.training.training_data import pixel_statistics
 
 DATA = noisy_halves(train=24, val=12, size=16)
 KNOWN = {

@@ -13,8 +13,8 @@ import torch
 from training_kit import noisy_halves, numbers, run, short_trial, three_stripes
 
 from study.training import frozen_features, trainer
-from study.training.dataset import LabelledImages, TrainingData
 from study.training.models.architectures import Network
+from study.training.training_data import LabelledImages, TrainingData
 
 DATA = noisy_halves(train=48, val=24)
 SHIFTED = LabelledImages(DATA.val_images[:10] // 2, DATA.val_labels[:10])

@@ -12,7 +12,7 @@ from study.config.hyperparameters import Hyperparameters
 from study.config.study_config import DataSpec
 from study.data.sources import load_data
 from study.training import device
-from study.training.dataset import TrainingData
+from study.training.training_data import TrainingData
 
 BUILT_IN = DataSpec(count=600, fractions=(0.6, 0.4, 0.0), image_size_px=24)
 

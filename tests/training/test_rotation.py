@@ -13,11 +13,11 @@ from training_kit import CPU, MAX_AUC, short_trial
 from study.config.study_config import RotationSpec
 from study.training import rotation_pretraining as rotation
 from study.training.checkpoint import best_folder, load_weights
-from study.training.dataset import TrainingData
 from study.training.learner import make_learner
 from study.training.models.architectures import build_model
 from study.training.rotation_pretraining import PretrainedBackbone, pretrain, rotate_four_ways
 from study.training.trainer import train
+from study.training.training_data import TrainingData
 
 SETTINGS = RotationSpec(epochs=3, batch_size=8, learning_rate=1e-3)
 ONE_EPOCH = RotationSpec(epochs=1, batch_size=16, augmentation="flip")

@@ -18,10 +18,10 @@ from study.paths import SHIFTED_SCORES
 from study.records import StopReason
 from study.training import metrics, trainer
 from study.training.checkpoint import best_folder, load_weights
-from study.training.dataset import LabelledImages, TrainingData
 from study.training.evaluate import evaluate_shifted
 from study.training.models.architectures import build_model
 from study.training.trainer import TrainingTask, train, validate_logits
+from study.training.training_data import LabelledImages, TrainingData
 
 PLAIN = noisy_halves(train=16, val=12, contrast=20, size=16)
 

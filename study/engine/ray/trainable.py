@@ -19,7 +19,7 @@ from study.data.splits import image_groups, image_ids
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
 from study.engine.trial_result import TrialResult, describe_failure, is_gpu_lost
 from study.engine.weights.initial_weights import WeightsKey
-from study.training.dataset import LabelledImages, TrainingData, pixel_statistics
+from study.training.training_data import LabelledImages, TrainingData, pixel_statistics
 
 if TYPE_CHECKING:
     from study.training.progress import TrainingProgress
