@@ -26,7 +26,7 @@ from study.training.models.architectures import Network, build_model, predict, t
 from study.training.training_data import LabelledImages, TrainingData
 
 WARM_UP = 2
-MIN_IMAGES, MAX_IMAGES, ENOUGH_S = 3, 20, 0.15
+MIN_IMAGES, MAX_IMAGES, ENOUGH_S = 3, 10, 0.05
 """Images that are timed: at least and at most so many, and no more after that time."""
 
 
