@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from machine import busy_cores, commit_of, cpu_clock_s, describe_machine, processes_of_session
-from points import BATCH_SIZE, IMAGE_SIZE_PX, POINTS
+from points import BATCH_SIZE, IMAGE_SIZE_PX, POINTS, Job
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -37,7 +37,8 @@ class Run:
 
     ``wall_s`` is taken from outside, from starting the process to its exit. ``busy_cores_before`` is what other
     programs used just before; ``busy_core_s`` is what the whole machine used during the run, others included, and
-    ``steal_core_s`` what a hypervisor withheld.
+    ``steal_core_s`` what a hypervisor withheld. ``beyond_training_s`` is the time of a warm worker per trial without
+    its epochs, known of `study` only.
     """
 
     way: str
@@ -48,6 +49,7 @@ class Run:
     steal_core_s: float
     best_val_auc: float
     val_auc: list[float]
+    beyond_training_s: float | None = None
 
 
 def make_data(out: Path, count: int) -> None:
@@ -109,7 +111,8 @@ def measure(way: str, repeat: int, args: argparse.Namespace) -> Run:
     (folder / "cache").mkdir(parents=True)
     options = {"data": args.data, "results": folder / "results", "epochs": args.epochs, "limit": args.limit}
     command = [sys.executable, str(SCRIPTS[way])]
-    command += [word for key, value in (options | {"seed": repeat}).items() for word in (f"--{key}", str(value))]
+    options |= {"seed": repeat} | ({} if args.job is None else {"job": args.job})
+    command += [word for key, value in options.items() for word in (f"--{key}", str(value))]
 
     before = busy_cores()
     busy_s, steal_s = cpu_clock_s()
@@ -135,6 +138,7 @@ def measure(way: str, repeat: int, args: argparse.Namespace) -> Run:
         steal_core_s=round(steal_end_s - steal_s, 1),
         best_val_auc=max(summary["val_auc"]),
         val_auc=summary["val_auc"],
+        beyond_training_s=summary.get("beyond_training_s"),
     )
 
 
@@ -160,6 +164,9 @@ def compare(runs: list[Run]) -> dict[str, Any]:
         }
         for way, own in by_way.items()
     }
+    beyond_s = [run.beyond_training_s for run in by_way.get("study", []) if run.beyond_training_s is not None]
+    if beyond_s:
+        result["study"]["beyond_training_s"] = spread(beyond_s)
     if len(by_way) == len(SCRIPTS):
         pairs = list(zip(by_way["plain"], by_way["study"], strict=True))
         ratios = [plain.wall_s / ours.wall_s for plain, ours in pairs]
@@ -198,6 +205,8 @@ def render(report: dict[str, Any]) -> str:
             f"{way:6} median {wall['median']:.1f} s ({wall['min']:.1f} to {wall['max']:.1f}), mean AUC of the trials "
             f"{mean['median']:.4f} ({mean['min']:.4f} to {mean['max']:.4f})"
         )
+    if beyond := result.get("study", {}).get("beyond_training_s"):
+        lines.append(f"study: {beyond['median']:.2f} s a trial of a warm worker's time are not its epochs")
     if ratio := result.get("ratio_plain_to_study"):
         gain = result["val_auc_study_minus_plain"]["mean_over_points"]
         lines.append(f"plain / study: {ratio['of_medians']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})")
@@ -205,47 +214,63 @@ def render(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every comparison of the two ways takes."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3, help="runs of each way")
-    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER / "compare_ways.json")
+    parser.add_argument("--first", type=int, default=0, help="number of the first repeat, for a run in pieces")
     parser.add_argument("--data", type=Path, help="a folder with train/ and val/ instead of the built-in faces")
     parser.add_argument("--work", type=Path, default=DEFAULT_FOLDER / "work", help="where the ways write")
     parser.add_argument("--ways", nargs="+", choices=list(SCRIPTS), default=list(SCRIPTS))
-    parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--limit", type=int, default=len(POINTS), help="run only the first N points")
     parser.add_argument("--keep", action="store_true", help="keep what the ways wrote, several hundred MB a run")
-    args = parser.parse_args()
-    if args.data is None:
-        args.data = DEFAULT_FOLDER / "data"
-        make_data(args.data, IMAGES)
-    args.data, args.work = args.data.resolve(), args.work.resolve()
-    return args
+    parser.set_defaults(job=None)
+    return parser
 
 
 def main() -> None:
-    args = parse_args()
+    parser = parser_of(__doc__)
+    parser.add_argument("--out", type=Path, default=DEFAULT_FOLDER / "compare_ways.json")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--limit", type=int, default=len(POINTS), help="run only the first N points")
+    run_pairs(parser.parse_args(), Job(POINTS, IMAGE_SIZE_PX, BATCH_SIZE), DEFAULT_FOLDER / "data", IMAGES)
+
+
+def run_pairs(args: argparse.Namespace, job: Job, data: Path, images: int) -> None:
+    """Run both ways by turns, print the table and write the report.
+
+    Args:
+        args: what ``parser_of`` gives, with ``out``, ``epochs``, ``limit`` and ``job``, a file or None.
+        job: the trials.
+        data: where the built-in faces are written, unless other data are asked for.
+        images: how many of them.
+    """
+    if args.data is None:
+        args.data = data
+        make_data(args.data, images)
+    args.data, args.work = args.data.resolve(), args.work.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
     # Bring the libraries' files into memory, so that the first run is not the only one to read them from the disk.
     subprocess.run([sys.executable, "-c", "import mlflow, optuna, ray.tune, sklearn.metrics, torchvision"], check=True)
 
     runs: list[Run] = []
-    for repeat in range(args.repeats):
+    for repeat in range(args.first, args.first + args.repeats):
         # Change who goes first, so that a drift of the machine favours nobody.
         for way in args.ways if repeat % 2 == 0 else args.ways[::-1]:
             runs.append(measure(way, repeat, args))
             print(f"{way} {repeat}: {runs[-1].wall_s:.1f} s", file=sys.stderr, flush=True)
 
+    if args.first:  # the last piece sums up those before it
+        runs = [Run(**run) for run in json.loads(args.out.read_text())["runs"]] + runs
     report = {
         "machine": describe_machine(),
         "commit": commit_of(ROOT),
         "settings": {
             "trials": args.limit,
             "epochs": args.epochs,
-            "image_size_px": IMAGE_SIZE_PX,
-            "batch_size": BATCH_SIZE,
+            "image_size_px": job.image_size_px,
+            "batch_size": job.batch_size,
             "images": count_images(args.data),
-            "points": POINTS[: args.limit],
+            "points": job.points[: args.limit],
         },
         "runs": [asdict(run) for run in runs],
         "result": compare(runs),

@@ -14,7 +14,7 @@ from pathlib import Path
 import mlflow
 import ray
 import torch
-from points import BATCH_SIZE, IMAGE_SIZE_PX, POINTS
+from points import Job, read_job
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from ray.tune.search.optuna import OptunaSearch
@@ -26,18 +26,18 @@ from torchvision import datasets, models, transforms
 EXPERIMENT = "plain_way"
 
 
-def make_loaders(data_dir, loader_workers):
+def make_loaders(data_dir, size_px, batch_size, loader_workers):
     transform = transforms.Compose(
         [
-            transforms.Resize((IMAGE_SIZE_PX, IMAGE_SIZE_PX)),
+            transforms.Resize((size_px, size_px)),
             transforms.ToTensor(),
             transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
     )
     train_set = datasets.ImageFolder(Path(data_dir) / "train", transform)
     val_set = datasets.ImageFolder(Path(data_dir) / "val", transform)
-    train_loader = DataLoader(train_set, batch_size=BATCH_SIZE, shuffle=True, num_workers=loader_workers)
-    val_loader = DataLoader(val_set, batch_size=BATCH_SIZE, shuffle=False, num_workers=loader_workers)
+    train_loader = DataLoader(train_set, batch_size=batch_size, shuffle=True, num_workers=loader_workers)
+    val_loader = DataLoader(val_set, batch_size=batch_size, shuffle=False, num_workers=loader_workers)
     return train_loader, val_loader
 
 
@@ -74,14 +74,17 @@ def validate(model, loader, criterion):
     }
 
 
-def train(config, data_dir, epochs, loader_workers, seed):
+def make_model(depth):
+    blocks = {10: [1, 1, 1, 1], 18: [2, 2, 2, 2]}[depth]
+    return models.ResNet(models.resnet.BasicBlock, blocks, num_classes=1)
+
+
+def train(config, data_dir, size_px, batch_size, epochs, loader_workers, seed):
     torch.manual_seed(seed)
-    if config["depth"] != 18:
-        raise ValueError(f"`depth == 18` must hold here, but got ({config['depth']=})")
-    model = models.resnet18(weights=None, num_classes=1)
+    model = make_model(config["depth"])
     criterion = nn.BCEWithLogitsLoss()
     optimizer = make_optimizer(config, model)
-    train_loader, val_loader = make_loaders(data_dir, loader_workers)
+    train_loader, val_loader = make_loaders(data_dir, size_px, batch_size, loader_workers)
 
     for epoch in range(epochs):
         metrics = train_one_epoch(model, train_loader, criterion, optimizer)
@@ -93,28 +96,34 @@ def train(config, data_dir, epochs, loader_workers, seed):
 
 
 def search_space(trial):
-    trial.suggest_categorical("depth", [18])
+    trial.suggest_categorical("depth", [10, 18])
     optimizer = trial.suggest_categorical("optimizer", ["sgd", "adam"])
     trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
     if optimizer == "sgd":
         trial.suggest_float("momentum", 0.0, 0.99)
 
 
-def make_tuner(args, points):
+def make_tuner(args, job: Job):
     tracking_uri = f"sqlite:///{args.results / 'mlflow.db'}"
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.create_experiment(EXPERIMENT, artifact_location=(args.results / "mlartifacts").as_uri())
 
     trainable = tune.with_parameters(
-        train, data_dir=str(args.data), epochs=args.epochs, loader_workers=args.loader_workers, seed=args.seed
+        train,
+        data_dir=str(args.data),
+        size_px=job.image_size_px,
+        batch_size=job.batch_size,
+        epochs=args.epochs,
+        loader_workers=args.loader_workers,
+        seed=args.seed,
     )
     return tune.Tuner(
         tune.with_resources(trainable, {"cpu": 1}),
         tune_config=tune.TuneConfig(
             metric="val_auc",
             mode="max",
-            num_samples=len(points),
-            search_alg=OptunaSearch(space=search_space, metric="val_auc", mode="max", points_to_evaluate=points),
+            num_samples=len(job.points),
+            search_alg=OptunaSearch(space=search_space, metric="val_auc", mode="max", points_to_evaluate=job.points),
         ),
         run_config=tune.RunConfig(
             name=EXPERIMENT,
@@ -131,7 +140,8 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and val/, one folder per class")
     parser.add_argument("--results", type=Path, required=True, help="an empty or missing folder")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--limit", type=int, default=len(POINTS), help="run only the first N points")
+    parser.add_argument("--limit", type=int, help="run only the first N points")
+    parser.add_argument("--job", type=Path, help="other points, as JSON")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--loader-workers", type=int, default=2, help="data loader processes per trial")
     args = parser.parse_args()
@@ -140,10 +150,10 @@ def main():
 
     # "local": never join a cluster that happens to run on this machine.
     ray.init(address="local", num_cpus=2)
-    points = POINTS[: args.limit]
-    results = make_tuner(args, points).fit()
+    job = read_job(args.job, args.limit)
+    results = make_tuner(args, job).fit()
     if results.errors:
-        raise SystemExit(f"{len(results.errors)} of {len(points)} trials failed, first: {results.errors[0]}")
+        raise SystemExit(f"{len(results.errors)} of {len(job.points)} trials failed, first: {results.errors[0]}")
 
     val_auc = [float(result.metrics_dataframe["val_auc"].max()) for result in results]
     ray.shutdown()

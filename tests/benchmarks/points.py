@@ -1,5 +1,8 @@
-"""The fixed list of trials that both ways of the wall-clock comparison run; plain data."""
+"""The fixed list of trials that both ways of a wall-clock comparison run; plain data."""
 
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 # Three step sizes for each optimizer: about right, cautious and bold. Momentum exists for SGD alone.
@@ -14,3 +17,22 @@ POINTS: list[dict[str, Any]] = [
 
 IMAGE_SIZE_PX = 64
 BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trials and what they have in common."""
+
+    points: list[dict[str, Any]]
+    image_size_px: int
+    batch_size: int
+
+    def write(self, file: Path) -> None:
+        """Write the job for `--job`."""
+        file.write_text(json.dumps(asdict(self)))
+
+
+def read_job(file: Path | None, limit: int | None) -> Job:
+    """Return the job of a file, or the six points above; the first so many points of it."""
+    job = Job(POINTS, IMAGE_SIZE_PX, BATCH_SIZE) if file is None else Job(**json.loads(file.read_text()))
+    return Job(job.points[:limit], job.image_size_px, job.batch_size)
