@@ -62,13 +62,14 @@ class ServiceMetrics:
 
     def __init__(self) -> None:
         self.requests = Counter("study_requests_total", "Answered requests to /predict by HTTP status.", "status")
+        self.refused = Counter("study_refused_total", "Refused connections by what were too many.", "what")
         self.seconds = Histogram("study_request_seconds", "Time from a request to its answer.", SECONDS)
         self.predictions = Counter("study_predictions_total", "Predictions by class.", "class")
         self.batches = Histogram("study_batch_pictures", "Pictures that were classified at once.", BATCHES)
 
     def text(self, gauges: Mapping[str, tuple[str, float]]) -> str:
         """Return all metrics; ``gauges`` are (help, value) by name."""
-        lines = [line for metric in (self.requests, self.seconds, self.predictions, self.batches)
+        lines = [line for metric in (self.requests, self.refused, self.seconds, self.predictions, self.batches)
                  for line in metric.lines()]  # fmt: skip
         for name, (text, value) in gauges.items():
             lines += [*_head(name, text, "gauge"), sample(name, {}, value)]

@@ -208,6 +208,41 @@ def test_80_slow_clients_neither_stay_nor_keep_others_out() -> None:
         assert running.predict(picture(200))[0] == 200
 
 
+def test_connections_over_the_limit_are_told_to_come_back() -> None:
+    body = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx"
+    limits = Limits(answer_s=3, head_s=3, drain_s=3, connections=60)
+    with served(Brightness(), limits) as running, slow_clients(running.port, 59, body):
+        kept = running.connect()
+        kept.request("POST", "/predict", picture(200))
+        response = kept.getresponse()
+        assert (response.status, bool(response.read())) == (200, True)
+        with slow_clients(running.port, 20, b"P") as in_head:
+            response, answer = running.request("POST", "/predict", picture(200, "BMP", (500, 500)))
+            assert (response.status, response.headers["Retry-After"], response.headers["Connection"]) == (
+                503, "2", "close",
+            )  # fmt: skip
+            assert "60 connections are open, as many as may be" in json.loads(answer)["error"]
+            assert running.request("GET", "/health")[0].status == 200
+            kept.request("POST", "/predict", picture(200))  # one that was there before is served on
+            assert kept.getresponse().status == 200
+            kept.close()
+            assert {all_of(client) for client in in_head} == {b""}
+        assert running.predict(picture(200))[0] == 200  # the slow ones are gone
+        metrics = running.request("GET", "/metrics")[1].decode()
+        assert 'study_refused_total{what="connections"} 22' in metrics
+
+
+def test_connections_far_over_the_limit_are_closed_at_once() -> None:
+    limits = Limits(answer_s=60, head_s=60, drain_s=3, connections=2)
+    with served(Brightness(), limits) as running, slow_clients(running.port, 80, b"") as silent:
+        started_s = time.monotonic()
+        assert [all_of(client) for client in silent[-10:]] == [b""] * 10
+        assert time.monotonic() - started_s < 30  # not after the limit for a head
+        for client in silent[2:]:
+            client.close()
+        assert running.request("POST", "/predict", picture(200))[0].status == 503
+
+
 def test_a_client_that_dribbles_is_not_waited_for() -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
     with served(Brightness(), HURRIED) as running, slow_clients(running.port, 1, head) as (client,):

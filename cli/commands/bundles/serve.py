@@ -19,10 +19,13 @@ def serve(
     queue: Annotated[
         int, typer.Option("--queue", min=1, help="Pictures that may wait; more are answered by 503.", metavar="N")
     ] = 64,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, help="Clients at the same time; more get 503.", metavar="N")
+    ] = 256,
 ) -> None:
     """Answer pictures that are sent to /predict; /docs says how. Ctrl-C and SIGTERM end it within 10 s."""
     from study.bundles import OnnxClassifier
-    from study.inference.server import make_server, open_socket
+    from study.inference.server import Limits, make_server, open_socket
     from study.inference.service import InferenceService
 
     classifier = OnnxClassifier.open(bundle)
@@ -34,7 +37,7 @@ def serve(
         # uvicorn raises the signal that ended it again, for the handler of before.
         before = signal.signal(signal.SIGTERM, lambda *_: None)
         try:
-            make_server(service, name).run(sockets=[listening])
+            make_server(service, name, Limits(connections=connections)).run(sockets=[listening])
         except KeyboardInterrupt:
             pass
         finally:
