@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +29,10 @@ SUFFIXES = frozenset({
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", *[".avif"] * HAS_AVIF,
     *(HEIF_SUFFIXES if HAS_HEIF else ()),
 })  # fmt: skip
+MAX_FILE_BYTES = 512 * 2**20
+"""As many as the largest picture that Pillow takes has without compression, with 16 bit of red, green and blue."""
+_PEEKED_BYTES = 16 * 2**20
+"""Of files larger than this the head is read first, so that nothing that is no picture is read whole."""
 DARK_MAX = 64
 """Of 255: what 14 bits in a picture of 16 bit come to, and as much as none of them may exceed to be called dark."""
 BACKGROUND = (255, 255, 255, 255)
@@ -92,22 +98,38 @@ def read_photo(source: Path | bytes) -> npt.NDArray[np.uint8]:
         DataError: the picture cannot be read; the message is the reason, without the path.
     """
     contents = _read(source)
-    with _reasons(), _open(contents) as image:
+    with _reasons(), _open(io.BytesIO(contents)) as image:
         image.load()
         upright = _set_upright(_flatten(image), _orientation(image))
         return np.array(upright.convert("RGB"), np.uint8)
 
 
 def _read(source: Path | bytes) -> bytes:
-    try:
-        contents = source if isinstance(source, bytes) else source.read_bytes()
-    except OSError as exc:
-        raise DataError(exc.strerror or str(exc)) from exc
+    contents = source if isinstance(source, bytes) else _read_file(source)
     if not contents:
         raise DataError("the file is empty")
     if contents.startswith(b"version https://git-lfs"):
         raise DataError("a Git LFS pointer, not the picture itself; get it with `git lfs pull`")
     return contents
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe waits for who writes into it
+            raise DataError("a folder, pipe or device, not a file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise DataError(
+                    f"the file of a picture must have at most {MAX_FILE_BYTES // 10**6} MB, but has {size // 10**6}"
+                )
+            if size > _PEEKED_BYTES:
+                with _reasons(), _open(file):
+                    pass
+                file.seek(0)
+            return file.read(size)
+    except OSError as exc:
+        raise DataError(exc.strerror or str(exc)) from exc
 
 
 def stored_size_px(contents: bytes) -> tuple[int, int]:
@@ -153,15 +175,15 @@ def quiet_pillow() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
-def _open(contents: bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(contents), formats=FORMATS)
+def _open(file: IO[bytes]) -> Image.Image:
+    image = Image.open(file, formats=FORMATS)
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise Image.DecompressionBombError
     return image
 
 
 def _decode(contents: bytes, size_px: int, resize: Resize) -> Picture:
-    with _open(contents) as image:
+    with _open(io.BytesIO(contents)) as image:
         width, height = _inner_size(image.size, size_px) if resize == "pad" else (size_px, size_px)
         stored, is_wide = image.size, _is_wide(image)
         # JPEG only: decode at 1/2, 1/4 or 1/8, both sides staying at least twice what they become.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -91,8 +90,6 @@ def predict_faces(
     def predict(numbered: tuple[int, Path], detector: FaceDetector) -> list[FacePrediction]:
         number, path = numbered
         try:
-            if os.path.exists(path) and not os.path.isfile(path):  # Path.exists raises without permission
-                raise DataError("a folder, pipe or device, not a file")
             photo_faces = read_faces(path, size_px, framing, detector, detect=detect, resize=resize)
         except DataError as error:
             return [FacePrediction(Prediction(None, reason=str(error)), None, "unreadable")]

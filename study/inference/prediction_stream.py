@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -58,8 +57,6 @@ def _predict_batch(classifier: Classifier, paths: list[Path]) -> list[Prediction
     reasons: list[str | None] = []
     for path in paths:
         try:
-            if os.path.exists(path) and not os.path.isfile(path):  # Path.exists raises without permission
-                raise DataError("a folder, pipe or device, not a file")
             images.append(classifier.preprocess(path))
             reasons.append(None)
         except DataError as error:

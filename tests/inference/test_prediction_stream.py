@@ -45,13 +45,27 @@ def test_a_file_that_cannot_be_read_has_the_reason(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(each)
     os.mkfifo(tmp_path / "pipe.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
-    more = [tmp_path / "missing.png", tmp_path, tmp_path / "pipe.png", tmp_path / "device.png"]
+    for name, size, start in (("huge.jpg", 2**31, picture(9, "JPEG")), ("zeros.jpg", 2**28, b"")):
+        (tmp_path / name).write_bytes(start)
+        os.truncate(tmp_path / name, size)
+    named = ("missing.png", "", "pipe.png", "device.png", "huge.jpg", "zeros.jpg")
+    more = [tmp_path / name for name in named]
     paths = [*(tmp_path / name for name in contents), *more]
     predictions = list(predict_files(Brightness(), paths))
     assert predictions[0].label == 1
     reasons = [each.reason for each in predictions[1:]]
     assert all(each.label is None and not each.probabilities for each in predictions[1:])
-    laws = ["formats", "empty", "formats", "damaged", "bomb", "No such", *["pipe or device"] * 3]
+    laws = [
+        "formats",
+        "empty",
+        "formats",
+        "damaged",
+        "bomb",
+        "No such",
+        *["pipe or device"] * 3,
+        "at most 536 MB, but has",
+    ]
+    laws.append("formats")
     for reason, law in zip(reasons, laws, strict=True):
         assert law in reason
 
