@@ -102,17 +102,16 @@ def mask_folder(
         return _paint(photo, detector, size_px, framing, wish, splits)
 
     rows: list[FaceRow] = []
-    unused = set(discard)
+    discarded = _Discarded(discard)
     try:
         with staged_folder(out) as staging:
             for of_photo in for_each_photo(photos, paint, workers):
                 for row, contents in of_photo:
-                    names = {row.file, row.file.removesuffix(".jpg"), PurePosixPath(row.file).name} & set(discard)
-                    unused -= names
-                    rows.append(replace(row, file="", status="discarded", reason=row.file) if names else row)
+                    leaves_out = row.file and discarded.names(row.file)
+                    rows.append(replace(row, file="", status="discarded", reason=row.file) if leaves_out else row)
                     if rows[-1].file:
                         write_picture(staging / row.file, contents)
-            _require_used(unused)
+            discarded.require_clear()
             sheets = _write_sheets(staging, rows)
             write_table(staging, rows)
             write_framing(staging, replace(framing, masks="drawn"))
@@ -201,10 +200,37 @@ def _write_sheets(folder: Path, rows: Sequence[FaceRow]) -> list[Path]:
     return paths
 
 
-def _require_used(unused: Collection[str]) -> None:
-    if unused:
-        shown = ", ".join(map(printable, sorted(unused)[:SHOWN]))
-        raise DataError(
-            f"every line of the file of --discard must be a file that would be written, as {UNMASKED}/anna-1.jpg, but "
-            f"{len(unused)} are not: {shown}; correct them, nothing was written"
-        )
+class _Discarded:
+    """The lines of the file of --discard, and the files that each names, by their places or their names alone."""
+
+    def __init__(self, lines: Collection[str]) -> None:
+        self._files: dict[str, list[str]] = {line: [] for line in lines}
+
+    def names(self, file: str) -> bool:
+        """Return whether a line names a file, as the table, the contact sheets or a file manager show it."""
+        ways = {shown.removesuffix(end) for shown in (file, printable(file)) for end in ("", ".jpg")}
+        ways |= {PurePosixPath(way).name for way in ways}
+        named = ways & self._files.keys()
+        for line in named:
+            self._files[line].append(file)
+        return bool(named)
+
+    def require_clear(self) -> None:
+        """Check that every line named one file.
+
+        Raises:
+            DataError: one named none, or several.
+        """
+        if unused := sorted(line for line, files in self._files.items() if not files):
+            raise DataError(
+                f"every line of the file of --discard must be a file that would be written, as {UNMASKED}/anna-1.jpg, "
+                f"but {len(unused)} are not: {', '.join(map(printable, unused[:SHOWN]))}; correct them, nothing was "
+                "written"
+            )
+        if several := [line for line, files in self._files.items() if len(files) > 1]:
+            files = self._files[several[0]]
+            more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+            raise DataError(
+                f"every line of the file of --discard must name one file, but {printable(several[0])} is "
+                f"{', '.join(map(printable, files[:SHOWN]))}{more}; name the one with its folder, nothing was written"
+            )

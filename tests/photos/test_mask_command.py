@@ -107,6 +107,17 @@ def test_a_discarded_picture_is_left_out_and_changes_no_other(photos: Path, mask
     assert not (tmp_path / "again").exists()
 
 
+def test_a_name_of_several_pictures_discards_none(photos: Path, masked: Path, tmp_path: Path) -> None:
+    both = sorted(name for name in contents(masked) if name.endswith("/person_0-1.jpg"))
+    assert len(both) == 2
+    for line in ("person_0-1.jpg", "person_0-1"):
+        (tmp_path / "bad.txt").write_text(line)
+        error = study_error("data", "mask", photos, tmp_path / "out", "--discard", tmp_path / "bad.txt", "--size", 64,
+                            "--fit", "proper=0.5,nose=0.25,chin=0.25")  # fmt: skip
+        assert f"must name one file, but {line} is {both[0]}, {both[1]}; name the one with its folder" in error
+        assert not (tmp_path / "out").exists()
+
+
 def test_splits_stay_above_the_classes(tmp_path: Path) -> None:
     for split in ("train", "val"):
         save(portrait(0), tmp_path / "photos" / split / "anna" / "1.png")
