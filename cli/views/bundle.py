@@ -25,7 +25,7 @@ def format_table(checks: Sequence[FormatCheck]) -> TableModel:
             Column("changed", [check.flipped for check in checks], right=True, text=_share),
             Column("result", [check.fault or "ok" for check in checks], folds=True),
         ],
-        ["milliseconds of one thread; changed: share of decisions that differ from the checkpoint's"],
+        ["milliseconds of CPU time, one thread; changed: share of decisions that differ from the checkpoint's"],
     )
 
 

@@ -51,8 +51,8 @@ class Reference:
 class FormatCheck:
     """One format, compared and timed; ``fault`` says why it is not as good as the checkpoint, None where it is.
 
-    ``flipped`` is the share of decisions that differ, ``auc_drop`` None where AUC is not known. Latencies are of one
-    thread. ``probe`` are the logits of those images that have none in the reference.
+    ``flipped`` is the share of decisions that differ, ``auc_drop`` None where AUC is not known. Latencies are CPU
+    time of one thread. ``probe`` are the logits of those images that have none in the reference.
     """
 
     format: str
