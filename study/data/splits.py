@@ -17,13 +17,18 @@ from study.errors import DataError
 from study.utils.text import printable
 
 EXAMPLES = 3
-WAY_OUT = "correct data.group_by"
+GROUP_BY = "data.group_by"
 
 _Counts = npt.NDArray[np.float64]
 
 
-def group_keys(names: Sequence[str], pattern: str) -> dict[str, str]:
+def group_keys(names: Sequence[str], pattern: str, setting: str = GROUP_BY) -> dict[str, str]:
     """Return the group key of each name: the first group of the match, or all of it where there is none.
+
+    Args:
+        names: paths of files.
+        pattern: a regular expression.
+        setting: where it was given, for errors.
 
     Raises:
         DataError: the pattern is no regular expression, or some names have no key.
@@ -32,15 +37,15 @@ def group_keys(names: Sequence[str], pattern: str) -> dict[str, str]:
         search = re.compile(pattern).search
     except (re.error, OverflowError, RecursionError) as exc:
         raise DataError(
-            f"data.group_by must be a regular expression, but {pattern!r} is not: {exc}; {WAY_OUT}"
+            f"{setting} must be a regular expression, but {pattern!r} is not: {exc}; correct {setting}"
         ) from exc
     matches = {name: search(name) for name in names}
     keys = {name: match[1] if match.re.groups else match[0] for name, match in matches.items() if match is not None}
     if keyless := [name for name in names if not keys.get(name)]:
         shown = ", ".join(map(printable, keyless[:EXAMPLES]))
         raise DataError(
-            f"data.group_by must find a group in every file's path, but {pattern!r} finds none in {len(keyless)} of "
-            f"{len(names)}: {shown}; {WAY_OUT} or move the files out"
+            f"{setting} must find a group in every file's path, but {pattern!r} finds none in {len(keyless)} of "
+            f"{len(names)}: {shown}; correct {setting} or move the files out"
         )
     return keys
 

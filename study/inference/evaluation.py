@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
-from study.analysis.statistics.contrast import Contrast
+from study.analysis.statistics.contrast import LEVEL, Contrast
 from study.analysis.statistics.influence import Influence, influence
 from study.analysis.statistics.intervals import fraction_interval
 from study.analysis.verdict import Comparison, compare_runs
@@ -36,12 +37,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Scored:
-    """Predictions of labelled pictures: probabilities [N, K], predicted classes [N] and true ones [N]."""
+    """Predictions of labelled pictures: probabilities [N, K], predicted classes [N] and true ones [N].
+
+    ``groups`` [N] are equal for pictures that belong together; None where each stands for itself.
+    """
 
     probabilities: Floats
     predicted: Ints
     labels: Ints
     classes: tuple[str, ...]
+    groups: Ints | None = None
 
     @property
     def right(self) -> NDArray[np.bool_]:
@@ -76,21 +81,21 @@ class Scored:
 def estimates(scored: Scored) -> list[Estimate]:
     """Return the metrics that the pictures admit.
 
-    Accuracy, recall and precision are fractions, whose intervals are exact. Precision, the AUC and
-    means over classes need pictures of every class. There is at least one picture.
+    Accuracy, recall and precision are fractions, whose intervals are exact, with groups by the effective number of
+    pictures. Precision, the AUC and means over classes need pictures of every class. There is at least one picture.
     """
-    counts, right = scored.confusion, scored.right
-    rows = [_fraction("accuracy", int(right.sum()), len(right))]
+    right = scored.right
+    rows = [_fraction("accuracy", scored, np.ones(len(right), np.bool_))]
     if not scored.missing:
         rows.append(_by_images("macro_recall", scored, decided=True))
         rows.append(_by_images("auc", scored, decided=False))
         rows.append(_by_images("macro_f1", scored, decided=True))
     for k, name in enumerate(scored.classes):
-        hits, present, called = int(counts[k, k]), int(counts[k].sum()), int(counts[:, k].sum())
-        if present:
-            rows.append(_fraction(f"recall.{name}", hits, present))
-        if called and not scored.missing:
-            rows.append(_fraction(f"precision.{name}", hits, called))
+        present, called = scored.labels == k, scored.predicted == k
+        if present.any():
+            rows.append(_fraction(f"recall.{name}", scored, present))
+        if called.any() and not scored.missing:
+            rows.append(_fraction(f"precision.{name}", scored, called))
     rows.append(_by_images("loss", scored, decided=False))
     likeliest = scored.probabilities.argmax(axis=1)  # whatever the threshold, as in val_ece
     error = calibrate(scored.probabilities.max(axis=1), likeliest == scored.labels).error
@@ -98,9 +103,40 @@ def estimates(scored: Scored) -> list[Estimate]:
     return rows
 
 
-def _fraction(name: str, hits: int, images: int) -> Estimate:
-    low, high = fraction_interval(hits, images)
+def _fraction(name: str, scored: Scored, counted: NDArray[np.bool_]) -> Estimate:
+    """Return how many of the counted pictures are right."""
+    right = scored.right[counted]
+    hits, images = int(right.sum()), len(right)
+    trials = float(images) if scored.groups is None else effective_pictures(right, scored.groups[counted])
+    low, high = fraction_interval(hits / images * trials, trials)
     return Estimate(name, hits / images, low, high, hits, images)
+
+
+def effective_pictures(right: NDArray[np.bool_], groups: Ints) -> float:
+    """Return how many independent pictures would tell a fraction as well as these; 0 where one group holds all.
+
+    Args:
+        right: [N], what is counted.
+        groups: [N], equal for pictures that belong together.
+
+    Source: Korn & Graubard 1998, with the variance of the ratio between groups; where all are right, or none, a group
+        counts as one picture.
+    """
+    _, of_group = np.unique(groups, return_inverse=True)
+    sizes, images = np.bincount(of_group), len(right)
+    count = len(sizes)
+    if count < 2:
+        return 0.0
+    if count == images:
+        return float(images)
+    share = right.mean()
+    if share in (0, 1):
+        return float(count)
+    residuals = np.bincount(of_group, weights=right) - share * sizes
+    variance = count / (count - 1) * float((residuals**2).sum()) / images**2
+    trials = share * (1 - share) / variance if variance > 0 else math.inf
+    fewer = (stdtrit(images - 1, 1 - LEVEL / 2) / stdtrit(count - 1, 1 - LEVEL / 2)) ** 2
+    return float(min(trials * fewer, images))
 
 
 def _by_images(metric: str, scored: Scored, *, decided: bool) -> Estimate:
@@ -113,8 +149,18 @@ def _by_images(metric: str, scored: Scored, *, decided: bool) -> Estimate:
 
 def _comparison(metric: str, scored: Sequence[Scored], *, decided: bool) -> Comparison:
     scores = np.stack([each.decisions if decided else each.scores for each in scored])
-    values: Influence = influence(metric, scores, scored[0].labels, None, scored[0].classes)
+    groups = scored[0].groups
+    values: Influence = influence(metric, scores, scored[0].labels, groups, scored[0].classes)
+    if groups is not None and values.known:
+        share = min(effective_pictures(each.right, groups) for each in scored) / len(groups)
+        values = _counted_by_groups(values, share)
     return compare_runs(metric, values, np.arange(len(scored)), np.zeros(len(scored), np.int64))
+
+
+def _counted_by_groups(values: Influence, share: float) -> Influence:
+    """Return an influence whose pictures count for this share of what they would count by themselves."""
+    ranked = tuple((max(1, round(one * share)), max(1, round(others * share))) for one, others in values.ranked)
+    return replace(values, trials=values.trials * share, ranked=ranked)
 
 
 @dataclass(frozen=True)
@@ -132,7 +178,8 @@ class PairedDifference:
 def compare(first: Scored, second: Scored) -> list[PairedDifference]:
     """Compare two bundles on the same pictures.
 
-    Accuracy and recall by McNemar's test in its mid-p form with the interval of Bonett and Price; the AUC by DeLong.
+    Accuracy and recall by McNemar's test in its mid-p form with the interval of Bonett and Price, the AUC by DeLong;
+    with groups all of them by how the groups differ.
 
     Args:
         first: its labels and classes are those of the second.

@@ -61,6 +61,7 @@ class Evaluation:
         rival: what it is compared with, or None.
         way: what the predictions are called beside those of the rival; empty for the bundle's name.
         whole: why pictures were taken whole though faces were looked for, by their names.
+        groups: how many groups of pictures that belong together there are; None where each stands for itself.
     """
 
     bundle: str
@@ -74,6 +75,7 @@ class Evaluation:
     rival: Rival | None = None
     way: str = ""
     whole: Mapping[str, str] = field(default_factory=dict)
+    groups: int | None = None
 
     @property
     def first(self) -> str:
@@ -107,11 +109,15 @@ def _header(evaluation: Evaluation, title: str) -> str:
         f"{scored.classes[1]} where its probability is above {evaluation.threshold:.4g}"
     )  # fmt: skip
     notes = "".join(f'<p class="note">{_text(note)}</p>' for note in evaluation.notes)
+    ways = "those of fractions by Clopper and Pearson, the others by how the pictures vary"
+    if evaluation.groups is not None:
+        ways = f"by how {evaluation.groups} groups of pictures vary, those of fractions by Korn and Graubard"
+    alike = "pictures" if evaluation.groups is None else "groups"
     return (
         f"<header><h1>{_text(title)}</h1><p><b>{accuracy.hits} of {accuracy.images} pictures right: "
         f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})</b></p>"
-        f"<p class='note'>Predicted is {_text(rule)}. Intervals are of 95 %, those of fractions by Clopper and "
-        "Pearson, the others by how the pictures vary; they hold for pictures like these, taken independently.</p>"
+        f"<p class='note'>Predicted is {_text(rule)}. Intervals are of 95 %, {ways}; they hold for {alike} like these, "
+        "taken independently.</p>"
         f"{notes}{_metric_table(evaluation.metrics)}</header>"
     )
 
@@ -157,11 +163,14 @@ def _rival_table(evaluation: Evaluation) -> str:
         for row in rival.rows
     )
     heads = [evaluation.first, rival.name, "difference", "95 %", "p", "right alone"]
+    ways = "Accuracy and recall by McNemar's test (mid-p) with the interval of Bonett and Price, AUC by DeLong."
+    if evaluation.groups is not None:
+        ways = f"Tests and intervals by how {evaluation.groups} groups of pictures differ."
     return (
         f'<section class="wide" id="against"><h2>{_text(evaluation.first)} against {_text(rival.name)}</h2>'
         f"<p><b>Which is better? {_text(verdict(rival.rows, evaluation.first, rival.name))}</b></p>"
-        '<p class="note">The same pictures for both. Accuracy and recall by McNemar\'s test (mid-p) with the interval '
-        "of Bonett and Price, AUC by DeLong. Each row answers for itself; the first is the one to go by.</p>"
+        f'<p class="note">The same pictures for both. {ways} Each row answers for itself; the first is the one to go '
+        "by.</p>"
         f'<table class="plain"><tr><th>metric</th>{"".join(f"<th class=n>{_text(head)}</th>" for head in heads)}</tr>'
         f"{rows}</table><h3>{_text(rival.name)} alone</h3>{_metric_table(rival.metrics)}</section>"
     )

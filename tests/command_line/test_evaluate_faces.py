@@ -50,6 +50,40 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_pictures_of_one_photograph_count_once(bundle: Path, tmp_path: Path) -> None:
+    rows = []
+    for at in range(20):
+        for name, level in (("dark", 30), ("bright", (60, 220)[at % 5 > 0])):
+            save(np.full((SIZE, SIZE, 3), level + at, np.uint8), tmp_path / "all" / name / f"{at:02d}-1.png")
+            rows.append(f"{at:02d}.jpg,{name}/{at:02d}-1.png\n")
+    page = ("--out", tmp_path / "page.html")
+    alone = study_json("evaluate", bundle, tmp_path / "all", *page)
+    assert alone["groups"] is None
+    assert "groups" not in (tmp_path / "page.html").read_text().partition("<script")[0]
+    (tmp_path / "all" / "faces.csv").write_text("source,file\n" + "".join(rows))
+    grouped = study_json("evaluate", bundle, tmp_path / "all", *page)
+    assert (grouped["groups"], grouped["pictures"]) == (20, 40)
+    assert grouped["metrics"]["accuracy"]["value"] == alone["metrics"]["accuracy"]["value"] == 0.9
+    wide = grouped["metrics"]["recall.dark"]
+    assert wide == alone["metrics"]["recall.dark"]  # each photograph has one dark picture
+    note = (
+        "intervals count 20 groups, not 40 pictures: pictures belong together by the photographs that faces.csv names"
+    )
+    assert note in grouped["notes"]
+    assert "by how 20 groups of pictures vary" in (tmp_path / "page.html").read_text()
+    assert note in study_stdout("evaluate", bundle, tmp_path / "all", *page)
+    named = study_json("evaluate", bundle, tmp_path / "all", *page, "--group-by", r"/(\d)")
+    assert named["groups"] == 2
+    assert "by --group-by" in " ".join(named["notes"])
+    error = study_error("evaluate", bundle, tmp_path / "all", *page, "--group-by", "nobody")
+    assert "--group-by must find a group in every file's path, but 'nobody' finds none in 40 of 40" in error
+    (tmp_path / "all" / "faces.csv").write_text("no,table\n1,2\n")
+    assert study_json("evaluate", bundle, tmp_path / "all", *page)["groups"] is None
+    (tmp_path / "all").rename(tmp_path / "val")
+    (tmp_path / "faces.csv").write_text("source,file\n" + "".join(row.replace(",", ",val/") for row in rows))
+    assert study_json("evaluate", bundle, tmp_path / "val", *page)["groups"] == 20
+
+
 def largest(path: Path, detector: FaceDetector) -> np.ndarray:
     return read_faces(path, SIZE, FRAMING, detector).images[0]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 from sklearn.metrics import f1_score, recall_score, roc_auc_score
 
-from study.inference.evaluation import Scored, compare, estimates, reorder, verdict
+from study.inference.evaluation import Scored, compare, effective_pictures, estimates, reorder, verdict
 from study.inference.evaluation_page import Evaluation, Rival, evaluation_page
 from study.training.metrics import evaluate
 
@@ -61,6 +62,51 @@ def test_intervals_of_fractions_are_exact(right: int, count: int) -> None:
     exact = stats.binomtest(right, count).proportion_ci(method="exact")
     assert (accuracy.low, accuracy.high) == pytest.approx((exact.low, exact.high))
     assert (accuracy.hits, accuracy.images) == (right, count)
+
+
+def repeated(of: Scored, times: int) -> Scored:
+    """Return every picture several times, as one group."""
+    again = [np.repeat(each, times, axis=0) for each in (of.probabilities, of.predicted, of.labels)]
+    return Scored(*again, of.classes, np.repeat(np.arange(len(of.labels)), times))
+
+
+@pytest.mark.parametrize("classes", [TWO, THREE])
+def test_the_same_pictures_again_tell_nothing_more(classes: tuple[str, ...]) -> None:
+    of = scored(classes)
+    once, thrice, believed = (
+        {each.name: each for each in estimates(every)}
+        for every in (of, repeated(of, 3), replace(repeated(of, 3), groups=None))
+    )
+    for name, each in once.items():
+        assert thrice[name].value == pytest.approx(each.value)
+        if name != "ece":
+            assert thrice[name].high - thrice[name].low == pytest.approx(each.high - each.low, rel=0.12), name
+            assert believed[name].high - believed[name].low < 0.8 * (each.high - each.low), name
+
+
+def test_groups_of_one_are_no_groups_and_one_group_of_all_knows_nothing() -> None:
+    of = scored(TWO)
+    assert estimates(replace(of, groups=np.arange(60)[::-1])) == pytest.approx(estimates(of), nan_ok=True)
+    for each in estimates(replace(of, groups=np.zeros(60, np.int64)))[:-1]:
+        assert (each.low, each.high) == (0, math.inf if each.name == "loss" else 1)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_what_is_always_right_is_as_sure_as_its_groups(right: bool) -> None:
+    groups = np.repeat(np.arange(15), 4)
+    assert effective_pictures(np.full(60, right), groups) == 15
+    assert effective_pictures(np.arange(60) % 4 == 0, groups) == 60  # every group alike: as good as independent ones
+
+
+def test_two_bundles_are_compared_group_by_group() -> None:
+    pair = scored(TWO, seed=1), scored(TWO, threshold=0.7, seed=2)
+    once = {each.name: each.difference for each in compare(*pair)}
+    thrice = {each.name: each.difference for each in compare(*(repeated(each, 3) for each in pair))}
+    for name, each in once.items():
+        assert thrice[name].value == pytest.approx(each.value)
+        assert thrice[name].high - thrice[name].low == pytest.approx(each.high - each.low, rel=0.12)
+    identical = repeated(pair[0], 2)
+    assert all(not row.difference.is_certain for row in compare(identical, identical))
 
 
 def test_what_needs_every_class_is_left_out_without_one() -> None:

@@ -42,6 +42,16 @@ def evaluate(
     compare_crop: Annotated[
         bool, typer.Option("--compare-crop", help="Compare faces found and framed with the pictures' centres.")
     ] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option(
+            "--group-by",
+            metavar="REGEX",
+            show_default=False,
+            help="What the names of pictures that belong together have in common, such as '^[^/]*/([a-z]+)': intervals "
+            "count groups. Default: the photographs in faces.csv.",
+        ),
+    ] = None,
     out: Annotated[Path, folder_option("--out", help="Where the page goes.", metavar="FILE")] = Path("evaluation.html"),
     json: Json = False,
 ) -> None:
@@ -51,6 +61,7 @@ def evaluate(
     from study.files import write_text_atomic
     from study.inference.evaluation_page import evaluation_page
     from study.inference.labelled_pictures import find_labelled
+    from study.inference.picture_groups import find_groups
 
     if compare_crop and detect == "never":
         raise UsageError("--compare-crop needs faces to compare with; name --detect auto or always, or leave it out")
@@ -64,11 +75,12 @@ def evaluate(
             f"{against} has {', '.join(other.classes)}"
         )
     labelled = find_labelled(folder, classifier.classes, read_class_names(classes))
+    groups = find_groups(folder, labelled.files, group_by)
     wanted = detect or ("auto" if compare_crop else "never")
     search = _face_search(classifier, wanted)
     mine = predict_labelled(classifier, labelled, "predict", search)
     name, rival_name = _names(bundle, against)
-    measured = measure(name, folder, classifier, labelled, mine)
+    measured = measure(name, folder, classifier, labelled, mine, groups)
     evaluation = measured.evaluation
     if compare_crop:
         evaluation = against_centre(measured, classifier, mine, predict_labelled(classifier, labelled, "centres"))
@@ -113,7 +125,7 @@ def _as_json(evaluation: Evaluation, measured: Measured, detect: str, out: Path)
             name: dict(zip(scored.classes, np.bincount(each, minlength=len(scored.classes)).tolist(), strict=True))
             for name, each in evaluation.others.items()
         },
-        "unreadable": measured.unreadable, "notes": evaluation.notes, "page": str(out),
+        "groups": evaluation.groups, "unreadable": measured.unreadable, "notes": evaluation.notes, "page": str(out),
     }  # fmt: skip
     if detect != "never":
         result |= {"detect": detect, "several_faces": measured.several} | {

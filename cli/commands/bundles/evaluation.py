@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from study.inference.evaluation import Scored
     from study.inference.evaluation_page import Evaluation, Rival
     from study.inference.labelled_pictures import LabelledPictures
+    from study.inference.picture_groups import PictureGroups
 
 BY_FACES, BY_CENTRE = "faces found", "centre crop"
 _SHOWN = 10
@@ -94,9 +95,10 @@ def predict_labelled(
 
 
 def measure(
-    bundle: str, folder: Path, classifier: OnnxClassifier, labelled: LabelledPictures, predictions: LabelledPredictions
-) -> Measured:
-    """Return the metrics of a bundle's predictions.
+    bundle: str, folder: Path, classifier: OnnxClassifier, labelled: LabelledPictures,
+    predictions: LabelledPredictions, groups: PictureGroups | None = None,
+) -> Measured:  # fmt: skip
+    """Return the metrics of a bundle's predictions; ``groups`` are of all labelled pictures.
 
     Raises:
         DataError: no picture can be read.
@@ -105,6 +107,7 @@ def measure(
 
     from study.inference.evaluation import estimates
     from study.inference.evaluation_page import Evaluation
+    from study.inference.picture_groups import PictureGroups
 
     both = list(zip(labelled.files, predictions.labelled, strict=True))
     unreadable = [
@@ -116,6 +119,11 @@ def measure(
                         f"{unreadable[0]['picture']}: {unreadable[0]['reason']}")  # fmt: skip
     classes = classifier.classes
     scored = _scored(predictions.labelled, labelled.labels, classes, classes)
+    grouped = None
+    if groups is not None:
+        ids = np.array([group for group, (_, each) in zip(groups.ids, both, strict=True)
+                        if each.prediction.label is not None])  # fmt: skip
+        scored, grouped = replace(scored, groups=ids), PictureGroups(ids, groups.rule)
     others = {
         name: np.array([each.prediction.label for each in of_folder if each.prediction.label is not None], np.int64)
         for name, of_folder in predictions.others.items()
@@ -123,11 +131,12 @@ def measure(
     taken_whole = {file.name: each.why for file, each in both if each.why in _WHOLE}
     several = [file.name for file, each in both if each.faces > 1]
     notes = (
-        *_notes(labelled, scored, others, len(unreadable)), *_face_notes(taken_whole, several, len(labelled.files)),
+        *_notes(labelled, scored, others, len(unreadable)), *_group_notes(grouped),
+        *_face_notes(taken_whole, several, len(labelled.files)),
     )  # fmt: skip
     evaluation = Evaluation(
         bundle, folder.resolve().name, scored, [file.name for file in whole], classifier.threshold,
-        estimates(scored), notes, others, whole=taken_whole,
+        estimates(scored), notes, others, whole=taken_whole, groups=None if grouped is None else grouped.count,
     )  # fmt: skip
     return Measured(evaluation, unreadable, [file.path for file in whole], several)
 
@@ -201,6 +210,7 @@ def _rival(
     if any(each.prediction.label is None for each in readable):
         raise DataError(f"the same pictures must be read for a comparison, but {name} cannot read all of them")
     other = _scored(readable, scored.labels.tolist(), classifier.classes, scored.classes)
+    other = replace(other, groups=scored.groups)
     return Rival(name, other, compare(scored, other), estimates(other))
 
 
@@ -217,6 +227,13 @@ def _notes(
     if unreadable:
         notes.append(f"not counted, as they cannot be read: {unreadable} of {len(labelled.files)} pictures")
     return tuple(notes)
+
+
+def _group_notes(groups: PictureGroups | None) -> list[str]:
+    if groups is None:
+        return []
+    note = f"intervals count {groups.count} groups, not {len(groups.ids)} pictures: pictures belong together by "
+    return [note + groups.rule]
 
 
 def _face_notes(taken_whole: dict[str, str], several: Sequence[str], pictures: int) -> list[str]:
