@@ -70,7 +70,7 @@ def calibrate(
     with ProcessPoolExecutor(together, mp_context=context, initializer=_start_process, initargs=(started,)) as pool:
         for number, config in enumerate(configs, start=1):
             say(f"measuring {config.family} {config.depth} ({number} of {len(configs)}), {together} at once")
-            work = partial(_measure, config, image_size_px, machine.kind, machine.cpus_per_trial)
+            work = partial(_measure, config, image_size_px, machine.kind, machine.cpus_per_trial, ENOUGH_S)
             try:
                 runs = list(pool.map(work, range(together)))
             except (BrokenProcessPool, BrokenBarrierError, RuntimeError, ValueError, OSError) as error:
@@ -100,7 +100,7 @@ def _start_process(started: Barrier) -> None:
 
 
 def _measure(
-    config: TrialConfig, image_size_px: int, kind: str, threads: int, process: int
+    config: TrialConfig, image_size_px: int, kind: str, threads: int, enough_s: float, process: int
 ) -> tuple[EpochTiming, float]:
     """Run ``measure`` once all processes are ready; ``process`` only numbers them."""
     import torch
@@ -108,11 +108,13 @@ def _measure(
     assert _barrier is not None
     _barrier.wait(_START_TIMEOUT_S)
     torch.set_num_threads(threads)
-    return measure(config, image_size_px, torch.device(kind))
+    return measure(config, image_size_px, torch.device(kind), enough_s)
 
 
-def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[EpochTiming, float]:
-    """Train on random images for some seconds, as a trial does, checkpoints included.
+def measure(
+    config: TrialConfig, image_size_px: int, device: object, enough_s: float = ENOUGH_S
+) -> tuple[EpochTiming, float]:
+    """Train on random images for ``enough_s`` seconds after the first epoch, as a trial does, checkpoints included.
 
     Returns:
         The median of the epochs after the first, and the seconds that the first took beyond it.
@@ -133,15 +135,15 @@ def measure(config: TrialConfig, image_size_px: int, device: object) -> tuple[Ep
             scoring_s = max(0.0, values["epoch_s"] - learning_s)
             epoch = EpochTiming(1 / values["images_per_s"], scoring_s / SCORED, now - before - values["epoch_s"])
             epochs, first_s, before = [*epochs, epoch], first_s or now - begun, now
-            if _is_enough(len(epochs), now - begun, first_s):
+            if _is_enough(len(epochs), now - begun, first_s, enough_s):
                 break
     typical = EpochTiming(*map(median, zip(*(epochs[1:] or epochs), strict=True)))
     usual_s = len(data.train_labels) * typical.train_image_s + SCORED * typical.scored_image_s + typical.rest_s
     return typical, max(0.0, first_s - usual_s)
 
 
-def _is_enough(epochs: int, spent_s: float, first_s: float) -> bool:
-    return spent_s >= AT_MOST_S or (epochs > LEAST_EPOCHS and spent_s - first_s >= ENOUGH_S)
+def _is_enough(epochs: int, spent_s: float, first_s: float, enough_s: float) -> bool:
+    return spent_s >= AT_MOST_S or (epochs > LEAST_EPOCHS and spent_s - first_s >= enough_s)
 
 
 def _endless(config: TrialConfig) -> TrialConfig:

@@ -63,7 +63,8 @@ def test_a_design_lists_its_points_and_its_replicates(tmp_path: Path) -> None:
     assert planned(file, "--trials", 7)["trials"] == 7
 
 
-def test_a_calibrated_plan_tells_time_and_starts_no_trial(tiny: Path) -> None:
+def test_a_calibrated_plan_tells_time_and_starts_no_trial(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.planning.speed_measurement.ENOUGH_S", 0.2)
     answer = planned(tiny, "--calibrate", "--set", "budget.wall_clock=1 s")
     assert answer["time"]["wall_s"] > 0
     (model,) = answer["models"]

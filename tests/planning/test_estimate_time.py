@@ -43,7 +43,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_is_measured_by_the_training_loop_itself() -> None:
-    epoch, once_s = measure(CONFIG, 16, CPU)
+    epoch, once_s = measure(CONFIG, 16, CPU, enough_s=0.2)
     assert epoch.train_image_s > epoch.scored_image_s > 0
     assert epoch.rest_s > 0, "checkpoints are written"
     assert once_s >= 0
@@ -58,10 +58,10 @@ def test_as_many_are_measured_at_once_as_would_run() -> None:
 
 
 def test_measuring_ends_in_time() -> None:
-    assert not speed_measurement._is_enough(epochs=1, spent_s=10.0, first_s=10.0)
-    assert speed_measurement._is_enough(epochs=1, spent_s=21.0, first_s=21.0)
-    assert not speed_measurement._is_enough(epochs=3, spent_s=10.1, first_s=10.0)
-    assert speed_measurement._is_enough(epochs=3, spent_s=10.3, first_s=10.0)
+    assert not speed_measurement._is_enough(epochs=1, spent_s=10.0, first_s=10.0, enough_s=0.2)
+    assert speed_measurement._is_enough(epochs=1, spent_s=21.0, first_s=21.0, enough_s=0.2)
+    assert not speed_measurement._is_enough(epochs=3, spent_s=10.1, first_s=10.0, enough_s=0.2)
+    assert speed_measurement._is_enough(epochs=3, spent_s=10.3, first_s=10.0, enough_s=0.2)
 
 
 def _earlier(results: Path, *, name: str = "earlier", image_size_px: int = 16) -> StudyStorage:
