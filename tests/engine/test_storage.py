@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +258,19 @@ def test_without_a_storage_trials_stay_in_the_study(tmp_path: Path, monkeypatch:
         open_trial_files(layout)
 
 
+@pytest.fixture
+def no_s3() -> Iterator[str]:
+    """A server that knows no request; where nobody answers, S3 would be asked again for 12 seconds."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -263,17 +278,17 @@ def test_without_a_storage_trials_stay_in_the_study(tmp_path: Path, monkeypatch:
         ("file://{file}/below", "must be able to write to .*Not a directory"),
         ("ftp://host/folder", "must be able to write to .*pyarrow knows file, s3, gs, abfs and hdfs URIs"),
         ("s3://me:secret@bucket/folder", "must not hold a password"),
-        ("s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1", "must be able to write to s3://"),
+        ("s3://bucket/x?endpoint_override={server}&scheme=http&region=us-east-1", "must be able to write to s3://"),
     ],
 )
 def test_a_storage_that_cannot_be_used_is_refused_before_anything_begins(
-    tmp_path: Path, given: str, said: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, given: str, said: str, no_s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (tmp_path / "file").touch()
     layout = StudyLayout(tmp_path / "results")
     with pytest.raises(EngineError, match=said) as refused:
-        create_trial_files(layout, "s", given.format(file=tmp_path / "file"))
+        create_trial_files(layout, "s", given.format(file=tmp_path / "file", server=no_s3))
     assert "secret" not in str(refused.value)
     assert not layout.root.exists()
 
