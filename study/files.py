@@ -106,9 +106,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object], *, sync: bool 
     try:
         with part.open("xb") as file:  # not mkstemp: the file follows the umask
             write(file)
-            file.flush()
             if sync:
-                os.fsync(file.fileno())
+                sync_file(file)
         os.replace(part, path)
         if sync:
             sync_folder(path.parent)
@@ -152,6 +151,12 @@ def staged_folder(out: Path, *, replaces: bool = False) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
         if out.exists():
             shutil.rmtree(old, ignore_errors=True)
+
+
+def sync_file(file: BinaryIO) -> None:
+    """Make what was written to a file survive a power cut."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialize
-from safetensors.torch import save as serialize
 
 from study.checkpoint_card import CheckpointCard, read_card
 from study.files import open_inside, read_inside, sync_folder, write_atomic, write_text_atomic
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS
+from study.training.frozen_weights import FrozenWeights, WeightsWriter
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SelectedCheckpoint:
     """A selected checkpoint before it is written.
 
     ``scores`` are the validation scores in [0, 1] of these weights: [M] of the positive class, or [M, K]; ``labels``
-    are [M].
+    are [M]. ``frozen`` are those weights that are the same in every checkpoint of the trial.
     """
 
     weights: Mapping[str, torch.Tensor]
@@ -38,6 +38,11 @@ class SelectedCheckpoint:
     labels: NDArray[np.int64]
     ids: NDArray[np.int64] | None = None
     groups: NDArray[np.int64] | None = None
+    frozen: FrozenWeights | None = None
+
+    def completed(self, frozen: FrozenWeights) -> SelectedCheckpoint:
+        """Return a checkpoint that lacks the frozen weights with them."""
+        return replace(self, weights={**frozen.state(), **self.weights}, frozen=frozen)
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -61,19 +66,28 @@ def best_folder(directory: Path, epoch: int) -> Path:
     return directory / f"epoch-{epoch:04d}"
 
 
-def save_best(directory: Path, selected: SelectedCheckpoint) -> Path:
-    """Write a selected checkpoint atomically as one folder and return it; only its weights may be deleted later."""
+def save_best(directory: Path, selected: SelectedCheckpoint, writer: WeightsWriter | None = None) -> Path:
+    """Write a selected checkpoint in place of the one before, atomically as one folder, and return it.
+
+    Only its weights may be deleted later.
+
+    Args:
+        directory: the trial's folder.
+        selected: the checkpoint.
+        writer: the trial's; by default all weights are written.
+    """
+    writer = writer or WeightsWriter()
     folder = best_folder(directory, selected.card.epoch)
     staging = directory / f".{folder.name}.part"
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    # Not save_file: only the owner can read the file it makes.
-    weights = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in selected.weights.items()})
-    card = replace(selected.card, weights_sha256=hashlib.sha256(weights).hexdigest())
-    write_atomic(staging / WEIGHTS, lambda file: file.write(weights))
+    writer.take(staging / WEIGHTS)
+    delete_obsolete(directory, staging)
+    frozen = selected.frozen.names if selected.frozen else frozenset[str]()
+    digest = writer.write(staging / WEIGHTS, selected.weights, frozen, folder / WEIGHTS)
+    card = replace(selected.card, weights_sha256=digest)
     write_atomic(staging / SCORES, lambda file: np.savez(file, **selected.arrays))
     write_text_atomic(staging / CARD, card.as_json())
-    shutil.rmtree(folder, ignore_errors=True)
     os.replace(staging, folder)
     sync_folder(directory)
     return folder
@@ -130,10 +144,10 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-def delete_obsolete(directory: Path, keep_epoch: int | None) -> None:
-    """Delete selected checkpoints of other epochs, and files a kill left unfinished."""
+def delete_obsolete(directory: Path, kept: Path | None) -> None:
+    """Delete all selected checkpoints but one, and files a kill left unfinished."""
     for path in (*directory.glob("epoch-*"), *directory.glob(".epoch-*.part")):
-        if keep_epoch is None or path != best_folder(directory, keep_epoch):
+        if path != kept:
             shutil.rmtree(path, ignore_errors=True)
     for path in directory.glob(f".{LAST_CHECKPOINT}.*.part"):
         path.unlink(missing_ok=True)

@@ -28,26 +28,30 @@ from study.config.hyperparameters import TrialConfig
 from study.files import write_atomic
 from study.paths import cache_dir
 from study.training.dataset import DeviceImages
-from study.training.models.architectures import EVAL_BATCH_SIZE, HEAD, Network
+from study.training.frozen_weights import FrozenWeights
+from study.training.models.architectures import EVAL_BATCH_SIZE, Network
 
 FOLDER = "features"
 UNUSED_AFTER_S = 7 * 24 * 3600
-_FORM = 1
+_FORM = 2
 _NAME = "features"
 
 
 class FeatureSet:
     """The features of an image set under a frozen backbone, in place of its images; computed when first taken."""
 
-    def __init__(self, network: Network, images: DeviceImages, pixels: NDArray[np.uint8]) -> None:
+    def __init__(
+        self, network: Network, frozen: FrozenWeights, images: DeviceImages, pixels: NDArray[np.uint8]
+    ) -> None:
         """Prepare a set.
 
         Args:
             network: whose backbone computes the features.
+            frozen: the weights of the backbone.
             images: the set on its device.
             pixels: [N, S, S, 3], those of the set, as they tell it from others.
         """
-        self._network, self._images, self._pixels = network, images, pixels
+        self._network, self._frozen, self._images, self._pixels = network, frozen, images, pixels
 
     def __len__(self) -> int:
         return len(self._images)
@@ -86,10 +90,7 @@ class FeatureSet:
         )  # fmt: skip
         digest = hashlib.sha256(repr((_FORM, *computed_by, self._images.normalization, self._pixels.shape)).encode())
         digest.update(np.ascontiguousarray(self._pixels).data)
-        for name, tensor in network.model.state_dict().items():
-            if not name.startswith(HEAD):
-                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+        digest.update(self._frozen.digest.encode())
         return digest.hexdigest()[:32]
 
 

@@ -24,6 +24,7 @@ from study.training.dataset import (
     batch_bounds,
     epoch_order,
 )
+from study.training.frozen_weights import FrozenWeights
 from study.training.losses import Criterion
 from study.training.models.architectures import Network, build_model, freeze_parts, set_training, to_device
 from study.training.models.initialization import Weights, initialize
@@ -39,11 +40,12 @@ from study.training.training_data import TrainingData
 
 @dataclass(frozen=True)
 class Learner:
-    """A network, its optimizer and loss, and the moving average of its weights if the trial uses one."""
+    """A network, its optimizer and loss, its frozen weights, and the moving average of all if the trial uses one."""
 
     network: Network
     optimizer: torch.optim.Optimizer
     criterion: Criterion
+    frozen: FrozenWeights
     average: WeightAverage | None = None
 
     @property
@@ -62,11 +64,13 @@ def make_learner(
     initialize(model, config.init, stable_seed(config.seed, "init"), weights)
     freeze_parts(model, config.freeze)
     network = to_device(model, device, *devices.resolve_precision(config, device))
+    frozen = FrozenWeights.of(model, config.freeze)
     return Learner(
         network=network,
         optimizer=build_optimizer(model, config),
         criterion=Criterion(config, data.class_counts, device),
-        average=WeightAverage(model, config.ema_decay) if config.ema_decay else None,
+        frozen=frozen,
+        average=WeightAverage(model, config.ema_decay, frozen.names) if config.ema_decay else None,
     )
 
 

@@ -23,9 +23,10 @@ class WeightAverage:
     the initial weights.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, frozen: frozenset[str] = frozenset()) -> None:
+        """Begin with a model's weights; those named ``frozen`` never change and are their own average."""
         self.model = copy.deepcopy(model).requires_grad_(False)
-        self._decay = decay
+        self._decay, self._frozen = decay, frozen
         self._steps = 0
 
     @torch.no_grad()
@@ -34,6 +35,7 @@ class WeightAverage:
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         own, new = self.model.state_dict(), model.state_dict()
+        own = {name: tensor for name, tensor in own.items() if name not in self._frozen}
         floating = [name for name, tensor in own.items() if tensor.is_floating_point()]
         average = get_ema_multi_avg_fn(decay)
         average([own[name] for name in floating], [new[name] for name in floating], self._steps)
@@ -41,13 +43,14 @@ class WeightAverage:
             own[name].copy_(new[name])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state to resume from."""
-        return {"steps": self._steps, "model": self.model.state_dict()}
+        """Return the state to resume from, without what is frozen."""
+        state = self.model.state_dict()
+        return {"steps": self._steps, "model": {name: state[name] for name in state.keys() - self._frozen}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned."""
         self._steps = state["steps"]
-        self.model.load_state_dict(state["model"])
+        self.model.load_state_dict({**self.model.state_dict(), **state["model"]})
 
 
 Groups = list[dict[str, Any]]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
 from study.training.progress import TrainingProgress, find_stop_reason
 from study.training.training_data import TrainingData
-from study.training.trial_resume import read_last, save_epoch, training_identity
+from study.training.trial_resume import TrialCheckpoints, training_identity
 
 RESIZE_WORDS: Mapping[str, str] = {
     "crop": "shorter side, centre crop",
@@ -40,17 +40,12 @@ RESIZE_WORDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A trial's configuration, data and objective, and its folder: all that decides its metrics but the device."""
+    """A trial's configuration, data and objective, all that decides its metrics but the device, and its files."""
 
     config: TrialConfig
     data: TrainingData
     objective: Objective
-    directory: Path
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a trial's files must have been written for to be resumed from."""
-        return training_identity(self.config, self.objective, self.data.fingerprint)
+    checkpoints: TrialCheckpoints
 
     @property
     def evaluates_shifted_each_epoch(self) -> bool:
@@ -105,8 +100,10 @@ def train(
     validate_batch_size(config.batch_size, len(data.train_labels))
     device = device or devices.pick_device()
     devices.reset_peak_memory(device)
-    task = TrainingTask(config, data, objective, directory)
-    last = read_last(directory, task.identity)
+    checkpoints = TrialCheckpoints(directory, training_identity(config, objective, data.fingerprint))
+    task = TrainingTask(config, data, objective, checkpoints)
+    initial_learner = cache(partial(make_learner, config, data, device, weights))
+    last = checkpoints.read_last(initial_learner)
     progress = last.progress
     reason = find_stop_reason(config, progress.history)
     if reason and not data.shifted:
@@ -114,9 +111,9 @@ def train(
         return
     if progress.history and not reason and not pruned(progress.epoch):
         yield progress
-    learner = make_learner(config, data, device, weights)
+    learner = initial_learner()
     last.restore(learner)
-    del last, weights  # or their copies would stay
+    del last, weights, initial_learner  # or their copies would stay
     yield from _train_remaining_epochs(learner, progress, task, _images_for(learner, task), pruned)
 
 
@@ -132,7 +129,7 @@ def _images_for(learner: Learner, task: TrainingTask) -> TrainingImages:
     data, mean_std, network = task.data, normalization(task.config, task.data), learner.network
 
     def prepared(images: DeviceImages, pixels: NDArray[np.uint8]) -> Batches:
-        return FeatureSet(network, images, pixels) if has_fixed_features(task.config) else images
+        return FeatureSet(network, learner.frozen, images, pixels) if has_fixed_features(task.config) else images
 
     def to_device(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
         return DeviceImages(pixels, labels, network.device, classes=len(data.classes), normalization=mean_std)
@@ -223,10 +220,11 @@ def _evaluate_selected(
     if not images.shifted:
         return {}
     assert progress.best_epoch is not None
+    directory = task.checkpoints.directory
     network = learner.evaluated_network
-    network.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(task.directory, progress.best_epoch)))
+    network.model.load_state_dict(checkpoint.load_weights(checkpoint.best_folder(directory, progress.best_epoch)))
     logits = predict_sets(network, images.shifted)
-    save_scores(task.directory, logits, task.data.shifted)
+    save_scores(directory, logits, task.data.shifted)
     return evaluate_shifted(logits, task.data)
 
 
@@ -234,7 +232,7 @@ def _save(learner: Learner, progress: TrainingProgress, task: TrainingTask, logi
     """Write the checkpoint to resume from, and the selected checkpoint if it is this epoch's."""
     selected = _selected_checkpoint(learner, progress, task, logits) if progress.best_epoch == progress.epoch else None
     is_last = find_stop_reason(task.config, progress.history) is not None
-    save_epoch(task.directory, task.identity, progress, None if is_last else learner, selected)
+    task.checkpoints.save_epoch(progress, None if is_last else learner, selected)
 
 
 def _selected_checkpoint(
@@ -254,7 +252,7 @@ def _selected_checkpoint(
     )
     return SelectedCheckpoint(
         learner.evaluated_network.model.state_dict(), card, metrics.probabilities(logits), data.val_labels,
-        data.val_ids, data.val_groups,
+        data.val_ids, data.val_groups, learner.frozen,
     )  # fmt: skip
 
 

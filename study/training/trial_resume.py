@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -24,10 +24,12 @@ from study.training.checkpoint import (
     is_complete,
     save_best,
 )
+from study.training.frozen_weights import WeightsWriter
 from study.training.learner import Learner
 from study.training.progress import TrainingProgress
 
-FORMAT = 4
+FORMAT, READ_FORMATS = 5, (4, 5)
+"""Format 4 holds the frozen weights too."""
 DIGEST_BYTES = hashlib.sha256().digest_size
 _BLOCK_BYTES = 1 << 20
 _DAMAGE = (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, UnpicklingError)
@@ -38,7 +40,10 @@ Identity = dict[str, Any]
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """The last finished epoch as read from disk; without weights after a trial's final epoch."""
+    """The last finished epoch as read from disk; without weights after a trial's final epoch.
+
+    Frozen weights are missing: they are those of the initial learner.
+    """
 
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     model: Mapping[str, torch.Tensor] = field(default_factory=dict)
@@ -48,7 +53,8 @@ class ResumePoint:
     def restore(self, learner: Learner) -> None:
         """Load the state into a learner, in place; does nothing before the first epoch."""
         if self.model:
-            learner.network.model.load_state_dict(self.model)
+            model = learner.network.model
+            model.load_state_dict({**model.state_dict(), **self.model})
             learner.optimizer.load_state_dict(dict(self.optimizer))
             if learner.average is not None:
                 learner.average.load_state_dict(self.average)
@@ -59,79 +65,94 @@ def training_identity(config: TrialConfig, objective: Objective, data_fingerprin
     return {"config": config.model_dump(), "objective": objective.model_dump(), "data": data_fingerprint}
 
 
-def save_epoch(
-    directory: Path,
-    identity: Identity,
-    progress: TrainingProgress,
-    learner: Learner | None = None,
-    selected: SelectedCheckpoint | None = None,
-) -> None:
-    """Write the file to resume from, then the selected checkpoint if it is this epoch's.
+class TrialCheckpoints:
+    """Writes and reads the files of one trial from which it is resumed, and its selected checkpoint."""
 
-    The file contains the selected checkpoint of its own epoch: once it is written the epoch counts, and the
-    checkpoint's folder can be made from it. So there are never more than two checkpoints.
+    def __init__(self, directory: Path, identity: Identity) -> None:
+        """Use the files of a trial; ``identity`` is what they must have been written for."""
+        self.directory = directory
+        self._identity = identity
+        self._writer = WeightsWriter()
 
-    Args:
-        directory: the trial's folder.
-        identity: the trial's.
-        progress: with this epoch.
-        learner: None after the final epoch, when nothing is resumed.
-        selected: the checkpoint, if this epoch is the best so far.
-    """
-    average = learner.average if learner else None
-    state = {
-        "format": FORMAT,
-        "identity": identity,
-        "model": learner.network.model.state_dict() if learner else {},
-        "optimizer": learner.optimizer.state_dict() if learner else {},
-        "average": average.state_dict() if average else {},
-        "history": [(metrics.epoch, dict(metrics.values)) for metrics in progress.history],
-        "best": (progress.best_epoch, progress.best_value),
-        "selected": _pack(selected) if selected else None,
-    }
-    write_atomic(directory / LAST_CHECKPOINT, lambda file: _save_with_digest(state, file))
-    assert progress.best_epoch is not None
-    delete_obsolete(directory, progress.best_epoch)
-    if selected is not None:
-        save_best(directory, selected)
+    def save_epoch(
+        self, progress: TrainingProgress, learner: Learner | None = None, selected: SelectedCheckpoint | None = None
+    ) -> None:
+        """Write the file to resume from, then the selected checkpoint if it is this epoch's.
 
+        The file contains the selected checkpoint of its own epoch, without frozen weights: once it is written the
+        epoch counts, and the checkpoint's folder can be made from it. So there are never more than two checkpoints.
 
-def read_last(directory: Path, identity: Identity) -> ResumePoint:
-    """Read the last finished epoch; finish or remove what a kill left unfinished.
+        Args:
+            progress: with this epoch.
+            learner: None after the final epoch, when nothing is resumed.
+            selected: the checkpoint, if this epoch is the best so far.
+        """
+        average = learner.average if learner else None
+        frozen = learner.frozen if learner else selected.frozen if selected else None
+        state = {
+            "format": FORMAT,
+            "identity": self._identity,
+            "model": learner.frozen.without(learner.network.model.state_dict()) if learner else {},
+            "frozen": frozen.digest if frozen else "",
+            "optimizer": learner.optimizer.state_dict() if learner else {},
+            "average": average.state_dict() if average else {},
+            "history": [(metrics.epoch, dict(metrics.values)) for metrics in progress.history],
+            "best": (progress.best_epoch, progress.best_value),
+            "selected": _pack(selected) if selected else None,
+        }
+        write_atomic(self.directory / LAST_CHECKPOINT, lambda file: _save_with_digest(state, file))
+        assert progress.best_epoch is not None
+        if selected is not None:
+            save_best(self.directory, selected, self._writer)
+        else:
+            delete_obsolete(self.directory, best_folder(self.directory, progress.best_epoch))
 
-    Returns:
-        An empty one, so that the trial starts again, where none was written, or it is another trial's or damaged.
-    """
-    last = _read(directory, identity)
-    delete_obsolete(directory, last.progress.best_epoch)
-    return last
+    def read_last(self, initial_learner: Callable[[], Learner]) -> ResumePoint:
+        """Read the last finished epoch; finish or remove what a kill left unfinished.
 
+        Args:
+            initial_learner: makes the trial's learner as it begins, which has the frozen weights.
 
-def _read(directory: Path, identity: Identity) -> ResumePoint:
-    path = directory / LAST_CHECKPOINT
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True) if _has_digest(path) else None
-        if not isinstance(state, dict) or state.get("format") != FORMAT or state["identity"] != identity:
+        Returns:
+            An empty one, so that the trial starts again, where none was written, or it is another trial's or damaged.
+        """
+        last = self._read(initial_learner)
+        best = last.progress.best_epoch
+        delete_obsolete(self.directory, None if best is None else best_folder(self.directory, best))
+        return last
+
+    def _read(self, initial_learner: Callable[[], Learner]) -> ResumePoint:
+        path = self.directory / LAST_CHECKPOINT
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True) if _has_digest(path) else None
+            if not isinstance(state, dict) or state.get("format") not in READ_FORMATS:
+                return ResumePoint()
+            if state["identity"] != self._identity:
+                return ResumePoint()
+            best_epoch, best_value = state["best"]
+            selected = _unpack(state["selected"]) if state["selected"] else None
+            frozen = state.get("frozen", "")
+        except _DAMAGE:
             return ResumePoint()
-        best_epoch, best_value = state["best"]
-        selected = _unpack(state["selected"]) if state["selected"] else None
-    except _DAMAGE:
-        return ResumePoint()
-    if not is_complete(best_folder(directory, best_epoch)):
-        if selected is None:
+        complete = is_complete(best_folder(self.directory, best_epoch))
+        if frozen and (state["model"] or not complete) and initial_learner().frozen.digest != frozen:
             return ResumePoint()
-        delete_obsolete(directory, None)
-        save_best(directory, selected)
-    history = tuple(EpochMetrics(epoch, values) for epoch, values in state["history"])
-    return ResumePoint(
-        TrainingProgress(history, best_epoch, best_value), state["model"], state["optimizer"], state["average"]
-    )
+        if not complete:
+            if selected is None:
+                return ResumePoint()
+            save_best(
+                self.directory, selected.completed(initial_learner().frozen) if frozen else selected, self._writer
+            )
+        history = tuple(EpochMetrics(epoch, values) for epoch, values in state["history"])
+        return ResumePoint(
+            TrainingProgress(history, best_epoch, best_value), state["model"], state["optimizer"], state["average"]
+        )
 
 
 def _pack(selected: SelectedCheckpoint) -> dict[str, Any]:
-    """Return a selected checkpoint as torch can store it; weights the learner has too are stored once."""
+    """Return a selected checkpoint as torch can store it; weights the learner has too are stored once or not at all."""
     return {
-        "weights": dict(selected.weights),
+        "weights": selected.frozen.without(selected.weights) if selected.frozen else dict(selected.weights),
         "card": selected.card.as_json(),
         **{name: torch.tensor(array) for name, array in selected.arrays.items()},
     }

@@ -26,12 +26,15 @@ from study.training.trainer import train
 CASES = {
     "plain": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01),
     "averaged": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01, ema_decay=0.9),
+    "frozen": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01, ema_decay=0.9, freeze="backbone"),
 }
 
 
 @pytest.fixture(autouse=True)
-def small_net(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use_small_net(monkeypatch)
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    go_on("frozen", tmp_path / "first")  # its features are in the cache now
 
 
 def go_on(name: str, folder: Path) -> list[TrainingProgress]:

@@ -17,15 +17,18 @@ from study.config.hyperparameters import TrialConfig
 from study.paths import LAST_CHECKPOINT, SCORES, WEIGHTS
 from study.training import trainer
 from study.training.checkpoint import best_folder, load_weights
+from study.training.learner import make_learner
 from study.training.models.architectures import build_model
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
-from study.training.trial_resume import read_last, training_identity
+from study.training.trial_resume import TrialCheckpoints, training_identity
 
 DATA = noisy_halves(train=32, val=24, contrast=6)
 TRIALS = {
     "adam": short_trial(max_epochs=3, optimizer="adam", learning_rate=0.01, augmentation="standard"),
     "sgd": short_trial(max_epochs=3, optimizer="sgd", learning_rate=0.05, precision="bf16", channels_last=True),
+    "frozen": short_trial(max_epochs=3, learning_rate=0.05, freeze="backbone", ema_decay=0.9),
+    "stages": short_trial(max_epochs=3, learning_rate=0.01, freeze="stages<=2", augmentation="standard"),
 }
 
 
@@ -134,15 +137,19 @@ def test_any_flipped_byte_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     use_small_net(monkeypatch)
     config = short_trial(max_epochs=2)
     interrupted(config, tmp_path, 1)
-    identity = training_identity(config, MAX_AUC, DATA.fingerprint)
-    assert read_last(tmp_path, identity).progress.epoch == 1
+    checkpoints = TrialCheckpoints(tmp_path, training_identity(config, MAX_AUC, DATA.fingerprint))
+
+    def epoch_read() -> int:
+        return checkpoints.read_last(lambda: make_learner(config, DATA, CPU)).progress.epoch
+
+    assert epoch_read() == 1
     path = tmp_path / LAST_CHECKPOINT
     written = path.read_bytes()
     for at in np.random.default_rng(0).integers(0, len(written), 300):
         damaged = bytearray(written)
         damaged[at] ^= 1 << int(at) % 8
         path.write_bytes(damaged)
-        assert read_last(tmp_path, identity).progress.epoch == 0, f"{at=}"
+        assert epoch_read() == 0, f"{at=}"
         assert not list(tmp_path.glob("epoch-*")), "nothing of a trial that starts again is left to be taken for it"
 
 

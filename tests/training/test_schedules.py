@@ -17,6 +17,7 @@ from torch.optim import lr_scheduler
 from training_kit import CPU, MAX_AUC, first_images, noisy_halves, run, short_trial
 
 from study.config.hyperparameters import TrialConfig
+from study.training.frozen_weights import FrozenWeights
 from study.training.learner import Learner, train_epoch
 from study.training.losses import Criterion
 from study.training.models.architectures import to_device
@@ -52,7 +53,9 @@ def taken_rates(config: TrialConfig) -> tuple[list[float], list[float], list[flo
     seen: list[tuple[float, float]] = []
     groups = optimizer.param_groups
     optimizer.register_step_pre_hook(lambda *_: seen.append((groups[0]["lr"], groups[-1]["lr"])))
-    learner = Learner(to_device(model, CPU, "fp32", False), optimizer, Criterion(config, [1, 1], CPU))
+    learner = Learner(
+        to_device(model, CPU, "fp32", False), optimizer, Criterion(config, [1, 1], CPU), FrozenWeights.of(model, "none")
+    )
     images = first_images(DATA, 20)
     metric = [
         train_epoch(learner, images, torch.arange(20), config, epoch)["learning_rate"]

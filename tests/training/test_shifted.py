@@ -22,6 +22,7 @@ from study.training.evaluate import evaluate_shifted
 from study.training.models.architectures import build_model
 from study.training.trainer import TrainingTask, train, validate_logits
 from study.training.training_data import LabelledImages, TrainingData
+from study.training.trial_resume import TrialCheckpoints
 
 PLAIN = noisy_halves(train=16, val=12, contrast=20, size=16)
 
@@ -118,7 +119,9 @@ def test_early_stopping_by_one_scores_it_after_every_epoch_if_it_is_on(
     tmp_path: Path, patience: int | None, each_epoch: bool
 ) -> None:
     config = short_trial(early_stopping_metric="shifted.far.auc", early_stopping_patience=patience)
-    assert TrainingTask(config, DATA, MAX_AUC, tmp_path).evaluates_shifted_each_epoch is each_epoch
+    assert (
+        TrainingTask(config, DATA, MAX_AUC, TrialCheckpoints(tmp_path, {})).evaluates_shifted_each_epoch is each_epoch
+    )
 
 
 def test_a_pruned_trial_is_evaluated_too(tmp_path: Path) -> None:
