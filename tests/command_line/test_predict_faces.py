@@ -15,7 +15,7 @@ from photo_kit import Placed, photograph, portrait, save
 from PIL import Image
 
 from study.bundles import OnnxClassifier
-from study.data.decode import TO_UPRIGHT
+from study.data.decode import FORMATS, TO_UPRIGHT
 from study.data.framing import Framing
 from study.errors import DataError
 from study.export import ExportOptions, Provenance, export_checkpoint
@@ -83,6 +83,17 @@ def test_lines_and_csv_name_faces_and_why_a_photograph_was_taken_whole(bundle: P
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["face"] for row in rows] == ["1", "2"]
     assert all(float(row["left"]) < float(row["right"]) for row in rows)
+
+
+def test_a_name_with_line_breaks_stays_one_line(bundle: Path, tmp_path: Path) -> None:
+    for name in ("a\nb\x1b[31m.png", "c\td.png", "\u202egnp.cut.png"):
+        save(portrait(0), tmp_path / name)
+    (tmp_path / "\u202egnp.cut.png").write_bytes(b"nothing")
+    _, *lines = study("predict", bundle, tmp_path).stdout.splitlines()
+    assert [line.rpartition("/")[2] for line in lines] == [
+        r"a\nb\x1b[31m.png", r"c\td.png",
+        r"\u202egnp.cut.png: not a picture in one of the formats " + ", ".join(FORMATS),
+    ]  # fmt: skip
 
 
 def test_eight_orientations_have_one_probability(bundle: Path, tmp_path: Path) -> None:

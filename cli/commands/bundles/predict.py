@@ -146,9 +146,10 @@ def _print_lines(classifier: Classifier, rows: Iterator[dict[str, Any]]) -> None
     if classifier.threshold is not None:
         typer.echo(f"probability of {classes[1]}; above {classifier.threshold:.4g} it is the class")
     for row in rows:
+        picture = printable(row["picture"])  # a name may hold line breaks and what moves a cursor
         if "reason" in row:
-            typer.echo(f"{'-':>6}  {'cannot be read':{width}}  {row['picture']}: {row['reason']}")
+            typer.echo(f"{'-':>6}  {'cannot be read':{width}}  {picture}: {printable(row['reason'])}")
         else:
             how = f": {row['how']}, taken whole" if row.get("how", "faces") != "faces" else ""
             face = f" face {row['face']}" if "face" in row else how
-            typer.echo(f"{row['probability']:.4f}  {printable(row['class']):{width}}  {row['picture']}{face}")
+            typer.echo(f"{row['probability']:.4f}  {printable(row['class']):{width}}  {picture}{face}")
