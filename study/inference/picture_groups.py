@@ -20,7 +20,7 @@ _MOST_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class PictureGroups:
-    """Numbers of groups, [pictures], equal where pictures belong together; ``rule`` says by what, for people."""
+    """Numbers of groups, [pictures], equal where pictures belong together; ``rule`` says which do, for people."""
 
     ids: NDArray[np.int64]
     rule: str
@@ -46,7 +46,7 @@ def find_groups(folder: Path, files: Sequence[ImageFile], pattern: str | None = 
     names = [file.name for file in files]
     if pattern is not None:
         by_name = group_keys(names, pattern, "--group-by")
-        keys, rule = [by_name[name] for name in names], f"--group-by {printable(pattern)}"
+        keys, rule = [by_name[name] for name in names], f"those that --group-by {printable(pattern)} finds alike"
     else:
         places = [(folder, ""), (folder.absolute().parent, f"{folder.absolute().name}/")]
         for place, prefix in places:
@@ -54,7 +54,7 @@ def find_groups(folder: Path, files: Sequence[ImageFile], pattern: str | None = 
             keys = [sources.get(printable(prefix + name), f"\0{name}") for name in names]
             if len(set(keys)) < len(names):
                 break
-        rule = f"the photographs that {TABLE} names"
+        rule = f"those of one photograph, as {TABLE} names it,"
     ids = np.unique(keys, return_inverse=True)[1].astype(np.int64)
     groups = PictureGroups(ids, rule)
     return groups if groups.count < len(names) else None

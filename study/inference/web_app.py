@@ -60,7 +60,10 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"model": Answer},
     413: {"model": Refusal, "description": f"The body has more than {MAX_BODY_BYTES // 10**6} MB."},
     422: {"model": Refusal, "description": f"No picture, or one of more than {MAX_PIXELS // 10**6} megapixels."},
-    503: {"model": Refusal, "description": "Too many pictures wait; try again after the seconds of Retry-After."},
+    503: {
+        "model": Refusal,
+        "description": "Too many pictures wait, or clients are there; try again after the seconds of Retry-After.",
+    },
     504: {"model": Refusal, "description": f"Body, decoding and classification took more than {LIMIT_S:.0f} s."},
 }
 

@@ -66,15 +66,13 @@ def test_pictures_of_one_photograph_count_once(bundle: Path, tmp_path: Path) -> 
     assert grouped["metrics"]["accuracy"]["value"] == alone["metrics"]["accuracy"]["value"] == 0.9
     wide = grouped["metrics"]["recall.dark"]
     assert wide == alone["metrics"]["recall.dark"]  # each photograph has one dark picture
-    note = (
-        "intervals count 20 groups, not 40 pictures: pictures belong together by the photographs that faces.csv names"
-    )
+    note = "intervals count 20 groups, not 40 pictures: those of one photograph, as faces.csv names it, belong together"
     assert note in grouped["notes"]
     assert "by how 20 groups of pictures vary" in (tmp_path / "page.html").read_text()
     assert note in study_stdout("evaluate", bundle, tmp_path / "all", *page)
     named = study_json("evaluate", bundle, tmp_path / "all", *page, "--group-by", r"/(\d)")
     assert named["groups"] == 2
-    assert "by --group-by" in " ".join(named["notes"])
+    assert r"those that --group-by /(\d) finds alike" in " ".join(named["notes"])
     error = study_error("evaluate", bundle, tmp_path / "all", *page, "--group-by", "nobody")
     assert "--group-by must find a group in every file's path, but 'nobody' finds none in 40 of 40" in error
     (tmp_path / "all" / "faces.csv").write_text("no,table\n1,2\n")

@@ -232,8 +232,8 @@ def _notes(
 def _group_notes(groups: PictureGroups | None) -> list[str]:
     if groups is None:
         return []
-    note = f"intervals count {groups.count} groups, not {len(groups.ids)} pictures: pictures belong together by "
-    return [note + groups.rule]
+    pictures = len(groups.ids)
+    return [f"intervals count {groups.count} groups, not {pictures} pictures: {groups.rule} belong together"]
 
 
 def _face_notes(taken_whole: dict[str, str], several: Sequence[str], pictures: int) -> list[str]:

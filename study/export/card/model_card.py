@@ -166,7 +166,7 @@ def _measured(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     if test["is_calibrated"]:
         rows.append(_row("test", test, columns))
     table = _table(["images", "number", *columns.values()], rows)
-    text = f"{table}\n\nValues with 95 % intervals, of calibrated probabilities{decided}. No training images."
+    text = f"{table}\n\nValues with 95 % intervals, of calibrated probabilities{decided}. None of them was trained on."
     if test["is_calibrated"] or not test["metrics"]:
         return f"{text}\n\nTest images: {test['note']}."
     table = _table(["images", "number", *columns.values()], [_row("test", test, columns)])
@@ -267,7 +267,7 @@ def _parity(metrics: Mapping[str, Any]) -> str:
     else:
         how = (
             f"Each was loaded in a fresh process and run on all {checks[0]['images']} validation images with one "
-            f"thread; the weights give the scores stored in training within {difference:.2g}."
+            f"thread, in CPU time; the weights give the scores stored in training within {difference:.2g}."
         )
     return " ".join([how, *failed])
 
