@@ -9,7 +9,6 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 from study.config.study_config import stable_seed
 
@@ -53,6 +52,7 @@ class DeviceImages:
             self._images = torch.from_numpy(images).to(device)
             self.labels = torch.from_numpy(labels).to(device)  # [N]
         self.classes, self.normalization = classes, normalization
+        self._class_numbers = torch.arange(classes, device=device)  # [K]
         self._mean, self._std = (
             torch.tensor(channels, device=device).view(1, 3, 1, 1) for channels in normalization
         )  # [1, 3, 1, 1]
@@ -64,8 +64,13 @@ class DeviceImages:
         """Return images [B, 3, S, S] in [0, 1] and one-hot targets [B, K], float32."""
         index = index.to(self._images.device)
         images = self._images[index].float().div_(255).permute(0, 3, 1, 2)  # [B, S, S, 3] -> [B, 3, S, S]
-        targets = functional.one_hot(self.labels[index], self.classes).float()
-        return (images if channels_last else images.contiguous()), targets
+        return (images if channels_last else images.contiguous()), self.targets(index)
+
+    def targets(self, index: torch.Tensor) -> torch.Tensor:
+        """Return one-hot targets [B, K], float32."""
+        return (
+            self.labels[index].unsqueeze(1) == self._class_numbers
+        ).float()  # torch's one_hot reads numbers to check them
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Subtract the mean and divide by the standard deviation, in place; float32 [B, 3, S, S]."""

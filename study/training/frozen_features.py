@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
-from torch.nn import functional
 
 from study.config.hyperparameters import TrialConfig
 from study.files import write_atomic
@@ -66,7 +65,7 @@ class FeatureSet:
     def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features [B, C] and one-hot targets [B, K]; ``channels_last`` is that of images and has no effect."""
         index = index.to(self.features.device)
-        return self.features[index], functional.one_hot(self._images.labels[index], self._images.classes).float()
+        return self.features[index], self._images.targets(index)
 
     def normalize(self, features: torch.Tensor) -> torch.Tensor:
         """Return the features as they are: their images were normalized."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,6 @@ from torch import nn
 
 from study.config.hyperparameters import TrialConfig
 from study.config.study_config import stable_seed
-from study.errors import NonFiniteLossError
 from study.training import device as devices
 from study.training.augmentation.pipeline import build_augmenter
 from study.training.dataset import (
@@ -25,7 +23,7 @@ from study.training.dataset import (
     epoch_order,
 )
 from study.training.frozen_weights import FrozenWeights
-from study.training.losses import Criterion
+from study.training.losses import Criterion, EpochLoss
 from study.training.models.architectures import Network, build_model, freeze_parts, set_training, to_device
 from study.training.models.initialization import Weights, initialize
 from study.training.optimization import (
@@ -104,7 +102,7 @@ def train_epoch(
         train_loss, train_accuracy and learning_rate, the head's at the last step.
 
     Raises:
-        NonFiniteLossError: before the optimizer takes the step.
+        NonFiniteLossError: at most ``STEPS_UNREAD`` steps later.
     """
     network = learner.network
     set_training(network.model, config.freeze)
@@ -121,7 +119,8 @@ def _train_batches(
     augment, stream = build_augmenter(config.augmentation), augmentation_generator(config.seed, epoch)
     bounds = list(batch_bounds(len(order), config.batch_size))
     order = order.to(network.device)  # once, or every batch would wait for a transfer
-    loss_sum, correct = 0.0, torch.zeros((), device=network.device)
+    losses = EpochLoss(f"in epoch {epoch}", "learning_rate", config.learning_rate)
+    correct = torch.zeros((), device=network.device)
     for batch_index, (start, stop) in enumerate(bounds):
         position = SchedulePosition((epoch - 1) * len(bounds) + batch_index, len(bounds), config.max_epochs)
         set_learning_rate(learner.optimizer, learning_rate_factor(config, position))
@@ -129,17 +128,11 @@ def _train_batches(
         batch, targets = augment(batch, targets, stream)
         logits = network.logits(images.normalize(batch))  # [B] or [B, K]
         loss = learner.criterion(logits, targets)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"the loss must be finite, but is {value} in epoch {epoch} after {start} images "
-                f"(learning_rate {config.learning_rate:g}); a lower learning rate is the usual way out"
-            )
         _step(learner, loss, config.clip_grad_norm)
-        loss_sum += value * (stop - start)
+        losses.add(loss.detach(), start, stop)
         correct += (predicted_classes(logits.detach()) == targets.argmax(1)).sum()
     return {
-        "train_loss": loss_sum / len(order),
+        "train_loss": losses.mean(),
         "train_accuracy": float(correct) / len(order),
         "learning_rate": float(learner.optimizer.param_groups[-1]["lr"]),
     }

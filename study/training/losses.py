@@ -1,13 +1,15 @@
-"""Losses: one function and one registry line each, and the criterion that weights them by class."""
+"""Losses: one function and one registry line each, the criterion that weights them, and their mean over an epoch."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch.nn import functional
 
 from study.config.hyperparameters import Hyperparameters
+from study.errors import NonFiniteLossError
 
 Modulate = Callable[[torch.Tensor, Hyperparameters], torch.Tensor]
 
@@ -65,3 +67,50 @@ def balanced_weights(class_counts: Sequence[int]) -> list[float]:
     """Return N / (K * n) for each class, so that every class has the same weight: [K] (King & Zeng 2001)."""
     total, classes = sum(class_counts), len(class_counts)
     return [total / (classes * count) for count in class_counts]
+
+
+STEPS_UNREAD = 32
+"""Steps whose losses are read together: to read one is to wait until a GPU has done all that it was given."""
+
+
+class EpochLoss:
+    """The mean of the losses of an epoch's batches, which are read some steps late."""
+
+    def __init__(self, where: str, rate_name: str, rate: float) -> None:
+        """Start an epoch; the arguments are for the message about a loss that is not finite."""
+        self._where, self._rate = where, f"{rate_name} {rate:g}"
+        self._sum, self._images = 0.0, 0
+        self._unread: list[tuple[torch.Tensor, int, int]] = []
+
+    def add(self, loss: torch.Tensor, start: int, stop: int) -> None:
+        """Take the mean loss of the images [start, stop), a scalar on any device.
+
+        Raises:
+            NonFiniteLossError: this loss or one of the last ``STEPS_UNREAD`` is not finite.
+        """
+        self._unread.append((loss, start, stop))
+        if len(self._unread) == STEPS_UNREAD:
+            self._read()
+
+    def mean(self) -> float:
+        """Return the mean over all images.
+
+        Raises:
+            NonFiniteLossError: one of the losses is not finite.
+        """
+        self._read()
+        return self._sum / self._images
+
+    def _read(self) -> None:
+        if not self._unread:
+            return
+        values = torch.stack([loss for loss, _, _ in self._unread]).tolist()
+        for value, (_, start, stop) in zip(values, self._unread, strict=True):
+            if not math.isfinite(value):
+                raise NonFiniteLossError(
+                    f"the loss must be finite, but is {value} {self._where} after {start} images "
+                    f"({self._rate}); a lower learning rate is the usual way out"
+                )
+            self._sum += value * (stop - start)
+            self._images = stop
+        self._unread.clear()

@@ -94,7 +94,7 @@ def train(
 
     Raises:
         DataError: a batch is larger than the training set.
-        NonFiniteLossError: before the optimizer takes the step.
+        NonFiniteLossError: before the epoch's checkpoint is written.
         WeightsError: weights are missing or do not fit.
     """
     validate_batch_size(config.batch_size, len(data.train_labels))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
 
 from study.config.hyperparameters import TrialConfig
@@ -20,6 +23,7 @@ from study.training import checkpoint, metrics
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
 from study.training.dataset import DeviceImages, batch_bounds, epoch_order
 from study.training.learner import make_learner, train_epoch
+from study.training.losses import STEPS_UNREAD, EpochLoss
 from study.training.models.architectures import build_model, to_device
 from study.training.models.small_conv import SmallConv2d
 from study.training.progress import TrainingProgress
@@ -89,18 +93,47 @@ def test_every_epoch_has_its_own_order_of_all_images() -> None:
     assert torch.equal(first, epoch_order(50, 3, 1))
 
 
-def test_a_loss_that_is_not_finite_raises_before_the_optimizer_steps() -> None:
-    config = short_trial()
-    learner = make_learner(config, DATA, CPU)
-    model = learner.network.model
-    with torch.no_grad():
-        model.get_parameter("fc.bias").fill_(float("nan"))
-    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
-    images = DeviceImages(DATA.train_images, DATA.train_labels, CPU)
-    with pytest.raises(NonFiniteLossError, match="is nan in epoch 4 after 0 images"):
-        train_epoch(learner, images, epoch_order(48, config.seed, 4), config, 4)
-    assert all(torch.equal(before[name], tensor) for name, tensor in model.named_parameters() if name != "fc.bias")
-    assert not learner.optimizer.state
+def test_a_loss_that_is_not_finite_is_named_before_its_checkpoint_is_written(tmp_path: Path) -> None:
+    config = short_trial(learning_rate=1e30, batch_size=8)
+    with pytest.raises(
+        NonFiniteLossError, match=r"is nan in epoch 1 after [1-9][0-9]* images \(learning_rate 1e\+30\)"
+    ):
+        run(config, DATA, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_step_waits_for_its_loss() -> None:
+    """Reading a number waits for a GPU; the steps of an epoch are counted on the CPU, where it is the same call."""
+
+    class Reads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    def reads(batch_size: int) -> int:
+        config = short_trial(batch_size=batch_size, augmentation="none")
+        learner, images = make_learner(config, DATA, CPU), DeviceImages(DATA.train_images, DATA.train_labels, CPU)
+        with Reads() as mode:
+            train_epoch(learner, images, epoch_order(48, config.seed, 1), config, 1)
+        return mode.count
+
+    assert reads(batch_size=2) == reads(batch_size=24)
+
+
+def test_an_epochs_loss_is_the_mean_over_images_and_names_the_first_that_is_not_finite() -> None:
+    losses = EpochLoss("in epoch 7", "learning_rate", 0.5)
+    for step in range(STEPS_UNREAD + 3):
+        losses.add(torch.tensor(float(step)), 2 * step, 2 * step + 2)
+    losses.add(torch.tensor(100.0), 2 * STEPS_UNREAD + 6, 2 * STEPS_UNREAD + 7)
+    twice = sum(range(STEPS_UNREAD + 3)) * 2
+    assert losses.mean() == (twice + 100) / (2 * STEPS_UNREAD + 7)
+    losses = EpochLoss("in epoch 7", "learning_rate", 0.5)
+    for step in range(STEPS_UNREAD - 1):
+        losses.add(torch.tensor(math.inf if step > 4 else 1.0), step, step + 1)
+    with pytest.raises(NonFiniteLossError, match=r"is inf in epoch 7 after 5 images \(learning_rate 0.5\)"):
+        losses.add(torch.tensor(1.0), STEPS_UNREAD, STEPS_UNREAD + 1)
 
 
 def test_logits_that_are_not_finite_are_no_score() -> None:
