@@ -227,7 +227,7 @@ def matching_environment(
     if fast == has_fast_bf16(device):
         return config
     precision = ("bf16" if fast else "fp32") if config.precision == "auto" else config.precision
-    layout = fast if config.channels_last == "auto" else config.channels_last
+    layout = (fast or device.type == "cpu") if config.channels_last == "auto" else config.channels_last
     return config.model_copy(update={"precision": precision, "channels_last": layout})
 
 

@@ -43,10 +43,10 @@ def _cpu_info(field: str) -> str:
 
 
 def resolve_precision(config: Hyperparameters, device: torch.device) -> tuple[str, bool]:
-    """Return (precision, channels_last) with every "auto" decided."""
+    """Return (precision, channels_last) with every "auto" decided; on a CPU channels last is always faster."""
     fast = has_fast_bf16(device)
     precision = config.precision if config.precision != "auto" else ("bf16" if fast else "fp32")
-    channels_last = config.channels_last if config.channels_last != "auto" else fast
+    channels_last = config.channels_last if config.channels_last != "auto" else (fast or device.type == "cpu")
     return precision, channels_last
 
 

@@ -61,7 +61,7 @@ def make_learner(
     model = build_model(config, data.outputs)
     initialize(model, config.init, stable_seed(config.seed, "init"), weights)
     freeze_parts(model, config.freeze)
-    network = to_device(model, device, *devices.resolve_precision(config, device))
+    network = to_device(model, device, *devices.resolve_precision(config, device), is_trained=True)
     frozen = FrozenWeights.of(model, config.freeze)
     return Learner(
         network=network,

@@ -59,7 +59,7 @@ def pretrain(
         NonFiniteLossError: the loss is not finite; a lower rotation.learning_rate is the usual way out.
     """
     started = time.perf_counter()
-    network = to_device(_model(model, seed), device, *devices.resolve_precision(model, device))
+    network = to_device(_model(model, seed), device, *devices.resolve_precision(model, device), is_trained=True)
     optimizer = torch.optim.Adam(network.model.parameters(), lr=settings.learning_rate, fused=True)
     images = _unlabelled(train_images, device)
     for epoch in range(1, settings.epochs + 1):

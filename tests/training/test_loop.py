@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_kit import CPU, MAX_AUC, MIN_LOSS, noisy_halves, numbers, run, short_trial
 
-from study.config.hyperparameters import TrialConfig
 from study.config.search_config import Objective
 from study.errors import NonFiniteLossError
 from study.metric_catalog import METRICS, PER_CLASS
@@ -26,6 +25,7 @@ from study.training.learner import make_learner, train_epoch
 from study.training.losses import STEPS_UNREAD, EpochLoss
 from study.training.models.architectures import build_model, to_device
 from study.training.models.small_conv import SmallConv2d
+from study.training.models.winograd import WinogradConv2d
 from study.training.progress import TrainingProgress
 from study.training.trainer import train, validation_metrics
 
@@ -190,13 +190,14 @@ def test_weights_on_disk_are_plain_float32(tmp_path: Path) -> None:
     assert {tensor.dtype for tensor in stored.values()} == {torch.float32, torch.int64}
 
 
-def test_bf16_on_the_cpu_uses_small_convolutions_and_float32_does_not() -> None:
-    def count_small(config: TrialConfig) -> int:
-        modules: list[nn.Module] = list(make_learner(config, DATA, CPU).network.model.modules())
-        return sum(isinstance(module, SmallConv2d) for module in modules)
+def test_each_precision_on_the_cpu_has_convolutions_of_its_own() -> None:
+    def kinds(**changed: Any) -> set[type[nn.Module]]:
+        model = make_learner(short_trial(**changed), DATA, CPU).network.model
+        return {type(module) for module in model.modules() if isinstance(module, nn.Conv2d)}
 
-    assert count_small(short_trial(precision="bf16", channels_last=True)) > 0
-    assert count_small(short_trial()) == 0
+    assert kinds(precision="bf16", channels_last=True) == {nn.Conv2d, SmallConv2d}
+    assert kinds(precision="fp32", channels_last="auto") == {nn.Conv2d, WinogradConv2d}
+    assert kinds(precision="fp32", channels_last=False) == {nn.Conv2d}
 
 
 def test_bf16_on_the_smallest_images_is_reproducible(tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ def test_its_accuracy_is_that_of_all_turned_validation_images(
 ) -> None:
     kept: list[Any] = []
     to_device = rotation.to_device
-    monkeypatch.setattr(rotation, "to_device", lambda *given: kept.append(to_device(*given)) or kept[-1])
+    monkeypatch.setattr(
+        rotation, "to_device", lambda *given, **rest: kept.append(to_device(*given, **rest)) or kept[-1]
+    )
     again = pretrained()
     model = kept[0].model
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

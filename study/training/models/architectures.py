@@ -31,6 +31,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from study.config.hyperparameters import Hyperparameters
 from study.training.dataset import Batches
 from study.training.models.small_conv import use_small_conv
+from study.training.models.winograd import use_winograd
 
 HEAD = "fc."
 
@@ -198,13 +199,20 @@ class Network:
         return received[0]
 
 
-def to_device(model: nn.Module, device: torch.device, precision: str, channels_last: bool) -> Network:
-    """Move a model to where and how it computes, in place; its state dict keeps its names, shapes and values."""
+def to_device(
+    model: nn.Module, device: torch.device, precision: str, channels_last: bool, *, is_trained: bool = False
+) -> Network:
+    """Move a model to where and how it computes, in place; its state dict keeps its names, shapes and values.
+
+    ``is_trained`` lets float32 convolutions on a CPU round otherwise than ``torch.conv2d``, where that is faster.
+    """
     model.to(device)
     if channels_last:
         model.to(memory_format=torch.channels_last)
     if device.type == "cpu" and precision == "bf16":
         use_small_conv(model)
+    if device.type == "cpu" and precision == "fp32" and channels_last and is_trained:
+        use_winograd(model)
     return Network(model, device, precision, channels_last)
 
 
