@@ -1,28 +1,45 @@
-"""How fast is one training step on the CPU: plain float32, plain bf16 + channels_last, and ours.
+"""How fast is one training step on the CPU: float32 as torch has it, with channels last, and ours; likewise in bf16.
 
-The three ways take turns in one process, so that whatever else the machine does slows all of them; the figures are
-medians of CPU time, and the ratios are to plain float32. Nothing here is collected by pytest.
+The ways take turns in one process on one thread, so that whatever else the machine does slows all of them. Figures are
+medians of CPU time over the rounds, ratios those of the rounds' pairs. ``--instructions avx2`` keeps torch, oneDNN and
+MKL from newer instructions, as on a processor that has none. Nothing here is collected by pytest.
 
-    .venv/bin/python tests/benchmarks/training_step.py --depth 18 --image-size-px 48 64
+    .venv/bin/python tests/benchmarks/training_step.py --instructions avx2 --precisions fp32 --depth 10 18
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
-import torch
-from torch import nn
-from torch.nn import functional
+ROOT = Path(__file__).resolve().parents[2]
+OUT = ROOT / "results" / "benchmarks" / "training_step.json"
+INSTRUCTIONS = {
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "all": {},
+}
+if "--instructions" in sys.argv:  # read when torch is loaded
+    os.environ.update(INSTRUCTIONS.get(sys.argv[sys.argv.index("--instructions") + 1], {}))
 
-from study.config.hyperparameters import Hyperparameters
-from study.training.models.architectures import Network, build_model, to_device
+import torch  # noqa: E402
+from machine import commit_of, describe_machine  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from study.config.hyperparameters import Hyperparameters  # noqa: E402
+from study.training.models.architectures import Network, build_model, to_device  # noqa: E402
 
 CPU = torch.device("cpu")
 WARM_UP = 2
+PLAIN = "plain fp32"
 
 
 @dataclass
@@ -51,67 +68,99 @@ def _resnet(depth: int) -> nn.Module:
     return build_model(Hyperparameters.model_validate({"depth": depth}))
 
 
-def plain_fp32(depth: int) -> Network:
-    """Compute as torch does when nothing is asked for."""
-    return to_device(_resnet(depth), CPU, "fp32", channels_last=False)
+def _torchs_own(precision: str, channels_last: bool) -> Callable[[int], Network]:
+    def build(depth: int) -> Network:
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return Network(_resnet(depth).to(memory_format=layout), CPU, precision, channels_last)
+
+    return build
 
 
-def plain_bf16(depth: int) -> Network:
-    """Compute in bf16 with torch's own convolutions."""
-    return Network(
-        _resnet(depth).to(memory_format=torch.channels_last),
-        CPU,
-        "bf16",
-        channels_last=True,
-    )
+def _ours(precision: str) -> Callable[[int], Network]:
+    return lambda depth: to_device(_resnet(depth), CPU, precision, channels_last=True, is_trained=True)
 
 
-def ours(depth: int) -> Network:
-    """Compute as a trial does on a CPU that is fast at bf16."""
-    return to_device(_resnet(depth), CPU, "bf16", channels_last=True)
+WAYS: dict[str, dict[str, Callable[[int], Network]]] = {
+    "fp32": {"fp32 channels_last": _torchs_own("fp32", True), "ours fp32": _ours("fp32")},
+    "bf16": {"bf16 channels_last": _torchs_own("bf16", True), "ours bf16": _ours("bf16")},
+}
 
 
-WAYS: dict[str, Callable[[int], Network]] = {"plain fp32": plain_fp32, "bf16 channels_last": plain_bf16, "ours": ours}
+@dataclass(frozen=True)
+class Figure:
+    """What a way takes; ``ratios`` are plain float32's CPU time over its own: median, least and most of the rounds."""
+
+    way: str
+    depth: int
+    image_size_px: int
+    batch_size: int
+    images_per_cpu_s: float
+    ratios: tuple[float, float, float]
+    ratio_by_the_clock: float
 
 
-def compare(depth: int, size_px: int, batch_size: int, rounds: int) -> None:
-    """Print images per second of every way, and the ratios."""
+def compare(depth: int, size_px: int, asked: argparse.Namespace) -> list[Figure]:
+    """Time every way by turns."""
     torch.manual_seed(0)
-    images = torch.randn(batch_size, 3, size_px, size_px)
-    labels = (torch.rand(batch_size) < 0.5).float()
+    images = torch.randn(asked.batch_size, 3, size_px, size_px)
+    labels = (torch.rand(asked.batch_size) < 0.5).float()
     ways = {}
-    for name, build in WAYS.items():
+    builders = {PLAIN: _torchs_own("fp32", False)}
+    for precision in asked.precisions:
+        builders |= WAYS[precision]
+    for name, build in builders.items():
         network = build(depth)
         network.model.train()
         ways[name] = Way(network, torch.optim.Adam(network.model.parameters(), lr=1e-3, fused=True))
-    for _ in range(WARM_UP + rounds):
+    for _ in range(WARM_UP + asked.rounds):
         for way in ways.values():
             way.step(images, labels)
-    cpu = {name: statistics.median(way.cpu_s[WARM_UP:]) for name, way in ways.items()}
-    wall = {name: statistics.median(way.wall_s[WARM_UP:]) for name, way in ways.items()}
-    print(f"ResNet-{depth}, {size_px} px, batch {batch_size}, 1 thread, {rounds} rounds")
-    for name in ways:
-        base = cpu["plain fp32"] / cpu[name], wall["plain fp32"] / wall[name]
-        print(
-            f"  {name:20} {batch_size / cpu[name]:7.1f} images/s of CPU time, "
-            f"{base[0]:.2f} x plain fp32 (by the clock {base[1]:.2f} x)"
-        )
-    plain = "bf16 channels_last"
-    print(f"  ours to {plain}: {cpu[plain] / cpu['ours']:.2f} x (by the clock {wall[plain] / wall['ours']:.2f} x)")
+    plain = ways[PLAIN]
+    figures = []
+    for name, way in ways.items():
+        ratios = [a / b for a, b in zip(plain.cpu_s[WARM_UP:], way.cpu_s[WARM_UP:], strict=True)]
+        by_the_clock = statistics.median(plain.wall_s[WARM_UP:]) / statistics.median(way.wall_s[WARM_UP:])
+        rate = asked.batch_size / statistics.median(way.cpu_s[WARM_UP:])
+        spread = (statistics.median(ratios), min(ratios), max(ratios))
+        figures.append(Figure(name, depth, size_px, asked.batch_size, rate, spread, by_the_clock))
+    return figures
+
+
+def render(figure: Figure) -> str:
+    """Return one line."""
+    median, least, most = figure.ratios
+    return (
+        f"ResNet-{figure.depth}, {figure.image_size_px} px, batch {figure.batch_size}  {figure.way:20} "
+        f"{figure.images_per_cpu_s:7.1f} images/s of CPU time, {median:.2f} x plain ({least:.2f} to {most:.2f}; "
+        f"by the clock {figure.ratio_by_the_clock:.2f})"
+    )
 
 
 def main() -> None:
-    """Run it."""
+    """Measure, print and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--depth", type=int, nargs="+", default=[18])
     parser.add_argument("--image-size-px", type=int, nargs="+", default=[48, 64])
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--precisions", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--instructions", choices=list(INSTRUCTIONS), default="all")
+    parser.add_argument("--out", type=Path, default=OUT)
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    figures: list[dict[str, Any]] = []
     for depth in asked.depth:
         for size_px in asked.image_size_px:
-            compare(depth, size_px, asked.batch_size, asked.rounds)
+            for figure in compare(depth, size_px, asked):
+                print(render(figure), flush=True)
+                figures.append(asdict(figure))
+    limits = {name: os.environ.get(name) for name in INSTRUCTIONS["avx2"]}
+    report = {
+        "machine": describe_machine(), "commit": commit_of(ROOT), "rounds": asked.rounds, "environment": limits,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(), "figures": figures,
+    }  # fmt: skip
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":
