@@ -73,6 +73,8 @@ def main() -> None:
         hide_passwords()
         if sys.argv[1:2] in _OF_A_DRIVER:
             supervise()
+        else:  # matrices are small here, and threads that wait for one another take twice as long beside a study
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         try:
             app()
         finally:

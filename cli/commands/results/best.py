@@ -35,8 +35,9 @@ from cli.options import (
 )
 from cli.output import number, print_json, short_path
 from cli.queries.front import FrontVerdict, judge_front
-from cli.queries.ranking import Ranking, rank_study, require_candidate, winner_of
-from cli.queries.study_handle import open_study
+from cli.queries.ranking import Ranking, rank_studies, require_candidate, winner_of
+from cli.queries.server_queries import read_ranked
+from cli.queries.study_handle import StudyInFolder, open_study
 from cli.queries.verdict import describe_certainty, judge_ranking, recommend_of
 from cli.views.leaderboard import configuration_json, configuration_table, trial_json, trial_table
 from cli.views.tables import TableModel, print_table
@@ -44,7 +45,6 @@ from study.analysis.recommendation import GIVE_AWAY
 from study.errors import UsageError
 
 if TYPE_CHECKING:
-    from cli.queries.study_handle import StudyInFolder
     from study.analysis.ranking import Configuration, RankedTrial
     from study.records import FinalLook, TrialRecord
 
@@ -101,7 +101,8 @@ def best(
 
         require_names(register, alias)
         parse_rule(threshold)
-    ranking = rank_study(results, tracking_uri, name, metric, top=1)
+    handle = read_ranked(results, tracking_uri, name, metric, top=1)
+    ranking, stored = rank_studies([handle], metric), handle if isinstance(handle, StudyInFolder) else None
     require_candidate(ranking)
     if ranking.objective_list and not test and register is None and not path:
         front = judge_front(ranking, None if tracking_uri else results)
@@ -112,8 +113,8 @@ def best(
                         "certainty": {"text": front.text, "may_be_on_front": list(front.may_be)}})  # fmt: skip
         else:
             print_front(ranking, front)
-        if not tracking_uri:
-            _warn_of_lost(open_study(results, ranking.study), front_records(ranking))
+        if stored is not None:
+            _warn_of_lost(stored, front_records(ranking))
         return
     winner = winner_of(ranking)
     verdict = judge_ranking(ranking, None if tracking_uri else results)
@@ -138,7 +139,7 @@ def best(
             storage=storage,
             threshold=threshold,
         )
-    fault = None if tracking_uri else fault_of_checkpoint(open_study(results, ranking.study), winner.record)
+    fault = None if stored is None else fault_of_checkpoint(stored, winner.record)
     if path:
         typer.echo(winner.record.checkpoint)
         _warn_of(fault)
