@@ -109,8 +109,11 @@ def test_odd_shapes_are_looked_at(detector: FaceDetector, width: int, height: in
     assert detector.detect(np.full((height, width, 3), 200, np.uint8)) == []
 
 
-def test_eight_orientations_give_one_answer(detector: FaceDetector, tmp_path: Path) -> None:
-    upright = Image.fromarray(portrait())
+@pytest.mark.parametrize(("face", "side_px", "quality"), [(0, 224, 92), (8, 280, 60), (6, 180, 75)])
+def test_eight_orientations_give_one_answer(
+    detector: FaceDetector, tmp_path: Path, face: int, side_px: int, quality: int
+) -> None:
+    upright = Image.fromarray(portrait(face, side_px))
     undone = {5: 5, 6: 8, 7: 7, 8: 6}
     answers = []
     for orientation in range(1, 9):
@@ -118,7 +121,7 @@ def test_eight_orientations_give_one_answer(detector: FaceDetector, tmp_path: Pa
         exif = Image.Exif()
         exif[0x0112] = orientation
         path = tmp_path / f"{orientation}.jpg"
-        (upright if method is None else upright.transpose(method)).save(path, exif=exif, quality=92)
+        (upright if method is None else upright.transpose(method)).save(path, exif=exif, quality=quality)
         answers.append(detector.detect(read_photo(path)))
     assert [len(faces) for faces in answers] == [1] * 8
     boxes = np.array([faces[0].box for faces in answers])
