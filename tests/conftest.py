@@ -81,3 +81,13 @@ def shared_cluster(ray_node: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", ray_node)
         yield
+
+
+@pytest.fixture(scope="module")
+def formats_checked_here() -> Iterator[None]:
+    """Let the exports of a module run their formats in this process; elsewhere tests show that a user's do not."""
+    from model_kit import check_formats_here
+
+    with pytest.MonkeyPatch.context() as patch:
+        check_formats_here(patch)
+        yield

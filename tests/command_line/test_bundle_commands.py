@@ -24,6 +24,7 @@ from PIL import Image
 from study.bundles import OnnxClassifier
 from study.export import ExportOptions, Provenance, export_checkpoint
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
 
 

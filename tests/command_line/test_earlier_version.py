@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from commands import ROOT, study_json, study_stdout
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 # Version 0.1.0 wrote four trials of a frozen backbone whose weights are mostly zeros; its driver was killed when two
 # trials were complete. It stored absolute paths, so that the folder must lie where it was made.
 ARCHIVE = ROOT / "tests" / "support" / "earlier_versions" / "results-0.1.0.tar.xz"

@@ -30,6 +30,8 @@ from study.records import FinalLook
 from study.storage.lock import driver_lock
 from study.storage.study_storage import StudyStorage
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, shared_cluster: None) -> Path:

@@ -23,6 +23,7 @@ from study.inference.face_predictions import bundle_framing
 from study.photos.detector import FaceDetector
 from study.photos.faces import read_faces
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
 
 

@@ -11,6 +11,7 @@ from commands import ONLY_WEIGHTS, study, study_error, study_json, study_stdout
 
 from study.data.synthetic_faces import write_folder
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 STUDY = """\
 name: three
 objective: {{metric: shifted.dark.macro_recall, mode: max}}

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ONLY_WEIGHTS, study, study_process
+from commands import ONLY_WEIGHTS, study
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout, StudyLayout
 
-SECRET = "-----BEGIN OPENSSH PRIVATE KEY-----"
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
+# In two parts: a study stores what is changed in a checkout, which may be this line.
+SECRET = "-----BEGIN OPENSSH " + "PRIVATE KEY-----"
 Attack = Callable[[StudyLayout, Path], None]
 
 
@@ -80,8 +82,7 @@ def run(command: str, layout: StudyLayout, out: Path) -> subprocess.CompletedPro
     more = (
         ["--out", out / "bundle", *ONLY_WEIGHTS] if command == "export-best" else ["--all"] if command == "sync" else []
     )
-    call = study_process if command == "resume" else study
-    return call(command, STUDY, *more, "--results", layout.results)
+    return study(command, STUDY, *more, "--results", layout.results)
 
 
 def name_a_key_as_picture(layout: StudyLayout, home: Path) -> None:

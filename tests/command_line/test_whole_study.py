@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import ROOT, TINY, study, study_error, study_json, study_process
+from commands import ONLY_WEIGHTS, ROOT, TINY, study, study_error, study_json, study_process
+from model_kit import check_formats_elsewhere
 from ruamel.yaml import YAML
 
 from study.bundles.bundle_files import SUMS
 from study.export import load_bundle
 from study.export.formats import parity
+
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +101,12 @@ def test_mlflow_has_one_finished_run_per_trial_under_one_parent(results: Path) -
     assert value == best["value"]
 
 
-def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: Path, tmp_path: Path) -> None:
-    exported = study_json("export-best", "--out", tmp_path / "bundle", "--results", results)
+def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        check_formats_elsewhere(patch)
+        exported = study_json("export-best", "--out", tmp_path / "bundle", "--results", results)
     assert isinstance(exported, dict)
     assert exported["max_score_difference"] <= 0.05
     names = {file.name for file in (tmp_path / "bundle").iterdir()}
@@ -118,7 +125,7 @@ def test_export_best_writes_a_bundle_that_scores_as_the_checkpoint_did(results: 
 def test_a_bundle_says_how_it_was_measured_and_selected(results: Path, tmp_path: Path) -> None:
     best = study_json("best", "tiny", "--results", results)
     assert isinstance(best, dict)
-    options = ("--formats", "safetensors", "--threshold", "recall=0.9")
+    options = (*ONLY_WEIGHTS, "--threshold", "recall=0.9")
     done = study("export-best", "tiny", "--out", tmp_path / "bundle", *options, "--results", results)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "bundle" / "metrics.json").read_text())
@@ -144,7 +151,7 @@ def test_a_bundle_says_how_it_was_measured_and_selected(results: Path, tmp_path:
 def test_the_study_file_of_a_bundle_trains_the_same_checkpoint(
     results: Path, tmp_path: Path, shared_cluster: None
 ) -> None:
-    exported = study_json("export-best", "--out", tmp_path / "bundle", "--formats", "safetensors", "--results", results)
+    exported = study_json("export-best", "--out", tmp_path / "bundle", *ONLY_WEIGHTS, "--results", results)
     assert isinstance(exported, dict)
     again = study("run", tmp_path / "bundle" / "reproduce.yaml", "--results", tmp_path / "again")
     assert again.returncode == 0, again.stderr
@@ -158,9 +165,7 @@ def test_another_trial_is_exported_by_name_without_a_look_at_the_test_images(res
     assert isinstance(best, dict)
     other = (best["trial"] + 1) % 3
     run = ("--run", f"tiny/{other}")
-    exported = study_json(
-        "export-best", *run, "--out", tmp_path / "b", "--formats", "safetensors", "--results", results
-    )
+    exported = study_json("export-best", *run, "--out", tmp_path / "b", *ONLY_WEIGHTS, "--results", results)
     assert isinstance(exported, dict)
     assert exported["trial"] == other
     assert "kept for the best checkpoint" in exported["test"]["note"]
@@ -189,7 +194,8 @@ def test_a_format_that_fails_is_named_with_exit_code_1(
 
 
 def test_an_export_that_is_terminated_leaves_nothing(results: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli", "export-best", "tiny", "--out", tmp_path / "b", "--results", results]
+    words = ("export-best", "tiny", *ONLY_WEIGHTS, "--out", tmp_path / "b", "--results", results)
+    command = [sys.executable, "-m", "cli", *words]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     waited_until = time.monotonic() + 120
     while not (tmp_path / ".b.part" / SUMS).exists() and time.monotonic() < waited_until:
@@ -260,8 +266,7 @@ def test_a_name_that_is_taken_is_refused_with_both_ways_on(results: Path) -> Non
     ],
 )
 def test_a_command_that_cannot_be_says_so(results: Path, arguments: tuple[str, ...], code: int, words: str) -> None:
-    run = study_process if arguments[0] == "resume" else study
-    done = run(*arguments, *(() if arguments[0] == "rnu" else ("--results", results)))
+    done = study(*arguments, *(() if arguments[0] == "rnu" else ("--results", results)))
     assert done.returncode == code
     assert words in done.stderr
     assert "Traceback" not in done.stderr

@@ -33,6 +33,7 @@ from study.export import (
 from study.export.formats.parity import FLIPPED_TOLERANCE, FormatCheck, Reference, _compare
 from study.training.metrics import probabilities
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
 FIVE = ("a", "b", "c", "d", "e")
 ROOT = Path(__file__).parents[2]
@@ -207,9 +208,9 @@ _KILLED = """
 import sys
 from pathlib import Path
 from model_kit import IMAGES, real_checkpoint
-from study.export import Provenance, export_checkpoint
-folder = Path(sys.argv[1])
-export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, Provenance("m", "i", 0, None, "val_auc", 1))
+from study.export import ExportOptions, Provenance, export_checkpoint
+folder, origin = Path(sys.argv[1]), Provenance("m", "i", 0, None, "val_auc", 1)
+export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, origin, options=ExportOptions(formats=()))
 """
 
 

@@ -14,21 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import study
-from model_kit import IMAGES, check_formats_here, real_checkpoint
+from model_kit import IMAGES, check_formats_elsewhere, real_checkpoint
 
 from study.bundles.bundle_files import SUMS, write_sums
 from study.export import ExportOptions, Provenance, export_checkpoint
 from study.export.verification import _compared, verify_bundle
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 ORIGIN = Provenance(study="masks", study_id="ab12", trial=3, run_id=None, ranked_by="val_auc", candidates=5)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        check_formats_here(patch)
-        export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, ORIGIN)
+    export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, ORIGIN)
     return folder / "bundle"
 
 
@@ -38,7 +37,8 @@ def bundle(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "bundle"))
 
 
-def test_a_whole_bundle_is_right_in_every_format(whole: Path) -> None:
+def test_a_whole_bundle_is_right_in_every_format(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_formats_elsewhere(monkeypatch)
     findings = list(verify_bundle(whole, run_graph=True))
     assert [finding.what for finding in findings] == [
         "sums", "configuration", "model.safetensors", "model.onnx", "model.pt2",
@@ -66,6 +66,7 @@ def test_the_graph_is_not_run_unless_asked(bundle: Path) -> None:
 def test_no_module_in_the_folder_of_a_bundle_is_imported(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("numpy.py", "torch.py", "study.py"):
         (bundle / name).write_text(f"open({str(bundle.parent / 'executed')!r}, 'w')\n")
+    check_formats_elsewhere(monkeypatch)
     monkeypatch.chdir(bundle)
     assert all(finding.is_right is not False for finding in verify_bundle(Path()))
     assert not (bundle.parent / "executed").exists()
@@ -73,10 +74,8 @@ def test_no_module_in_the_folder_of_a_bundle_is_imported(bundle: Path, monkeypat
 
 def swap_weights(bundle: Path) -> None:
     other = bundle.parent / "other"
-    with pytest.MonkeyPatch.context() as patch:
-        check_formats_here(patch)
-        only_weights = ExportOptions(formats=())
-        export_checkpoint(real_checkpoint(other, seed=1), other / "bundle", IMAGES, ORIGIN, options=only_weights)
+    only_weights = ExportOptions(formats=())
+    export_checkpoint(real_checkpoint(other, seed=1), other / "bundle", IMAGES, ORIGIN, options=only_weights)
     shutil.copy(other / "bundle" / "model.safetensors", bundle / "model.safetensors")
 
 

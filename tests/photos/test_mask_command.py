@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from commands import study, study_error, study_json, study_stdout
+from commands import ONLY_WEIGHTS, study, study_error, study_json, study_stdout
 from photo_kit import Placed, photograph, pixels, portrait, save, table
 
 from study.checkpoint_card import read_card
 from study.data.framing import Framing, read_framing
 
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 Picture = npt.NDArray[np.int64]
 CLASSES = ("improper", "not_wearing_mask", "wearing_mask")
 
@@ -195,5 +196,5 @@ def test_a_folder_of_masks_trains_as_it_is_and_its_framing_goes_into_the_card(
     assert card.classes == ("not_wearing_mask", "wearing_mask")
     assert card.preprocessing["framing"] == Framing(masks="drawn").as_dict()
     bundle = tmp_path / "bundle"
-    study_stdout("export-best", "drawn", "--results", tmp_path / "results", "--out", bundle)
+    study_stdout("export-best", *ONLY_WEIGHTS, "drawn", "--results", tmp_path / "results", "--out", bundle)
     assert json.loads((bundle / "config.json").read_text())["preprocessing"]["framing"]["masks"] == "drawn"

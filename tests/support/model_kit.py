@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,12 +18,14 @@ import pytest
 import torch
 
 from study.config.hyperparameters import Hyperparameters
-from study.export.formats import measure
+from study.export.formats import measure, parity
 from study.paths import SCORES
 from study.training.checkpoint import CheckpointCard, SelectedCheckpoint, best_folder, save_best
 from study.training.evaluate import compute_logits
 from study.training.metrics import probabilities
 from study.training.models.architectures import build_model
+
+torch.set_num_threads(1)  # the images are too few to share
 
 SIZE = 24
 TWO, THREE = ("off", "on"), ("top", "middle", "bottom")
@@ -47,13 +51,25 @@ def real_checkpoint(directory: Path, seed: int = 0, classes: tuple[str, ...] = T
 
 
 def check_formats_here(patch: pytest.MonkeyPatch) -> None:
-    """Let exports run their formats in this process, without the seconds in which a new one imports torch."""
+    """Let `export` and `verify` run formats in this process, without the seconds in which a new one imports torch."""
 
-    def outcomes(folder: Path, names: Sequence[str], images: np.ndarray) -> dict[str, Any]:
-        return {name: measure.measure(measure.RUNNERS[name](folder), images) for name in names}
+    def run(command: Sequence[object], **options: Any) -> subprocess.CompletedProcess[str]:
+        assert "study.export.formats.measure" in command
+        threads = torch.get_num_threads()
+        try:
+            with warnings.catch_warnings():
+                measure.main(*map(str, command[4:]))
+        finally:
+            torch.set_num_threads(threads)
+        return subprocess.CompletedProcess(command, 0, "", "")
 
-    patch.setattr("study.export.formats.parity.run_formats", outcomes)
+    patch.setattr(parity, "subprocess", SimpleNamespace(run=run))
     patch.setattr(measure, "_ENOUGH_S", 0.0)
+
+
+def check_formats_elsewhere(patch: pytest.MonkeyPatch) -> None:
+    """Take ``check_formats_here`` back for a test: formats run in a process of their own, as for a user."""
+    patch.setattr(parity, "subprocess", subprocess)
 
 
 def stored_scores(checkpoint: Path) -> np.ndarray:
