@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import mmap
 import os
 import shutil
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from study.data.dataset import DataBundle, ImageSet, all_sets, make_bundle
+from study.data.dataset import SHIFTED_SET_PREFIX, DataBundle, ImageSet, all_sets, make_bundle
 from study.errors import DataError
 from study.files import write_atomic, write_text_atomic
 
@@ -78,6 +80,32 @@ def save_entry(entry: Path, bundle: DataBundle) -> None:
             shutil.rmtree(staging, ignore_errors=True)
     except OSError as exc:
         _log.warning("the images could not be cached in %s, the next study reads them again: %s", entry, exc)
+
+
+def map_images(entry: Path, bundle: DataBundle) -> DataBundle:
+    """Return a bundle just saved with its images mapped from the entry, so that this process need not hold them.
+
+    The bundle itself where the entry does not have them.
+    """
+    try:
+        names = all_sets(bundle)
+        sets = {name: _read_set(entry, at, list(images.names)) for at, (name, images) in enumerate(names.items())}
+    except DAMAGE:
+        return bundle
+    if any(not np.array_equal(sets[name].images, images.images) for name, images in names.items()):
+        return bundle
+    shifted = {name: sets[SHIFTED_SET_PREFIX + name] for name in bundle.shifted}
+    return replace(bundle, train=sets["train"], val=sets["val"], test=sets.get("test", bundle.test), shifted=shifted)
+
+
+def release_pages(bundle: DataBundle) -> None:
+    """Free the memory of images that are mapped from disk; they are read again when they are used."""
+    for images in all_sets(bundle).values():
+        base: object = images.images
+        while isinstance(base, np.ndarray):
+            base = base.base
+        if isinstance(base, mmap.mmap):
+            base.madvise(mmap.MADV_DONTNEED)
 
 
 def _read(entry: Path) -> DataBundle:

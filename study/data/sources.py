@@ -12,7 +12,7 @@ import PIL
 
 from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
-from study.data.cache import cache_key, load_entry, load_set, save_entry
+from study.data.cache import cache_key, load_entry, load_set, map_images, save_entry
 from study.data.class_names import case_notices, require_class_number, require_known_keys, require_shifted_names
 from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, DataBundle, ImageSet, make_bundle
 from study.data.decode import DECODER_VERSION
@@ -198,6 +198,7 @@ def load_data(spec: DataSpec, *, workers: int | None = None, on_progress: StageP
         sets, skipped, notices = plan.read(workers, on_progress)
         bundle = make_bundle(spec.source, spec.image_size_px, plan.classes, sets, skipped=skipped, notices=notices)
         save_entry(entry, bundle)
+        bundle = map_images(entry, bundle)
     return replace(bundle, notices=(*plan.notices, *bundle.notices), framing=plan.framing)
 
 

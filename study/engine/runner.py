@@ -9,6 +9,7 @@ from contextlib import suppress
 from ray import tune
 
 from study.config.study_config import StudySpec
+from study.data.cache import release_pages
 from study.designs import design_overview
 from study.designs.changes import changes
 from study.engine.driver_process import stop_on_signals
@@ -161,10 +162,12 @@ def _run(
         with stop_on_signals(controller.interrupt):
             controller.start_session(_study_started(storage, prepared, resumed=resumed))
             if controller.has_work():
+                trainable = tune.with_parameters(TrialTrainable, shared=_shared_objects(storage.spec, prepared))
+                release_pages(prepared.data)  # the object store has the images now
                 run_trials(
                     controller,
                     layout,
-                    tune.with_parameters(TrialTrainable, shared=_shared_objects(storage.spec, prepared)),
+                    trainable,
                     prepared.packing.slots,
                     trial_files=trial_files,
                     resources_for=prepared.packing.resources_for,

@@ -19,7 +19,7 @@ import study.data.image_folder
 import study.data.parallel_decode
 from study.config.study_config import DataSpec
 from study.data import DataBundle, load_data
-from study.data.cache import load_entry, save_entry
+from study.data.cache import load_entry, release_pages, save_entry
 from study.data.decode import Picture
 
 SIZE = 16
@@ -276,3 +276,40 @@ def test_a_cache_that_cannot_be_written_is_only_logged(
     with caplog.at_level(logging.WARNING):
         assert len(load_data(spec).train) == 12
     assert "could not be cached" in caplog.text
+
+
+def mapped_bytes(folder: Path) -> tuple[int, int]:
+    """Return how many bytes of the files below a folder this process maps, and how many of them are in its memory."""
+    sizes, inside = {"Size:": 0, "Rss:": 0}, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if first in sizes:
+            sizes[first] += int(rest[0]) * 1024 if inside else 0
+        elif "-" in first and ":" not in first:
+            inside = str(folder) in line
+    return sizes["Size:"], sizes["Rss:"]
+
+
+def test_images_are_mapped_from_the_cache_at_once_and_their_pages_can_be_freed(cache: Path, spec: DataSpec) -> None:
+    first = load_data(spec)
+    again = load_data(spec)
+    for bundle in (first, again):
+        pixels = bundle.train.images.copy()
+        size, resident = mapped_bytes(cache)
+        assert size >= resident > 0
+        release_pages(first)
+        release_pages(again)
+        assert mapped_bytes(cache)[1] == 0
+        assert np.array_equal(bundle.train.images, pixels)
+        assert not bundle.train.images.flags.writeable
+
+
+def test_images_that_could_not_be_cached_stay_in_memory(
+    tmp_path: Path, spec: DataSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "file"))
+    bundle = load_data(spec)
+    release_pages(bundle)
+    assert len(bundle.train) == len(bundle.train.images)
+    assert mapped_bytes(tmp_path) == (0, 0)
