@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: study test crash-test honesty check check-latest lint format clean
+.PHONY: study test crash-test honesty bench bench-gpu check check-latest lint format clean
 
 study: $(INSTALLED)
 	@if [ -e results/studies/ablation/ledger.journal ]; then $(BIN)/study resume ablation; \
@@ -21,6 +21,14 @@ crash-test: $(INSTALLED)
 # Simulates studies whose truth is known and counts wrong answers: hours on one core; tables in results/reference/.
 honesty: $(INSTALLED)
 	$(BIN)/python tests/benchmarks/honesty.py
+
+# Every benchmark of the CPU with small settings, against the other way: at most 15 minutes; results/reference/bench.json.
+bench: $(INSTALLED)
+	$(BIN)/python tests/benchmarks/bench.py
+
+# At most four minutes on a GPU; results/reference/gpu.json. Exit code 2 where there is none.
+bench-gpu: $(INSTALLED)
+	@$(BIN)/python tests/benchmarks/bench_gpu.py
 
 check: lint test
 

@@ -129,7 +129,7 @@ def pack_trials(
     fits: dict[MemoryKey, int] = {}
     for result in results:
         for key in result.stand_ins:
-            fits[key] = min(_count_fitting(result, key, images), fits.get(key, most))
+            fits[key] = min(count_fitting(result, key, images), fits.get(key, most))
     shares = {key: share_of(count) for key, count in fits.items()}
     least = min(shares.values())
     packed = Slots(slots.cpus, least, count_concurrent(spec.resources, least, trials))
@@ -141,8 +141,12 @@ def share_of(count: int) -> float:
     return math.floor(RESOLUTION / count) / RESOLUTION
 
 
-def _count_fitting(result: ProbeResult, key: MemoryKey, image_bytes: int) -> int:
-    """Return how many trials of a kind fit on one GPU."""
+def count_fitting(result: ProbeResult, key: MemoryKey, image_bytes: int) -> int:
+    """Return how many trials of a kind fit on one GPU, each with its images.
+
+    Raises:
+        EngineError: not even one does.
+    """
     assert result.card is not None
     need = result.needs[result.stand_ins[key]]
     if need.allocated_bytes + need.context_bytes + image_bytes > result.card.usable_bytes:
