@@ -48,12 +48,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     before = busy_cores()
-    pairs = [measure_pair(options) for _ in range(options.pairs)]
+    pairs = []
+    for number in range(options.pairs):
+        pairs.append(measure_pair(options))
+        print(f"pair {number}: {pairs[-1][0]:.1f} s against {pairs[-1][1]:.1f} s", file=sys.stderr, flush=True)
     ratios = [plain_s / once_s for plain_s, once_s in pairs]
     report = {
         "machine": describe_machine(), "commit": commit_of(ROOT), "busy_cores_before": round(before, 2),
         "trials": options.trials, "epochs": options.epochs, "depth": options.depth, "images": options.images,
-        "image_size_px": options.size, "every_epoch_s": [round(plain_s, 1) for plain_s, _ in pairs],
+        "image_size_px": options.size, "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+        "every_epoch_s": [round(plain_s, 1) for plain_s, _ in pairs],
         "once_s": [round(once_s, 1) for _, once_s in pairs], "ratio": round(statistics.median(ratios), 1),
         "ratios": [round(ratio, 1) for ratio in ratios],
     }  # fmt: skip
