@@ -15,8 +15,10 @@ pytest.register_assert_rewrite("browser_kit")  # whichever file imports it first
 # The longest files begin first, then the folders that start processes, so that no worker is left with one when the
 # others are done.
 LONGEST = (
-    "test_crash_resume", "test_outage", "test_recipes", "test_cluster_nodes", "test_whole_study", "test_final_look",
-    "test_preparation", "test_earlier_version", "test_rerun_command", "test_precision",
+    "test_crash_resume", "test_recipes", "test_whole_study", "test_received_results", "test_model_formats",
+    "test_cluster_nodes", "test_outage", "test_preparation", "test_supervisor", "test_moved_results", "test_served",
+    "test_model_registry", "test_final_look", "test_bundle_commands", "test_rerun_command", "test_earlier_version",
+    "test_verification", "test_precision",
 )  # fmt: skip
 SLOW = ("command_line", "engine", "tracker", "ui")
 MEMORY, NEEDED_BYTES = Path("/dev/shm"), 6 * 2**30
@@ -52,6 +54,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_CACHE", str(shared / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(shared / "config"))
+        patch.setenv("RAY_worker_niceness", "0")  # else trials wait for the tests of the other worker
         for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
         yield
@@ -77,9 +80,23 @@ def ray_node(own_cache: None) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def shared_cluster(ray_node: str) -> Iterator[None]:
-    """Let the studies of a module join a cluster that is there, instead of each starting its own."""
+    """Let the studies that a module runs in this process join a cluster that is there, and send to MLflow from here.
+
+    Else each starts a cluster and a process that imports MLflow; studies in processes of their own do still.
+    """
+    import mlflow  # noqa: F401  # before a study redirects the output: log handlers keep the stream they find
+
+    from study.paths import StudyLayout
+    from tracking.exporter import recorder
+    from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
+    from tracking.tracking_uri import mask_uri
+
+    def in_a_thread(study: StudyLayout, tracking_uri: str, *, known_away: bool) -> ExporterThread:
+        return ExporterThread(OutboxReader(study, tracking_uri), mask_uri(tracking_uri), known_away=known_away)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ADDRESS", ray_node)
+        patch.setattr(recorder, "ExporterProcess", in_a_thread)
         yield
 
 

@@ -8,13 +8,15 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from commands import ONLY_WEIGHTS, study, study_error, study_json, study_process, study_stdout
+from commands import ONLY_WEIGHTS, study, study_error, study_json, study_stdout
 from earlier_results import OLD_PLACE, STUDY, unpack
 
 from study.paths import CARD, SCORES, WEIGHTS, Layout
 from study.storage.reader import read_study
 from study.storage.study_storage import StudyStorage
 from tracking.run_ids import load_runs
+
+pytestmark = pytest.mark.usefixtures("formats_checked_here")
 
 
 @pytest.fixture
@@ -93,8 +95,7 @@ def test_a_database_outside_is_only_used_once_it_was_named(command: list[str], m
     runs = moved / "studies" / STUDY / "runs.json"
     runs.write_text(runs.read_text().replace(f"{OLD_PLACE}/mlflow.db", str(outside)))
     before = outside.read_bytes()
-    call = study_process if command == ["resume"] else study
-    done = call(command[0], STUDY, *command[1:], "--results", moved)
+    done = study(command[0], STUDY, *command[1:], "--results", moved)
     assert done.returncode == 1
     assert f"--tracking-uri sqlite:///{outside}" in done.stderr
     assert "may be a copy" in done.stderr
@@ -139,11 +140,11 @@ def test_a_copy_beside_its_original_does_not_change_its_runs(moved: Path) -> Non
     assert study("sync", STUDY, "--results", moved).returncode == 0
 
 
+@pytest.mark.usefixtures("shared_cluster")
 def test_a_moved_and_renamed_study_is_resumed(moved: Path, tmp_path: Path) -> None:
     elsewhere = Path(shutil.move(moved, tmp_path / "elsewhere"))
     (elsewhere / "studies" / STUDY).rename(elsewhere / "studies" / "after")
-    done = study_process("resume", "after", "--results", elsewhere)
-    assert done.returncode == 0, done.stderr
+    study_stdout("resume", "after", "--results", elsewhere)
     layout = Layout(elsewhere).study("after")
     view = read_study(layout)
     assert [record.state.value for record in view.records] == ["COMPLETE"] * 4

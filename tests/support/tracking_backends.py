@@ -100,7 +100,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
 def remote(tmp_path: Path, server: UiServer) -> Iterator[Backend]:
     """The session's server, with no study on it."""
     yield Backend("http", Layout(tmp_path), server.address)
-    _forget_everything(server.address)
+    forget_everything(server.address)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def faulty(tmp_path: Path, server: UiServer) -> Iterator[Backend]:
     with between(server.address, every(4)) as proxy:
         proxy.retry_after = "0.1"
         yield Backend("faulty", Layout(tmp_path), proxy.address)
-    _forget_everything(server.address)
+    forget_everything(server.address)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "http"])
@@ -133,7 +133,7 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     return chosen
 
 
-def _forget_everything(address: str) -> None:
+def forget_everything(address: str) -> None:
     """Move the experiments out of the next test's way."""
     import mlflow
 

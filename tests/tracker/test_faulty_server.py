@@ -23,13 +23,13 @@ MOST_ATTEMPTS = 500
 @pytest.fixture(scope="module")
 def undisturbed(server: UiServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What the server tells of the study when nothing goes wrong."""
-    from tracking_backends import _forget_everything
+    from tracking_backends import forget_everything
 
     backend = Backend("http", Layout(tmp_path_factory.mktemp("undisturbed")), server.address)
     write_story(backend)
     sync(backend.layout, backend.study(), server.address)
     content = snapshot(backend)
-    _forget_everything(server.address)
+    forget_everything(server.address)
     assert {name: run["status"] for name, run in content.items() if name != "experiment"} == STATUSES
     assert "checkpoint/validation.npz" in content["trial 0000"]["artifacts"]
     return content
