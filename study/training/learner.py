@@ -58,7 +58,9 @@ def make_learner(
     config: TrialConfig, data: TrainingData, device: torch.device, weights: Weights | None = None
 ) -> Learner:
     """Build model, optimizer and loss with the trial's initial weights on the device."""
-    model = build_model(config, data.outputs)
+    with torch.device("meta"):  # or torch would draw every weight once more
+        model = build_model(config, data.outputs)
+    model.to_empty(device="cpu")
     initialize(model, config.init, stable_seed(config.seed, "init"), weights)
     freeze_parts(model, config.freeze)
     network = to_device(model, device, *devices.resolve_precision(config, device), is_trained=True)

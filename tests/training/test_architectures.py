@@ -108,6 +108,21 @@ def made_up(depth: int = 18) -> dict[str, torch.Tensor]:
     return dict(torchvision.models.get_model(f"resnet{depth}", num_classes=1000).state_dict())
 
 
+@pytest.mark.parametrize(("family", "depth"), [("resnet", 10), ("resnet", 50), ("resnet_v2", 50)])
+def test_every_weight_and_buffer_is_set(family: str, depth: int) -> None:
+    config = Hyperparameters.model_validate({"family": family, "depth": depth, "head": "mlp"})
+    with torch.device("meta"):
+        model = build_model(config)
+    model.to_empty(device="cpu")
+    for tensor in model.state_dict().values():
+        tensor.fill_(float("nan") if tensor.is_floating_point() else 7)
+    usual = build_model(config)
+    for each in (model, usual):
+        initialize(each, "kaiming", 3)
+    expected = usual.state_dict()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+
+
 def test_imagenet_fills_everything_but_the_last_layer() -> None:
     given = made_up()
     model, plain = model_of(18), model_of(18)
