@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import subprocess
 import sys
 import weakref
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import Objective
+from study.config.study_config import DataSpec
+from study.data import load_data
 from study.engine.files.working_directory import FolderInUseError, lock_folder
-from study.engine.ray.trainable import SharedObjects, TrialTrainable
+from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
 from study.engine.trial_result import TrialResult, describe_failure
 from study.records import StopReason
 from study.training import trainer as loop
@@ -89,6 +93,23 @@ def worker(config: dict[str, Any]) -> TrialTrainable:
 def given(folder: Path, **changes: object) -> dict[str, Any]:
     config = TrialConfig(**Hyperparameters(depth=10, max_epochs=2, batch_size=4).model_dump(), seed=1, point=0)
     return {"trial": {**config.model_dump(), **changes}, "directory": str(folder), "number": 0, "pruned": None}
+
+
+def test_trials_open_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUDY_CACHE", str(tmp_path / "cache"))
+    rng, pictures = np.random.default_rng(0), tmp_path / "pictures"
+    for at in range(24):
+        (pictures / "ab"[at % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(pictures / "ab"[at % 2] / f"{at}.png")
+    data = training_data(load_data(DataSpec(source="folder", path=str(pictures), image_size_px=16)), "crop")
+    shutil.rmtree(pictures)
+    made = TrialTrainable.__new__(TrialTrainable)
+    made.setup(given(tmp_path / "0"), shared=replace(SHARED, data=data))
+    for trial in range(2):
+        made.reset_config(given(tmp_path / str(trial)))
+        reports = [made.step()["trial_result"] for _ in range(2)]
+        assert [report.failure for report in reports] == [None, None]
+        assert reports[-1].ended is StopReason.FINISHED
 
 
 def raising(error: BaseException) -> Callable[..., Iterator[Any]]:
