@@ -1,12 +1,14 @@
-"""Start or resume a study: cluster, data, weights, then Tune until all trials ended."""
+"""Start or resume a study: cluster, data, weights, then Tune until all trials ended.
+
+Ray is started before what needs Tune is imported, which takes a second: its workers start meanwhile.
+"""
 
 from __future__ import annotations
 
 import shutil
 import time
 from contextlib import suppress
-
-from ray import tune
+from typing import TYPE_CHECKING
 
 from study.config.study_config import StudySpec
 from study.data.cache import release_pages
@@ -16,10 +18,7 @@ from study.engine.driver_process import stop_on_signals
 from study.engine.environment import describe_environment
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import TrialFiles, create_trial_files, open_trial_files
-from study.engine.preparation import PreparedStudy, prepare_study, prior_trials_of
 from study.engine.ray.cluster import cluster
-from study.engine.ray.trainable import SharedObjects, TrialTrainable, training_data
-from study.engine.ray.tuner import remove_scratch, run_trials
 from study.engine.run_context import RunContext
 from study.engine.stopping import clear_stop_request
 from study.engine.stored_events import summarize_study
@@ -34,6 +33,11 @@ from study.storage.data_changes import note_pictures, require_same_data
 from study.storage.lock import driver_lock
 from study.storage.study_attributes import refuse_existing
 from study.storage.study_storage import StudyStorage
+
+if TYPE_CHECKING:
+    from study.engine.preparation import PreparedStudy
+    from study.engine.ray.trainable import SharedObjects
+    from study.search.prior_trials import PriorTrial
 
 
 def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: RunContext) -> StudyEnded:
@@ -55,11 +59,13 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: 
         EngineError: the cluster cannot be reached or has no room for a trial, or the storage cannot be written.
     """
     refuse_existing(layout, spec.name)
-    earlier, notices = prior_trials_of(spec, layout)
+    earlier, notices = _prior_trials(spec, layout)
     with driver_lock(layout):
         clear_stop_request(layout)
         trial_files = create_trial_files(layout, spec.name, context.storage)
         with cluster(context.address):
+            from study.engine.preparation import prepare_study
+
             shutil.rmtree(layout.pretrained, ignore_errors=True)  # of an earlier study of this name that never began
             prepared = prepare_study(spec, layout, context)
             write_text_atomic(layout.study_file, study_file)
@@ -100,6 +106,8 @@ def resume_study(layout: StudyLayout, context: RunContext, *, extended: StudySpe
             return _finish_pages(storage, layout, trial_files, context)
         trial_files.require_writable()
         with cluster(context.address):
+            from study.engine.preparation import prepare_study
+
             prepared = prepare_study(wanted, layout, context, resumed=True)
             require_same_data(storage, layout, prepared.data)
             if prepared.spec != wanted:
@@ -119,10 +127,21 @@ def _finish_pages(
     remove_partial_files(layout.root)
     if any(layout.needs_pictures(trial.trial, trial.checkpoint) for trial in storage.records()):
         with suppress(StudyError), cluster(context.address):
+            from study.engine.preparation import prepare_study
+
             prepared = prepare_study(storage.spec, layout, context, resumed=True)
             storage.require_data(prepared.data.summary.fingerprint)
             return _run(storage, layout, trial_files, prepared, context, resumed=True)
     return ended
+
+
+def _prior_trials(spec: StudySpec, layout: StudyLayout) -> tuple[tuple[PriorTrial, ...], tuple[str, ...]]:
+    """Return the points of earlier studies, and notices about them; loads Tune only for a study that has some."""
+    if not spec.warm_start:
+        return (), ()
+    from study.engine.preparation import prior_trials_of
+
+    return prior_trials_of(spec, layout)
 
 
 def _extended(storage: StudyStorage, extended: StudySpec | None) -> StudySpec:
@@ -146,6 +165,11 @@ def _run(
     *,
     resumed: bool,
 ) -> StudyEnded:
+    from ray import tune
+
+    from study.engine.ray.trainable import TrialTrainable
+    from study.engine.ray.tuner import remove_scratch, run_trials
+
     recorder = context.recorder(prepared.data)
     controller = TrialController(
         storage,
@@ -206,6 +230,8 @@ def _study_started(storage: StudyStorage, prepared: PreparedStudy, *, resumed: b
 
 
 def _shared_objects(spec: StudySpec, prepared: PreparedStudy) -> SharedObjects:
+    from study.engine.ray.trainable import SharedObjects, training_data
+
     slots = prepared.packing.slots
     return SharedObjects(
         data=training_data(prepared.data, spec.data.resize, spec.data.group_by),

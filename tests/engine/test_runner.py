@@ -20,6 +20,7 @@ from study.engine import driver_process, preparation, runner
 from study.engine.driver_process import preserve_handlers, quiet_output, quit_on_signals, stop_on_signals
 from study.engine.gpu.packing import Packing
 from study.engine.preparation import PreparedStudy, prepare_study
+from study.engine.ray import tuner
 from study.engine.ray.cluster import Slots, cluster
 from study.engine.run_context import RunCallbacks, RunContext
 from study.errors import DataError, EngineError, StudyStorageError
@@ -90,8 +91,8 @@ def test_what_a_driver_left_that_was_killed_after_its_last_trial_is_removed(
 
     monkeypatch.setattr(runner, "cluster", no_cluster)
     monkeypatch.setattr(StudyStorage, "require_data", lambda storage, *given: None)
-    monkeypatch.setattr(runner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
-    monkeypatch.setattr(runner, "prepare_study", lambda spec, *args, **named: prepared(spec))
+    monkeypatch.setattr(tuner, "run_trials", lambda *args, **named: pytest.fail("all trials ended"))
+    monkeypatch.setattr(preparation, "prepare_study", lambda spec, *args, **named: prepared(spec))
     event = runner.resume_study(layout, RunContext(lambda data: Listener(), SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert not left.parent.exists()
@@ -115,7 +116,7 @@ def test_a_page_that_a_killed_driver_did_not_finish_is_drawn_by_the_next(
         return prepared(spec)
 
     monkeypatch.setattr(runner, "cluster", no_cluster)
-    monkeypatch.setattr(runner, "prepare_study", prepare)
+    monkeypatch.setattr(preparation, "prepare_study", prepare)
     monkeypatch.setattr(StudyStorage, "require_data", lambda *fingerprint: None)
     listener = Listener()
     event = runner.resume_study(layout, RunContext(lambda data: listener, SILENT))

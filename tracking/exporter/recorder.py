@@ -39,7 +39,8 @@ class OutboxRecorder:
     """A Recorder that writes to the outbox, from which an exporter sends in the background.
 
     ``apart`` exports in a process of its own, so that MLflow, which needs seconds to start, takes neither time nor
-    memory of this one; ``known_away`` says that the user was warned already that the server is away.
+    memory of this one; it begins when the first trial has its worker, whose own start it would delay. ``known_away``
+    says that the user was warned already that the server is away.
     """
 
     def __init__(
@@ -62,7 +63,9 @@ class OutboxRecorder:
             if apart
             else ExporterThread(self._reader, mask_uri(tracking_uri), known_away=known_away)
         )
-        self._exporter.start()
+        self._is_exporting = False
+        if not apart:
+            self._start_exporter()
 
     def record(self, event: Event) -> None:
         """Write one event to disk and return without waiting for the server.
@@ -71,6 +74,8 @@ class OutboxRecorder:
             TrackingError: the disk refuses the event.
         """
         self._outbox.append(event, self._provenance if isinstance(event, StudyStarted) else None)
+        if not isinstance(event, StudyStarted):
+            self._start_exporter()
         self._exporter.wake()
 
     def catch_up(self, records: Sequence[TrialRecord], at_s: float, reports: EpochEvents = lambda trial: ()) -> int:
@@ -98,6 +103,7 @@ class OutboxRecorder:
     def close(self) -> None:
         """Send what is left; what the server does not take, or Ctrl-C prevents, stays for ``study sync``."""
         self._outbox.close()
+        self._start_exporter()
         try:
             complete = self._exporter.close(self._close_timeout_s)
         except KeyboardInterrupt:  # only of the waiting: everything is on disk
@@ -107,6 +113,11 @@ class OutboxRecorder:
                 "%d events could not be sent to MLflow at %s; they wait in %s, `%s` sends them",
                 left, mask_uri(self.tracking_uri), self._study.outbox, self._study.command("sync"),
             )  # fmt: skip
+
+    def _start_exporter(self) -> None:
+        if not self._is_exporting:
+            self._is_exporting = True
+            self._exporter.start()
 
     def _record_start(self, record: TrialRecord, at_s: float, known: StudyProgress) -> None:
         """Record a trial's start if the outbox lost it too: no report may come before it."""
