@@ -15,7 +15,9 @@ import statistics
 import sys
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import torch
@@ -35,6 +37,22 @@ ROOT = Path(__file__).resolve().parents[2]
 TOLERANCE = 0.02
 
 
+@dataclass(frozen=True)
+class Times:
+    """What one side took by the clock, and of this process's CPU time."""
+
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both sides, one after the other."""
+
+    every_epoch: Times
+    once: Times
+
+
 def main() -> None:
     """Run the pairs and write what they took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,41 +65,45 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "reference" / "frozen_backbone.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    before = busy_cores()
-    pairs = []
-    for number in range(options.pairs):
+    before, pairs = busy_cores(), []
+    for _ in range(options.pairs):
         pairs.append(measure_pair(options))
-        print(f"pair {number}: {pairs[-1][0]:.1f} s against {pairs[-1][1]:.1f} s", file=sys.stderr, flush=True)
-    ratios = [plain_s / once_s for plain_s, once_s in pairs]
-    report = {
-        "machine": describe_machine(), "commit": commit_of(ROOT), "busy_cores_before": round(before, 2),
-        "trials": options.trials, "epochs": options.epochs, "depth": options.depth, "images": options.images,
-        "image_size_px": options.size, "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"),
-        "every_epoch_s": [round(plain_s, 1) for plain_s, _ in pairs],
-        "once_s": [round(once_s, 1) for _, once_s in pairs], "ratio": round(statistics.median(ratios), 1),
-        "ratios": [round(ratio, 1) for ratio in ratios],
-    }  # fmt: skip
-    options.out.write_text(json.dumps(report, indent=2) + "\n")
+        report = describe(options, before, pairs)
+        options.out.write_text(json.dumps(report, indent=2) + "\n")  # after every pair: the last may be cut off
+        print(f"{pairs[-1]}", file=sys.stderr, flush=True)
     print(json.dumps(report, indent=2))
 
 
-def measure_pair(options: argparse.Namespace) -> tuple[float, float]:
-    """Return the seconds of all trials with a pass in every epoch, and with features computed once."""
+def describe(options: argparse.Namespace, busy_cores_before: float, pairs: list[Pair]) -> dict[str, Any]:
+    """Return the report of the pairs so far."""
+    ratios = [pair.every_epoch.wall_s / pair.once.wall_s for pair in pairs]
+    cpu_ratios = [pair.every_epoch.cpu_s / pair.once.cpu_s for pair in pairs]
+    return {
+        "machine": describe_machine(), "commit": commit_of(ROOT), "busy_cores_before": round(busy_cores_before, 2),
+        "trials": options.trials, "epochs": options.epochs, "depth": options.depth, "images": options.images,
+        "image_size_px": options.size, "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "onednn_max_cpu_isa": os.environ.get("ONEDNN_MAX_CPU_ISA"), "pairs": [asdict(pair) for pair in pairs],
+        "ratio": round(statistics.median(ratios), 1), "ratios": [round(ratio, 1) for ratio in ratios],
+        "cpu_ratio": round(statistics.median(cpu_ratios), 1), "cpu_ratios": [round(ratio, 1) for ratio in cpu_ratios],
+    }  # fmt: skip
+
+
+def measure_pair(options: argparse.Namespace) -> Pair:
+    """Return the times of all trials with a pass in every epoch, and with features computed once."""
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"STUDY_CACHE": f"{folder}/cache"}):
         with mock.patch.object(trainer, "has_fixed_features", return_value=False):
-            plain_s, plain = train_all(options, Path(folder, "plain"))
-        once_s, once = train_all(options, Path(folder, "once"))
-    worst = max(abs(first - second) for first, second in zip(plain, once, strict=True))
+            every_epoch, plain = train_all(options, Path(folder, "plain"))
+        once, best = train_all(options, Path(folder, "once"))
+    worst = max(abs(first - second) for first, second in zip(plain, best, strict=True))
     if worst > TOLERANCE:
         raise SystemExit(f"both sides must reach the same val_auc to {TOLERANCE}, but differ by {worst:.4f}")
-    return plain_s, once_s
+    return Pair(every_epoch, once)
 
 
-def train_all(options: argparse.Namespace, folder: Path) -> tuple[float, list[float]]:
-    """Return the seconds that the trials take one after another, and the best val_auc of each."""
+def train_all(options: argparse.Namespace, folder: Path) -> tuple[Times, list[float]]:
+    """Return the times that the trials take one after another, and the best val_auc of each."""
     data = noisy_halves(options.images, options.images // 4, options.size, contrast=6)
-    started, best = time.perf_counter(), []
+    started, cpu_started, best = time.perf_counter(), time.process_time(), []
     for number in range(options.trials):
         config = TrialConfig(
             seed=number, point=number, depth=options.depth, freeze="backbone", init="imagenet", optimizer="adam",
@@ -91,7 +113,7 @@ def train_all(options: argparse.Namespace, folder: Path) -> tuple[float, list[fl
         initialize(backbone, "kaiming", 0)
         *_, last = train(config, data, MAX_AUC, folder / str(number), weights=backbone.state_dict(), device=CPU)
         best.append(max(epoch.values["val_auc"] for epoch in last.history))
-    return time.perf_counter() - started, best
+    return Times(round(time.perf_counter() - started, 2), round(time.process_time() - cpu_started, 2)), best
 
 
 if __name__ == "__main__":
