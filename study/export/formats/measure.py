@@ -71,8 +71,8 @@ RUNNERS: Mapping[str, Callable[[Path], Runner]] = {
 def measure(runner: Runner, images: NDArray[np.uint8]) -> dict[str, NDArray[np.floating]]:
     """Score all images in batches and time it: one image and 64 at a time, in milliseconds of CPU time.
 
-    CPU time, because others on the machine would make one format look slower than the next. The first batch is not
-    counted: it asks for the memory that later ones use again.
+    CPU time, because programs beside would make one format look slower than the next. The first batch is not counted,
+    as libraries set themselves up in it.
     """
     outputs, times = [], []
     for start in range(0, len(images), BATCH):
