@@ -2,16 +2,17 @@
 
 Run: python tests/benchmarks/orchestration.py [--repeats 3] [--limit 40] [--first N] [--out FILE.json]
 
-ResNet-10 at 32 px on 200 training images, one epoch a trial; everything else is as `compare_ways.py` does it. Next to
-the two wall clocks stands what a warm worker of `study` spends on a trial besides its epochs, by the times in the
-study's own journal. `--first N` measures further repeats and sums up all that are in FILE.json.
+ResNet-10 at 32 px on 200 training images, one epoch a trial, no shifted sets; everything else is as `compare_ways.py`
+does it. Next to the two wall clocks stands what a warm worker of `study` spends on a trial besides its epochs, by the
+times in the study's own journal. `--first N` measures further repeats and sums up all that are in FILE.json.
 """
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from compare_ways import DEFAULT_FOLDER, ROOT, parser_of, run_pairs
+from compare_ways import DEFAULT_FOLDER, ROOT, make_data, parser_of, run_pairs
 from points import Job
 
 IMAGES = 334  # divided 60:20:20, which leaves 200 to train on
@@ -40,7 +41,11 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     args.job = args.work.resolve() / "orchestration_job.json"
     job().write(args.job)
-    run_pairs(args, job(), DEFAULT_FOLDER / "data-small", IMAGES)
+    if args.data is None:
+        args.data = DEFAULT_FOLDER / "data-small"
+        make_data(args.data, IMAGES)
+        shutil.rmtree(args.data / "shifted", ignore_errors=True)
+    run_pairs(args, job(), args.data, IMAGES)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import logging
 import math
 import statistics
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ MOST = 20
 
 
 class Curves:
-    """The recorded curves, by the nearest configuration."""
+    """The recorded curves, by the nearest configuration; parts of the grid that were begun only are left out."""
 
     def __init__(self, file: Path) -> None:
         recorded = json.loads(file.read_text())
@@ -50,6 +51,9 @@ class Curves:
             config = curve["config"]
             key = (config["init"], config["augmentation"], config["optimizer"])
             self._curves[*key, config["learning_rate"], config.get("momentum")] = curve["val_auc"]
+        sizes = Counter(key[:2] for key in self._curves)
+        whole = max(sizes.values())
+        self._curves = {key: values for key, values in self._curves.items() if sizes[key[:2]] == whole}
         self.choices = {name: tuple(dict.fromkeys(key[at] for key in self._curves)) for at, name in enumerate(CHOICES)}
         self.rates = sorted({key[3] for key in self._curves})
         self.momenta = sorted({key[4] for key in self._curves if key[4] is not None})

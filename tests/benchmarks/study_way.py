@@ -18,10 +18,11 @@ from optuna.trial import FrozenTrial
 from points import Job, read_job
 
 from cli.main import app
-from cli.queries.study_handle import open_study
+from study.paths import Layout
 from study.records import TrialRecord
 from study.search.observations import RecentObservations
 from study.search.samplers import SAMPLERS, SamplerEntry
+from study.storage.study_storage import StudyStorage
 
 STUDY_FILE = Path(__file__).with_name("study_way.yaml")
 
@@ -71,7 +72,7 @@ def main() -> None:
     sets = [part for key, value in overrides.items() for part in ("--set", f"{key}={value}")]
     command = ["run", str(STUDY_FILE), "--trials", str(len(job.points)), "--results", str(asked.results), *sets]
     app(command, standalone_mode=False)
-    records = open_study(asked.results, None).records
+    records = StudyStorage.open(Layout(asked.results).study(STUDY_FILE.stem.replace("_", "-"))).records()
     values = [record.value for record in records]
     beyond_s = beyond_training_s([record for record in records if record.finished_at_s], asked.workers)
     summary = {"val_auc": values, "best_val_auc": max(values), "trials": len(values), "beyond_training_s": beyond_s}
