@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import cv2
@@ -262,7 +264,17 @@ def test_a_file_and_its_contents_give_the_same(tmp_path: Path) -> None:
 PNG = encode(Image.fromarray(RGB), "PNG")
 JPEG = encode(Image.fromarray(RGB), "JPEG", quality=100)
 WEBP = encode(Image.fromarray(RGB), "WEBP", lossless=True)
+
+
+def with_text(compressed_bytes: int) -> bytes:
+    """Return the PNG with a comment that unpacks to so many bytes."""
+    data = b"Comment\0\0" + zlib.compress(bytes(compressed_bytes), 9)
+    chunk = struct.pack(">I", len(data)) + b"zTXt" + data + struct.pack(">I", zlib.crc32(b"zTXt" + data))
+    return PNG[:33] + chunk + PNG[33:]  # behind the head
+
+
 BROKEN = {
+    "a bomb of text": (with_text(50_000_000), "too large"),
     "nothing": (b"", "empty"),
     "half a PNG": (PNG[: len(PNG) // 2], "damaged"),
     "half a JPEG": (JPEG[: len(JPEG) * 3 // 4], "truncated"),
@@ -280,6 +292,20 @@ BROKEN = {
 def test_a_broken_picture_is_an_error_with_its_reason(contents: bytes, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         decode_image(contents, SIDE)
+
+
+ODD = {
+    "text": with_text(10_000),
+    "many frames": encode(Image.fromarray(RGB), "PNG", save_all=True, append_images=[Image.fromarray(GREY)] * 300),
+    "a large profile": encode(Image.fromarray(RGB), "PNG", icc_profile=RNG.bytes(300_000)),
+    "a large comment": encode(Image.fromarray(RGB), "PNG", exif=b"Exif\0\0" + RNG.bytes(60_000)),
+    "something behind it": PNG + RNG.bytes(100_000),
+}
+
+
+@pytest.mark.parametrize("contents", ODD.values(), ids=ODD)
+def test_what_else_a_file_holds_does_not_matter(contents: bytes) -> None:
+    assert np.array_equal(decode_image(contents, SIDE), RGB)
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,9 @@ def test_one_photograph_can_be_named(tmp_path: Path) -> None:
     path = save(portrait(0), tmp_path / "anna.png")
     assert study("data", "crop", path, tmp_path / "out").returncode == 0
     assert (tmp_path / "out" / "anna-1.jpg").is_file()
+    os.mkfifo(tmp_path / "pipe.png")
+    answer = study_json("data", "crop", tmp_path / "pipe.png", tmp_path / "none")
+    assert answer["unreadable"] == ["pipe.png: a folder, pipe or device, not a file"]
 
 
 def test_outputs_and_sources_that_cannot_be_are_refused(photos: Path, tmp_path: Path) -> None:

@@ -37,7 +37,11 @@ def watch(
     ] = "0",
     out: Annotated[
         Path | None,
-        folder_option("--out", help="Write what is shown as a video, without a window.", metavar="FILE.mp4"),
+        folder_option(
+            "--out",
+            help="Write what is shown as a video, without a window; replaces a file that is there.",
+            metavar="FILE.mp4",
+        ),
     ] = None,
     json: Json = False,
 ) -> None:
