@@ -36,7 +36,7 @@ from study.storage.study_storage import StudyStorage
 
 SGD = (Condition(parameter="optimizer", values=("sgd",)),)
 DATA = DataSummary("faces", "f" * 64, 32, ("no", "yes"), {"train": 60, "val": 20})
-MOST = 20
+MOST = 4
 """A search that needs so many times as many epochs as random search has not reached the target."""
 
 
@@ -107,7 +107,9 @@ def simulate(curves: Curves, search: SearchSpec, workers: int, target: float | N
         search=search,
     )
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        storage = StudyStorage.create(StudyLayout(Path(folder) / "search"), spec, "name: search\n", data=DATA)
+        layout = StudyLayout(Path(folder) / "search")
+        layout.root.mkdir()
+        storage = StudyStorage.create(layout, spec, "name: search\n", data=DATA)
         best, ran, asked = -math.inf, 0, 0
         busy: list[tuple[int, Iterator[tuple[int, float]]]] = []
         while ran < most and (target is None or best < target):
