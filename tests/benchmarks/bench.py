@@ -74,7 +74,7 @@ ROWS: Mapping[str, Row] = {
         of_copies,
     ),
     "study": Row("compare_ways.py", ("--limit", "2", "--epochs", "1"), "the plain way", 330, of_runs),
-    "orchestration": Row("orchestration.py", ("--limit", "6", "--repeats", "2"), "the plain way", 240, of_runs),
+    "orchestration": Row("orchestration.py", ("--limit", "4", "--repeats", "2"), "the plain way", 240, of_runs),
 }  # fmt: skip
 
 
