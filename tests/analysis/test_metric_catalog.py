@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cli.queries.field_getters import mode_of
+from study.analysis.statistics.influence import JUDGED_METRICS
 from study.config.search_config import Objective
 from study.errors import UsageError
 from study.metric_catalog import EVALUATED, METRICS, metric_named, shifted_sets
@@ -93,3 +94,7 @@ def test_mode_of_a_metric_is_that_of_its_objective_or_of_the_catalogue(metric: s
 def test_what_cannot_be_ranked_by_has_no_mode(metric: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         mode_of(metric, [AUC])
+
+
+def test_trials_can_be_judged_by_every_metric_that_has_a_better_direction() -> None:
+    assert {name for name, metric in EVALUATED.items() if metric.mode is not None} <= set(JUDGED_METRICS)

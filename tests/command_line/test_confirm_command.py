@@ -44,7 +44,7 @@ def test_of_a_search_the_first_ones_run_again_with_fresh_seeds(tmp_path: Path) -
 def test_one_fresh_seed_would_tell_nothing_of_a_configuration(tmp_path: Path) -> None:
     done = study("confirm", "search", "--seeds", "1", "--dry-run", "--results", tmp_path)
     assert done.returncode == 2
-    assert "x>=2" in done.stderr
+    assert "greater than or equal to 2" in done.stderr
 
 
 def test_of_several_seeds_those_that_may_be_the_best_run_again(tmp_path: Path) -> None:

@@ -262,8 +262,8 @@ def test_a_folder_that_may_not_be_read_is_an_error(tmp_path: Path, monkeypatch: 
     write_folder(tmp_path, {"a": 3, "b": 3})
     real = os.scandir
 
-    def scandir(folder: Path) -> object:
-        if Path(folder).name == "b":
+    def scandir(folder: Path | int) -> object:
+        if not isinstance(folder, int) and Path(folder).name == "b":  # a number where pytest deletes the folder
             raise PermissionError(13, "Permission denied")
         return real(folder)
 

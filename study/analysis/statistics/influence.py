@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from study.metric_catalog import CALIBRATION_BINS
+from study.metric_catalog import CALIBRATION_BINS, EVALUATED
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-LOWER_IS_BETTER = frozenset({"loss", "ece"})
-PLAIN = ("auc", "accuracy", "loss", "ece", "f1", "precision", "recall", "macro_auc", "macro_f1", "macro_precision",
-         "macro_recall")  # fmt: skip
+LOWER_IS_BETTER = frozenset(name for name, metric in EVALUATED.items() if metric.mode == "min")
+JUDGED_METRICS = (
+    "auc", "accuracy", "loss", "ece", "f1", "precision", "recall", "macro_auc", "macro_f1", "macro_precision",
+    "macro_recall",
+)  # fmt: skip
+"""Metrics whose error is known, so that predictions can be judged by them; those of EVALUATED and some more."""
 OF_CLASS = ("auc", "f1", "precision", "recall")
 _LEAST_PROBABILITY = 1e-15
 
@@ -51,9 +54,9 @@ def split_metric(metric: str) -> tuple[str, str | None]:
         ValueError: there is no such metric.
     """
     kind, colon, of_class = metric.partition(":")
-    if (colon and kind in OF_CLASS and of_class) or (not colon and kind in PLAIN):
+    if (colon and kind in OF_CLASS and of_class) or (not colon and kind in JUDGED_METRICS):
         return kind, of_class or None
-    known = ", ".join((*PLAIN, *(f"{kind}:CLASS" for kind in OF_CLASS)))
+    known = ", ".join((*JUDGED_METRICS, *(f"{kind}:CLASS" for kind in OF_CLASS)))
     raise ValueError(f"metric must be one of {known}, got `{metric}`")
 
 
@@ -70,7 +73,7 @@ def influence(
     without any image are 0, and macro averages are taken over the classes present or predicted, as scikit-learn does.
 
     Args:
-        metric: one of PLAIN, or ``recall:1`` and the like for one class against the rest.
+        metric: one of JUDGED_METRICS, or ``recall:1`` and the like for one class against the rest.
         scores: [runs, images], the probability of class 1, or [runs, images, classes]; for the AUC any order.
         labels: [images], in [0, classes).
         groups: [images], equal for images that belong together, such as those of one person.

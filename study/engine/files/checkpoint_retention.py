@@ -1,7 +1,7 @@
 """Delete checkpoints that a study no longer needs, when a trial ended and when a study is resumed.
 
 While a trial runs, ``study.training.checkpoint`` replaces its previous best epoch, and ``working_directory`` repeats
-that in a remote store; everything else is deleted here.
+that in a remote store; everything else of a study is deleted here, and what MLflow keeps in `tracking.models`.
 """
 
 from __future__ import annotations
