@@ -12,6 +12,7 @@ from torch import nn
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import KeepSpec
 from study.planning.workload import ImageCounts
+from study.training.frozen_weights import FrozenWeights
 from study.training.models.architectures import build_model, freeze_parts
 from study.training.optimization import build_optimizer
 
@@ -60,12 +61,14 @@ def trial_file_sizes(config: TrialConfig, outputs: int, val_images: int) -> Tria
     """
     model = _on_meta(config, outputs)
     freeze_parts(model, config.freeze)
-    state = sum(_bytes(tensor) for tensor in model.state_dict().values())
+    frozen = FrozenWeights.of(model, config.freeze).names
+    sizes = {name: _bytes(tensor) for name, tensor in model.state_dict().items()}
+    state, changed = sum(sizes.values()), sum(size for name, size in sizes.items() if name not in frozen)
     trained = sum(_bytes(parameter) for parameter in model.parameters() if parameter.requires_grad)
     copies = optimizer_copies(config)
     scores = val_images * 8 * (outputs + 1)
-    averaged = state if config.ema_decay else 0
-    return TrialFileSizes(best_bytes=state + scores, last_bytes=state + copies * trained + averaged + scores)
+    averaged = changed if config.ema_decay else 0
+    return TrialFileSizes(best_bytes=state + scores, last_bytes=changed + copies * trained + averaged + scores)
 
 
 def optimizer_copies(config: TrialConfig) -> int:
