@@ -29,4 +29,4 @@ def test_label_values_are_escaped() -> None:
 def test_a_page_ends_with_a_line_end() -> None:
     text = ServiceMetrics().text({"study_pending_pictures": ("Waiting.", 3)})
     assert text.endswith("study_pending_pictures 3\n")
-    assert len({line for line in text.splitlines() if line.startswith("# TYPE")}) == 5
+    assert len({line for line in text.splitlines() if line.startswith("# TYPE")}) == 6
