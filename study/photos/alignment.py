@@ -15,6 +15,8 @@ from study.photos.detector import DetectedFace, Photo
 _LEAST_UNIT = 0.2
 """Of the box: what the distance from eyes to mouth is at least, whatever the landmarks say."""
 _SPARE_PX = 3
+_SAMPLES = 3
+"""Samples per side of a pixel: with three, a pixel differs by about one grey level from the mean of its area."""
 
 Points = npt.NDArray[np.float64]
 
@@ -67,31 +69,34 @@ def centre_square(photo: Photo) -> FaceSquare:
 def cut_square(photo: Photo, square: FaceSquare, size_px: int) -> Photo:
     """Return a square of a photograph, uint8 RGB [size_px, size_px, 3]; beyond the border its last pixels go on.
 
-    A large square is shrunk with a filter over areas before it is turned, a small one enlarged with a bicubic one.
+    A pixel of a shrunk square is the mean of up to ``_SAMPLES`` x ``_SAMPLES`` samples, of the photograph or of means
+    over its blocks, which lie on a grid of the photograph: the picture changes evenly with the square. A square of
+    ``size_px`` or less is enlarged with a bicubic filter.
     """
-    corners = square.to_photo(np.array(((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))))
+    samples = min(_SAMPLES, max(1, math.ceil(square.side_px / size_px)))
     size = np.array((photo.shape[1], photo.shape[0]))
-    # The pixels that the square touches, with some more, but at least one where it lies outside.
-    first = np.clip(np.floor(corners.min(axis=0)).astype(int) - _SPARE_PX, 0, size - 1)
-    last = np.clip(np.ceil(corners.max(axis=0)).astype(int) + _SPARE_PX, first + 1, size)
-    part = photo[first[1] : last[1], first[0] : last[0]]
-    scale = np.ones(2)
-    if square.side_px > size_px:
-        whole = last - first
-        small = np.maximum(1, np.rint(whole * (size_px / square.side_px)).astype(int))
-        part = np.asarray(cv2.resize(part, small.tolist(), interpolation=cv2.INTER_AREA), np.uint8)
-        scale = small / whole
-    # Pixels count from their middles: pixel i of the result lies at (i + 0.5) / size_px of the side.
-    grid = np.array(((0.5, 0.5), (1.5, 0.5), (0.5, 1.5))) / size_px
-    origin, across, down = (square.to_photo(grid) - first) * scale - 0.5
+    block_px = min(max(1, math.ceil(square.side_px / (samples * size_px))), int(size.min()))
+    corners = square.to_photo(np.array(((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0)))) / block_px
+    # The blocks that the square touches, with some more, but at least one where it lies outside.
+    whole = size // block_px
+    first = np.clip(np.floor(corners.min(axis=0)).astype(int) - _SPARE_PX, 0, whole - 1)
+    last = np.clip(np.ceil(corners.max(axis=0)).astype(int) + _SPARE_PX, first + 1, whole)
+    (left, top), (right, bottom) = first * block_px, last * block_px
+    part = photo[top:bottom, left:right]
+    if block_px > 1:
+        part = np.asarray(cv2.resize(part, (last - first).tolist(), interpolation=cv2.INTER_AREA), np.uint8)
+    # Pixels count from their middles: sample i lies at (i + 0.5) / sampled_px of the side.
+    sampled_px = samples * size_px
+    grid = np.array(((0.5, 0.5), (1.5, 0.5), (0.5, 1.5))) / sampled_px
+    origin, across, down = square.to_photo(grid) / block_px - first - 0.5
     matrix = np.stack((across - origin, down - origin, origin), axis=1)  # [2, 3]
-    return np.asarray(
-        cv2.warpAffine(
-            part, matrix, (size_px, size_px), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        ),
-        np.uint8,
-    )  # fmt: skip
+    filter_ = cv2.INTER_CUBIC if samples == 1 else cv2.INTER_LINEAR
+    sampled = cv2.warpAffine(
+        part, matrix, (sampled_px, sampled_px), flags=filter_ | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    if samples > 1:
+        sampled = cv2.resize(sampled, (size_px, size_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(sampled, np.uint8)
 
 
 def enlarged(picture: Photo, size_px: int) -> Photo:

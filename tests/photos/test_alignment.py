@@ -72,6 +72,17 @@ def test_a_shrunk_square_is_the_mean_of_its_pixels() -> None:
     assert np.abs(picture.astype(float) - 127.5).max() < 16
 
 
+@pytest.mark.parametrize("side_px", [130.0, 200.0, 610.0])
+@pytest.mark.parametrize("shift_px", [0.0, 0.3, 0.5])
+def test_every_pixel_of_a_shrunk_square_is_the_mean_over_its_area(side_px: float, shift_px: float) -> None:
+    photo = portrait(2, 400)
+    square = FaceSquare((400.0 + shift_px, 350.0 - shift_px), side_px, 0.2)
+    fine = (np.stack(np.indices((576, 576))[::-1], axis=-1).reshape(-1, 2) + 0.5) / 576
+    columns, rows = np.floor(square.to_photo(fine)).astype(int).T
+    means = photo[rows, columns].reshape(48, 12, 48, 12, 3).mean(axis=(1, 3))  # [576 * 576, 3] -> [48, 48, 3]
+    assert np.sqrt(np.square(cut_square(photo, square, 48) - means).mean()) < 1.5
+
+
 @pytest.mark.parametrize("centre", [(0.0, 0.0), (-500.0, 50.0), (2_000.0, 3_000.0)])
 def test_beyond_the_border_the_last_pixels_go_on(centre: tuple[float, float]) -> None:
     photo = np.full((60, 80, 3), 70, np.uint8)
