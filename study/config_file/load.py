@@ -32,8 +32,8 @@ from study.utils.text import printable, shorten, show
 _MOST_BYTES = 1_000_000
 _MOST_NAMED = 10
 _LONGEST_MESSAGE = 1500
-_OPEN_FILES = ("/dev/", "/proc/")
-"""Where a shell puts the pipes of `<(...)`."""
+_OPEN_FILES = ("/dev/fd/", "/dev/stdin", "/proc/")
+"""Where a shell puts the pipes of `<(...)`, and the standard input; a pipe in /dev/shm is a user's."""
 
 
 def apply_overrides(document: Document, overrides: Sequence[str], name: str | None, trials: int | None) -> None:
