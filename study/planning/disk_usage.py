@@ -12,7 +12,7 @@ from torch import nn
 from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.search_config import KeepSpec
 from study.planning.workload import ImageCounts
-from study.training.frozen_weights import FrozenWeights
+from study.training.frozen.weights import FrozenWeights
 from study.training.models.architectures import build_model, freeze_parts
 from study.training.optimization import build_optimizer
 

@@ -21,7 +21,7 @@ from safetensors.torch import load as deserialize
 from study.checkpoint_card import CheckpointCard, read_card
 from study.files import open_inside, read_inside, sync_folder, write_atomic, write_text_atomic
 from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS
-from study.training.frozen_weights import FrozenWeights, WeightsWriter
+from study.training.frozen.weights import FrozenWeights, WeightsWriter
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from study.training.dataset import (
     batch_bounds,
     epoch_order,
 )
-from study.training.frozen_weights import FrozenWeights
+from study.training.frozen.weights import FrozenWeights
 from study.training.losses import Criterion, EpochLoss
 from study.training.models.architectures import Network, build_model, freeze_parts, set_training, to_device
 from study.training.models.initialization import Weights, initialize

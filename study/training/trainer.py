@@ -23,7 +23,7 @@ from study.training import device as devices
 from study.training.checkpoint import SelectedCheckpoint
 from study.training.dataset import Batches, DeviceImages
 from study.training.evaluate import count_parameters, evaluate_shifted, measure_latency_ms, predict_sets, save_scores
-from study.training.frozen_features import FeatureSet, has_fixed_features
+from study.training.frozen.features import FeatureSet, has_fixed_features
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights

@@ -24,7 +24,7 @@ from study.training.checkpoint import (
     is_complete,
     save_best,
 )
-from study.training.frozen_weights import WeightsWriter
+from study.training.frozen.weights import WeightsWriter
 from study.training.learner import Learner
 from study.training.progress import TrainingProgress
 

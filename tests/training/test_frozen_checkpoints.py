@@ -14,9 +14,10 @@ from training_kit import CPU, MAX_AUC, SMALL_DATA, numbers, run, short_trial, us
 
 from study.checkpoint_card import read_card
 from study.paths import LAST_CHECKPOINT, WEIGHTS
-from study.training import frozen_weights, trial_resume
+from study.training import trial_resume
 from study.training.checkpoint import best_folder, load_weights
-from study.training.frozen_weights import FrozenWeights, WeightsWriter
+from study.training.frozen import weights as frozen_weights
+from study.training.frozen.weights import FrozenWeights, WeightsWriter
 from study.training.learner import make_learner
 from study.training.models.architectures import build_model
 from study.training.trainer import train

@@ -12,7 +12,8 @@ import pytest
 import torch
 from training_kit import noisy_halves, numbers, run, short_trial, three_stripes
 
-from study.training import frozen_features, trainer
+from study.training import trainer
+from study.training.frozen import features as frozen_features
 from study.training.models.architectures import Network
 from study.training.training_data import LabelledImages, TrainingData
 

@@ -17,7 +17,7 @@ from torch.optim import lr_scheduler
 from training_kit import CPU, MAX_AUC, first_images, noisy_halves, run, short_trial
 
 from study.config.hyperparameters import TrialConfig
-from study.training.frozen_weights import FrozenWeights
+from study.training.frozen.weights import FrozenWeights
 from study.training.learner import Learner, train_epoch
 from study.training.losses import Criterion
 from study.training.models.architectures import to_device

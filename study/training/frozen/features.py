@@ -27,7 +27,7 @@ from study.config.hyperparameters import TrialConfig
 from study.files import write_atomic
 from study.paths import cache_dir
 from study.training.dataset import DeviceImages
-from study.training.frozen_weights import FrozenWeights
+from study.training.frozen.weights import FrozenWeights
 from study.training.models.architectures import EVAL_BATCH_SIZE, Network
 
 FOLDER = "features"
