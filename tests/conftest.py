@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("STUDY_CACHE", str(shared / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(shared / "config"))
         patch.setenv("RAY_worker_niceness", "0")  # else trials wait for the tests of the other worker
+        # One token for all clusters of this process: Ray keeps the first it meets, and tests change the home folder.
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
         yield

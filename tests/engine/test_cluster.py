@@ -217,7 +217,8 @@ def test_ray_has_a_token_where_the_home_takes_none(
     (tmp_path / "file").write_text("in the way")
     home = {"missing": Path("/proc/1/nowhere"), "file": tmp_path / "file"}.get(kind, tmp_path)
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "")  # so that it is as before afterwards, whatever the code sets
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
     if kind == "own token":
         monkeypatch.setenv("RAY_AUTH_TOKEN", "mine")
     with cluster(None):
