@@ -16,11 +16,11 @@ from typing import IO, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError, features
+from PIL import ExifTags, Image, PngImagePlugin, UnidentifiedImageError, features
 
 from study.errors import DataError
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 HAS_AVIF = bool(features.check("avif"))
 HAS_HEIF = find_spec("pillow_heif") is not None
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *["AVIF"] * HAS_AVIF, *["HEIF"] * HAS_HEIF)
@@ -33,6 +33,8 @@ MAX_FILE_BYTES = 512 * 2**20
 """As many as the largest picture that Pillow takes has without compression, with 16 bit of red, green and blue."""
 _PEEKED_BYTES = 16 * 2**20
 """Of files larger than this the head is read first, so that nothing that is no picture is read whole."""
+MAX_TEXT_BYTES = 16 * 2**20
+"""Of one text or colour profile in a PNG, which may be compressed a thousandfold; Pillow allows 1 MB."""
 DARK_MAX = 64
 """Of 255: what 14 bits in a picture of 16 bit come to, and as much as none of them may exceed to be called dark."""
 BACKGROUND = (255, 255, 255, 255)
@@ -53,6 +55,7 @@ TURNED = frozenset({5, 6, 7, 8})
 Resize = Literal["crop", "stretch", "pad"]
 
 
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_TEXT_BYTES
 if HAS_HEIF:
     import_module("pillow_heif").register_heif_opener()
 
@@ -163,6 +166,11 @@ def _reasons() -> Iterator[None]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as exc:
         raise DataError(f"more than {Image.MAX_IMAGE_PIXELS} pixels, refused as a decompression bomb") from exc
     except Exception as exc:  # a damaged file can raise anything out of a decoder
+        if "MAX_TEXT" in str(exc):  # Pillow names its limits
+            raise DataError(
+                f"a text or colour profile in a PNG must have at most {MAX_TEXT_BYTES // 2**20} MiB, and all together "
+                f"{PngImagePlugin.MAX_TEXT_MEMORY // 2**20}, but they have more; save the picture without them"
+            ) from exc
         raise DataError(f"damaged: {exc or type(exc).__name__}") from exc
 
 

@@ -1,23 +1,23 @@
 """Classify pictures with the model in this folder: `python predict.py PICTURE...`; needs onnxruntime, numpy, pillow."""
 
 import hashlib
-import io
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from PIL import ExifTags, Image, features
+from PIL import ExifTags, Image, PngImagePlugin, features
 
 HERE, FILES = Path(__file__).resolve().parent, ("config.json", "model.onnx")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *["AVIF"] * bool(features.check("avif")))
+PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # a long comment is no reason to refuse a picture
 UPRIGHT = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))  # by EXIF orientation
 
 
-def decode(contents: bytes, size: int, mode: str) -> np.ndarray:
+def decode(source: Path, size: int, mode: str) -> np.ndarray:
     """Return a picture as in training: uint8 RGB [size, size, 3], upright, on white; mode is crop, stretch or pad."""
-    with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
+    with Image.open(source, formats=FORMATS) as image:
         if (most := Image.MAX_IMAGE_PIXELS) and image.width * image.height > most:
             raise ValueError(f"more than {most} pixels")
         inner = [max(1, round(side * size / max(image.size))) for side in image.size] if mode == "pad" else [size] * 2
@@ -41,29 +41,29 @@ def decode(contents: bytes, size: int, mode: str) -> np.ndarray:
     box = (left, top, left + min(flat.size), top + min(flat.size)) if mode == "crop" else (0, 0, *flat.size)
     shrinks = box[2] - box[0] > inner[0] or box[3] - box[1] > inner[1]
     way = (Image.Resampling.LANCZOS, box, 3.0) if shrinks else (Image.Resampling.BICUBIC, box, None)
-    square = Image.new("RGB", (size, size))
-    square.paste(flat.resize(inner, *way).convert("RGB"), ((size - inner[0]) // 2, (size - inner[1]) // 2))
-    return np.array(square, np.uint8)
+    pixels = np.asarray(flat.resize(inner, *way).convert("RGB"))
+    return np.pad(pixels, [*[((size - edge) // 2, (size - edge + 1) // 2) for edge in pixels.shape[:2]], (0, 0)])
 
 
 def main() -> None:
-    """Print of each picture its class and the probability of it, of two classes that of the second."""
-    sums = {line[66:]: line[:64] for line in (HERE / "SHA256SUMS").read_text("utf-8").splitlines()}
-    contents = {name: (HERE / name).read_bytes() for name in FILES}
-    if changed := [name for name in FILES if hashlib.sha256(contents[name]).hexdigest() != sums.get(name)]:
+    """Print each picture's class and its probability, of two classes that of the second, or why it cannot be read."""
+    sums, files = (HERE / "SHA256SUMS").read_text("utf-8"), {name: (HERE / name).read_bytes() for name in FILES}
+    if changed := [name for name in FILES if f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" not in sums]:
         sys.exit(f"{HERE / changed[0]} is damaged or was changed: its SHA-256 is not that in SHA256SUMS")
-    config, options = json.loads(contents["config.json"]), onnxruntime.SessionOptions()
+    config, options, failed = json.loads(files["config.json"]), onnxruntime.SessionOptions(), False
     options.intra_op_num_threads = options.inter_op_num_threads = 1  # more are slower on a busy machine
-    session = onnxruntime.InferenceSession(contents["model.onnx"], options, providers=["CPUExecutionProvider"])
-    steps, classes = config["preprocessing"], config["classes"]
-    for name in sys.argv[1:]:
+    session = onnxruntime.InferenceSession(files["model.onnx"], options, providers=["CPUExecutionProvider"])
+    classes, *how = config["classes"], *(config["preprocessing"][key] for key in ("image_size_px", "resize_mode"))
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in sys.argv[1:] or sys.exit(__doc__):
         try:
-            image = decode(Path(name).read_bytes(), steps["image_size_px"], steps["resize_mode"])
+            score = session.run(["probability"], {"images": decode(Path(name), *how)[None]})[0][0]
+            which = int(score > config["threshold"] if len(classes) == 2 else score.argmax())
+            result = classes[which], f"{score if len(classes) == 2 else score[which]:.7f}"
         except Exception as error:  # a damaged file can raise anything out of a decoder
-            sys.exit(f"{name!r} cannot be read: {' '.join(str(error).split()) or type(error).__name__}")
-        score = session.run(["probability"], {"images": image[None]})[0][0]
-        which = int(score > config["threshold"] if len(classes) == 2 else score.argmax())
-        print(f"{name}\t{classes[which]}\t{score if len(classes) == 2 else score[which]:.7f}")
+            result, failed = ("-", f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"), True
+        print(*("".join(c if c.isprintable() else repr(c)[1:-1] for c in text) for text in (name, *result)), sep="\t")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from study.data.decode import decode_image, quiet_pillow
+from study.data.decode import MAX_TEXT_BYTES, decode_image, quiet_pillow
 from study.export import predict_script
 
 RNG = np.random.default_rng(3)
@@ -45,6 +45,15 @@ def transparent_palette() -> bytes:
     return encode(image, "PNG", transparency=3)
 
 
+def with_text(length: int, *, compressed: bool, profile: bool = False) -> bytes:
+    """A PNG with a comment, or a colour profile, of so many bytes."""
+    image, text = Image.fromarray(photo(70, 90)), PngImagePlugin.PngInfo()
+    if profile:
+        return encode(image, "PNG", icc_profile=bytes(length))
+    text.add_text("Comment", "x" * length, zip=compressed)
+    return encode(image, "PNG", pnginfo=text)
+
+
 PICTURES = {
     **{f"jpeg turned {orientation}": turned(orientation, "JPEG") for orientation in range(1, 9)},
     **{f"png turned {orientation}": turned(orientation, "PNG") for orientation in (3, 6, 7)},
@@ -68,6 +77,9 @@ PICTURES = {
     "gif": encode(Image.fromarray(photo(120, 80)), "GIF"),
     "webp": encode(Image.fromarray(photo(320, 200, 4), "RGBA"), "WEBP", lossless=True),
     "bmp": encode(Image.fromarray(photo(320, 200)), "BMP"),
+    "long comment": with_text(3_000_000, compressed=True),
+    "long plain comment": with_text(3_000_000, compressed=False),
+    "large colour profile": with_text(3_000_000, compressed=True, profile=True),
     "tiff": encode(Image.fromarray(photo(320, 200)).convert("CMYK"), "TIFF"),
 }
 
@@ -78,7 +90,7 @@ def test_no_pixel_differs_from_the_decoder_of_the_training(picture: str, mode: s
     with warnings.catch_warnings():
         quiet_pillow()
         expected = decode_image(PICTURES[picture], SIZE, mode)
-        pixels = predict_script.decode(PICTURES[picture], SIZE, mode)
+        pixels = predict_script.decode(io.BytesIO(PICTURES[picture]), SIZE, mode)  # type: ignore[arg-type]
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, expected)
 
@@ -92,9 +104,12 @@ def test_the_pictures_tell_other_ways_apart() -> None:
 WIDE = encode(Image.fromarray(photo(9, 9)[..., 0].astype(np.int32)), "TIFF")
 
 
-@pytest.mark.parametrize("contents", [b"", b"<svg/>", PICTURES["large jpeg"][:4000], WIDE])
+TOO_LONG = [with_text(MAX_TEXT_BYTES + 1, compressed=True, profile=profile) for profile in (False, True)]
+
+
+@pytest.mark.parametrize("contents", [b"", b"<svg/>", PICTURES["large jpeg"][:4000], WIDE, *TOO_LONG])
 def test_what_the_training_refuses_is_refused(contents: bytes) -> None:
     with pytest.raises(Exception):  # noqa: B017
         decode_image(contents, SIZE)
     with pytest.raises(Exception):  # noqa: B017
-        predict_script.decode(contents, SIZE, "crop")
+        predict_script.decode(io.BytesIO(contents), SIZE, "crop")  # type: ignore[arg-type]

@@ -274,7 +274,11 @@ def with_text(compressed_bytes: int) -> bytes:
 
 
 BROKEN = {
-    "a bomb of text": (with_text(50_000_000), "too large"),
+    "a bomb of text": (with_text(50_000_000), "a text or colour profile in a PNG must have at most 16 MiB"),
+    "a bomb of a colour profile": (
+        encode(Image.fromarray(RGB), "PNG", icc_profile=bytes(50_000_000)),
+        "colour profile in a PNG must have at most",
+    ),
     "nothing": (b"", "empty"),
     "half a PNG": (PNG[: len(PNG) // 2], "damaged"),
     "half a JPEG": (JPEG[: len(JPEG) * 3 // 4], "truncated"),
@@ -296,6 +300,8 @@ def test_a_broken_picture_is_an_error_with_its_reason(contents: bytes, reason: s
 
 ODD = {
     "text": with_text(10_000),
+    "a text as long as a book": with_text(10_000_000),
+    "a profile as large as a photograph": encode(Image.fromarray(RGB), "PNG", icc_profile=RNG.bytes(4_000_000)),
     "many frames": encode(Image.fromarray(RGB), "PNG", save_all=True, append_images=[Image.fromarray(GREY)] * 300),
     "a large profile": encode(Image.fromarray(RGB), "PNG", icc_profile=RNG.bytes(300_000)),
     "a large comment": encode(Image.fromarray(RGB), "PNG", exif=b"Exif\0\0" + RNG.bytes(60_000)),
