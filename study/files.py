@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import shutil
@@ -21,6 +22,16 @@ class OutsideError(OSError):
 
     def __init__(self, law: str) -> None:
         super().__init__(errno.EPERM, law)
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class InUseError(OSError):
+    """A folder that another process is writing."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EAGAIN, "another process is writing it; wait for that, or name another folder")
 
     def __str__(self) -> str:
         return str(self.strerror)
@@ -128,29 +139,58 @@ def remove_partial_files(folder: Path) -> None:
 def staged_folder(out: Path, *, replaces: bool = False) -> Iterator[Path]:
     """Yield a new folder that takes the place of ``out`` if the block succeeds.
 
-    ``out`` must be new or empty, unless the new one ``replaces`` it with all that is in it.
+    ``out`` must be new or empty, unless the new one ``replaces`` it with all that is in it. What a killed process left
+    is removed.
+
+    Raises:
+        InUseError: another process writes ``out`` now.
     """
     out = out.resolve()  # "." has no name to put a sibling beside
     staging, old = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.old.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        if out.exists() and not replaces:
-            out.rmdir()
-        elif out.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.replace(out, old)
+    with _locked_empty(staging):
         try:
-            os.replace(staging, out)
-        except BaseException:  # Ctrl-C too
-            if old.exists():
-                os.replace(old, out)
-            raise
+            yield staging
+            if out.exists() and not replaces:
+                out.rmdir()
+            elif out.exists():
+                shutil.rmtree(old, ignore_errors=True)
+                os.replace(out, old)
+            try:
+                os.replace(staging, out)
+            except BaseException:  # Ctrl-C too
+                if old.exists():
+                    os.replace(old, out)
+                raise
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if out.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _locked_empty(folder: Path) -> Iterator[None]:
+    """Make a folder, or empty the one that is there, and lock it against other processes, also where it is moved to.
+
+    Raises:
+        InUseError: another process has locked it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_free = os.path.samestat(os.fstat(handle), folder.stat())  # not moved since it was opened
+        except (BlockingIOError, FileNotFoundError):
+            is_free = False
+        except OSError:  # a file system without locks
+            is_free = True
+        if not is_free:
+            raise InUseError
+        for child in folder.iterdir():
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+        yield
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        if out.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        os.close(handle)
 
 
 def sync_file(file: BinaryIO) -> None:

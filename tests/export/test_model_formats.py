@@ -31,6 +31,7 @@ from study.export import (
     predict_script,
 )
 from study.export.formats.parity import FLIPPED_TOLERANCE, FormatCheck, Reference, _compare
+from study.files import staged_folder
 from study.training.metrics import probabilities
 
 pytestmark = pytest.mark.usefixtures("formats_checked_here")
@@ -239,6 +240,18 @@ def test_the_script_in_a_bundle_stays_short() -> None:
     assert len(Path(predict_script.__file__).read_text().splitlines()) <= 70
 
 
+def test_two_exports_into_one_folder_do_not_mix(tmp_path: Path) -> None:
+    first, second = real_checkpoint(tmp_path / "a"), real_checkpoint(tmp_path / "b", 1)
+    with staged_folder(tmp_path / "bundle") as staging:  # as an export that takes its time
+        (staging / "mine").write_text("x")
+        with pytest.raises(ExportError, match=r"cannot write .*bundle: another process is writing it; wait for that"):
+            export(tmp_path, second, formats=())
+        assert (staging / "mine").read_text() == "x"
+    (tmp_path / "bundle" / "mine").unlink()
+    export(tmp_path, first, formats=())
+    assert not list(tmp_path.glob(".bundle*"))
+
+
 @pytest.mark.parametrize("kept", ["model of another tool", "folder of version control"])
 def test_overwriting_deletes_nothing_but_a_bundle(tmp_path: Path, kept: str) -> None:
     checkpoint = real_checkpoint(tmp_path)
@@ -313,10 +326,19 @@ def test_the_script_runs_where_the_bundle_was_moved_to_and_needs_no_torch(tmp_pa
     assert [row[0] for row in rows] == pictures
     np.testing.assert_allclose([float(row[2]) for row in rows], expected, atol=1e-6)
     assert [row[1] for row in rows] == [TWO[k] for k in classifier.decide(expected)]
-    (tmp_path / "bro\nken.jpg").write_text("<svg/>")
-    partly = subprocess.run([*command[:4], tmp_path / "bro\nken.jpg", pictures[1]], capture_output=True, text=True)
-    assert (partly.returncode, partly.stderr.count("\n")) == (1, 1)
-    assert partly.stderr.startswith(repr(str(tmp_path / "bro\nken.jpg")) + " cannot be read: ")
+    odd = tmp_path / os.fsdecode(b"bro\nken\xff.jpg")
+    odd.write_text("<svg/>")
+    given = [pictures[0], str(odd), "gone.jpg", str(tmp_path), pictures[1]]
+    partly = subprocess.run([*command[:4], *given], capture_output=True, check=False, text=True, cwd=tmp_path)
+    assert (partly.returncode, partly.stderr) == (1, "")
+    rows = [line.split("\t") for line in partly.stdout.splitlines()]
+    assert [row[0] for row in rows] == [pictures[0], f"{tmp_path}/bro\\nken\\udcff.jpg", *given[2:]]
+    assert [row[1] == "-" for row in rows] == [False, True, True, True, False]
+    assert all(row[2].startswith("cannot be read: ") for row in rows[1:4])
+    assert "No such file" in rows[2][2]
+    np.testing.assert_allclose([float(rows[0][2]), float(rows[4][2])], expected[:2], atol=1e-6)
+    alone = subprocess.run(command[:4], capture_output=True, check=False, text=True)
+    assert (alone.returncode, alone.stderr.startswith("Classify pictures")) == (1, True)
     (moved / "config.json").write_text((moved / "config.json").read_text().replace("0.5", "0.6"))
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
