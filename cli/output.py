@@ -32,9 +32,23 @@ def print_json_stream(head: Mapping[str, Any], key: str, rows: Iterable[Mapping[
     print(json_text(head)[:-2] + f',\n  "{key}": [', end="")
     between = "\n"
     for row in rows:
-        print(f"{between}    {json_text(row, None)}", end="")
+        print(f"{between}    {json_text(row, None)}", end="", flush=True)
         between = ",\n"
     print("\n  ]\n}", flush=True)
+
+
+def spreadsheet_text(text: str, lead: str = "'") -> str:
+    """Return a cell of CSV with ``lead`` before what a spreadsheet would compute instead of show, such as ``=1+1``."""
+    begins = text[:1] in ("=", "@", "\t", "\r") or (text[:1] in ("+", "-") and len(text) > 1 and not _is_number(text))
+    return lead + text if begins else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _escaped(json_text: str, is_unicode: bool) -> str:

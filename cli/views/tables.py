@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from cli.output import number
+from cli.output import number, spreadsheet_text
 from study.utils.streams import styled
 from study.utils.text import markdown_text, printable
 
@@ -181,6 +181,8 @@ def _exact(value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str):
+        return spreadsheet_text(value)
     return repr(value) if isinstance(value, float) else str(value)
 
 

@@ -21,6 +21,7 @@ from commands import ROOT, study
 from model_kit import IMAGES, real_checkpoint
 from PIL import Image
 
+from cli.output import spreadsheet_text
 from study.bundles import OnnxClassifier
 from study.export import ExportOptions, Provenance, export_checkpoint
 
@@ -87,6 +88,21 @@ def test_predict_prints_lines_csv_and_json(bundle: Path, photos: Path, tmp_path:
         assert row["reason"] == same.get("reason", "")
     assert as_json["pictures"][-2]["picture"] == str(broken)
     assert as_json["pictures"][-1] == {"picture": "missing.png", "reason": "No such file or directory"}
+
+
+def test_no_cell_of_csv_is_computed_by_a_spreadsheet(
+    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["=1+1.jpg", "+A1.jpg", "@SUM(A1).jpg", "-2+3.jpg", "plain=.jpg"]
+    for name in names:
+        shutil.copy(next((photos / "on").iterdir()), tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    done = study("predict", bundle, "--csv", "--", *names)
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["picture"] for row in rows] == [*(f"./{name}" for name in names[:4]), names[4]]
+    assert all(Path(row["picture"]).is_file() for row in rows)
+    assert spreadsheet_text("=cmd") == "'=cmd"
+    assert [spreadsheet_text(text) for text in ("-0.5", "+1e3", "-", "a=b", "")] == ["-0.5", "+1e3", "-", "a=b", ""]
 
 
 _WATCHED = """

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.options import BundleFolder, Json, folder_option
-from cli.output import print_json_stream
+from cli.output import print_json_stream, spreadsheet_text
 from study.errors import DataError, UsageError
 from study.utils.text import printable
 
@@ -137,7 +137,9 @@ def _print_csv(rows: Iterator[dict[str, Any]], columns: Sequence[str]) -> None:
     writer = csv.DictWriter(sys.stdout, columns, extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow(row)
+        cells = {name: spreadsheet_text(value) if isinstance(value, str) else value for name, value in row.items()}
+        writer.writerow(cells | {"picture": spreadsheet_text(row["picture"], "./")})  # still the path
+        sys.stdout.flush()
 
 
 def _print_lines(classifier: Classifier, rows: Iterator[dict[str, Any]]) -> None:
