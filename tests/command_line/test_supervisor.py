@@ -178,7 +178,8 @@ def test_where_ray_loses_a_process_of_its_own_the_way_on_is_said(
     os.kill(agents[0], signal.SIGKILL)
     _, errors = process.communicate(timeout=200)
     assert process.returncode == 1
-    assert errors.startswith("error: Ray ended the study's process")
+    # Which of the two it is depends on what the driver asks of Ray first.
+    assert errors.startswith(("error: Ray ended the study's process", "error: Ray must have a node")), errors
     assert f"go on with: study resume tiny --results {tmp_path}/results" in errors
     until(lambda: not any(b"ray::T" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _session(process.pid)))
     assert "2 COMPLETE" in study_stdout("resume", "tiny", "--results", tmp_path / "results")

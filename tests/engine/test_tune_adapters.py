@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from engine_fakes import Listener, make_spec, make_storage, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from study.engine.files.trial_files import default_trial_files
-from study.engine.ray.tuner import StorageSearcher
+from study.engine.ray import tuner
+from study.engine.ray.tuner import InterruptStopper, StorageSearcher
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import TrialResult
+from study.errors import EngineError
 from study.paths import StudyLayout
 from study.records import StopReason, TrialState
 from study.storage.study_storage import StudyStorage
@@ -53,3 +56,17 @@ def test_the_search_is_over_at_once_when_somebody_stopped_it(tmp_path: Path) -> 
     assert searcher.suggest("a")["number"] == 0
     controller.interrupt()
     assert searcher.suggest("b") == Searcher.FINISHED
+
+
+def test_a_run_whose_every_node_is_gone_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, controller, storage = searching(tmp_path, evaluates=True)
+    nodes = [{"Alive": False}, {"Alive": True}]
+    monkeypatch.setattr(tuner.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(tuner, "NODES_EVERY_S", 0.0)
+    stopper = InterruptStopper(controller, StudyLayout(tmp_path / "study"), lambda: None)
+    assert not stopper.stop_all()
+    controller.raise_captured()
+    nodes.pop()
+    assert stopper.stop_all()
+    with pytest.raises(EngineError, match="it lost the last one, .*; go on with `study resume study"):
+        controller.raise_captured()

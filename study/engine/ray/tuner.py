@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
@@ -20,10 +21,12 @@ from study.engine.ray.actor_reuse import mark_trial, patched_tune
 from study.engine.ray.cluster import Slots
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import Failure
+from study.errors import EngineError
 from study.paths import StudyLayout
 
 SCRATCH = ".tune-"
 POLL_EVERY_S = 0.5
+NODES_EVERY_S = 5.0
 
 
 class StorageSearcher(Searcher):
@@ -120,13 +123,15 @@ class ControllerCallback(Callback):
 
 
 class InterruptStopper(Stopper):
-    """Stops all trials when the run is interrupted; Tune asks between any two events."""
+    """Stops all trials when the run is interrupted or Ray has lost every node; Tune asks between any two events."""
 
-    def __init__(self, controller: TrialController, on_interrupt: Callable[[], None]) -> None:
+    def __init__(self, controller: TrialController, layout: StudyLayout, on_interrupt: Callable[[], None]) -> None:
         self._controller = controller
+        self._layout = layout
         self._on_interrupt = on_interrupt
         self._was_shown = False
         self._polled_at_s = 0.0
+        self._saw_nodes_at_s = time.monotonic()
 
     def __getstate__(self) -> dict[str, object]:
         """Pickle nothing, like the controller."""
@@ -143,10 +148,22 @@ class InterruptStopper(Stopper):
             self._polled_at_s = now_s
             with self._controller.capture_errors():
                 self._controller.poll()
+        if now_s - self._saw_nodes_at_s >= NODES_EVERY_S:
+            self._saw_nodes_at_s = now_s
+            with self._controller.capture_errors():
+                self._require_node()
         if self._controller.interrupted and not self._was_shown:
             self._was_shown = True
             self._on_interrupt()
         return self._controller.interrupted
+
+    def _require_node(self) -> None:
+        """Raise an error if no node is left: Ray often ends the driver then, but else Tune waits forever."""
+        if not any(node["Alive"] for node in ray.nodes()):
+            raise EngineError(
+                "Ray must have a node to run trials on, but it lost the last one, as it does when one of its own "
+                f"processes died or was killed; go on with `{self._layout.command('resume')}`"
+            )
 
 
 def remove_scratch(layout: StudyLayout) -> None:
@@ -204,7 +221,7 @@ def run_trials(
                 name="study",
                 storage_path=scratch,
                 callbacks=[ControllerCallback(controller)],
-                stop=InterruptStopper(controller, on_interrupt),
+                stop=InterruptStopper(controller, layout, on_interrupt),
                 failure_config=tune.FailureConfig(max_failures=worker_retries),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # trials write their own
                 verbose=0,
