@@ -6,6 +6,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ MEMORY, NEEDED_BYTES = Path("/dev/shm"), 6 * 2**30
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job, and so would its children
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.option.basetemp is None and _has_room(MEMORY):
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
@@ -57,7 +60,10 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("XDG_CONFIG_HOME", str(shared / "config"))
         patch.setenv("RAY_worker_niceness", "0")  # else trials wait for the tests of the other worker
         # One token for all clusters of this process: Ray keeps the first it meets, and tests change the home folder.
+        # A cluster of several nodes asks for none by itself; once a process has started one of the other kind, it
+        # answers nobody without a token, and the first cluster takes that for its death.
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_AUTH_MODE", "token")
         for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
         yield

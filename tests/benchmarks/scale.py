@@ -244,7 +244,7 @@ def in_a_process(way: str, asked: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, __file__, "--way", way, *map(str, options), *map(str, scratch)]
     busy_s = cpu_clock_s()[0]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    figures: dict[str, Any] = json.loads([line for line in done.stdout.splitlines() if line.startswith("{")][-1])
     return {
         **figures,
         "over_ideal": figures["wall_s"] / figures["ideal_s"],

@@ -11,7 +11,7 @@ from ray.tune.search import ConcurrencyLimiter, Searcher
 
 from study.engine.files.trial_files import default_trial_files
 from study.engine.ray import tuner
-from study.engine.ray.tuner import InterruptStopper, StorageSearcher
+from study.engine.ray.tuner import InterruptStopper, StorageSearcher, reason_of_loss
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import TrialResult
 from study.errors import EngineError
@@ -59,7 +59,7 @@ def test_the_search_is_over_at_once_when_somebody_stopped_it(tmp_path: Path) -> 
 
 
 def test_a_run_whose_every_node_is_gone_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, controller, storage = searching(tmp_path, evaluates=True)
+    _, controller, _ = searching(tmp_path, evaluates=True)
     nodes = [{"Alive": False}, {"Alive": True}]
     monkeypatch.setattr(tuner.ray, "nodes", lambda: nodes)
     monkeypatch.setattr(tuner, "NODES_EVERY_S", 0.0)
@@ -68,5 +68,23 @@ def test_a_run_whose_every_node_is_gone_ends_with_an_error(tmp_path: Path, monke
     controller.raise_captured()
     nodes.pop()
     assert stopper.stop_all()
-    with pytest.raises(EngineError, match="it lost the last one, .*; go on with `study resume study"):
+    with pytest.raises(EngineError, match=r"it lost the last one, .* go on with `study resume study"):
         controller.raise_captured()
+
+
+@pytest.mark.parametrize(
+    ("account", "reason"),
+    [
+        (
+            "Failure # 1 (occurred at 2026-01-01_10-00-00)\nThe actor died unexpectedly before finishing this task.\n"
+            "\tpid: 7\nThe actor is dead because its worker process has died. Worker exit type: SYSTEM_ERROR ...\n",
+            "its worker process has died",
+        ),
+        ("The actor is dead because its node has died.", "its node has died"),
+        ("Failure # 3 (occurred at ...)\nTask was killed due to the node running low on memory.\nMore.",
+         "Task was killed due to the node running low on memory"),
+        ("", "unknown"),
+    ],
+)  # fmt: skip
+def test_why_a_worker_was_lost_is_a_sentence(account: str, reason: str) -> None:
+    assert reason_of_loss(account) == reason

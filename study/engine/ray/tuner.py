@@ -116,10 +116,17 @@ class ControllerCallback(Callback):
             # should_recover and get_error are developer APIs of Tune; a callback gets no other account of the error.
             if trial.should_recover() and self._controller.retry(number, trial.max_failures):
                 return
-            error = trial.get_error()
-            kind = type(error).__name__ if error is not None else "unknown"
-            failure = Failure(f"worker lost {trial.num_failures} times, last: {kind}", str(error))
+            account = str(trial.get_error() or "Ray left no account of it")
+            failure = Failure(f"worker lost {trial.num_failures} times, last: {reason_of_loss(account)}", account)
             self._controller.on_trial_failed(number, failure)
+
+
+def reason_of_loss(account: str) -> str:
+    """Return the sentence of Ray's account of a lost worker that says why, or its first line."""
+    lines = [line.strip() for line in account.splitlines() if line.strip() and not line.startswith("Failure #")]
+    reasons = (line.partition(" because ")[2] for line in lines if line.startswith("The actor is dead because "))
+    reason = next(reasons, lines[0] if lines else "unknown")
+    return reason.partition(". ")[0].removesuffix(".")
 
 
 class InterruptStopper(Stopper):
