@@ -29,6 +29,7 @@ from study.inference.prediction_stream import predict_files
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTO = (1920, 1280)
+BUSY_LOOPS = 2
 
 
 def main() -> None:
@@ -78,26 +79,38 @@ def write_pictures(faces: Path, photographs: Path, count: int, large: int) -> No
 
 
 def one_picture(bundle: Path, folder: Path, repeats: int) -> dict[str, Any]:
-    """Time a batch of one decoded picture: torch's model and the ONNX model."""
+    """Time a batch of one decoded picture: torch's model, and the ONNX model as it is opened and on one thread.
+
+    Then the two last once more beside two programs that keep the cores busy.
+    """
     import torch
 
-    classifier, loaded = OnnxClassifier.open(bundle), load_bundle(bundle)
+    classifier, one_thread, loaded = OnnxClassifier.open(bundle), OnnxClassifier.open(bundle, 1), load_bundle(bundle)
     image = classifier.preprocess(next(iter(sorted(folder.iterdir()))))[None]
+    np.testing.assert_allclose(classifier.probabilities(image), one_thread.probabilities(image), atol=1e-6)
     before = torch.get_num_threads()
-
-    def in_torch() -> None:
-        loaded.scores(image)
-
-    def in_onnxruntime() -> None:
-        classifier.probabilities(image)
-
-    result = by_turns({"torch": in_torch, "onnxruntime": in_onnxruntime}, repeats, inner=20)
-    return {**result, "torch_threads": before, "torch_over_onnxruntime": ratio(result, "torch", "onnxruntime")}
+    in_onnxruntime: dict[str, Callable[[], Any]] = {
+        "onnxruntime": lambda: classifier.probabilities(image), "one_thread": lambda: one_thread.probabilities(image),
+    }  # fmt: skip
+    result = by_turns({"torch": lambda: loaded.scores(image), **in_onnxruntime}, repeats, inner=20)
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_LOOPS)]
+    try:
+        busy = by_turns(in_onnxruntime, 2 * repeats, inner=20)
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+    return {
+        **result, "torch_threads": before, "torch_over_onnxruntime": ratio(result, "torch", "onnxruntime"),
+        "beside_busy_loops": {
+            "loops": BUSY_LOOPS, **busy, "onnxruntime_over_one_thread": ratio(busy, "onnxruntime", "one_thread"),
+        },
+    }  # fmt: skip
 
 
 def many_pictures(bundle: Path, folder: Path, repeats: int) -> dict[str, Any]:
     """Time all files of a folder: a loop in one thread, and `predict`."""
-    classifier, paths = OnnxClassifier.open(bundle), sorted(folder.iterdir())
+    classifier, paths = OnnxClassifier.open(bundle, threads=1), sorted(folder.iterdir())
 
     def loop() -> None:
         for path in paths:
@@ -116,7 +129,7 @@ def many_pictures(bundle: Path, folder: Path, repeats: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def by_turns(ways: dict[str, Callable[[], None]], repeats: int, inner: int = 1) -> dict[str, Any]:
+def by_turns(ways: dict[str, Callable[[], Any]], repeats: int, inner: int = 1) -> dict[str, Any]:
     """Return the seconds of each way and of the CPU, after one run of each that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     of_cpu: dict[str, list[float]] = {name: [] for name in ways}

@@ -76,6 +76,15 @@ def test_it_gives_the_logits_of_the_checkpoint_and_calibrated_probabilities(
     np.testing.assert_array_equal(classifier.decide(scaled) >= 0, True)
 
 
+@pytest.mark.parametrize("threads", [2, 4, None])
+def test_the_number_of_threads_changes_no_probability(whole: Path, threads: int | None) -> None:
+    expected = OnnxClassifier.open(whole, threads=1).probabilities(IMAGES)
+    shared = OnnxClassifier.open(whole, threads=threads)
+    np.testing.assert_allclose(shared.probabilities(IMAGES), expected, atol=1e-6)
+    alone = np.concatenate([shared.probabilities(image[None]) for image in IMAGES])
+    np.testing.assert_allclose(alone, expected, atol=1e-6)
+
+
 def test_it_decodes_as_the_training_did(whole: Path, tmp_path: Path) -> None:
     Image.fromarray(np.repeat(IMAGES[0], 5, axis=1)).save(tmp_path / "wide.jpg")
     classifier = OnnxClassifier.open(whole)

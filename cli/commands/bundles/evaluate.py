@@ -67,8 +67,8 @@ def evaluate(
         raise UsageError("--compare-crop needs faces to compare with; name --detect auto or always, or leave it out")
     if compare_crop and against is not None:
         raise UsageError("--compare-crop and --against exclude each other; choose one")
-    classifier = OnnxClassifier.open(bundle)
-    other = None if against is None else OnnxClassifier.open(against)
+    classifier = OnnxClassifier.open(bundle, threads=1)
+    other = None if against is None else OnnxClassifier.open(against, threads=1)
     if other is not None and set(other.classes) != set(classifier.classes):
         raise UsageError(
             f"--against must be a bundle of the same classes, but {bundle} has {', '.join(classifier.classes)} and "

@@ -49,7 +49,7 @@ def predict(
         raise UsageError("--draw needs faces to draw boxes around; add --detect auto")
     if draw is not None and draw.exists() and (not draw.is_dir() or any(draw.iterdir())):
         raise UsageError(f"--draw must be a new or empty folder, but {draw} is not; name another one")
-    classifier = OnnxClassifier.open(bundle)
+    classifier = OnnxClassifier.open(bundle, threads=1)
     paths = _paths(pictures)
     rows = _rows(classifier, paths) if detect == "never" else _face_rows(classifier, paths, detect, draw)
     counts = Counter[str]()

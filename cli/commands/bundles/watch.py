@@ -55,7 +55,7 @@ def watch(
     if out is not None:
         _require_out(out, place)
     with VideoSource(place) as video:
-        seen = _watch(OnnxClassifier.open(bundle), video, out, is_camera=isinstance(place, int))
+        seen = _watch(OnnxClassifier.open(bundle, threads=1), video, out, is_camera=isinstance(place, int))
     if json:
         print_json(_as_json(bundle, camera, seen, out))
     else:

@@ -42,7 +42,7 @@ def run_safetensors(folder: Path) -> Runner:
 
 def run_onnx(folder: Path) -> Runner:
     """Return what scores images with onnxruntime."""
-    return OnnxClassifier.open(folder).outputs
+    return OnnxClassifier.open(folder, threads=1).outputs
 
 
 def run_pt2(folder: Path) -> Runner:
