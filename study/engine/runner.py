@@ -1,6 +1,6 @@
 """Start or resume a study: cluster, data, weights, then Tune until all trials ended.
 
-Ray is started before what needs Tune is imported, which takes a second: its workers start meanwhile.
+What needs Tune takes a second to import, while Ray starts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from study.engine.driver_process import stop_on_signals
 from study.engine.environment import describe_environment
 from study.engine.files.checkpoint_retention import CheckpointRetention
 from study.engine.files.trial_files import TrialFiles, create_trial_files, open_trial_files
-from study.engine.ray.cluster import cluster
+from study.engine.ray.cluster import cluster, leave_cluster
 from study.engine.run_context import RunContext
 from study.engine.stopping import clear_stop_request
 from study.engine.stored_events import summarize_study
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from study.engine.preparation import PreparedStudy
     from study.engine.ray.trainable import SharedObjects
     from study.search.prior_trials import PriorTrial
+
+_NEED_TUNE = ("study.engine.preparation", "study.engine.ray.tuner", "study.engine.ray.trainable")
 
 
 def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: RunContext) -> StudyEnded:
@@ -63,7 +65,7 @@ def start_study(spec: StudySpec, study_file: str, layout: StudyLayout, context: 
     with driver_lock(layout):
         clear_stop_request(layout)
         trial_files = create_trial_files(layout, spec.name, context.storage)
-        with cluster(context.address):
+        with cluster(context.address, _NEED_TUNE):
             from study.engine.preparation import prepare_study
 
             shutil.rmtree(layout.pretrained, ignore_errors=True)  # of an earlier study of this name that never began
@@ -105,7 +107,7 @@ def resume_study(layout: StudyLayout, context: RunContext, *, extended: StudySpe
         if wanted == storage.spec and storage.is_finished:
             return _finish_pages(storage, layout, trial_files, context)
         trial_files.require_writable()
-        with cluster(context.address):
+        with cluster(context.address, _NEED_TUNE):
             from study.engine.preparation import prepare_study
 
             prepared = prepare_study(wanted, layout, context, resumed=True)
@@ -126,7 +128,7 @@ def _finish_pages(
     ended = summarize_study(storage, StudyOutcome.FINISHED, storage.end_reason)
     remove_partial_files(layout.root)
     if any(layout.needs_pictures(trial.trial, trial.checkpoint) for trial in storage.records()):
-        with suppress(StudyError), cluster(context.address):
+        with suppress(StudyError), cluster(context.address, _NEED_TUNE):
             from study.engine.preparation import prepare_study
 
             prepared = prepare_study(storage.spec, layout, context, resumed=True)
@@ -206,7 +208,10 @@ def _run(
             recorder.close()
         raise
     event = controller.end_session()
-    recorder.close()
+    try:
+        leave_cluster()  # which waits for processes to end, while the last pages are drawn
+    finally:
+        recorder.close()
     return event
 
 

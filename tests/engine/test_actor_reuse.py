@@ -16,7 +16,7 @@ from ray.tune.execution import class_cache, tune_controller
 from ray.tune.utils.object_cache import _ObjectCache
 
 from study.engine.ray.actor_reuse import GRACE_S, ReusableActorCache, mark_trial, patched_tune, trial_of
-from study.engine.ray.cluster import Slots
+from study.engine.ray.cluster import RAY_ENVIRONMENT, WORKER_NICENESS, Slots
 from study.engine.ray.tuner import run_trials
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import TrialResult
@@ -79,7 +79,10 @@ def test_ray_still_has_what_is_patched_and_set() -> None:
     assert tune_controller._ObjectCache is _ObjectCache, f"where Tune takes its actor cache from; {version}"
     assert isinstance(class_cache.DEFAULT_ENV_VARS, dict), f"the environment of Tune's actors; {version}"
     raylet = (Path(ray.__file__).parent / "core/src/ray/raylet/raylet").read_bytes()
-    for setting in ("preload_python_modules", "idle_worker_killing_time_threshold_ms"):
+    ours = [*RAY_ENVIRONMENT, WORKER_NICENESS]
+    settings = [name.removeprefix("RAY_") for name in ours if name.removeprefix("RAY_")[:1].islower()]
+    assert len(settings) == 5, "those that have no public form, which Ray writes in small letters"
+    for setting in settings:
         assert setting.encode() in raylet, f"setting RAY_{setting}; {version}"
 
 

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -105,15 +106,22 @@ def test_kinds_of_gpus_are_known_by_rays_names(monkeypatch: pytest.MonkeyPatch) 
 def test_a_worker_that_only_imports_does_not_look_for_gpus() -> None:
     """CUDA reads CUDA_VISIBLE_DEVICES once, at the first call; Ray sets it when a waiting worker is given a trial."""
     code = """
-import torch, torch._C
+import os, torch, torch._C
 def never(*args, **kwargs):
     raise AssertionError("CUDA was asked before Ray could say which GPU is whose")
 torch.cuda.is_available = torch.cuda.device_count = torch.cuda._lazy_init = never
 for name in ("_cuda_getDeviceCount", "_cuda_init"):
     if hasattr(torch._C, name):
         setattr(torch._C, name, never)
-import timm, torchvision, study.training.trainer, study.engine.ray.trainable, study.engine.gpu.memory_probe
-print("quiet")
+import gc, timm
+looked = []
+gc.callbacks.append(lambda phase, info: looked.append(info["generation"]))
+import study.engine.ray.preload
+assert gc.isenabled() and gc.get_freeze_count() > 100_000, "from now on, but not at what is there"
+assert 2 not in looked, "nor while it was made"
+import study.engine.gpu.memory_probe
+print("quiet", flush=True)
+os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "quiet\n", done.stderr
@@ -135,6 +143,32 @@ def test_ray_gets_the_cpus_that_this_process_may_use(started: list[dict[str, obj
     with cluster(None):
         pass
     assert (started[0]["address"], started[0]["num_cpus"]) == ("local", 3)
+
+
+def test_modules_are_imported_while_ray_starts(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "needed_later.py").write_text("")
+    (tmp_path / "damaged_module.py").write_text("raise RuntimeError('whoever needs it is told')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with cluster(None, ["needed_later", "damaged_module"]):
+        assert len(started) == 1
+        assert "needed_later" in sys.modules
+        with pytest.raises(RuntimeError, match="whoever needs it"):
+            import_module("damaged_module")
+
+
+@pytest.mark.parametrize("asked", [None, "7"])
+def test_workers_start_as_fast_as_the_driver_unless_somebody_decided_otherwise(
+    started: list[dict[str, object]], monkeypatch: pytest.MonkeyPatch, asked: str | None
+) -> None:
+    for name, value in ((module.WORKER_NICENESS, asked), (module.TRIAL_NICENESS, None)):
+        monkeypatch.setenv(name, value or "")  # so that it is as before afterwards
+        if value is None:
+            del os.environ[name]
+    with cluster(None):
+        given = os.environ[module.WORKER_NICENESS], os.environ.get(module.TRIAL_NICENESS)
+    assert given == (("0", "15") if asked is None else ("7", None))
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ SILENT = RunCallbacks(lambda line: None, lambda name, ready, total: None, lambda
 
 
 @contextmanager
-def no_cluster(address: str | None) -> Iterator[None]:
+def no_cluster(address: str | None, meanwhile: Sequence[str] = ()) -> Iterator[None]:
     yield
 
 
@@ -73,7 +73,7 @@ def test_a_finished_study_is_not_run_again_and_not_changed(tmp_path: Path, monke
     _, layout = make_storage(tmp_path / "study", make_spec(pruner="none"))
     drive(layout, Listener())
     before = layout.journal.read_bytes()
-    monkeypatch.setattr(runner, "cluster", lambda address: pytest.fail("a cluster for nothing"))
+    monkeypatch.setattr(runner, "cluster", lambda *asked: pytest.fail("a cluster for nothing"))
     event = runner.resume_study(layout, RunContext(never, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert layout.journal.read_bytes() == before
@@ -118,11 +118,14 @@ def test_a_page_that_a_killed_driver_did_not_finish_is_drawn_by_the_next(
     monkeypatch.setattr(runner, "cluster", no_cluster)
     monkeypatch.setattr(preparation, "prepare_study", prepare)
     monkeypatch.setattr(StudyStorage, "require_data", lambda *fingerprint: None)
-    listener = Listener()
+    listener, order = Listener(), []
+    monkeypatch.setattr(runner, "leave_cluster", lambda: order.append("cluster"))
+    monkeypatch.setattr(listener, "close", lambda: order.append("recorder"))
     event = runner.resume_study(layout, RunContext(lambda data: listener, SILENT))
     assert (event.outcome, event.counts) == (StudyOutcome.FINISHED, {"COMPLETE": 4})
     assert not part.exists()
     assert bool(listener.events) == data_is_there, "a renderer is told of the trials it has to draw"
+    assert order == ["cluster", "recorder"] * data_is_there, "pages are drawn while Ray ends"
 
 
 def test_what_is_to_be_said_of_the_data_is_found_out_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

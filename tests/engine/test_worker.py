@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -220,6 +222,24 @@ def test_the_time_on_a_worker_counts_from_when_it_took_the_trial(
     spent.append(trainable.step()["trial_result"].busy_s)
     assert spent == [7.0, 10.0, 1.5]
     trainable.cleanup()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the whole process would keep its lower priority")
+def test_a_trial_lets_others_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, seen = os.getpriority(os.PRIO_PROCESS, 0), []
+    monkeypatch.setenv("STUDY_TRIAL_NICENESS", str(before + 1))
+
+    def train_once() -> None:
+        made = worker(given(tmp_path))
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        assert made.step()["trial_result"].failure is None
+        seen.append(os.getpriority(os.PRIO_PROCESS, 0))
+        made.cleanup()
+
+    thread = threading.Thread(target=train_once)  # of which alone the priority is lowered
+    thread.start()
+    thread.join()
+    assert seen == [before, before + 1]
 
 
 def remember(monkeypatch: pytest.MonkeyPatch, kept: list[weakref.ref[Any]]) -> None:

@@ -8,10 +8,12 @@ import secrets
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 import ray
 
@@ -24,16 +26,23 @@ from study.utils.cpus import available_cores
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Two internal settings of Ray without a public equivalent: prestarted workers import torch while the driver still
-    # reads data, and stay alive although Tune reserves their CPUs some time before it uses them.
-    "RAY_preload_python_modules": "torch,torchvision,study.training.trainer,study.engine.ray.trainable",
+    # Internal settings of Ray without a public equivalent: prestarted workers import torch while the driver still reads
+    # data, and stay alive although Tune reserves their CPUs some time before it uses them; and half of all times Ray's
+    # first process would sleep for a second before it tries once more to reach its own object store.
+    "RAY_preload_python_modules": "study.engine.ray.preload",
     "RAY_idle_worker_killing_time_threshold_ms": "60000",
+    "RAY_raylet_client_connect_timeout_milliseconds": "20",
+    "RAY_raylet_client_num_connect_attempts": "500",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the storage and the tracker keep it all
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # Tune's own state is disposable
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
+WORKER_NICENESS = "RAY_worker_niceness"
+"""Ray's setting: new workers would wait for Ray's own processes, which start at the same time."""
+TRIAL_NICENESS, USUAL_NICENESS = "STUDY_TRIAL_NICENESS", "15"
+"""What workers set for themselves when they begin to train: what Ray gives them from the start."""
 LOCAL = "local"
 ANSWER_TIMEOUT_S = 5.0
 LAST_PORT = 65535
@@ -59,28 +68,53 @@ class Slots:
 
 
 @contextmanager
-def cluster(address: str | None) -> Iterator[None]:
+def cluster(address: str | None, meanwhile: Sequence[str] = ()) -> Iterator[None]:
     """Join the cluster at ``address``, or start one on this machine and shut it down afterwards.
 
     Without an address RAY_ADDRESS is used, which a submitted job has. A cluster that is started has as many CPUs as
-    this process may use.
+    this process may use. ``meanwhile`` names modules to import while Ray starts, which mostly waits for its processes.
 
     Raises:
         EngineError: the address does not answer, or Ray cannot start here.
     """
+    if WORKER_NICENESS not in os.environ:
+        os.environ |= {WORKER_NICENESS: "0", TRIAL_NICENESS: USUAL_NICENESS}
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     with preserve_handlers():
         # Never without an address, which would join whatever cluster somebody else started on this machine.
-        if (joined := address or os.environ.get("RAY_ADDRESS") or LOCAL) == LOCAL:
-            _start_here()
-        else:
-            _join(joined, "--address" if address else "RAY_ADDRESS in the environment")
+        with _importing(meanwhile):
+            if (joined := address or os.environ.get("RAY_ADDRESS") or LOCAL) == LOCAL:
+                _start_here()
+            else:
+                _join(joined, "--address" if address else "RAY_ADDRESS in the environment")
         quit_on_signals()
         try:
             yield
         finally:
-            ray.shutdown()
+            leave_cluster()
+
+
+def leave_cluster() -> None:
+    """Leave the cluster before the end of the block, and shut it down if it was started; twice does no harm."""
+    ray.shutdown()
+
+
+@contextmanager
+def _importing(names: Sequence[str]) -> Iterator[None]:
+    """Import modules in a thread during the block; an error is left to whoever needs them."""
+
+    def work() -> None:
+        with suppress(Exception):
+            for name in names:
+                import_module(name)
+
+    thread = Thread(target=work, name="imports", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def _start_here() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
@@ -17,6 +18,7 @@ from study.config.search_config import Objective
 from study.data.dataset import DataBundle
 from study.data.splits import image_groups, image_ids
 from study.engine.files.working_directory import FolderInUseError, WorkingDirectory
+from study.engine.ray.cluster import TRIAL_NICENESS
 from study.engine.trial_result import TrialResult, describe_failure, is_gpu_lost
 from study.engine.weights.initial_weights import WeightsKey
 from study.training.training_data import LabelledImages, TrainingData, pixel_statistics
@@ -134,6 +136,7 @@ class TrialTrainable(tune.Trainable):
         if not self._is_warm:
             # What the libraries made by now stays: looking through it takes 0.2 s after every trial.
             gc.freeze()
+            _lower_priority()
             self._is_warm = True
         if torch.get_num_threads() != self._shared.threads:
             torch.set_num_threads(self._shared.threads)
@@ -151,6 +154,13 @@ class TrialTrainable(tune.Trainable):
             device=device,
             pruned=lambda epoch: self._pruned is not None and epoch >= self._pruned,
         )
+
+
+def _lower_priority() -> None:
+    """Let the driver and other programs go first from now on, unless this cluster's user decided otherwise."""
+    niceness = int(os.environ.get(TRIAL_NICENESS, "0"))
+    if niceness > os.getpriority(os.PRIO_PROCESS, 0):
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)
 
 
 def _free_memory() -> None:
