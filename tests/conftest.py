@@ -12,6 +12,10 @@ from pathlib import Path
 
 import pytest
 
+# One token for all clusters of this process: Ray keeps the first it meets, and tests change the home folder. A cluster
+# of several nodes asks for none by itself; once a process has started one of the other kind, it answers nobody without
+# a token, and the first cluster takes that for its death. Ray reads both when it is imported.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
 pytest_plugins = ("tracking_backends",)
 pytest.register_assert_rewrite("browser_kit")  # whichever file imports it first
 # The longest files begin first, then the folders that start processes, so that no worker is left with one when the
@@ -59,11 +63,6 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("STUDY_CACHE", str(shared / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(shared / "config"))
         patch.setenv("RAY_worker_niceness", "0")  # else trials wait for the tests of the other worker
-        # One token for all clusters of this process: Ray keeps the first it meets, and tests change the home folder.
-        # A cluster of several nodes asks for none by itself; once a process has started one of the other kind, it
-        # answers nobody without a token, and the first cluster takes that for its death.
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("RAY_AUTH_MODE", "token")
         for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)
         yield
