@@ -210,10 +210,11 @@ class StudyContent:
 
     @cached_property
     def labels(self) -> Mapping[int, str]:
-        """What tells each entry apart, by key: its values that few others have, or all of them."""
+        """What tells each entry apart, by key: its values that most others do not have, or all of them."""
+        counts = {name: Counter(str(entry.params.get(name)) for entry in self.entries) for name in self.searched}
         usual = {
-            name: Counter(str(entry.params.get(name)) for entry in self.entries).most_common(1)[0][0]
-            for name in self.searched if self.entries
+            name: value for name, counter in counts.items() for value, count in counter.most_common(1)
+            if count > max(1, len(self.entries) / 2)
         }  # fmt: skip
         own = {
             entry.key: [f"{name} {setting(value)}" for name, value in entry.params.items()

@@ -116,6 +116,13 @@ def test_entries_are_called_by_what_tells_them_apart() -> None:
     )
     labels = replace(content, entries=designed, searched=("optimizer", "depth")).labels
     assert (labels[0], labels[2]) == ("0: as most others", "2: optimizer adam")
+    rates = tuple(
+        replace(entry, trials=(replace(entry.trials[0], params={"rate": 0.1 + entry.key, "depth": 18}),))
+        for entry in content.entries
+    )
+    labels = replace(content, entries=rates, searched=("rate", "depth")).labels
+    assert labels[0] == "0: rate 0.1", "a value of one's own is told, the first one's too"
+    assert replace(content, entries=rates[:1], searched=("rate", "depth")).labels == {0: "0: rate 0.1, depth 18"}
 
 
 def test_several_objectives_have_a_front_and_no_single_winner() -> None:
