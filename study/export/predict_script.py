@@ -1,6 +1,7 @@
 """Classify pictures with the model in this folder: `python predict.py PICTURE...`; needs onnxruntime, numpy, pillow."""
 
 import hashlib
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,15 +10,14 @@ import numpy as np
 import onnxruntime
 from PIL import ExifTags, Image, PngImagePlugin, features
 
-HERE, FILES = Path(__file__).resolve().parent, ("config.json", "model.onnx")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", *["AVIF"] * bool(features.check("avif")))
-PngImagePlugin.MAX_TEXT_CHUNK = 16 * 2**20  # a long comment is no reason to refuse a picture
+PngImagePlugin.MAX_TEXT_CHUNK, HERE, FILES = 16 * 2**20, Path(__file__).resolve().parent, ("config.json", "model.onnx")
 UPRIGHT = dict(enumerate(map(Image.Transpose, (0, 3, 1, 5, 4, 6, 2)), start=2))  # by EXIF orientation
 
 
-def decode(source: Path, size: int, mode: str) -> np.ndarray:
+def decode(contents: bytes, size: int, mode: str) -> np.ndarray:
     """Return a picture as in training: uint8 RGB [size, size, 3], upright, on white; mode is crop, stretch or pad."""
-    with Image.open(source, formats=FORMATS) as image:
+    with Image.open(io.BytesIO(contents), formats=FORMATS) as image:
         if (most := Image.MAX_IMAGE_PIXELS) and image.width * image.height > most:
             raise ValueError(f"more than {most} pixels")
         inner = [max(1, round(side * size / max(image.size))) for side in image.size] if mode == "pad" else [size] * 2
@@ -57,11 +57,11 @@ def main() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     for name in sys.argv[1:] or sys.exit(__doc__):
         try:
-            score = session.run(["probability"], {"images": decode(Path(name), *how)[None]})[0][0]
+            score = session.run(["probability"], {"images": decode(Path(name).read_bytes(), *how)[None]})[0][0]
             which = int(score > config["threshold"] if len(classes) == 2 else score.argmax())
             result = classes[which], f"{score if len(classes) == 2 else score[which]:.7f}"
         except Exception as error:  # a damaged file can raise anything out of a decoder
-            result, failed = ("-", f"cannot be read: {' '.join(str(error).split()) or type(error).__name__}"), True
+            result, failed = ("-", f"cannot be read: {str(error).partition(' <_io.')[0] or type(error).__name__}"), True
         print(*("".join(c if c.isprintable() else repr(c)[1:-1] for c in text) for text in (name, *result)), sep="\t")
     sys.exit(failed)
 

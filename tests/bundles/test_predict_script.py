@@ -90,7 +90,7 @@ def test_no_pixel_differs_from_the_decoder_of_the_training(picture: str, mode: s
     with warnings.catch_warnings():
         quiet_pillow()
         expected = decode_image(PICTURES[picture], SIZE, mode)
-        pixels = predict_script.decode(io.BytesIO(PICTURES[picture]), SIZE, mode)  # type: ignore[arg-type]
+        pixels = predict_script.decode(PICTURES[picture], SIZE, mode)
     assert pixels.dtype == np.uint8
     np.testing.assert_array_equal(pixels, expected)
 
@@ -112,4 +112,4 @@ def test_what_the_training_refuses_is_refused(contents: bytes) -> None:
     with pytest.raises(Exception):  # noqa: B017
         decode_image(contents, SIZE)
     with pytest.raises(Exception):  # noqa: B017
-        predict_script.decode(io.BytesIO(contents), SIZE, "crop")  # type: ignore[arg-type]
+        predict_script.decode(contents, SIZE, "crop")

@@ -335,6 +335,7 @@ def test_the_script_runs_where_the_bundle_was_moved_to_and_needs_no_torch(tmp_pa
     assert [row[0] for row in rows] == [pictures[0], f"{tmp_path}/bro\\nken\\udcff.jpg", *given[2:]]
     assert [row[1] == "-" for row in rows] == [False, True, True, True, False]
     assert all(row[2].startswith("cannot be read: ") for row in rows[1:4])
+    assert rows[1][2] == "cannot be read: cannot identify image file"
     assert "No such file" in rows[2][2]
     np.testing.assert_allclose([float(rows[0][2]), float(rows[4][2])], expected[:2], atol=1e-6)
     alone = subprocess.run(command[:4], capture_output=True, check=False, text=True)
