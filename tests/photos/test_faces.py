@@ -98,6 +98,16 @@ def test_a_box_at_the_border_keeps_its_caption(box: Box) -> None:
     assert filled > 600
 
 
+def test_captions_of_neighbours_hide_neither_faces_nor_each_other() -> None:
+    photo = np.full((600, 800, 3), 90, np.uint8)
+    boxes = [Box(300, 200, 360, 280), Box(375, 205, 435, 285), Box(330, 110, 390, 190)]
+    drawn = draw_boxes(photo, boxes, ["not_wearing_mask 0.51"] * 3, list(COLOURS[:3]))
+    for left, top, right, bottom in (np.array(box, int) for box in boxes):
+        assert (drawn[top + 5 : bottom - 5, left + 5 : right - 5] == 90).all()
+    areas = [(np.abs(drawn.astype(int) - np.array(colour)).max(axis=2) < 10).sum() for colour in COLOURS[:3]]
+    assert min(areas) > 0.9 * max(areas)
+
+
 def test_a_photograph_without_faces_is_drawn_as_it_is() -> None:
     photo = portrait()
     assert np.array_equal(draw_boxes(photo, [], [], []), photo)
