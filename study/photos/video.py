@@ -46,8 +46,12 @@ class VideoSource:
         name = f"camera {place}" if isinstance(place, int) else printable(str(place))
         law = "--camera must be the number of a camera or a video file"
         if isinstance(place, Path) and not place.is_file():
-            raise DataError(f"{law}, but there is no file {name}; name one that there is")
-        self._capture = cv2.VideoCapture(place) if isinstance(place, int) else cv2.VideoCapture(str(place))
+            fault = f"{name} is no file" if place.exists() else f"there is no file {name}"
+            raise DataError(f"{law}, but {fault}; name one that there is")
+        try:
+            self._capture = cv2.VideoCapture(place) if isinstance(place, int) else cv2.VideoCapture(str(place))
+        except cv2.error as exc:  # a number larger than OpenCV takes
+            raise DataError(f"{law}, but {name} cannot be opened; name another one") from exc
         read, frame = self._capture.read() if self._capture.isOpened() else (False, None)
         if not read or frame is None:
             self._capture.release()

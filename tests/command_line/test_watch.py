@@ -140,6 +140,7 @@ def test_what_cannot_be_read_or_written_is_one_line_before_any_work(
     for place, words in (
         (tmp_path / "none.mp4", "there is no file"), (tmp_path / "text.mp4", "has no frame that can be read"),
         (tmp_path / "cut.mp4", "has no frame that can be read"), ("99", "camera 99 cannot be opened"),
+        (tmp_path, "is no file"), ("9" * 20, "cannot be opened"),
     ):  # fmt: skip
         assert words in study_error("watch", "bundle", "--camera", place, *out)
     film(tmp_path / "in.mp4", 1)
