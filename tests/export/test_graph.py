@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,18 @@ def test_a_served_checkpoint_scores_as_it_did_and_takes_nothing_but_pixels(tmp_p
         served.predict(IMAGES / 255)
     with pytest.raises(ExportError, match=rf"\[N, {SIZE}, {SIZE}, 3\]"):
         served.predict(IMAGES[:, :8])
+
+
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with pytest.raises(ExportError, match=r"cannot write the graph of .*: \[Errno 27\] File too large"):
+            export_graph(checkpoint, tmp_path / "model.pt2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert {path.name for path in tmp_path.iterdir()} == {"epoch-0002"}
 
 
 def test_damaged_weights_make_no_graph(tmp_path: Path) -> None:

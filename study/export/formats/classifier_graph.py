@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +71,13 @@ def capture_graph(scorer: ScoringModule, image_size_px: int) -> torch.export.Exp
 
 
 def save_graph(program: torch.export.ExportedProgram, file: Path) -> None:
-    """Write a captured graph as a ``.pt2`` archive."""
+    """Write a captured graph as a ``.pt2`` archive.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    archive = io.BytesIO()  # torch ends the whole process where a disk is full
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's own parts about each other
-        torch.export.save(program, file)
+        torch.export.save(program, archive)
+    file.write_bytes(archive.getbuffer())
