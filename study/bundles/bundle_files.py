@@ -54,7 +54,8 @@ class BundleFiles:
         """
         if name not in self.sums:
             listed = ", ".join(self.sums)
-            raise BundleError(f"{self.folder} must hold {name}, but its {SUMS} has none; it lists {listed}")
+            again = "".join(f"; export it again with --formats {form}" for form, file in MODELS.items() if file == name)
+            raise BundleError(f"{self.folder} must hold {name}, but its {SUMS} has none; it lists {listed}{again}")
         with _translated(self.folder / name):
             contents = read_inside(self.folder / name, self.folder)
         _require_same(self.folder, name, hashlib.sha256(contents).hexdigest(), self.sums[name])
