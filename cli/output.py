@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from study.errors import StudyError, UsageError
+from study.files import write_text_atomic
 
 STATE_STYLES = {"COMPLETE": "green", "PRUNED": "yellow", "FAILED": "red", "RUNNING": "cyan", "WAITING": "dim"}
 
@@ -58,6 +62,31 @@ def _escaped(json_text: str, is_unicode: bool) -> str:
 
     plain = json_text.replace("\n", "").isprintable() and (is_unicode or json_text.isascii())
     return json_text if plain else "".join(map(escape, json_text))
+
+
+def require_output(out: Path) -> None:
+    """Check before the work that a file may go where a person wants it.
+
+    Raises:
+        UsageError: it is a folder, or in no folder that can be written.
+    """
+    if out.is_dir():
+        raise UsageError(f"--out must be a file, but {out} is a folder; name a file in it")
+    place = next(each for each in out.absolute().parents if each.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        raise UsageError(f"--out must be in a folder that can be written, but {place} is none; name another")
+
+
+def write_output(out: Path, text: str) -> None:
+    """Write a file that a person named.
+
+    Raises:
+        StudyError: it cannot be written.
+    """
+    try:
+        write_text_atomic(out, text)
+    except OSError as error:
+        raise StudyError(f"{out} must be a file that can be written, but: {error.strerror}; name another") from error
 
 
 def number(value: object, digits: int = 4) -> str:

@@ -90,19 +90,37 @@ def test_predict_prints_lines_csv_and_json(bundle: Path, photos: Path, tmp_path:
     assert as_json["pictures"][-1] == {"picture": "missing.png", "reason": "No such file or directory"}
 
 
-def test_no_cell_of_csv_is_computed_by_a_spreadsheet(
-    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_cell_of_csv_is_computed_by_a_spreadsheet(bundle: Path, photos: Path, tmp_path: Path) -> None:
     names = ["=1+1.jpg", "+A1.jpg", "@SUM(A1).jpg", "-2+3.jpg", "plain=.jpg"]
     for name in names:
         shutil.copy(next((photos / "on").iterdir()), tmp_path / name)
-    monkeypatch.chdir(tmp_path)
-    done = study("predict", bundle, "--csv", "--", *names)
+    done = subprocess.run(
+        [sys.executable, "-m", "cli", "predict", bundle, "--csv", "--", *names], capture_output=True, text=True,
+        check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert all(row["class"] for row in rows)
     assert [row["picture"] for row in rows] == [*(f"./{name}" for name in names[:4]), names[4]]
-    assert all(Path(row["picture"]).is_file() for row in rows)
+    assert all((tmp_path / row["picture"]).is_file() for row in rows)
     assert spreadsheet_text("=cmd") == "'=cmd"
     assert [spreadsheet_text(text) for text in ("-0.5", "+1e3", "-", "a=b", "")] == ["-0.5", "+1e3", "-", "a=b", ""]
+
+
+@pytest.mark.parametrize(
+    ("out", "words"),
+    [("folder", "folder is a folder; name a file in it"),
+     ("file/page.html", "--out must be in a folder that can be written"),
+     ("/proc/page.html", "/proc/page.html must be a file that can be written, but")],
+)  # fmt: skip
+def test_evaluate_names_a_place_it_cannot_write_to(
+    bundle: Path, photos: Path, tmp_path: Path, out: str, words: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    done = study("evaluate", bundle, photos, "--out", tmp_path / out)
+    assert (done.returncode, done.stdout) in ((1, ""), (2, ""))
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 _WATCHED = """
@@ -170,7 +188,7 @@ def test_evaluate_measures_and_writes_a_page(bundle: Path, photos: Path, tmp_pat
     assert np.sum(result["confusion"]) == 12
     assert result["notes"] == []
     assert f"{right} of 12 pictures right" in out.read_text()
-    text = study("evaluate", bundle, photos, "--out", out).stdout
+    text = study("evaluate", bundle, photos, "--out", tmp_path / out).stdout
     assert text.startswith(f"{bundle.name} on {photos.name}: {right} of 12 right")
     assert text.rstrip().endswith("page.html")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.options import BundleFolder, ClassNames, Json, folder_argument, folder_option, read_class_names
-from cli.output import number, print_json, short_path
+from cli.output import number, print_json, require_output, short_path, write_output
 from study.errors import UsageError
 from study.utils.text import printable
 
@@ -58,7 +58,6 @@ def evaluate(
     """Measure a bundle on pictures in folders named after classes, with 95 % intervals and a page of figures."""
     from cli.commands.bundles.evaluation import against_bundle, against_centre, loader, measure, predict_labelled
     from study.bundles import OnnxClassifier
-    from study.files import write_text_atomic
     from study.inference.evaluation_page import evaluation_page
     from study.inference.labelled_pictures import find_labelled
     from study.inference.picture_groups import find_groups
@@ -67,6 +66,7 @@ def evaluate(
         raise UsageError("--compare-crop needs faces to compare with; name --detect auto or always, or leave it out")
     if compare_crop and against is not None:
         raise UsageError("--compare-crop and --against exclude each other; choose one")
+    require_output(out)
     classifier = OnnxClassifier.open(bundle, threads=1)
     other = None if against is None else OnnxClassifier.open(against, threads=1)
     if other is not None and set(other.classes) != set(classifier.classes):
@@ -87,7 +87,7 @@ def evaluate(
     elif other is not None:
         theirs = predict_labelled(other, labelled, "predict again", _face_search(other, wanted))
         evaluation = against_bundle(measured, rival_name, other, mine, theirs)
-    write_text_atomic(out, evaluation_page(evaluation, loader(classifier, measured.paths, search)))
+    write_output(out, evaluation_page(evaluation, loader(classifier, measured.paths, search)))
     if json:
         print_json(_as_json(evaluation, measured, wanted, out))
     else:

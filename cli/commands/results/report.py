@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.options import RESULTS, Metric, ReadUri, Results
-from cli.output import number, short_path
+from cli.output import number, require_output, short_path, write_output
 from study.errors import UsageError
-from study.files import expand_home, write_text_atomic
+from study.files import expand_home
 
 if TYPE_CHECKING:
     from cli.queries.ranking import Ranking
@@ -69,6 +69,8 @@ def report(
             "cannot go with --tracking-uri; the report of an ended study is the artifact report.html of its run there"
         )
     chosen = _format_of(shape, out)
+    if out is not None:
+        require_output(out)
     study, runs = _named(names or [])
     if runs is None:
         from cli.queries.report_content import report_document
@@ -249,17 +251,15 @@ def _write(document: Document, shape: ReportFormat, out: Path, figures: Path | N
     from study.report.markdown import markdown_document
     from study.report.page import html_page, standalone_svg
 
-    if out.is_dir():
-        raise UsageError(f"--out must be a file, but {out} is a folder")
     drawn = [figure for section in document.sections for figure in section.figures]
     if figures is not None:
         for figure in drawn:
-            write_text_atomic(figures / f"{figure.key}.svg", standalone_svg(figure))
+            write_output(figures / f"{figure.key}.svg", standalone_svg(figure))
     if shape is ReportFormat.HTML:
         text = html_page(document)
     else:
         text = markdown_document(document, None if figures is None else _as_seen_from(figures, out.parent))
-    write_text_atomic(out, text)
+    write_output(out, text)
     typer.echo(document.answer)
     more = "" if figures is None else f", and {len(drawn)} figures in {figures}"
     typer.echo(f"wrote {short_path(str(out.absolute()))}, {len(text.encode()) / 1e6:.2f} MB{more}")
