@@ -98,6 +98,6 @@ def away(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         calls.spent_s.append(time.perf_counter() - began)
     memory.append(rss_mib())
     figures = {"reports": asked.away, "rss_mib": memory, "sender_rss_mib": rss_mib(recorder._exporter.pid)}
-    recorder.close(0.0)
+    recorder.close()
     outbox = layout.study(STUDY).outbox.stat().st_size / 2**20
     return {**figures, "waiting": recorder._reader.pending(), "outbox_mib": outbox, "calls": calls.figures()}
