@@ -41,6 +41,8 @@ def parse(words: Sequence[str]) -> dict[str, object]:
 @pytest.mark.parametrize("words", commands_in(PAGE), ids=" ".join)
 def test_a_command_takes_its_options(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = parse(words)
+    if words[0] == "report" and len(names := given["names"] or []) == 2:  # type: ignore[arg-type]
+        assert all("/" in name for name in names), "two names are two trials"  # type: ignore[attr-defined]
     if words[0] != "run":
         return
     for folder in FOLDERS:
