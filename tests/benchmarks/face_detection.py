@@ -1,7 +1,8 @@
 """How many faces are found on your own photographs, without and with drawn masks, and how fast.
 
-DIR holds the photographs and `truth.csv` with the columns file and faces, the number of faces in each; pictures
-without a face count 0. Nothing of the photographs is written, figures alone.
+DIR holds the photographs and `truth.csv` with the columns file, faces, the number of faces in each (0 where there is
+none), and source, where it comes from. Nothing of the photographs is written, figures alone. How much a photograph that
+is saved in another orientation differs is measured by `photo_orientations.py`.
 
     .venv/bin/python tests/benchmarks/face_detection.py DIR --out FILE.json
 """
@@ -16,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,7 +24,7 @@ from machine import describe_machine
 from PIL import Image
 
 from study.config.study_config import stable_seed
-from study.data.decode import TO_UPRIGHT, decode_image, read_photo
+from study.data.decode import decode_image, read_photo
 from study.data.framing import Framing
 from study.data.synthetic_faces.drawing import stream
 from study.data.synthetic_faces.sampling import sample_mask_look
@@ -34,9 +34,7 @@ from study.photos.detector import DetectedFace, FaceDetector, Photo
 from study.photos.mask_folder import MaskWish, mask_folder
 from study.photos.masks import draw_mask, landmarks_in
 
-MOST_PX = 1280
 SAME_FACE = 0.3
-UNDONE = {5: 5, 6: 8, 7: 7, 8: 6}
 SPEED_PICTURES = 200
 
 
@@ -46,7 +44,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with (options.photos / "truth.csv").open(newline="") as file:
-        truth = {row["file"]: int(row["faces"]) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    truth = {row["file"]: int(row["faces"]) for row in rows}
     photos = {name: read_photo(options.photos / name) for name in truth}
     detector = FaceDetector()
     faces = {name: detector.detect(photo) for name, photo in photos.items()}
@@ -54,6 +53,7 @@ def main() -> None:
     figures = {
         "machine": describe_machine(),
         "opencv": cv2.__version__,
+        "photographs": [{"file": row["file"], "faces": int(row["faces"]), "source": row["source"]} for row in rows],
         "unmasked": count_unmasked(faces, truth),
         "masked": {kind: count_masked(detector, with_faces, faces, [kind], 1) for kind in MASK_KINDS},
         "mixed_groups": count_mixed(detector, with_faces, faces),
@@ -61,7 +61,6 @@ def main() -> None:
             "pictures": list(truth.values()).count(0),
             "boxes": sum(len(faces[n]) for n in truth if not truth[n]),
         },
-        "orientations": compare_orientations(detector, with_faces),
         "forms": count_forms(detector, with_faces, faces),
         "small_in_24_megapixels": count_small(detector, with_faces, faces),
         "two_hundred": count_crowd(detector, with_faces, faces),
@@ -139,26 +138,6 @@ def overlap(first: DetectedFace, second: DetectedFace) -> float:
     shared = max(0.0, wide) * max(0.0, tall)
     areas = sum((f.box.right - f.box.left) * (f.box.bottom - f.box.top) for f in (first, second))
     return shared / (areas - shared)
-
-
-def compare_orientations(detector: FaceDetector, photos: Mapping[str, Photo]) -> dict[str, Any]:
-    """Save each photograph in the eight orientations of EXIF and compare boxes with those of the first."""
-    largest, differing = 0.0, 0
-    for photo in photos.values():
-        upright = Image.fromarray(within(photo, MOST_PX))
-        boxes = []
-        for orientation in range(1, 9):
-            method = TO_UPRIGHT.get(UNDONE.get(orientation, orientation))
-            exif = Image.Exif()
-            exif[0x0112] = orientation
-            file = io.BytesIO()
-            (upright if method is None else upright.transpose(method)).save(file, "JPEG", exif=exif, quality=92)
-            boxes.append(np.array(sorted(face.box for face in detector.detect(read_photo(file.getvalue())))))
-        if len({len(each) for each in boxes}) > 1:
-            differing += 1
-        else:
-            largest = max(largest, *(float(np.abs(each - boxes[0]).max()) for each in boxes))
-    return {"pictures": len(photos), "other_number_of_faces": differing, "largest_difference_px": round(largest, 2)}
 
 
 def count_forms(
