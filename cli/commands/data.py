@@ -161,8 +161,17 @@ def _print_likeness(report: FolderCheck) -> None:
         typer.echo("conflicts    no picture is nearly in two classes")
     for pair in report.conflicts:
         first, second = map(printable, pair.between)
-        typer.echo(f"conflicts    {pair.count} of {second} are nearly in {first} too: one label is wrong")
+        typer.echo(f"conflicts    {pair.count} of {second} are nearly in {first} too: {_cause_of_conflicts(report)}")
         _print_examples(pair)
+
+
+def _cause_of_conflicts(report: FolderCheck) -> str:
+    from study.data.framing import read_framing
+
+    framing = read_framing(Path(report.path))
+    if framing is not None and framing.masks == "drawn":
+        return "a face with and without a drawn mask, or one label is wrong"
+    return "one label is wrong"
 
 
 def _print_examples(likeness: DuplicateCounts) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from study.config.study_config import DataSpec
 from study.data.check import check_folder
+from study.data.framing import Framing, write_framing
 from study.errors import DataError, UsageError
 
 
@@ -95,6 +96,14 @@ def test_a_folder_without_splits_is_dealt_out(photos: Path, tmp_path: Path) -> N
     assert refused.refusal is not None
     assert "finds none in 24 of 24" in refused.refusal
     assert refused.counts == {"all": {"cat": 12, "dog": 12}}
+
+
+def test_a_face_with_and_without_a_drawn_mask_may_be_alike(photos: Path, tmp_path: Path) -> None:
+    picture(1, 40).save(photos / "train/dog/copy.png")
+    check = ("data", "check", photos, "--out", tmp_path / "out")
+    assert "nearly in cat too: one label is wrong" in study(*check).stdout
+    write_framing(photos, Framing(masks="drawn"))
+    assert "nearly in cat too: a face with and without a drawn mask, or one label is wrong" in study(*check).stdout
 
 
 def test_nothing_is_written_into_the_folder(photos: Path, tmp_path: Path) -> None:
