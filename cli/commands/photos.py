@@ -113,6 +113,8 @@ def mask(
         typer.echo(f"discarded    {summary.discarded}")
     _print_names("no face", summary.without_face, ": left out")
     _print_rest(summary)
+    if not any(summary.counts.values()):
+        return
     classes = "classes: {improper: not_wearing_mask}, " if summary.counts["improper"] else ""
     typer.echo(f"use it with  data: {{source: folder, path: {out}, {classes}group_by: '{summary.group_by}'}}")
     typer.echo("note         these masks are drawn: try what is trained on them on photographs of real ones")

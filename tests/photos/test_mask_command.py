@@ -165,6 +165,13 @@ def test_wrong_options_are_usage_errors(photos: Path, tmp_path: Path, options: t
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_nothing_was_written_into_is_not_recommended(tmp_path: Path) -> None:
+    save(np.full((100, 100, 3), 60, np.uint8), tmp_path / "photos" / "wall.png")
+    shown = study_stdout("data", "mask", tmp_path / "photos", tmp_path / "out")
+    assert "no face      1: left out" in shown
+    assert "use it with" not in shown
+
+
 STUDY = """\
 name: drawn
 data:
