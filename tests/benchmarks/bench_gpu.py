@@ -12,33 +12,40 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from machine import commit_of, describe_machine
 
 from study.config.hyperparameters import TrialConfig
-from study.engine.gpu.memory_key import MemoryKey, memory_key
-from study.engine.gpu.memory_probe import probe_memory
-from study.engine.gpu.packing import MOST_PER_GPU, ProbeResult, count_fitting
+from study.errors import StudyError
+from study.training import device as devices
 from study.training.dataset import DeviceImages
 from study.training.learner import image_order, make_learner, train_epoch
 from study.training.training_data import TrainingData
+
+if TYPE_CHECKING:
+    from study.engine.gpu.memory_key import MemoryKey
+    from study.engine.gpu.packing import ProbeResult
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_GPU = 2
 LIMIT_S = 240
 MIB = 2**20
 DEPTH, SIZE_PX, BATCHES = 50, 112, (64, 512)
-SHARED_BATCH, MOST_AT_ONCE = 64, 4
+SHARED_BATCH, SHARED_S, MOST_AT_ONCE = 64, 5.0, 4
+READY_LIMIT_S = 90.0
+MOST_IMAGES = 512
 ROUNDS = 5
 
 
@@ -69,7 +76,7 @@ def run_parts(device: torch.device, limit_s: float, depth: int = DEPTH, size_px:
     until = time.monotonic() + limit_s
     parts: dict[str, Callable[[], Any]] = {
         "packing": lambda: packing(device, depth, size_px),
-        "throughput": lambda: [throughput(device, batch, depth, size_px) for batch in BATCHES],
+        "throughput": lambda: [throughput(device, batch, depth, size_px, until=until) for batch in BATCHES],
         "memory_between_trials": lambda: memory_between_trials(device, depth, size_px),
         "at_once": lambda: at_once(device, depth, size_px, until),
     }
@@ -81,8 +88,8 @@ def run_parts(device: torch.device, limit_s: float, depth: int = DEPTH, size_px:
             continue
         try:
             report[name] = measure()
-        except RuntimeError as error:  # out of memory, above all
-            report[name] = {"left_out": str(error).splitlines()[0]}
+        except (RuntimeError, StudyError) as error:  # out of memory, above all
+            report[name] = {"left_out": (str(error) or type(error).__name__).splitlines()[0]}
         report[f"{name}_took_s"] = round(time.monotonic() - started, 1)
     return report
 
@@ -119,22 +126,45 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def throughput(
-    device: torch.device, batch_size: int, depth: int, size_px: int, steps: int = 10, rounds: int = ROUNDS
-) -> dict[str, Any]:
-    """Return the images per second of whole training epochs of so many steps, the first round left out."""
-    config, data = trial(batch_size, depth), random_data(min(batch_size, 512), size_px)
-    learner = make_learner(config, data, device)
-    images = DeviceImages(data.train_images, data.train_labels, device)
-    order = image_order(config, data.train_labels, 1).repeat(steps * batch_size // len(data.train_labels) + 1)
-    order, rates = order[: steps * batch_size], []
-    for epoch in range(1, rounds + 2):
-        wait_for(device)
+class Epochs:
+    """A trial and its images on a device, of which one short epoch after another is trained."""
+
+    def __init__(self, device: torch.device, batch_size: int, depth: int, size_px: int, steps: int) -> None:
+        self._config, data = trial(batch_size, depth), random_data(min(batch_size, MOST_IMAGES), size_px)
+        self._learner = make_learner(self._config, data, device)
+        self._images = DeviceImages(data.train_images, data.train_labels, device)
+        order = image_order(self._config, data.train_labels, 1)
+        self._order = order.repeat(steps * batch_size // len(order) + 1)[: steps * batch_size]
+        self._device, self._epoch = device, 0
+
+    def train(self) -> float:
+        """Train an epoch and return its images per second."""
+        self._epoch += 1
+        wait_for(self._device)
         started = time.perf_counter()
-        train_epoch(learner, images, order, config, epoch)
-        wait_for(device)
-        rates.append(len(order) / (time.perf_counter() - started))
-    rates = rates[1:]
+        train_epoch(self._learner, self._images, self._order, self._config, self._epoch)
+        wait_for(self._device)
+        return len(self._order) / (time.perf_counter() - started)
+
+    @property
+    def images(self) -> int:
+        """How many images an epoch has."""
+        return len(self._order)
+
+
+def throughput(
+    device: torch.device, batch_size: int, depth: int, size_px: int, *, steps: int = 10, rounds: int = ROUNDS,
+    until: float = math.inf,
+) -> dict[str, Any]:  # fmt: skip
+    """Return the images per second of whole training epochs of so many steps, the first round left out.
+
+    After ``until`` one round is enough.
+    """
+    devices.reset_peak_memory(device)  # or the peak would be that of the part before
+    epochs, rates = Epochs(device, batch_size, depth, size_px, steps), []
+    epochs.train()
+    while len(rates) < rounds and not (rates and time.monotonic() > until):
+        rates.append(epochs.train())
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     return {
         "batch_size": batch_size, "images_per_s": round(statistics.median(rates), 1),
@@ -147,10 +177,9 @@ def memory_between_trials(device: torch.device, depth: int, size_px: int, trials
     held = []
     for _ in range(trials):
         throughput(device, SHARED_BATCH, depth, size_px, steps=2, rounds=1)
-        during = _reserved(device)
+        during = _reserved(device)  # torch keeps what a trial held until it is told to free it
         gc.collect()
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        devices.reset_peak_memory(device)
         held.append({"during_mib": round(during / MIB), "after_mib": round(_reserved(device) / MIB)})
     return {"trials": held, "grows_mib": held[-1]["after_mib"] - held[0]["after_mib"]}
 
@@ -163,6 +192,9 @@ def packing(device: torch.device, depth: int, size_px: int) -> dict[str, Any]:
     """Return how many trials of each batch size fit on the GPU by their measured memory, as a study would decide."""
     if device.type != "cuda":
         return {"left_out": "memory is measured on GPUs only"}
+    from study.engine.gpu.memory_key import memory_key
+    from study.engine.gpu.memory_probe import probe_memory  # a second for Ray, which a refusal need not wait for
+
     keys = [memory_key(trial(batch, depth).model_dump(), size_px) for batch in BATCHES]
     result = probe_memory(keys, {}, device)
     return {
@@ -174,6 +206,8 @@ def packing(device: torch.device, depth: int, size_px: int) -> dict[str, Any]:
 
 def fitting(result: ProbeResult, key: MemoryKey) -> dict[str, Any]:
     """Return the measured need of a trial, without images, and how many have room with the packing's margin."""
+    from study.engine.gpu.packing import MOST_PER_GPU, count_fitting
+
     need = result.needs[key]
     return {
         "batch_size": key.batch_size, "reserved_mib": round(need.reserved_bytes / MIB),
@@ -183,15 +217,48 @@ def fitting(result: ProbeResult, key: MemoryKey) -> dict[str, Any]:
 
 
 def at_once(device: torch.device, depth: int, size_px: int, until: float) -> dict[str, Any]:
-    """Return the images per second of one, two and more trials that share the device, each in its own process."""
+    """Return the images per second of one, two and more trials that share the device, each in its own process.
+
+    What would end after ``until``, if it took as long as the one before, is left out.
+    """
     together: dict[str, float] = {}
-    count = 1
-    while count <= MOST_AT_ONCE and time.monotonic() < until:
-        with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
-            parts = [pool.submit(throughput, device, SHARED_BATCH, depth, size_px) for _ in range(count)]
-            together[str(count)] = round(sum(part.result()["images_per_s"] for part in parts), 1)
-        count *= 2
+    count, took_s = 1, 0.0
+    while count <= MOST_AT_ONCE and (started := time.monotonic()) + took_s < until:
+        together[str(count)] = round(sum(rates_together(count, device, depth, size_px)), 1)
+        count, took_s = 2 * count, time.monotonic() - started
     return {"batch_size": SHARED_BATCH, "images_per_s_together": together}
+
+
+def rates_together(count: int, device: torch.device, depth: int, size_px: int) -> list[float]:
+    """Return the images per second of trials that train at the same time."""
+    devices.reset_peak_memory(device)  # what this process keeps is memory that they lack
+    context = get_context("spawn")
+    start = context.Barrier(count)
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_keep, initargs=(start,)) as pool:
+        settings = (device, SHARED_BATCH, depth, size_px, SHARED_S)
+        return [part.result() for part in [pool.submit(_rate_beside_others, *settings) for _ in range(count)]]
+
+
+_start: Barrier | None = None
+
+
+def _keep(start: Barrier) -> None:
+    """Keep, in a new process, the barrier at which it waits for the others."""
+    global _start
+    _start = start
+
+
+def _rate_beside_others(device: torch.device, batch_size: int, depth: int, size_px: int, seconds: float) -> float:
+    """Warm up, wait for the others, train for some time and return the images per second."""
+    epochs, trained = Epochs(device, batch_size, depth, size_px, steps=5), 0
+    epochs.train()
+    assert _start is not None
+    _start.wait(READY_LIMIT_S)  # broken, and a RuntimeError, once another process has failed for so long
+    started = time.perf_counter()
+    while (passed := time.perf_counter() - started) < seconds:
+        epochs.train()
+        trained += epochs.images
+    return trained / passed
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 import torch
@@ -100,6 +102,7 @@ def test_without_a_gpu_one_line_and_exit_code_2(
 
 def test_the_parts_of_the_gpu_benchmark_run_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench_gpu, "SHARED_BATCH", 4)
+    monkeypatch.setattr(bench_gpu, "SHARED_S", 0.2)
     rate = bench_gpu.throughput(CPU, 4, depth=10, size_px=16, steps=2, rounds=2)
     assert rate["batch_size"] == 4
     assert len(rate["rounds"]) == 2
@@ -108,6 +111,16 @@ def test_the_parts_of_the_gpu_benchmark_run_on_a_cpu(monkeypatch: pytest.MonkeyP
     assert between == {"trials": [{"during_mib": 0, "after_mib": 0}] * 2, "grows_mib": 0}
     alone = bench_gpu.at_once(CPU, depth=10, size_px=16, until=time.monotonic() + 0.01)
     assert list(alone["images_per_s_together"]) == ["1"]
+    assert len(bench_gpu.throughput(CPU, 4, depth=10, size_px=16, steps=1, until=0)["rounds"]) == 1
+
+
+def test_trials_on_one_device_begin_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[float] = []
+    monkeypatch.setattr(bench_gpu, "_start", Barrier(2, action=lambda: begun.append(time.perf_counter())))
+    with ThreadPoolExecutor(2) as pool:  # as processes do
+        parts = [pool.submit(bench_gpu._rate_beside_others, CPU, 4, 10, 16, 0.1) for _ in range(2)]
+    assert min(part.result() for part in parts) > 0
+    assert len(begun) == 1
 
 
 def test_parts_for_which_no_time_or_memory_is_left_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +128,7 @@ def test_parts_for_which_no_time_or_memory_is_left_are_named(monkeypatch: pytest
     parts = ("packing", "throughput", "memory_between_trials", "at_once")
     assert all(report[name] == {"left_out": "no time was left"} for name in parts)
 
-    def run_out(*_: object) -> None:
+    def run_out(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory\nmore")
 
     for name in parts:
