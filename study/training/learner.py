@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -51,7 +51,7 @@ class Learner:
         """The network that is evaluated and saved: the moving average if there is one."""
         if self.average is None:
             return self.network
-        return Network(self.average.model, self.network.device, self.network.precision, self.network.channels_last)
+        return replace(self.network, model=self.average.model)
 
 
 def make_learner(
@@ -64,6 +64,7 @@ def make_learner(
     initialize(model, config.init, stable_seed(config.seed, "init"), weights)
     freeze_parts(model, config.freeze)
     network = to_device(model, device, *devices.resolve_precision(config, device), is_trained=True)
+    network = replace(network, freeze=config.freeze)
     frozen = FrozenWeights.of(model, config.freeze)
     return Learner(
         network=network,

@@ -23,7 +23,7 @@ from study.training import device as devices
 from study.training.checkpoint import SelectedCheckpoint
 from study.training.dataset import Batches, DeviceImages
 from study.training.evaluate import count_parameters, evaluate_shifted, measure_latency_ms, predict_sets, save_scores
-from study.training.frozen.features import FeatureSet, has_fixed_features
+from study.training.frozen.features import FeatureSet, are_worth_storing, has_fixed_features
 from study.training.learner import Learner, image_order, make_learner, normalization, train_epoch
 from study.training.models.architectures import predict
 from study.training.models.initialization import Weights
@@ -56,7 +56,7 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """The images of a trial on its device, or their features where a frozen backbone computes them once.
+    """The images of a trial on its device, or their features where frozen layers compute them once.
 
     ``examples`` are always images, of the training set, for what a whole classification costs.
     """
@@ -129,12 +129,14 @@ def _images_for(learner: Learner, task: TrainingTask) -> TrainingImages:
     data, mean_std, network = task.data, normalization(task.config, task.data), learner.network
 
     def prepared(images: DeviceImages, pixels: NDArray[np.uint8]) -> Batches:
-        return FeatureSet(network, learner.frozen, images, pixels) if has_fixed_features(task.config) else images
+        return FeatureSet(network, learner.frozen, images, pixels) if stores_features else images
 
     def to_device(pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> DeviceImages:
         return DeviceImages(pixels, labels, network.device, classes=len(data.classes), normalization=mean_std)
 
     training = to_device(data.train_images, data.train_labels)
+    count = sum(map(len, (data.train_labels, data.val_labels, *(shifted.labels for shifted in data.shifted.values()))))
+    stores_features = has_fixed_features(task.config) and are_worth_storing(network, training, count)
     return TrainingImages(
         training=prepared(training, data.train_images),
         validation=prepared(to_device(data.val_images, data.val_labels), data.val_images),

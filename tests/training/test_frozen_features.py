@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: computed once, shared, and the numbers of a trial that recomputes them each epoch."""
+"""Features of frozen layers: computed once, shared, and the numbers of a trial that recomputes them each epoch."""
 
 from __future__ import annotations
 
@@ -60,8 +60,12 @@ def recomputed(config: Any, data: TrainingData, folder: Path, monkeypatch: pytes
         {"ema_decay": 0.9, "sampling": "balanced"},
         {"precision": "bf16", "channels_last": True},
         {"family": "resnet_v2", "depth": 50, "max_epochs": 2},
+        {"freeze": "stages<=3"},
+        {"freeze": "stages<=2", "ema_decay": 0.9, "channels_last": True, "optimizer": "sgd", "learning_rate": 1e-3},
+        {"freeze": "stages<=3", "precision": "bf16", "channels_last": True},
+        {"freeze": "stages<=3", "family": "resnet_v2", "depth": 50, "max_epochs": 2},
     ],
-    ids=["linear", "mlp", "average", "bf16", "v2"],
+    ids=["linear", "mlp", "average", "bf16", "v2", "stages", "stages-average", "stages-bf16", "stages-v2"],
 )
 def test_the_numbers_are_those_without_stored_features(
     changed: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,7 +100,31 @@ def test_more_classes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert epoch == pytest.approx(plain, abs=1e-4)
 
 
-@pytest.mark.parametrize("changed", [{"freeze": "stages<=2"}, {"augmentation": "flip"}, {"freeze": "none"}])
+def test_maps_of_frozen_stages_are_computed_once_for_all_epochs_and_trials(
+    tmp_path: Path, computed: list[int], empty_cache: Path
+) -> None:
+    first = run(frozen(freeze="stages<=3"), DATA, tmp_path / "a")
+    again = run(frozen(freeze="stages<=3"), DATA, tmp_path / "b")
+    assert numbers(again) == numbers(first), "to the last bit"
+    assert sorted(computed) == [1, 1, 24, 48], "one image of each trial tells how large its maps are"
+    maps = {tuple(frozen_features.load_file(file)["features"].shape) for file in empty_cache.glob("*.safetensors")}
+    assert maps == {(48, 2, 2, 256), (24, 2, 2, 256)}
+    run(frozen(freeze="stages<=2"), DATA, tmp_path / "c")
+    assert sorted(computed) == [1, 1, 1, 24, 24, 48, 48]
+
+
+def test_maps_that_would_be_too_large_are_not_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, computed: list[int], empty_cache: Path
+) -> None:
+    of_an_image = 2 * 2 * 256 * 4
+    for most, stored in ((72 * of_an_image, True), (72 * of_an_image - 1, False)):
+        monkeypatch.setattr(frozen_features, "MOST_MAP_BYTES", most)
+        monkeypatch.setenv("STUDY_CACHE", str(tmp_path / str(most)))
+        run(frozen(freeze="stages<=3", max_epochs=1), DATA, tmp_path / f"trial-{most}")
+        assert (tmp_path / str(most) / frozen_features.FOLDER).exists() is stored
+
+
+@pytest.mark.parametrize("changed", [{"freeze": "stages<=1"}, {"augmentation": "flip"}, {"freeze": "none"}])
 def test_what_changes_from_epoch_to_epoch_is_not_stored(
     changed: dict[str, Any], tmp_path: Path, computed: list[int], empty_cache: Path
 ) -> None:

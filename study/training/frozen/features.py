@@ -1,8 +1,9 @@
-"""The features of a frozen backbone, computed once for all epochs and for all trials on this machine that share them.
+"""The features of frozen layers, computed once for all epochs and for all trials on this machine that share them.
 
 Without augmentation a frozen backbone gives an image the same features in every epoch, so only the head is left to be
-trained. What the features depend on names their file in the cache folder: weights, images, normalization, precision
-and how this processor computes. They are as exact as a forward pass of another batch size.
+trained; frozen stages give it the same maps. What the features depend on names their file in the cache folder: weights,
+images, normalization, precision and how this processor computes. They are as exact as a forward pass of another batch
+size.
 """
 
 from __future__ import annotations
@@ -32,12 +33,17 @@ from study.training.models.architectures import EVAL_BATCH_SIZE, Network
 
 FOLDER = "features"
 UNUSED_AFTER_S = 7 * 24 * 3600
+STAGES = ("stages<=2", "stages<=3")
+"""Where maps pay: an epoch takes 1/1.3 to 1/1.5 and 1/1.7 to 1/2 of the time; after stage 1 it is 1/1.2, and the maps
+are five times as large as the images."""
+MOST_MAP_BYTES = 2 * 1024**3
+"""Of a trial's image sets; trials at once map the same file, so a node holds them once."""
 _FORM = 2
 _NAME = "features"
 
 
 class FeatureSet:
-    """The features of an image set under a frozen backbone, in place of its images; computed when first taken."""
+    """The features of an image set under frozen layers, in place of its images; computed when first taken."""
 
     def __init__(
         self, network: Network, frozen: FrozenWeights, images: DeviceImages, pixels: NDArray[np.uint8]
@@ -45,8 +51,8 @@ class FeatureSet:
         """Prepare a set.
 
         Args:
-            network: whose backbone computes the features.
-            frozen: the weights of the backbone.
+            network: whose frozen layers compute the features.
+            frozen: their weights.
             images: the set on its device.
             pixels: [N, S, S, 3], those of the set, as they tell it from others.
         """
@@ -57,15 +63,18 @@ class FeatureSet:
 
     @cached_property
     def features(self) -> torch.Tensor:
-        """[N, C] on the device, in the precision in which the head receives them."""
+        """[N, C], or [N, H, W, C] of stages, on the device, in the precision in which the next layer receives them."""
         stored = cache_dir() / FOLDER / f"{self._key()}.safetensors"
         with torch.inference_mode(False), torch.no_grad():  # or nothing could be trained on them
             return _computed_once(stored, len(self), self._compute).to(self._network.device)
 
     def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return features [B, C] and one-hot targets [B, K]; ``channels_last`` is that of images and has no effect."""
+        """Return features [B, C] or [B, C, H, W] and one-hot targets [B, K]."""
         index = index.to(self.features.device)
-        return self.features[index], self._images.targets(index)
+        features = self.features[index]
+        if features.ndim == 4:
+            features = features.permute(0, 3, 1, 2)  # [B, H, W, C] -> [B, C, H, W]
+        return (features if channels_last else features.contiguous()), self._images.targets(index)
 
     def normalize(self, features: torch.Tensor) -> torch.Tensor:
         """Return the features as they are: their images were normalized."""
@@ -78,7 +87,8 @@ class FeatureSet:
                 index = torch.arange(start, min(start + EVAL_BATCH_SIZE, len(self)))
                 batch, _ = self._images.take(index, channels_last=self._network.channels_last)
                 parts.append(self._network.features(self._images.normalize(batch)))
-        return torch.cat(parts).cpu()
+        features = torch.cat(parts)
+        return (features.permute(0, 2, 3, 1) if features.ndim == 4 else features).contiguous().cpu()
 
     def _key(self) -> str:
         """Name the features after everything they depend on."""
@@ -94,8 +104,22 @@ class FeatureSet:
 
 
 def has_fixed_features(config: TrialConfig) -> bool:
-    """Whether the features that a trial's head receives never change."""
-    return config.freeze == "backbone" and config.augmentation == "none"
+    """Whether a trial's frozen layers give an image the same features in every epoch, and their numbers are few."""
+    return config.freeze in ("backbone", *STAGES) and config.augmentation == "none"
+
+
+def are_worth_storing(network: Network, example: DeviceImages, count: int) -> bool:
+    """Whether the features of ``count`` images are to be stored: those of a backbone always, maps within bounds.
+
+    Maps stay off a GPU, whose memory is shared out by what trials take without them.
+    """
+    if network.freeze == "backbone":
+        return True
+    if network.device.type != "cpu":
+        return False
+    image, _ = example.take(torch.zeros(1, dtype=torch.long), channels_last=network.channels_last)
+    with torch.inference_mode(), _evaluating(network.model):
+        return network.features(example.normalize(image)).nbytes * count <= MOST_MAP_BYTES
 
 
 @contextmanager
@@ -121,8 +145,10 @@ def _computed_once(stored: Path, images: int, compute: Callable[[], torch.Tensor
             features = compute()
             with suppress(OSError):
                 _remove_unused(stored.parent)
-                data = save({_NAME: features.contiguous()})
+                data = save({_NAME: features})
                 write_atomic(stored, lambda file: file.write(data), sync=False)
+                mapped = _read(stored, images)
+                return features if mapped is None else mapped
     return features
 
 
@@ -132,7 +158,7 @@ def _read(stored: Path, images: int) -> torch.Tensor | None:
         os.utime(stored)
     except (OSError, SafetensorError, KeyError):
         return None
-    return features if features.ndim == 2 and len(features) == images else None
+    return features if features.ndim in (2, 4) and len(features) == images else None
 
 
 @contextmanager

@@ -151,6 +151,18 @@ def frozen_parts(model: nn.Module, freeze: str) -> list[nn.Module]:
     return [part for stage in stages(model)[: last + 1] for part in stage]
 
 
+def after_frozen(model: nn.Module, freeze: str) -> nn.Module:
+    """Return what maps the output of the frozen parts to what the model returns."""
+    network: Any = model
+    if freeze == "backbone":
+        head: nn.Module = network.fc
+        return head
+    left = [part for stage in stages(model)[int(freeze.removeprefix("stages<=")) + 1 :] for part in stage]
+    if isinstance(model, PreActivationResNet):
+        return nn.Sequential(*left, network.backbone.norm, network.backbone.head, network.fc)
+    return nn.Sequential(*left, network.avgpool, nn.Flatten(1), network.fc)
+
+
 def freeze_parts(model: nn.Module, freeze: str) -> None:
     """Take the frozen parameters, in place, out of the gradient."""
     for part in frozen_parts(model, freeze):
@@ -164,34 +176,44 @@ def set_training(model: nn.Module, freeze: str) -> None:
         part.eval()
 
 
+RGB = 3
 EVAL_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
 class Network:
-    """A model with all that is needed to score images; ``to_device`` makes one."""
+    """A model with all that is needed to score images; ``to_device`` makes one.
+
+    ``freeze`` says which parts of it are frozen, so that their ``features`` can stand for an image.
+    """
 
     model: nn.Module
     device: torch.device
     precision: str
     channels_last: bool
+    freeze: str = "none"
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return float32 logits: [B] for a model with one output, else [B, K].
 
         Args:
-            images: [B, 3, S, S], normalised; or their ``features`` [B, C].
+            images: [B, 3, S, S], normalised; or their ``features``.
         """
-        model: Any = self.model
+        is_image = images.ndim == 4 and images.shape[1] == RGB
+        model = self.model if is_image else after_frozen(self.model, self.freeze)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            logits: torch.Tensor = model.fc(images) if images.ndim == 2 else model(images)  # [B, 1] or [B, K]
+            logits: torch.Tensor = model(images)  # [B, 1] or [B, K]
         return (logits.squeeze(1) if logits.shape[1] == 1 else logits).float()
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
-        """Return what the head receives for normalised images [B, 3, S, S]: [B, C]."""
+        """Return what the frozen parts give for normalised images [B, 3, S, S]: [B, C], of stages [B, C, H, W]."""
         received: list[torch.Tensor] = []
         model: Any = self.model
-        handle = model.fc.register_forward_pre_hook(lambda head, inputs: received.append(inputs[0]))
+        if self.freeze == "backbone":
+            handle = model.fc.register_forward_pre_hook(lambda head, inputs: received.append(inputs[0]))
+        else:
+            last = frozen_parts(model, self.freeze)[-1]
+            handle = last.register_forward_hook(lambda part, inputs, output: received.append(output))
         try:
             self.logits(images)
         finally:
