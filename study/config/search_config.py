@@ -89,18 +89,18 @@ class SearchSpec(Frozen):
     number, and ``budget.trials`` may cut it short. Without a ``pruner`` a search for one objective uses ASHA and
     everything else none.
 
-    ``min_epochs`` is the age at which the pruner may stop a trial first; ``reduction_factor`` is that of ASHA and
-    Hyperband: of all trials that reached a rung the best 1/reduction_factor go on. ``percentile`` is the share, in
-    percent, of earlier trials that a trial must be among to go on; ``patience`` the epochs without a better value
-    after which ``patient`` stops it; ``p_value`` the level below which ``wilcoxon`` holds a point for worse than the
-    best one.
+    ``min_epochs`` is the age at which the pruner may stop a trial first, where unset a quarter of the longest trial's
+    epochs, from 1 to 4; ``reduction_factor`` is that of ASHA and Hyperband: of all trials that reached a rung the best
+    1/reduction_factor go on. ``percentile`` is the share, in percent, of earlier trials that a trial must be among to
+    go on; ``patience`` the epochs without a better value after which ``patient`` stops it; ``p_value`` the level below
+    which ``wilcoxon`` holds a point for worse than the best one.
     """
 
     sampler: SamplerName = "tpe"
     trials: Annotated[int, Field(ge=1, le=MOST_POINTS)] = 16
     seed: Annotated[int, Field(ge=0)] = 0
     pruner: PrunerName | None = None
-    min_epochs: Annotated[int, Field(ge=1)] = 1
+    min_epochs: Annotated[int, Field(ge=1)] | None = None
     reduction_factor: Annotated[int, Field(ge=2)] = 2
     percentile: Annotated[float, Field(gt=0, lt=100)] = 25.0
     patience: Annotated[int, Field(ge=1)] = 3

@@ -121,7 +121,7 @@ def _pruner(study: Candidate) -> Any:
 
 def _epochs(study: Candidate) -> None:
     least, pruner, most = study.value_of("search", "min_epochs"), _pruner(study), _most_epochs(study)
-    if least is UNKNOWN or pruner in (UNKNOWN, *_WITHOUT_EPOCHS) or most is None or least <= most:
+    if least is None or least is UNKNOWN or pruner in (UNKNOWN, *_WITHOUT_EPOCHS) or most is None or least <= most:
         return
     rule = f"search.min_epochs must be <= max_epochs = {most} for pruner {pruner} to ever act, got {least}"
     study.report.at_value(("search", "min_epochs"), f"{rule}; lower it or set pruner: none")

@@ -21,6 +21,7 @@ from study.trials.listener import TrialListener
 from study.trials.serialization import replicate_of
 
 FEWEST_PAIRS = 2
+LATEST_FIRST_AGE = 4
 WHOLE_TRIALS_FIRST = 5
 """How many trials must have ended before others are compared with them."""
 
@@ -295,20 +296,26 @@ def longest(spec: StudySpec) -> int:
     return max(*(int(value) for value in domain.values), spec.trial.max_epochs)
 
 
+def first_age(spec: StudySpec) -> int:
+    """Return the age at which a trial of a study may be stopped first.
+
+    After its first epochs, of few steps, what a trial is worth does not show yet; in a long one four cost little.
+    """
+    return spec.search.min_epochs or min(max(longest(spec) // 4, 1), LATEST_FIRST_AGE)
+
+
 def _largest(spec: StudySpec) -> bool:
     return spec.objective.mode == "max"
 
 
 PRUNERS: dict[str, Callable[[StudySpec], Pruner]] = {
-    "asha": lambda spec: AsynchronousHalving(
-        spec.search.min_epochs, spec.search.reduction_factor, largest=_largest(spec)
-    ),
+    "asha": lambda spec: AsynchronousHalving(first_age(spec), spec.search.reduction_factor, largest=_largest(spec)),
     "hyperband": lambda spec: Hyperband(
-        spec.search.min_epochs, spec.search.reduction_factor, longest(spec), largest=_largest(spec)
+        first_age(spec), spec.search.reduction_factor, longest(spec), largest=_largest(spec)
     ),
-    "median": lambda spec: Percentile(50.0, spec.search.min_epochs, largest=_largest(spec)),
-    "percentile": lambda spec: Percentile(spec.search.percentile, spec.search.min_epochs, largest=_largest(spec)),
-    "patient": lambda spec: Patient(spec.search.patience, spec.search.min_epochs, largest=_largest(spec)),
+    "median": lambda spec: Percentile(50.0, first_age(spec), largest=_largest(spec)),
+    "percentile": lambda spec: Percentile(spec.search.percentile, first_age(spec), largest=_largest(spec)),
+    "patient": lambda spec: Patient(spec.search.patience, first_age(spec), largest=_largest(spec)),
     "wilcoxon": lambda spec: Wilcoxon(spec.search.p_value, largest=_largest(spec)),
     "none": lambda spec: Pruner(),
 }

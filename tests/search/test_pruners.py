@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from optuna.pruners import BasePruner, PercentilePruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.trial import FrozenTrial, TrialState
 
+from study.config.hyperparameters import Hyperparameters
 from study.config.search_config import Objective, PrunerName, SearchSpec
 from study.config.search_space import Choice, Constant, Domain, Integer, Parameter
 from study.config.study_config import StudySpec
@@ -28,6 +29,7 @@ from study.search.pruners import (
     Percentile,
     SignedRanks,
     build_pruner,
+    first_age,
     longest,
 )
 from study.storage.study_storage import StudyStorage
@@ -239,7 +241,7 @@ def test_a_pruner_made_anew_decides_as_the_one_that_saw_all_happen(name: PrunerN
     spec = StudySpec(
         name="x",
         objective=Objective(metric="val_auc", mode=mode),  # type: ignore[arg-type]
-        search=SearchSpec(pruner=name, percentile=40.0),
+        search=SearchSpec(pruner=name, min_epochs=1, percentile=40.0),
     )
     study = Study(build_pruner(spec), largest=mode == "max")
     decided = []
@@ -317,6 +319,16 @@ def test_every_pruner_decides_after_a_resume_as_without(tmp_path: Path, name: Pr
         return storage
 
     assert told("whole", resumes=False) == told("resumed", resumes=True)
+
+
+@pytest.mark.parametrize(("max_epochs", "first"), [(1, 1), (4, 1), (8, 2), (16, 4), (100, 4)])
+def test_without_an_age_trials_may_stop_at_a_quarter_of_their_epochs(max_epochs: int, first: int) -> None:
+    spec = StudySpec(name="x", trial=Hyperparameters(max_epochs=max_epochs))
+    assert first_age(spec) == first
+    pruner = build_pruner(spec)
+    assert next(epoch for epoch in range(1, 9) if pruner.depends_on_others(epoch)) == first
+    given = spec.model_copy(update={"search": SearchSpec(min_epochs=1)})
+    assert first_age(given) == 1
 
 
 def test_every_pruner_of_the_study_file_exists() -> None:
