@@ -62,19 +62,26 @@ def of_copies(report: Report) -> list[float]:
 
 ROWS: Mapping[str, Row] = {
     "training step": Row(
-        "training_step.py", ("--depth", "18", "--image-size-px", "64", "--rounds", "5"), "torch as it comes", 90,
+        "training_step.py", ("--depth", "18", "--image-size-px", "64", "--rounds", "5"), "torch as it comes", 75,
         of_steps,
     ),
     "frozen backbone": Row(
         "frozen_backbone.py", ("--trials", "4", "--epochs", "10", "--images", "80", "--size", "48"),
-        "a pass in every epoch", 120, lambda report: list(report["ratios"]),
+        "a pass in every epoch", 90, lambda report: list(report["ratios"]),
     ),
     "memory of images": Row(
-        "node_memory.py", ("--trials", "4", "--images", "4000", "--busy-s", "10"), "a copy for each trial", 150,
+        "node_memory.py", ("--trials", "4", "--images", "4000", "--busy-s", "10"), "a copy for each trial", 110,
         of_copies,
     ),
-    "study": Row("compare_ways.py", ("--limit", "2", "--epochs", "1"), "the plain way", 330, of_runs),
-    "orchestration": Row("orchestration.py", ("--limit", "4", "--repeats", "2"), "the plain way", 240, of_runs),
+    "search": Row(
+        "search_efficiency.py", ("--seeds", "3", "--kinds", "tpe + asha"), "epochs of 32 full random trials", 60,
+        lambda report: list(report["ratios"]),
+    ),
+    "study": Row("compare_ways.py", ("--limit", "2", "--epochs", "1"), "the plain way", 300, of_runs),
+    "start-up": Row(
+        "startup.py", ("--repeats", "1"), "the plain way", 110, lambda report: list(report["ratios"]),
+    ),
+    "orchestration": Row("orchestration.py", ("--limit", "4", "--repeats", "2"), "the plain way", 180, of_runs),
 }  # fmt: skip
 
 

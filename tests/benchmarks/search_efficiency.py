@@ -4,8 +4,9 @@ Run: python tests/benchmarks/search_efficiency.py [--seeds 10] [--first-seed 0] 
 
 Searcher, pruner and storage are those of a study; only training is replaced, by the surrogate below of the curves that
 `learning_curves.py` recorded. For each seed random search runs 32 trials to their end; its best AUC is the target, and
-all its epochs count, as in a study that nobody watches. The others run until an epoch reaches the target. `--set`
-changes the search of the last kind; settings are chosen on other seeds (100 to 109) than those that are reported.
+all its epochs count, as in a study that nobody watches. The others run until an epoch reaches the target, on
+suggestions of other seeds. `--set` changes the search with a study file's defaults; settings are chosen on other seeds
+(100 to 139) than those that are reported.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ import optuna
 from learning_curves import CURVES, ROOT, SEARCHED, SPACE, new_storage, study_of
 from machine import commit_of
 from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.special import logit as plain_logit
 from scipy.stats import spearmanr
 from sklearn.ensemble import RandomForestRegressor
 
@@ -37,19 +40,21 @@ from study.config.study_config import stable_seed
 from study.records import EpochMetrics, StopReason, TrialState
 
 CHANCE = 0.5
-TREES = 200
+EXTREME = 0.99
+TREES = 50
 NEIGHBOURS = 5
 """From so many of the nearest recorded configurations comes the residual of a new one."""
-MOST = 4
+MOST = 2
 """A search that needs so many times as many epochs as random search has not reached the target."""
 
 
 class Surrogate:
     """Learning curves of any configuration of the recorded space: a random forest's mean and a recorded residual.
 
-    The forest regresses whole curves on scaled configurations. It is smoother than training is, so what it is wrong by
-    for one of the nearest recorded configurations is added to its curve: the whole residual, predicted by trees that
-    did not see that curve, drawn by a hash of the configuration. Epochs that a loss ended have the AUC of chance.
+    The forest regresses whole curves, as logits, on scaled configurations. It is smoother than training is, so what it
+    is wrong by for one of the nearest recorded configurations is added to its curve: the whole residual, predicted by
+    trees that did not see that curve, drawn by a hash of the configuration and shrunk to the spread that seeds alone
+    have. Epochs that a loss ended have the AUC of chance.
 
     Source: Eggensperger et al. 2015, "Efficient Benchmarking of Hyperparameter Optimizers via Surrogates".
     """
@@ -60,16 +65,19 @@ class Surrogate:
         self.space = recorded["settings"]["space"]
         curves = recorded["curves"]
         first = min(curve["seed"] for curve in curves)
-        self._again = [(whole(curve, self.epochs), curve["config"]) for curve in curves if curve["seed"] != first]
+        again = [(curve["config"], whole(curve, self.epochs)) for curve in curves if curve["seed"] != first]
         curves = [curve for curve in curves if curve["seed"] == first]
         self.configs = [curve["config"] for curve in curves]
         self.inputs = np.array([encode(config) for config in self.configs])  # [N, D]
         self.curves = np.array([whole(curve, self.epochs) for curve in curves])  # [N, E]
-        self._forest = RandomForestRegressor(
-            TREES, min_samples_leaf=2, max_features=0.7, oob_score=True, random_state=0
-        )
-        self._forest.fit(self.inputs, self.curves)
-        self.left_out: NDArray[np.float64] = self._forest.oob_prediction_  # [N, E]
+        self._forest = RandomForestRegressor(TREES, max_features=0.7, oob_score=True, random_state=0)
+        self._forest.fit(self.inputs, logit(self.curves))
+        self.left_out: NDArray[np.float64] = self._forest.oob_prediction_  # [N, E], logits
+        residuals = logit(self.curves) - self.left_out
+        apart = [logit(np.array(curve)) - logit(self.curves[self.configs.index(config)]) for config, curve in again]
+        self.seed_sd = float(np.std([curve[-1] for curve in apart]) / math.sqrt(2))
+        self.residual_sd = float(residuals[:, -1].std())
+        self._residuals = residuals * min(1.0, self.seed_sd / self.residual_sd)
 
     def __len__(self) -> int:
         return len(self.curves)
@@ -79,19 +87,17 @@ class Surrogate:
         inputs = encode(config)
         nearest = np.argsort(np.square(self.inputs - inputs).sum(1), kind="stable")[:NEIGHBOURS]
         drawn = nearest[stable_seed("residual", *sorted(config.items())) % len(nearest)]
-        residual = self.curves[drawn] - self.left_out[drawn]
-        curve: NDArray[np.float64] = np.clip(self._forest.predict(inputs[None])[0] + residual, 0.0, 1.0)
+        curve: NDArray[np.float64] = expit(self._forest.predict(inputs[None])[0] + self._residuals[drawn])
         return curve
 
     def quality(self) -> dict[str, Any]:
         """Return how well curves are foretold that the trees did not see, and how much of the rest is chance."""
         best = self.curves.max(1)
-        apart = [np.subtract(again, self.curves[self.configs.index(config)]) for again, config in self._again]
         drawn = [self.curve_of(config).max() for config in self.configs]
         return {
             "rank_correlation_left_out": rank_correlation(self.left_out.max(1), best),
-            "residual_sd_of_last_epoch": round(float((self.curves - self.left_out)[:, -1].std()), 4),
-            "seed_sd_of_last_epoch": round(float(np.std([curve[-1] for curve in apart]) / math.sqrt(2)), 4),
+            "residual_sd_of_last_logit": round(self.residual_sd, 3),
+            "seed_sd_of_last_logit": round(self.seed_sd, 3),
             "rank_correlation_of_epoch_with_best": {
                 epoch: rank_correlation(self.curves[:, epoch - 1], best) for epoch in (1, 2, 4, 8, self.epochs)
             },
@@ -115,6 +121,12 @@ def encode(config: Mapping[str, Any]) -> NDArray[np.float64]:
             scale = math.log if domain.log else float
             encoded.append((scale(value) - scale(domain.low)) / (scale(domain.high) - scale(domain.low)))
     return np.array(encoded)
+
+
+def logit(curves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the logits of AUCs, of those beyond ``EXTREME`` its own."""
+    logits: NDArray[np.float64] = plain_logit(np.clip(curves, 1 - EXTREME, EXTREME))
+    return logits
 
 
 def whole(curve: Mapping[str, Any], epochs: int) -> list[float]:
@@ -171,13 +183,17 @@ def searched_of(config: TrialConfig) -> dict[str, Any]:
     return {name: value for name in SEARCHED if (value := getattr(config, name)) is not None}
 
 
+DEFAULT = "tpe + asha"
+
+
 def kinds(changed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the searches to compare, by name; the last one is the default of a study file."""
+    """Return the searches to compare, by name; ``DEFAULT`` is that of a study file."""
     return {
         "random": {"sampler": "random", "pruner": "none"},
         "tpe": {"sampler": "tpe", "pruner": "none"},
         "random + asha": {"sampler": "random", "pruner": "asha"},
-        "tpe + asha": {"sampler": "tpe", "pruner": "asha", **changed},
+        DEFAULT: {"sampler": "tpe", "pruner": "asha", **changed},
+        "tpe + asha from epoch 1": {"sampler": "tpe", "pruner": "asha", "min_epochs": 1},
     }
 
 
@@ -208,14 +224,16 @@ def main() -> None:
             spec = SearchSpec(seed=seed + 1000, trials=MOST * full, **search)
             ran[name].append(simulate(surrogate, spec, options.workers, target, MOST * full))
     fewer = {name: sorted(full / search.epochs for search in results) for name, results in ran.items()}
+    medians = {name: statistics.median(search.epochs for search in results) for name, results in ran.items()}
     report = {
         "curves": len(surrogate), "epochs": surrogate.epochs, "surrogate": surrogate.quality(),
         "first_seed": options.first_seed, "seeds": options.seeds, "workers": options.workers,
         "changed": changed, "commit": commit_of(ROOT), "targets": targets, "random_full_length_epochs": full,
         "epochs_until_target": {name: [search.epochs for search in results] for name, results in ran.items()},
         "trials_until_target": {name: [search.trials for search in results] for name, results in ran.items()},
-        "ratios": [round(ratio, 2) for ratio in fewer[options.kinds[-1]]],
-        "times_fewer": {name: round(statistics.median(ratios), 2) for name, ratios in fewer.items()},
+        "ratios": [round(ratio, 2) for ratio in fewer.get(DEFAULT, [])],
+        "median": medians,
+        "times_fewer": {name: round(full / median, 2) for name, median in medians.items()},
         "times_fewer_range": {name: [round(ratios[0], 2), round(ratios[-1], 2)] for name, ratios in fewer.items()},
         "took_s": round(time.monotonic() - started, 1),
     }  # fmt: skip
