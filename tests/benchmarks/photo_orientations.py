@@ -72,7 +72,7 @@ def save_all(photos: Path, names: Sequence[str], folder: Path, form: str) -> dic
 
 def compare_answers(bundle: Path, saved: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
     """Predict all files and return the differences of each photograph and the largest of all."""
-    classifier = OnnxClassifier.open(bundle)
+    classifier = OnnxClassifier.open(bundle, threads=1)
     framing, _ = framing_for(classifier.preprocessing)
     size_px, resize = classifier.config.image_size_px, classifier.config.resize
     rows: list[dict[str, Any]] = []

@@ -25,7 +25,7 @@ CLASSIFIER = FramedBrightness(FRAMING)
 @pytest.fixture(autouse=True)
 def bundle(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let any bundle be a classifier of brightness, which needs no export."""
-    monkeypatch.setattr(OnnxClassifier, "open", lambda folder: CLASSIFIER)
+    monkeypatch.setattr(OnnxClassifier, "open", lambda folder, **_: CLASSIFIER)
     return Path("bundle")
 
 
@@ -148,7 +148,7 @@ def test_options_that_contradict_are_refused(bundle: Path, photos: Path) -> None
 def test_a_bundle_without_a_framing_says_what_is_assumed(
     bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(OnnxClassifier, "open", lambda folder: FramedBrightness(None))
+    monkeypatch.setattr(OnnxClassifier, "open", lambda folder, **_: FramedBrightness(None))
     done = study("evaluate", bundle, photos, "--compare-crop", "--out", tmp_path / "page.html", "--json")
     assert "does not say how faces lay" in done.stderr
     assert json.loads(done.stdout)["pictures"] == 13

@@ -31,7 +31,7 @@ CLASSIFIER = FramedBrightness(Framing())
 
 @pytest.fixture(autouse=True)
 def _classifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(OnnxClassifier, "open", lambda folder: CLASSIFIER)
+    monkeypatch.setattr(OnnxClassifier, "open", lambda folder, **_: CLASSIFIER)
 
 
 def scene(at: int) -> np.ndarray:
@@ -129,7 +129,7 @@ def test_nothing_is_left_of_a_video_that_fails(tmp_path: Path) -> None:
 def test_what_cannot_be_read_or_written_is_one_line_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(folder: Path) -> None:
+    def refuse(folder: Path, threads: int) -> None:
         raise AssertionError("no model is loaded for what cannot be read")
 
     monkeypatch.setattr(OnnxClassifier, "open", refuse)
