@@ -2,7 +2,9 @@
 
 DIR holds photographs as for `face_detection.py`. Each that has faces is saved in the eight orientations, its pixels
 turned and the tag set, as JPEG with its colours at half the resolution (4:2:0) at two qualities, and as PNG. The eight
-differ in what JPEG lost only. A difference is that between the largest and the smallest of the eight.
+differ in what JPEG lost only. With `jpegtran` (Debian's libjpeg-turbo-progs) on the path there is also a JPEG that is
+compressed once and turned without loss, as a camera's or a viewer's turn is. A difference is that between the largest
+and the smallest of the eight.
 
     .venv/bin/python tests/benchmarks/photo_orientations.py DIR BUNDLE... --out FILE.json
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,13 +36,22 @@ FORMS: Mapping[str, Mapping[str, Any]] = {
     "jpeg_85": {"format": "JPEG", "quality": 85, "subsampling": "4:2:0"},
     "png": {"format": "PNG", "compress_level": 1},
 }
+TURNED = "jpeg_95_turned_without_loss"
+TURNS = {
+    2: ("-flip", "horizontal"), 3: ("-rotate", "180"), 4: ("-flip", "vertical"), 5: ("-transpose",),
+    6: ("-rotate", "270"), 7: ("-transverse",), 8: ("-rotate", "90"),
+}  # fmt: skip
+"""How `jpegtran` turns a picture into what a tag of this orientation undoes."""
+BLOCK_PX = 16
+"""Sides of a multiple of this are turned whole."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photos", type=Path)
     parser.add_argument("bundles", type=Path, nargs="+")
-    parser.add_argument("--forms", nargs="+", choices=sorted(FORMS), default=list(FORMS))
+    every = [*FORMS, TURNED] if shutil.which("jpegtran") else list(FORMS)
+    parser.add_argument("--forms", nargs="+", choices=every, default=every)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     with (options.photos / "truth.csv").open(newline="") as file:
@@ -66,8 +79,20 @@ def save_all(photos: Path, names: Sequence[str], folder: Path, form: str) -> dic
             method = TO_UPRIGHT.get(UNDONE.get(orientation, orientation))
             exif = Image.Exif()
             exif[ORIENTATION] = orientation
-            (upright if method is None else upright.transpose(method)).save(path, exif=exif, **FORMS[form])
+            if form == TURNED:
+                save_turned(upright, orientation, exif, path)
+            else:
+                (upright if method is None else upright.transpose(method)).save(path, exif=exif, **FORMS[form])
     return saved
+
+
+def save_turned(upright: Image.Image, orientation: int, exif: Image.Exif, path: Path) -> None:
+    """Save a picture, cut to whole blocks, as JPEG, and turn its coefficients; tags are kept."""
+    whole = (upright.width // BLOCK_PX * BLOCK_PX, upright.height // BLOCK_PX * BLOCK_PX)
+    upright.crop((0, 0, *whole)).save(path, exif=exif, **FORMS["jpeg_95"])
+    if orientation in TURNS:
+        command = ["jpegtran", "-copy", "all", "-perfect", *TURNS[orientation], str(path)]
+        path.write_bytes(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def compare_answers(bundle: Path, saved: Mapping[str, Sequence[Path]]) -> dict[str, Any]:
