@@ -1,16 +1,17 @@
 """Break the time of one whole study down: processes, imports, data, training, and what a trial does besides.
 
-Run: python tests/benchmarks/profile_study.py [--instructions avx2] [--name after] [--out FILE.json]
+Run: python tests/benchmarks/profile_study.py [--instructions avx2] [--name after] [--job JOB.json] [--out FILE.json]
 
-The study is that of `compare_ways.py`. `profiled/sitecustomize.py` times phases in every Python process of it, and
-/proc tells the CPU time of each, also of those that are no Python. What a process did besides its phases is `other`:
-in the driver mostly Tune, in a worker Ray's own threads. A study under this profile takes about 3 % longer. Profiles
+The study is that of `compare_ways.py`, or of another job, such as `orchestration.py` writes into its work folder.
+`profiled/sitecustomize.py` times phases in every Python process of it, and /proc tells the CPU time of each, also of
+those that are no Python. What a process did besides its phases is `other`: in the driver mostly Ray and Tune. Profiles
 of other names in FILE.json stay.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -24,54 +25,60 @@ from pathlib import Path
 from typing import Any
 
 from compare_ways import DEFAULT_FOLDER, HERE, IMAGES, ROOT, clean_environment, make_data, session
-from machine import busy_cores, commit_of, cpu_clock_s, describe_machine, processes_of_session
-from points import POINTS
+from machine import busy_cores, commit_of, cpu_clock_s, describe_machine
+from points import read_job
 
 SAMPLE_EVERY_S = 0.1
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 STEP = ("forward", "backward", "optimizer")
 EVALUATION = ("validation", "shifted sets")
-# Parts of command lines; the first that fits says what a process is.
+# Parts of command lines; the first that fits says what a process is. Ray's first process names the others' commands.
 KINDS = {
     "study_way.py": "driver",
+    "raylet/raylet": "Ray: raylet",
+    "gcs/gcs_server": "Ray: gcs server",
+    "log_monitor.py": "Ray: log monitor",
+    "monitor.py": "Ray: autoscaler monitor",
+    "dashboard/dashboard.py": "Ray: dashboard",
+    "dashboard/agent.py": "Ray: dashboard agent",
+    "ray::DashboardAgent": "Ray: dashboard agent",
+    "runtime_env/agent": "Ray: runtime env agent",
+    "ray::RuntimeEnvAgent": "Ray: runtime env agent",
     "default_worker.py": "workers",
     "ray::": "workers",
     "exporter_process": "exporter",
-    "gcs_server": "Ray: gcs server",
-    "raylet/raylet": "Ray: raylet",
-    "monitor.py": "Ray: autoscaler monitor",
-    "log_monitor.py": "Ray: log monitor",
-    "dashboard/agent.py": "Ray: dashboard agent",
-    "DashboardAgent": "Ray: dashboard agent",
-    "runtime_env/agent": "Ray: runtime env agent",
-    "RuntimeEnvAgent": "Ray: runtime env agent",
-    "dashboard.py": "Ray: dashboard",
 }
 Samples = dict[int, tuple[str, float]]
 
 
 def kind_of(command: str) -> str:
     """Return what kind of process has a command line."""
-    if "log_monitor.py" in command:
-        return KINDS["log_monitor.py"]
     return next((kind for part, kind in KINDS.items() if part in command), "other")
 
 
-def sample(session_id: int, samples: Samples) -> None:
-    """Note the CPU time of every process of a session; those that ended keep what they had last."""
-    for pid in processes_of_session(session_id):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
+def sample(root: int, samples: Samples) -> int:
+    """Note the CPU time of a process and all that it started, and return how many live; ended ones keep theirs."""
+    found: dict[int, tuple[str, list[str]]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            found[int(folder.name)] = command, fields
+    ours = {root}
+    for pid in sorted(found):  # a process has a higher number than its parent, or had an earlier sample
+        if int(found[pid][1][1]) in ours or pid in samples:
+            ours.add(pid)
+    living = ours & found.keys()
+    for pid in living:
+        command, fields = found[pid]
         kind = kind_of(command)
         if kind == "other" and pid in samples:
             kind = samples[pid][0]
         samples[pid] = kind, (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(found[pid][1][0] != "Z" for pid in living)
 
 
-def profile(data: Path, work: Path, instructions: str, epochs: int) -> dict[str, Any]:
+def profile(data: Path, work: Path, instructions: str, epochs: int, job: Path | None) -> dict[str, Any]:
     """Run the study once and return its profile."""
     folder = work / "profile"
     shutil.rmtree(folder, ignore_errors=True)
@@ -80,13 +87,13 @@ def profile(data: Path, work: Path, instructions: str, epochs: int) -> dict[str,
     paths = os.pathsep.join((str(HERE / "profiled"), str(HERE), str(ROOT)))
     env |= {"PYTHONPATH": paths, "PROFILE_FOLDER": str(folder / "phases")}
     command = [sys.executable, str(HERE / "study_way.py"), "--data", str(data), "--results", str(folder / "results")]
+    command += [] if job is None else ["--job", str(job)]
     samples: Samples = {}
     busy_before, (busy_s, _), started, ended_at = busy_cores(), cpu_clock_s(), time.time(), [0.0]
     with session([*command, "--epochs", str(epochs)], work / "profile.log", env) as process:
         ended = threading.Thread(target=lambda: (process.wait(), ended_at.append(time.time())))
         ended.start()
-        while ended.is_alive() or processes_of_session(process.pid):
-            sample(process.pid, samples)
+        while sample(process.pid, samples) or ended.is_alive():
             time.sleep(SAMPLE_EVERY_S)
     if process.returncode:
         raise SystemExit(f"the study ended with exit code {process.returncode}; its output is in {work}/profile.log")
@@ -95,7 +102,7 @@ def profile(data: Path, work: Path, instructions: str, epochs: int) -> dict[str,
         "machine": describe_machine(),
         "commit": commit_of(ROOT),
         "instructions": instructions,
-        "settings": {"trials": len(POINTS), "epochs": epochs},
+        "settings": {"trials": len(read_job(job, None).points), "epochs": epochs},
         "busy_cores_before": round(busy_before, 2),
         "wall_s": round(ended_at[-1] - started, 2),
         "busy_core_s": round(cpu_clock_s()[0] - busy_s, 1),
@@ -174,6 +181,7 @@ def main() -> None:
     parser.add_argument("--instructions", choices=("native", "avx2"), default="native")
     parser.add_argument("--name", default="after", help="of the profile in FILE.json")
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--job", type=Path, help="other points, as JSON")
     parser.add_argument("--data", type=Path, help="a folder with train/ and val/ instead of the built-in faces")
     parser.add_argument("--work", type=Path, default=DEFAULT_FOLDER / "work")
     parser.add_argument("--out", type=Path, default=ROOT / "results" / "reference" / "profile.json")
@@ -183,7 +191,7 @@ def main() -> None:
         make_data(args.data, IMAGES)
     args.work.mkdir(parents=True, exist_ok=True)
     subprocess.run([sys.executable, "-c", "import mlflow, optuna, ray.tune, sklearn.metrics, torchvision"], check=True)
-    result = profile(args.data.resolve(), args.work.resolve(), args.instructions, args.epochs)
+    result = profile(args.data.resolve(), args.work.resolve(), args.instructions, args.epochs, args.job)
     report = json.loads(args.out.read_text()) if args.out.exists() else {}
     args.out.write_text(json.dumps({**report, args.name: result}, indent=2) + "\n")
     print(render(args.name, result))
