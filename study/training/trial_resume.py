@@ -80,13 +80,17 @@ class TrialCheckpoints:
         """Write the file to resume from, then the selected checkpoint if it is this epoch's.
 
         The file contains the selected checkpoint of its own epoch, without frozen weights: once it is written the
-        epoch counts, and the checkpoint's folder can be made from it. So there are never more than two checkpoints.
+        epoch counts, and the checkpoint's folder can be made from it. So there are never more than two checkpoints. A
+        trial of one epoch has nothing to lose: its checkpoint is written first, and only once.
 
         Args:
             progress: with this epoch.
             learner: None after the final epoch, when nothing is resumed.
             selected: the checkpoint, if this epoch is the best so far.
         """
+        if selected is not None and learner is None and len(progress.history) == 1:
+            save_best(self.directory, selected, self._writer)
+            selected = None
         average = learner.average if learner else None
         frozen = learner.frozen if learner else selected.frozen if selected else None
         state = {

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from training_kit import (
     CPU,
     MAX_AUC,
@@ -18,7 +19,7 @@ from training_kit import (
     use_small_net,
 )
 
-from study.paths import CARD, SCORES, WEIGHTS
+from study.paths import CARD, LAST_CHECKPOINT, SCORES, WEIGHTS
 from study.training.checkpoint import best_folder
 from study.training.progress import TrainingProgress
 from study.training.trainer import train
@@ -27,6 +28,7 @@ CASES = {
     "plain": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01),
     "averaged": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01, ema_decay=0.9),
     "frozen": short_trial(max_epochs=3, batch_size=8, learning_rate=0.01, ema_decay=0.9, freeze="backbone"),
+    "single": short_trial(max_epochs=1, batch_size=8, learning_rate=0.01),
 }
 
 
@@ -74,7 +76,7 @@ def count_changes(name: str, scenario: str, folder: Path) -> int:
 
 
 @pytest.mark.parametrize("scenario", ["rising", "falling"])
-@pytest.mark.parametrize("name", list(CASES))
+@pytest.mark.parametrize("name", ["plain", "averaged", "frozen"])
 def test_a_kill_at_any_change_costs_at_most_the_epoch_in_flight(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, scenario: str
 ) -> None:
@@ -95,6 +97,20 @@ def test_a_kill_at_any_change_costs_at_most_the_epoch_in_flight(
         assert again[-1] == whole, f"{at=}"
         assert contents(folder, whole.best_epoch) == expected, f"{at=}"
         assert count_checkpoints(folder) == 2
+        assert count_unfinished(folder) == 0
+
+
+def test_a_trial_of_one_epoch_writes_its_weights_once_and_starts_again_when_killed(tmp_path: Path) -> None:
+    changes = count_changes("single", "rising", tmp_path / "whole")
+    (*_, whole) = go_on("single", tmp_path / "whole")
+    expected = contents(tmp_path / "whole", 1)
+    last = torch.load(tmp_path / "whole" / LAST_CHECKPOINT, weights_only=True)
+    assert (last["model"], last["selected"]) == ({}, None)
+    for at in range(1, changes + 1):
+        folder = tmp_path / f"{at}"
+        run_killed("single", folder, Killer(at, after=at % 2 == 0, watch=few(folder)))
+        assert go_on("single", folder)[-1] == whole, f"{at=}"
+        assert contents(folder, 1) == expected
         assert count_unfinished(folder) == 0
 
 
