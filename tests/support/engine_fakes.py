@@ -60,7 +60,7 @@ def make_spec(
         objective=Objective(metric="val_auc", mode="max"),
         trial=Hyperparameters(max_epochs=epochs),
         space=space,
-        search=SearchSpec(sampler=sampler, pruner=pruner, trials=trials, seed=seed),
+        search=SearchSpec(sampler=sampler, pruner=pruner, min_epochs=1, trials=trials, seed=seed),
         replicates=ReplicatesSpec(count=replicates),
         **fields,
     )
