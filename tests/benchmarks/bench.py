@@ -79,7 +79,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "study": Row("compare_ways.py", ("--limit", "2", "--epochs", "1"), "the plain way", 300, of_runs),
     "start-up": Row(
-        "startup.py", ("--repeats", "1"), "the plain way", 110, lambda report: list(report["ratios"]),
+        "startup.py", ("--repeats", "1"), "the plain way", 150, lambda report: list(report["ratios"]),
     ),
     "orchestration": Row("orchestration.py", ("--limit", "4", "--repeats", "2"), "the plain way", 180, of_runs),
 }  # fmt: skip
