@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.output import duration
+from cli.output import duration, spreadsheet_text
 from cli.views.tables import Column, Format, TableModel, as_text, latex_text, markdown_text
 
 SHEET = TableModel(
@@ -93,12 +93,20 @@ def test_markdown_is_escaped(text: str, escaped: str) -> None:
     assert markdown_text(text) == escaped
 
 
+@pytest.mark.parametrize(
+    ("text", "cell"),
+    [("=1+1", "'=1+1"), ("@", "'@"), ("+1-1", "'+1-1"), ("-x", "'-x"), ("-", "-"), ("-1e-3", "-1e-3"), ("a=1", "a=1")],
+)
+def test_no_cell_of_csv_begins_like_a_formula(text: str, cell: str) -> None:
+    assert spreadsheet_text(text) == cell
+
+
 @given(st.lists(st.tuples(st.text(), st.floats(allow_nan=False)), max_size=4))
 def test_any_text_stays_one_cell(pairs: list[tuple[str, float]]) -> None:
     texts = [text for text, _ in pairs]
     sheet = TableModel("", [Column("text", texts), Column("number", [value for _, value in pairs])])
     rows = list(csv.reader(io.StringIO(as_text(sheet, Format.CSV), newline="")))[1:]
-    assert [(text, float(value)) for text, value in rows] == pairs
+    assert [(text, float(value)) for text, value in rows] == [(spreadsheet_text(text), value) for text, value in pairs]
     for line in as_text(sheet, Format.MARKDOWN).splitlines():
         assert line.replace("\\\\", "").replace("\\|", "").count("|") == 3
     latex = as_text(sheet, Format.LATEX).splitlines()
