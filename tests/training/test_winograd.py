@@ -77,11 +77,22 @@ def gradients(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> t
     return loss.item(), [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
+def without_kinks(model: nn.Module) -> nn.Module:
+    """Put smooth layers in the place of ReLU and maxima, which turn a gradient on or off where two values are alike."""
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.SiLU())
+            elif isinstance(child, nn.MaxPool2d):
+                setattr(module, name, nn.AvgPool2d(3, stride=2, padding=1))
+    return model
+
+
 @pytest.mark.parametrize("depth, size", [(18, 48), (10, 64)])
 def test_a_training_step_has_the_loss_and_the_gradients_of_torch(depth: int, size: int) -> None:
-    """As near the exact step as torch's own float32 is: where an activation is nearly 0, rounding decides in both."""
+    """As near the exact step as torch's own float32 is, in a network without kinks, at which rounding decides."""
     torch.manual_seed(0)
-    plain = build_model(Hyperparameters(depth=depth)).to(memory_format=torch.channels_last)
+    plain = without_kinks(build_model(Hyperparameters(depth=depth))).to(memory_format=torch.channels_last)
     ours, exact = copy.deepcopy(plain), copy.deepcopy(plain).double()
     use_winograd(ours)
     images = torch.randn(16, 3, size, size).contiguous(memory_format=torch.channels_last)
