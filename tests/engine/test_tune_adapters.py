@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from engine_fakes import Listener, make_spec, make_storage, metrics
 from ray.tune.search import ConcurrencyLimiter, Searcher
 
@@ -61,7 +62,7 @@ def test_the_search_is_over_at_once_when_somebody_stopped_it(tmp_path: Path) -> 
 def test_a_run_whose_every_node_is_gone_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, controller, _ = searching(tmp_path, evaluates=True)
     nodes = [{"Alive": False}, {"Alive": True}]
-    monkeypatch.setattr(tuner.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
     monkeypatch.setattr(tuner, "NODES_EVERY_S", 0.0)
     stopper = InterruptStopper(controller, StudyLayout(tmp_path / "study"), lambda: None)
     assert not stopper.stop_all()

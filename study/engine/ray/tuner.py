@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.experiment import Trial
@@ -19,14 +18,13 @@ from ray.tune.search import Searcher
 from study.engine.files.trial_files import TrialFiles, default_trial_files
 from study.engine.ray.actor_reuse import mark_trial, patched_tune
 from study.engine.ray.cluster import Slots
+from study.engine.ray.waiting import NODES_EVERY_S, require_node
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import Failure
-from study.errors import EngineError
 from study.paths import StudyLayout
 
 SCRATCH = ".tune-"
 POLL_EVERY_S = 0.5
-NODES_EVERY_S = 5.0
 
 
 class StorageSearcher(Searcher):
@@ -158,19 +156,11 @@ class InterruptStopper(Stopper):
         if now_s - self._saw_nodes_at_s >= NODES_EVERY_S:
             self._saw_nodes_at_s = now_s
             with self._controller.capture_errors():
-                self._require_node()
+                require_node(f"go on with `{self._layout.command('resume')}`")
         if self._controller.interrupted and not self._was_shown:
             self._was_shown = True
             self._on_interrupt()
         return self._controller.interrupted
-
-    def _require_node(self) -> None:
-        """Raise an error if no node is left: Ray often ends the driver then, but else Tune waits forever."""
-        if not any(node["Alive"] for node in ray.nodes()):
-            raise EngineError(
-                "Ray must have a node to run trials on, but it lost the last one, as it does when one of its own "
-                f"processes died or was killed; go on with `{self._layout.command('resume')}`"
-            )
 
 
 def remove_scratch(layout: StudyLayout) -> None:

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save
 
 from study.config.hyperparameters import DEPTHS
 from study.config.study_config import StudySpec
+from study.engine.ray.waiting import wait_for_task
 from study.errors import EngineError, StudyError, WeightsError
 from study.files import expand_home, write_atomic
 from study.paths import WEIGHTS, StudyLayout
@@ -126,7 +127,7 @@ def wait_for_fetch(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
     if fetching is None:
         return FetchResult()
     try:
-        result: FetchResult = ray.get(fetching)
+        result: FetchResult = ray.get(wait_for_task([fetching]))
     except RayError as error:
         cause = str(getattr(error, "cause", error)).strip().splitlines() or [type(error).__name__]
         raise EngineError(f"no worker could fetch the weights: {cause[-1]}") from error

@@ -12,6 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
+from study.engine.ray.waiting import wait_for_task
 from study.engine.weights.initial_weights import Arrays, WeightsKey
 from study.errors import EngineError, WeightsError
 
@@ -54,7 +55,7 @@ def pretrain_by_rotation(
     say(f"init rotation: learning which way up {len(data.train)} images are, for {len(keys)} model(s)")
     weights: dict[WeightsKey, Arrays] = {}
     while running:
-        (done,), _ = ray.wait(list(running))
+        done = wait_for_task(list(running))
         key = running.pop(done)
         weights[key], accuracy, seconds = _result(done, key)
         say(
