@@ -10,8 +10,8 @@ from types import FrameType
 import pytest
 import ray
 
-from study.engine.ray import waiting
-from study.engine.ray.waiting import wait_for_task
+from study.engine import waiting
+from study.engine.waiting import wait_for_task
 from study.errors import EngineError
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

@@ -18,9 +18,9 @@ from ray.tune.search import Searcher
 from study.engine.files.trial_files import TrialFiles, default_trial_files
 from study.engine.ray.actor_reuse import mark_trial, patched_tune
 from study.engine.ray.cluster import Slots
-from study.engine.ray.waiting import NODES_EVERY_S, require_node
 from study.engine.trial_controller import TrialController
 from study.engine.trial_result import Failure
+from study.engine.waiting import NODES_EVERY_S, require_node
 from study.paths import StudyLayout
 
 SCRATCH = ".tune-"

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save
 
 from study.config.hyperparameters import DEPTHS
 from study.config.study_config import StudySpec
-from study.engine.ray.waiting import wait_for_task
+from study.engine.waiting import wait_for_task
 from study.errors import EngineError, StudyError, WeightsError
 from study.files import expand_home, write_atomic
 from study.paths import WEIGHTS, StudyLayout

@@ -12,7 +12,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from study.config.study_config import StudySpec
 from study.data.dataset import DataBundle
-from study.engine.ray.waiting import wait_for_task
+from study.engine.waiting import wait_for_task
 from study.engine.weights.initial_weights import Arrays, WeightsKey
 from study.errors import EngineError, WeightsError
 
