@@ -11,7 +11,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from study.engine.ray.cluster import RAY_ENVIRONMENT
+from study.engine.ray.cluster import RAY_ENVIRONMENT, leave_cluster
 
 CPUS, GPUS = 6, 2
 
@@ -39,7 +39,7 @@ def ray_cluster(counted_gpus: str) -> Iterator[None]:
             patch.setenv(key, value)
         ray.init(counted_gpus, log_to_driver=False, logging_level=logging.ERROR)
         yield
-        ray.shutdown()
+        leave_cluster()
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
@@ -16,7 +17,14 @@ import ray
 from study.config.search_config import BudgetSpec, ResourceSpec
 from study.config.study_config import StudySpec
 from study.engine.ray import cluster as module
-from study.engine.ray.cluster import Slots, accelerator_types, cluster, plan_slots, require_accelerators
+from study.engine.ray.cluster import (
+    Slots,
+    accelerator_types,
+    cluster,
+    leave_cluster,
+    plan_slots,
+    require_accelerators,
+)
 from study.errors import EngineError
 from study.files import ensure_home
 
@@ -280,3 +288,23 @@ def test_a_user_whom_the_system_does_not_know_gets_a_home(monkeypatch: pytest.Mo
     ensure_home()
     assert os.environ["HOME"] != first, "the folder of that name may be somebody else's trap"
     assert Path(os.environ["HOME"]).is_dir()
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_no_thread_collects_garbage_while_ray_shuts_down(was_enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reference to a Ray object that another thread frees just then ends the process: 8 of 24 times when tried."""
+    seen: list[bool] = []
+
+    def shut_down() -> None:
+        seen.append(gc.isenabled())
+        raise RuntimeError("it failed")
+
+    monkeypatch.setattr(ray, "shutdown", shut_down)
+    if not was_enabled:
+        gc.disable()
+    try:
+        with pytest.raises(RuntimeError, match="it failed"):
+            leave_cluster()
+        assert (seen, gc.isenabled()) == ([False], was_enabled)
+    finally:
+        gc.enable()

@@ -19,7 +19,7 @@ from study.config.study_config import DataSpec, StudySpec
 from study.data.dataset import ImageSet, make_bundle
 from study.engine.gpu import memory_probe as probe
 from study.engine.gpu.packing import pack_trials
-from study.engine.ray.cluster import RAY_ENVIRONMENT, plan_slots
+from study.engine.ray.cluster import RAY_ENVIRONMENT, leave_cluster, plan_slots
 from study.engine.ray.trainable import SharedObjects, TrialTrainable
 from study.paths import cache_dir
 from study.training.checkpoint import best_folder, load_weights, read_card
@@ -166,7 +166,7 @@ def ray_on_gpus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         torch.cuda.empty_cache()
         ray.init(address="local", num_cpus=8, include_dashboard=False, log_to_driver=False)
         yield
-        ray.shutdown()
+        leave_cluster()
 
 
 def test_a_probe_measures_what_is_plausible_and_is_remembered(ray_on_gpus: None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import secrets
@@ -96,8 +97,18 @@ def cluster(address: str | None, meanwhile: Sequence[str] = ()) -> Iterator[None
 
 
 def leave_cluster() -> None:
-    """Leave the cluster before the end of the block, and shut it down if it was started; twice does no harm."""
-    ray.shutdown()
+    """Leave the cluster before the end of the block, and shut it down if it was started; twice does no harm.
+
+    Meanwhile no thread collects garbage: Ray ends the whole process, without a word, when another thread frees one of
+    its references between the end of its C++ part and that of its Python part.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager
