@@ -31,7 +31,7 @@ from study.config.hyperparameters import Hyperparameters, TrialConfig
 from study.config.study_config import DataSpec
 from study.data import load_data
 from study.engine.ray.trainable import training_data
-from study.files import write_atomic
+from study.files import write_text_atomic
 from study.training.training_data import TrainingData
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -121,7 +121,7 @@ def _write(out: Path, values: dict[str, list[float]]) -> None:
     about = {"machine": describe_machine(), "cpu_capability": torch.backends.cpu.get_cpu_capability()}
     settings = {"points": POINTS, "epochs": EPOCHS, "image_size_px": IMAGE_SIZE_PX, "batch_size": BATCH_SIZE}
     record = {**about, "commit": commit_of(ROOT), "settings": settings, "result": result, "val_auc": values}
-    write_atomic(out, (json.dumps(record, indent=1) + "\n").encode())
+    write_text_atomic(out, json.dumps(record, indent=1) + "\n")
     print(json.dumps(result))
 
 
