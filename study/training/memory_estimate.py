@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from study.config.hyperparameters import Hyperparameters, TrialConfig
-from study.training.dataset import DeviceImages
+from study.training.dataset import EVAL_BATCH_SIZE, DeviceImages
 from study.training.learner import make_learner, train_epoch
-from study.training.models.architectures import EVAL_BATCH_SIZE, Network, build_model
+from study.training.models.architectures import Network, build_model
 from study.training.training_data import TrainingData
 
 AUGMENTATION = "rotate(15)+trivial+blur(1)+mixup(0.2)"

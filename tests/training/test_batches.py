@@ -13,9 +13,9 @@ from training_kit import CPU, MAX_AUC, noisy_halves, run, short_trial
 
 from study.errors import DataError
 from study.training.checkpoint import best_folder, load_scores, load_weights, read_card
-from study.training.dataset import DeviceImages, balanced_order
+from study.training.dataset import EVAL_BATCH_SIZE, DeviceImages, balanced_order
 from study.training.learner import image_order, make_learner, normalization, train_epoch
-from study.training.models.architectures import build_model
+from study.training.models.architectures import build_model, predict
 from study.training.trainer import train
 from study.training.training_data import pixel_statistics
 
@@ -125,3 +125,29 @@ def test_the_checkpoint_says_how_its_pixels_were_normalised(tmp_path: Path, name
     with torch.inference_mode():
         logits = model.eval()(torch.from_numpy(pixels.astype(np.float32)))[:, 0]
     assert np.allclose(load_scores(folder)[0], logits.double().sigmoid().numpy(), atol=1e-5)
+
+
+def images_of(size_px: int, count: int = 1) -> DeviceImages:
+    pixels = np.random.default_rng(0).integers(0, 256, (count, size_px, size_px, 3), dtype=np.uint8)
+    return DeviceImages(pixels, np.zeros(count, np.int64), CPU)
+
+
+@pytest.mark.parametrize(
+    ("size_px", "fp32", "bf16"), [(16, 256, 256), (48, 113, 227), (64, 64, 128), (112, 20, 41), (224, 16, 16)]
+)
+def test_a_cpu_classifies_as_many_images_at_once_as_its_caches_hold(size_px: int, fp32: int, bf16: int) -> None:
+    images = images_of(size_px)
+    assert (images.eval_batch_size("fp32"), images.eval_batch_size("bf16")) == (fp32, bf16)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_logits_do_not_depend_on_how_many_images_are_classified_at_once(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = images_of(112, 45)
+    network = make_learner(short_trial(precision=precision), DATA, CPU).network
+    in_batches = predict(network, images)
+    assert images.eval_batch_size(precision) < len(images)
+    monkeypatch.setattr(DeviceImages, "eval_batch_size", lambda self, precision: EVAL_BATCH_SIZE)
+    at_once = predict(network, images)
+    assert in_batches == pytest.approx(at_once, abs=1e-5 * np.abs(at_once).max())

@@ -27,9 +27,9 @@ from torch import nn
 from study.config.hyperparameters import TrialConfig
 from study.files import write_atomic
 from study.paths import cache_dir
-from study.training.dataset import DeviceImages
+from study.training.dataset import EVAL_BATCH_SIZE, DeviceImages
 from study.training.frozen.weights import FrozenWeights
-from study.training.models.architectures import EVAL_BATCH_SIZE, Network
+from study.training.models.architectures import Network
 
 FOLDER = "features"
 UNUSED_AFTER_S = 7 * 24 * 3600
@@ -38,7 +38,7 @@ STAGES = ("stages<=2", "stages<=3")
 are five times as large as the images."""
 MOST_MAP_BYTES = 2 * 1024**3
 """Of a trial's image sets; trials at once map the same file, so a node holds them once."""
-_FORM = 2
+_FORM = 3
 _NAME = "features"
 
 
@@ -68,6 +68,10 @@ class FeatureSet:
         with torch.inference_mode(False), torch.no_grad():  # or nothing could be trained on them
             return _computed_once(stored, len(self), self._compute).to(self._network.device)
 
+    def eval_batch_size(self, precision: str) -> int:
+        """Return how many to classify at once: what is left of a network takes little memory."""
+        return EVAL_BATCH_SIZE
+
     def take(self, index: torch.Tensor, *, channels_last: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Return features [B, C] or [B, C, H, W] and one-hot targets [B, K]."""
         index = index.to(self.features.device)
@@ -83,8 +87,7 @@ class FeatureSet:
     def _compute(self) -> torch.Tensor:
         parts = []
         with _evaluating(self._network.model):
-            for start in range(0, len(self), EVAL_BATCH_SIZE):
-                index = torch.arange(start, min(start + EVAL_BATCH_SIZE, len(self)))
+            for index in torch.arange(len(self)).split(self._images.eval_batch_size(self._network.precision)):
                 batch, _ = self._images.take(index, channels_last=self._network.channels_last)
                 parts.append(self._network.features(self._images.normalize(batch)))
         features = torch.cat(parts)

@@ -177,7 +177,6 @@ def set_training(model: nn.Module, freeze: str) -> None:
 
 
 RGB = 3
-EVAL_BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
@@ -243,8 +242,7 @@ def predict(network: Network, images: Batches) -> NDArray[np.float64]:
     """Return the logits of all images in their order: [N], or [N, K] for more than two classes."""
     network.model.eval()
     logits = []
-    for start in range(0, len(images), EVAL_BATCH_SIZE):
-        index = torch.arange(start, min(start + EVAL_BATCH_SIZE, len(images)))
+    for index in torch.arange(len(images)).split(images.eval_batch_size(network.precision)):
         batch, _ = images.take(index, channels_last=network.channels_last)
         logits.append(network.logits(images.normalize(batch)))
     return torch.cat(logits).cpu().numpy().astype(np.float64)
