@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from itertools import islice
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from training_kit import CPU, MAX_AUC, SMALL_DATA, numbers, run, short_trial, use_small_net
 
 from study.checkpoint_card import read_card
@@ -166,3 +167,12 @@ def test_types_that_cannot_be_aligned_are_written_as_safetensors_does(tmp_path: 
     assert {name: tensor.tolist() for name, tensor in load_file(final).items()} == {
         "a": [0, 0, 0], "n": 7, "fc": [1, 1],
     }  # fmt: skip
+
+
+def test_without_frozen_weights_the_file_has_the_bytes_that_safetensors_writes(tmp_path: Path) -> None:
+    model = build_model(short_trial()).to(memory_format=torch.channels_last)
+    final = tmp_path / WEIGHTS
+    digest = WeightsWriter().write(final, model.state_dict(), frozenset(), final)
+    expected = save({name: tensor.contiguous() for name, tensor in model.state_dict().items()})
+    assert final.read_bytes() == expected
+    assert digest == hashlib.sha256(expected).hexdigest()

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
-from safetensors.torch import save as serialize
 from torch import nn
 
 from study.files import sync_file, write_atomic
@@ -92,6 +91,7 @@ class WeightsWriter:
         self._state: tuple[int, ...] = ()
         self._header = b""
         self._digest: Digest = hashlib.sha256()  # of header and frozen tensors
+        self._whole_digest: Digest = hashlib.sha256()
         self._frozen_end = 0
 
     def take(self, target: Path) -> None:
@@ -110,31 +110,42 @@ class WeightsWriter:
             final: where the file will be when ``take`` is called.
         """
         first, rest = _ordered(weights, frozen), _ordered(weights, weights.keys() - frozen)
-        frozen_bytes = sum(tensor.nbytes for tensor in first.values())
-        if not first or frozen_bytes % _ALIGNMENT:
-            # Not save_file: only the owner can read the file it makes.
-            contents = serialize({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-            write_atomic(target, lambda file: file.write(contents))
-            return hashlib.sha256(contents).hexdigest()
-        header, changing = _header({**first, **rest}), b"".join(map(_bytes_of, rest.values()))
+        if sum(tensor.nbytes for tensor in first.values()) % _ALIGNMENT:
+            first, rest = {}, _ordered(weights, weights)
+        header = _header({**first, **rest})
+
+        def write_whole(file: BinaryIO) -> None:
+            self._begin(file, header, first)
+            self._finish(file, rest)
+
         if target.exists() and header == self._header:
             with target.open("r+b") as file:
                 file.seek(self._frozen_end)
-                file.write(changing)
+                self._finish(file, rest)
                 sync_file(file)
         else:
-            self._begin(header, first.values())
-            write_atomic(target, lambda file: file.writelines((header, *map(_bytes_of, first.values()), changing)))
-        self._path, self._state = final, _state_of(target)
-        digest = self._digest.copy()
-        digest.update(changing)
-        return digest.hexdigest()
+            write_atomic(target, write_whole)
+        if first:
+            self._path, self._state = final, _state_of(target)
+        return self._whole_digest.hexdigest()
 
-    def _begin(self, header: bytes, frozen: Iterable[torch.Tensor]) -> None:
-        self._header, self._digest, self._frozen_end = header, hashlib.sha256(header), len(header)
-        for tensor in frozen:
-            self._digest.update(_bytes_of(tensor))
-            self._frozen_end += tensor.nbytes
+    def _begin(self, file: BinaryIO, header: bytes, frozen: Mapping[str, torch.Tensor]) -> None:
+        file.write(header)
+        self._header, self._digest = header, hashlib.sha256(header)
+        _write_tensors(file, frozen, self._digest)
+        self._frozen_end = file.tell()
+
+    def _finish(self, file: BinaryIO, changing: Mapping[str, torch.Tensor]) -> None:
+        self._whole_digest = self._digest.copy()
+        _write_tensors(file, changing, self._whole_digest)
+
+
+def _write_tensors(file: BinaryIO, tensors: Mapping[str, torch.Tensor], digest: Digest) -> None:
+    """Write and hash one tensor after the other, each while it is in the processor's caches."""
+    for tensor in tensors.values():
+        block = _bytes_of(tensor)
+        digest.update(block)
+        file.write(block)
 
 
 def _ordered(weights: Mapping[str, torch.Tensor], names: Iterable[str]) -> dict[str, torch.Tensor]:
