@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from recorders import Script, play
@@ -39,6 +41,13 @@ def test_trials_come_in_the_servers_order_and_no_more_than_asked(uri: str) -> No
     assert [row.trial for row in _trials(uri, "val_auc", "min")] == [0, 1, 3, 2]
     assert [row.trial for row in _trials(uri, "val_auc", limit=2)] == [3, 1]
     assert [row.trial for row in _trials(uri)] == [0, 1, 2, 3]
+
+
+def test_trials_that_began_in_the_same_millisecond_come_by_number(uri: str) -> None:
+    study = query.open_study(uri, "played")
+    runs = [replace(run, start_ms=7) for run in study._reader.search([study.parent.experiment_id], study._of_parent)]
+    shuffled = MagicMock(search=lambda *asked: iter(sorted(runs, key=lambda run: run.name, reverse=True)))
+    assert [row.trial for row in served.ServedStudy(shuffled, study.parent).trials()] == [0, 1, 2, 3]
 
 
 def test_records_come_back_as_they_were(uri: str, played: Backend) -> None:

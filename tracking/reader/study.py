@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Literal, cast
 
 from study.config.hyperparameters import Scalar, Setting
@@ -131,8 +132,8 @@ class ServedStudy:
     ) -> Iterator[TrialRecord]:
         """Yield its trials that meet conditions, without their epochs, fetched page by page.
 
-        They are ordered by a metric at the selected epoch, ties by val_loss, trials without it last; by their start if
-        it is None.
+        They are ordered by a metric at the selected epoch, ties by val_loss, trials without it last; by their start, in
+        the same millisecond by their number, if it is None.
         """
         order = [_OLDEST_FIRST]
         if metric is not None:
@@ -144,7 +145,12 @@ class ServedStudy:
         own = () if limit is None else (ServerFilter("tag", _KIND, "=", _TRIAL),)
         where = " and ".join([self._of_parent, *(condition.text() for condition in (*own, *wanted))])
         runs = self._reader.search([self.parent.experiment_id], where, order, limit)
-        yield from (self.record_of(run) for run in runs if _is_trial(run))
+        own_runs = (run for run in runs if _is_trial(run))
+        if metric is not None:
+            yield from map(self.record_of, own_runs)
+            return
+        for _, began_together in groupby(own_runs, key=lambda run: run.start_ms):
+            yield from sorted(map(self.record_of, began_together), key=lambda record: record.trial)
 
     def record_of(self, run: Run) -> TrialRecord:
         """Return the record of a trial from its run, as far as MLflow has it."""
