@@ -3,6 +3,8 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Where the environment forbids bytecode, as containers do, each of hundreds of processes would compile the package again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: study test crash-test honesty bench bench-gpu check check-latest lint format clean
 

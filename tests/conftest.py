@@ -16,6 +16,9 @@ import pytest
 # of several nodes asks for none by itself; once a process has started one of the other kind, it answers nobody without
 # a token, and the first cluster takes that for its death. Ray reads both when it is imported.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
+# Threads that wait for work must not spin while other tests need the core: with OpenBLAS's two, some statistics take
+# eight times as much of it. Both libraries read this when they are loaded, also in the processes that tests start.
+os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")
 pytest_plugins = ("tracking_backends",)
 pytest.register_assert_rewrite("browser_kit")  # whichever file imports it first
 # The longest files begin first, then the folders that start processes, so that no worker is left with one when the
