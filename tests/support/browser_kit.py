@@ -124,9 +124,9 @@ def visitor(browser: Browser) -> Iterator[BrowserContext]:
         yield context
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(visitor: BrowserContext) -> Iterator[Page]:
-    """A page of somebody who was here before and has MLflow's scripts already."""
+    """A page of somebody who was here before: on the way from view to view MLflow loads nothing anew."""
     opened = visitor.new_page()
     yield opened
     opened.close()
