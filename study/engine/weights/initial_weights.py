@@ -114,7 +114,7 @@ def locate_weights(wanted: Sequence[WeightsKey], runs: Mapping[str, str], option
 def start_fetch(wanted: Sequence[WeightsKey], located: Mapping[str, Path]) -> ray.ObjectRef[Any] | None:
     """Start to read the weights in one worker, so that the driver need not import torch."""
     asked = tuple(key for key in wanted if key.init == "imagenet" or key.init in located)
-    return _fetch.remote(asked, dict(located)) if asked else None
+    return fetch_task.remote(asked, dict(located)) if asked else None
 
 
 def wait_for_fetch(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
@@ -136,9 +136,8 @@ def wait_for_fetch(fetching: ray.ObjectRef[Any] | None) -> FetchResult:
     return result
 
 
-# Ray starts a process of its own for an environment of its own; a worker that ran a task would never get a trial.
-@ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": "weights"}})
-def _fetch(wanted: tuple[WeightsKey, ...], located: Mapping[str, Path]) -> FetchResult:
+def fetch_weights(wanted: tuple[WeightsKey, ...], located: Mapping[str, Path]) -> FetchResult:
+    """Read the weights in this process, which imports torch."""
     from study.training.models.pretrained_weights import MissingWeightsError
 
     weights: dict[WeightsKey, Arrays] = {}
@@ -154,6 +153,10 @@ def _fetch(wanted: tuple[WeightsKey, ...], located: Mapping[str, Path]) -> Fetch
     except StudyError as error:
         return FetchResult(error=str(error))
     return FetchResult(weights, missing, tuple(notices))
+
+
+# Ray starts a process of its own for an environment of its own; a worker that ran a task would never get a trial.
+fetch_task = ray.remote(num_cpus=1, max_retries=2, runtime_env={"env_vars": {"STUDY_TASK": "weights"}})(fetch_weights)
 
 
 def _read(key: WeightsKey, located: Mapping[str, Path]) -> tuple[Arrays, str]:
