@@ -92,7 +92,7 @@ def rss_mib(pid: int | str = "self") -> float:
 def cpu_s_of(pid: int) -> float:
     """Return the time a process took of the processor; 0 when it is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -66,7 +66,7 @@ def child_of(process: subprocess.Popen[str]) -> int:
 
 def is_alive(pid: int) -> bool:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
     return False
 
 
@@ -148,7 +148,10 @@ def test_a_suspended_study_stops_as_a_whole_and_goes_on() -> None:
     child = child_of(process)
 
     def states() -> list[str]:
-        return [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in (process.pid, child)]
+        return [
+            Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            for pid in (process.pid, child)
+        ]
 
     os.kill(child, signal.SIGSTOP)  # a group without a terminal is not stopped by SIGTSTP
     until(lambda: states()[1] == "T")
@@ -189,7 +192,7 @@ def _session(leader: int) -> list[int]:
     pids = []
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            state, _, _, session = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:4]
             if int(session) == leader and state != "Z":
                 pids.append(int(entry.name))
     return pids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,3 +139,12 @@ def test_a_dead_worker_is_replaced_and_a_bug_is_not_tried_again(
     assert runs == {str(trial.trial): "FAILED" if trial in bad else "FINISHED" for trial in records} | {
         "parent": "FINISHED"
     }
+
+
+def test_workers_are_found_beside_processes_with_any_argument(tmp_path: Path) -> None:
+    other = subprocess.Popen([b"/bin/sh", b"-c", b"read line", b"\xff"], stdin=subprocess.PIPE)
+    try:
+        assert b"\xff" in Path(f"/proc/{other.pid}/cmdline").read_bytes()
+        assert list(workers(Layout(tmp_path).study("none"))) == []
+    finally:
+        other.communicate()

@@ -74,8 +74,8 @@ class Driver:
         pids = []
         for entry in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
-                is_agent = any(agent in (entry / "cmdline").read_text() for agent in AGENTS)
+                state, _, _, session = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()[:4]
+                is_agent = any(agent in (entry / "cmdline").read_text(errors="replace") for agent in AGENTS)
                 if int(session) == self._process.pid and state != "Z" and (agents or not is_agent):
                     pids.append(int(entry.name))
         return pids
@@ -86,7 +86,7 @@ def workers(study: StudyLayout) -> Iterator[tuple[int, Path]]:
     trials = str(study.root.absolute() / "trials")
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if "ray::TrialTrainable" in (entry / "cmdline").read_text():
+            if "ray::TrialTrainable" in (entry / "cmdline").read_text(errors="replace"):
                 links = [os.readlink(link) for link in (entry / "fd").iterdir()]
                 yield from ((int(entry.name), Path(link)) for link in links if Path(link).parent == Path(trials))
         except OSError:
