@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from training_kit import CPU, MAX_AUC, noisy_halves, short_trial
 from study.config.hyperparameters import DEPTHS, Hyperparameters
 from study.errors import WeightsError
 from study.training.learner import make_learner
-from study.training.models.architectures import ARCHITECTURES, build_model, to_device
+from study.training.models.architectures import ARCHITECTURES, build_model, pool_before_relu, to_device
 from study.training.models.initialization import initialize
 from study.training.models.pretrained_weights import imagenet_weights
 from study.training.trainer import train
@@ -278,3 +279,21 @@ def test_weights_without_counters_of_batches_fit() -> None:
     initialize(model, "imagenet", 1, old)
     loaded = model.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in old.items() if not name.startswith("fc."))
+
+
+@pytest.mark.parametrize("depth", [10, 50])
+def test_pooling_before_relu_changes_no_bit(depth: int) -> None:
+    torch.manual_seed(0)
+    plain = model_of(depth)
+    exchanged = copy.deepcopy(plain)
+    pool_before_relu(exchanged)
+    pool_before_relu(exchanged)  # as a model that was moved before
+    assert isinstance(exchanged.get_submodule("maxpool"), nn.ReLU)
+    images = torch.randn(4, 3, 48, 48)
+    results = []
+    for model in (plain, exchanged):
+        logits = model.train()(images)
+        logits.sum().backward()
+        results.append([logits, *(parameter.grad for parameter in model.parameters())])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert plain.state_dict().keys() == exchanged.state_dict().keys()

@@ -176,6 +176,17 @@ def set_training(model: nn.Module, freeze: str) -> None:
         part.eval()
 
 
+def pool_before_relu(model: nn.Module) -> None:
+    """Exchange a ResNet's first ReLU and pooling, in place: ReLU and its gradient then take a quarter of the numbers.
+
+    Exact to the last bit: the largest of some numbers is the same before and after ReLU, and so is where it stands
+    unless it is negative, when no gradient passes.
+    """
+    if isinstance(model, ResNet) and isinstance(model.maxpool, nn.MaxPool2d):
+        network: Any = model
+        network.relu, network.maxpool = network.maxpool, network.relu
+
+
 RGB = 3
 
 
@@ -234,6 +245,8 @@ def to_device(
         use_small_conv(model)
     if device.type == "cpu" and precision == "fp32" and channels_last and is_trained:
         use_winograd(model)
+    if is_trained:
+        pool_before_relu(model)
     return Network(model, device, precision, channels_last)
 
 
