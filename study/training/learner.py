@@ -30,6 +30,7 @@ from study.training.optimization import (
     SchedulePosition,
     WeightAverage,
     build_optimizer,
+    contiguous_weights,
     learning_rate_factor,
     set_learning_rate,
 )
@@ -146,7 +147,8 @@ def _step(learner: Learner, loss: torch.Tensor, clip_grad_norm: float | None) ->
     loss.backward()
     if clip_grad_norm is not None:
         nn.utils.clip_grad_norm_(learner.network.model.parameters(), clip_grad_norm)
-    learner.optimizer.step()
+    with contiguous_weights(learner.optimizer):
+        learner.optimizer.step()
     if learner.average is not None:
         learner.average.update(learner.network.model)
 

@@ -22,6 +22,7 @@ from study.training.dataset import FIXED_NORMALIZATIONS, DeviceImages, augmentat
 from study.training.losses import EpochLoss
 from study.training.models.architectures import HEAD, Network, build_model, to_device
 from study.training.models.initialization import initialize
+from study.training.optimization import contiguous_weights
 
 TURNS = 4
 NORMALIZATION = FIXED_NORMALIZATIONS["imagenet"]
@@ -100,7 +101,8 @@ def _train_epoch(
         loss = functional.cross_entropy(network.logits(copies), turns)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        with contiguous_weights(optimizer):
+            optimizer.step()
         losses.add(loss.detach(), start, stop)
     losses.mean()  # names a loss that is not finite
 

@@ -12,7 +12,8 @@ from torch.nn import functional
 from training_kit import CPU, first_images, noisy_halves, plain_pixels, short_trial
 
 from study.training.learner import Learner, make_learner, train_epoch
-from study.training.optimization import parameter_groups
+from study.training.models.architectures import build_model
+from study.training.optimization import build_optimizer, contiguous_weights, parameter_groups
 
 DATA = noisy_halves(train=16, val=2, size=16)
 RATE, DECAY = 0.01, 0.1
@@ -123,3 +124,43 @@ def test_the_weights_of_the_head_have_the_full_rate_whichever_is_the_last_group(
     rates = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
     for name, parameter in learner.network.model.named_parameters():
         assert rates[id(parameter)] == pytest.approx(RATE if name.startswith("fc.") else RATE * 0.1)
+
+
+@pytest.mark.parametrize("asked", [asked for asked, _, _ in OPTIMIZERS])
+def test_weights_shown_as_they_lie_in_memory_change_as_torch_changes_them(asked: dict[str, Any]) -> None:
+    """To the last bit, with the state in the shapes in which it is stored."""
+    config = short_trial(learning_rate=RATE, weight_decay=DECAY, **asked, **ALL_AT_ONCE)
+    ours = build_model(config).to(memory_format=torch.channels_last)
+    theirs = copy.deepcopy(ours)
+    optimizers = [build_optimizer(model, config) for model in (ours, theirs)]
+    torch.manual_seed(0)
+    for _ in range(2):
+        for parameters in zip(ours.parameters(), theirs.parameters(), strict=True):
+            gradient = torch.randn_like(parameters[0])
+            for parameter in parameters:
+                parameter.grad = gradient.clone()
+        with contiguous_weights(optimizers[0]):
+            optimizers[0].step()
+        optimizers[1].step()
+    assert torch.equal(flat(ours), flat(theirs))
+    ours_after, theirs_after = (optimizer.state_dict() for optimizer in optimizers)
+    assert ours_after["param_groups"] == theirs_after["param_groups"]
+    assert ours_after["state"].keys() == theirs_after["state"].keys()
+    for number, state in theirs_after["state"].items():
+        for name, value in state.items():
+            made = ours_after["state"][number][name]
+            assert made is value or torch.equal(made, value), "None or a tensor"
+    assert [id(parameter) for group in optimizers[0].param_groups for parameter in group["params"]] == [
+        id(parameter) for group in parameter_groups(ours, config) for parameter in group["params"]
+    ]
+
+
+def test_no_gradient_is_copied_for_a_fused_step() -> None:
+    learner, _, config = started(optimizer="adam")
+    order = torch.arange(16)
+    images = first_images(DATA, 16)
+    train_epoch(learner, images, order, config, 1)
+    with torch.profiler.profile(record_shapes=True) as profile, contiguous_weights(learner.optimizer):
+        learner.optimizer.step()
+    copied = [event.input_shapes[0] for event in profile.events() if event.name == "aten::clone"]
+    assert not [shape for shape in copied if len(shape) == 4]
