@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER / "data")
     parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--first-seed", type=int, default=0, help="another range takes another --out")
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
@@ -96,8 +97,8 @@ def main() -> None:
                 done = values.setdefault(f"{way}/{number}", [])
                 if len(done) > seed or time.monotonic() > until:
                     continue
-                plainly = way == "plain"
-                curve = train_plainly(point, seed, options.data) if plainly else train_here(point, seed, way, here)
+                plainly, drawn = way == "plain", options.first_seed + seed
+                curve = train_plainly(point, drawn, options.data) if plainly else train_here(point, drawn, way, here)
                 done.append(max(curve))
         _write(options.out, values)
 
