@@ -10,7 +10,6 @@ this process's time. Sending the scores of the test images to MLflow is left out
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import pickle
@@ -30,7 +29,6 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
 
-import typer.main  # noqa: E402
 from commands import study  # noqa: E402
 from earlier_results import STUDY, unpack  # noqa: E402
 
@@ -220,9 +218,6 @@ class Damager:
         return path.read_bytes() if path.is_file() and not path.is_symlink() else b""
 
 
-_get_command = functools.cache(typer.main.get_command)  # it is built anew for each call
-
-
 class _TooSlowError(BaseException):
     """A command takes so long that it is ended."""
 
@@ -282,10 +277,7 @@ def _run(command: list[object], tally: Tally) -> str | None:
     began = time.process_time()
     signal.setitimer(signal.ITIMER_REAL, 6 * LIMIT_S)
     try:
-        with (
-            unittest.mock.patch("cli.queries.final_look._send_to_mlflow"),
-            unittest.mock.patch("typer.main.get_command", _get_command),
-        ):
+        with unittest.mock.patch("cli.queries.final_look._send_to_mlflow"):
             done = study(*command)
     except _TooSlowError:
         return f"no end within {6 * LIMIT_S:.0f} s"

@@ -13,6 +13,7 @@ from fuzz_results_folders import fuzz
 
 
 @pytest.mark.parametrize("first", [200_000, 200_021])
+@pytest.mark.usefixtures("formats_checked_here")
 def test_damaged_results_folders_are_read_with_a_clear_word(first: int, tmp_path: Path) -> None:
     tally = fuzz(20, seed=1, place=tmp_path, first=first)
     assert tally.faults == []

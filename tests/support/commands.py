@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import typer.main
 from typer.testing import CliRunner, Result
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +35,9 @@ resources: {cpus_per_trial: 1, gpus_per_trial: 0, max_concurrent_trials: 1}
 ONLY_WEIGHTS = ("--formats", "safetensors")
 """For `export-best`, where the other formats of a model are not the subject and would take long."""
 
+_get_command = functools.cache(typer.main.get_command)
+"""Typer makes the tree of all commands anew for each call, which takes longer than most calls."""
+
 
 def study(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run one command in this process to its end and return what it printed.
@@ -46,7 +51,8 @@ def study(*arguments: object) -> subprocess.CompletedProcess[str]:
         warnings.simplefilter("ignore")
         # A command that would go on in another process must be called in one.
         execve = mock.patch("os.execve", side_effect=AssertionError("use study_process"))
-        with mock.patch("sys.argv", command), execve, mock.patch("cli.main.supervise"):
+        tree = mock.patch("typer.main.get_command", _get_command)
+        with mock.patch("sys.argv", command), execve, tree, mock.patch("cli.main.supervise"):
             try:
                 code: Any = main()
             except SystemExit as end:
@@ -97,7 +103,8 @@ def invoke(*arguments: str, columns: int = 250) -> Result:
     """Run one command by its function alone, without `main`; what it raises is raised."""
     from cli.main import app
 
-    done = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)})
+    with mock.patch("typer.testing._get_command", _get_command):
+        done = CliRunner().invoke(app, arguments, env={"COLUMNS": str(columns)})
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
     return done
