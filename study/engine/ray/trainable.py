@@ -107,6 +107,8 @@ class TrialTrainable(tune.Trainable):
             self._directory = None
 
     def _advance(self) -> TrialResult:
+        # A cluster that was joined did not import it beforehand; as the collector rests meanwhile, it saves a second.
+        import study.engine.ray.preload  # noqa: F401
         from study.training.checkpoint import best_folder
 
         if self._directory is None or self._epochs is None:
