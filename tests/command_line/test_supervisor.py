@@ -184,7 +184,7 @@ def test_where_ray_loses_a_process_of_its_own_the_way_on_is_said(
     # Which of the two it is depends on what the driver asks of Ray first.
     assert errors.startswith(("error: Ray ended the study's process", "error: Ray must have a node")), errors
     assert f"go on with: study resume tiny --results {tmp_path}/results" in errors
-    until(lambda: not any(b"ray::T" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _session(process.pid)))
+    until(lambda: not any(b"Trainable" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in _session(process.pid)))
     assert "2 COMPLETE" in study_stdout("resume", "tiny", "--results", tmp_path / "results")
 
 

@@ -86,7 +86,8 @@ def workers(study: StudyLayout) -> Iterator[tuple[int, Path]]:
     trials = str(study.root.absolute() / "trials")
     for entry in Path("/proc").glob("[0-9]*"):
         try:
-            if "ray::TrialTrainable" in (entry / "cmdline").read_text(errors="replace"):
+            # ray::TrialTrainable, and while it trains ray::ResourceTrainable.train, a class that Tune derives from it.
+            if "Trainable" in (entry / "cmdline").read_text(errors="replace"):
                 links = [os.readlink(link) for link in (entry / "fd").iterdir()]
                 yield from ((int(entry.name), Path(link)) for link in links if Path(link).parent == Path(trials))
         except OSError:
