@@ -24,7 +24,6 @@ from study.paths import Layout
 from study.records import TrialState
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
-NODES = 2
 STUDY = """\
 name: nodes
 data: {source: faces, image_size_px: 32, count: 60}
@@ -36,13 +35,13 @@ resources: {gpus_per_trial: 0}
 
 
 class Nodes:
-    """A head and further nodes, each a real raylet with one logical CPU."""
+    """A head and one more node, each a real raylet with one logical CPU."""
 
     def __init__(self) -> None:
         size = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
         self._add = lambda: self._cluster.add_node(**size)
         self._cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-        self._others = [self._add() for _ in range(NODES)]
+        self._others = [self._add()]
         self.address = str(self._cluster.address)
 
     def kill_busy(self, workers: Collection[int]) -> bool:
