@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 from engine_fakes import Listener, check_whole, learning_curve, make_spec, make_storage, metrics, started
 from ray import tune
 
@@ -18,6 +17,9 @@ from study.engine.trial_controller import TrialController
 from study.engine.trial_result import TrialResult
 from study.records import StopReason, TrialState
 from study.storage.lock import driver_lock
+
+MOMENTS = ("setup", "reset", "step", "idle")
+"""When workers die, each with two trials: of these the second may begin in a new worker, which is not reset."""
 
 
 class Mortal(tune.Trainable):
@@ -58,7 +60,7 @@ class Mortal(tune.Trainable):
             os._exit(0)
 
     def _is_due(self, moment: str) -> bool:
-        grave = self._folder.parents[1] / f"died-{self._given['number']}"
+        grave = self._folder.parents[1] / f"died-{moment}-{self._given['number']}"
         wish = self._folder.parents[1] / f"die-{moment}-{self._given['number']}"
         if not wish.exists() or grave.exists():
             return False
@@ -70,11 +72,11 @@ def _best(epochs: tuple[Any, ...]) -> int:
     return int(max(epochs, key=lambda epoch: epoch.values["val_auc"]).epoch)
 
 
-@pytest.mark.parametrize("moment", ["setup", "reset", "step", "idle"])
-def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, ray_cluster: None, moment: str) -> None:
-    storage, layout = make_storage(tmp_path / "study", make_spec(trials=6, pruner="none"))
-    for number in (0, 1) if moment == "setup" else (2, 3):
-        (layout.root / f"die-{moment}-{number}").touch()
+def test_workers_that_die_cost_no_trial(tmp_path: Path, ray_cluster: None) -> None:
+    storage, layout = make_storage(tmp_path / "study", make_spec(trials=10, pruner="none"))
+    for first, moment in enumerate(MOMENTS):
+        for number in (2 * first, 2 * first + 1):
+            (layout.root / f"die-{moment}-{number}").touch()
     listener = Listener()
     with driver_lock(layout):
         controller = TrialController(storage, layout, listener)
@@ -82,8 +84,9 @@ def test_a_worker_that_dies_costs_no_trial(tmp_path: Path, ray_cluster: None, mo
         run_trials(controller, layout, Mortal, Slots(1, 0.0, 2), worker_retries=2)
         controller.raise_captured()
         controller.end_session()
-    assert list(layout.root.glob("died-*")), "nobody died"
+    deaths = {path.name.split("-")[1] for path in layout.root.glob("died-*")}
+    assert deaths == set(MOMENTS), "nobody died at some moment"
     records = check_whole(layout, listener)
     assert [(record.trial, record.state, record.error) for record in records] == [
-        (number, TrialState.COMPLETE, None) for number in range(6)
+        (number, TrialState.COMPLETE, None) for number in range(10)
     ]
