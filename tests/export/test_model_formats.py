@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -48,11 +49,31 @@ def export(tmp_path: Path, checkpoint: Path, images: np.ndarray | None = IMAGES,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("classes", [TWO, FIVE], ids=["two classes", "five classes"])
-@pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_every_format_gives_the_checkpoints_logits(tmp_path: Path, classes: tuple[str, ...], head: str) -> None:
-    checkpoint = real_checkpoint(tmp_path, classes=classes, head=head, head_width=16, head_dropout=0.5)
-    done = export(tmp_path, checkpoint)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, formats_checked_here: None) -> tuple[Path, ExportResult]:
+    """A folder with a bundle of every format, and what its export returned."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, export(folder, real_checkpoint(folder))
+
+
+@pytest.fixture(scope="module")
+def with_script(tmp_path_factory: pytest.TempPathFactory, formats_checked_here: None) -> Path:
+    """A bundle of an ONNX model and its script, beside the checkpoint."""
+    folder = tmp_path_factory.mktemp("script")
+    export(folder, real_checkpoint(folder), formats=("onnx",), threshold="recall=1.0")
+    return folder / "bundle"
+
+
+def test_every_format_gives_the_checkpoints_logits(whole: tuple[Path, ExportResult]) -> None:
+    check_every_format(*whole)
+
+
+def test_every_format_gives_the_logits_of_five_classes_behind_a_hidden_layer(tmp_path: Path) -> None:
+    checkpoint = real_checkpoint(tmp_path, classes=FIVE, head="mlp", head_width=16, head_dropout=0.5)
+    check_every_format(tmp_path, export(tmp_path, checkpoint))
+
+
+def check_every_format(folder: Path, done: ExportResult) -> None:
     assert [check.format for check in done.checks] == ["safetensors", "onnx", "pt2"]
     assert not done.failed
     for check in done.checks:
@@ -61,15 +82,15 @@ def test_every_format_gives_the_checkpoints_logits(tmp_path: Path, classes: tupl
         assert check.flipped == 0
         assert check.latency_1_ms
         assert check.latency_64_ms
-        assert check.bytes == (tmp_path / "bundle" / check.file).stat().st_size
-    names = {path.name for path in (tmp_path / "bundle").iterdir()}
+        assert check.bytes == (folder / "bundle" / check.file).stat().st_size
+    names = {path.name for path in (folder / "bundle").iterdir()}
     assert names == {
         "MODEL_CARD.md", "README.md", "SHA256SUMS", "config.json", "metrics.json", "model.onnx", "model.pt2",
         "model.safetensors", "predict.py", "reproduce.yaml",
     }  # fmt: skip
     here = [str(ROOT).encode(), b"site-packages", os.path.expanduser("~").encode() + b"/"]
     for name in names:
-        contents = (tmp_path / "bundle" / name).read_bytes()
+        contents = (folder / "bundle" / name).read_bytes()
         assert not any(place in contents for place in here), f"{name} tells where it was made"
 
 
@@ -143,12 +164,11 @@ def change_bias(folder: Path) -> None:
     [(truncate, "it cannot be loaded or run: .*must be an ONNX model"), (change_bias, "a logit differs by 0.01")],
 )
 def test_a_format_that_gives_something_else_is_deleted_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, fault: str
+    whole: tuple[Path, ExportResult], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any, fault: str
 ) -> None:
-    write = exporting.write_models
-
-    def write_wrong(model: Any, config: Any, folder: Path, *rest: Any) -> None:
-        write(model, config, folder, *rest)
+    def write_wrong(model: Any, config: Any, folder: Path, *_: Any) -> None:
+        for name in ("model.onnx", "model.pt2"):
+            shutil.copy(whole[0] / "bundle" / name, folder)
         damage(folder)
 
     monkeypatch.setattr(exporting, "write_models", write_wrong)
@@ -289,15 +309,13 @@ def test_options_are_checked() -> None:
         parse_formats("onnx,tflite")
 
 
-def test_the_threshold_and_the_temperature_are_those_of_validation(tmp_path: Path) -> None:
-    checkpoint = real_checkpoint(tmp_path)
-    export(tmp_path, checkpoint, formats=("onnx",), threshold="recall=1.0")
-    classifier = OnnxClassifier.open(tmp_path / "bundle")
+def test_the_threshold_and_the_temperature_are_those_of_validation(with_script: Path, tmp_path: Path) -> None:
+    classifier = OnnxClassifier.open(with_script)
     scores, labels = classifier.probabilities(IMAGES), np.arange(len(IMAGES)) % 2
     assert classifier.threshold is not None
     assert (classifier.decide(scores)[labels == 1] == 1).all()
     assert (scores > classifier.threshold).mean() < 1 or scores.min() == scores[labels == 1].min()
-    assert not np.allclose(scores, stored_scores(checkpoint), atol=1e-3)
+    assert not np.allclose(scores, stored_scores(with_script.parent / "epoch-0002"), atol=1e-3)
     with pytest.raises(UsageError, match="only two classes have a threshold"):
         export_checkpoint(
             real_checkpoint(tmp_path / "five", classes=FIVE), tmp_path / "b5", IMAGES, ORIGIN,
@@ -305,12 +323,11 @@ def test_the_threshold_and_the_temperature_are_those_of_validation(tmp_path: Pat
         )  # fmt: skip
 
 
-def test_the_script_runs_where_the_bundle_was_moved_to_and_needs_no_torch(tmp_path: Path) -> None:
+def test_the_script_runs_where_the_bundle_was_moved_to_and_needs_no_torch(with_script: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    export(tmp_path, real_checkpoint(tmp_path), formats=("onnx",))
-    (tmp_path / "elsewhere").mkdir()
-    moved = (tmp_path / "bundle").rename(tmp_path / "elsewhere" / "b")
+    moved = Path(shutil.copytree(with_script, tmp_path / "elsewhere" / "b"))
+    assert not any(bytes(with_script.parent) in file.read_bytes() for file in moved.iterdir()), "it knows its old place"
     for number, image in enumerate(IMAGES[:3]):
         Image.fromarray(image).resize((90, 60 + number)).save(tmp_path / f"{number}.png")
     pictures = [str(tmp_path / f"{number}.png") for number in range(3)]
