@@ -10,6 +10,7 @@ import shutil
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,6 +125,17 @@ def shared_cluster(ray_node: str) -> Iterator[None]:
         patch.setenv("RAY_ADDRESS", ray_node)
         patch.setattr(recorder, "ExporterProcess", in_a_thread)
         yield
+
+
+@pytest.fixture
+def weights_fetched_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let studies read initial weights in this process; `test_preparation` shows that they do so in a worker."""
+    import ray
+
+    from study.engine.weights import initial_weights
+
+    here = SimpleNamespace(remote=lambda wanted, located: ray.put(initial_weights.fetch_weights(wanted, located)))
+    monkeypatch.setattr(initial_weights, "fetch_task", here)
 
 
 @pytest.fixture(scope="module")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import fcntl
 import shutil
 import sqlite3
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import ROOT, study_json, study_stdout
+from commands import ONLY_WEIGHTS, study_json, study_stdout
+from earlier_results import OLD_PLACE, unpack
 
 pytestmark = pytest.mark.usefixtures("formats_checked_here")
 # Version 0.1.0 wrote four trials of a frozen backbone whose weights are mostly zeros; its driver was killed when two
 # trials were complete. It stored absolute paths, so that the folder must lie where it was made.
-ARCHIVE = ROOT / "tests" / "support" / "earlier_versions" / "results-0.1.0.tar.xz"
-HOME = Path("/tmp/study-0.1.0")
+HOME = OLD_PLACE.parent
 FINISHED = {0: 0.6851851851851852, 1: 0.6518518518518519}
 
 
@@ -25,9 +24,7 @@ def results() -> Iterator[Path]:
     with HOME.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another run of the tests on this machine unpacks to the same place
         shutil.rmtree(HOME, ignore_errors=True)
-        with tarfile.open(ARCHIVE) as archive:
-            archive.extractall(HOME.parent, filter="data")
-        yield HOME / "results"
+        yield unpack(HOME.parent)
         shutil.rmtree(HOME)
 
 
@@ -52,6 +49,6 @@ def test_it_is_resumed_and_exported(results: Path, tmp_path: Path, shared_cluste
     assert len(runs) == 5, "a trial that was resumed keeps its run"
     assert {status for _, status in runs} == {"FINISHED"}
 
-    done = study_stdout("export-best", "before", "--results", results, "--out", tmp_path / "bundle")
+    done = study_stdout("export-best", *ONLY_WEIGHTS, "before", "--results", results, "--out", tmp_path / "bundle")
     assert "largest difference 0\n" in done
     assert {path.name for path in (tmp_path / "bundle").iterdir()} >= {"model.safetensors", "config.json"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import ONLY_WEIGHTS, study, study_error, study_json, study_stdout
+from commands import ONLY_WEIGHTS, study_error, study_json, study_stdout
 
 from study.data.synthetic_faces import write_folder
 
@@ -85,11 +85,16 @@ def test_every_epoch_is_scored_where_the_shifted_set_is_the_objective(folder: Pa
 
 
 def test_another_study_goes_on_from_a_run(folder: Path) -> None:
-    run_id = json.loads(study("best", "three", "--results", folder / "results", "--json").stdout)["run_id"]
+    run_id = study_json("best", "three", "--results", folder / "results")["run_id"]
     again = ("--set", f"trial.init=run:{run_id}", "--name", "warm", "--trials", 1)
     study_stdout("run", folder / "three.yaml", *again, "--results", folder / "results")
     (record,) = shown(folder, "warm")["records"]
     assert record["config"]["init"] == f"run:{run_id}"
+
+
+@pytest.mark.usefixtures("weights_fetched_here")
+def test_weights_of_a_run_that_do_not_fit_are_refused(folder: Path) -> None:
+    run_id = study_json("best", "three", "--results", folder / "results")["run_id"]
     wrong = ("--set", f"trial.init=run:{run_id}", "--name", "wrong", "--trials", 1, "--set", "trial.depth=18")
     refused = study_error("run", folder / "three.yaml", *wrong, "--results", folder / "results")
     assert "layer `layer1.1.conv1.weight`" in refused

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
 from commands import ROOT, study_json, study_stdout
 
 from study.config_file import load_spec
 from study.data.synthetic_faces import write_folder
-from study.engine.weights import initial_weights
 
-pytestmark = pytest.mark.usefixtures("shared_cluster")
+pytestmark = pytest.mark.usefixtures("shared_cluster", "weights_fetched_here")
 RECIPES = sorted((ROOT / "search_spaces" / "recipes").glob("*.yaml"))
 SETTINGS = ("trial.max_epochs=1", "data.image_size_px=32", "resources.max_concurrent_trials=1")
 SMALL = tuple(word for setting in SETTINGS for word in ("--set", setting))
-
-
-@pytest.fixture(autouse=True)
-def weights_fetched_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look for ImageNet's weights in this process; `test_preparation` shows that a study does so in a worker."""
-    here = SimpleNamespace(remote=lambda wanted, located: ray.put(initial_weights.fetch_weights(wanted, located)))
-    monkeypatch.setattr(initial_weights, "fetch_task", here)
 
 
 def trials_of(results: Path) -> Any:

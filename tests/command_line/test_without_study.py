@@ -77,7 +77,7 @@ def test_run_of_a_bad_file_starts_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "results").exists()
 
 
-def test_run_on_a_folder_without_images_leaves_the_name_free(tmp_path: Path) -> None:
+def test_run_on_a_folder_without_images_leaves_the_name_free(tmp_path: Path, shared_cluster: None) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "tiny.yaml").write_text(TINY)
     sets = ("--set", "data.source=folder", "--set", f"data.path={tmp_path / 'images'}")
