@@ -25,6 +25,7 @@ from study.engine.ray.cluster import (
     plan_slots,
     require_accelerators,
 )
+from study.engine.ray.forked_workers import SWITCH
 from study.errors import EngineError
 from study.files import ensure_home
 
@@ -142,6 +143,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     monkeypatch.setattr(ray, "init", lambda **options: asked.append(options))
     monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(module, "available_cores", lambda: 3)
+    monkeypatch.setenv(SWITCH, "0")
     for name in ("RAY_ADDRESS", "RAY_TMPDIR", "TMPDIR"):
         monkeypatch.setenv(name, "")
     return asked

@@ -10,7 +10,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +21,7 @@ import ray
 from study.config.search_config import ResourceSpec
 from study.config.study_config import StudySpec
 from study.engine.driver_process import preserve_handlers, quit_on_signals
+from study.engine.ray.forked_workers import fork_server, launching_python
 from study.errors import EngineError
 from study.utils.cpus import available_cores
 
@@ -82,11 +83,12 @@ def cluster(address: str | None, meanwhile: Sequence[str] = ()) -> Iterator[None
         os.environ |= {WORKER_NICENESS: "0", TRIAL_NICENESS: USUAL_NICENESS}
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    with preserve_handlers():
+    with preserve_handlers(), ExitStack() as afterwards:
         # Never without an address, which would join whatever cluster somebody else started on this machine.
         with _importing(meanwhile):
             if (joined := address or os.environ.get("RAY_ADDRESS") or LOCAL) == LOCAL:
-                _start_here()
+                folder = _choose_folder()
+                _start_here(folder, afterwards.enter_context(fork_server(Path(folder) / "ray")))
             else:
                 _join(joined, "--address" if address else "RAY_ADDRESS in the environment")
         quit_on_signals()
@@ -128,13 +130,13 @@ def _importing(names: Sequence[str]) -> Iterator[None]:
         thread.join()
 
 
-def _start_here() -> None:
-    """Start a cluster on this machine.
+def _start_here(folder: str, python: str) -> None:
+    """Start a cluster on this machine, with its files in ``folder`` and its processes run by ``python``.
 
     Raises:
-        EngineError: there is no place for Ray's files, or it does not start.
+        EngineError: it does not start.
     """
-    os.environ["RAY_TMPDIR"] = folder = _choose_folder()
+    os.environ["RAY_TMPDIR"] = folder
     if not _has_token():
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     # Ray would look for a cluster there, and tell its own processes of it.
@@ -142,13 +144,14 @@ def _start_here() -> None:
     # Ray's processes inherit this: a terminal that is closed would end them before the driver has stopped in order.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
-        ray.init(
-            address=LOCAL,
-            num_cpus=available_cores(),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.WARNING,
-        )
+        with launching_python(python):
+            ray.init(
+                address=LOCAL,
+                num_cpus=available_cores(),
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         raise EngineError(
             f"cannot start Ray on this machine: {_one_line(error)}; its logs are in {folder}/ray/session_latest/logs, "
