@@ -40,11 +40,13 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[TrainingP
 
 
 @pytest.fixture(scope="module")
-def halted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The trial ``adam`` after two of three epochs."""
-    folder = tmp_path_factory.mktemp("halted")
-    interrupted(TRIALS["adam"], folder, 2)
-    return folder
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[TrainingProgress, Path]]:
+    """The trial ``adam`` of a small net: its folder after two of three epochs, and all of it uninterrupted."""
+    halted, whole = tmp_path_factory.mktemp("halted"), tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        use_small_net(patch)
+        interrupted(TRIALS["adam"], halted, 2)
+        return halted, (run(TRIALS["adam"], DATA, whole), whole)
 
 
 def interrupted(config: TrialConfig, folder: Path, after: int) -> None:
@@ -103,11 +105,16 @@ ACCIDENTS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("accident", ACCIDENTS.values(), ids=ACCIDENTS)
 def test_a_damaged_disk_costs_time_but_no_result(
-    tmp_path: Path, halted: Path, whole: dict[str, tuple[TrainingProgress, Path]], accident: Callable[[Path], object]
+    tmp_path: Path,
+    small: tuple[Path, tuple[TrainingProgress, Path]],
+    accident: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    halted, whole = small
     shutil.copytree(halted, tmp_path, dirs_exist_ok=True)
     accident(tmp_path)
-    assert_same(run(TRIALS["adam"], DATA, tmp_path), tmp_path, whole["adam"])
+    use_small_net(monkeypatch)
+    assert_same(run(TRIALS["adam"], DATA, tmp_path), tmp_path, whole)
     assert not list(tmp_path.glob(".*"))
 
 
