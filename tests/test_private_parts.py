@@ -14,7 +14,6 @@ import uvicorn
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.dbmodels.models import SqlExperiment
 from mlflow.utils import mlflow_tags as mlflow_names
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -27,7 +26,6 @@ MLFLOW = f"written for mlflow 3.17, this is mlflow {mlflow.__version__}"
 
 
 def test_tune_has_the_calls_for_its_developers() -> None:
-    assert callable(getattr(TuneController, "get_live_trials", None)), f"TuneController.get_live_trials; {RAY}"
     for method in ("should_recover", "get_error"):
         assert callable(getattr(Trial, method, None)), f"Trial.{method}; {RAY}"
 

@@ -71,11 +71,17 @@ class PrunerScheduler(FIFOScheduler):
     def __init__(self, controller: TrialController) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._controller = controller
+        self._unfinished: dict[str, Trial] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """Remember the trial, which is new or comes back."""
+        self._unfinished[trial.trial_id] = trial
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """Return the trial that waits longest; Tune's own method looks through all past trials at every step."""
-        # get_live_trials is a developer API of Tune: FIFOScheduler has no public way to see only unfinished trials.
-        waiting = (trial for trial in tune_controller.get_live_trials() if trial.status == Trial.PENDING)
+        """Return the waiting trial of the lowest number; Tune's own method looks through all past trials every time."""
+        ended = (Trial.TERMINATED, Trial.ERROR)
+        self._unfinished = {key: trial for key, trial in self._unfinished.items() if trial.status not in ended}
+        waiting = (trial for trial in self._unfinished.values() if trial.status == Trial.PENDING)
         return min(waiting, key=lambda trial: trial.config["number"], default=None)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
