@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Generator, Mapping
 from contextlib import suppress
@@ -107,8 +108,9 @@ class TrialTrainable(tune.Trainable):
             self._directory = None
 
     def _advance(self) -> TrialResult:
-        # A cluster that was joined did not import it beforehand; as the collector rests meanwhile, it saves a second.
-        import study.engine.ray.preload  # noqa: F401
+        if "torch" not in sys.modules:
+            # A cluster that was joined did not import it beforehand; as the collector rests meanwhile, it saves a second.
+            import study.engine.ray.preload  # noqa: F401
         from study.training.checkpoint import best_folder
 
         if self._directory is None or self._epochs is None:
