@@ -44,6 +44,8 @@ KINDS = {
     "ray::DashboardAgent": "Ray: dashboard agent",
     "runtime_env/agent": "Ray: runtime env agent",
     "ray::RuntimeEnvAgent": "Ray: runtime env agent",
+    "fork_server": "fork server",
+    "worker_launcher.py": "launchers of workers",
     "default_worker.py": "workers",
     "ray::": "workers",
     "exporter_process": "exporter",
@@ -146,7 +148,7 @@ def sum_up(samples: Samples, by_process: dict[int, Any], started: float) -> dict
                 if cpu >= 0.005 or wall >= 0.05
             }
             for kind, own in phases.items()
-            if kind == "driver" or kind == "workers" or kind == "exporter"
+            if kind in ("driver", "workers", "fork server", "exporter")
         },
         "first_from_to_s": {
             kind: {name: [round(at_s, 2) for at_s in once] for name, once in sorted(began.items(), key=itemgetter(1))}

@@ -109,7 +109,7 @@ class TrialTrainable(tune.Trainable):
 
     def _advance(self) -> TrialResult:
         if "torch" not in sys.modules:
-            # A cluster that was joined did not import it beforehand; as the collector rests meanwhile, it saves a second.
+            # A joined cluster did not import it beforehand; as the collector rests meanwhile, this saves a second.
             import study.engine.ray.preload  # noqa: F401
         from study.training.checkpoint import best_folder
 

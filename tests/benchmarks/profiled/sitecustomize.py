@@ -125,6 +125,12 @@ def dump():
     os.replace(part, f"{FOLDER}/{os.getpid()}.json")
 
 
+def forget():
+    """Begin anew, in a process that was forked."""
+    for known in (totals, first_s, first_end_s):
+        known.clear()
+
+
 def timed(function, name, within):
     """Return a function as a phase of its own."""
 
@@ -204,4 +210,4 @@ FOLDER = os.environ.get("PROFILE_FOLDER")
 if FOLDER:
     sys.meta_path.insert(0, Finder())
     atexit.register(dump)
-    os.register_at_fork(before=dump, after_in_child=totals.clear)
+    os.register_at_fork(before=dump, after_in_child=forget)
