@@ -108,19 +108,23 @@ def ray_node(own_cache: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def shared_cluster(ray_node: str) -> Iterator[None]:
+def shared_cluster(ray_node: str, empty_database: Path) -> Iterator[None]:
     """Let the studies that a module runs in this process join a cluster that is there, and send to MLflow from here.
 
-    Else each starts a cluster and a process that imports MLflow; studies in processes of their own do still.
+    Else each starts a cluster and a process that imports MLflow, which makes the tables of its database in half a
+    second; studies in processes of their own do still.
     """
     import mlflow  # noqa: F401  # before a study redirects the output: log handlers keep the stream they find
 
-    from study.paths import StudyLayout
+    from study.paths import Layout, StudyLayout
     from tracking.exporter import recorder
     from tracking.exporter.outbox_sender import ExporterThread, OutboxReader
-    from tracking.tracking_uri import mask_uri
+    from tracking.tracking_uri import mask_uri, own_tracking_uri
 
     def in_a_thread(study: StudyLayout, tracking_uri: str, *, known_away: bool) -> ExporterThread:
+        results = Layout(study.results)
+        if tracking_uri == own_tracking_uri(results) and not results.mlflow_db.exists():
+            shutil.copy(empty_database, results.mlflow_db)
         return ExporterThread(OutboxReader(study, tracking_uri), mask_uri(tracking_uri), known_away=known_away)
 
     with pytest.MonkeyPatch.context() as patch:
