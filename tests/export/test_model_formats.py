@@ -226,10 +226,11 @@ def test_an_interrupted_export_leaves_the_bundle_there_was(tmp_path: Path, monke
 
 
 _KILLED = """
-import sys
+import sys, time
 from pathlib import Path
 from model_kit import IMAGES, real_checkpoint
-from study.export import ExportOptions, Provenance, export_checkpoint
+from study.export import ExportOptions, Provenance, checkpoint_export, export_checkpoint
+checkpoint_export.check_formats = lambda *_: time.sleep(600)
 folder, origin = Path(sys.argv[1]), Provenance("m", "i", 0, None, "val_auc", 1)
 export_checkpoint(real_checkpoint(folder), folder / "bundle", IMAGES, origin, options=ExportOptions(formats=()))
 """

@@ -245,7 +245,8 @@ def test_connections_far_over_the_limit_are_closed_at_once() -> None:
 
 def test_a_client_that_dribbles_is_not_waited_for() -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
-    with served(Brightness(), HURRIED) as running, slow_clients(running.port, 1, head) as (client,):
+    limits = Limits(answer_s=0.5, head_s=3, drain_s=3)
+    with served(Brightness(), limits) as running, slow_clients(running.port, 1, head) as (client,):
         stopped = threading.Event()
 
         def dribble() -> None:
