@@ -69,7 +69,8 @@ class Server:
 
 @contextmanager
 def serving(folder: Path, code: str = SERVER) -> Iterator[Server]:
-    address = folder / "socket"
+    address = folder / "of the server" / "socket"
+    address.parent.mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(address))
         listener.listen()
@@ -178,6 +179,7 @@ def test_a_server_ends_with_its_driver_and_workers_start_without_it(tmp_path: Pa
             os.kill(pid, signal.SIGKILL)  # Ray's own part ends a worker then, which this one has not
         worker.communicate(timeout=LIMIT_S)
         wait_until(lambda: not is_running(pid))
+        assert server.address.parent.exists() == (end == "it is killed")
         alone = server.launch("import os; print(os.getppid())")
         assert int(alone.communicate(timeout=LIMIT_S)[0]) == os.getpid()
 

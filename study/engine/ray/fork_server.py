@@ -24,6 +24,8 @@ from typing import Any, NoReturn
 from study.engine.ray.worker_launcher import FORKED, GREETING, LENGTH_BYTES, REFUSED
 
 MODULES = ("torch", "torchvision", "pandas", "scipy", "study.training.trainer")
+PYTHON = "python"
+"""File beside the socket: what Ray starts in place of Python."""
 REQUEST_TIMEOUT_S = 10.0
 CREDENTIALS = struct.Struct("3i")
 SIGNAL_CODES = 128
@@ -200,7 +202,16 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
     finally:
+        _remove_folder(Path(listener.getsockname()))
         os._exit(0)
+
+
+def _remove_folder(address: Path) -> None:
+    """Remove the socket and the folder made for it, which a driver that was killed has left."""
+    with suppress(OSError):
+        for path in (address, address.with_name(PYTHON)):
+            path.unlink(missing_ok=True)
+        address.parent.rmdir()
 
 
 if __name__ == "__main__":

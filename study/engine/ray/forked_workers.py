@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from study.engine.ray.fork_server import PYTHON
+
 SWITCH = "STUDY_FORKED_WORKERS"
 """Environment variable; 0 lets each worker import for itself."""
 WORKER_SCRIPT = "default_worker.py"
@@ -78,7 +80,7 @@ def _start(address: Path) -> subprocess.Popen[bytes]:
 def _write_python(private: Path) -> Path | None:
     """Write the Python that has workers forked; None where the system runs no file of that folder."""
     usual, launcher = shlex.quote(sys.executable), shlex.quote(str(Path(__file__).with_name("worker_launcher.py")))
-    python = private / "python"
+    python = private / PYTHON
     python.write_text(
         f"""#!/bin/sh
 case $1 in
