@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,13 +53,14 @@ def of_lucky(record: TrialRecord) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
     """Three studies.
 
     rep has three seeds per configuration, ext has them since it was extended, many has single trials, one of them
     failed.
     """
     folder = tmp_path_factory.mktemp("places")
+    shutil.copy(empty_database, folder / "mlflow.db")
     whole = {"design": DesignSpec(kind="grid"), "search": NO_PRUNER}
     studies = [
         TwoPlaces(folder, "rep", of_point, space=GRID, replicates=ReplicatesSpec(count=3), **whole),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import pytest
 from commands import study, study_json
 from engine_fakes import Listener, drive
 from played_study import play_study
@@ -16,6 +18,11 @@ from study.storage.lock import driver_lock
 from tracking.client.client import TrackingClient
 from tracking.outbox.outbox import Outbox, read_lines
 from tracking.tracking_uri import default_tracking_uri
+
+
+@pytest.fixture(autouse=True)
+def database(tmp_path: Path, empty_database: Path) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
 
 
 def ends(layout: StudyLayout) -> list[StudyEnded]:
