@@ -83,6 +83,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STUDY_CACHE", str(shared / "cache"))
         patch.setenv("XDG_CONFIG_HOME", str(shared / "config"))
+        # Most of these studies need one worker, for which a fork server does not pay; some tests ask for it.
+        patch.setenv("STUDY_FORKED_WORKERS", "0")
         patch.setenv("RAY_worker_niceness", "0")  # else trials wait for the tests of the other worker
         for name in ("STUDY_RESULTS", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
             patch.delenv(name, raising=False)

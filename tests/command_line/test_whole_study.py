@@ -28,7 +28,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run one tiny study as a user does; the tests below only look at it."""
     folder = tmp_path_factory.mktemp("whole")
     (folder / "tiny.yaml").write_text(TINY)
-    ran = study_process("run", folder / "tiny.yaml", "--results", folder / "results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("STUDY_FORKED_WORKERS")
+        ran = study_process("run", folder / "tiny.yaml", "--results", folder / "results")
     assert ran.returncode == 0, ran.stderr
     (folder / "screen.txt").write_text(ran.stdout)
     return folder / "results"

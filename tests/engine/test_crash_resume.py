@@ -83,6 +83,7 @@ def test_a_study_survives_three_kills_and_a_ctrl_c(
     undisturbed = Ended.read(tmp_path / "calm", "crash").records
     monkeypatch.delenv("RAY_ADDRESS")  # each driver starts a cluster of its own, and takes it with it
     monkeypatch.setenv("RAY_preload_python_modules", "")  # of its two workers one is used
+    monkeypatch.delenv("STUDY_FORKED_WORKERS")  # no server and no worker of it may be left when a driver is killed
 
     layout, tally, drivers = Layout(tmp_path).study("crash"), Tally(), []
     for blow in BLOWS:

@@ -233,6 +233,7 @@ os._exit(0)
 
 
 def test_another_script_runs_as_usual_with_that_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(SWITCH, raising=False)
     monkeypatch.setattr(module, "_start", lambda address: subprocess.Popen(["cat"], stdin=subprocess.PIPE))
     (tmp_path / "a b's.py").write_text("import sys; print(sys.argv[1:], sys.executable)")
     with fork_server(tmp_path) as python:
@@ -249,6 +250,7 @@ def test_workers_start_as_usual_where_none_can_be_forked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     monkeypatch.setattr(module, "_start", lambda address: subprocess.Popen(["cat"], stdin=subprocess.PIPE))
+    monkeypatch.delenv(SWITCH, raising=False)
     folder = tmp_path
     if why == "switched off":
         monkeypatch.setenv(SWITCH, "0")
