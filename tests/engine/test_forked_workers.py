@@ -224,7 +224,7 @@ def test_a_worker_starts_by_itself_if_no_process_can_be_forked(tmp_path: Path, m
 
 
 def test_nothing_of_ray_is_imported_before_a_fork() -> None:
-    """Ray's C++ part reads the environment as it is imported, and torch's threads would not survive a fork."""
+    """Ray's C++ part reads the environment as it is imported, and CUDA does not survive a fork."""
     code = f"""
 import importlib, os, sys
 for name in {MODULES!r}:

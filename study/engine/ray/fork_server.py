@@ -1,7 +1,7 @@
 """The fork server: a process that has imported torch, and forks into a Ray worker whenever a launcher asks for one.
 
 It imports nothing of Ray, whose C++ part keeps what it read from the environment, and it never runs torch, so that it
-has no threads of its own and no GPU.
+holds no GPU; its only threads are those that OpenBLAS and jemalloc start at import, and both expect to be forked.
 """
 
 from __future__ import annotations
