@@ -11,7 +11,7 @@ from cli.commands import photos
 from cli.options import ClassNames, Json, folder_argument, folder_option, read_class_names
 from cli.output import print_json, short_path
 from cli.views.tables import make_table, print_table
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 if TYPE_CHECKING:
     from study.data.check import DuplicateCounts, FolderCheck
@@ -97,8 +97,7 @@ def _print_report(report: FolderCheck) -> None:
     if report.total:
         _print_likeness(report)
     if report.sheets:
-        more = f" and {len(report.sheets) - SHOWN_SHEETS} more" if len(report.sheets) > SHOWN_SHEETS else ""
-        typer.echo(f"look at {', '.join(map(short_path, report.sheets[:SHOWN_SHEETS]))}{more}")
+        typer.echo(f"look at {first_of([short_path(sheet) for sheet in report.sheets], SHOWN_SHEETS)}")
 
 
 def _regular_expression(pattern: str | None) -> str | None:

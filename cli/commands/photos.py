@@ -10,7 +10,7 @@ import typer
 
 from cli.options import Json, folder_argument, folder_option
 from cli.output import print_json, short_path
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 if TYPE_CHECKING:
     from study.data.synthetic_faces.vocabulary import MaskKind, MaskMode
@@ -167,8 +167,7 @@ def _print_rest(summary: CropSummary | MaskSummary) -> None:
     _print_names("unreadable", summary.unreadable)
     typer.echo(f"not read     {unread(summary.ignored) or '0'}")
     if sheets := list(map(str, summary.contact_sheets)):
-        more = f" and {len(sheets) - SHOWN_SHEETS} more" if len(sheets) > SHOWN_SHEETS else ""
-        typer.echo(f"look at      {', '.join(map(short_path, sheets[:SHOWN_SHEETS]))}{more}")
+        typer.echo(f"look at      {first_of([short_path(sheet) for sheet in sheets], SHOWN_SHEETS)}")
 
 
 def _print_names(label: str, names: Sequence[str], what: str = "") -> None:

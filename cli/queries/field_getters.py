@@ -13,6 +13,7 @@ from study.errors import UsageError
 from study.metric_catalog import METRICS, TEST_PREFIX, VAL_PREFIX, metric_named
 from study.records import TrialRecord
 from study.utils.suggestions import did_you_mean
+from study.utils.text import first_of
 
 Seeds: TypeAlias = Mapping[str, tuple[int, ...]]
 """The seeds of each study's replicates, as its study file numbers them."""
@@ -109,7 +110,7 @@ def require_metric(metric: str, records: Iterable[TrialRecord]) -> None:
     names = sorted(known_names(ended).metrics)
     usable = [name for name in names if (known := metric_named(name)) is not None and known.mode is not None]
     meant = did_you_mean(metric, usable, otherwise=".")
-    raise UsageError(f"--metric: no trial reports `{metric}`{meant} There are: {_few(usable) or 'none'}")
+    raise UsageError(f"--metric: no trial reports `{metric}`{meant} There are: {first_of(usable, _LISTED) or 'none'}")
 
 
 def mode_of(metric: str, objectives: Sequence[Objective]) -> Mode:
@@ -175,8 +176,4 @@ def _has(known: KnownNames, name: str) -> bool:
 def _listed(known: KnownNames) -> str:
     plain = sorted(name for name in known.metrics if "." not in name)
     families = sorted({name.rpartition(".")[0] + ".*" for name in known.metrics if "." in name})
-    return _few([*plain, *families, *sorted(known.params), *known.fields])
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return first_of([*plain, *families, *sorted(known.params), *known.fields], _LISTED)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from study.errors import DataError
+from study.utils.text import first_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -196,8 +197,7 @@ def _read_table(path: Path) -> tuple[pd.DataFrame, list[str]]:
 def _lines(wrong: pd.Series[bool]) -> str:
     """Return the lines of a file at which something is wrong; the heading is line 1."""
     lines = [str(at + 2) for at in wrong.to_numpy().nonzero()[0]]
-    more = f" and {len(lines) - _MANY} more" if len(lines) > _MANY else ""
-    return ("lines " if len(lines) > 1 else "line ") + ", ".join(lines[:_MANY]) + more
+    return ("lines " if len(lines) > 1 else "line ") + first_of(lines, _MANY)
 
 
 def _require_whole(table: pd.DataFrame, place: NDArray[np.int64], runs: int, images: int) -> None:

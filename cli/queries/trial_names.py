@@ -10,6 +10,7 @@ from cli.queries.study_handle import open_study, resolve_name
 from study.errors import StudyStorageError, UsageError
 from study.paths import Layout
 from study.utils.suggestions import did_you_mean
+from study.utils.text import first_of
 
 if TYPE_CHECKING:
     from cli.queries.study_handle import StudyInFolder
@@ -80,13 +81,10 @@ def _find_run(results: Path, text: str) -> tuple[str, int]:
     if len(matching) == 1:
         return trials[matching[0]]
     shown = matching or list(trials)
-    listed = ", ".join(f"{run_id} ({'/'.join(map(str, trials[run_id]))})" for run_id in shown[:_SHOWN_RUNS])
-    more = f" and {len(shown) - _SHOWN_RUNS} more" if len(shown) > _SHOWN_RUNS else ""
+    listed = first_of([f"{run_id} ({'/'.join(map(str, trials[run_id]))})" for run_id in shown], _SHOWN_RUNS)
     if matching:
-        raise UsageError(
-            f"a run must be named so that only one is meant, but several begin with `{text}`: {listed}{more}"
-        )
+        raise UsageError(f"a run must be named so that only one is meant, but several begin with `{text}`: {listed}")
     raise StudyStorageError(
-        f"no MLflow run `{text}` in {results}{did_you_mean(text, shown)}; there are: {listed or 'none'}{more}; "
+        f"no MLflow run `{text}` in {results}{did_you_mean(text, shown)}; there are: {listed or 'none'}; "
         "STUDY/TRIAL such as ablation/3 names a trial too"
     )

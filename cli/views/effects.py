@@ -10,7 +10,7 @@ from cli.output import number
 from cli.queries.effects import EffectTable, StudyEffects, StudyImportance
 from cli.views.tables import Column, TableModel
 from study.config.hyperparameters import Scalar
-from study.utils.text import show_bare
+from study.utils.text import first_of, show_bare
 
 if TYPE_CHECKING:
     from study.analysis.effects import Effect
@@ -56,17 +56,16 @@ def effects_words(effects: StudyEffects) -> str:
     """Return which effects on validation are certain, in one sentence."""
     table = effects.tables[0]
     sure = [row for row in table.effects if table.is_certain(row)]
-    named = ", ".join(f"{_factor(row)} {_levels(row.term.levels)} {row.contrast.value:+.2g}" for row in sure[:5])
-    more = f" and {len(sure) - 5} more" if len(sure) > 5 else ""
+    named = first_of([f"{_factor(row)} {_levels(row.term.levels)} {row.contrast.value:+.2g}" for row in sure], 5)
     are = "is" if len(sure) == 1 else "are"
     count = f"{len(sure)} of {len(table.effects)}"
     so_far = "so far: " if effects.is_interim else ""
     if table.about == "checkpoints":
         once = "each ran once" if effects.seeds == 1 else "the seeds of each point gave the same"
-        between = f"between these checkpoints {count} differences {are} certain" + (f": {named}{more}" if sure else "")
+        between = f"between these checkpoints {count} differences {are} certain" + (f": {named}" if sure else "")
         return f"{so_far}unknown, {once}, so that no claim about a factor is possible; {between}"
     undecided = f"undecided: none of {len(table.effects)} is certain"
-    return so_far + (f"{count} {are} certain: {named}{more}" if sure else undecided)
+    return so_far + (f"{count} {are} certain: {named}" if sure else undecided)
 
 
 def effects_notes(effects: StudyEffects) -> list[str]:

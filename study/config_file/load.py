@@ -27,7 +27,7 @@ from study.config_file.yaml_document import (
 )
 from study.errors import Fault, SpecError
 from study.utils.suggestions import nearest_name
-from study.utils.text import printable, shorten, show
+from study.utils.text import first_of, printable, shorten, show
 
 _MOST_BYTES = 1_000_000
 _MOST_NAMED = 10
@@ -224,5 +224,4 @@ def _neighbours(path: Path) -> str:
         return f"{path.parent} has no study file (*.yaml)"
     near = nearest_name(path.name, names)
     meant = f"did you mean {path.parent / near}? " if near else ""
-    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
-    return f"{meant}{path.parent} has {', '.join(names[:_MOST_NAMED])}{more}"
+    return f"{meant}{path.parent} has {first_of(names, _MOST_NAMED)}"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from study.data.image_files import count_unsorted, find_images, holds_pictures, subfolders
 from study.errors import DataError
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 LAYOUTS = "it needs DIR/{train,val,test}/<class>/* (val or test may be missing) or DIR/<class>/*"
 SHIFTED_FOLDER = "shifted"
@@ -213,5 +213,4 @@ def _say_classes(named: Collection[str]) -> str:
 
 
 def _listed(folders: Sequence[Path], between: str = ", ") -> str:
-    more = f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-    return between.join(printable(folder.name) for folder in folders[:SHOWN]) + more
+    return first_of([printable(folder.name) for folder in folders], SHOWN, between)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from study.config.study_config import stable_seed
 from study.data.dataset import SPLITS
 from study.errors import DataError
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 EXAMPLES = 3
 GROUP_BY = "data.group_by"
@@ -90,10 +90,9 @@ def require_unshared_groups(names: Mapping[str, Sequence[str]], pattern: str) ->
         f"{printable(key)} ({', '.join(sorted(names))})" for key, names in sorted(splits.items()) if len(names) > 1
     ]
     if shared:
-        more = f" and {len(shared) - EXAMPLES} more" if len(shared) > EXAMPLES else ""
         raise DataError(
             f"no group of data.group_by may be in two splits, but {len(shared)} are: "
-            f"{', '.join(shared[:EXAMPLES])}{more}; move each into one split, or remove the split folders to have "
+            f"{first_of(shared, EXAMPLES)}; move each into one split, or remove the split folders to have "
             "them dealt out"
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from study.data.image_files import ImageFile, find_images, holds_pictures, subfolders, text_of, unread
 from study.errors import DataError
 from study.metric_catalog import metric_slug
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 _SHOWN = 10
 
@@ -110,5 +110,4 @@ def _no_class(place: Path, folders: Sequence[str], classes: Sequence[str]) -> st
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(map(printable, names[:_SHOWN])) or "none") + more
+    return first_of([printable(name) for name in names], _SHOWN) or "none"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 
 @dataclass(frozen=True)
@@ -120,5 +120,5 @@ def between(low: float, high: float, digits: int = 4) -> str:
 def listed(names: Sequence[str], most: int = 6) -> str:
     """Write names as a part of a sentence, the last ones counted where there are many."""
     if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
+        return first_of(names, most)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}" if names else "none"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from study.files import read_inside, write_text_atomic
 from study.paths import StudyLayout
 from study.storage.study_attributes import StudyAttributes
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 if TYPE_CHECKING:
     from study.data.dataset import DataBundle
@@ -54,8 +54,7 @@ def _changes(layout: StudyLayout, data: DataBundle) -> str:
         for kind, keys in kinds.items()
         for name, picture in sorted(keys)
     ]
-    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
-    return f" ({', '.join(listed[:_LISTED])}{more})" if listed else ""
+    return f" ({first_of(listed, _LISTED)})" if listed else ""
 
 
 def _digests(data: DataBundle) -> Mapping[str, Mapping[str, str]]:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
@@ -25,6 +26,12 @@ def shorten(text: str, most: int = 60) -> str:
     """Return text that prints, cut where it is longer."""
     shown = printable(text[: most + 1])
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+
+
+def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return the first of some names as a part of a sentence, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def show(value: object) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from study.errors import TrackingError
 from study.records import EpochMetrics, StudySummary, TrialRecord
+from study.utils.text import first_of
 from tracking.client.client import Experiment, Run
 from tracking.client.errors import LostError
 from tracking.content.encoding import plain_name, safe_name
@@ -123,5 +124,4 @@ def _with_epochs(reader: Reader, record: TrialRecord, run: Run, metrics: Sequenc
 
 def _names(experiments: list[Experiment]) -> str:
     names = [experiment.name for experiment in experiments if experiment.id != "0"]
-    more = f" and {len(names) - _LISTED_NAMES} more" if len(names) > _LISTED_NAMES else ""
-    return ", ".join(names[:_LISTED_NAMES]) + more if names else "none"
+    return first_of(names, _LISTED_NAMES) or "none"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from study.errors import DataError
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -250,5 +250,4 @@ def _face_notes(taken_whole: dict[str, str], several: Sequence[str], pictures: i
 
 
 def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(map(printable, names[:_SHOWN])) + more
+    return first_of([printable(name) for name in names], _SHOWN)

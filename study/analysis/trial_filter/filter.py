@@ -22,6 +22,7 @@ from study.analysis.trial_filter.expression import (
 from study.analysis.trial_filter.fields import KnownNames
 from study.analysis.trial_filter.parser import filter_error, parse
 from study.utils.suggestions import did_you_mean
+from study.utils.text import first_of
 
 Kinds = Mapping[str, list[str]]
 """The types among some values, with up to three values of each as text."""
@@ -85,9 +86,8 @@ class TrialFilter:
 
 def _unknown_name(name: str, known: KnownNames) -> str:
     names = known.listed()
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     meant = did_you_mean(name, known.all(), otherwise=".")
-    return f"no trial has `{name}`{meant} There are: {', '.join(names[:_LISTED])}{more}"
+    return f"no trial has `{name}`{meant} There are: {first_of(names, _LISTED)}"
 
 
 def _kinds_of(values: Iterable[Value]) -> Kinds:

@@ -11,7 +11,7 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from study.errors import WeightsError
 from study.training.models.architectures import HEAD
-from study.utils.text import printable
+from study.utils.text import first_of, printable
 
 Weights = Mapping[str, torch.Tensor]
 WARM_STARTS = ("checkpoint:", "run:")
@@ -108,8 +108,7 @@ def validate_weights(model: nn.Module, init: str, weights: Weights) -> None:
     is_warm_start = init.startswith(WARM_STARTS)
     extra = [printable(name) for name in weights if name not in own and _is_compared(name)] if is_warm_start else []
     if extra:
-        more = f" and {len(extra) - SHOWN_LAYERS} more" if len(extra) > SHOWN_LAYERS else ""
-        shown = ", ".join(extra[:SHOWN_LAYERS]) + more
+        shown = first_of(extra, SHOWN_LAYERS)
         faults.append(f"the weights hold {len(extra)} layer{'s' * (len(extra) > 1)} that the model lacks: {shown}")
     if faults:
         way_out = (
