@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from study.metric_catalog import CALIBRATION_BINS
+
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
-CALIBRATION_BINS = 15
 MAX_POINTS = 500
 INVISIBLE = 5e-4  # of the axis: a quarter of a pixel of a 500 px plot
 _LEAST_SCORE = 1e-300

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Sequence
 from html import escape
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from study.figures.plotly_panel import PACKED_ID, Panel, packed_plotly
 
@@ -81,6 +87,15 @@ def _section(panel: Panel) -> str:
         f"<section{style}><h2>{escape(panel.title)}</h2>"
         f'<p class="note">{escape(panel.note)}</p><div id="plot-{panel.key}" style="height:{height}px"></div></section>'
     )
+
+
+def jpeg_url(pixels: NDArray[np.uint8], side_px: int, quality: int, *, subsampling: int = 0) -> str:
+    """Return an image [S, S, 3] as the data URL of a JPEG of at most ``side_px``; ``subsampling`` is Pillow's."""
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture.thumbnail((side_px, side_px))
+    with BytesIO() as file:
+        picture.save(file, "JPEG", quality=quality, subsampling=subsampling)
+        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def inert(values: object) -> str:

@@ -15,7 +15,7 @@ from study.figures.html import document
 from study.figures.plotly_panel import BLUE, GREEN, GREY, PURPLE, VERMILLION, Json, Panel, axis, label, layout, line
 from study.metric_catalog import METRICS
 from study.records import TrialRecord, TrialState
-from study.utils.text import printable
+from study.utils.text import html_text
 
 # name: (y axis, colour, dash); training is dashed, validation solid
 _SERIES = {
@@ -135,7 +135,7 @@ def study_page(study: str, objective: Objective, trials: Sequence[TrialCurves]) 
     """
     ranked = sorted(trials, key=lambda trial: _sort_key(trial, objective))
     drawn = [trial for trial in ranked if len(trial.epochs)][:MAX_TRIALS]
-    title = f"{escape(printable(study))}: learning curves"
+    title = f"{html_text(study)}: learning curves"
     count = f"{len(drawn)} trials" if len(drawn) == len(trials) else f"{len(drawn)} of {len(trials)} trials"
     best = {"max": "highest", "min": "lowest"}[objective.mode]
     note = f"{count}. In colour those with the {best} {escape(objective.metric)}; a click in the legend hides a line."

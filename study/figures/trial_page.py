@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from study.figures.curves import Floats, Labels, class_scores, most_wrong
 from study.figures.evaluation_figures import calibration_figure, confusion_figure, precision_recall_figure, roc_figure
-from study.figures.html import document
+from study.figures.html import document, jpeg_url
 from study.figures.plotly_panel import Panel
 from study.figures.study_page import learning_curves
 from study.metric_catalog import METRICS
 from study.records import TrialRecord
-from study.utils.text import printable
+from study.utils.text import html_text, printable
 
 MOST_WRONG = 25
 _MAX_SIDE_PX = 160
@@ -56,23 +53,14 @@ def most_wrong_section(
 
 
 def _cell(image: NDArray[np.uint8], name: str, true: str, score: float, right: bool) -> str:
-    hidden = escape(name)
+    hidden, url = escape(name), jpeg_url(image, _MAX_SIDE_PX, _JPEG_QUALITY)
     # The end of a path is the more telling part; the tooltip has all of it.
     short = escape(name.rpartition("/")[2])
     return (
-        f'<figure class="{"right" if right else "wrong"}"><img alt="{hidden}" title="{hidden}" src="{_inline(image)}">'
+        f'<figure class="{"right" if right else "wrong"}"><img alt="{hidden}" title="{hidden}" src="{url}">'
         f'<figcaption><span class="name" title="{hidden}">{short}</span>'
         f"true: {escape(true)}<br><b>{score:.4f}</b></figcaption></figure>"
     )
-
-
-def _inline(image: NDArray[np.uint8]) -> str:
-    """Return an image [S, S, 3] as a data URL."""
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((_MAX_SIDE_PX, _MAX_SIDE_PX))
-    with BytesIO() as file:
-        picture.save(file, "JPEG", quality=_JPEG_QUALITY, subsampling=0)
-        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 _ROUNDING = 1e-6  # a softmax of float32 may exceed 1 by as much
@@ -105,7 +93,7 @@ def trial_page(
     _check(both, labels, classes, images, names)
     panels = trial_panels(record, both, labels, classes)
     worst = most_wrong_section(both, labels, classes, images, names)
-    title = f"{escape(printable(record.study))}, trial {record.trial}"
+    title = f"{html_text(record.study)}, trial {record.trial}"
     return document(title, _header(record, title), panels, worst)
 
 
@@ -156,7 +144,7 @@ def _duration(record: TrialRecord) -> str:
 def _facts(style: str, facts: dict[str, str]) -> str:
     pairs = (
         f'<div><dt title="{escape(METRICS[name].text) if name in METRICS else ""}">{escape(name)}</dt>'
-        f"<dd>{escape(printable(value))}</dd></div>"
+        f"<dd>{html_text(value)}</dd></div>"
         for name, value in facts.items()
     )
     return f'<dl class="{style}">{"".join(pairs)}</dl>'

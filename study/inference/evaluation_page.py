@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
-from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from study.figures.curves import most_wrong
 from study.figures.evaluation_figures import calibration_figure, confusion_figure, roc_figure
-from study.figures.html import document
+from study.figures.html import document, jpeg_url
 from study.inference.evaluation import Estimate, Ints, PairedDifference, Scored, verdict
-from study.utils.text import printable
+from study.utils.text import html_text, printable
 
 MOST_WRONG = 24
 _SIDE_PX = 160
@@ -100,7 +96,7 @@ def evaluation_page(evaluation: Evaluation, load: Load) -> str:
     title = f"{evaluation.bundle} on {evaluation.folder}{', ' if evaluation.way else ''}{evaluation.way}"
     below = [_others(evaluation, classes), _rival_table(evaluation), _rival_pictures(evaluation, load),
              _worst(evaluation, load)]  # fmt: skip
-    return document(_text(title), _STYLE + _header(evaluation, title), panels, "".join(below))
+    return document(html_text(title), _STYLE + _header(evaluation, title), panels, "".join(below))
 
 
 def _header(evaluation: Evaluation, title: str) -> str:
@@ -108,24 +104,25 @@ def _header(evaluation: Evaluation, title: str) -> str:
     rule = "the likeliest class" if evaluation.threshold is None else (
         f"{scored.classes[1]} where its probability is above {evaluation.threshold:.4g}"
     )  # fmt: skip
-    notes = "".join(f'<p class="note">{_text(note)}</p>' for note in evaluation.notes)
+    notes = "".join(f'<p class="note">{html_text(note)}</p>' for note in evaluation.notes)
     ways = "those of fractions by Clopper and Pearson, the others by how the pictures vary"
     if evaluation.groups is not None:
         ways = f"by how {evaluation.groups} groups of pictures vary, those of fractions by Korn and Graubard"
     alike = "pictures" if evaluation.groups is None else "groups"
     return (
-        f"<header><h1>{_text(title)}</h1><p><b>{accuracy.hits} of {accuracy.images} pictures right: "
+        f"<header><h1>{html_text(title)}</h1><p><b>{accuracy.hits} of {accuracy.images} pictures right: "
         f"{accuracy.value:.1%} ({accuracy.low:.1%} to {accuracy.high:.1%})</b></p>"
-        f"<p class='note'>Predicted is {_text(rule)}. Intervals are of 95 %, {ways}; they hold for {alike} like these, "
-        "taken independently.</p>"
+        f"<p class='note'>Predicted is {html_text(rule)}. Intervals are of 95 %, {ways}; they hold for {alike} like "
+        "these, taken independently.</p>"
         f"{notes}{_metric_table(evaluation.metrics)}</header>"
     )
 
 
 def _metric_table(metrics: Sequence[Estimate]) -> str:
     rows = "".join(
-        f'<tr><td>{_text(each.name)}</td><td class="n">{each.value:.4f}</td><td class="n">{_ends(each.low, each.high)}'
-        f'</td><td class="n">{"" if each.hits is None else f"{each.hits} of {each.images}"}</td></tr>'
+        f'<tr><td>{html_text(each.name)}</td><td class="n">{each.value:.4f}</td><td class="n">'
+        f"{_ends(each.low, each.high)}</td>"
+        f'<td class="n">{"" if each.hits is None else f"{each.hits} of {each.images}"}</td></tr>'
         for each in metrics
     )
     return (
@@ -138,12 +135,12 @@ def _others(evaluation: Evaluation, classes: Sequence[str]) -> str:
     if not evaluation.others:
         return ""
     rows = "".join(
-        f"<tr><td>{_text(folder)}</td>"
+        f"<tr><td>{html_text(folder)}</td>"
         + "".join(f'<td class="n">{count}</td>' for count in np.bincount(predicted, minlength=len(classes)))
         + "</tr>"
         for folder, predicted in evaluation.others.items()
     )
-    heads = "".join(f'<th class="n">{_text(name)}</th>' for name in classes)
+    heads = "".join(f'<th class="n">{html_text(name)}</th>' for name in classes)
     return (
         '<section class="wide"><h2>Folders that are no class of the bundle</h2><p class="note">How their pictures '
         "were called; no metric counts them.</p>"
@@ -155,7 +152,7 @@ def _rival_table(evaluation: Evaluation) -> str:
     if (rival := evaluation.rival) is None:
         return ""
     rows = "".join(
-        f'<tr><td>{_text(row.name)}</td><td class="n">{row.first:.4f}</td><td class="n">{row.second:.4f}</td>'
+        f'<tr><td>{html_text(row.name)}</td><td class="n">{row.first:.4f}</td><td class="n">{row.second:.4f}</td>'
         f'<td class="n">{row.difference.value:+.4f}</td>'
         f'<td class="n">{_ends(row.difference.low, row.difference.high, signed=True)}</td>'
         f'<td class="n">{row.difference.p:.3g}</td>'
@@ -163,16 +160,17 @@ def _rival_table(evaluation: Evaluation) -> str:
         for row in rival.rows
     )
     heads = [evaluation.first, rival.name, "difference", "95 %", "p", "right alone"]
+    columns = "".join(f"<th class=n>{html_text(head)}</th>" for head in heads)
     ways = "Accuracy and recall by McNemar's test (mid-p) with the interval of Bonett and Price, AUC by DeLong."
     if evaluation.groups is not None:
         ways = f"Tests and intervals by how {evaluation.groups} groups of pictures differ."
     return (
-        f'<section class="wide" id="against"><h2>{_text(evaluation.first)} against {_text(rival.name)}</h2>'
-        f"<p><b>Which is better? {_text(verdict(rival.rows, evaluation.first, rival.name))}</b></p>"
+        f'<section class="wide" id="against"><h2>{html_text(evaluation.first)} against {html_text(rival.name)}</h2>'
+        f"<p><b>Which is better? {html_text(verdict(rival.rows, evaluation.first, rival.name))}</b></p>"
         f'<p class="note">The same pictures for both. {ways} Each row answers for itself; the first is the one to go '
         "by.</p>"
-        f'<table class="plain"><tr><th>metric</th>{"".join(f"<th class=n>{_text(head)}</th>" for head in heads)}</tr>'
-        f"{rows}</table><h3>{_text(rival.name)} alone</h3>{_metric_table(rival.metrics)}</section>"
+        f'<table class="plain"><tr><th>metric</th>{columns}</tr>'
+        f"{rows}</table><h3>{html_text(rival.name)} alone</h3>{_metric_table(rival.metrics)}</section>"
     )
 
 
@@ -183,9 +181,9 @@ def _rival_pictures(evaluation: Evaluation, load: Load) -> str:
     if not len(differ):
         return ""
     cells = "".join(_cell(evaluation, int(at), load, rival.load) for at in differ[:MOST_WRONG])
-    note = f"An orange edge: {_text(evaluation.first)} is wrong.{_first_of(len(differ))}"
+    note = f"An orange edge: {html_text(evaluation.first)} is wrong.{_first_of(len(differ))}"
     if rival.load is not None:
-        note += f" What the model saw, above: {_text(evaluation.first)}, below: {_text(rival.name)}."
+        note += f" What the model saw, above: {html_text(evaluation.first)}, below: {html_text(rival.name)}."
     return (
         f'<section class="wide"><h2>Pictures that the two call differently: {len(differ)}</h2>'
         f'<p class="note">{note}</p><div class="pictures">{cells}</div>'
@@ -212,11 +210,11 @@ def _first_of(count: int) -> str:
 
 
 def _cell(evaluation: Evaluation, at: int, load: Load, load_other: Load | None = None) -> str:
-    scored, name = evaluation.scored, _text(evaluation.names[at])
-    short = _text(evaluation.names[at].rpartition("/")[2])
+    scored, name = evaluation.scored, html_text(evaluation.names[at])
+    short = html_text(evaluation.names[at].rpartition("/")[2])
     true, called = scored.labels[at], scored.predicted[at]
     pictures = "".join(
-        f'<img alt="{name}" title="{name}" src="{_inline(each(at))}">'
+        f'<img alt="{name}" title="{name}" src="{jpeg_url(each(at), _SIDE_PX, _QUALITY)}">'
         for each in (load, load_other)
         if each is not None
     )
@@ -224,18 +222,10 @@ def _cell(evaluation: Evaluation, at: int, load: Load, load_other: Load | None =
     return (
         f'<figure class="{"right" if true == called else "wrong"}">{pictures}'
         f'<figcaption><span class="name" title="{name}">{short}</span>true: '
-        f"{_text(scored.classes[true])}<br>called: {_text(scored.classes[called])}<br>"
-        f"<b>{scored.probabilities[at, true]:.4f}</b>{'' if why is None else f'<br>{_text(why)}, taken whole'}"
+        f"{html_text(scored.classes[true])}<br>called: {html_text(scored.classes[called])}<br>"
+        f"<b>{scored.probabilities[at, true]:.4f}</b>{'' if why is None else f'<br>{html_text(why)}, taken whole'}"
         "</figcaption></figure>"
     )
-
-
-def _inline(image: NDArray[np.uint8]) -> str:
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    picture.thumbnail((_SIDE_PX, _SIDE_PX))
-    with BytesIO() as file:
-        picture.save(file, "JPEG", quality=_QUALITY, subsampling=0)
-        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def _ends(low: float, high: float, *, signed: bool = False) -> str:
@@ -243,7 +233,3 @@ def _ends(low: float, high: float, *, signed: bool = False) -> str:
         return "-"
     sign = "+" if signed else ""
     return f"{low:{sign}.4f} to {high:{sign}.4f}"
-
-
-def _text(text: str) -> str:
-    return escape(printable(text))

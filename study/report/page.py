@@ -12,8 +12,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from study.report.elements import Document, Figure
-from study.report.svg import escaped
-from study.utils.text import printable
+from study.utils.text import html_text, printable
 
 _BLANKS = re.compile(r"\n\s*")
 
@@ -36,8 +35,8 @@ def standalone_svg(figure: Figure) -> str:
         f'width="{figure.width:.0f}" height="{figure.height:.0f}" viewBox="0 0 {figure.width:.0f} {figure.height:.0f}"'
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}><title>{escaped(figure.title)}</title>'
-        f"<desc>{escaped(figure.description)}</desc><style>{style}</style>"
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size}><title>{html_text(figure.title)}</title>'
+        f"<desc>{html_text(figure.description)}</desc><style>{style}</style>"
         f'<rect width="100%" height="100%" fill="{colours["bg"]}"/>{figure.svg}</svg>\n'
     )
 

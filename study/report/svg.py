@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from itertools import pairwise
 
-from study.utils.text import printable
+from study.utils.text import html_text, printable
 
 SERIES = 6
 """How many lines or marks have colours of their own; each has a shape and a dash of its own too."""
@@ -147,7 +146,7 @@ class Canvas:
         """Write text at its baseline."""
         where = f'x="{_px(x)}" y="{_px(y)}"' + ("" if anchor == "start" else f' text-anchor="{anchor}"')
         turn = f' transform="rotate(-90 {_px(x)} {_px(y)})"' if turned else ""
-        self.parts.append(f'<text class="{style}" {where}{turn}>{escaped(text)}</text>')
+        self.parts.append(f'<text class="{style}" {where}{turn}>{html_text(text)}</text>')
 
     def x_axis(self, scale: Scale, y: float, top: float, label: str, ticks: Sequence[float] | None = None) -> None:
         """Draw a horizontal axis at ``y`` with a grid up to ``top``."""
@@ -178,13 +177,8 @@ class Canvas:
         return 18.0 * math.ceil(len(entries) / columns)
 
 
-def escaped(text: str) -> str:
-    """Return text that prints and that no markup can hide in."""
-    return escape(printable(text))
-
-
 def _closed(tag: str, title: str) -> str:
-    return f"><title>{escaped(title)}</title></{tag}>" if title else "/>"
+    return f"><title>{html_text(title)}</title></{tag}>" if title else "/>"
 
 
 def _px(value: float) -> str:

@@ -7,6 +7,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from html import escape
 
 
 def printable(text: str) -> str:
@@ -52,6 +53,11 @@ def show_bare(value: object) -> str:
             repr(value) if math.isfinite(value) else ".nan" if math.isnan(value) else ".inf" if value > 0 else "-.inf"
         )
     return show(value)
+
+
+def html_text(text: str) -> str:
+    """Return text that prints and that no markup can hide in."""
+    return escape(printable(text))
 
 
 def markdown_text(text: str) -> str:

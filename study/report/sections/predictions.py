@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from study.figures.curves import CALIBRATION_BINS, Calibration, calibrate, roc
-from study.report.content import Predictions, StudyContent
-from study.report.elements import Figure, Section, Table, number
-from study.report.pictures import picture_of
+from study.figures.html import jpeg_url
+from study.report.content import Predictions, StudyContent, WrongImage
+from study.report.elements import Figure, Picture, Section, Table, number
 from study.report.prediction_plots import reliability_plot, roc_plot
 from study.report.sections.layout import figure
 from study.report.sections.ranking import MANY_IMAGES
 from study.report.svg import SERIES
+from study.utils.text import printable
+
+_SIDE_PX, _QUALITY = 96, 82
 
 
 def predictions_section(content: StudyContent) -> Section | None:
@@ -69,6 +72,17 @@ def _reliability(predictions: Predictions, *, two: bool) -> tuple[Calibration, f
     bins = CALIBRATION_BINS if len(labels) >= MANY_IMAGES else 8
     drawn = calibrate(scores[:, 1], labels == 1, bins) if two else calibrate(highest, is_right, bins)
     return drawn, error
+
+
+def picture_of(image: WrongImage) -> Picture:
+    """Return a small picture of an image with its caption."""
+    is_wrong = image.true != image.called
+    called = f"called {image.called}" if is_wrong else "called right"
+    caption = [image.name.rpartition("/")[2], f"true {image.true}", f"{called}, score of the truth {image.score:.3f}"]
+    if image.runs > 1:
+        caption.append(f"wrong in {image.misses} of {image.runs} that may be the best")
+    url = jpeg_url(image.pixels, _SIDE_PX, _QUALITY, subsampling=-1)
+    return Picture(url, tuple(map(printable, caption)), is_wrong)
 
 
 def wrong_images_section(content: StudyContent) -> Section | None:
