@@ -71,13 +71,12 @@ def metric_named(name: str) -> Metric | None:
     Beside METRICS there are ``val_recall.<class>``, ``shifted.<set>.<name>`` and ``test.<name>``, where ``<name>``
     is one of EVALUATED or ``<PER_CLASS>.<class>``. Whether there is such a set or class is not known here.
     """
-    if sets := shifted_sets(name):
-        bare = name.removeprefix(f"{SHIFTED_METRIC_PREFIX}{sets[0]}.")
-        metric, images = _evaluated(bare), f"the images of shifted set {sets[0]}"
+    if (of_set := shifted_set(name)) is not None:
+        metric, images = _evaluated(bare_metric(name)), f"the images of shifted set {of_set}"
     elif name.startswith(TEST_PREFIX):
         metric, images = _evaluated(name.removeprefix(TEST_PREFIX)), "the test images"
     elif name.startswith(VAL_PREFIX):
-        metric, images = _evaluated(name.removeprefix(VAL_PREFIX)), "the validation images"
+        metric, images = _evaluated(bare_metric(name)), "the validation images"
     else:
         return METRICS.get(name)
     return _on(images, metric) if metric else None
@@ -96,6 +95,27 @@ def shifted_sets(name: str) -> tuple[str, ...]:
     parts = name.removeprefix(SHIFTED_METRIC_PREFIX).split(".")
     splits = ((".".join(parts[:at]), ".".join(parts[at:])) for at in range(1, len(parts)))
     return tuple(images for images, bare in splits if images and _evaluated(bare))
+
+
+def shifted_set(name: str) -> str | None:
+    """Return the shifted set that a metric is about, the first that it may be; None for any other metric."""
+    return next(iter(shifted_sets(name)), None)
+
+
+def shifted_metric(images: str, bare: str) -> str:
+    """Return the name that a metric has on a shifted set."""
+    return f"{SHIFTED_METRIC_PREFIX}{images}.{bare}"
+
+
+def bare_metric(name: str) -> str:
+    """Return a metric without the validation images or the shifted set that it is measured on."""
+    images = shifted_set(name)
+    return name.removeprefix(VAL_PREFIX if images is None else shifted_metric(images, ""))
+
+
+def is_of_images(name: str) -> bool:
+    """Whether a metric is measured on the validation images or a shifted set, so that other images would change it."""
+    return name.startswith((VAL_PREFIX, SHIFTED_METRIC_PREFIX))
 
 
 def _evaluated(bare: str) -> Metric | None:

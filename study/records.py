@@ -124,6 +124,10 @@ class StudySummary:
     created_at_s: float
 
 
+SHIFTED_SET_PREFIX = "shifted/"
+"""Before the names of shifted sets, where they stand beside train, val and test."""
+
+
 @dataclass(frozen=True)
 class DataSummary:
     """The data of a study: enough to recognise it, never the images.

@@ -10,14 +10,13 @@ from zipfile import BadZipFile
 from cli.queries.ranking import Ranking
 from study.files import open_inside
 from study.paths import TEST_SCORES, Layout
+from study.records import SHIFTED_SET_PREFIX
 
 if TYPE_CHECKING:
     from cli.queries.study_handle import StudyInFolder
     from study.analysis.ranking import RankedTrial
     from study.export import Provenance, ScoredSet, Selection, StudyFacts
     from study.records import TrialRecord
-
-SHIFTED = "shifted/"
 
 
 def provenance(study: StudyInFolder, ranking: Ranking, record: TrialRecord) -> Provenance:
@@ -78,7 +77,7 @@ def _shifted(study: StudyInFolder, results: Path, record: TrialRecord) -> dict[s
     from cli.queries.stored_predictions import NoPredictionsError, load_predictions
     from study.export import ScoredSet
 
-    sets = [name.removeprefix(SHIFTED) for name in study.class_counts if name.startswith(SHIFTED)]
+    sets = [name.removeprefix(SHIFTED_SET_PREFIX) for name in study.class_counts if name.startswith(SHIFTED_SET_PREFIX)]
     scored = {}
     for name in sets:
         with suppress(NoPredictionsError):

@@ -17,8 +17,8 @@ from study.config.hyperparameters import Scalar
 from study.config.search_space import Domain, Uniform
 from study.designs.space import is_continuous, searched, values_of
 from study.errors import StudyStorageError, UsageError
-from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
-from study.records import TrialRecord, TrialState
+from study.metric_catalog import VAL_PREFIX, bare_metric, shifted_metric, shifted_set
+from study.records import SHIFTED_SET_PREFIX, TrialRecord, TrialState
 
 if TYPE_CHECKING:
     from study.analysis.effects import Effect, Terms
@@ -215,11 +215,12 @@ class _LackingError(Exception):
 def _rankings(study: StudyInFolder, metric: str | None) -> list[Ranking]:
     """Return the rankings by a metric, and by the same metric on every shifted set."""
     asked = metric or study.objective_list[0].metric
-    metrics, bare = [asked], asked.removeprefix(VAL_PREFIX)
+    metrics, bare = [asked], bare_metric(asked)
     if asked.startswith(VAL_PREFIX):
-        sets = [name.partition("/")[2] for name in study.view.data.sizes if name.startswith("shifted/")]
+        sizes = study.view.data.sizes
+        sets = [name.removeprefix(SHIFTED_SET_PREFIX) for name in sizes if name.startswith(SHIFTED_SET_PREFIX)]
         known = {name for record in study.records for name in record.metrics}
-        metrics += [name for each in sets if (name := f"{SHIFTED_METRIC_PREFIX}{each}.{bare}") in known]
+        metrics += [name for each in sets if (name := shifted_metric(each, bare)) in known]
     return [rank_studies([study], name) for name in metrics]
 
 
@@ -260,7 +261,7 @@ def _table(
     from study.analysis.effects import estimate_against_baseline, estimate_effects
     from study.analysis.statistics.contrast import look_level
 
-    images = next(iter(shifted_sets(ranking.metric)), None)
+    images = shifted_set(ranking.metric)
     lacking = sum(not all(_has(record, ranking.metric) for record in members) for members in trials)
     if lacking:
         raise _LackingError(f"shifted set {images} is left out: {lacking} points have no {ranking.metric}")

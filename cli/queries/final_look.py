@@ -16,7 +16,7 @@ from cli.output import moment, number
 from cli.queries.study_handle import StudyInFolder, open_study
 from study.errors import ExportError, StudyStorageError
 from study.files import open_inside, write_atomic
-from study.metric_catalog import VAL_PREFIX
+from study.metric_catalog import VAL_PREFIX, bare_metric
 from study.paths import TEST_SCORES, is_uri
 from study.records import FinalLook, TrialRecord
 
@@ -245,8 +245,6 @@ def value_on_test(study: StudyInFolder, own: FinalLook) -> ValueOnTest | None:
 
     Its interval is that of the stored scores, or where there are none follows from the number of images.
     """
-    from study.analysis.verdict_by_values import bare_metric
-
     bare = bare_metric(own.ranked_by)
     if bare not in own.metrics:
         return None

@@ -14,7 +14,7 @@ from cli.queries.stored_predictions import (
     compare_stored,
     describe_aside,
 )
-from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
+from study.metric_catalog import is_of_images
 from study.records import TrialRecord
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def judge_front(ranking: Ranking, results: Path | None) -> FrontVerdict:
     behind, exact, unknown = [], [], []
     for objective in ranking.objective_list:
         values = np.array([_mean(trials, objective.metric) for trials in candidates.trials])
-        if not objective.metric.startswith((VAL_PREFIX, SHIFTED_METRIC_PREFIX)):
+        if not is_of_images(objective.metric):
             exact.append(values if objective.mode == "min" else -values)
             continue
         try:

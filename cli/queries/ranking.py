@@ -20,8 +20,8 @@ from study.analysis.ranking import (
 from study.analysis.trial_filter import TrialFilter
 from study.config.search_config import Mode, Objective
 from study.errors import StudyStorageError, UsageError
-from study.metric_catalog import shifted_sets
-from study.records import FinalLook, TrialRecord
+from study.metric_catalog import shifted_set
+from study.records import SHIFTED_SET_PREFIX, FinalLook, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,8 @@ def _configurations(
 
 def _class_counts(studies: Sequence[StudyHandle], metric: str) -> tuple[int, ...]:
     """Return the images of each class that a metric is measured on, where all studies have the same."""
-    shifted = shifted_sets(metric)
-    images = f"shifted/{shifted[0]}" if shifted else "val"
+    shifted = shifted_set(metric)
+    images = "val" if shifted is None else SHIFTED_SET_PREFIX + shifted
     counts = {study.class_counts.get(images, ()) for study in studies}
     return counts.pop() if len(counts) == 1 else ()
 

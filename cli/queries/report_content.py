@@ -20,9 +20,9 @@ from cli.queries.verdict import certainty_of
 from study.config.hyperparameters import Scalar
 from study.config.search_config import Objective
 from study.errors import StudyError
-from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX
+from study.metric_catalog import VAL_PREFIX, bare_metric, shifted_metric
 from study.paths import Layout
-from study.records import TrialRecord, TrialState
+from study.records import SHIFTED_SET_PREFIX, TrialRecord, TrialState
 from study.report.content import (
     Effect,
     EffectTable,
@@ -225,11 +225,10 @@ def _image_sets(
     if stored is None or not ranking.metric.startswith(VAL_PREFIX):
         return
     yield ImageSetVerdict("validation", ranking.metric, _standings(stored), len(stored.judgement.may_be_best))
-    bare = ranking.metric.removeprefix(VAL_PREFIX)
     for name in study.class_counts:
-        prefix, _, images = name.partition("/")
-        metric = f"{SHIFTED_METRIC_PREFIX}{images}.{bare}"
-        if prefix != "shifted" or not any(metric in record.metrics for record in study.records):
+        images = name.removeprefix(SHIFTED_SET_PREFIX)
+        metric = shifted_metric(images, bare_metric(ranking.metric))
+        if images == name or not any(metric in record.metrics for record in study.records):
             continue
         there, _ = _judged(rank_studies([study], metric), results)
         if there is not None:

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 from cli.queries.ranking import Ranking
 from study.errors import StudyError
 from study.files import open_inside
-from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
+from study.metric_catalog import VAL_PREFIX, bare_metric, shifted_set
 from study.paths import SCORES, SHIFTED_SCORES, Layout
 from study.records import TrialRecord, TrialState
 from study.utils.named_places import checkpoint_folder
@@ -228,8 +228,7 @@ def measured_metric(name: str) -> tuple[str, str | None]:
     """Return a metric as ``influence`` calls it, and the shifted set it is about."""
     from study.analysis.statistics.influence import OF_CLASS, split_metric
 
-    images = next(iter(shifted_sets(name)), None)
-    bare = name.removeprefix(VAL_PREFIX) if images is None else name.removeprefix(f"{SHIFTED_METRIC_PREFIX}{images}.")
+    images, bare = shifted_set(name), bare_metric(name)
     kind, dot, of_class = bare.partition(".")
     metric = f"{kind}:{of_class}" if dot and kind in OF_CLASS else bare
     try:

@@ -20,7 +20,7 @@ from study.analysis.statistics.influence import Influence
 from study.analysis.statistics.variance_components import Runs, seed_spread
 from study.analysis.verdict import Comparison, compare_runs
 from study.config.search_config import Mode
-from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, shifted_sets
+from study.metric_catalog import bare_metric, is_of_images, shifted_set
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -67,7 +67,7 @@ def proportion_standard_error(proportion: float, count: int) -> float:
 
 def standard_error(metric: str, value: float, class_counts: Sequence[int]) -> float | None:
     """Estimate the standard error of a metric from the number of images of each class, None without a formula."""
-    if len(class_counts) < 2 or sum(class_counts) == 0:
+    if len(class_counts) < 2 or sum(class_counts) == 0 or not is_of_images(metric):
         return None
     bare = bare_metric(metric)
     if bare == "auc" and len(class_counts) == 2 and min(class_counts) > 0:
@@ -77,17 +77,10 @@ def standard_error(metric: str, value: float, class_counts: Sequence[int]) -> fl
     return None
 
 
-def bare_metric(metric: str) -> str:
-    """Return the name of a metric without its image set, empty for one that is not about such a set."""
-    if sets := shifted_sets(metric):
-        return metric.removeprefix(f"{SHIFTED_METRIC_PREFIX}{sets[0]}.")
-    return metric.removeprefix(VAL_PREFIX) if metric.startswith(VAL_PREFIX) else ""
-
-
 def images_in_words(metric: str) -> str:
     """Return the words for the images that a metric is measured on."""
-    sets = shifted_sets(metric)
-    return f"images of {sets[0]}" if sets else "validation images"
+    images = shifted_set(metric)
+    return "validation images" if images is None else f"images of {images}"
 
 
 def compare_values(
@@ -108,7 +101,7 @@ def compare_values(
     size = int(configuration.max()) + 1
     means = np.bincount(configuration, weights=values) / np.bincount(configuration)
     errors = [standard_error(metric, float(mean), class_counts) for mean in means]
-    basis: Basis = "counts" if None not in errors else "values" if bare_metric(metric) else "measurements"
+    basis: Basis = "counts" if None not in errors else "values" if is_of_images(metric) else "measurements"
     seeds = _seed_error(values, configuration, seed)
     by_images = np.array([_SMALL * seeds if error is None else error for error in errors])
     units = np.zeros((size, size * _UNITS))

@@ -15,6 +15,7 @@ from study.metric_catalog import (
     TEST_PREFIX,
     VAL_PREFIX,
     metric_named,
+    shifted_metric,
     shifted_sets,
 )
 from study.utils.suggestions import did_you_mean
@@ -55,7 +56,7 @@ def unfit(name: str, use: str, sets: Collection[str] | None) -> str | None:
 
 def _unknown(name: str, sets: Collection[str]) -> str:
     bare = [*EVALUATED, *(f"{kind}.<class>" for kind in PER_CLASS)]
-    shifted = [f"{SHIFTED_METRIC_PREFIX}{image_set}.{metric}" for image_set in sets for metric in bare]
+    shifted = [shifted_metric(image_set, metric) for image_set in sets for metric in bare]
     meant = did_you_mean(name, shifted if name.startswith(SHIFTED_METRIC_PREFIX) else METRICS, otherwise=".")
     return f"trials do not report a metric `{name}`{meant} Reported: {', '.join(METRICS)}; {FAMILIES}"
 

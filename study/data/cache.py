@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from study.data.dataset import SHIFTED_SET_PREFIX, DataBundle, ImageSet, all_sets, make_bundle
+from study.data.dataset import DataBundle, ImageSet, all_sets, make_bundle
 from study.errors import DataError
 from study.files import write_atomic, write_text_atomic
+from study.records import SHIFTED_SET_PREFIX
 
 _log = logging.getLogger(__name__)
 

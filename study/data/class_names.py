@@ -5,10 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 
-from study.data.dataset import SHIFTED_SET_PREFIX
 from study.data.folder_layout import LAYOUTS
 from study.errors import DataError
 from study.metric_catalog import metric_slug
+from study.records import SHIFTED_SET_PREFIX
 from study.utils.text import printable
 
 LEAST_CLASSES = 2

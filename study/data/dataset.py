@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from study.data.framing import Framing
 from study.errors import DataError
-from study.records import DataSummary
+from study.records import SHIFTED_SET_PREFIX, DataSummary
 
 SPLITS = ("train", "val", "test")
-SHIFTED_SET_PREFIX = "shifted/"
 FINGERPRINT_FORM = b"study-data-1"
 
 

@@ -16,12 +16,13 @@ from study.data.class_names import (
     require_shifted_classes,
     require_shifted_names,
 )
-from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, require_classes, require_images
+from study.data.dataset import SPLITS, require_classes, require_images
 from study.data.folder_layout import LAYOUTS, read_layout
 from study.data.image_files import ImageFile, find_images, subfolders, text_of, unread
 from study.data.splits import assign_groups, assign_splits, require_unshared_groups
 from study.errors import DataError
 from study.files import expand_home
+from study.records import SHIFTED_SET_PREFIX
 from study.utils.text import printable
 
 _log = logging.getLogger(__name__)

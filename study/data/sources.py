@@ -14,7 +14,7 @@ from study.config.study_config import DataSpec
 from study.data import synthetic_faces as faces
 from study.data.cache import cache_key, load_entry, load_set, map_images, save_entry
 from study.data.class_names import case_notices, require_class_number, require_known_keys, require_shifted_names
-from study.data.dataset import SHIFTED_SET_PREFIX, SPLITS, DataBundle, ImageSet, make_bundle
+from study.data.dataset import SPLITS, DataBundle, ImageSet, make_bundle
 from study.data.decode import DECODER_VERSION
 from study.data.framing import Framing, read_framing
 from study.data.image_files import unread
@@ -25,6 +25,7 @@ from study.data.synthetic_faces.vocabulary import KINDS, label_of, shifted_count
 from study.errors import DataError
 from study.files import expand_home
 from study.paths import cache_dir
+from study.records import SHIFTED_SET_PREFIX
 
 StageProgress = Callable[[str, int, int], None]
 Images = tuple[dict[str, ImageSet], tuple[str, ...], tuple[str, ...]]

@@ -29,7 +29,7 @@ from study.engine.weights.initial_weights import (
 )
 from study.engine.weights.rotation_pretraining import pretrain_by_rotation
 from study.errors import DataError, StudyStorageError
-from study.metric_catalog import PER_CLASS, SHIFTED_METRIC_PREFIX, VAL_PREFIX, metric_slug, shifted_sets
+from study.metric_catalog import PER_CLASS, SHIFTED_METRIC_PREFIX, VAL_PREFIX, metric_slug, shifted_metric, shifted_sets
 from study.paths import StudyLayout, encode_name
 from study.records import DataSummary
 from study.search.prior_trials import PriorTrial, prior_trials
@@ -75,7 +75,7 @@ def _require_metric(field: str, name: str, data: DataBundle) -> None:
     if name.startswith(SHIFTED_METRIC_PREFIX):
         candidates = shifted_sets(name)  # several if names have dots
         of_set = next((candidate for candidate in candidates if candidate in data.shifted), candidates[0])
-        bare = name.removeprefix(f"{SHIFTED_METRIC_PREFIX}{of_set}.")
+        bare = name.removeprefix(shifted_metric(of_set, ""))
         if of_set not in data.shifted:
             there = ", ".join(data.shifted) or "none"
             raise DataError(f"{field} is {name}, but the data has no shifted set `{of_set}`; there are: {there}")

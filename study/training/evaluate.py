@@ -16,7 +16,7 @@ from torch import nn
 from study.checkpoint_card import read_card
 from study.config.hyperparameters import Hyperparameters
 from study.files import write_atomic
-from study.metric_catalog import SHIFTED_METRIC_PREFIX
+from study.metric_catalog import shifted_metric
 from study.paths import SHIFTED_SCORES
 from study.training import device as devices
 from study.training import metrics
@@ -125,7 +125,7 @@ def evaluate_shifted(logits: Logits, data: TrainingData) -> dict[str, float]:
     for name, of_set in logits.items():
         if np.isfinite(of_set).all():
             values = metrics.evaluate(of_set, data.shifted[name].labels, data.classes)
-            results |= {f"{SHIFTED_METRIC_PREFIX}{name}.{metric}": value for metric, value in values.items()}
+            results |= {shifted_metric(name, metric): value for metric, value in values.items()}
     return results
 
 

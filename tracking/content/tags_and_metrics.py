@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from study.config.hyperparameters import Setting, in_use
 from study.events import EpochReported, StudyEnded, StudyStarted, TrialFinished
 from study.metric_catalog import TEST_PREFIX
-from study.records import DataSummary, FinalLook, StopReason, TrialRecord, TrialState
+from study.records import SHIFTED_SET_PREFIX, DataSummary, FinalLook, StopReason, TrialRecord, TrialState
 from tracking.content import mlflow_tags
 from tracking.content.encoding import as_ranges, displayable, renamed, safe_name
 from tracking.content.run_names import study_key, trial_key
@@ -246,7 +246,7 @@ def _shared_tags(event: StudyStarted) -> dict[str, str]:
 
 def _renamed_tags(event: StudyStarted) -> dict[str, str]:
     """Return the encoded names of classes and image sets that MLflow does not accept in the names of metrics."""
-    sets = (size.removeprefix("shifted/") for size in event.data.sizes)
+    sets = (size.removeprefix(SHIFTED_SET_PREFIX) for size in event.data.sizes)
     encoded = renamed((*event.data.classes, *sets))
     if not encoded:
         return {}

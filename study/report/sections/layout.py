@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from study.metric_catalog import SHIFTED_METRIC_PREFIX, VAL_PREFIX, metric_named, shifted_sets
+from study.metric_catalog import metric_named
 from study.records import TrialRecord
 from study.report.content import Entry, StudyContent
 from study.report.elements import Figure, Table, number
@@ -22,12 +22,6 @@ def first_line(error: str | None) -> str:
     """Return the last line of an error, which says what it was."""
     lines = (error or "").strip().splitlines()
     return number(lines[-1][:300]) if lines else "-"
-
-
-def bare_metric(metric: str) -> str:
-    """Return a metric without the set that it is measured on."""
-    images = next(iter(shifted_sets(metric)), None)
-    return metric.removeprefix(VAL_PREFIX if images is None else f"{SHIFTED_METRIC_PREFIX}{images}.")
 
 
 def marker_kind(key: int, leader: int | None, may_be: set[int]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from study.metric_catalog import bare_metric
 from study.report.content import Entry, ImageSetVerdict, StudyContent
 from study.report.elements import Figure, Section, Table, between, listed, number, setting, signed
 from study.report.interval_plots import MOST_ROWS, IntervalRow, interval_plot
 from study.report.sections.layout import (
-    bare_metric,
     describe_rows,
     figure,
     finite_or_none,
