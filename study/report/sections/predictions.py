@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from study.figures.curves import CALIBRATION_BINS, Calibration, calibrate, roc
+from study.figures.curves import Calibration, calibrate, roc
 from study.figures.html import jpeg_url
+from study.metric_catalog import CALIBRATION_BINS
 from study.report.content import Predictions, StudyContent, WrongImage
 from study.report.elements import Figure, Picture, Section, Table, number
 from study.report.prediction_plots import reliability_plot, roc_plot
